@@ -1,5 +1,56 @@
-"""cfcam: what did a PyTorch vision model look at? Class activation maps you can trust."""
+"""cfcam: what did a PyTorch vision model look at? Class activation maps you can trust.
+
+``import cfcam`` is cheap: torch is imported when the first name that needs it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
 from cfcam._version import __version__
+from cfcam.errors import CfcamError
+from cfcam.methods import list_methods
 
-__all__ = ["__version__"]
+if TYPE_CHECKING:
+    from cfcam.capture import AllClasses, ClassTarget, Target, TopK
+    from cfcam.explainer import Explainer, explain
+    from cfcam.explanation import Explanation, Status
+
+_LAZY = {
+    "explain": "explainer",
+    "Explainer": "explainer",
+    "Explanation": "explanation",
+    "Status": "explanation",
+    "Target": "capture",
+    "ClassTarget": "capture",
+    "TopK": "capture",
+    "AllClasses": "capture",
+}
+_ROOMS = ("capture", "imaging", "methods", "models")
+
+__all__ = [
+    "AllClasses",
+    "CfcamError",
+    "ClassTarget",
+    "Explainer",
+    "Explanation",
+    "Status",
+    "Target",
+    "TopK",
+    "__version__",
+    "explain",
+    "list_methods",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"cfcam.{_LAZY[name]}"), name)
+    if name in _ROOMS:
+        return import_module(f"cfcam.{name}")
+    raise AttributeError(f"module 'cfcam' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*__all__, *_ROOMS})

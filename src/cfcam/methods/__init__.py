@@ -1,1 +1,111 @@
-"""To be written."""
+"""Floor 1: the methods. Each turns a Capture into raw maps; a new one is a short class and a line here."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from cfcam.errors import MethodError
+
+if TYPE_CHECKING:
+    from cfcam.methods.base import Method
+    from cfcam.methods.cam import CAM
+    from cfcam.methods.cluster_filter_cam import CFCAM
+    from cfcam.methods.filters import BilateralFilter, Filter, GuidedFilter, PublishedFilter
+    from cfcam.methods.grad_cam import GradCAM, GradCAMPlusPlus
+    from cfcam.methods.score_cam import ScoreCAM
+
+# name -> (module, class, preset or None): names are known without importing torch, for help and completion.
+_REGISTRY: dict[str, tuple[str, str, str | None]] = {
+    "cam": ("cam", "CAM", None),
+    "grad-cam": ("grad_cam", "GradCAM", None),
+    "grad-cam++": ("grad_cam", "GradCAMPlusPlus", None),
+    "score-cam": ("score_cam", "ScoreCAM", None),
+    "cf-cam": ("cluster_filter_cam", "CFCAM", None),
+    "cf-cam-bilateral": ("cluster_filter_cam", "CFCAM", "bilateral"),
+    "cf-cam-guided": ("cluster_filter_cam", "CFCAM", "guided"),
+    "cf-cam-reference": ("cluster_filter_cam", "CFCAM", "reference"),
+}
+_LAZY = {cls: module for module, cls, _ in _REGISTRY.values()} | {
+    "Method": "base",
+    "Filter": "filters",
+    "BilateralFilter": "filters",
+    "GuidedFilter": "filters",
+    "PublishedFilter": "filters",
+}
+
+__all__ = [
+    "CAM",
+    "CFCAM",
+    "BilateralFilter",
+    "Filter",
+    "GradCAM",
+    "GradCAMPlusPlus",
+    "GuidedFilter",
+    "Method",
+    "PublishedFilter",
+    "ScoreCAM",
+    "get_method",
+    "list_methods",
+    "named_methods",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def list_methods() -> list[str]:
+    """Returns the names that can be given wherever a method is asked for."""
+    return list(_REGISTRY)
+
+
+def get_method(name: str) -> Method:
+    """Returns the method of this name with its default parameters.
+
+    Raises:
+        MethodError: there is none; the nearest names are offered.
+    """
+    if name not in _REGISTRY:
+        near = difflib.get_close_matches(name, _REGISTRY, n=3, cutoff=0.4) or _REGISTRY
+        raise MethodError(f"no method is called {name!r}; nearest: {', '.join(near)} (all: cfcam methods)")
+    module, cls, preset = _REGISTRY[name]
+    found = getattr(import_module(f"{__name__}.{module}"), cls)
+    method: Method = getattr(found, preset)() if preset else found()
+    return method
+
+
+def named_methods(methods: str | Method | Iterable[str | Method] | Mapping[str, str | Method]) -> dict[str, Method]:
+    """Returns methods by the name under which their maps are kept.
+
+    Args:
+        methods: a name, an instance, a sequence of these, or a mapping from names of your own.
+
+    Raises:
+        MethodError: a name is unknown, something is no method, or two methods of a sequence have the same name.
+    """
+    from cfcam.methods.base import Method
+
+    def one(method: Any) -> Method:
+        found = get_method(method) if isinstance(method, str) else method
+        if not isinstance(found, Method):
+            raise MethodError(f"{method!r} is no method: give a name of list_methods(), or an instance like GradCAM()")
+        return found
+
+    if isinstance(methods, Mapping):
+        named = {name: one(method) for name, method in methods.items()}
+    else:
+        named = {}
+        for method in map(one, [methods] if isinstance(methods, (str, Method)) else methods):
+            if named.setdefault(method.label, method) is not method and named[method.label] != method:
+                raise MethodError(
+                    f"two different methods are called {method.label!r}: name them with a mapping,"
+                    f" methods={{'a': {method.label}, 'b': ...}}"
+                )
+    if not named:
+        raise MethodError(f"no method given: choose from {', '.join(_REGISTRY)}")
+    return named

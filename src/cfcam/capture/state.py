@@ -1,0 +1,57 @@
+"""The state guarantee: a model, and the process around it, are after a call what they were before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+
+@dataclass(frozen=True)
+class Autocast:
+    """The caller's autocast setting, kept so that later masked passes run as the first pass did."""
+
+    device_type: str
+    enabled: bool
+    dtype: torch.dtype
+
+    @classmethod
+    def current(cls, device_type: str) -> Autocast:
+        """Reads the setting that is in force for ``device_type``."""
+        return cls(device_type, torch.is_autocast_enabled(device_type), torch.get_autocast_dtype(device_type))
+
+    def __call__(self, enabled: bool | None = None) -> torch.autocast:
+        """Returns a context with this setting (``enabled=False``: with autocast off)."""
+        on = self.enabled if enabled is None else enabled
+        return torch.autocast(self.device_type, dtype=self.dtype, enabled=on)
+
+
+@contextmanager
+def preserved(model: nn.Module, device: torch.device) -> Iterator[None]:
+    """Runs its body with every module in evaluation mode, and puts modes and random state back.
+
+    The ``training`` flags are set one by one instead of by ``model.eval()``: a model may mix modes, and may
+    override ``train`` with side effects. With them off, BatchNorm statistics do not move and dropout draws nothing.
+    Compiled parts run uncompiled inside, because compiled code skips hooks.
+    """
+    training = [module for module in model.modules() if module.training]
+    with ExitStack() as stack:
+        devices = [device] if device.type != "cpu" else []
+        stack.enter_context(torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"))
+        if is_compiled(model):
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+        try:
+            for module in training:
+                module.training = False
+            yield
+        finally:
+            for module in training:
+                module.training = True
+
+
+def is_compiled(model: nn.Module) -> bool:
+    """Tells whether the model, or a part of it, was given to ``torch.compile``."""
+    return any(hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) for m in model.modules())

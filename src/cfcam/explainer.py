@@ -1,0 +1,180 @@
+"""A model, images and names of methods in; an Explanation out."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from types import TracebackType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cfcam._version import __version__
+from cfcam.capture import Capture, Network, automatic_layer, probabilities
+from cfcam.capture.state import is_compiled
+from cfcam.capture.targets import Probability, function_name
+from cfcam.errors import InputError
+from cfcam.explanation import Explanation
+from cfcam.methods import named_methods
+from cfcam.methods.base import Method
+
+Methods = str | Method | Iterable[str | Method] | Mapping[str, str | Method]
+
+DEFAULT_METHODS = ("cf-cam", "grad-cam")
+
+
+class Explainer:
+    """Explains one model again and again; its layer is chosen once.
+
+    Args:
+        model: any `torch.nn.Module` that classifies images; it is never changed.
+        methods: names (see `cfcam.list_methods`), instances, or a mapping from your own names to these.
+        layer: dotted name (``"layer4"``, ``"layer4[-1]"``) or module whose output is mapped; None: the last layer with
+            a spatial extent, found by one probing pass of the first image of each input size.
+        classes: class names, so that targets can be given and shown by name.
+        probability: "softmax", "sigmoid" (multi-label) or "auto".
+        fingerprint: put the SHA-256 of the model's weights into the provenance (about 0.1 s for 100 MB, once).
+
+    Raises:
+        MethodError: a method is unknown.
+        LayerError: the named layer does not exist; the nearest names are offered.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        methods: Methods = DEFAULT_METHODS,
+        *,
+        layer: str | nn.Module | None = None,
+        classes: Sequence[str] | None = None,
+        probability: Probability = "auto",
+        fingerprint: bool = False,
+    ) -> None:
+        from cfcam.capture import find_layer
+
+        self.methods = named_methods(methods)
+        self.classes = None if classes is None else tuple(classes)
+        self._network = Network(model, probability)
+        self._layer = None if layer is None else find_layer(self._network.model, layer)[0]
+        self._automatic: dict[tuple[int, ...], str] = {}
+        self._fingerprint = fingerprint
+        self._hashed: tuple[Any, str] | None = None
+
+    def __enter__(self) -> Explainer:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Forgets the layers chosen; there is nothing to undo on the model, whose hooks live for one pass only."""
+        self._automatic.clear()
+
+    def layer_for(self, x: Tensor) -> str:
+        """Returns the name of the target layer for inputs shaped like ``x`` (N, C, *spatial)."""
+        if self._layer is not None:
+            return self._layer
+        size = tuple(x.shape[1:])
+        if size not in self._automatic:
+            self._automatic[size] = automatic_layer(self._network, x)
+        return self._automatic[size]
+
+    def __call__(self, x: Tensor, targets: Any = None) -> Explanation:
+        """Explains a batch: one forward pass for all methods and all targets.
+
+        Args:
+            x: (N, C, H, W) or (N, C, D, H, W), normalised as the model was trained; moved to the model's device.
+            targets: None: the predicted class of each image; an int, a name, or a list of these: the same K classes for
+                every image; an integer tensor (N,) or (N, K): image by image; "all", "top-3", `TopK`, `AllClasses`; or
+                a callable from the model's output to (N,) numbers.
+
+        Raises:
+            CfcamError: one of its subclasses, for an input, target, layer or method that does not fit.
+        """
+        if not isinstance(x, Tensor):
+            raise InputError(f"the input is a {type(x).__name__}, not a tensor (N, C, *spatial)")
+        capture = Capture(self._network, x, layer=self.layer_for(x), targets=targets, classes=self.classes)
+        maps: dict[str, list[Tensor]] = {name: [] for name in self.methods}
+        with capture.quiet():
+            for part in capture.split():
+                for name, method in self.methods.items():
+                    maps[name].append(method(part))
+            logits = capture.logits
+            proba = probabilities(logits.float(), self._network.kind()) if logits.ndim == 2 else None
+        functions = capture.targets.functions
+        return Explanation(
+            maps={name: parts[0] if len(parts) == 1 else torch.cat(parts, dim=1) for name, parts in maps.items()},
+            targets=capture.targets.indices,
+            scores=capture.scores,
+            logits=logits,
+            probabilities=proba,
+            layer=capture.layer,
+            input_size=tuple(capture.input.shape[2:]),
+            classes=self.classes,
+            target_names=tuple(
+                function_name(functions[k]) if k in functions else None for k in range(capture.scores.shape[1])
+            ),
+            provenance=self.provenance(),
+        )
+
+    def provenance(self) -> dict[str, Any]:
+        """Returns what made the maps, as plain values: methods and their parameters, model, versions."""
+        model = self._network.model
+        parameters = list(model.parameters())
+        record: dict[str, Any] = {
+            "cfcam": __version__,
+            "torch": str(torch.__version__),
+            "python": platform.python_version(),
+            "device": str(parameters[0].device) if parameters else "cpu",
+            "methods": {name: method.parameters() for name, method in self.methods.items()},
+            "probability": self._network.kind(),
+            "model": {
+                "class": type(model).__name__,
+                "parameters": sum(p.numel() for p in parameters),
+                "compiled": is_compiled(model),
+            },
+        }
+        if self._fingerprint:
+            record["model"]["sha256"] = self.fingerprint()
+        return record
+
+    def fingerprint(self) -> str:
+        """Returns the SHA-256 of the model's parameters and buffers (names, types, shapes, bytes)."""
+        tensors = self._network.model.state_dict(keep_vars=True)
+        version = [(name, t.data_ptr(), 0 if t.is_inference() else t._version) for name, t in tensors.items()]
+        if self._hashed is None or self._hashed[0] != version:
+            digest = hashlib.sha256()
+            for name, tensor in tensors.items():
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+            self._hashed = (version, digest.hexdigest())
+        return self._hashed[1]
+
+
+def explain(
+    model: nn.Module,
+    x: Tensor,
+    methods: Methods = DEFAULT_METHODS,
+    *,
+    targets: Any = None,
+    layer: str | nn.Module | None = None,
+    classes: Sequence[str] | None = None,
+    probability: Probability = "auto",
+) -> Explanation:
+    """Explains a batch of images with several methods, in one forward pass.
+
+    Args:
+        model: any `torch.nn.Module` that classifies images; it is never changed.
+        x: (N, C, H, W) or (N, C, D, H, W), normalised as the model was trained.
+        methods: see `Explainer`.
+        targets: see `Explainer.__call__`; None: the predicted class of each image.
+        layer: see `Explainer`; None: chosen automatically.
+        classes: class names.
+        probability: "softmax", "sigmoid" (multi-label) or "auto".
+
+    Returns:
+        The raw maps, their heatmaps, statuses, scores and provenance.
+    """
+    explainer = Explainer(model, methods, layer=layer, classes=classes, probability=probability)
+    return explainer(x, targets)

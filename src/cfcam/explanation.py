@@ -1,0 +1,199 @@
+"""The result of an explanation: raw maps with what they explain, drawn and judged on demand, saved without loss."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cfcam.errors import CfcamError
+
+_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
+_FORMAT = 1
+
+
+class Status(StrEnum):
+    """Whether a map can be read."""
+
+    OK = "ok"
+    NO_POSITIVE_EVIDENCE = "no positive evidence"
+    NOT_FINITE = "not finite"
+
+
+class ExplanationError(CfcamError, ValueError):
+    """An explanation cannot be loaded, or holds no such map."""
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Maps of N images and K targets by several methods.
+
+    Attributes:
+        maps: method -> raw maps (N, K, *layer_spatial); signed where the method is.
+        targets: (N, K) int64 class indices; -1 for a callable.
+        scores: (N, K) the explained scores (logits, or a callable's numbers).
+        logits: (N, classes) the network's class scores, as it returned them.
+        probabilities: (N, classes) softmax or sigmoid of the logits; for a single logit (N, 2); None if the network's
+            output is no vector of classes.
+        layer: dotted name of the target layer.
+        input_size: *spatial of the network's input, to which heatmaps are interpolated.
+        classes: class names, if known.
+        target_names: (K,) names of callables; None for classes.
+        provenance: methods' parameters, model, versions: plain values only.
+    """
+
+    maps: dict[str, Tensor]
+    targets: Tensor
+    scores: Tensor
+    logits: Tensor
+    probabilities: Tensor | None
+    layer: str
+    input_size: tuple[int, ...]
+    classes: tuple[str, ...] | None = None
+    target_names: tuple[str | None, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def methods(self) -> list[str]:
+        """The names of the methods, in the order in which they were asked for."""
+        return list(self.maps)
+
+    def heatmaps(self, method: str, size: Sequence[int] | None = None) -> Tensor:
+        """Returns maps for the eye: (N, K, *size), each in [0, 1].
+
+        The positive part is interpolated linearly (without corner alignment) and divided by its maximum, map by map. No
+        minimum is subtracted. A map that is not `Status.OK` is 0 everywhere; ask `status` before showing it.
+
+        Args:
+            method: one of `methods`.
+            size: spatial size; None: the input's.
+
+        Raises:
+            ExplanationError: there are no maps of this method.
+        """
+        maps = self._of(method)
+        positive = torch.where(self._usable(maps), maps, 0).clamp_(min=0)
+        size = tuple(self.input_size if size is None else size)
+        heat = F.interpolate(positive, size=size, mode=_LINEAR[len(size)], align_corners=False)
+        peak = heat.flatten(2).amax(2).reshape(*heat.shape[:2], *[1] * len(size))
+        return torch.where(peak > 0, heat / peak, 0)
+
+    @cached_property
+    def status(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Method -> (N, K) array of `Status`: judged on the raw map."""
+        statuses = {}
+        for method, maps in self.maps.items():
+            flat = maps.flatten(2)
+            finite, positive = flat.isfinite().all(2).tolist(), (flat > 0).any(2).tolist()
+            codes = np.empty(flat.shape[:2], dtype=object)
+            for n, k in np.ndindex(*codes.shape):
+                codes[n, k] = (
+                    Status.NOT_FINITE
+                    if not finite[n][k]
+                    else Status.OK
+                    if positive[n][k]
+                    else Status.NO_POSITIVE_EVIDENCE
+                )
+            statuses[method] = codes
+        return statuses
+
+    def label(self, image: int, target: int) -> str:
+        """Returns what a map explains, as shown to people: a class name, "class 7", or a callable's name."""
+        index = int(self.targets[image, target])
+        if index < 0:
+            return self.target_names[target] or "score"
+        return self.classes[index] if self.classes else f"class {index}"
+
+    def probability(self, image: int, target: int) -> float | None:
+        """Returns the probability of the explained class in [0, 1]; None for a callable."""
+        index = int(self.targets[image, target])
+        return None if index < 0 or self.probabilities is None else float(self.probabilities[image, index])
+
+    def _of(self, method: str) -> Tensor:
+        if method not in self.maps:
+            raise ExplanationError(f"no maps of {method!r} in this explanation; it has {', '.join(self.maps)}")
+        return self.maps[method]
+
+    @staticmethod
+    def _usable(maps: Tensor) -> Tensor:
+        return maps.flatten(2).isfinite().all(2).reshape(*maps.shape[:2], *[1] * (maps.ndim - 2))
+
+    def save(self, directory: str | Path) -> Path:
+        """Writes ``maps.safetensors`` and ``explanation.json`` into ``directory``, without loss, and returns it.
+
+        Each file is written under a temporary name and renamed, the JSON last: a folder with one is complete.
+        """
+        from safetensors.torch import save_file
+
+        folder = Path(directory)
+        folder.mkdir(parents=True, exist_ok=True)
+        tensors = {f"maps/{name}": maps for name, maps in self.maps.items()}
+        tensors |= {"targets": self.targets, "scores": self.scores, "logits": self.logits}
+        if self.probabilities is not None:
+            tensors["probabilities"] = self.probabilities
+        temporary = folder / f".maps.safetensors.{os.getpid()}"
+        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
+        temporary.replace(folder / "maps.safetensors")
+        header = {
+            "format": _FORMAT,
+            "methods": self.methods,
+            "layer": self.layer,
+            "input_size": list(self.input_size),
+            "classes": self.classes,
+            "target_names": self.target_names,
+            "status": {method: codes.tolist() for method, codes in self.status.items()},
+            "provenance": self.provenance,
+        }
+        temporary = folder / f".explanation.json.{os.getpid()}"
+        temporary.write_text(json.dumps(header, indent=1), encoding="utf-8")
+        temporary.replace(folder / "explanation.json")
+        return folder
+
+    @classmethod
+    def load(cls, directory: str | Path, device: str | torch.device = "cpu") -> Explanation:
+        """Reads what `save` wrote.
+
+        Raises:
+            ExplanationError: the folder holds no explanation, a broken one, or one of a later format.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        folder = Path(directory)
+        try:
+            header = json.loads((folder / "explanation.json").read_text(encoding="utf-8"))
+            if header["format"] > _FORMAT:
+                raise ExplanationError(f"{folder}: written by a later cfcam (format {header['format']}): upgrade to read it")
+            tensors = load_file(folder / "maps.safetensors", device=str(device))
+            return cls(
+                maps={name: tensors[f"maps/{name}"] for name in header["methods"]},
+                targets=tensors["targets"],
+                scores=tensors["scores"],
+                logits=tensors["logits"],
+                probabilities=tensors.get("probabilities"),
+                layer=header["layer"],
+                input_size=tuple(header["input_size"]),
+                classes=None if header["classes"] is None else tuple(header["classes"]),
+                target_names=tuple(header["target_names"]),
+                provenance=header["provenance"],
+            )
+        except FileNotFoundError as error:
+            raise ExplanationError(f"{folder}: no saved explanation here ({Path(error.filename or '').name} is missing)") from error
+        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+            if isinstance(error, ExplanationError):
+                raise
+            raise ExplanationError(f"{folder}: the saved explanation is broken: {error}; explain the images again") from error
+
+    def __repr__(self) -> str:
+        n, k = self.targets.shape
+        return f"Explanation({n} images x {k} targets, layer={self.layer!r}, methods={self.methods})"

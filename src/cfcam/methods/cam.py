@@ -1,0 +1,67 @@
+"""CAM: the class weights of a linear classifier behind global average pooling."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from cfcam.capture import Capture
+from cfcam.errors import MethodError
+from cfcam.methods.base import Method, spatial_mean, weighted_sum
+
+_ADVICE = "use grad-cam, which generalises CAM to any network"
+
+
+@dataclass(frozen=True)
+class CAM(Method):
+    """Class activation mapping: ``sum_k W[c, k] A_k``, signed (no ReLU in the paper).
+
+    Applies only where ``logits == W . mean(A) + b``; that identity is verified on the captured batch. A single logit z
+    stands for two classes with weights -W and W.
+
+    Raises:
+        MethodError: the network has no such classifier behind this layer, or a target is a callable.
+
+    Source: Zhou et al. 2016, arXiv 1512.04150, eq. 2.
+    """
+
+    name: ClassVar[str] = "cam"
+
+    def __call__(self, capture: Capture) -> Tensor:
+        """Returns signed maps (N, K, *layer_spatial)."""
+        if capture.targets.functions:
+            raise MethodError(f"cam explains classes only, and a target is a callable: {_ADVICE}")
+        weight = _classifier_weight(capture)
+        if weight.shape[0] == 1:
+            weight = torch.cat([-weight, weight])
+        return weighted_sum(weight[capture.targets.indices], capture.activations)
+
+
+def _classifier_weight(capture: Capture) -> Tensor:
+    """Returns W (classes, C) of the last linear layer, once ``logits == W . mean(A) + b`` is verified."""
+    channels = capture.activations.shape[1]
+    logits = capture.logits
+    shape = (logits.shape[-1], channels)
+    linear = [m for m in capture.network.model.modules() if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))]
+    heads = [m for m in linear if m.weight.ndim == 2 or m.weight[0, 0].numel() == 1]
+    head = next((m for m in reversed(heads) if m.weight.shape[:2] == shape), None)
+    where = f"layer {capture.layer!r} of {type(capture.network.model).__name__}"
+    if head is None or logits.ndim != 2:
+        raise MethodError(f"cam needs a linear classifier with {channels} inputs behind {where}, and there is none: {_ADVICE}")
+    dtype = capture.activations.dtype
+    weight = head.weight.detach().flatten(1).to(dtype)
+    bias = 0 if head.bias is None else head.bias.detach().to(dtype)
+    expected = spatial_mean(capture.activations, 2) @ weight.T + bias
+    error = (expected - logits.to(dtype)).abs()
+    # The tolerance follows the precision in which the network ran; images that are not finite are judged by their status.
+    scale = logits.to(dtype).abs().amax(dim=1, keepdim=True) + weight.abs().max()
+    tolerance = {torch.float64: 1e-8, torch.float32: 1e-3}.get(logits.dtype, 5e-2) * scale
+    if bool((error > tolerance).any()):
+        raise MethodError(
+            f"cam does not apply at {where}: its logits are not W.mean(A) + b (off by up to {float(error.nan_to_num().max()):.3g}),"
+            f" because something stands between this layer and the classifier: {_ADVICE}"
+        )
+    return weight

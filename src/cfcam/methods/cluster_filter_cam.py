@@ -1,0 +1,197 @@
+"""CF-CAM: gradients filtered cluster by cluster, with clusters of similar channels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cfcam.capture import Capture
+from cfcam.errors import MethodError
+from cfcam.methods.base import Method, spatial_mean, weighted_sum
+from cfcam.methods.clustering import dbscan, distance_quantile, pairwise_distances
+from cfcam.methods.filters import FILTERS, Filter
+
+MAX_POSITIONS = 4096
+"""Maps with more positions than this are average-pooled before their distances are taken (volumes, early layers)."""
+
+_DISTANCE_BUDGET = 1 << 26  # distances at a time: bounds the memory of a large batch
+
+_CHOICES = {
+    "metric": ("euclidean", "cosine", "correlation"),
+    "outliers": ("drop", "keep"),
+    "weighting": ("linear", "softmax"),
+}
+
+
+@dataclass(frozen=True)
+class Clusters:
+    """The channels of N images after clustering; they depend on the activations only, never on a target.
+
+    Attributes:
+        important: (N, C) bool, channels that keep their own gradient.
+        labels: (N, C) int64, cluster of every other channel, -1 for outliers and for important channels.
+    """
+
+    important: Tensor
+    labels: Tensor
+
+    @cached_property
+    def membership(self) -> Tensor:
+        """(N, L, C) float, 1 where a channel belongs to a cluster; L is the largest number of clusters."""
+        count = max(int(self.labels.max()) + 1, 0)
+        return F.one_hot(self.labels + 1, count + 1)[..., 1:].transpose(1, 2).float()
+
+
+@dataclass(frozen=True)
+class CFCAM(Method):
+    """Cluster-filter CAM: the gradients of similar channels are averaged and filtered together.
+
+    Per image: (1) channels whose L2 norm is at or above the ``important_quantile`` of all keep their own gradient;
+    (2) the others are clustered by DBSCAN on the distances of their flattened maps, with ``eps`` a quantile of these
+    distances and ``min_samples = max(2, floor(min_samples_fraction x channels clustered))``; (3) outliers are dropped;
+    (4) the mean gradient of each cluster is filtered and given to all its channels; (5) ``w_k = mean_s`` of these
+    gradients; (6) ``ReLU(sum_k w_k A_k)``.
+
+    Clusters depend on the activations only: K targets and several presets share their distances. Maps of more than
+    `MAX_POSITIONS` positions are pooled before distances are taken.
+
+    Args:
+        important_quantile: in [0, 1]; None: no such level, every channel is clustered.
+        eps_quantile: in [0, 1], of the off-diagonal distances.
+        min_samples_fraction: in [0, 1].
+        metric: "euclidean", "cosine" or "correlation".
+        filter: "bilateral", "guided", "published", a `Filter`, or None for the plain mean gradient.
+        outliers: "drop" (weight 0) or "keep" (their own gradient).
+        weighting: "linear", or "softmax" over the weights of the kept channels, which removes the class from the map
+            wherever gradients are small; it is here to reproduce published figures.
+        eps_diagonal: take the quantile over the whole matrix, its zero diagonal included.
+        eps_minimum: eps is at least this.
+
+    Source: arXiv 2504.00060.
+    """
+
+    name: ClassVar[str] = "cf-cam"
+    important_quantile: float | None = 0.75
+    eps_quantile: float = 0.25
+    min_samples_fraction: float = 0.05
+    metric: Literal["euclidean", "cosine", "correlation"] = "euclidean"
+    filter: Literal["bilateral", "guided", "published"] | Filter | None = "bilateral"
+    outliers: Literal["drop", "keep"] = "drop"
+    weighting: Literal["linear", "softmax"] = "linear"
+    eps_diagonal: bool = False
+    eps_minimum: float = 0.0
+
+    def __post_init__(self) -> None:
+        for field, choices in _CHOICES.items():
+            if getattr(self, field) not in choices:
+                raise MethodError(f"CFCAM({field}={getattr(self, field)!r}): one of {', '.join(map(repr, choices))}")
+        for field in ("important_quantile", "eps_quantile", "min_samples_fraction"):
+            value = getattr(self, field)
+            if value is not None and not 0 <= value <= 1:
+                raise MethodError(f"CFCAM({field}={value}): a number from 0 to 1")
+        if self.filter is not None and not isinstance(self.filter, Filter) and self.filter not in FILTERS:
+            raise MethodError(f"CFCAM(filter={self.filter!r}): one of {', '.join(FILTERS)}, a Filter or None")
+
+    @classmethod
+    def bilateral(cls) -> CFCAM:
+        """The first seed's setting: every channel clustered, bilateral filter."""
+        return cls(important_quantile=None)
+
+    @classmethod
+    def guided(cls) -> CFCAM:
+        """The second seed's setting: every channel clustered, eps over the whole matrix, guided filter."""
+        return cls(important_quantile=None, filter="guided", eps_diagonal=True)
+
+    @classmethod
+    def reference(cls) -> CFCAM:
+        """The published implementation's arithmetic: hierarchical, its own filter, softmax weights."""
+        return cls(filter="published", weighting="softmax", eps_minimum=1e-5)
+
+    @property
+    def label(self) -> str:
+        """ "cf-cam", or the name of the preset that these parameters are."""
+        presets = {CFCAM.bilateral(): "bilateral", CFCAM.guided(): "guided", CFCAM.reference(): "reference"}
+        return f"{self.name}-{presets[self]}" if self in presets else self.name
+
+    def __call__(self, capture: Capture) -> Tensor:
+        """Returns maps (N, K, *layer_spatial), zero or positive."""
+        return weighted_sum(self.weights(capture), capture.activations).relu_()
+
+    def weights(self, capture: Capture) -> Tensor:
+        """Returns the channel weights (N, K, C)."""
+        clusters = self.clusters(capture)
+        own = spatial_mean(capture.gradients, 3)
+        important, labels = clusters.important[:, None], clusters.labels[:, None]
+        keep_own = important | (labels < 0) if self.outliers == "keep" else important
+        weights = torch.where(keep_own, own, 0)
+        if clusters.membership.shape[1]:
+            shared = self._cluster_weights(capture.gradients, clusters.membership.to(own.dtype))
+            weights = torch.where(labels >= 0, shared.gather(2, labels.clamp(min=0).expand_as(own)), weights)
+        if self.weighting == "linear":
+            return weights
+        kept = keep_own | (labels >= 0)
+        return torch.where(kept, weights.masked_fill(~kept, -torch.inf).softmax(-1), 0)
+
+    def _cluster_weights(self, gradients: Tensor, membership: Tensor) -> Tensor:
+        """Returns (N, K, L) the spatial mean of each cluster's filtered mean gradient."""
+        size = membership.sum(-1).clamp(min=1)[:, None, :, None]
+        mean = membership[:, None] @ gradients.flatten(3) / size  # (N, K, L, S)
+        if self.filter is None:
+            return mean.mean(-1)
+        filtering = self.filter if isinstance(self.filter, Filter) else FILTERS[self.filter]
+        filtered = filtering(mean.flatten(0, 2).unflatten(1, gradients.shape[3:]))
+        return spatial_mean(filtered, 1).unflatten(0, mean.shape[:3])
+
+    def clusters(self, capture: Capture) -> Clusters:
+        """Returns the clusters of the capture's channels, computed once per capture and clustering parameters."""
+        key = (self.important_quantile, self.metric)
+        settings = (*key, self.eps_quantile, self.eps_diagonal, self.eps_minimum, self.min_samples_fraction)
+        return capture.memo(("clusters", settings), lambda: self._cluster(capture.activations))
+
+    def _cluster(self, activations: Tensor) -> Clusters:
+        important = self._important(activations)
+        features = _pooled(activations).flatten(2)
+        count = (~important).sum(1)
+        size = int(count.max()) if len(count) else 0
+        labels = torch.full(important.shape, -1, dtype=torch.int64, device=important.device)
+        if size == 0:
+            return Clusters(important, labels)
+        # The channels to cluster come first, padded to the largest number of them in the batch.
+        order = important.byte().argsort(dim=1, stable=True)[:, :size]
+        step = max(1, _DISTANCE_BUDGET // size**2)
+        for rows in torch.arange(len(features), device=features.device).split(step):
+            chosen = features[rows].gather(1, order[rows, :, None].expand(-1, -1, features.shape[2]))
+            found = self._labels(chosen, count[rows])
+            labels[rows] = labels[rows].scatter(1, order[rows], found)
+        return Clusters(important, labels)
+
+    def _important(self, activations: Tensor) -> Tensor:
+        """Returns (N, C) bool."""
+        if self.important_quantile is None:
+            return torch.zeros(activations.shape[:2], dtype=torch.bool, device=activations.device)
+        norms = activations.flatten(2).norm(dim=2)
+        return norms >= norms.quantile(self.important_quantile, dim=1, keepdim=True)
+
+    def _labels(self, features: Tensor, count: Tensor) -> Tensor:
+        """Returns DBSCAN labels (N, M) of the first ``count`` vectors of each image's M; -1 for the others."""
+        distances = pairwise_distances(features, self.metric)
+        padding = torch.arange(features.shape[1], device=features.device) >= count[:, None]
+        if bool(padding.any()):
+            distances.masked_fill_(padding[:, :, None] | padding[:, None, :], torch.inf)
+        eps = distance_quantile(distances, count, self.eps_quantile, diagonal=self.eps_diagonal)
+        min_samples = (self.min_samples_fraction * count.double() + 1e-9).floor().clamp(min=2)
+        return dbscan(distances, eps.clamp(min=self.eps_minimum), min_samples)
+
+
+def _pooled(activations: Tensor) -> Tensor:
+    """Returns maps (N, C, *spatial) of at most `MAX_POSITIONS` positions."""
+    axes = activations.ndim - 2
+    pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[axes - 1]
+    while activations.shape[2:].numel() > MAX_POSITIONS:
+        activations = pool(activations, [min(2, s) for s in activations.shape[2:]])  # type: ignore[operator]
+    return activations

@@ -1,0 +1,50 @@
+"""Grad-CAM and Grad-CAM++: weights from the gradients of the score."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from cfcam.capture import Capture
+from cfcam.methods.base import Method, spatial_mean, weighted_sum
+
+
+@dataclass(frozen=True)
+class GradCAM(Method):
+    """Grad-CAM: ``w_k = mean_s(dy/dA_k)``, map ``ReLU(sum_k w_k A_k)``.
+
+    Source: Selvaraju et al. 2017, arXiv 1610.02391, eq. 1 and 2.
+    """
+
+    name: ClassVar[str] = "grad-cam"
+
+    def __call__(self, capture: Capture) -> Tensor:
+        """Returns maps (N, K, *layer_spatial), zero or positive."""
+        return weighted_sum(spatial_mean(capture.gradients, 3), capture.activations).relu_()
+
+
+@dataclass(frozen=True)
+class GradCAMPlusPlus(Method):
+    """Grad-CAM++: pixel-wise weights ``alpha = g^2 / (2 g^2 + sum_s(A_k) g^3)``, map ``ReLU(sum_k w_k A_k)``.
+
+    ``w_k = sum_s(alpha ReLU(g))``; alpha is 0 where its denominator is. This is eq. 19 for ``Y = exp(y)``, whose factor
+    exp(y) cancels from alpha and only scales the weights. No epsilon is added: gradients of 1e-3 squared would drown.
+
+    Source: Chattopadhay et al. 2018, arXiv 1710.11063, eq. 10 and 19.
+    """
+
+    name: ClassVar[str] = "grad-cam++"
+
+    def __call__(self, capture: Capture) -> Tensor:
+        """Returns maps (N, K, *layer_spatial), zero or positive."""
+        gradients = capture.gradients.flatten(3)  # (N, K, C, S)
+        total = capture.activations.flatten(2).sum(-1)[:, None, :, None]
+        # g^2 is divided out of the fraction, so that a gradient of 1e-15 does not underflow when it is cubed. Where
+        # g = 0 the weight is 0 through ReLU(g).
+        denominator = total * gradients + 2
+        alpha = torch.where(denominator != 0, 1 / denominator, 0)
+        weights = (alpha * gradients.relu()).sum(-1)
+        return weighted_sum(weights, capture.activations).relu_()
