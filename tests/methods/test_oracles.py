@@ -1,0 +1,167 @@
+"""Each method against the same method written out by hand: 2-D and 3-D, several images, several targets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import cfcam
+from cfcam.methods import CFCAM, ScoreCAM
+from tests import oracles
+from tests.networks import FlattenNet, GapNet, redundant, rescale
+
+SIZES = {1: (30,), 2: (14, 10), 3: (6, 8, 10)}
+TARGETS = torch.tensor([[1, 3], [0, 2], [2, 1]])
+
+
+def network(dims: int, kind: type[GapNet], dtype: torch.dtype = torch.float64, channels: int = 24) -> GapNet:
+    arguments = {"size": SIZES[dims]} if kind is FlattenNet else {}
+    return redundant(rescale(kind(dims, channels=channels, **arguments).to(dtype).eval()))
+
+
+def inputs(dims: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(3, 3, *SIZES[dims], dtype=dtype)
+
+
+def head_and_gradients(net: GapNet, x: Tensor) -> tuple[np.ndarray, np.ndarray]:
+    """Activations (N, C, *s) and gradients (N, K, C, *s) by plain differentiation of the tail, image by image."""
+    net = net.double()
+    A = net.features(x.double()).detach()
+    rows = []
+    for n, classes in enumerate(TARGETS):
+        rows.append([])
+        for c in classes:
+            leaf = A[n : n + 1].clone().requires_grad_()
+            net.tail(leaf)[0, c].backward()
+            rows[-1].append(leaf.grad[0].numpy())
+    return A.numpy(), np.array(rows)
+
+
+def assert_equal_maps(actual: Tensor, expected: np.ndarray, tolerance: float = 1e-5) -> None:
+    assert actual.shape == expected.shape
+    assert np.abs(expected).max() > 0
+    for n, k in np.ndindex(*actual.shape[:2]):
+        error = np.abs(actual[n, k].double().numpy() - expected[n, k]).max()
+        assert error <= tolerance * max(np.abs(expected[n, k]).max(), 1e-12), (n, k, error)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", [GapNet, FlattenNet])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("name", ["grad-cam", "grad-cam++"])
+def test_gradient_methods(name: str, dims: int, kind: type[GapNet], dtype: torch.dtype) -> None:
+    net, x = network(dims, kind, dtype), inputs(dims, dtype)
+    maps = cfcam.explain(net, x, name, targets=TARGETS, layer="features").maps[name]
+    A, g = head_and_gradients(net, x)
+    function = oracles.grad_cam if name == "grad-cam" else oracles.grad_cam_plus_plus
+    assert_equal_maps(maps, np.array([[function(A[n], g[n, k]) for k in range(2)] for n in range(3)]))
+
+
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_cam(dims: int) -> None:
+    net, x = network(dims, GapNet), inputs(dims)
+    maps = cfcam.explain(net, x, "cam", targets=TARGETS, layer="features").maps["cam"]
+    A, W = net.features(x).detach().numpy(), net.classifier.weight.detach().numpy()
+    expected = np.array([[oracles.cam(A[n], W[c]) for c in TARGETS[n]] for n in range(3)])
+    assert expected.min() < 0  # no ReLU: the map is signed
+    assert_equal_maps(maps, expected)
+
+
+@pytest.mark.parametrize("settings", [{}, {"normalize": "softmax"}, {"score": "logit"}, {"batch_size": 5}])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_score_cam(dims: int, settings: dict) -> None:
+    net, x = network(dims, GapNet, channels=12), inputs(dims)
+    with torch.no_grad():
+        net.features[-2].bias[4] = -100  # a dead channel: no mask, no weight
+    maps = cfcam.explain(net, x, ScoreCAM(**settings), targets=TARGETS, layer="features").maps["score-cam"]
+    A = net.features(x).detach().numpy()
+
+    def score(c: int):
+        def run(image: np.ndarray) -> float:
+            with torch.no_grad():
+                logits = net(torch.from_numpy(image)[None])[0]
+            return float(logits[c] if settings.get("score") == "logit" else logits.softmax(0)[c])
+
+        return run
+
+    softmax = "normalize" in settings
+    expected = [
+        [oracles.score_cam(A[n], x[n].numpy(), score(c), softmax) for c in TARGETS[n]] for n in range(3)
+    ]
+    assert_equal_maps(maps, np.array(expected))
+
+
+CF_CAM = {
+    "default": (CFCAM(), {}),
+    "bilateral": (CFCAM.bilateral(), {"important_quantile": None}),
+    "guided": (CFCAM.guided(), {"important_quantile": None, "filter": "guided", "eps_diagonal": True}),
+    "reference": (CFCAM.reference(), {"filter": "published", "weighting": "softmax", "eps_minimum": 1e-5}),
+    "outliers kept": (CFCAM(outliers="keep", filter="guided"), {"outliers": "keep", "filter": "guided"}),
+    "no filter": (
+        CFCAM(filter=None, eps_quantile=0.1, min_samples_fraction=0.15, important_quantile=0.5),
+        {"filter": None, "eps_quantile": 0.1, "min_samples_fraction": 0.15, "important_quantile": 0.5},
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", [GapNet, FlattenNet])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize("setting", CF_CAM)
+def test_cf_cam(setting: str, dims: int, kind: type[GapNet]) -> None:
+    method, settings = CF_CAM[setting]
+    net, x = network(dims, kind), inputs(dims)
+    A, g = head_and_gradients(net, x)
+    found = [[oracles.cf_cam(A[n], g[n, k], **settings) for k in range(2)] for n in range(3)]
+    labels = np.concatenate([row[0][1] for row in found])
+    assert {0, -1} <= set(labels.tolist())  # the case has clusters and outliers: every branch is taken
+    maps = cfcam.explain(net, x, {"it": method}, targets=TARGETS, layer="features").maps["it"]
+    assert_equal_maps(maps, np.array([[m for m, _ in row] for row in found]))
+
+
+def test_cf_cam_in_float32_on_a_wide_layer() -> None:
+    net, x = network(2, FlattenNet, torch.float32, channels=160), inputs(2, torch.float32)
+    maps = cfcam.explain(net, x, "cf-cam", targets=TARGETS, layer="features").maps["cf-cam"]
+    A, g = head_and_gradients(net, x)
+    assert_equal_maps(
+        maps, np.array([[oracles.cf_cam(A[n], g[n, k])[0] for k in range(2)] for n in range(3)])
+    )
+
+
+def test_filters_matter_where_gradients_vary_and_only_there() -> None:
+    for kind, differs in ((FlattenNet, True), (GapNet, False)):
+        net, x = network(2, kind), inputs(2)
+        methods = {"plain": CFCAM(filter=None), "bilateral": CFCAM(), "guided": CFCAM(filter="guided")}
+        maps = cfcam.explain(net, x, methods, targets=1, layer="features").maps
+        for name in ("bilateral", "guided"):
+            assert torch.allclose(maps["plain"], maps[name], rtol=1e-9) is not differs
+
+
+class TwoChannels(nn.Module):
+    """Activations are the input's channels; logits are (2 mean(A0) - mean(A1), mean(A1))."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(2, 2, 1, bias=False)
+        self.classifier = nn.Linear(2, 2, bias=False)
+        with torch.no_grad():
+            self.features.weight.copy_(torch.eye(2)[..., None, None])
+            self.classifier.weight.copy_(torch.tensor([[2.0, -1.0], [0.0, 1.0]]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x).mean((2, 3)))
+
+
+def test_closed_form_on_two_channels() -> None:
+    """Worked by hand: A0 = [[1,0],[0,0]], A1 = [[0,0],[0,4]]; four positions."""
+    x = torch.tensor([[[[1.0, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 4.0]]]])
+    e = cfcam.explain(TwoChannels(), x, ["cam", "grad-cam", "grad-cam++"], targets=[0, 1], layer="features")
+    assert e.logits.tolist() == [[-0.5, 1.0]]
+    assert e.maps["cam"][0].tolist() == [[[2.0, 0.0], [0.0, -4.0]], [[0.0, 0.0], [0.0, 4.0]]]
+    # gradients are W / 4 everywhere
+    assert e.maps["grad-cam"][0].tolist() == [[[0.5, 0.0], [0.0, 0.0]], [[0.0, 0.0], [0.0, 1.0]]]
+    # class 0: g0 = 1/2, sum A0 = 1: alpha = .25 / (.5 + .125) = 0.4, w0 = 4 * 0.4 * 0.5; g1 < 0 gives 0
+    # class 1: g1 = 1/4, sum A1 = 4: alpha = 1/16 / (1/8 + 1/16) = 1/3, w1 = 4 / 3 / 4
+    torch.testing.assert_close(e.maps["grad-cam++"][0, 0], torch.tensor([[0.8, 0.0], [0.0, 0.0]]))
+    torch.testing.assert_close(e.maps["grad-cam++"][0, 1], torch.tensor([[0.0, 0.0], [0.0, 4 / 3]]))
