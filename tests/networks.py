@@ -34,9 +34,7 @@ class GapNet(nn.Module):
 class FlattenNet(GapNet):
     """Convolutions, flatten, two linear layers: gradients vary in space, and CAM does not apply."""
 
-    def __init__(
-        self, dims: int = 2, channels: int = 12, classes: int = 4, size: tuple[int, ...] = (14, 10)
-    ) -> None:
+    def __init__(self, dims: int = 2, channels: int = 12, classes: int = 4, size: tuple[int, ...] = (14, 10)) -> None:
         super().__init__(dims, channels, classes)
         positions = channels
         for s in size:

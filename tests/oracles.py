@@ -1,4 +1,4 @@
-"""The methods written out in float64 NumPy, one image and one target at a time, with loops instead of tensor algebra."""
+"""The methods written out in float64 NumPy: one image and one target at a time, loops instead of tensor algebra."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ def upsample(image: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     return image
 
 
-def score_cam(
-    A: np.ndarray, x: np.ndarray, score: Callable[[np.ndarray], float], softmax: bool = False
-) -> np.ndarray:
+def score_cam(A: np.ndarray, x: np.ndarray, score: Callable[[np.ndarray], float], softmax: bool = False) -> np.ndarray:
     baseline = score(np.zeros_like(x))
     weights = np.full(len(A), -np.inf if softmax else 0.0)
     for k, a in enumerate(A):
@@ -61,9 +59,7 @@ def reflected(index: int, size: int) -> int:
     return 2 * (size - 1) - index if index >= size else index
 
 
-def bilateral(
-    image: np.ndarray, radius: int = 2, sigma_space: float = 1.5, sigma_range: float = 1.0
-) -> np.ndarray:
+def bilateral(image: np.ndarray, radius: int = 2, sigma_space: float = 1.5, sigma_range: float = 1.0) -> np.ndarray:
     # The lower of the two middle values, as torch has the median of an even number.
     def median(v: np.ndarray) -> float:
         return np.sort(v.ravel())[(v.size - 1) // 2]

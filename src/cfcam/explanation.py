@@ -173,7 +173,9 @@ class Explanation:
         try:
             header = json.loads((folder / "explanation.json").read_text(encoding="utf-8"))
             if header["format"] > _FORMAT:
-                raise ExplanationError(f"{folder}: written by a later cfcam (format {header['format']}): upgrade to read it")
+                raise ExplanationError(
+                    f"{folder}: written by a later cfcam (format {header['format']}): upgrade to read it"
+                )
             tensors = load_file(folder / "maps.safetensors", device=str(device))
             return cls(
                 maps={name: tensors[f"maps/{name}"] for name in header["methods"]},
@@ -188,11 +190,15 @@ class Explanation:
                 provenance=header["provenance"],
             )
         except FileNotFoundError as error:
-            raise ExplanationError(f"{folder}: no saved explanation here ({Path(error.filename or '').name} is missing)") from error
+            raise ExplanationError(
+                f"{folder}: no saved explanation here ({Path(error.filename or '').name} is missing)"
+            ) from error
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             if isinstance(error, ExplanationError):
                 raise
-            raise ExplanationError(f"{folder}: the saved explanation is broken: {error}; explain the images again") from error
+            raise ExplanationError(
+                f"{folder}: the saved explanation is broken: {error}; explain the images again"
+            ) from error
 
     def __repr__(self) -> str:
         n, k = self.targets.shape

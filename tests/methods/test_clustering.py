@@ -68,18 +68,14 @@ def test_random_features_of_a_network(size: int) -> None:
         eps = distance_quantile(distances, count, quantile)
         samples = max(2, size // 20)
         ours = dbscan(distances, eps, torch.full((3,), samples)).tolist()
-        assert ours == [
-            scikit_labels(d, max(float(e), 1e-300), samples) for d, e in zip(distances, eps, strict=True)
-        ]
+        assert ours == [scikit_labels(d, max(float(e), 1e-300), samples) for d, e in zip(distances, eps, strict=True)]
 
 
 def test_border_points_join_the_first_cluster_and_infinite_rows_take_no_part() -> None:
     # Two cores' neighbourhoods share the point at 0; point order decides: the cluster found first is the right one.
     places = torch.tensor([1.0, 1.1, 1.2, 0.0, -1.0, -1.1, -1.2])
     distances = (places[:, None] - places[None]).abs()[None]
-    assert (
-        our_labels(distances, [1.0], [4]) == [scikit_labels(distances[0], 1.0, 4)] == [[0, 0, 0, 0, 1, 1, 1]]
-    )
+    assert our_labels(distances, [1.0], [4]) == [scikit_labels(distances[0], 1.0, 4)] == [[0, 0, 0, 0, 1, 1, 1]]
     distances[:, 0], distances[:, :, 0] = torch.inf, torch.inf
     assert our_labels(distances, [1.0], [4])[0] == [-1, -1, -1, 0, 0, 0, 0]
 

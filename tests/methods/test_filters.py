@@ -42,9 +42,7 @@ def test_filters_equal_their_written_out_form(name: str, shape: tuple[int, ...])
         "published": PublishedFilter(),
     }[name]
     maps = torch.randn(2, *shape, dtype=torch.float64)
-    expected = (
-        np.stack([oracles.FILTERS[name](image) for image in maps.numpy()]) if max(shape) > 1 else maps.numpy()
-    )
+    expected = np.stack([oracles.FILTERS[name](image) for image in maps.numpy()]) if max(shape) > 1 else maps.numpy()
     if name == "published" and max(shape) == 1:
         expected = np.stack([oracles.published(image) for image in maps.numpy()])
     np.testing.assert_allclose(filtering(maps).numpy(), expected, atol=1e-10)

@@ -87,9 +87,7 @@ def test_score_cam(dims: int, settings: dict) -> None:
         return run
 
     softmax = "normalize" in settings
-    expected = [
-        [oracles.score_cam(A[n], x[n].numpy(), score(c), softmax) for c in TARGETS[n]] for n in range(3)
-    ]
+    expected = [[oracles.score_cam(A[n], x[n].numpy(), score(c), softmax) for c in TARGETS[n]] for n in range(3)]
     assert_equal_maps(maps, np.array(expected))
 
 
@@ -124,9 +122,7 @@ def test_cf_cam_in_float32_on_a_wide_layer() -> None:
     net, x = network(2, FlattenNet, torch.float32, channels=160), inputs(2, torch.float32)
     maps = cfcam.explain(net, x, "cf-cam", targets=TARGETS, layer="features").maps["cf-cam"]
     A, g = head_and_gradients(net, x)
-    assert_equal_maps(
-        maps, np.array([[oracles.cf_cam(A[n], g[n, k])[0] for k in range(2)] for n in range(3)])
-    )
+    assert_equal_maps(maps, np.array([[oracles.cf_cam(A[n], g[n, k])[0] for k in range(2)] for n in range(3)]))
 
 
 def test_filters_matter_where_gradients_vary_and_only_there() -> None:

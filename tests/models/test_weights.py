@@ -205,7 +205,7 @@ def test_files_that_are_no_weights(trained, tmp_path):
         "cut_whole_old.pt": "damaged or cut short",
         "nothing.pt": "no tensors (only epoch, optimizer)",
         "tensor.pt": "one Tensor",
-        "": "is a folder",
+        "": "are a folder",
     }
     for name, words in expected.items():
         message = refused(read_state_dict, tmp_path / name)

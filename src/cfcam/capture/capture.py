@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cfcam.capture.layers import LayerInfo, choose_layer, find_layer, probe
 from cfcam.capture.outputs import LOGIT_KEYS, find_tensor, replace_tensor
 from cfcam.capture.state import Autocast, preserved
-from cfcam.capture.targets import Probability, Scores, check_targets, resolve_targets
+from cfcam.capture.targets import Probability, check_targets, resolve_targets
 from cfcam.errors import InputError, LayerError, OutputError
 
 T = TypeVar("T")
@@ -133,7 +133,13 @@ class Capture:
     """
 
     def __init__(
-        self, network: Network, x: Tensor, *, layer: str | nn.Module, targets: Any = None, classes: Sequence[str] | None = None
+        self,
+        network: Network,
+        x: Tensor,
+        *,
+        layer: str | nn.Module,
+        targets: Any = None,
+        classes: Sequence[str] | None = None,
     ) -> None:
         self.network = network
         self.layer, self._module = find_layer(network.model, layer)
@@ -206,7 +212,7 @@ class Capture:
         Raises:
             LayerError: a score does not depend on the layer.
         """
-        # The images of a batch do not mix in evaluation mode, so the gradient of a sum over them is theirs, one by one.
+        # Images do not mix in evaluation mode, so the gradient of a sum over a batch is theirs, one by one.
         return torch.stack([_at_least_float32(self._gradient(k)) for k in range(self._scores.shape[1])], dim=1)
 
     def _gradient(self, k: int) -> Tensor:
@@ -259,7 +265,8 @@ class Capture:
             part.__dict__.update(self.__dict__)
             part.__dict__.pop("gradients", None)
             part.targets = self.targets.select(slice(start, start + step))
-            part._scores = self._scores[:, start : start + step]
+            with torch.inference_mode(False), torch.enable_grad():
+                part._scores = self._scores[:, start : start + step]
             yield part
 
     def quiet(self) -> ExitStack:

@@ -82,7 +82,7 @@ class _Recorder:
 
 def _is_reducing(module: nn.Module) -> bool:
     kind = type(module).__name__.lower()
-    return "pool" in kind and "former" not in kind or isinstance(module, (nn.Flatten, nn.Unflatten))
+    return ("pool" in kind and "former" not in kind) or isinstance(module, (nn.Flatten, nn.Unflatten))
 
 
 def probe(model: nn.Module, run: Callable[[], Any]) -> list[LayerInfo]:
@@ -106,7 +106,9 @@ def probe(model: nn.Module, run: Callable[[], Any]) -> list[LayerInfo]:
     ]
 
 
-def choose_layer(layers: Sequence[LayerInfo], input_shape: Sequence[int], output_shape: Sequence[int] | None) -> LayerInfo:
+def choose_layer(
+    layers: Sequence[LayerInfo], input_shape: Sequence[int], output_shape: Sequence[int] | None
+) -> LayerInfo:
     """Chooses the last layer that has a spatial extent, before the pooling that feeds the classifier.
 
     Among modules that return the same tensor the outermost is named (``layer4``, not ``layer4.2.relu``), because
@@ -120,25 +122,31 @@ def choose_layer(layers: Sequence[LayerInfo], input_shape: Sequence[int], output
     Raises:
         LayerError: no layer fits, or most of the network works on tokens after the last one; lists candidates.
     """
+    # What a block of tokens does inside (attention maps, position biases) may look like a grid, and is none.
+    tokens = {i.name for i in layers if i.shape is not None and len(i.shape) == 3 < len(input_shape) and i.shape[1] > 1}
     fitting = [
         i
         for i in layers
-        if i.calls == 1 and i.plain and not i.reducing and i.spatial(input_shape) and i.shape != tuple(output_shape or ())
+        if i.calls == 1
+        and i.plain
+        and not i.reducing
+        and i.spatial(input_shape)
+        and i.shape != tuple(output_shape or ())
+        and not any(i.name.startswith(f"{name}.") for name in tokens)
     ]
     if not fitting:
         raise LayerError(
-            f"no layer's output has a spatial extent for an input of shape {tuple(input_shape)}: the network flattens it"
-            f" first, or is a token model; name one with layer=... Layers: {_listing(layers)}"
+            f"no layer's output has a spatial extent for an input of shape {tuple(input_shape)}: the network flattens"
+            f" it first, or works on tokens (N, T, C); name one with layer=... Layers: {_listing(layers)}"
         )
     source = fitting[-1].same_as
     chosen = [i for i in fitting if i.same_as == source][-1]
     after = list(layers)[next(n for n, i in enumerate(layers) if i.name == source) + 1 :]
-    tokens = any(i.shape is not None and len(i.shape) == 3 and i.shape[1] > 1 for i in after)
     weighted = [i for i in layers if i.has_parameters]
-    if tokens and 2 * sum(i.has_parameters for i in after) > len(weighted):
+    if any(i.name in tokens for i in after) and 2 * sum(i.has_parameters for i in after) > len(weighted):
         raise LayerError(
-            f"most of this network works on tokens (N, T, C) behind {chosen.name!r}, its last layer with a spatial grid:"
-            f" a map of that layer would mislead, so name one with layer=... Layers: {_listing(layers)}"
+            f"most of this network works on tokens (N, T, C) behind {chosen.name!r}, its last layer with a spatial"
+            f" grid: a map of that layer would mislead, so name one with layer=... Layers: {_listing(layers)}"
         )
     return chosen
 

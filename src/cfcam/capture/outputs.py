@@ -30,7 +30,7 @@ def find_tensor(output: Any, preferred: tuple[str, ...] = ()) -> Tensor | None:
 
 
 def replace_tensor(output: Any, new: Tensor) -> Any:
-    """Returns ``output`` with the tensor that ``find_tensor(output)`` finds replaced by ``new``; containers are copied."""
+    """Returns ``output`` with the tensor that `find_tensor` finds in it replaced by ``new``; containers are copied."""
     if isinstance(output, Tensor):
         return new
     old = find_tensor(output)

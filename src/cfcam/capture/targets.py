@@ -98,7 +98,9 @@ class Scores:
     functions: dict[int, ScoreFunction] = field(default_factory=dict)
     probability: Literal["softmax", "sigmoid"] = "softmax"
 
-    def __call__(self, output: Any, logits: Tensor, images: Tensor | None = None, *, probability: bool = False) -> Tensor:
+    def __call__(
+        self, output: Any, logits: Tensor, images: Tensor | None = None, *, probability: bool = False
+    ) -> Tensor:
         """Returns the scores (M, K) of an output of M inputs.
 
         Args:
@@ -192,7 +194,7 @@ def _check_one(target: Any) -> Target | ScoreFunction:
     if hasattr(target, "__index__"):
         return ClassTarget(target.__index__())
     if callable(target):
-        return target  # type: ignore[no-any-return]
+        return target
     raise TargetError(f"target {target!r} is a {type(target).__name__}: give an index, a name, a Target or a callable")
 
 

@@ -79,7 +79,9 @@ def get_method(name: str) -> Method:
     return method
 
 
-def named_methods(methods: str | Method | Iterable[str | Method] | Mapping[str, str | Method]) -> dict[str, Method]:
+def named_methods(
+    methods: str | Method | Iterable[str | Method] | Mapping[str, str | Method],
+) -> dict[str, Method]:
     """Returns methods by the name under which their maps are kept.
 
     Args:

@@ -50,18 +50,20 @@ def _classifier_weight(capture: Capture) -> Tensor:
     head = next((m for m in reversed(heads) if m.weight.shape[:2] == shape), None)
     where = f"layer {capture.layer!r} of {type(capture.network.model).__name__}"
     if head is None or logits.ndim != 2:
-        raise MethodError(f"cam needs a linear classifier with {channels} inputs behind {where}, and there is none: {_ADVICE}")
+        raise MethodError(
+            f"cam needs a linear classifier with {channels} inputs behind {where}, and there is none: {_ADVICE}"
+        )
     dtype = capture.activations.dtype
     weight = head.weight.detach().flatten(1).to(dtype)
     bias = 0 if head.bias is None else head.bias.detach().to(dtype)
     expected = spatial_mean(capture.activations, 2) @ weight.T + bias
     error = (expected - logits.to(dtype)).abs()
-    # The tolerance follows the precision in which the network ran; images that are not finite are judged by their status.
+    # The tolerance follows the network's precision; images that are not finite are judged by their status.
     scale = logits.to(dtype).abs().amax(dim=1, keepdim=True) + weight.abs().max()
     tolerance = {torch.float64: 1e-8, torch.float32: 1e-3}.get(logits.dtype, 5e-2) * scale
     if bool((error > tolerance).any()):
         raise MethodError(
-            f"cam does not apply at {where}: its logits are not W.mean(A) + b (off by up to {float(error.nan_to_num().max()):.3g}),"
-            f" because something stands between this layer and the classifier: {_ADVICE}"
+            f"cam does not apply at {where}: its logits are not W.mean(A) + b (off by up to"
+            f" {float(error.nan_to_num().max()):.3g}), because something stands between this layer and the classifier: {_ADVICE}"
         )
     return weight

@@ -114,7 +114,7 @@ class CFCAM(Method):
 
     @property
     def label(self) -> str:
-        """ "cf-cam", or the name of the preset that these parameters are."""
+        """The method's name, with that of the preset that these parameters are, if they are one."""
         presets = {CFCAM.bilateral(): "bilateral", CFCAM.guided(): "guided", CFCAM.reference(): "reference"}
         return f"{self.name}-{presets[self]}" if self in presets else self.name
 
@@ -193,5 +193,5 @@ def _pooled(activations: Tensor) -> Tensor:
     axes = activations.ndim - 2
     pool = (F.avg_pool1d, F.avg_pool2d, F.avg_pool3d)[axes - 1]
     while activations.shape[2:].numel() > MAX_POSITIONS:
-        activations = pool(activations, [min(2, s) for s in activations.shape[2:]])  # type: ignore[operator]
+        activations = pool(activations, [min(2, s) for s in activations.shape[2:]])
     return activations

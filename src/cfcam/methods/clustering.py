@@ -95,8 +95,8 @@ def dbscan(distances: Tensor, eps: Tensor, min_samples: Tensor) -> Tensor:
     while True:
         nearest = torch.where(near, root[:, None, :], none).amin(-1)
         nearest = torch.where(core, torch.minimum(nearest, root), none)
-        # The smallest root that a component's members see is given to its root too, then paths are halved: the number of
-        # rounds grows with the logarithm of a component's length.
+        # The smallest root that a component's members see is given to its root too, then paths are halved: the number
+        # of rounds grows with the logarithm of a component's length.
         slots = torch.cat([index, index.new_full((len(index), 1), none)], dim=1)
         slots.scatter_reduce_(1, root.long(), nearest, "amin")
         slots.scatter_reduce_(1, index.long(), nearest, "amin")

@@ -34,8 +34,8 @@ class BilateralFilter(Filter):
         radius: half width of the window in positions; on a shorter axis, that axis' length - 1.
         sigma_space: standard deviation of the weight in space, in positions.
         sigma_range: standard deviation of the weight in value, in units of the map's own spread (1.4826 x its median
-            absolute deviation, or its standard deviation where that is zero). An absolute value would be inert or total,
-            depending on the network, because gradients have no natural unit.
+            absolute deviation, or its standard deviation where that is zero). An absolute value would be inert or
+            total, depending on the network, because gradients have no natural unit.
 
     Source: Tomasi and Manduchi 1998, eq. 5.
     """
@@ -107,7 +107,7 @@ class GuidedFilter(Filter):
 def _box(maps: Tensor, radius: list[int]) -> Tensor:
     pool = _POOL[maps.ndim - 1]
     kernel = [2 * r + 1 for r in radius]
-    return pool(maps.unsqueeze(1), kernel, 1, radius, count_include_pad=False).squeeze(1)  # type: ignore[no-any-return]
+    return pool(maps.unsqueeze(1), kernel, 1, radius, count_include_pad=False).squeeze(1)
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,13 @@ class PublishedFilter(Filter):
         mean = maps.flatten(1).mean(1).reshape(-1, *[1] * axes)
         kernel = torch.exp(-distance / (2 * self.sigma_space**2) - (maps - mean).square() / (2 * self.sigma_range**2))
         kernel = kernel / (kernel.flatten(1).sum(1).reshape_as(mean) + 1e-6)
-        filtered = _CONV[axes](maps.unsqueeze(0), kernel.unsqueeze(1), padding="same", groups=len(maps))
-        return filtered.squeeze(0)  # type: ignore[no-any-return]
+        pad = [p for size in reversed(maps.shape[1:]) for p in ((size - 1) // 2, size // 2)]
+        filtered = _CONV[axes](F.pad(maps, pad).unsqueeze(0), kernel.unsqueeze(1), groups=len(maps))
+        return filtered.squeeze(0)
 
 
-FILTERS: dict[str, Filter] = {"bilateral": BilateralFilter(), "guided": GuidedFilter(), "published": PublishedFilter()}
+FILTERS: dict[str, Filter] = {
+    "bilateral": BilateralFilter(),
+    "guided": GuidedFilter(),
+    "published": PublishedFilter(),
+}

@@ -65,7 +65,11 @@ class ScoreCAM(Method):
         scored = high != low  # also true where they are NaN: what is not finite has to show
         images, channels = scored.nonzero(as_tuple=True)
         kept = self._rescored(capture, images, channels, low, high)
-        reference = capture.rescore(self._baseline(capture.input), torch.arange(len(A), device=A.device), probability=self._probability)
+        reference = capture.rescore(
+            self._baseline(capture.input),
+            torch.arange(len(A), device=A.device),
+            probability=self._probability,
+        )
         alpha = kept.new_zeros(len(A), A.shape[1], kept.shape[1])
         alpha[images, channels] = kept - reference[images]
         return alpha.transpose(1, 2).to(A.dtype), scored
@@ -95,4 +99,4 @@ def blurred(x: Tensor) -> Tensor:
     """Returns (N, C, *spatial) inputs averaged over windows of an eighth of each axis, borders normalised."""
     pool: Any = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[x.ndim - 2]
     radius = [size // 16 for size in x.shape[2:]]
-    return pool(x, [2 * r + 1 for r in radius], 1, radius, count_include_pad=False)  # type: ignore[no-any-return]
+    return pool(x, [2 * r + 1 for r in radius], 1, radius, count_include_pad=False)

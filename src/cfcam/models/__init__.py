@@ -1,1 +1,48 @@
-"""To be written."""
+"""Load a user's network: by the name of a library's model, from a folder, or from a file with a factory.
+
+The names below are imported on first use (PEP 562), so that ``import cfcam.models`` costs nothing and the
+command line can print its help without importing torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cfcam.models.classes import read_classes
+    from cfcam.models.head import replace_head
+    from cfcam.models.loading import LoadedModel, load
+    from cfcam.models.spec import available_forms
+    from cfcam.models.weights import load_weights, read_state_dict
+
+__all__ = [
+    "LoadedModel",
+    "available_forms",
+    "load",
+    "load_weights",
+    "read_classes",
+    "read_state_dict",
+    "replace_head",
+]
+
+# No submodule may be called `load`: importing it would bind the module over the function of that name.
+_HOMES = {
+    "LoadedModel": "loading",
+    "available_forms": "spec",
+    "load": "loading",
+    "load_weights": "weights",
+    "read_classes": "classes",
+    "read_state_dict": "weights",
+    "replace_head": "head",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,249 @@
+"""Networks from a folder written by transformers' ``save_pretrained``, or from the Hugging Face Hub."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any, Final
+
+from cfcam.errors import ModelError
+from cfcam.models.built import RANDOM, Built, Probability, import_library
+from cfcam.models.hub import hub_answers
+from cfcam.models.paths import is_file, is_folder
+from cfcam.models.spec import Spec
+from cfcam.models.words import describe, few, one_line
+
+_WEIGHTS: Final = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+_OTHER_WEIGHTS: Final = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack"})
+_PREPROCESSOR: Final = "preprocessor_config.json"
+_INTERPOLATIONS: Final = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+_HUB_NAME: Final = re.compile(r"\w[\w.\-]*(/\w[\w.\-]*)?")
+_NO_NAME: Final = re.compile(r"LABEL_\d+")
+
+
+def from_hugging_face(spec: Spec) -> Built:
+    """Build ``hf:FOLDER_OR_NAME`` as an image classifier.
+
+    Raises:
+        ModelError: If the folder is not one of transformers', the name cannot be fetched, or the weights do
+            not fit.
+    """
+    folder = Path(spec.name).expanduser()
+    local = is_folder(folder)
+    if local and not (folder / "config.json").is_file():
+        raise ModelError(
+            f"{folder} holds no config.json: give a folder written by transformers' save_pretrained"
+        )
+    if not local and (is_file(folder) or not _HUB_NAME.fullmatch(spec.name)):
+        what = "is not a folder" if is_file(folder) else "does not exist"
+        raise ModelError(
+            f"{one_line(folder)} {what}: give the folder that holds config.json and model.safetensors"
+        )
+    transformers = import_library("transformers", spec.text)
+    source = str(folder) if local else spec.name
+    if not local and not hub_answers(source, ("config.json",)):
+        raise ModelError(
+            f"hf:{source} is neither a folder here nor in the Hugging Face cache, and the Hugging Face hub cannot "
+            "be reached: fetch it where there is a network and give its folder, e.g. hf:path/to/folder"
+        )
+    cached = local or _is_cached(source)
+    with _quiet(transformers):
+        if local and not any((folder / name).is_file() for name in _WEIGHTS):
+            module, untrained, notes = _from_config(transformers, folder)
+        else:
+            module, untrained, notes = _from_weights(transformers, source, local_only=cached)
+    config = module.config
+    return Built(
+        module.float(),
+        _class_names(config),
+        _preprocess(_preprocessor_config(source, local=local, cached=cached), source),
+        _probability(config),
+        untrained,
+        notes,
+    )
+
+
+def _from_config(transformers: Any, folder: Path) -> tuple[Any, str | None, tuple[str, ...]]:
+    try:
+        config = transformers.AutoConfig.from_pretrained(
+            str(folder), local_files_only=True, trust_remote_code=False
+        )
+        module = transformers.AutoModelForImageClassification.from_config(config, trust_remote_code=False)
+    except Exception as error:
+        raise ModelError(_failure(str(folder), error)) from error
+    others = sorted(file.name for file in folder.iterdir() if file.suffix in _OTHER_WEIGHTS)
+    notes = (
+        (f"{folder} holds {few(others)}, which transformers does not read: give it as the weights",)
+        if others
+        else ()
+    )
+    return module, RANDOM, notes
+
+
+def _from_weights(
+    transformers: Any,
+    source: str,
+    *,
+    local_only: bool,
+) -> tuple[Any, str | None, tuple[str, ...]]:
+    try:
+        module, report = transformers.AutoModelForImageClassification.from_pretrained(
+            source,
+            local_files_only=local_only,
+            trust_remote_code=False,
+            weights_only=True,
+            output_loading_info=True,
+        )
+    except Exception as error:
+        raise ModelError(_failure(source, error)) from error
+    missing = sorted(report.get("missing_keys", ()))
+    untrained = (
+        f"the weights of {source} lack {few(missing)}: these are randomly initialised, the maps mean nothing"
+        if missing
+        else None
+    )
+    return module, untrained, ()
+
+
+def _failure(source: str, error: BaseException) -> str:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, UnpicklingError):
+            return (
+                f"the weights in {source} hold arbitrary Python objects, which cfcam refuses to run: load "
+                "them once where you trust them and save with save_pretrained(safe_serialization=True)"
+            )
+        cause = cause.__cause__ or cause.__context__
+    return (
+        f"transformers cannot load {source} as an image classifier ({describe(error)}): "
+        "give a folder written by save_pretrained of a ...ForImageClassification model"
+    )
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """Keep progress bars and warnings of a load off the user's terminal; what matters becomes a note."""
+    logging = transformers.utils.logging
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def _is_cached(name: str) -> bool:
+    import huggingface_hub
+
+    return any(isinstance(huggingface_hub.try_to_load_from_cache(name, file), str) for file in _WEIGHTS)
+
+
+def _class_names(config: Any) -> tuple[str, ...] | None:
+    names = getattr(config, "id2label", None)
+    if not isinstance(names, Mapping) or sorted(map(int, names)) != list(range(len(names))):
+        return None
+    ordered = tuple(str(name) for _, name in sorted((int(index), name) for index, name in names.items()))
+    return None if all(_NO_NAME.fullmatch(name) for name in ordered) else ordered
+
+
+def _probability(config: Any) -> Probability:
+    match getattr(config, "problem_type", None):
+        case "multi_label_classification":
+            return "sigmoid"
+        case "single_label_classification":
+            return "softmax"
+        case _:
+            return "auto"
+
+
+def _preprocessor_config(source: str, *, local: bool, cached: bool) -> Mapping[str, Any]:
+    if local:
+        file = Path(source) / _PREPROCESSOR
+    else:
+        import huggingface_hub
+        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
+        try:
+            file = Path(huggingface_hub.hf_hub_download(source, _PREPROCESSOR, local_files_only=cached))
+        except (EntryNotFoundError, HfHubHTTPError, OSError):
+            return {}
+    if not file.is_file():
+        return {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"cannot read {file} ({one_line(error, 80)}): repair it or take it away") from error
+    if not isinstance(content, Mapping):
+        raise ModelError(f"{file} holds no JSON object: repair it or take it away")
+    return content
+
+
+def _preprocess(config: Mapping[str, Any], source: str) -> dict[str, object]:
+    """Express an image processor's settings for pixels in [0, 1].
+
+    transformers scales bytes by ``rescale_factor`` (1/255 unless told) and then subtracts the mean; another
+    factor, an offset, or no scaling at all is therefore folded into mean and standard deviation.
+    """
+    if not config:
+        return {}
+    known: dict[str, object] = {}
+    try:
+        rescaled, normalised = config.get("do_rescale", True), config.get("do_normalize", True)
+        factor = 255.0 * float(config.get("rescale_factor") or 1 / 255) if rescaled else 255.0
+        offset = 1.0 if rescaled and config.get("rescale_offset") else 0.0
+        mean = config.get("image_mean") if normalised else [0.0] * 3
+        std = config.get("image_std") if normalised else [1.0] * 3
+        if mean and std and len(mean) == len(std) and len(mean) in (1, 3):
+            known["mean"] = tuple(round((float(value) + offset) / factor, 9) for value in mean)
+            known["std"] = tuple(round(float(value) / factor, 9) for value in std)
+        if config.get("do_resize", True):
+            known |= _sizes(config)
+    except (TypeError, ValueError, ZeroDivisionError) as error:
+        raise ModelError(
+            f"the {_PREPROCESSOR} of {source} cannot be understood ({describe(error, 100)}): "
+            "repair it or take it away"
+        ) from error
+    interpolation = config.get("resample")
+    if isinstance(interpolation, int) and interpolation in _INTERPOLATIONS:
+        known["interpolation"] = _INTERPOLATIONS[interpolation]
+    return known
+
+
+def _sizes(config: Mapping[str, Any]) -> dict[str, object]:
+    size = config.get("size")
+    crop = _sides(config.get("crop_size")) if config.get("do_center_crop") else None
+    edge = size.get("shortest_edge") if isinstance(size, Mapping) else size if crop else None
+    if isinstance(edge, int):
+        fraction = config.get(
+            "crop_pct"
+        )  # ConvNeXt: below 384 pixels resize to edge / crop_pct, then crop to edge
+        if fraction and edge >= 384:
+            return {"size": edge, "resize": "stretch"}
+        ratio = float(fraction) if fraction else min(1.0, _shorter(crop or edge) / edge)
+        return {"size": crop or edge, "resize": "shorter-side+crop", "crop_ratio": ratio}
+    sides = _sides(size)
+    return {} if sides is None else {"size": crop or sides, "resize": "stretch"}
+
+
+def _sides(size: object) -> int | tuple[int, int] | None:
+    match size:
+        case int(side) | {"shortest_edge": int(side)}:
+            return side
+        case {"height": int(height), "width": int(width)} | [int(height), int(width)]:
+            return height if height == width else (height, width)
+        case _:
+            return None
+
+
+def _shorter(size: int | tuple[int, int]) -> int:
+    return size if isinstance(size, int) else min(size)

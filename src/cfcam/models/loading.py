@@ -1,0 +1,139 @@
+"""One call from a user's words to a network that can be explained."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from cfcam.errors import ModelError
+from cfcam.models.built import Built, Probability
+from cfcam.models.classes import read_classes
+from cfcam.models.factory import from_file
+from cfcam.models.head import find_head, outputs_of, replace_head
+from cfcam.models.hugging_face import from_hugging_face
+from cfcam.models.libraries import from_monai, from_timm, from_torchvision
+from cfcam.models.spec import Spec, parse_spec
+from cfcam.models.weights import fit_weights, read_state_dict
+from cfcam.models.words import describe, one_line
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network, and what is known of the pictures it expects and the scores it gives.
+
+    Attributes:
+        module: The network, in eval mode, on the device asked for.
+        spec: What named it.
+        classes: The names of its outputs, if known.
+        preprocess: The keyword arguments of `cfcam.imaging.Preprocess` that are known for this network: any
+            of ``size``, ``resize``, ``crop_ratio``, ``mean``, ``std``, ``interpolation``.
+        probability: How its scores become probabilities; ``auto`` where the network does not say.
+        notes: Lines a user should see, e.g. that the network is randomly initialised.
+    """
+
+    module: nn.Module
+    spec: str
+    classes: tuple[str, ...] | None = None
+    preprocess: Mapping[str, object] = field(default_factory=dict)
+    probability: Probability = "auto"
+    notes: tuple[str, ...] = ()
+
+
+def load(
+    spec: str,
+    *,
+    weights: str | Path | None = None,
+    num_classes: int | None = None,
+    classes: str | Path | Sequence[str] | None = None,
+    device: str | torch.device = "cpu",
+) -> LoadedModel:
+    """Load a network.
+
+    Only a ``FILE.py:FACTORY`` runs code of the user's; of every other spec, of weights and of class names
+    nothing is executed. The random numbers of the process are as before.
+
+    Args:
+        spec: The network; `available_forms` lists what can be written.
+        weights: A checkpoint to load into it; see `load_weights`.
+        num_classes: Replace the classifier by one with this many outputs, before the weights are loaded.
+        classes: Names of the outputs, or a file of them (see `read_classes`); they win over those of the
+            network.
+        device: Where the network is put.
+
+    Returns:
+        The network in eval mode with what is known about it.
+
+    Raises:
+        ModelError: If the spec, the weights, the class names or the device cannot be used.
+        MissingExtraError: If the library that the spec names is not installed.
+    """
+    parsed = parse_spec(spec)
+    place = _device(device)
+    names = None if classes is None else read_classes(classes)
+    if names is not None and num_classes is not None and len(names) != num_classes:
+        raise ModelError(f"{len(names)} class names for {num_classes} classes: give one name for each")
+    state, notes = (None, ()) if weights is None else read_state_dict(weights)
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False), torch.enable_grad():
+        built = _build(parsed)
+        changed = num_classes is not None and _set_classes(built.module, num_classes)
+        if state is not None:
+            notes += fit_weights(built.module, state, source=str(weights), network=one_line(parsed.text, 80))
+        try:
+            module = built.module.to(place).eval()
+        except (RuntimeError, AssertionError, NotImplementedError) as error:
+            raise ModelError(_no_device(device, error)) from error
+    notes = built.notes + notes
+    if state is None and built.untrained:
+        notes = (built.untrained, *notes)
+    elif state is None and changed:
+        notes = (
+            "the new classifier is randomly initialised: without weights for it the maps mean nothing",
+            *notes,
+        )
+    known = None if changed else built.classes
+    return LoadedModel(module, parsed.text, names or known, dict(built.preprocess), built.probability, notes)
+
+
+def _build(spec: Spec) -> Built:
+    match spec.kind:
+        case "demo":
+            return _demo(spec)
+        case "torchvision":
+            return from_torchvision(spec)
+        case "timm":
+            return from_timm(spec)
+        case "hf":
+            return from_hugging_face(spec)
+        case "monai":
+            return from_monai(spec)
+        case "file":
+            return Built(from_file(spec))
+
+
+def _demo(spec: Spec) -> Built:
+    from cfcam.models.demo import CLASSES, load_demo_network
+
+    return Built(
+        load_demo_network(shortcut=spec.name == "demo-shortcut"), tuple(CLASSES), probability="sigmoid"
+    )
+
+
+def _set_classes(module: nn.Module, num_classes: int) -> bool:
+    """Replace the classifier; tell whether that changed anything."""
+    before = find_head(module)
+    had = None if before is None else outputs_of(before[1])
+    replace_head(module, num_classes)
+    return had != num_classes
+
+
+def _device(device: str | torch.device) -> torch.device:
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:
+        raise ModelError(_no_device(device, error)) from error
+
+
+def _no_device(device: object, error: BaseException) -> str:
+    return f"the device {str(device)!r} cannot be used ({describe(error, 120)}): give 'cpu'"

@@ -1,0 +1,169 @@
+"""What a user may write to name a network. Nothing here imports torch, so the command line's help is quick.
+
+A spec is data, never code: arguments are literals that `ast` reads, and no part of a spec is evaluated.
+"""
+
+import ast
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+from cfcam.errors import ModelError
+from cfcam.models.paths import is_folder
+from cfcam.models.words import few, one_line
+
+Kind = Literal["demo", "torchvision", "timm", "hf", "monai", "file"]
+
+_FORMS: Final = (
+    ("demo | demo-shortcut", "demo"),
+    ("torchvision:NAME[@WEIGHTS]", "torchvision:resnet50@DEFAULT"),
+    ("timm:NAME[@pretrained]", "timm:resnet18@pretrained"),
+    ("hf:FOLDER_OR_NAME", "hf:path/to/folder"),
+    ("monai:CLASS(arguments)", "monai:DenseNet121(spatial_dims=2, in_channels=3, out_channels=2)"),
+    ("FILE.py:FACTORY[(arguments)]", "path/to/networks.py:my_network(classes=3)"),
+)
+WEIGHT_SUFFIXES: Final = frozenset({".pt", ".pth", ".ckpt", ".bin", ".safetensors"})
+_LIBRARY_NAME: Final = re.compile(r"(?P<name>[A-Za-z0-9_.\-]+)(?:@(?P<variant>[A-Za-z0-9_.\-]+))?")
+_FILE: Final = re.compile(r"(?P<path>.+?\.py):(?P<call>.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A spec that was read: which kind of network, its name, and what it is built with."""
+
+    text: str
+    kind: Kind
+    name: str
+    variant: str | None = None
+    path: Path | None = None
+    arguments: tuple[object, ...] = ()
+    keywords: Mapping[str, object] = field(default_factory=dict)
+    called: bool = False
+
+
+def available_forms() -> list[tuple[str, str]]:
+    """List the forms of a model spec, each with one example.
+
+    Returns:
+        Pairs ``(form, example)`` in the order in which they are documented.
+    """
+    return list(_FORMS)
+
+
+def parse_spec(text: str) -> Spec:
+    """Read a model spec.
+
+    Args:
+        text: What the user wrote, e.g. ``torchvision:resnet50`` or ``networks.py:make(classes=3)``.
+
+    Returns:
+        The spec's parts; nothing was imported or looked up yet.
+
+    Raises:
+        ModelError: If ``text`` is none of the forms; the message lists them.
+    """
+    if not isinstance(text, str):
+        raise ModelError(f"a model spec is text, not {type(text).__name__}: give one of {_examples()}")
+    spec = text.strip()
+    if spec in ("demo", "demo-shortcut"):
+        return Spec(spec, "demo", spec)
+    scheme, colon, rest = spec.partition(":")
+    if colon and scheme in ("torchvision", "timm"):
+        return _library(spec, "torchvision" if scheme == "torchvision" else "timm", rest)
+    if colon and scheme == "hf":
+        if not rest.strip():
+            raise ModelError("'hf:' names no network: give a folder, e.g. hf:path/to/folder")
+        return Spec(spec, "hf", rest.strip())
+    if colon and scheme == "monai":
+        name, arguments, keywords, called = _call(rest, spec, "monai:DenseNet121(spatial_dims=2, …)")
+        return Spec(spec, "monai", name, None, None, arguments, keywords, called)
+    if match := _FILE.fullmatch(spec):
+        path = Path(match["path"]).expanduser()
+        if not match["call"].strip():
+            raise ModelError(_without_factory(path, spec))
+        name, arguments, keywords, called = _call(match["call"], spec, "networks.py:my_network(classes=3)")
+        return Spec(spec, "file", name, None, path, arguments, keywords, called)
+    raise ModelError(_not_a_form(spec))
+
+
+def _library(spec: str, kind: Kind, rest: str) -> Spec:
+    match = _LIBRARY_NAME.fullmatch(rest.strip())
+    if match is None:
+        example = "torchvision:resnet50@DEFAULT" if kind == "torchvision" else "timm:resnet18@pretrained"
+        raise ModelError(
+            f"{one_line(spec)!r} names no network: letters, digits, '.', '_' and '-' only, e.g. {example}"
+        )
+    variant: str | None = match["variant"]
+    if kind == "timm" and variant not in (None, "pretrained"):
+        raise ModelError(
+            f"{one_line(spec)!r}: timm knows only '@pretrained' (a tag follows a dot: timm:resnet18.a1_in1k)"
+        )
+    return Spec(spec, kind, match["name"], variant)
+
+
+def _call(text: str, spec: str, example: str) -> tuple[str, tuple[object, ...], Mapping[str, object], bool]:
+    """Read ``name`` or ``name(literals)`` without evaluating anything."""
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+        if isinstance(node, ast.Name):
+            return node.id, (), {}, False
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+            raise ModelError(
+                f"{one_line(spec)!r}: after the colon comes one name, with literal arguments or none, "
+                f"e.g. {example}"
+            )
+        arguments = tuple(ast.literal_eval(argument) for argument in node.args)
+        keywords = {}
+        for keyword in node.keywords:
+            if keyword.arg is None:
+                raise ModelError(f"{one_line(spec)!r}: '**' is not read; write each argument, e.g. {example}")
+            keywords[keyword.arg] = ast.literal_eval(keyword.value)
+    except ModelError:
+        raise
+    except SyntaxError as error:
+        raise ModelError(f"cannot read {one_line(spec)!r} ({error.msg}): write it like {example}") from error
+    except (ValueError, TypeError, RecursionError, MemoryError) as error:
+        raise ModelError(
+            f"{one_line(spec)!r}: arguments are literals only (numbers, text, True, None, lists), "
+            f"nothing is evaluated; write them like {example}"
+        ) from error
+    return node.func.id, arguments, keywords, True
+
+
+def _examples() -> str:
+    return " | ".join(("demo", "demo-shortcut", *(example for _, example in _FORMS[1:])))
+
+
+def _without_factory(path: Path, spec: str) -> str:
+    defined = _definitions(path)
+    which = f"it defines {few(defined, 8)}" if defined else "the function that returns the network"
+    return f"{one_line(spec)!r} names no factory: add it after the colon, {path}:NAME ({which})"
+
+
+def _definitions(path: Path) -> list[str]:
+    """List the functions and classes of a file without running it; of an unreadable file, none."""
+    try:
+        body = ast.parse(path.read_bytes()).body
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    kinds = (ast.FunctionDef, ast.ClassDef)
+    return [node.name for node in body if isinstance(node, kinds) and not node.name.startswith("_")]
+
+
+def _not_a_form(spec: str) -> str:
+    if not spec:
+        return f"the model spec is empty: give one of {_examples()}"
+    path = Path(spec)
+    shown = one_line(spec)
+    if path.suffix == ".py":
+        return _without_factory(path, spec)
+    if path.suffix in WEIGHT_SUFFIXES:
+        return (
+            f"{shown!r} is a file of weights, which does not say what network they belong to: name "
+            f"the network too, e.g. --model torchvision:resnet50 --weights {shown}"
+        )
+    if is_folder(path):
+        return f"{shown!r} is a folder: for one written by transformers' save_pretrained give hf:{shown}"
+    return f"{shown!r} is not a model spec: give one of {_examples()}"

@@ -1,0 +1,356 @@
+"""Weights from a file, without running code that the file holds, and onto a network only if they fit.
+
+A file is read with safetensors or with ``torch.load(weights_only=True)``. Where that refuses, the file would
+have to be unpickled, which runs whatever its author wrote into it; cfcam never does.
+"""
+
+import re
+import tarfile
+import warnings
+import zipfile
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Final
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from cfcam.errors import ModelError
+from cfcam.models.head import find_head
+from cfcam.models.spec import WEIGHT_SUFFIXES
+from cfcam.models.words import describe, few, one_line
+
+NESTS: Final = (
+    "state_dict",
+    "model_state_dict",
+    "model",
+    "net",
+    "network",
+    "module",
+    "model_state",
+    "weights",
+    "params",
+    "ema",
+    "model_ema",
+    "ema_state_dict",
+    "state_dict_ema",
+    "params_ema",
+)
+"""Where a checkpoint keeps the network's weights, in the order in which they are looked for."""
+
+PREFIXES: Final = ("module.", "model.", "_orig_mod.", "net.", "network.", "backbone.")
+"""What a wrapper puts before every name: DataParallel and DDP, Lightning, ``torch.compile``, one's own."""
+
+_COMPILED: Final = "_orig_mod."
+_COUNTER: Final = "num_batches_tracked"
+_DEPTH: Final = 3
+_REFUSED: Final = (
+    "which cfcam refuses to run: load it once where you trust it and save the weights alone, "
+    "torch.save(model.state_dict(), 'weights.pt') or safetensors"
+)
+
+
+def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Read the network's weights out of a checkpoint; nothing in the file is executed.
+
+    A checkpoint is a state dict, or holds one under one of `NESTS`; optimizer states and everything else in
+    it are ignored.
+
+    Args:
+        path: A ``.safetensors`` file, or one written by ``torch.save``.
+
+    Returns:
+        The tensors by name, as stored, and notes on what was chosen.
+
+    Raises:
+        ModelError: If the file is missing, empty, damaged, of another format, would have to be unpickled, or
+            holds no tensors.
+    """
+    file = Path(path).expanduser()
+    content = _read(file)
+    notes: tuple[str, ...] = ()
+    for _ in range(_DEPTH + 1):
+        if not isinstance(content, Mapping):
+            break
+        nests = [key for key in NESTS if _holds_tensors(content.get(key))]
+        if not nests:
+            break
+        if len(nests) > 1:
+            notes = (f"{file} holds {', '.join(nests)}: the weights under {nests[0]!r} were taken",)
+        content = content[nests[0]]
+    if isinstance(content, Tensor) or not isinstance(content, Mapping):
+        raise ModelError(
+            f"{file} holds one {type(content).__name__}, not the weights of a network: "
+            "save model.state_dict() and give that file"
+        )
+    state = {str(key): value for key, value in content.items() if isinstance(value, Tensor)}
+    if not state:
+        keys = f"only {few(map(str, content), 5)}" if content else "nothing"
+        raise ModelError(f"{file} holds no tensors ({keys}): save model.state_dict() and give that file")
+    return state, notes
+
+
+def load_weights(module: nn.Module, path: str | Path, *, network: str = "the network") -> tuple[str, ...]:
+    """Load a checkpoint into a network, in place, all of it or none.
+
+    Values are cast to the network's dtypes. Prefixes that wrappers leave on the names (`PREFIXES`) are taken
+    off where that makes the names fit.
+
+    Args:
+        module: The network.
+        path: The checkpoint; see `read_state_dict`.
+        network: What messages call the network.
+
+    Returns:
+        Notes on choices a user should know of, mostly none.
+
+    Raises:
+        ModelError: If the file cannot be used, its tensors do not fit the network, or hold NaN or infinity.
+    """
+    state, notes = read_state_dict(path)
+    return notes + fit_weights(module, state, source=str(path), network=network)
+
+
+def fit_weights(
+    module: nn.Module, state: Mapping[str, Tensor], *, source: str, network: str
+) -> tuple[str, ...]:
+    """Load weights that were read before; see `load_weights`."""
+    own = module.state_dict()
+    state, notes = _named_as(own.keys(), state)
+    _require_finite(state, source)
+    shapes = {
+        name: (tuple(value.shape), tuple(own[name].shape))
+        for name, value in state.items()
+        if name in own and not is_lazy(own[name]) and value.shape != own[name].shape
+    }
+    missing = [name for name in own if name not in state and not name.endswith(_COUNTER)]
+    unexpected = [name for name in state if name not in own]
+    if not shapes:
+        # Modules may translate the names of their older versions, so torch has the last word on what is
+        # missing.
+        try:
+            result = module.load_state_dict(dict(state), strict=False)
+        except (RuntimeError, ValueError, TypeError, KeyError) as error:
+            raise ModelError(
+                f"{source} does not fit {network} ({describe(error)}): give its own weights"
+            ) from error
+        missing = [name for name in result.missing_keys if not name.endswith(_COUNTER)]
+        unexpected = list(result.unexpected_keys)
+    if shapes or missing or unexpected:
+        raise ModelError(_mismatch(module, len(own), missing, unexpected, shapes, source, network))
+    return notes
+
+
+def _read(path: Path) -> object:
+    try:
+        size = path.stat().st_size
+        start = _first_bytes(path)
+    except FileNotFoundError as error:
+        raise ModelError(f"the weights file {path} does not exist: check the path") from error
+    except (OSError, ValueError) as error:
+        raise ModelError(
+            f"cannot read the weights file {one_line(path)} ({describe(error, 60)}): give a readable file"
+        ) from error
+    if path.is_dir():
+        files = sorted(file.name for file in path.iterdir() if file.suffix in WEIGHT_SUFFIXES)
+        which = f"one of its files: {few(files)}" if files else "a file"
+        raise ModelError(f"the weights {path} are a folder: give {which}")
+    if size == 0:
+        raise ModelError(f"the weights file {path} is empty: copy or download it again")
+    if path.suffix == ".safetensors" or (start[8:9] == b"{" and int.from_bytes(start[:8], "little") < size):
+        return _read_safetensors(path)
+    _require_torch_file(path, start)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            content: object = torch.load(path, map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        names = re.findall(r"GLOBAL ([\w.]+)", str(error))
+        what = f" ({few(names)})" if names else ""
+        raise ModelError(f"{path} holds arbitrary Python objects{what}, {_REFUSED}") from error
+    except Exception as error:
+        raise ModelError(
+            f"{path} is damaged or cut short ({describe(error, 90)}): copy or download it again"
+        ) from error
+    return content
+
+
+def _first_bytes(path: Path) -> bytes:
+    if path.is_dir():
+        return b""
+    with path.open("rb") as file:
+        return file.read(64)
+
+
+def _read_safetensors(path: Path) -> object:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path, device="cpu")
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"{path} is not a valid safetensors file ({describe(error, 90)}): copy or download it again"
+        ) from error
+
+
+def _require_torch_file(path: Path, start: bytes) -> None:
+    """Refuse what ``torch.load`` should not even be asked to open, by the file's first bytes.
+
+    Up to torch 2.5 it passed TorchScript archives and tar files by the check of ``weights_only``
+    (CVE-2025-32434).
+    """
+    if start.startswith(b"PK"):
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = {name.partition("/")[2] for name in archive.namelist()}
+        except (zipfile.BadZipFile, OSError, ValueError) as error:
+            raise ModelError(
+                f"{path} is damaged or cut short ({error}): copy or download it again"
+            ) from error
+        if "constants.pkl" in names:
+            raise ModelError(
+                f"{path} is a TorchScript archive, which holds code: load it where you trust it and save its "
+                "state_dict() for a network that you name"
+            )
+        if "data.pkl" not in names:
+            raise ModelError(f"{path} is a zip archive, but not one of PyTorch's: give the weights inside it")
+    elif start.startswith(b"version https://git-lfs"):
+        raise ModelError(
+            f"{path} is a Git LFS pointer, not the weights themselves: run 'git lfs pull' for it"
+        )
+    elif start.startswith(b"\x89HDF"):
+        raise ModelError(f"{path} is an HDF5 file (Keras): convert it to a PyTorch state dict or safetensors")
+    elif tarfile.is_tarfile(path):
+        raise ModelError(
+            f"{path} is a tar archive: unpack it, or save its weights anew with a present PyTorch"
+        )
+    elif not start.startswith(b"\x80"):
+        raise ModelError(
+            f"{path} is neither a PyTorch nor a safetensors file (it begins with {start[:12]!r}): "
+            "copy or download it again"
+        )
+
+
+def _holds_tensors(value: object, depth: int = _DEPTH) -> bool:
+    return isinstance(value, Mapping) and any(
+        isinstance(item, Tensor) or (depth > 0 and key in NESTS and _holds_tensors(item, depth - 1))
+        for key, item in value.items()
+    )
+
+
+def _named_as(
+    own: Collection[str], state: Mapping[str, Tensor]
+) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
+    """Take the prefixes off a checkpoint's names where more of them then are the network's own."""
+    if not any(_COMPILED in name for name in own):
+        bare = {name.replace(_COMPILED, ""): value for name, value in state.items()}
+        state = bare if len(bare) == len(state) else state
+    variants = [state]
+    while (prefix := _common_prefix(variants[-1])) is not None:
+        variants.append(_without(prefix, variants[-1]))
+    best = max(variants, key=lambda variant: len(variant.keys() & set(own)))
+    if best.keys() & set(own):
+        return best, ()
+    # Training code keeps more than the network beside it: `criterion.pos_weight`, `n_averaged`, metrics.
+    needed = {name for name in own if not name.endswith(_COUNTER)}
+    for prefix in PREFIXES:
+        inner = _without(prefix, state)
+        if needed and needed <= inner.keys():
+            outside = [name for name in state if not name.startswith(prefix)]
+            return inner, (f"the checkpoint's entries outside {prefix!r} were ignored: {few(outside)}",)
+    return state, ()
+
+
+def _common_prefix(state: Mapping[str, Tensor]) -> str | None:
+    return next((prefix for prefix in PREFIXES if all(name.startswith(prefix) for name in state)), None)
+
+
+def _without(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Keep the entries under ``prefix``, without it."""
+    return {
+        name[len(prefix) :]: value
+        for name, value in state.items()
+        if name.startswith(prefix) and name != prefix
+    }
+
+
+def _require_finite(state: Mapping[str, Tensor], source: str) -> None:
+    bad = {name: count for name, value in state.items() if (count := _not_finite(value))}
+    if bad:
+        name, count = next(iter(bad.items()))
+        more = f", as do {len(bad) - 1} more tensors" if len(bad) > 1 else ""
+        raise ModelError(
+            f"{source}: {one_line(name, 80)} holds {count} NaN or infinite values of {state[name].numel()}"
+            f"{more}: the training diverged or the file is damaged, give other weights"
+        )
+
+
+def _not_finite(value: Tensor) -> int:
+    if not (value.is_floating_point() or value.is_complex()) or value.layout != torch.strided:
+        return 0
+    value = value.float() if value.is_floating_point() and value.element_size() == 1 else value
+    return int(value.numel() - torch.isfinite(value).sum().item())
+
+
+def _mismatch(
+    module: nn.Module,
+    size: int,
+    missing: list[str],
+    unexpected: list[str],
+    shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]],
+    source: str,
+    network: str,
+) -> str:
+    parts = []
+    if missing:
+        parts.append(f"{len(missing)} of its {size} tensors missing ({few(missing)})")
+    if unexpected:
+        parts.append(f"{len(unexpected)} unexpected ({few(unexpected)})")
+    if shapes:
+        pairs = (
+            f"{name} is {_shape(there)} in the file, {_shape(here)} here"
+            for name, (there, here) in shapes.items()
+        )
+        parts.append(f"{len(shapes)} of another shape ({_few_shapes(pairs, len(shapes))})")
+    advice = _advice(module, size, missing, unexpected, shapes)
+    return f"{source} does not fit {network}: {'; '.join(parts)}: {advice}"
+
+
+def _advice(
+    module: nn.Module,
+    size: int,
+    missing: list[str],
+    unexpected: list[str],
+    shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]],
+) -> str:
+    found = find_head(module)
+    if found is not None:
+        head = f"{found[0]}."
+        differing = [*missing, *unexpected, *shapes]
+        if not missing and not unexpected and all(name.startswith(head) for name in shapes):
+            there = next(iter(shapes.values()))[0]
+            weight = shapes.get(f"{head}weight", (there, ()))[0]
+            return (
+                f"only the classifier differs, use --num-classes {weight[0]}"
+                if weight
+                else "check the classifier"
+            )
+        if all(name.startswith(head) for name in differing):
+            return (
+                "only the classifier differs, it is built another way: name your network as FILE.py:FACTORY"
+            )
+    if len(missing) >= size - sum(_COUNTER in name for name in module.state_dict()):
+        return "no name is the same, these are the weights of another network"
+    return "name the network that these weights were trained with, your own as FILE.py:FACTORY"
+
+
+def _shape(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape)) if shape else "a single number"
+
+
+def _few_shapes(pairs: Iterable[str], total: int) -> str:
+    listed = "; ".join(one_line(pair, 140) for pair in list(pairs)[:3])
+    return listed if total <= 3 else f"{listed} and {total - 3} more"

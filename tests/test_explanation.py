@@ -1,0 +1,149 @@
+"""Drawing, judging and saving of the result."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+import cfcam
+from cfcam import Explanation, Status
+from cfcam.explanation import ExplanationError
+from tests import oracles
+from tests.networks import GapNet
+
+
+def of(maps: Tensor, size: tuple[int, ...] = (14, 10)) -> Explanation:
+    n, k = maps.shape[:2]
+    zeros = torch.zeros(n, k)
+    return Explanation({"m": maps}, zeros.long(), zeros, torch.zeros(n, 2), torch.full((n, 2), 0.5), "layer", size)
+
+
+@pytest.mark.parametrize(("shape", "size"), [((7, 5), (14, 10)), ((3, 4, 5), (6, 9, 10)), ((6,), (31,))])
+def test_heatmaps_are_the_positive_part_over_its_maximum(shape: tuple[int, ...], size: tuple[int, ...]) -> None:
+    maps = torch.randn(2, 3, *shape, dtype=torch.float64)
+    heat = of(maps, size).heatmaps("m")
+    assert heat.shape == (2, 3, *size)
+    for n in range(2):
+        for k in range(3):
+            up = oracles.upsample(maps[n, k].clamp(min=0).numpy(), size)
+            torch.testing.assert_close(heat[n, k], torch.from_numpy(up / up.max()))
+
+
+def test_a_positive_minimum_is_not_subtracted() -> None:
+    heat = of(torch.tensor([[[[1.0, 2.0], [2.0, 4.0]]]]), (2, 2)).heatmaps("m")
+    assert heat[0, 0].tolist() == [[0.25, 0.5], [0.5, 1.0]]
+
+
+@given(st.floats(1e-30, 1e30))
+def test_the_unit_of_a_map_does_not_matter(unit: float) -> None:
+    maps = torch.rand(1, 1, 4, 4)
+    torch.testing.assert_close(of(maps * unit).heatmaps("m"), of(maps).heatmaps("m"))
+
+
+def test_status() -> None:
+    maps = torch.full((2, 3, 2, 2), -1.0)
+    maps[0, 0, 0, 0] = 1e-30
+    maps[0, 1, 0, 0] = torch.nan
+    maps[1, 0, 0, 0] = torch.inf
+    maps[1, 1] = 0
+    e = of(maps)
+    ok, none, bad = Status.OK, Status.NO_POSITIVE_EVIDENCE, Status.NOT_FINITE
+    assert e.status["m"].tolist() == [[ok, bad, none], [bad, none, none]]
+    peaks = e.heatmaps("m").amax((2, 3))
+    assert peaks.tolist() == [[1, 0, 0], [0, 0, 0]]
+
+
+def test_save_and_load_lose_nothing(tmp_path: Path) -> None:
+    net, x = GapNet().eval(), torch.randn(2, 3, 14, 10)
+    with cfcam.Explainer(net, ["cam", "cf-cam-guided"], classes=list("abcd"), fingerprint=True) as explainer:
+        e = explainer(x, targets=["b", 3])
+    loaded = Explanation.load(e.save(tmp_path / "new" / "folder"))
+    for name in e.methods:
+        assert torch.equal(e.maps[name], loaded.maps[name])
+        assert e.maps[name].dtype == loaded.maps[name].dtype
+        assert torch.equal(e.heatmaps(name), loaded.heatmaps(name))
+    for field in ("targets", "scores", "logits", "probabilities"):
+        assert torch.equal(getattr(e, field), getattr(loaded, field))
+    for field in ("layer", "input_size", "classes", "target_names", "provenance", "methods"):
+        assert getattr(e, field) == getattr(loaded, field)
+    assert {m: s.tolist() for m, s in loaded.status.items()} == {m: s.tolist() for m, s in e.status.items()}
+    assert sorted(p.name for p in (tmp_path / "new" / "folder").iterdir()) == [
+        "explanation.json",
+        "maps.safetensors",
+    ]
+
+
+def test_odd_values_survive_saving(tmp_path: Path) -> None:
+    maps = torch.tensor([[[[torch.nan, torch.inf], [-0.0, 1e-45]]]])
+    loaded = Explanation.load(of(maps.bfloat16()).save(tmp_path))
+    assert loaded.maps["m"].dtype == torch.bfloat16
+    loaded = Explanation.load(of(maps).save(tmp_path))
+    assert loaded.maps["m"].numpy().tobytes() == maps.numpy().tobytes()
+    assert loaded.status["m"][0, 0] is Status.NOT_FINITE
+
+
+def test_a_callable_has_a_name_after_loading(tmp_path: Path) -> None:
+    def contrast(logits: Tensor) -> Tensor:
+        return logits[:, 0] - logits[:, 1]
+
+    e = cfcam.explain(GapNet().eval(), torch.randn(1, 3, 14, 10), "grad-cam", targets=[2, contrast])
+    loaded = Explanation.load(e.save(tmp_path))
+    assert [loaded.label(0, k) for k in (0, 1)] == ["class 2", "contrast"]
+
+
+def break_header(folder: Path) -> None:
+    (folder / "explanation.json").write_text("{")
+
+
+def break_tensors(folder: Path) -> None:
+    (folder / "maps.safetensors").write_bytes(b"\x00" * 20)
+
+
+def remove_tensors(folder: Path) -> None:
+    (folder / "maps.safetensors").unlink()
+
+
+def remove_all(folder: Path) -> None:
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def from_the_future(folder: Path) -> None:
+    header = json.loads((folder / "explanation.json").read_text())
+    (folder / "explanation.json").write_text(json.dumps(header | {"format": 99}))
+
+
+def lose_a_method(folder: Path) -> None:
+    header = json.loads((folder / "explanation.json").read_text())
+    (folder / "explanation.json").write_text(json.dumps(header | {"methods": ["other"]}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (break_header, "is broken"),
+        (break_tensors, "is broken"),
+        (remove_tensors, "no saved explanation here .*is missing|is broken"),
+        (remove_all, r"no saved explanation here \(explanation.json is missing\)"),
+        (from_the_future, r"later cfcam \(format 99\)"),
+        (lose_a_method, "is broken"),
+    ],
+)
+def test_a_damaged_folder_is_reported_in_one_line(damage, message: str, tmp_path: Path) -> None:
+    folder = of(torch.rand(1, 1, 2, 2)).save(tmp_path / "e")
+    damage(folder)
+    with pytest.raises(ExplanationError, match=message) as error:
+        Explanation.load(folder)
+    assert "\n" not in str(error.value)
+    assert str(folder) in str(error.value)
+
+
+def test_an_unknown_method_is_named() -> None:
+    with pytest.raises(ExplanationError, match="no maps of 'cam' in this explanation; it has m"):
+        of(torch.rand(1, 1, 2, 2)).heatmaps("cam")
