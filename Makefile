@@ -24,11 +24,15 @@ $(VENV)/.dev: $(VENV)/.runtime
 	$(PIP) --editable '.[dev]'
 	@touch $@
 
+# Model definitions only: torchvision's wheel wants the CUDA build of torch, and breaks transformers where it cannot load.
+.torchvision: $(VENV)/.dev
+	$(PIP) --no-deps --target $@ torchvision==0.28.0 timm==1.0.31
+
 demo: $(VENV)/.runtime  ## explain the demo images with the demo network
 	$(BIN)/cfcam demo
 
 test: $(VENV)/.dev  ## run the whole test suite
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 2
 
 lint: $(VENV)/.dev  ## format check, lint, types, floors
 	$(BIN)/ruff format --check .
@@ -40,4 +44,4 @@ docs: $(VENV)/.dev  ## build the documentation into site/
 	$(BIN)/mkdocs build --strict --quiet
 
 clean:  ## remove the environment and everything built
-	rm -rf $(VENV) site output cfcam-demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .torchvision site output cfcam-demo .mypy_cache .pytest_cache .ruff_cache
