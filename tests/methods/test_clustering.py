@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 from torch import Tensor
 
-from cfcam.methods.clustering import dbscan, distance_quantile, pairwise_distances
+from cfcam.methods.clustering import dbscan, kth_smallest, squared_distances, squared_radius
 
 
 def scikit_labels(distances: Tensor, eps: float, min_samples: int) -> list[int]:
@@ -62,13 +62,16 @@ def test_a_long_chain_is_one_cluster(order: str) -> None:
 def test_random_features_of_a_network(size: int) -> None:
     features = torch.randn(3, size, 20).relu() * torch.rand(3, size, 1).pow(3)
     features[:, ::9] = 0  # dead channels are identical
-    distances = pairwise_distances(features)
+    squared = squared_distances(features)
     count = torch.full((3,), size)
     for quantile in (0.02, 0.1, 0.25, 0.6):
-        eps = distance_quantile(distances, count, quantile)
+        radius = squared_radius(squared, count, quantile)
         samples = max(2, size // 20)
-        ours = dbscan(distances, eps, torch.full((3,), samples)).tolist()
-        assert ours == [scikit_labels(d, max(float(e), 1e-300), samples) for d, e in zip(distances, eps, strict=True)]
+        ours = dbscan(squared, radius, torch.full((3,), samples)).tolist()
+        # scikit-learn with NumPy's interpolated quantile of the distances themselves
+        for labels, d in zip(ours, squared.double().clamp(min=0).sqrt(), strict=True):
+            eps = np.quantile(d[~torch.eye(size, dtype=torch.bool)].numpy(), quantile)
+            assert labels == scikit_labels(d, max(float(eps), 1e-300), samples)
 
 
 def test_border_points_join_the_first_cluster_and_infinite_rows_take_no_part() -> None:
@@ -86,25 +89,46 @@ def test_border_points_join_the_first_cluster_and_infinite_rows_take_no_part() -
     st.integers(0, 4),
     st.floats(0, 1),
 )
-def test_quantile_equals_numpys(diagonal: bool, places: list[int], padding: int, quantile: float) -> None:
+def test_the_radius_takes_in_what_numpys_quantile_does(
+    diagonal: bool, places: list[int], padding: int, quantile: float
+) -> None:
     values = torch.tensor(places, dtype=torch.float64)
     distances = (values[:, None] - values[None]).abs()
     pairs = distances if diagonal else distances[~torch.eye(len(places), dtype=torch.bool)]
-    expected = np.quantile(pairs.numpy(), quantile) if pairs.numel() else 0.0
+    expected = np.quantile(pairs.numpy(), quantile, method="lower") if pairs.numel() else 0.0
     size = len(places) + padding
     padded = torch.full((1, size, size), torch.inf, dtype=torch.float64)
-    padded[0, : len(places), : len(places)] = distances
-    found = distance_quantile(padded, torch.tensor([len(places)]), quantile, diagonal=diagonal)
-    assert found.item() == pytest.approx(expected, abs=1e-12)
+    padded[0, : len(places), : len(places)] = distances.square()
+    found = squared_radius(padded, torch.tensor([len(places)]), quantile, diagonal=diagonal)
+    assert found.item() == expected**2
+    if pairs.numel():
+        assert ((pairs <= found.sqrt()) == (pairs <= np.quantile(pairs.numpy(), quantile) + 1e-9)).all()
 
 
-def test_quantile_of_a_batch_with_different_counts() -> None:
-    distances = pairwise_distances(torch.randn(2, 9, 5))
-    distances[1, 6:], distances[1, :, 6:] = torch.inf, torch.inf
-    found = distance_quantile(distances, torch.tensor([9, 6]), 0.25)
+def test_the_radius_of_a_batch_with_different_counts() -> None:
+    squared = squared_distances(torch.randn(2, 9, 5))
+    squared[1, 6:], squared[1, :, 6:] = torch.inf, torch.inf
+    found = squared_radius(squared, torch.tensor([9, 6]), 0.25)
     for n, count in enumerate((9, 6)):
-        block = distances[n, :count, :count][~torch.eye(count, dtype=torch.bool)]
-        assert found[n].item() == pytest.approx(np.quantile(block.numpy(), 0.25), rel=1e-6)
+        block = squared[n, :count, :count][~torch.eye(count, dtype=torch.bool)]
+        assert found[n].item() == np.quantile(block.numpy(), 0.25, method="lower")
+
+
+@pytest.mark.parametrize("shape", ["random", "sorted", "constant", "periodic", "infinite"])
+def test_selection_equals_sorting(shape: str) -> None:
+    """Long rows take the narrowed path; sorted and periodic ones mislead its sample."""
+    length = 200_000
+    values = {
+        "random": torch.randn(3, length),
+        "sorted": torch.arange(3 * length).reshape(3, -1).float(),
+        "constant": torch.ones(3, length),
+        "periodic": torch.randn(3, 25).repeat(1, length // 25),
+        "infinite": torch.where(torch.rand(3, length) < 0.4, torch.inf, torch.rand(3, length)),
+    }[shape]
+    expected = values.sort(dim=1).values
+    for ranks in ([0, 1, length - 1], [50_000, 50_000, 50_000], [7, 199_998, 100_000]):
+        rank = torch.tensor(ranks)
+        assert torch.equal(kth_smallest(values, rank), expected.gather(1, rank[:, None])[:, 0])
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine", "correlation"])
@@ -113,17 +137,17 @@ def test_distances_equal_scipys(metric: str) -> None:
 
     features = torch.randn(2, 15, 8, dtype=torch.float64)
     expected = np.stack([cdist(f, f, metric) for f in features.numpy()])
-    np.testing.assert_allclose(pairwise_distances(features, metric).numpy(), expected, atol=1e-7)
+    np.testing.assert_allclose(squared_distances(features, metric).numpy(), expected**2, atol=1e-12)
 
 
 def test_copies_of_a_strong_channel_are_at_distance_zero() -> None:
     """A Gram matrix in float32 puts them 0.03 apart, further than the radius that quiet channels give."""
     strong = 100 * torch.rand(1, 1, 49).expand(1, 4, 49)
-    distances = pairwise_distances(torch.cat([strong, 0.001 * torch.rand(1, 12, 49)], dim=1))
-    assert distances[0, :4, :4].max() < 1e-4
-    assert torch.equal(distances, distances.mT)
+    squared = squared_distances(torch.cat([strong, 0.001 * torch.rand(1, 12, 49)], dim=1))
+    assert squared[0, :4, :4].abs().max() < 1e-8
+    assert torch.equal(squared, squared.mT)
 
 
 def test_zero_vectors_under_the_cosine_metric() -> None:
     features = torch.tensor([[[0.0, 0.0], [0.0, 0.0], [1.0, 2.0]]])
-    assert pairwise_distances(features, "cosine")[0].tolist() == [[0, 0, 1], [0, 0, 1], [1, 1, 0]]
+    assert squared_distances(features, "cosine")[0].tolist() == [[0, 0, 1], [0, 0, 1], [1, 1, 0]]

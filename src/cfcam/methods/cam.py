@@ -64,6 +64,6 @@ def _classifier_weight(capture: Capture) -> Tensor:
     if bool((error > tolerance).any()):
         raise MethodError(
             f"cam does not apply at {where}: its logits are not W.mean(A) + b (off by up to"
-            f" {float(error.nan_to_num().max()):.3g}), because something stands between this layer and the classifier: {_ADVICE}"
+            f" {float(error.nan_to_num().max()):.3g}), because something stands between layer and classifier: {_ADVICE}"
         )
     return weight

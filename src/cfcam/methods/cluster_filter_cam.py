@@ -13,7 +13,7 @@ from torch import Tensor
 from cfcam.capture import Capture
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, spatial_mean, weighted_sum
-from cfcam.methods.clustering import dbscan, distance_quantile, pairwise_distances
+from cfcam.methods.clustering import dbscan, squared_distances, squared_radius
 from cfcam.methods.filters import FILTERS, Filter
 
 MAX_POSITIONS = 4096
@@ -179,13 +179,13 @@ class CFCAM(Method):
 
     def _labels(self, features: Tensor, count: Tensor) -> Tensor:
         """Returns DBSCAN labels (N, M) of the first ``count`` vectors of each image's M; -1 for the others."""
-        distances = pairwise_distances(features, self.metric)
+        squared = squared_distances(features, self.metric)
         padding = torch.arange(features.shape[1], device=features.device) >= count[:, None]
         if bool(padding.any()):
-            distances.masked_fill_(padding[:, :, None] | padding[:, None, :], torch.inf)
-        eps = distance_quantile(distances, count, self.eps_quantile, diagonal=self.eps_diagonal)
+            squared.masked_fill_(padding[:, :, None] | padding[:, None, :], torch.inf)
+        radius = squared_radius(squared, count, self.eps_quantile, diagonal=self.eps_diagonal)
         min_samples = (self.min_samples_fraction * count.double() + 1e-9).floor().clamp(min=2)
-        return dbscan(distances, eps.clamp(min=self.eps_minimum), min_samples)
+        return dbscan(squared, radius.clamp(min=self.eps_minimum**2), min_samples)
 
 
 def _pooled(activations: Tensor) -> Tensor:

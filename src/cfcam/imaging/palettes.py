@@ -1,0 +1,109 @@
+"""Colours for maps: matplotlib's palettes as tables of 256 colours."""
+
+from __future__ import annotations
+
+import difflib
+from functools import cache
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from cfcam.errors import InputError
+
+PALETTES: tuple[str, ...] = (
+    "inferno", "magma", "plasma", "viridis", "cividis", "hot", "gray", "turbo", "jet",
+)  # fmt: skip
+"""The palettes on offer; every other name that matplotlib knows is taken too."""
+
+_ORDERED = frozenset({"inferno", "magma", "plasma", "viridis", "cividis", "hot", "gray", "grey", "bone", "copper"})
+
+
+@cache
+def table(palette: str) -> NDArray[np.uint8]:
+    """The 256 colours of a palette, uint8 `(256, 3)`, read-only.
+
+    Raises:
+        InputError: matplotlib has no palette of that name; the message gives the nearest names.
+    """
+    from matplotlib import colormaps
+
+    if palette not in colormaps:
+        near = difflib.get_close_matches(str(palette).lower(), list(colormaps), n=3) or PALETTES
+        raise InputError(f"no palette is called {palette!r}: the nearest are {', '.join(near)}")
+    colours: NDArray[np.uint8] = colormaps[palette](np.linspace(0, 1, 256), bytes=True)[:, :3].copy()
+    colours.flags.writeable = False
+    return colours
+
+
+def is_perceptually_ordered(palette: str) -> bool:
+    """Whether a higher value always looks brighter (or, reversed, darker), so that the eye ranks rightly.
+
+    It does not in rainbow palettes such as turbo and jet, whose bright bands suggest borders that are not in
+    the map (Borland & Taylor 2007, "Rainbow Color Map (Still) Considered Harmful", IEEE CG&A 27(2)).
+
+    Raises:
+        InputError: as `table`.
+    """
+    if palette.removesuffix("_r") in _ORDERED:
+        return True
+    steps = np.diff(table(palette) @ np.array([0.2126, 0.7152, 0.0722]))  # Rec. 709 luma
+    return bool((steps >= -1).all() or (steps <= 1).all())
+
+
+def note(palette: str) -> str:
+    """What to say beside a picture in this palette: empty, or "jet: not perceptually ordered"."""
+    return "" if is_perceptually_ordered(palette) else f"{palette}: not perceptually ordered"
+
+
+def levels(heatmap: Tensor | ArrayLike) -> NDArray[np.uint8]:
+    """The map in 256 levels: `floor(255 v + 0.5)`, same shape.
+
+    Raises:
+        InputError: a value is outside of [0, 1] or not a number.
+    """
+    values = as_array(heatmap)
+    low, high = check_unit_range(values)
+    scaled = values * np.float32(255)
+    scaled += np.float32(0.5)
+    if low < 0 or high > 1:
+        scaled.clip(0, 255, out=scaled)
+    return scaled.astype(np.uint8)
+
+
+def check_unit_range(values: NDArray[np.float32]) -> tuple[float, float]:
+    """The least and the greatest value of a map; both are in [0, 1], but for what rounding does.
+
+    Raises:
+        InputError: a value is outside of [0, 1] or not a number.
+    """
+    low, high = (float(values.min()), float(values.max())) if values.size else (0.0, 1.0)
+    if not (low >= -1e-5 and high <= 1 + 1e-5):  # also when either is NaN
+        raise InputError(
+            f"map with values from {low:g} to {high:g}: only finite values in [0, 1] can be coloured; "
+            "normalise it first"
+        )
+    return low, high
+
+
+def as_array(heatmap: Tensor | ArrayLike) -> NDArray[np.float32]:
+    """A map from anywhere as a float32 array in main memory; not copied where that can be avoided."""
+    if isinstance(heatmap, Tensor):
+        heatmap = heatmap.detach().float().cpu().numpy()
+    return np.asarray(heatmap, dtype=np.float32)
+
+
+def colorize(heatmap: Tensor | ArrayLike, palette: str = "inferno") -> NDArray[np.uint8]:
+    """Colour maps.
+
+    Args:
+        heatmap: `(..., H, W)` in [0, 1], tensor or array.
+        palette: one of `PALETTES` or any other name that matplotlib knows.
+
+    Returns:
+        uint8 RGB `(..., H, W, 3)`: entry `floor(255 v + 0.5)` of the palette's table.
+
+    Raises:
+        InputError: an unknown palette, or a value that is outside of [0, 1] or not a number.
+    """
+    return np.take(table(palette), levels(heatmap), axis=0)

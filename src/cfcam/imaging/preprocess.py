@@ -1,0 +1,212 @@
+"""From a picture to a network's input, and from a map at the input's size back onto the picture."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cfcam.errors import InputError
+from cfcam.imaging.read import Image
+
+Resize = Literal["stretch", "shorter-side+crop", "pad"]
+Interpolation = Literal["bilinear", "bicubic", "nearest"]
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601-7, section 2.5.1; as Pillow's mode "L"
+_MOST_PIXELS = 2**26
+
+
+class _Axis(NamedTuple):
+    """One axis of the way from the picture (`length`) by way of `resized` pixels to the network's (`net`).
+
+    Pixel `i` of the network's input is pixel `i + start` of the resized picture (`start` < 0: padding).
+    """
+
+    length: int
+    resized: int
+    net: int
+    start: int
+
+    @property
+    def seen(self) -> tuple[float, float]:
+        """The part of the picture, in its own pixels, that reaches the network."""
+        per_pixel = self.length / self.resized
+        return max(0.0, self.start * per_pixel), min(float(self.length), (self.start + self.net) * per_pixel)
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """What is done to a picture before a network sees it; calling it does so.
+
+    The resizing is antialiased, as Pillow's and (since 0.17) torchvision's is, but keeps fractions of a grey
+    level and all 16 bits.
+
+    Attributes:
+        size: height and width of the network's input in pixels; a single number means both.
+        resize: `stretch` scales both sides to `size` on their own; `shorter-side+crop` keeps the
+            proportions, scales the shorter side to `round(size / crop_ratio)` (256 for 224) and cuts `size`
+            from the centre; `pad` keeps the proportions, fits the longer side and fills up with black on
+            both ends.
+        mean: subtracted per channel, after scaling to [0, 1]; its length, 1 or 3, is the number of channels.
+            With one channel, colours become grey by the BT.601 luma, as in Pillow's mode "L".
+        std: divided by, per channel.
+        interpolation: `bilinear`, `bicubic` (overshoots are cut to [0, 1]) or `nearest` (not antialiased).
+        crop_ratio: the part of the shorter side that `shorter-side+crop` keeps, in (0, 1].
+
+    Raises:
+        InputError: a value is not one of the above.
+    """
+
+    size: int | tuple[int, int] = 224
+    resize: Resize = "stretch"
+    mean: tuple[float, ...] = (0.485, 0.456, 0.406)
+    std: tuple[float, ...] = (0.229, 0.224, 0.225)
+    interpolation: Interpolation = "bilinear"
+    crop_ratio: float = 0.875
+
+    def __post_init__(self) -> None:
+        for name in ("size", "mean", "std"):  # lists, as they come from JSON
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        sides = self.size if isinstance(self.size, tuple) else (self.size, self.size)
+        if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in sides):
+            raise InputError(f"size is {self.size!r}: it must be a positive whole number or two, (height, width)")
+        if self.resize not in get_args(Resize):
+            raise InputError(f"resize is {self.resize!r}: it must be one of {', '.join(get_args(Resize))}")
+        if self.interpolation not in get_args(Interpolation):
+            choices = ", ".join(get_args(Interpolation))
+            raise InputError(f"interpolation is {self.interpolation!r}: it must be one of {choices}")
+        if not (isinstance(self.mean, tuple) and isinstance(self.std, tuple)):
+            raise InputError(f"mean is {self.mean!r} and std {self.std!r}: both must be tuples, also for one channel")
+        if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
+            raise InputError(
+                f"mean has {len(self.mean)} and std {len(self.std)} values: both must have 1 (grey) or 3 (RGB)"
+            )
+        if not all(map(math.isfinite, self.mean)) or not all(math.isfinite(s) and s > 0 for s in self.std):
+            raise InputError(f"mean {self.mean} and std {self.std}: they must be finite, and std above 0")
+        if not 0 < self.crop_ratio <= 1:
+            raise InputError(f"crop_ratio is {self.crop_ratio!r}: it must be above 0 and at most 1")
+
+    @property
+    def input_size(self) -> tuple[int, int]:
+        """Height and width of the network's input."""
+        return self.size if isinstance(self.size, tuple) else (self.size, self.size)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the network's input, 1 or 3."""
+        return len(self.mean)
+
+    def __call__(self, image: Image) -> Tensor:
+        """Prepare a picture.
+
+        Returns:
+            float32 `(C, h, w)`, normalised; C is 1 or 3.
+
+        Raises:
+            InputError: the picture is too elongated for `shorter-side+crop`.
+        """
+        planes = image.planes()
+        if self.channels == 1 and planes.shape[0] == 3:
+            planes = torch.einsum("c,chw->hw", torch.tensor(_LUMA), planes)[None]
+        y, x = self._axes(image.size)
+        planes = self._resized(planes, (y.resized, x.resized))
+        if self.resize == "pad":
+            left, top = -x.start, -y.start
+            planes = F.pad(planes, (left, x.net - x.resized - left, top, y.net - y.resized - top))
+        else:
+            planes = planes[:, y.start : y.start + y.net, x.start : x.start + x.net]
+        mean, std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (self.mean, self.std))
+        return (planes - mean) / std
+
+    def region(self, size_hw: tuple[int, int]) -> tuple[float, float, float, float]:
+        """Which part of a picture the network sees.
+
+        Args:
+            size_hw: the picture's height and width.
+
+        Returns:
+            top, left, bottom, right in the picture's pixels, where (0, 0) is the outer corner of the first
+            pixel.
+        """
+        (top, bottom), (left, right) = (axis.seen for axis in self._axes(size_hw))
+        return top, left, bottom, right
+
+    def to_original(self, heatmap: Tensor, size_hw: tuple[int, int]) -> Tensor:
+        """Put a map at the network's input size back onto the picture.
+
+        Linear interpolation between pixel centres (`align_corners=False`): no value leaves the range of the
+        map. Padding is removed; what the network did not see is 0.
+
+        Args:
+            heatmap: `(..., h, w)` at the network's input size.
+            size_hw: the picture's height H and width W.
+
+        Returns:
+            `(..., H, W)`, on the map's device; float32, unless the map is float64.
+
+        Raises:
+            InputError: the map does not have the network's input size.
+        """
+        if tuple(heatmap.shape[-2:]) != self.input_size:
+            raise InputError(
+                f"map of shape {tuple(heatmap.shape)}: its last two must be the input size "
+                f"{self.input_size}; "
+                "upsample it to the network's input first"
+            )
+        heatmap = heatmap if heatmap.dtype == torch.float64 else heatmap.float()
+        for dim, axis in zip((-2, -1), self._axes(size_hw), strict=True):
+            heatmap = _back(heatmap, axis, dim)
+        return heatmap
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields, for provenance; `Preprocess(**d)` takes them back, also after a way through JSON."""
+        return asdict(self)
+
+    def _axes(self, size_hw: tuple[int, int]) -> tuple[_Axis, _Axis]:
+        (H, W), (h, w) = size_hw, self.input_size
+        if H < 1 or W < 1:
+            raise InputError(f"a picture of {H} x {W} pixels has nothing to see: both must be at least 1")
+        if self.resize == "stretch":
+            return _Axis(H, h, h, 0), _Axis(W, w, w, 0)
+        if self.resize == "pad":
+            scale = min(h / H, w / W)
+            fitted = max(1, min(h, round(H * scale))), max(1, min(w, round(W * scale)))
+            return _Axis(H, fitted[0], h, -((h - fitted[0]) // 2)), _Axis(W, fitted[1], w, -((w - fitted[1]) // 2))
+        tall, wide = round(h / self.crop_ratio), round(w / self.crop_ratio)
+        # the longer side is rounded down and the crop's corner to the nearest even, as torchvision does
+        resized = (tall, tall * W // H) if tall * W >= wide * H else (wide * H // W, wide)
+        if resized[0] * resized[1] > _MOST_PIXELS:
+            raise InputError(f"a picture of {H} x {W} pixels is too elongated to crop: use resize='pad' or 'stretch'")
+        return _Axis(H, resized[0], h, round((resized[0] - h) / 2)), _Axis(
+            W, resized[1], w, round((resized[1] - w) / 2)
+        )
+
+    def _resized(self, planes: Tensor, size: tuple[int, int]) -> Tensor:
+        if tuple(planes.shape[-2:]) == size:
+            return planes
+        if self.interpolation == "nearest":
+            return F.interpolate(planes[None], size, mode="nearest-exact")[0]
+        # as Pillow: rows first, and overshoots cut after each pass
+        for step in ((planes.shape[-2], size[1]), size):
+            planes = F.interpolate(planes[None], step, mode=self.interpolation, antialias=True)[0].clamp_(0, 1)
+        return planes
+
+
+def _back(heatmap: Tensor, axis: _Axis, dim: int) -> Tensor:
+    centres = (torch.arange(axis.length, dtype=torch.float64) + 0.5) * (axis.resized / axis.length) - axis.start
+    first, last = max(0, -axis.start), min(axis.net, axis.resized - axis.start) - 1
+    position = (centres - 0.5).clamp(first, last)
+    below = position.floor().long()
+    above = (below + 1).clamp(max=last)
+    shape = (-1, 1) if dim == -2 else (-1,)
+    weight = (position - below).to(heatmap).view(shape)
+    below, above = below.to(heatmap.device), above.to(heatmap.device)
+    # lerp keeps a constant exactly constant and stays between its ends
+    line = torch.lerp(heatmap.index_select(dim, below), heatmap.index_select(dim, above), weight)
+    unseen = ((centres < 0) | (centres > axis.net)).to(heatmap.device).view(shape)
+    return line.masked_fill_(unseen, 0) if unseen.any() else line

@@ -1,0 +1,430 @@
+"""Picture files in, `Image` out: upright, without transparency, with every bit that the picture has."""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import os
+import re
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+from PIL import Image as PILImage
+from torch import Tensor
+
+from cfcam.errors import ImageError, InputError
+
+EXTENSIONS: tuple[str, ...] = (
+    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".gif",
+)  # fmt: skip
+"""File name endings (lower case) that `list_images` takes for pictures inside a folder."""
+
+PathLike = str | os.PathLike[str]
+Pixels = NDArray[np.uint8] | NDArray[np.uint16]
+
+# (first bytes, name, how Pillow opens it). The plugins are called directly rather than through
+# PIL.Image.open: that judges the size of a picture by a process-wide limit, which is not ours to change.
+_FORMATS: tuple[tuple[bytes, str, Callable[[BytesIO], ImageFile.ImageFile]], ...] = (
+    (rb"\x89PNG\r\n\x1a\n", "PNG", PngImagePlugin.PngImageFile),
+    (rb"\xff\xd8\xff", "JPEG", JpegImagePlugin.JpegImageFile),
+    (rb"II(\*\0|\0\*|\+\0)|MM(\*\0|\0\*|\0\+)", "TIFF", TiffImagePlugin.TiffImageFile),
+    (rb"BM", "BMP", BmpImagePlugin.BmpImageFile),
+    (rb"RIFF....WEBP", "WebP", WebPImagePlugin.WebPImageFile),
+    (rb"GIF8[79]a", "GIF", GifImagePlugin.GifImageFile),
+)
+
+_OTHERS: tuple[tuple[bytes, str], ...] = (
+    (rb".{128}DICM", "a DICOM file"),
+    (rb"%PDF", "a PDF document"),
+    (rb".{4}ftyp(heic|heix|mif1|msf1)", "a HEIC picture"),
+    (rb".{4}ftypavi[fs]", "an AVIF picture"),
+    (rb"(\0\0\0\x0cjP  |\xff\x4f\xff\x51)", "a JPEG 2000 picture"),
+    (rb"\x1f\x8b", "a gzip archive"),
+    (rb"PK\x03\x04", "a zip archive"),
+)
+
+_SUGGESTED = "save it as an 8 or 16 bit grey or an 8 bit RGB PNG"
+_EXIF_ORIENTATION = 274
+_TIFF_BITS, _TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
+_BROKEN_EXIF = (OSError, SyntaxError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+
+_UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
+    2: lambda p: p[:, ::-1],
+    3: lambda p: p[::-1, ::-1],
+    4: lambda p: p[::-1],
+    5: lambda p: p.swapaxes(0, 1),
+    6: lambda p: np.rot90(p, -1),
+    7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
+    8: lambda p: np.rot90(p, 1),
+}
+
+_TO_8_BIT = ((np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class Image:
+    """A picture as it is meant to be seen, and where it came from.
+
+    Attributes:
+        pixels: `(H, W)` grey or `(H, W, 3)` RGB, uint8 or uint16, upright (a stored EXIF orientation has been
+            applied), over black where the file was transparent. The array is read-only.
+        path: the file, if there is one.
+        sha256: hexadecimal SHA-256 of the file's bytes.
+        spacing: distance between pixel centres (rows, columns) in mm, where the source knows it.
+        affine: 4 x 4 matrix from voxel indices to millimetres in space, where the source knows it.
+    """
+
+    pixels: Pixels
+    path: Path | None
+    sha256: str
+    spacing: tuple[float, float] | None = None
+    affine: tuple[tuple[float, ...], ...] | None = None
+
+    def __post_init__(self) -> None:
+        shape, dtype = self.pixels.shape, self.pixels.dtype
+        if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3) or 0 in shape:
+            raise InputError(f"pixels of shape {shape}: an image is (H, W) grey or (H, W, 3) RGB")
+        if dtype not in (np.uint8, np.uint16):
+            raise InputError(f"pixels of type {dtype}: an image is uint8 or uint16")
+        own = np.ascontiguousarray(self.pixels).view()
+        own.flags.writeable = False
+        object.__setattr__(self, "pixels", own)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width in pixels."""
+        return self.pixels.shape[0], self.pixels.shape[1]
+
+    def rgb(self) -> NDArray[np.uint8]:
+        """The picture for drawing: uint8 `(H, W, 3)`; 16 bit values are scaled by 255/65535, never clipped.
+
+        An 8 bit RGB picture is returned as it is held, read-only; copy it before drawing into it.
+        """
+        pixels = self.pixels
+        eight: NDArray[np.uint8] = (
+            _TO_8_BIT[pixels] if pixels.dtype == np.uint16 else pixels.astype(np.uint8, copy=False)
+        )
+        return eight if eight.ndim == 3 else np.repeat(eight[..., None], 3, axis=2)
+
+    def tensor(self) -> Tensor:
+        """The picture for computing: float32 `(3, H, W)` in [0, 1], at the full precision of the file."""
+        planes = self.planes()
+        return planes if planes.shape[0] == 3 else planes.repeat(3, 1, 1)
+
+    def planes(self) -> Tensor:
+        """Like `tensor`, but with the channels the picture has: `(1, H, W)` if grey, `(3, H, W)` if RGB."""
+        pixels = self.pixels if self.pixels.ndim == 3 else self.pixels[..., None]
+        values = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, -1, 0), dtype=np.float32))
+        return values.div_(float(np.iinfo(self.pixels.dtype).max))
+
+
+def read_image(path: PathLike, *, max_pixels: int = 64_000_000) -> Image:
+    """Read a PNG, JPEG, TIFF, BMP, WebP or GIF picture.
+
+    The file is opened once; its bytes are hashed and decoded in memory. What is made of the less usual files:
+
+    * Grey pictures of 16 bit stay 16 bit, with 65535 as white; a scan whose values end at 4095 in a 16 bit
+      file is therefore dark. 12 bit TIFFs are stretched to 16 bit, white-is-zero TIFFs are turned to
+      black-is-zero.
+    * Colour of 16 bit is read as 8 bit (Pillow has no such mode).
+    * 32 bit integers are taken as 16 bit values; floating point values must lie in [0, 1] and become 16 bit.
+    * Transparent pictures are laid over black, so that what was hidden stays hidden.
+    * Of several pages or frames the first is read.
+
+    Args:
+        path: the file. What it is follows from its first bytes, not from its name.
+        max_pixels: refuse, before decoding, a picture with more pixels than this.
+
+    Returns:
+        The picture, upright, with the SHA-256 of the file.
+
+    Raises:
+        ImageError: the file is missing, empty, cut off, broken, too large, or not a picture that cfcam reads.
+        InputError: `max_pixels` is not a positive number.
+    """
+    if max_pixels < 1:
+        raise InputError(f"max_pixels is {max_pixels}: it must be at least 1")
+    where = _show(path)
+    data = _read_bytes(path, where)
+    name, opener = _recognise(data, where)
+    if ImageFile.LOAD_TRUNCATED_IMAGES:
+        raise ImageError(
+            f"{where}: not read, since other code set PIL.ImageFile.LOAD_TRUNCATED_IMAGES, which "
+            "silently fills the missing part of a cut-off picture; set it back to False"
+        )
+    try:
+        with opener(BytesIO(data)) as picture:
+            width, height = picture.size
+            if width * height > max_pixels:
+                raise ImageError(
+                    f"{where}: has {_megapixels(width * height)} megapixels ({width} x {height}), more "
+                    f"than the limit of {_megapixels(max_pixels)}; raise max_pixels "
+                    "(--max-megapixels on the command line)"
+                )
+            picture.load()
+            pixels = _pixels(picture, where, depth=data[24] if name == "PNG" else 8)
+            turn = _UPRIGHT.get(_orientation(picture))
+            return Image(turn(pixels) if turn else pixels, Path(path), hashlib.sha256(data).hexdigest())
+    except ImageError:
+        raise
+    except (PILImage.DecompressionBombError, PILImage.DecompressionBombWarning) as error:
+        raise ImageError(
+            f"{where}: is too large a {name} for Pillow, whatever max_pixels is ({_say(error)}); save it "
+            "as PNG or make it smaller"
+        ) from error
+    except Exception as error:  # a decoder fed with arbitrary bytes may raise anything
+        if _is_truncation(error):
+            raise ImageError(f"{where}: the {name} file is cut off ({_say(error)}); copy or export it again") from error
+        raise ImageError(
+            f"{where}: the {name} file is broken or of a kind that cannot be read ({_say(error)}); "
+            f"export it again or {_SUGGESTED}"
+        ) from error
+
+
+def list_images(paths: PathLike | Iterable[PathLike], *, recursive: bool = False) -> list[Path]:
+    """Expand files, folders and globs to a list of picture files.
+
+    A file named explicitly is always taken, whatever it is called; from folders and globs come the files
+    with one of the `EXTENSIONS` (in any case). Hidden files and folders (`.name`) are passed over unless
+    named explicitly, and links to folders are not followed inside a folder.
+
+    Args:
+        paths: a path or several; a glob (`scans/*.png`, `scans/**/*.png`) is expanded if no file has that
+            very name.
+        recursive: take the subfolders of folders too.
+
+    Returns:
+        Each file once, in natural order (`scan2` before `scan10`), folder by folder.
+
+    Raises:
+        ImageError: a path does not exist or may not be read, a glob matches nothing, a folder holds no
+            picture.
+    """
+    several = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    found: dict[Path, Path] = {}
+    folders: dict[Path, Path] = {}
+    for path in several:
+        for file in _expand(path, recursive):
+            if file.parent not in folders:
+                folders[file.parent] = file.parent.resolve()
+            found.setdefault(folders[file.parent] / file.name, file)
+    return sorted(found.values(), key=_natural)
+
+
+def _read_bytes(path: PathLike, where: str) -> bytes:
+    try:
+        kind = Path(path).stat().st_mode
+        if stat.S_ISDIR(kind):
+            raise ImageError(f"{where}: is a folder, not a picture; name a file in it")
+        if not stat.S_ISREG(kind):
+            raise ImageError(f"{where}: is a device or a pipe, not a picture; name a file")
+        data = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise ImageError(f"{where}: no such file; check the path") from error
+    except PermissionError as error:
+        raise ImageError(f"{where}: may not be read; check the permissions of the file and its folder") from error
+    except ImageError:
+        raise
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{where}: cannot be read ({_say(error)}); check the path and the disk") from error
+    if not data:
+        raise ImageError(f"{where}: the file is empty (0 bytes); copy or export it again")
+    return data
+
+
+def _recognise(data: bytes, where: str) -> tuple[str, Callable[[BytesIO], ImageFile.ImageFile]]:
+    for start, name, opener in _FORMATS:
+        if re.match(start, data, re.DOTALL):
+            return name, opener
+    kind = next((name for start, name in _OTHERS if re.match(start, data, re.DOTALL)), None)
+    if kind is None:
+        kind = "a text file" if _is_text(data[:512]) else "no picture, or its beginning is damaged"
+    raise ImageError(
+        f"{where}: is {kind}; cfcam reads {', '.join(name for _, name, _ in _FORMATS[:-1])} and {_FORMATS[-1][1]}"
+    )
+
+
+def _is_text(start: bytes) -> bool:
+    text = start.decode("utf-8", errors="replace").rstrip("\ufffd")  # the cut may have split the last character
+    return bool(text) and all(c.isprintable() or c in "\t\r\n\f" for c in text) and "\ufffd" not in text
+
+
+def _pixels(picture: ImageFile.ImageFile, where: str, depth: int) -> Pixels:
+    mode = picture.mode
+    if 0 in picture.size:
+        raise ImageError(f"{where}: has no pixels ({picture.width} x {picture.height}); export it again")
+    if mode == "F" or mode == "I" or mode.startswith("I;16"):
+        return _without_key(_sixteen_bit(picture, where), picture, 1)
+    if mode in ("1", "L"):
+        # a PNG's transparent grey value counts in the file's own depth, the pixels have been stretched to 8
+        # bit
+        scale = 255 // (2**depth - 1) if mode == "L" and depth < 8 else 1
+        return _without_key(np.asarray(picture.convert("L")), picture, scale)
+    if mode in ("LA", "La"):
+        return np.asarray(_over_black(picture.convert("LA"), "L"))
+    if mode == "RGB":
+        return _without_key(np.asarray(picture), picture, 1)
+    if mode == "LAB":
+        return np.asarray(_lab_to_rgb(picture))
+    if mode in ("RGBA", "RGBa", "PA") or (mode == "P" and picture.has_transparency_data):
+        return np.asarray(_over_black(picture.convert("RGBA"), "RGB"))
+    if mode in ("P", "CMYK", "YCbCr", "HSV", "RGBX"):
+        return np.asarray(picture.convert("RGB"))
+    raise ImageError(f"{where}: has pixels of mode {mode!r}, which cfcam does not read; {_SUGGESTED}")
+
+
+def _sixteen_bit(picture: ImageFile.ImageFile, where: str) -> NDArray[np.uint16]:
+    values: NDArray[Any] = np.asarray(picture)
+    low, high = values.min(), values.max()
+    if values.dtype.kind == "f":
+        if not (low >= 0 and high <= 1):  # also when either is NaN
+            raise ImageError(
+                f"{where}: holds floating point values from {low:g} to {high:g}, and what is white is not "
+                f"known; scale them to [0, 1] or {_SUGGESTED}"
+            )
+        values, low, high = np.rint(values * 65535), 0, 65535
+    if low < 0 or high > 65535:
+        raise ImageError(f"{where}: holds values from {low} to {high}, which do not fit 16 bits; {_SUGGESTED}")
+    grey: NDArray[np.uint16] = values.astype(np.uint16)
+    tags = getattr(picture, "tag_v2", {})
+    if tags.get(_TIFF_BITS) == (12,):
+        grey = np.rint(values * (65535 / 4095)).astype(np.uint16)
+    if tags.get(_TIFF_PHOTOMETRIC) == _WHITE_IS_ZERO and picture.mode != "I":
+        np.subtract(65535, grey, out=grey)  # Pillow does so at 8 bit, but not at 16
+    return grey
+
+
+def _without_key(pixels: Pixels, picture: ImageFile.ImageFile, scale: int) -> Pixels:
+    """Blacken the one value that a PNG or GIF declares transparent."""
+    key = picture.info.get("transparency")
+    if key is None:
+        return pixels
+    value = np.atleast_1d(np.asarray(key)) * scale
+    if pixels.dtype == np.uint8 and value.max() > 255:
+        value = value >> 8  # 16 bit colour, which Pillow has cut to the upper 8
+    hidden = pixels == value if pixels.ndim == 2 else (pixels == value).all(axis=-1, keepdims=True)
+    return np.where(hidden, pixels.dtype.type(0), pixels)
+
+
+def _over_black(picture: PILImage.Image, mode: str) -> PILImage.Image:
+    black = PILImage.new(mode, picture.size)
+    black.paste(picture.convert(mode), mask=picture.getchannel("A"))
+    return black
+
+
+def _lab_to_rgb(picture: PILImage.Image) -> PILImage.Image:
+    from PIL import ImageCms
+
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    converted = ImageCms.profileToProfile(picture, lab, srgb, outputMode="RGB")
+    assert converted is not None  # noqa: S101 (None only with inPlace=True)
+    return converted
+
+
+def _orientation(picture: ImageFile.ImageFile) -> int:
+    # To be asked after load(): TIFFs are turned by Pillow then, and lose the tag; a PNG may carry it at its
+    # end.
+    try:
+        return int(picture.getexif().get(_EXIF_ORIENTATION, 1))
+    except _BROKEN_EXIF:
+        return 1  # like every viewer: damaged EXIF beside a sound picture does not turn it
+
+
+def _is_truncation(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, EOFError) or "truncated" in text or "unexpected end" in text
+
+
+def _expand(path: PathLike, recursive: bool) -> Iterator[Path]:
+    where = _show(path)
+    try:
+        kind = Path(path).stat().st_mode
+    except FileNotFoundError as error:
+        if not glob.has_magic(os.fspath(path)):
+            raise ImageError(f"{where}: no such file or folder; check the path") from error
+        yield from _expand_glob(os.fspath(path), where, recursive)
+        return
+    except (OSError, ValueError) as error:
+        raise ImageError(f"{where}: cannot be read ({_say(error)}); check the path and its permissions") from error
+    if not stat.S_ISDIR(kind):
+        yield Path(path)
+        return
+    pictures = list(_walk(Path(path), recursive))
+    if not pictures:
+        deeper = "" if recursive else ", or list its subfolders too with recursive=True"
+        raise ImageError(f"{where}: the folder holds no picture; name one with {_shown_extensions()}{deeper}")
+    yield from pictures
+
+
+def _expand_glob(pattern: str, where: str, recursive: bool) -> Iterator[Path]:
+    matches = [Path(match) for match in glob.glob(pattern, recursive=True)]  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    pictures: list[Path] = []
+    for match in matches:
+        if not match.is_dir():
+            pictures += [match] if _has_extension(match) else []
+        elif "**" not in Path(pattern).parts:
+            pictures += _walk(match, recursive)
+    if not pictures:
+        found = f"no picture, only other files (pictures end in {_shown_extensions()})" if matches else "no file"
+        raise ImageError(f"{where}: the pattern matches {found}; check it")
+    yield from pictures
+
+
+def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
+    def complain(error: OSError) -> None:
+        raise ImageError(
+            f"{_show(error.filename or folder)}: the folder may not be listed ({error.strerror}); check its permissions"
+        ) from error
+
+    for root, folders, files in os.walk(folder, onerror=complain):
+        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
+        yield from (Path(root, name) for name in files if not name.startswith(".") and _has_extension(Path(name)))
+
+
+def _has_extension(path: Path) -> bool:
+    return path.suffix.lower() in EXTENSIONS
+
+
+def _shown_extensions() -> str:
+    return ", ".join(EXTENSIONS)
+
+
+def _natural(path: Path) -> tuple[list[list[tuple[int, int, str]]], str]:
+    return [
+        [(0, int(piece), "") if piece.isdigit() else (1, 0, piece) for piece in _DIGITS.split(part.casefold()) if piece]
+        for part in path.parts
+    ], str(path)
+
+
+_DIGITS = re.compile(r"([0-9]+)")
+
+
+def _show(path: PathLike) -> str:
+    text = os.fspath(path)
+    return text if text.isprintable() and text else repr(text)
+
+
+def _say(error: BaseException) -> str:
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    line = " ".join(text.split())
+    return (line if line.isprintable() else repr(line))[:160] or type(error).__name__
+
+
+def _megapixels(pixels: int) -> str:
+    return f"{pixels / 1e6:.1f}" if pixels >= 100_000 else f"{pixels / 1e6:.6f}".rstrip("0")

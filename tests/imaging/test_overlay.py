@@ -1,0 +1,211 @@
+import threading
+
+import matplotlib
+import numpy as np
+import pytest
+import torch
+from PIL import Image as PILImage
+
+from cfcam.errors import ImageError, InputError
+from cfcam.imaging import banner, list_images, overlay, read_image, save_image
+from cfcam.imaging import overlay as overlay_function
+
+RNG = np.random.default_rng(11)
+
+
+def picture(H=40, W=60):
+    return RNG.integers(0, 256, (H, W, 3), dtype=np.uint8)
+
+
+def test_every_pixel_is_40_percent_map_and_60_percent_picture():
+    image, levels = picture(200, 256), np.tile(np.arange(256), (200, 1))
+    colours = np.array([matplotlib.colormaps["inferno"](int(i), bytes=True)[:3] for i in range(256)], dtype=np.int64)
+    # in whole numbers: (4 c + 6 p) / 10, to the nearest; a tie cannot occur
+    expected = (4 * colours[levels] + 6 * image.astype(np.int64) + 5) // 10
+    np.testing.assert_array_equal(overlay(image, levels / 255), expected)
+
+
+def test_chosen_values():
+    image = np.full((1, 2, 3), 100, np.uint8)
+    # inferno: 0 -> (0, 0, 3), 1 -> (252, 254, 164)
+    np.testing.assert_array_equal(overlay(image, [[0, 1]]), [[[60, 60, 61], [161, 162, 126]]])
+    np.testing.assert_array_equal(overlay(image, torch.tensor([[0, 1]]), palette="gray"), [[[60] * 3, [162] * 3]])
+
+
+def test_ends_of_opacity():
+    image, heat = picture(), RNG.random((40, 60))
+    np.testing.assert_array_equal(overlay(image, heat, opacity=0), image)
+    gray = overlay(image, heat, opacity=1, palette="gray")
+    assert np.abs(gray[..., 0] / 255 - heat).max() < 1.51 / 255  # half a level, and matplotlib cuts
+
+
+def test_full_size_is_kept_and_the_input_left_alone():
+    image, heat = picture(3000, 2400), torch.rand(3000, 2400)
+    image.flags.writeable = False
+    blended = overlay(image, heat)
+    assert blended.shape == (3000, 2400, 3)
+    np.testing.assert_array_equal(blended[2990:], overlay(image[2990:], heat[2990:]))
+
+
+@pytest.mark.parametrize("heat", [np.zeros((60, 40)), np.zeros((1, 40, 60)), np.zeros((40, 61))])
+def test_shapes_that_differ_are_both_named(heat):
+    with pytest.raises(InputError) as caught:
+        overlay(picture(), heat)
+    assert str(heat.shape) in str(caught.value)
+    assert "(40, 60, 3)" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((4, 4), np.uint8),
+        np.zeros((4, 4, 4), np.uint8),
+        np.zeros((4, 4, 3)),
+        np.zeros((0, 4, 3), np.uint8),
+    ],
+)
+def test_what_is_no_rgb_picture(image):
+    for call in (lambda: overlay_function(image, np.zeros(image.shape[:2])), lambda: banner(image, "x")):
+        with pytest.raises(InputError, match="uint8"):
+            call()
+
+
+@pytest.mark.parametrize("opacity", [-0.1, 1.1, float("nan")])
+def test_opacity_is_a_share(opacity):
+    with pytest.raises(InputError, match="opacity"):
+        overlay(picture(), np.zeros((40, 60)), opacity=opacity)
+
+
+# --- banner
+
+
+@pytest.mark.parametrize("size", [(512, 512), (300, 900), (3000, 2400), (64, 64), (16, 200), (1, 1), (2, 9)])
+def test_banner_changes_a_strip_at_the_top_only(size):
+    image = picture(*size)
+    before = image.copy()
+    marked = banner(image, "no positive evidence for Pneumonia (grad-cam)")
+    np.testing.assert_array_equal(image, before)
+    assert marked.shape == image.shape
+    changed = np.flatnonzero((marked != image).any(axis=(1, 2)))
+    strip = changed[-1] + 1
+    np.testing.assert_array_equal(changed, np.arange(strip))
+    assert strip <= max(1, size[0] // 2)
+
+
+@pytest.mark.parametrize("size", [(256, 256), (512, 512), (3000, 2400)])
+def test_caption_is_readable_and_grows_with_the_picture(size):
+    image = np.full((*size, 3), 128, np.uint8)
+    marked = banner(image, "not finite")
+    strip = marked[: np.flatnonzero((marked != image).any(axis=(1, 2)))[-1] + 1]
+    white = (strip.min(axis=2) > 200).any(axis=1)
+    letters = np.flatnonzero(white)
+    assert size[0] / 60 < letters[-1] - letters[0] + 1 < size[0] / 15  # their height
+    assert len(strip) < size[0] / 8
+    assert not np.array_equal(marked, banner(image, "no positive evidence"))
+
+
+def test_a_long_caption_is_broken_into_lines():
+    image = np.full((400, 300, 3), 128, np.uint8)
+    heights = [(banner(image, text) != image).any(axis=(1, 2)).sum() for text in ("short", "longer " * 12)]
+    assert heights[0] < heights[1] <= 200
+
+
+def test_empty_caption_is_refused():
+    with pytest.raises(InputError, match="empty"):
+        banner(picture(), " \n")
+
+
+# --- save_image
+
+
+@pytest.mark.parametrize(
+    "array", [picture(), picture()[..., 0], picture()[..., 0].astype(np.uint16) * 257, picture()[::-1, ::2]]
+)
+def test_what_is_saved_is_read_again(tmp_path, array):
+    path = save_image(array, tmp_path / "a.png")
+    image = read_image(path)
+    assert image.pixels.dtype == array.dtype
+    np.testing.assert_array_equal(image.pixels, array)
+
+
+def test_file_holds_nothing_but_pixels(tmp_path):
+    data = save_image(picture(), tmp_path / "a.png").read_bytes()
+    kinds, at = set(), 8
+    while at < len(data):
+        kinds.add(data[at + 4 : at + 8])
+        at += 12 + int.from_bytes(data[at : at + 4], "big")
+    assert kinds == {b"IHDR", b"IDAT", b"IEND"}
+    again = save_image(read_image(tmp_path / "a.png").pixels, tmp_path / "b.png")
+    assert again.read_bytes() == data
+
+
+def test_existing_file_is_replaced_and_no_other_name_is_left(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"old")
+    save_image(picture(), str(tmp_path / "a.png"))
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_the_new_file_takes_the_name_at_once_rather_than_being_written_into_the_old(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"old")
+    with (tmp_path / "a.png").open("rb") as reader:
+        save_image(picture(), tmp_path / "a.png")
+        assert reader.read() == b"old"
+
+
+def test_failure_leaves_the_old_file_and_no_temporary_one(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(b"old")
+
+    def fail(self, file, **options):
+        file.write(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(PILImage.Image, "save", fail)
+    with pytest.raises(ImageError, match=r"a\.png: cannot be written \(No space left on device\)"):
+        save_image(picture(), tmp_path / "a.png")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
+
+
+def test_an_interrupt_leaves_no_temporary_file(tmp_path, monkeypatch):
+    def interrupt(self, file, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(PILImage.Image, "save", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        save_image(picture(), tmp_path / "a.png")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_under_way_is_not_taken_for_a_picture(tmp_path, monkeypatch):
+    save_image(picture(), tmp_path / "a.png")
+    seen = []
+    save = PILImage.Image.save
+
+    def look(self, file, **options):
+        seen.append(list_images(tmp_path))
+        save(self, file, **options)
+
+    monkeypatch.setattr(PILImage.Image, "save", look)
+    save_image(picture(), tmp_path / "b.png")
+    assert seen == [[tmp_path / "a.png"]]
+
+
+def test_writers_of_one_name_do_not_meet(tmp_path):
+    arrays = [np.full((200, 200), value, np.uint8) for value in range(8)]
+    threads = [threading.Thread(target=save_image, args=(array, tmp_path / "a.png")) for array in arrays]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(np.unique(read_image(tmp_path / "a.png").pixels)) == 1
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_what_cannot_be_saved(tmp_path):
+    with pytest.raises(InputError, match="float64"):
+        save_image(np.zeros((2, 2)), tmp_path / "a.png")
+    with pytest.raises(InputError, match=r"\(2, 2, 4\)"):
+        save_image(np.zeros((2, 2, 4), np.uint8), tmp_path / "a.png")
+    with pytest.raises(InputError, match="PNG"):
+        save_image(picture(), tmp_path / "a.jpg")
+    with pytest.raises(ImageError, match="No such file"):
+        save_image(picture(), tmp_path / "no" / "a.png")
