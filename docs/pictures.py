@@ -1,0 +1,80 @@
+"""Makes the pictures of the README and the documentation: `python docs/pictures.py` (phantoms and demo networks only)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image as PILImage
+
+import cfcam
+from cfcam.imaging import Image, Panel, Preprocess, contact_sheet, save_image
+from cfcam.models.demo import CLASSES, EXAMPLES, load_demo_network, make_phantom
+
+FOLDER = Path(__file__).parent / "images"
+PREPROCESS = Preprocess()
+
+
+def sheet(example: str, methods: list, targets: object, *, shortcut: bool = False, title: str = "") -> np.ndarray:
+    """A contact sheet of one example picture, explained by the honest or by the shortcut network."""
+    image = Image(make_phantom(**EXAMPLES[example]).image, None, "")
+    network = load_demo_network(shortcut=shortcut)
+    x = PREPROCESS(image)[None]
+    e = cfcam.explain(network, x, methods, targets=targets, classes=CLASSES, probability="sigmoid")
+    panels = [
+        Panel(
+            PREPROCESS.to_original(e.heatmaps(method)[0, k], image.size),
+            method,
+            e.label(0, k),
+            e.probability(0, k),
+            e.status[method][0, k],
+        )
+        for k in range(e.targets.shape[1])
+        for method in e.methods
+    ]
+    return contact_sheet(image.rgb(), panels, title=title, footer=f"layer {e.layer}, phantom, research use only")
+
+
+def smaller(picture: np.ndarray, width: int = 1600) -> np.ndarray:
+    height = round(picture.shape[0] * width / picture.shape[1])
+    resized = PILImage.fromarray(picture).resize((width, height), PILImage.Resampling.LANCZOS)
+    return np.asarray(resized)
+
+
+def main() -> None:
+    FOLDER.mkdir(exist_ok=True)
+    four = ["grad-cam", "grad-cam++", "score-cam", "cf-cam"]
+    pictures = {
+        "readme": sheet(
+            "effusion-and-nodule",
+            four,
+            ["nodule", "effusion"],
+            title="two findings, four methods, one forward pass for all but Score-CAM",
+        ),
+        "methods": sheet("consolidation", ["cam", *four], None, title="the methods side by side"),
+        "presets": sheet(
+            "consolidation",
+            ["cf-cam", "cf-cam-bilateral", "cf-cam-guided", "cf-cam-reference"],
+            None,
+            title="CF-CAM: the default and the published settings",
+        ),
+        "shortcut": sheet(
+            "pacemaker",
+            ["grad-cam", "score-cam", "cf-cam"],
+            "consolidation",
+            shortcut=True,
+            title="the network that has learnt the pacemaker calls this consolidation",
+        ),
+        "honest": sheet(
+            "pacemaker",
+            ["grad-cam", "score-cam", "cf-cam"],
+            ["no finding", "consolidation"],
+            title="the honest network, same picture",
+        ),
+    }
+    for name, picture in pictures.items():
+        save_image(smaller(picture), FOLDER / f"{name}.png")
+
+
+if __name__ == "__main__":
+    main()
