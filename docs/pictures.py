@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image as PILImage
 
 import cfcam
-from cfcam.imaging import Image, Panel, Preprocess, contact_sheet, save_image
+from cfcam.imaging import Image, Panel, Preprocess, contact_sheet
 from cfcam.models.demo import CLASSES, EXAMPLES, load_demo_network, make_phantom
 
 FOLDER = Path(__file__).parent / "images"
@@ -73,7 +73,7 @@ def main() -> None:
         ),
     }
     for name, picture in pictures.items():
-        save_image(smaller(picture), FOLDER / f"{name}.png")
+        PILImage.fromarray(smaller(picture)).save(FOLDER / f"{name}.jpg", quality=88, optimize=True)
 
 
 if __name__ == "__main__":
