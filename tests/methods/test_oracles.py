@@ -91,6 +91,38 @@ def test_score_cam(dims: int, settings: dict) -> None:
     assert_equal_maps(maps, np.array(expected))
 
 
+@pytest.mark.parametrize("dims", [2, 3])
+def test_approximate_score_cam_is_exact_where_channels_share_their_masks(dims: int) -> None:
+    """Scaled copies have one mask: as many groups as different channels lose nothing, and cost that many passes."""
+    net, x = network(dims, GapNet, channels=12), inputs(dims)
+    with torch.no_grad():
+        conv = net.features[-2]
+        copied, scale = torch.arange(12) % 4, 0.1 + torch.rand(12, dtype=torch.float64)
+        conv.weight.copy_(conv.weight[copied] * scale.reshape(-1, *[1] * (dims + 1)))
+        conv.bias.copy_(conv.bias[copied] * scale)
+    passes: list[int] = []
+    net.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
+    exact, approximate = (
+        cfcam.explain(net, x, method, targets=TARGETS, layer="features").maps["score-cam"]
+        for method in (ScoreCAM(), ScoreCAM(approximate=4))
+    )
+    assert_equal_maps(approximate, exact.numpy())
+    assert sum(passes) == (3 + 3 + 3 * 12) + (3 + 3 + 3 * 4)
+    # One group of all channels is another map: the groups matter.
+    one = cfcam.explain(net, x, ScoreCAM(approximate=1), targets=TARGETS, layer="features").maps["score-cam"]
+    assert (one - exact).abs().max() > 0.01 * exact.max()
+
+
+@pytest.mark.parametrize("groups", [12, 99])
+def test_as_many_groups_as_channels_are_the_exact_method(groups: int) -> None:
+    net, x = network(2, GapNet, channels=12), inputs(2)
+    exact, other = (
+        cfcam.explain(net, x, method, targets=TARGETS, layer="features").maps["score-cam"]
+        for method in (ScoreCAM(), ScoreCAM(approximate=groups))
+    )
+    assert torch.equal(exact, other)
+
+
 CF_CAM = {
     "default": (CFCAM(), {}),
     "bilateral": (CFCAM.bilateral(), {"important_quantile": None}),

@@ -13,7 +13,7 @@ from torch import Tensor
 from cfcam.capture import Capture
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, spatial_mean, weighted_sum
-from cfcam.methods.clustering import dbscan, squared_distances, squared_radius
+from cfcam.methods.clustering import dbscan, one_hot, squared_distances, squared_radius
 from cfcam.methods.filters import FILTERS, Filter
 
 MAX_POSITIONS = 4096
@@ -45,7 +45,7 @@ class Clusters:
     def membership(self) -> Tensor:
         """(N, L, C) float, 1 where a channel belongs to a cluster; L is the largest number of clusters."""
         count = max(int(self.labels.max()) + 1, 0)
-        return F.one_hot(self.labels + 1, count + 1)[..., 1:].transpose(1, 2).float()
+        return one_hot(self.labels, count)
 
 
 @dataclass(frozen=True)

@@ -90,6 +90,43 @@ def kth_smallest(values: Tensor, rank: Tensor) -> Tensor:
     return torch.stack(found)
 
 
+def k_means(features: Tensor, groups: int, valid: Tensor, *, rounds: int = 10) -> Tensor:
+    """Returns the group (N, M) int64 of each vector, -1 where it does not count; the same result every time.
+
+    Lloyd's algorithm from centres far apart: the longest vector, then always the one farthest from all centres so far.
+    Fewer vectors than groups leave groups empty.
+
+    Args:
+        features: (N, M, D).
+        groups: number of groups.
+        valid: (N, M) bool, which vectors count.
+        rounds: of assignment and averaging.
+
+    Source: Lloyd 1982; Gonzalez 1985 (farthest-point traversal).
+    """
+    rows = torch.arange(len(features), device=features.device)
+    distance = torch.where(valid, features.square().sum(-1), -1)
+    centres = features.new_zeros(len(features), groups, features.shape[2])
+    nearest = torch.full_like(distance, torch.inf)
+    for g in range(groups):
+        centres[:, g] = features[rows, distance.argmax(1)]
+        nearest = torch.minimum(nearest, (features - centres[:, g : g + 1]).square().sum(-1))
+        distance = torch.where(valid, nearest, -1)
+    for _ in range(rounds):
+        # |a - c|^2 without |a|^2, which is the same for all centres
+        group = (centres.square().sum(-1)[:, None] - 2 * features @ centres.mT).argmin(2)
+        group = torch.where(valid, group, -1)
+        membership = one_hot(group, groups).to(features.dtype)
+        size = membership.sum(2, keepdim=True)
+        centres = torch.where(size > 0, membership @ features / size, centres)
+    return group
+
+
+def one_hot(labels: Tensor, count: int) -> Tensor:
+    """Returns the membership (N, count, M) float, 1 where a vector has that label; negative labels belong to none."""
+    return torch.nn.functional.one_hot(labels + 1, count + 1)[..., 1:].transpose(1, 2).float()
+
+
 def dbscan(distances: Tensor, eps: Tensor, min_samples: Tensor) -> Tensor:
     """Returns DBSCAN labels (N, M) int64, -1 for noise, equal to scikit-learn's for the same distances.
 

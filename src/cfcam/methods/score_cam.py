@@ -12,6 +12,7 @@ from torch import Tensor
 from cfcam.capture import Capture
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, weighted_sum
+from cfcam.methods.clustering import k_means, one_hot
 
 LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
@@ -29,6 +30,8 @@ class ScoreCAM(Method):
             that fills the input.
         normalize: None, or "softmax" over the channels, as other libraries do.
         batch_size: masked inputs in one forward pass; bounds the memory.
+        approximate: None for the exact method, one masked pass per channel; a number G for G passes: channels are
+            grouped by their masks (k-means), and the mean mask of a group is scored for all its channels.
 
     Source: Wang et al. 2020, arXiv 1910.01279, eq. 5 to 7 and algorithm 1.
     """
@@ -38,6 +41,7 @@ class ScoreCAM(Method):
     baseline: Literal["zero", "blur"] | float = "zero"
     normalize: Literal["softmax"] | None = None
     batch_size: int = 32
+    approximate: int | None = None
 
     def __post_init__(self) -> None:
         if self.score not in ("probability", "logit"):
@@ -46,44 +50,47 @@ class ScoreCAM(Method):
             raise MethodError(f"ScoreCAM(baseline={self.baseline!r}): 'zero', 'blur' or a number")
         if self.normalize not in (None, "softmax"):
             raise MethodError(f"ScoreCAM(normalize={self.normalize!r}): None or 'softmax'")
+        if self.approximate is not None and self.approximate < 1:
+            raise MethodError(f"ScoreCAM(approximate={self.approximate}): a number of groups, 1 or more, or None")
         if self.batch_size < 1:
             raise MethodError(f"ScoreCAM(batch_size={self.batch_size}): 1 or more")
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive."""
-        weights, scored = self._channel_scores(capture)
+        masks, scored = _unit_range(capture.activations)
+        weights = self._weights(capture, masks, scored)
         if self.normalize == "softmax":
             weights = weights.masked_fill(~scored[:, None], -torch.inf).softmax(-1)
             weights = torch.where(scored.any(-1)[:, None, None], weights, 0)
         return weighted_sum(weights, capture.activations).relu_()
 
-    def _channel_scores(self, capture: Capture) -> tuple[Tensor, Tensor]:
-        """Returns alpha (N, K, C), 0 for flat channels, and which channels carry a mask (N, C)."""
-        A = capture.activations
-        flat = A.flatten(2)
-        low, high = flat.aminmax(dim=2)
-        scored = high != low  # also true where they are NaN: what is not finite has to show
-        images, channels = scored.nonzero(as_tuple=True)
-        kept = self._rescored(capture, images, channels, low, high)
-        reference = capture.rescore(
-            self._baseline(capture.input),
-            torch.arange(len(A), device=A.device),
-            probability=self._probability,
-        )
-        alpha = kept.new_zeros(len(A), A.shape[1], kept.shape[1])
-        alpha[images, channels] = kept - reference[images]
-        return alpha.transpose(1, 2).to(A.dtype), scored
+    def _weights(self, capture: Capture, masks: Tensor, scored: Tensor) -> Tensor:
+        """Returns alpha (N, K, C), 0 for channels without a mask."""
+        if self.approximate is None or self.approximate >= masks.shape[1]:
+            return self._alpha(capture, masks, scored)
+        groups = k_means(masks.flatten(2), self.approximate, scored)
+        membership = one_hot(groups, self.approximate).to(masks.dtype)
+        size = membership.sum(2)
+        means = membership @ masks.flatten(2) / size.clamp(min=1)[..., None]
+        alpha = self._alpha(capture, means.unflatten(2, masks.shape[2:]), size > 0)
+        return torch.where(scored[:, None], alpha @ membership, 0)
 
-    def _rescored(self, capture: Capture, images: Tensor, channels: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """Returns the scores (M, K) of the M masked inputs, made and run ``batch_size`` at a time."""
-        A, x = capture.activations, capture.input
-        scores = [capture.scores.new_zeros(0, capture.scores.shape[1])]
-        for i, c in zip(images.split(self.batch_size), channels.split(self.batch_size), strict=True):
-            lowest, highest = (v[i, c].reshape(-1, 1, *[1] * (A.ndim - 2)) for v in (low, high))
-            masks = (A[i, c].unsqueeze(1) - lowest) / (highest - lowest)
-            masks = F.interpolate(masks, size=x.shape[2:], mode=LINEAR[x.ndim - 2], align_corners=False)
-            scores.append(capture.rescore(x[i] * masks.to(x.dtype), i, probability=self._probability))
-        return torch.cat([s.to(scores[-1].dtype) for s in scores])
+    def _alpha(self, capture: Capture, masks: Tensor, valid: Tensor) -> Tensor:
+        """Returns (N, K, M) the rise of the scores by seeing the input through each of the masks (N, M, *spatial)."""
+        x, images = capture.input, torch.arange(len(masks), device=masks.device)
+        reference = capture.rescore(self._baseline(x), images, probability=self._probability)
+        alpha = reference.new_zeros(*masks.shape[:2], reference.shape[1])
+        # Channels last is how convolutions like their batches: the masked passes are nearly all of the time.
+        layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.ndim, torch.contiguous_format)
+        for place in valid.nonzero().split(self.batch_size):
+            image, mask = place.unbind(1)
+            seen = F.interpolate(
+                masks[image, mask].unsqueeze(1), x.shape[2:], mode=LINEAR[x.ndim - 2], align_corners=False
+            )
+            masked = (x[image] * seen.to(x.dtype)).contiguous(memory_format=layout)
+            scores = capture.rescore(masked, image, probability=self._probability)
+            alpha[image, mask] = scores - reference[image]
+        return alpha.transpose(1, 2).to(masks.dtype)
 
     @property
     def _probability(self) -> bool:
@@ -93,6 +100,13 @@ class ScoreCAM(Method):
         if self.baseline == "blur":
             return blurred(x)
         return torch.full_like(x, 0.0 if self.baseline == "zero" else self.baseline)
+
+
+def _unit_range(activations: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns each channel scaled to [0, 1] (N, C, *spatial), and which ones are not flat (N, C)."""
+    low, high = (v.reshape(*v.shape, *[1] * (activations.ndim - 2)) for v in activations.flatten(2).aminmax(dim=2))
+    varied = high != low  # also true where they are NaN: what is not finite has to show
+    return torch.where(varied, (activations - low) / (high - low), 0), varied.flatten(1)
 
 
 def blurred(x: Tensor) -> Tensor:
