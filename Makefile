@@ -41,7 +41,8 @@ lint: $(VENV)/.dev  ## format check, lint, types, floors
 	$(BIN)/lint-imports
 
 docs: $(VENV)/.dev  ## build the documentation into site/
-	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/typer cfcam.cli.app utils docs --name cfcam --title "Command line" > docs/reference/cli.md
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 clean:  ## remove the environment and everything built
 	rm -rf $(VENV) .torchvision site output cfcam-demo .mypy_cache .pytest_cache .ruff_cache

@@ -109,9 +109,7 @@ def test_specs_that_would_run_something_are_refused(spec, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize(
-    "spec", ["", "resnet50", "torchvison:resnet50", "nonsense:x", "a b c", "x" * 5000, "a\0b"]
-)
+@pytest.mark.parametrize("spec", ["", "resnet50", "torchvison:resnet50", "nonsense:x", "a b c", "x" * 5000, "a\0b"])
 def test_an_unknown_form_lists_all_of_them(spec):
     message = refused(spec)
     for _, example in available_forms():
@@ -121,9 +119,7 @@ def test_an_unknown_form_lists_all_of_them(spec):
 def test_what_looks_like_something_else_is_told_so(tmp_path):
     (tmp_path / "net.py").write_text("def alpha(): ...\nclass Beta: ...\ndef _hidden(): ...\nboom(")
     assert "NAME (the function" in refused(str(tmp_path / "net.py"))
-    (tmp_path / "net.py").write_text(
-        "raise SystemExit\ndef alpha(): ...\nclass Beta: ...\ndef _hidden(): ...\n"
-    )
+    (tmp_path / "net.py").write_text("raise SystemExit\ndef alpha(): ...\nclass Beta: ...\ndef _hidden(): ...\n")
     assert "it defines alpha, Beta" in refused(str(tmp_path / "net.py"))
     assert "it defines alpha, Beta" in refused(f"{tmp_path / 'net.py'}:")
     assert "file of weights" in refused("best.pt")
@@ -270,9 +266,7 @@ def test_a_file_that_cannot_be_imported(tmp_path):
     path.write_text("import torch\n\ndef make(:\n    pass\n")
     assert f"{path}:3: SyntaxError" in refused(f"{path}:make")
     path.write_text("x = 1\ny = x / 0\n")
-    assert f"importing bad.py failed at {path}:2: ZeroDivisionError: division by zero" in refused(
-        f"{path}:make"
-    )
+    assert f"importing bad.py failed at {path}:2: ZeroDivisionError: division by zero" in refused(f"{path}:make")
     path.write_text("\nimport no_such_module_here\n")
     assert f"{path}:2: ModuleNotFoundError: No module named 'no_such_module_here'" in refused(f"{path}:make")
     (tmp_path / "side.py").write_text("\n\nraise KeyError('k')\n")
@@ -311,9 +305,7 @@ def test_weights_with_another_number_of_classes(file, tmp_path):
     assert loaded.classes == ("benign", "malignant")
     assert loaded.notes == ()
     assert refused(f"{file}:make", weights=tmp_path / "two.pt").endswith("use --num-classes 2")
-    assert refused(f"{file}:make(2)", weights=tmp_path / "two.pt", num_classes=4).endswith(
-        "use --num-classes 2"
-    )
+    assert refused(f"{file}:make(2)", weights=tmp_path / "two.pt", num_classes=4).endswith("use --num-classes 2")
 
 
 def test_a_new_classifier_without_weights_is_said_to_be_random(file):

@@ -118,9 +118,7 @@ def test_a_fine_tuned_network_without_its_number_of_classes(seen):
 
 
 def test_without_weights_it_is_random(seen):
-    assert seen["random"]["notes"] == [
-        "no weights given: the network is randomly initialised, its maps mean nothing"
-    ]
+    assert seen["random"]["notes"] == ["no weights given: the network is randomly initialised, its maps mean nothing"]
     assert seen["squeeze"] == [1, 2]
 
 

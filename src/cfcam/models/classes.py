@@ -68,9 +68,7 @@ def _from_lines(text: str, path: Path) -> tuple[str, ...]:
 def _from_json(text: str, path: Path) -> tuple[str, ...]:
     def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
         keys = [key for key, _ in pairs]
-        twice = (
-            next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None
-        )
+        twice = next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None
         if twice is not None:
             raise ModelError(f"{path} holds the key {one_line(twice, 60)!r} twice: give each class once")
         return dict(pairs)
@@ -95,9 +93,7 @@ def _from_json(text: str, path: Path) -> tuple[str, ...]:
             raise ModelError(f"{path} does not say which class has which index: it holds {_EXPECTED}")
         gap = next((index for index in range(len(content)) if index not in by_index), None)
         if gap is not None:
-            raise ModelError(
-                f"{path} names {len(content)} classes but none has index {gap}: count from 0 without gaps"
-            )
+            raise ModelError(f"{path} names {len(content)} classes but none has index {gap}: count from 0 without gaps")
         return _names([by_index[index] for index in range(len(content))], path)
     if content in ([], {}):
         return ()
@@ -116,13 +112,10 @@ def _names(entries: Sequence[object], path: Path) -> tuple[str, ...]:
                 names.append(name.strip())
                 synsets.append(synset)
             case _:
-                raise ModelError(
-                    f"{path}: {one_line(json.dumps(entry), 60)} is not a class name: it holds {_EXPECTED}"
-                )
+                raise ModelError(f"{path}: {one_line(json.dumps(entry), 60)} is not a class name: it holds {_EXPECTED}")
     twice = _repeated(names)
     return tuple(
-        f"{name} ({synset})" if name in twice and synset else name
-        for name, synset in zip(names, synsets, strict=True)
+        f"{name} ({synset})" if name in twice and synset else name for name, synset in zip(names, synsets, strict=True)
     )
 
 

@@ -54,9 +54,7 @@ def from_file(spec: Spec) -> nn.Module:
     if isinstance(result, nn.Module):
         return result
     if isinstance(result, type) and issubclass(result, nn.Module):
-        raise ModelError(
-            f"{spec.path}:{spec.name} returned the class {result.__name__}: return an instance of it"
-        )
+        raise ModelError(f"{spec.path}:{spec.name} returned the class {result.__name__}: return an instance of it")
     hint = "end it with a return of the network" if result is None else "return the network alone"
     raise ModelError(f"{spec.path}:{spec.name} returned {_article(result)}, not an nn.Module: {hint}")
 
@@ -112,22 +110,17 @@ def _find(module: ModuleType, spec: Spec) -> object:
     own = [
         name
         for name, value in vars(module).items()
-        if callable(value)
-        and not name.startswith("_")
-        and getattr(value, "__module__", None) == module.__name__
+        if callable(value) and not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
     ]
     close = nearest(spec.name, own)
-    which = (
-        f"did you mean {few(close)}?" if close else f"it defines {few(own, 8)}" if own else "it defines none"
-    )
+    which = f"did you mean {few(close)}?" if close else f"it defines {few(own, 8)}" if own else "it defines none"
     raise ModelError(f"{spec.path} has no factory {spec.name!r}: {which}")
 
 
 def _call(factory: object, spec: Spec, path: Path) -> object:
     if not callable(factory):
         raise ModelError(
-            f"{spec.path}:{spec.name} is {_article(factory)}, not a function: "
-            "name one that returns the network"
+            f"{spec.path}:{spec.name} is {_article(factory)}, not a function: name one that returns the network"
         )
     try:
         signature = inspect.signature(factory)
@@ -153,9 +146,7 @@ def _failure(error: BaseException, path: Path, doing: str) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         what = f"{type(error).__name__}: {one_line(error.msg)}"
         return f"{doing} failed at {error.filename}:{error.lineno}: {what}"
-    lines = [
-        frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _same(frame.filename, path)
-    ]
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if _same(frame.filename, path)]
     return f"{doing} failed at {path}{f':{lines[-1]}' if lines else ''}: {describe(error)}"
 
 

@@ -57,9 +57,7 @@ def replace_head(module: nn.Module, num_classes: int) -> str:
         ModelError: If the number is not positive or the network has no classifier that can be replaced.
     """
     if isinstance(num_classes, bool) or not isinstance(num_classes, int) or num_classes < 1:
-        raise ModelError(
-            f"the number of classes is {one_line(repr(num_classes), 40)}: give a whole number from 1"
-        )
+        raise ModelError(f"the number of classes is {one_line(repr(num_classes), 40)}: give a whole number from 1")
     found = find_head(module)
     if found is None or not found[0]:
         raise ModelError(

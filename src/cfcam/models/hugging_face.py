@@ -38,14 +38,10 @@ def from_hugging_face(spec: Spec) -> Built:
     folder = Path(spec.name).expanduser()
     local = is_folder(folder)
     if local and not (folder / "config.json").is_file():
-        raise ModelError(
-            f"{folder} holds no config.json: give a folder written by transformers' save_pretrained"
-        )
+        raise ModelError(f"{folder} holds no config.json: give a folder written by transformers' save_pretrained")
     if not local and (is_file(folder) or not _HUB_NAME.fullmatch(spec.name)):
         what = "is not a folder" if is_file(folder) else "does not exist"
-        raise ModelError(
-            f"{one_line(folder)} {what}: give the folder that holds config.json and model.safetensors"
-        )
+        raise ModelError(f"{one_line(folder)} {what}: give the folder that holds config.json and model.safetensors")
     transformers = import_library("transformers", spec.text)
     source = str(folder) if local else spec.name
     if not local and not hub_answers(source, ("config.json",)):
@@ -72,17 +68,13 @@ def from_hugging_face(spec: Spec) -> Built:
 
 def _from_config(transformers: Any, folder: Path) -> tuple[Any, str | None, tuple[str, ...]]:
     try:
-        config = transformers.AutoConfig.from_pretrained(
-            str(folder), local_files_only=True, trust_remote_code=False
-        )
+        config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         module = transformers.AutoModelForImageClassification.from_config(config, trust_remote_code=False)
     except Exception as error:
         raise ModelError(_failure(str(folder), error)) from error
     others = sorted(file.name for file in folder.iterdir() if file.suffix in _OTHER_WEIGHTS)
     notes = (
-        (f"{folder} holds {few(others)}, which transformers does not read: give it as the weights",)
-        if others
-        else ()
+        (f"{folder} holds {few(others)}, which transformers does not read: give it as the weights",) if others else ()
     )
     return module, RANDOM, notes
 
@@ -210,8 +202,7 @@ def _preprocess(config: Mapping[str, Any], source: str) -> dict[str, object]:
             known |= _sizes(config)
     except (TypeError, ValueError, ZeroDivisionError) as error:
         raise ModelError(
-            f"the {_PREPROCESSOR} of {source} cannot be understood ({describe(error, 100)}): "
-            "repair it or take it away"
+            f"the {_PREPROCESSOR} of {source} cannot be understood ({describe(error, 100)}): repair it or take it away"
         ) from error
     interpolation = config.get("resample")
     if isinstance(interpolation, int) and interpolation in _INTERPOLATIONS:
@@ -224,9 +215,7 @@ def _sizes(config: Mapping[str, Any]) -> dict[str, object]:
     crop = _sides(config.get("crop_size")) if config.get("do_center_crop") else None
     edge = size.get("shortest_edge") if isinstance(size, Mapping) else size if crop else None
     if isinstance(edge, int):
-        fraction = config.get(
-            "crop_pct"
-        )  # ConvNeXt: below 384 pixels resize to edge / crop_pct, then crop to edge
+        fraction = config.get("crop_pct")  # ConvNeXt: below 384 pixels resize to edge / crop_pct, then crop to edge
         if fraction and edge >= 384:
             return {"size": edge, "resize": "stretch"}
         ratio = float(fraction) if fraction else min(1.0, _shorter(crop or edge) / edge)

@@ -33,18 +33,14 @@ def from_torchvision(spec: Spec) -> Built:
     if weights is None:
         return Built(module, untrained=RANDOM)
     categories = weights.meta.get("categories")
-    return Built(
-        module, tuple(categories) if categories else None, _torchvision_preprocess(weights.transforms())
-    )
+    return Built(module, tuple(categories) if categories else None, _torchvision_preprocess(weights.transforms()))
 
 
 def _torchvision_weights(models: Any, name: str, variant: str) -> Any:
     entries = models.get_model_weights(name)
     names = [*entries.__members__]
     if variant not in names:
-        raise ModelError(
-            f"torchvision has no weights {variant!r} for {name}: it has {few(names, 8) or 'none'}"
-        )
+        raise ModelError(f"torchvision has no weights {variant!r} for {name}: it has {few(names, 8) or 'none'}")
     return entries[variant]
 
 
@@ -96,9 +92,7 @@ def from_timm(spec: Spec) -> Built:
 def from_monai(spec: Spec) -> Built:
     """Build ``monai:CLASS(arguments)``; only the network classes of ``monai.networks.nets`` can be named."""
     nets = import_library("monai.networks.nets", spec.text)
-    known = [
-        name for name, value in vars(nets).items() if isinstance(value, type) and issubclass(value, nn.Module)
-    ]
+    known = [name for name, value in vars(nets).items() if isinstance(value, type) and issubclass(value, nn.Module)]
     if spec.name not in known:
         example = "monai:DenseNet121(spatial_dims=2, in_channels=3, out_channels=2)"
         raise ModelError(_unknown("monai.networks.nets", "network", spec.name, known, example))
@@ -140,11 +134,7 @@ def _mean_and_std(mean: object, std: object) -> dict[str, object]:
 
 
 def _size(size: object) -> int | tuple[int, ...] | None:
-    if (
-        not isinstance(size, Sequence)
-        or len(size) not in (1, 2)
-        or not all(isinstance(side, int) for side in size)
-    ):
+    if not isinstance(size, Sequence) or len(size) not in (1, 2) or not all(isinstance(side, int) for side in size):
         return None
     return int(size[0]) if len(set(size)) == 1 else tuple(size)
 

@@ -115,9 +115,7 @@ def _build(spec: Spec) -> Built:
 def _demo(spec: Spec) -> Built:
     from cfcam.models.demo import CLASSES, load_demo_network
 
-    return Built(
-        load_demo_network(shortcut=spec.name == "demo-shortcut"), tuple(CLASSES), probability="sigmoid"
-    )
+    return Built(load_demo_network(shortcut=spec.name == "demo-shortcut"), tuple(CLASSES), probability="sigmoid")
 
 
 def _set_classes(module: nn.Module, num_classes: int) -> bool:

@@ -92,9 +92,7 @@ def _library(spec: str, kind: Kind, rest: str) -> Spec:
     match = _LIBRARY_NAME.fullmatch(rest.strip())
     if match is None:
         example = "torchvision:resnet50@DEFAULT" if kind == "torchvision" else "timm:resnet18@pretrained"
-        raise ModelError(
-            f"{one_line(spec)!r} names no network: letters, digits, '.', '_' and '-' only, e.g. {example}"
-        )
+        raise ModelError(f"{one_line(spec)!r} names no network: letters, digits, '.', '_' and '-' only, e.g. {example}")
     variant: str | None = match["variant"]
     if kind == "timm" and variant not in (None, "pretrained"):
         raise ModelError(
@@ -111,8 +109,7 @@ def _call(text: str, spec: str, example: str) -> tuple[str, tuple[object, ...], 
             return node.id, (), {}, False
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
             raise ModelError(
-                f"{one_line(spec)!r}: after the colon comes one name, with literal arguments or none, "
-                f"e.g. {example}"
+                f"{one_line(spec)!r}: after the colon comes one name, with literal arguments or none, e.g. {example}"
             )
         arguments = tuple(ast.literal_eval(argument) for argument in node.args)
         keywords = {}

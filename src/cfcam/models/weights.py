@@ -113,9 +113,7 @@ def load_weights(module: nn.Module, path: str | Path, *, network: str = "the net
     return notes + fit_weights(module, state, source=str(path), network=network)
 
 
-def fit_weights(
-    module: nn.Module, state: Mapping[str, Tensor], *, source: str, network: str
-) -> tuple[str, ...]:
+def fit_weights(module: nn.Module, state: Mapping[str, Tensor], *, source: str, network: str) -> tuple[str, ...]:
     """Load weights that were read before; see `load_weights`."""
     own = module.state_dict()
     state, notes = _named_as(own.keys(), state)
@@ -133,9 +131,7 @@ def fit_weights(
         try:
             result = module.load_state_dict(dict(state), strict=False)
         except (RuntimeError, ValueError, TypeError, KeyError) as error:
-            raise ModelError(
-                f"{source} does not fit {network} ({describe(error)}): give its own weights"
-            ) from error
+            raise ModelError(f"{source} does not fit {network} ({describe(error)}): give its own weights") from error
         missing = [name for name in result.missing_keys if not name.endswith(_COUNTER)]
         unexpected = list(result.unexpected_keys)
     if shapes or missing or unexpected:
@@ -207,9 +203,7 @@ def _require_torch_file(path: Path, start: bytes) -> None:
             with zipfile.ZipFile(path) as archive:
                 names = {name.partition("/")[2] for name in archive.namelist()}
         except (zipfile.BadZipFile, OSError, ValueError) as error:
-            raise ModelError(
-                f"{path} is damaged or cut short ({error}): copy or download it again"
-            ) from error
+            raise ModelError(f"{path} is damaged or cut short ({error}): copy or download it again") from error
         if "constants.pkl" in names:
             raise ModelError(
                 f"{path} is a TorchScript archive, which holds code: load it where you trust it and save its "
@@ -218,15 +212,11 @@ def _require_torch_file(path: Path, start: bytes) -> None:
         if "data.pkl" not in names:
             raise ModelError(f"{path} is a zip archive, but not one of PyTorch's: give the weights inside it")
     elif start.startswith(b"version https://git-lfs"):
-        raise ModelError(
-            f"{path} is a Git LFS pointer, not the weights themselves: run 'git lfs pull' for it"
-        )
+        raise ModelError(f"{path} is a Git LFS pointer, not the weights themselves: run 'git lfs pull' for it")
     elif start.startswith(b"\x89HDF"):
         raise ModelError(f"{path} is an HDF5 file (Keras): convert it to a PyTorch state dict or safetensors")
     elif tarfile.is_tarfile(path):
-        raise ModelError(
-            f"{path} is a tar archive: unpack it, or save its weights anew with a present PyTorch"
-        )
+        raise ModelError(f"{path} is a tar archive: unpack it, or save its weights anew with a present PyTorch")
     elif not start.startswith(b"\x80"):
         raise ModelError(
             f"{path} is neither a PyTorch nor a safetensors file (it begins with {start[:12]!r}): "
@@ -241,9 +231,7 @@ def _holds_tensors(value: object, depth: int = _DEPTH) -> bool:
     )
 
 
-def _named_as(
-    own: Collection[str], state: Mapping[str, Tensor]
-) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
+def _named_as(own: Collection[str], state: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
     """Take the prefixes off a checkpoint's names where more of them then are the network's own."""
     if not any(_COMPILED in name for name in own):
         bare = {name.replace(_COMPILED, ""): value for name, value in state.items()}
@@ -270,11 +258,7 @@ def _common_prefix(state: Mapping[str, Tensor]) -> str | None:
 
 def _without(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Keep the entries under ``prefix``, without it."""
-    return {
-        name[len(prefix) :]: value
-        for name, value in state.items()
-        if name.startswith(prefix) and name != prefix
-    }
+    return {name[len(prefix) :]: value for name, value in state.items() if name.startswith(prefix) and name != prefix}
 
 
 def _require_finite(state: Mapping[str, Tensor], source: str) -> None:
@@ -311,8 +295,7 @@ def _mismatch(
         parts.append(f"{len(unexpected)} unexpected ({few(unexpected)})")
     if shapes:
         pairs = (
-            f"{name} is {_shape(there)} in the file, {_shape(here)} here"
-            for name, (there, here) in shapes.items()
+            f"{name} is {_shape(there)} in the file, {_shape(here)} here" for name, (there, here) in shapes.items()
         )
         parts.append(f"{len(shapes)} of another shape ({_few_shapes(pairs, len(shapes))})")
     advice = _advice(module, size, missing, unexpected, shapes)
@@ -333,15 +316,9 @@ def _advice(
         if not missing and not unexpected and all(name.startswith(head) for name in shapes):
             there = next(iter(shapes.values()))[0]
             weight = shapes.get(f"{head}weight", (there, ()))[0]
-            return (
-                f"only the classifier differs, use --num-classes {weight[0]}"
-                if weight
-                else "check the classifier"
-            )
+            return f"only the classifier differs, use --num-classes {weight[0]}" if weight else "check the classifier"
         if all(name.startswith(head) for name in differing):
-            return (
-                "only the classifier differs, it is built another way: name your network as FILE.py:FACTORY"
-            )
+            return "only the classifier differs, it is built another way: name your network as FILE.py:FACTORY"
     if len(missing) >= size - sum(_COUNTER in name for name in module.state_dict()):
         return "no name is the same, these are the weights of another network"
     return "name the network that these weights were trained with, your own as FILE.py:FACTORY"
