@@ -1,4 +1,4 @@
-"""Makes the pictures of the README and the documentation: `python docs/pictures.py` (phantoms and demo networks only)."""
+"""Makes the pictures of the README and the documentation, of phantoms only: `python docs/pictures.py`."""
 
 from __future__ import annotations
 

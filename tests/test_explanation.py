@@ -97,6 +97,20 @@ def test_a_callable_has_a_name_after_loading(tmp_path: Path) -> None:
     assert [loaded.label(0, k) for k in (0, 1)] == ["class 2", "contrast"]
 
 
+def test_a_part_has_its_own_status_and_keeps_nothing_else_alive() -> None:
+    net, x = GapNet().eval(), torch.randn(4, 3, 14, 10)
+    e = cfcam.explain(net, x, ["cf-cam", "grad-cam"], targets=[1, 2, lambda out: out[:, 0]])
+    _ = e.status
+    part = e.select(slice(1, 3), slice(1, 3), ["grad-cam"])
+    assert part.methods == ["grad-cam"]
+    assert torch.equal(part.maps["grad-cam"], e.maps["grad-cam"][1:3, 1:3])
+    assert part.targets.tolist() == [[2, -1]] * 2
+    assert [part.label(0, k) for k in (0, 1)] == ["class 2", "<lambda>"]
+    assert part.status["grad-cam"].shape == (2, 2)
+    assert torch.equal(part.probabilities, e.probabilities[1:3])
+    assert part.maps["grad-cam"].untyped_storage().nbytes() == 4 * part.maps["grad-cam"].numel()
+
+
 def break_header(folder: Path) -> None:
     (folder / "explanation.json").write_text("{")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
 from pathlib import Path
@@ -118,6 +118,27 @@ class Explanation:
         """Returns the probability of the explained class in [0, 1]; None for a callable."""
         index = int(self.targets[image, target])
         return None if index < 0 or self.probabilities is None else float(self.probabilities[image, index])
+
+    def select(
+        self,
+        images: slice = slice(None),
+        targets: slice = slice(None),
+        methods: Sequence[str] | None = None,
+    ) -> Explanation:
+        """Returns a copy of some images, targets and methods, on the CPU, that keeps no others alive."""
+
+        def cut(tensor: Tensor, *where: slice) -> Tensor:
+            return tensor[where].detach().cpu().clone()
+
+        return replace(
+            self,
+            maps={name: cut(self._of(name), images, targets) for name in methods or self.maps},
+            targets=cut(self.targets, images, targets),
+            scores=cut(self.scores, images, targets),
+            logits=cut(self.logits, images),
+            probabilities=None if self.probabilities is None else cut(self.probabilities, images),
+            target_names=self.target_names[targets],
+        )
 
     def _of(self, method: str) -> Tensor:
         if method not in self.maps:

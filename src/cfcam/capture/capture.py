@@ -184,9 +184,10 @@ class Capture:
         if not leaves:
             raise LayerError(f"layer {self.layer!r} did not run on this input: name one that does (cfcam layers)")
         self._leaf = leaves[0]
-        if self._leaf.ndim != self.input.ndim or self._leaf.shape[0] != len(self.input) or self._leaf[0, 0].numel() < 2:
+        leaf = self._leaf
+        if leaf.ndim != self.input.ndim or leaf.shape[0] != len(self.input) or leaf[0, 0].numel() < 2:
             raise LayerError(
-                f"layer {self.layer!r} returns {tuple(self._leaf.shape)} for an input of {tuple(self.input.shape)}, which"
+                f"layer {self.layer!r} returns {tuple(leaf.shape)} for an input of {tuple(self.input.shape)}, which"
                 " has no spatial extent to map: name an earlier layer"
             )
 

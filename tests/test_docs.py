@@ -1,0 +1,50 @@
+"""The Python of the README and of the documentation runs as it stands there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from cfcam.models.demo import CLASSES, load_demo_network, make_phantom
+
+ROOT = Path(__file__).parents[1]
+PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))]
+
+
+def blocks(page: str) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)])
+def test_the_code_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image
+
+    import cfcam
+
+    (tmp_path / "testimgs").mkdir()
+    for path in ("chest.png", "testimgs/nodule.png"):
+        Image.fromarray(make_phantom(7, findings=["nodule"], size=256).image).save(tmp_path / path)
+    monkeypatch.chdir(tmp_path)
+    model = load_demo_network()
+    namespace = {
+        "cfcam": cfcam,
+        "model": model,
+        "x": torch.randn(2, 3, 64, 64),
+        "names": ["no finding", "pneumonia", "nodule", "effusion"],
+        "loader": [(torch.randn(2, 3, 64, 64), torch.tensor([0, 1]))],
+        "CLASSES": CLASSES,
+    }
+    for code in blocks(page):
+        if "layer=model.layer4[-1]" in code:  # written for a ResNet
+            model.layer4 = torch.nn.Sequential(model.layer4)
+        exec(compile(code, page, "exec"), namespace)  # noqa: S102
+
+
+def test_links_between_pages_lead_somewhere() -> None:
+    for page in PAGES:
+        text = (ROOT / page).read_text(encoding="utf-8")
+        for target in re.findall(r"\]\(([^)#:\s]+)\)", text):
+            assert ((ROOT / page).parent / target).exists(), f"{page} links to {target}"
