@@ -1,0 +1,57 @@
+"""``cfcam demo``: everything, without data or network of one's own."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cfcam.cli.console import EXIT_FAILED, command, out, plain
+
+METHODS = ("cf-cam", "cam", "grad-cam", "grad-cam++", "score-cam")
+
+
+@command
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")] = Path("cfcam-demo"),
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Explain again what is already done.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Explain drawn chest phantoms with the embedded networks, in about half a minute.
+
+    Nothing is downloaded. The second network learned a shortcut: see what it looks at.
+    """
+    from rich.text import Text
+
+    from cfcam.cli import report
+    from cfcam.jobs import FolderRun, Settings, find_inputs
+    from cfcam.models import load
+    from cfcam.models.demo import write_examples
+
+    pictures = write_examples(output / "testimgs")
+    pacemaker = next(path for path in pictures if path.stem == "pacemaker")
+    failed = 0
+    for model, chosen, folder, task in (
+        ("demo", pictures, output / "maps", "the honest network"),
+        ("demo-shortcut", [pacemaker], output / "shortcut", "the network with a shortcut"),
+    ):
+        settings = Settings(output=folder, methods=METHODS, overwrite=overwrite, command=tuple(sys.argv))
+        run = FolderRun(load(model), find_inputs(chosen, output=folder), settings)
+        tally = report.follow(run, task=task)
+        out().print(Text(task, style="bold"))
+        report.show_table(tally, run)
+        report.show_failures(tally)
+        report.show_summary(tally, run)
+        failed += tally.count("failed")
+    maps, shortcut = plain(output / "maps"), plain(output / "shortcut" / "pacemaker_sheet.png")
+    for line in (
+        f"1. Open {maps}/nodule_sheet.png: five methods, and each should point at the nodule.",
+        f"2. Then {shortcut}: this network calls a healthy patient ill, and the maps show why.",
+        "3. Now yours: cfcam explain PICTURES --model FILE.py:FACTORY (cfcam explain --help).",
+    ):
+        out().print(Text(line), soft_wrap=True)
+    report.show_disclaimer()
+    if failed:
+        raise typer.Exit(EXIT_FAILED)

@@ -1,0 +1,162 @@
+"""``cfcam layers``: what could be mapped, and what would be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cfcam.cli import options
+from cfcam.cli.console import EXIT_FAILED, command, error, out, plain, print_json, warn
+from cfcam.errors import CfcamError, ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cfcam.capture import LayerInfo
+    from cfcam.models import LoadedModel
+
+_FEWEST_ROWS = 6
+
+
+@command
+def layers(
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="The network, as for cfcam explain --model.",
+            autocompletion=options.complete_model,
+        ),
+    ],
+    weights: options.Weights = None,
+    num_classes: options.NumClasses = None,
+    size: options.Size = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    image: Annotated[Path | None, typer.Option(help="Run the network on this picture, instead of on noise.")] = None,
+    inner: Annotated[bool, typer.Option("--all", help="List the modules inside of blocks too.")] = False,
+    device: options.Device = "auto",
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """List a network's layers, and which of them is mapped unless you name another.
+
+    The network runs once. Shapes are those of the output, for one picture.
+    """
+    from cfcam.capture import Network, choose_layer, probe_layers
+
+    loaded = options.load_model(model, weights=weights, num_classes=num_classes, device=device)
+    x = _input(loaded, image, size, mean, std)
+    try:
+        found, output_shape = probe_layers(Network(loaded.module, loaded.probability), x)
+    except CfcamError:
+        raise
+    except Exception as problem:
+        first = next((line.strip() for line in str(problem).splitlines() if line.strip()), "")
+        raise ModelError(
+            f"the network cannot run on an input of shape {tuple(x.shape)}"
+            f" ({type(problem).__name__}: {first[:200]}): check --size, --mean and --std"
+        ) from problem
+    chosen, reason, problem_line = None, "", ""
+    try:
+        chosen = choose_layer(found, tuple(x.shape), output_shape)
+        reason = _reason(chosen, found, tuple(x.shape))
+    except CfcamError as problem:
+        problem_line = str(problem)
+    shown = found if inner else _outer(found, None if chosen is None else chosen.name)
+    if as_json:
+        print_json(
+            {
+                "model": loaded.spec,
+                "input_shape": list(x.shape),
+                "chosen": None if chosen is None else chosen.name,
+                "reason": reason or problem_line,
+                "layers": [_row(i, chosen, tuple(x.shape)) for i in shown],
+            }
+        )
+    else:
+        for note in loaded.notes:
+            warn(note)
+        _show(shown, chosen, tuple(x.shape))
+        if len(shown) < len(found):
+            out().print(f"{len(found) - len(shown)} modules inside of blocks are not listed (--all)", style="dim")
+        if chosen is not None:
+            out().print(f"{plain(chosen.name)}: {reason}", markup=False, soft_wrap=True)
+    if chosen is None:
+        error(problem_line)
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _input(loaded: LoadedModel, image: Path | None, size: str | None, mean: str | None, std: str | None) -> Tensor:
+    import torch
+
+    from cfcam.imaging import read_image
+    from cfcam.jobs import preprocess_of
+
+    preprocess = preprocess_of(
+        loaded,
+        size=options.read_size(size),
+        mean=options.read_numbers("--mean", mean),
+        std=options.read_numbers("--std", std),
+    )
+    if image is not None:
+        return preprocess(read_image(image))[None]
+    shape = (1, preprocess.channels, *preprocess.input_size)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def _outer(found: Sequence[LayerInfo], chosen: str | None) -> list[LayerInfo]:
+    """The modules of the first level that shows something, and the chosen one with its siblings."""
+    deepest = max((i.name.count(".") for i in found), default=0)
+    depth = next((d for d in range(deepest + 1) if sum(i.name.count(".") <= d for i in found) >= _FEWEST_ROWS), deepest)
+    beside = None if chosen is None else chosen.rpartition(".")[0]
+    return [i for i in found if i.name.count(".") <= depth or i.name.rpartition(".")[0] == beside]
+
+
+def _reason(chosen: LayerInfo, found: Sequence[LayerInfo], input_shape: tuple[int, ...]) -> str:
+    extent = " x ".join(map(str, chosen.spatial(input_shape) or ()))
+    spatial = [i for i in found if i.spatial(input_shape)]
+    after = found[found.index(chosen) + 1 :]
+    pooling = next((i.name for i in after if i.reducing), None)
+    behind = f", before {pooling} pools it" if pooling else ", before the classifier"
+    return (
+        f"chosen as the last of {len(spatial)} modules whose output still has a place for each part of the picture"
+        f" ({extent}){behind}; name another with --layer"
+    )
+
+
+def _row(info: LayerInfo, chosen: LayerInfo | None, input_shape: tuple[int, ...]) -> dict[str, Any]:
+    extent = info.spatial(input_shape)
+    return {
+        "name": info.name,
+        "kind": info.kind,
+        "shape": None if info.shape is None else list(info.shape),
+        "calls": info.calls,
+        "spatial": None if extent is None else list(extent),
+        "chosen": info is chosen,
+    }
+
+
+def _show(shown: Sequence[LayerInfo], chosen: LayerInfo | None, input_shape: tuple[int, ...]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("", "layer", "kind", "output", ""):
+        table.add_column(title, no_wrap=title in ("", "layer", "output"))
+    for info in shown:
+        mapped = info.spatial(input_shape) is not None
+        style = "bold green" if info is chosen else "" if mapped else "dim"
+        shape = "no tensor" if info.shape is None else " x ".join(map(str, info.shape[1:]))
+        remark = "no spatial extent" if not mapped else f"runs {info.calls} times" if info.calls > 1 else ""
+        table.add_row(
+            Text(">" if info is chosen else ""),
+            Text(plain(info.name)),
+            Text(info.kind),
+            Text(shape),
+            Text("chosen" if info is chosen else remark),
+            style=style,
+        )
+    out().print(table)

@@ -1,0 +1,67 @@
+"""``cfcam methods``: the methods on offer."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Annotated
+
+import typer
+
+from cfcam.cli.console import command, out, print_json
+
+# Passes of the network for one picture. The first is shared by all methods of a run, and so is the backward one.
+COST = {
+    "CAM": "1",
+    "GradCAM": "1 + backward",
+    "GradCAMPlusPlus": "1 + backward",
+    "ScoreCAM": "2 + channels",
+    "CFCAM": "1 + backward",
+}
+
+
+@command
+def methods(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """List the methods: what each does, what it costs, where it comes from.
+
+    The backward pass covers only what lies behind the target layer. All methods of one run share their
+    passes.
+    """
+    from cfcam.methods import list_methods
+
+    rows = [describe(name) for name in list_methods()]
+    if as_json:
+        print_json(rows)
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for title in ("method", "what it is", "passes", "source"):
+        table.add_column(title, no_wrap=title in ("method", "passes"), overflow="fold")
+    for row in rows:
+        table.add_row(Text(row["name"], "cyan"), Text(row["what"]), Text(row["cost"]), Text(row["source"], "dim"))
+    out().print(table)
+
+
+def describe(name: str) -> dict[str, str]:
+    """Returns name, what, cost and source of a method, as its docstrings tell them."""
+    from cfcam.methods import get_method
+
+    method = get_method(name)
+    kind = type(method)
+    documented = inspect.getdoc(kind) or ""
+    what = documented.split("\n\n")[0]
+    preset = getattr(kind, method.label.removeprefix(f"{method.name}-"), None) if method.label != method.name else None
+    if preset is not None:
+        what = (inspect.getdoc(preset) or "").split("\n\n")[0]
+    source = re.search(r"^Source: (.*?)(?:\n\n|\Z)", documented, re.DOTALL | re.MULTILINE)
+    return {
+        "name": name,
+        "what": " ".join(what.replace("`", "").split()),
+        "cost": COST.get(kind.__name__, "?"),
+        "source": " ".join(source[1].split()) if source else "",
+    }

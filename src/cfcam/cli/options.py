@@ -1,0 +1,145 @@
+"""Options that several commands share, and how their values are read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from cfcam.errors import InputError
+
+if TYPE_CHECKING:
+    from cfcam.models import LoadedModel
+
+# Known here without importing torch; a test keeps it equal to cfcam.imaging.PALETTES.
+PALETTES = ("inferno", "magma", "plasma", "viridis", "cividis", "hot", "gray", "turbo", "jet")
+RESIZES = ("stretch", "shorter-side+crop", "pad")
+
+NETWORK, PICTURE, RUN = "The network", "The pictures it writes", "The run"
+
+
+def _completed(choices: Iterable[str], incomplete: str) -> list[str]:
+    return [choice for choice in choices if choice.startswith(incomplete)]
+
+
+def complete_method(incomplete: str) -> list[str]:
+    """Names of methods, for the Tab key."""
+    from cfcam.methods import list_methods
+
+    return _completed((*list_methods(), "all"), incomplete)
+
+
+def complete_model(incomplete: str) -> list[str]:
+    """Beginnings of model specs, for the Tab key."""
+    return _completed(("demo", "demo-shortcut", "torchvision:", "timm:", "hf:", "monai:"), incomplete)
+
+
+def complete_palette(incomplete: str) -> list[str]:
+    """Names of palettes, for the Tab key."""
+    return _completed(PALETTES, incomplete)
+
+
+def complete_resize(incomplete: str) -> list[str]:
+    """Ways of resizing, for the Tab key."""
+    return _completed(RESIZES, incomplete)
+
+
+def complete_target(incomplete: str) -> list[str]:
+    """What can always be explained, for the Tab key."""
+    return _completed(("predicted", "all", "top-3"), incomplete)
+
+
+Weights = Annotated[
+    str | None,
+    typer.Option("--weights", metavar="FILE", help="A checkpoint (safetensors, pt, pth).", rich_help_panel=NETWORK),
+]
+NumClasses = Annotated[
+    int | None,
+    typer.Option(
+        "--num-classes", metavar="N", help="Replace the classifier by one of N classes.", rich_help_panel=NETWORK
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option("--device", metavar="NAME", help="auto, cpu, cuda, cuda:1, mps.", rich_help_panel=NETWORK),
+]
+Size = Annotated[
+    str | None,
+    typer.Option(
+        "--size",
+        metavar="N|HxW",
+        help="Input size of the network. [default: its own, else 224]",
+        rich_help_panel=NETWORK,
+    ),
+]
+Mean = Annotated[
+    str | None,
+    typer.Option(
+        "--mean", metavar="X|R,G,B", help="Mean of the normalisation, for pixels in 0..1.", rich_help_panel=NETWORK
+    ),
+]
+Std = Annotated[
+    str | None,
+    typer.Option("--std", metavar="X|R,G,B", help="Standard deviation of the normalisation.", rich_help_panel=NETWORK),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel=RUN)]
+Json = Annotated[bool, typer.Option("--json", help="Print a summary as JSON to stdout.", rich_help_panel=RUN)]
+
+
+def read_size(text: str | None) -> int | tuple[int, int] | None:
+    """Reads ``224`` or ``256x192`` (height x width)."""
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if len(parts) > 2 or not all(part.strip().isdecimal() for part in parts):
+        raise InputError(f"--size {text!r}: give a number of pixels like 224, or height and width like 256x192")
+    numbers = [int(part) for part in parts]
+    return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
+
+
+def read_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
+    """Reads one number or three, separated by commas."""
+    if text is None:
+        return None
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = ()
+    if len(numbers) not in (1, 3):
+        raise InputError(f"{option} {text!r}: give one number or three with commas between, like 0.485,0.456,0.406")
+    return numbers
+
+
+def read_target(text: str) -> int | str:
+    """Reads an index, or leaves a name or a keyword."""
+    stripped = text.strip()
+    return int(stripped) if stripped.removeprefix("-").isdecimal() else stripped
+
+
+def read_device(text: str) -> str:
+    """Reads a device; "auto" is the best that this machine has."""
+    if text != "auto":
+        return text
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+
+Resize = Literal["stretch", "shorter-side+crop", "pad"]
+
+
+def load_model(
+    spec: str, *, weights: str | None, num_classes: int | None, classes: str | None = None, device: str = "auto"
+) -> LoadedModel:
+    """Loads the network that the options name; ``classes`` is a file, or names with commas between."""
+    from pathlib import Path
+
+    from cfcam.models import load
+
+    names: str | list[str] | None = classes
+    if classes is not None and "," in classes and not Path(classes).exists():
+        names = [name.strip() for name in classes.split(",")]
+    return load(spec, weights=weights, num_classes=num_classes, classes=names, device=read_device(device))

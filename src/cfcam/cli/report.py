@@ -1,0 +1,263 @@
+"""What a run says while it works and when it is done."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from rich.table import Table
+from rich.text import Text
+
+from cfcam.cli.console import err, hint, out, plain
+
+if TYPE_CHECKING:
+    from cfcam.jobs import FolderRun, Outcome
+
+ROWS_SHOWN = 20
+FAILURES_SHOWN = 10
+_QUIET_SECONDS = 10.0
+
+
+class Step(Protocol):
+    """Told of each picture that is settled."""
+
+    def __call__(self, outcome: Outcome) -> None:
+        """Moves the progress on by one picture."""
+
+
+@dataclass
+class Tally:
+    """What became of the pictures of a run.
+
+    Attributes:
+        outcomes: one for each picture, in order.
+        seconds: duration of the run, without loading the network.
+    """
+
+    outcomes: list[Outcome] = field(default_factory=list)
+    seconds: float = 0.0
+
+    def count(self, state: str) -> int:
+        """Number of pictures in a state."""
+        return sum(outcome.status == state for outcome in self.outcomes)
+
+    @property
+    def rate(self) -> float:
+        """Pictures explained in a second."""
+        return self.count("done") / self.seconds if self.seconds > 0 else 0.0
+
+
+def follow(run: FolderRun, *, quiet: bool = False, task: str = "explaining") -> Tally:
+    """Does the work of a run and shows its progress on stderr."""
+    tally = Tally()
+    started = time.perf_counter()
+    said: set[str] = set()
+    with _progress(len(run), quiet=quiet, task=task) as step:
+        _say_new(run, said, quiet=quiet)
+        for outcome in run:
+            tally.outcomes.append(outcome)
+            step(outcome)
+            _say_new(run, said, quiet=quiet)
+    tally.seconds = time.perf_counter() - started
+    return tally
+
+
+def _say_new(run: FolderRun, said: set[str], *, quiet: bool) -> None:
+    for note in run.notes:
+        if note not in said and not quiet:
+            hint(note)
+        said.add(note)
+
+
+@contextmanager
+def _progress(total: int, *, quiet: bool, task: str) -> Iterator[Step]:
+    console = err()
+    if quiet:
+        yield lambda outcome: None
+    elif console.is_terminal:
+        with _bar(console, total, task) as step:
+            yield step
+    else:
+        yield _Lines(total, task)
+
+
+@contextmanager
+def _bar(console: Any, total: int, task: str) -> Iterator[Step]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(compact=True),
+        TextColumn("[red]{task.fields[failed]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as progress:
+        bar = progress.add_task(task, total=total, rate="", failed="")
+        started, counts = time.perf_counter(), Counter[str]()
+
+        def step(outcome: Outcome) -> None:
+            counts[outcome.status] += 1
+            rate = counts["done"] / max(time.perf_counter() - started, 1e-6)
+            failed = f"{counts['failed']} failed" if counts["failed"] else ""
+            progress.update(bar, advance=1, rate=_speed(rate), failed=failed)
+
+        yield step
+
+
+class _Lines:
+    """Progress for a log file: a line now and then."""
+
+    def __init__(self, total: int, task: str) -> None:
+        self._total, self._task = total, task
+        self._started = self._said = time.perf_counter()
+        self._counts = Counter[str]()
+
+    def __call__(self, outcome: Outcome) -> None:
+        self._counts[outcome.status] += 1
+        now = time.perf_counter()
+        if now - self._said < _QUIET_SECONDS:
+            return
+        self._said = now
+        finished, done = self._counts.total(), self._counts["done"]
+        rate = done / (now - self._started)
+        line = f"{self._task}: {finished} of {self._total}, {_speed(rate)}"
+        if done:
+            line += f", {_duration((self._total - finished) / rate)} left"
+        if self._counts["failed"]:
+            line += f", {self._counts['failed']} failed"
+        err().print(Text(line), soft_wrap=True)
+
+
+def _speed(rate: float) -> str:
+    if rate <= 0:
+        return ""
+    return f"{rate:.1f} images/s" if rate >= 1 else f"{1 / rate:.1f} s/image"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def show_table(tally: Tally, run: FolderRun) -> None:
+    """Prints what was explained: image, class, probability, status of the maps, where."""
+    shown = [outcome for outcome in tally.outcomes if outcome.targets]
+    if not shown:
+        return
+    rows = [(outcome, k) for outcome in shown for k in range(len(outcome.targets))]
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("image", overflow="ellipsis", no_wrap=True, ratio=3)
+    table.add_column("class", overflow="ellipsis", no_wrap=True, ratio=2)
+    table.add_column("probability", justify="right", no_wrap=True)
+    table.add_column("maps", overflow="fold", ratio=2)
+    table.add_column("where", overflow="ellipsis", no_wrap=True, ratio=3)
+    several = len({outcome.path.parent for outcome in shown}) > 1
+    for outcome, k in rows[:ROWS_SHOWN]:
+        target = outcome.targets[k]
+        name = plain(outcome.path if several else outcome.path.name)
+        probability = "" if target.probability is None else f"{target.probability:.3f}"
+        table.add_row(
+            Text(name if k == 0 else "", style="dim" if outcome.status == "skipped" else ""),
+            Text(plain(target.label)),
+            Text(probability),
+            _maps(target.maps),
+            _where(outcome, run.settings.output) if k == 0 else Text(""),
+        )
+    console = out()
+    console.print(table)
+    if len(rows) > ROWS_SHOWN:
+        listed = plain(run.settings.output / "manifest.jsonl")
+        console.print(Text(f"... and {len(rows) - ROWS_SHOWN} more rows, all in {listed}", style="dim"))
+
+
+def _maps(statuses: dict[str, str]) -> Text:
+    bad: dict[str, list[str]] = {}
+    for method, status in statuses.items():
+        if status != "ok":
+            bad.setdefault(status, []).append(method)
+    if not bad:
+        return Text("ok", style="green")
+    if len(bad) == 1 and len(next(iter(bad.values()))) == len(statuses):
+        return Text(next(iter(bad)), style="yellow")
+    return Text("; ".join(f"{', '.join(methods)}: {status}" for status, methods in bad.items()), style="yellow")
+
+
+def _where(outcome: Outcome, output: Path) -> Text:
+    if not outcome.files:
+        return Text("")
+    chosen = next((file for file in outcome.files if file.name.endswith("_sheet.png")), outcome.files[0])
+    more = "" if len(outcome.files) == 1 else f" (+{len(outcome.files) - 1})"
+    text = Text(plain(chosen.relative_to(output)), style=f"link {chosen.absolute().as_uri()}")
+    return text.append(more, style="dim")
+
+
+def show_failures(tally: Tally) -> None:
+    """Prints the pictures that failed, a line each, to stderr; at most `FAILURES_SHOWN`."""
+    failed = [outcome for outcome in tally.outcomes if outcome.status == "failed"]
+    console = err()
+    for outcome in failed[:FAILURES_SHOWN]:
+        line = f"{plain(outcome.path)}: {plain(outcome.error)}"
+        console.print(Text.assemble(("failed: ", "bold red"), line), soft_wrap=True)
+    if len(failed) > FAILURES_SHOWN:
+        console.print(
+            Text(f"... and {len(failed) - FAILURES_SHOWN} more, all in the manifest", style="red"),
+            soft_wrap=True,
+        )
+
+
+def show_summary(tally: Tally, run: FolderRun) -> None:
+    """Prints one line on the run as a whole."""
+    done, skipped, failed = (tally.count(state) for state in ("done", "skipped", "failed"))
+    words = [f"{done} explained"]
+    if skipped:
+        words.append(f"{skipped} already done")
+    if failed:
+        words.append(f"{failed} failed")
+    speed = f" ({_speed(tally.rate)})" if done else ""
+    line = Text(f"{', '.join(words)} in {_seconds(tally.seconds)}{speed}, layer {run.layer}", style="bold")
+    line.append(f" -> {plain(run.settings.output)}/")
+    console = out()
+    console.print(line, soft_wrap=True)
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 90 else _duration(seconds)
+
+
+def show_disclaimer() -> None:
+    """Says once what the maps are not."""
+    out().print(Text("For research use; cfcam is not a medical device.", style="dim"), soft_wrap=True)
+
+
+def summary(tally: Tally, run: FolderRun, notes: list[str]) -> dict[str, Any]:
+    """Returns the whole run as plain values, for ``--json``."""
+    from dataclasses import asdict
+
+    return {
+        "output": str(run.settings.output),
+        "layer": run.layer,
+        "explained": tally.count("done"),
+        "already_done": tally.count("skipped"),
+        "failed": tally.count("failed"),
+        "seconds": round(tally.seconds, 3),
+        "images_per_second": round(tally.rate, 3),
+        "notes": [*notes, *run.notes],
+        "images": [
+            {
+                "path": str(outcome.path),
+                "status": str(outcome.status),
+                "error": outcome.error,
+                "targets": [asdict(target) for target in outcome.targets],
+                "files": [str(file) for file in outcome.files],
+            }
+            for outcome in tally.outcomes
+        ],
+    }

@@ -1,0 +1,308 @@
+"""The network's side of a run: batches that shrink when memory is short, and one bad picture that stays alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cfcam.capture import Capture, Network
+from cfcam.capture.targets import Probability
+from cfcam.errors import CfcamError, MethodError, ModelError
+from cfcam.explainer import Explainer
+from cfcam.explanation import Explanation
+from cfcam.imaging import Preprocess
+from cfcam.jobs.settings import JobError
+from cfcam.methods import CAM, ScoreCAM, named_methods
+from cfcam.methods.base import Method
+from cfcam.models import LoadedModel
+
+NOT_FINITE = "the network's output is not finite: check the weights and the normalisation"
+_MANY_CHANNELS, _VERY_MANY_CHANNELS = 64, 256
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+
+
+class Engine:
+    """Explains prepared pictures; a failure of one of them is returned, and a wrong set-up raised.
+
+    Args:
+        model: the network.
+        methods: methods by name.
+        targets: see `cfcam.explain`.
+        layer: see `cfcam.explain`.
+        classes: class names.
+        probability: how logits become probabilities.
+        batch_size: pictures in one pass.
+
+    Attributes:
+        layer: the layer that is mapped, once `rehearse` has run.
+        notes: what the user should know about the set-up.
+        batch_size: as given, or less if memory was short.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        methods: dict[str, Method],
+        targets: Sequence[int | str],
+        *,
+        layer: str | None = None,
+        classes: Sequence[str] | None = None,
+        probability: Probability = "auto",
+        batch_size: int = 8,
+    ) -> None:
+        self.network = Network(model, probability)
+        self.targets = list(targets)
+        self.classes = classes
+        self.methods = methods
+        self.batch_size = batch_size
+        self.notes: list[str] = []
+        self.layer = layer or ""
+        self._given = layer
+        self._probability = probability
+        self._explainer = self._make()
+        self._succeeded = False
+
+    def _make(self) -> Explainer:
+        return Explainer(
+            self.network.model,
+            self.methods,
+            layer=self._given,
+            classes=self.classes,
+            probability=self._probability,
+            fingerprint=True,
+        )
+
+    def rehearse(self, preprocess: Preprocess, *, leave_out: bool = False) -> None:
+        """Runs the network once on noise, so that a wrong set-up shows before the first picture is read.
+
+        Args:
+            preprocess: gives the shape of the input.
+            leave_out: drop methods that do not apply to this network, with a note.
+
+        Raises:
+            CfcamError: layer, targets, methods, or the shape of the input do not fit the network.
+        """
+        shape = (1, preprocess.channels, *preprocess.input_size)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        try:
+            self.layer = self._explainer.layer_for(noise)
+            capture = Capture(self.network, noise, layer=self.layer, targets=self.targets, classes=self.classes)
+        except CfcamError:
+            raise
+        except Exception as error:
+            raise ModelError(self._cannot_run(shape, error)) from error
+        self._check_classes(capture.logits)
+        if not bool(capture.logits.isfinite().all()):
+            self._complain_of_weights()
+            return
+        for name, method in list(self.methods.items()):
+            if isinstance(method, CAM):
+                self._try(name, method, capture, leave_out=leave_out and len(self.methods) > 1)
+        masked = [name for name, method in self.methods.items() if isinstance(method, ScoreCAM)]
+        channels = capture.activations.shape[1]
+        if masked and channels >= _MANY_CHANNELS:
+            # Its masked passes are batched by themselves; more pictures at a time would only hide the progress.
+            self.batch_size = 1
+        if masked and channels >= _VERY_MANY_CHANNELS:
+            self.notes.append(f"{', '.join(masked)} takes {channels + 2} passes of the network for each picture")
+
+    def _try(self, name: str, method: Method, capture: Capture, *, leave_out: bool) -> None:
+        try:
+            with capture.quiet():
+                method(capture)
+        except MethodError as error:
+            if not leave_out:
+                raise
+            self.methods = {other: m for other, m in self.methods.items() if other != name}
+            self.notes.append(f"{name} is left out: {error}")
+            self._explainer = self._make()
+
+    def _check_classes(self, logits: Tensor) -> None:
+        outputs = 2 if logits.shape[-1] == 1 else logits.shape[-1]
+        if self.classes is not None and logits.ndim == 2 and len(self.classes) != outputs:
+            raise ModelError(
+                f"{len(self.classes)} class names for a network with {outputs} classes: give one name for each"
+            )
+
+    def _complain_of_weights(self) -> None:
+        state = self.network.model.state_dict()
+        broken = [n for n, t in state.items() if t.is_floating_point() and bool(t.isnan().any())]
+        if broken:
+            more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+            raise ModelError(
+                f"the network's weights hold NaN (in {broken[0]}{more}) and so does its output: the checkpoint is"
+                " broken or the training diverged; load other weights"
+            )
+
+    def _cannot_run(self, shape: tuple[int, ...], error: Exception) -> str:
+        channels = input_channels(self.network.model)
+        hint = "check the size (--size), and that it is a classifier of 2-D pictures"
+        if channels in (1, 3) and channels != shape[1]:
+            hint = f"it takes {channels} channel{'s' if channels > 1 else ''}: give mean and std {channels} number" + (
+                "s each" if channels > 1 else " each, e.g. --mean 0.5 --std 0.5"
+            )
+        return f"the network cannot run on an input of shape {shape}: {_described(error)}: {hint}"
+
+    def provenance(self) -> dict[str, Any]:
+        """Returns what makes the maps, as plain values."""
+        return self._explainer.provenance()
+
+    def __call__(self, inputs: Sequence[Tensor]) -> list[Explanation | str]:
+        """Explains prepared pictures (C, h, w), of one shape.
+
+        Returns:
+            For each its explanation (of one image, on the CPU), or in one line why there is none.
+
+        Raises:
+            CfcamError: no picture was explained yet, and none of these can be for a reason that lies in the
+                set-up.
+        """
+        results: list[Explanation | str] = []
+        errors: list[Exception] = []
+        while len(results) < len(inputs):
+            batch = inputs[len(results) :][: self.batch_size]
+            try:
+                explained = self._finite(self._explainer(torch.stack(list(batch)), self.targets))
+            except Exception as error:  # noqa: BLE001 (a user's network may raise anything)
+                if len(batch) == 1 and _is_out_of_memory(error) and self._fewer_masks():
+                    pass
+                elif len(batch) == 1:
+                    errors.append(error)
+                    results.append(self._reason(error))
+                elif _is_out_of_memory(error):
+                    self.batch_size = len(batch) // 2
+                    self._say_smaller()
+                else:
+                    results += self._one_by_one(batch, errors)
+                del error
+                _free()
+            else:
+                self._succeeded = True
+                results += explained
+        if not self._succeeded and len(errors) == len(inputs) and isinstance(errors[-1], CfcamError):
+            raise errors[-1]
+        return results
+
+    def _one_by_one(self, inputs: Sequence[Tensor], errors: list[Exception]) -> list[Explanation | str]:
+        results: list[Explanation | str] = []
+        for x in inputs:
+            try:
+                results += self._finite(self._explainer(x[None], self.targets))
+                self._succeeded = True
+            except Exception as error:  # noqa: BLE001 (as above)
+                errors.append(error)
+                results.append(self._reason(error))
+        return results
+
+    def _finite(self, explanation: Explanation) -> list[Explanation | str]:
+        """Splits an explanation by image; one whose scores are not finite is a failure. -inf masks a class, and may."""
+        bad = explanation.logits.flatten(1).isnan().any(1) | ~explanation.scores.isfinite().all(1)
+        return [NOT_FINITE if wrong else part(explanation, slice(n, n + 1)) for n, wrong in enumerate(bad.tolist())]
+
+    def _reason(self, error: Exception) -> str:
+        if isinstance(error, CfcamError):
+            return str(error)
+        if _is_out_of_memory(error):
+            return "out of memory with this picture alone: take fewer targets, a smaller input size, or the CPU"
+        return f"the network failed on this picture ({_described(error)})"
+
+    def _fewer_masks(self) -> bool:
+        """Halves the number of masked inputs in one pass, which changes no map; tells whether it could."""
+        large = {n: m for n, m in self.methods.items() if isinstance(m, ScoreCAM) and m.batch_size > 1}
+        if not large:
+            return False
+        self.methods |= {name: replace(method, batch_size=method.batch_size // 2) for name, method in large.items()}
+        self._explainer = self._make()
+        return True
+
+    def _say_smaller(self) -> None:
+        self.notes = [note for note in self.notes if not note.startswith("memory")]
+        self.notes.append(f"memory is short: batches of {self.batch_size} from here on")
+
+
+def part(
+    explanation: Explanation,
+    images: slice,
+    targets: slice = slice(None),
+    methods: Iterable[str] | None = None,
+) -> Explanation:
+    """Returns an explanation of some images, targets and methods, on the CPU, that keeps no others alive."""
+
+    def cut(tensor: Tensor, *where: slice) -> Tensor:
+        return tensor[where].detach().cpu().clone()
+
+    return Explanation(
+        maps={
+            name: cut(explanation.maps[name], images, targets)
+            for name in (explanation.maps if methods is None else methods)
+        },
+        targets=cut(explanation.targets, images, targets),
+        scores=cut(explanation.scores, images, targets),
+        logits=cut(explanation.logits, images),
+        probabilities=None if explanation.probabilities is None else cut(explanation.probabilities, images),
+        layer=explanation.layer,
+        input_size=explanation.input_size,
+        classes=explanation.classes,
+        target_names=explanation.target_names[targets],
+        provenance=explanation.provenance,
+    )
+
+
+def input_channels(model: nn.Module) -> int | None:
+    """Returns the number of channels of the first convolution, which is that of the pictures; None if there is none."""
+    first = next((m for m in model.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d))), None)
+    return None if first is None else first.in_channels
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _NO_MEMORY)
+
+
+def _free() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _described(error: Exception) -> str:
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first[:200]}" if first else type(error).__name__
+
+
+def prepare_methods(settings_methods: Any) -> dict[str, Method]:
+    """Returns methods by name; see `cfcam.methods.named_methods`."""
+    named = named_methods(settings_methods)
+    wrong = [name for name in named if not name or set(name) & set('/\\<>:"|?*\0') or len(name.encode()) > 40]
+    if wrong:
+        raise JobError(f"a method called {wrong[0]!r} cannot name a file: choose another name for it")
+    return named
+
+
+def preprocess_of(
+    model: LoadedModel,
+    *,
+    size: int | tuple[int, int] | None = None,
+    resize: str | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+) -> Preprocess:
+    """Returns what is done to pictures for this network: what is given, else what is known of it, else the default.
+
+    A single number for ``mean`` or ``std`` stands for all channels that the network takes.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+    channels = 1 if input_channels(model.module) == 1 else 3
+
+    def spread(values: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        return values * channels if values is not None and len(values) == 1 else values
+
+    given = {"size": size, "resize": resize, "mean": spread(mean), "std": spread(std)}
+    values: dict[str, Any] = dict(model.preprocess) | {k: v for k, v in given.items() if v is not None}
+    return Preprocess(**values)

@@ -1,0 +1,183 @@
+"""The manifest: one JSON line for each picture of a run, and what a later run may therefore leave alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import IO, Any
+
+FILE_NAME = "manifest.jsonl"
+
+
+class State(StrEnum):
+    """What became of a picture."""
+
+    DONE = "done"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One explained class of one picture.
+
+    Attributes:
+        index: the class.
+        label: its name.
+        probability: in [0, 1]; None where the network's scores are no probabilities.
+        maps: method -> status of its map, "ok" or why there is none.
+    """
+
+    index: int
+    label: str
+    probability: float | None
+    maps: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Record:
+    """A line of the manifest.
+
+    Attributes:
+        input: absolute path of the picture.
+        sha256: SHA-256 of the picture; None if it could not be read.
+        status: "done" or "failed".
+        error: why it failed, one line.
+        name: what the names of its files begin with.
+        layer: the layer that was mapped.
+        targets: the explained classes.
+        files: file, relative to the output folder -> SHA-256.
+        seconds: time from the start of reading to the last file on disk.
+        settings: SHA-256 over everything that changes the pictures; its meaning stands in ``run.json``.
+        cfcam: version that wrote the line.
+    """
+
+    input: str
+    sha256: str | None
+    status: State
+    error: str | None
+    name: str
+    layer: str
+    targets: tuple[Explained, ...]
+    files: dict[str, str]
+    seconds: float
+    settings: str
+    cfcam: str
+
+    @classmethod
+    def parse(cls, line: bytes) -> Record | None:
+        """Returns the record in a line; None for one that is torn or no record."""
+        try:
+            values = json.loads(line)
+            values["targets"] = tuple(Explained(**target) for target in values["targets"])
+            values["status"] = State(values["status"])
+            return cls(**values)
+        except (ValueError, TypeError, KeyError):
+            return None
+
+    def line(self) -> bytes:
+        """Returns the record as one line of JSON, in ASCII."""
+        return json.dumps(asdict(self), separators=(",", ":")).encode("ascii") + b"\n"
+
+
+@dataclass
+class Manifest:
+    """The manifest of an output folder, appended to line by line.
+
+    A record is superseded by a later one of the same picture with the same settings, or that wrote the same
+    files; a failure is superseded by any later record. Superseded and torn lines are removed when the
+    manifest is opened and closed; in between only whole lines are added.
+    """
+
+    folder: Path
+    records: list[Record] = field(default_factory=list)
+    _done: dict[tuple[str, str], Record] = field(default_factory=dict)
+    _stream: IO[bytes] | None = None
+
+    @classmethod
+    def open(cls, folder: Path) -> Manifest:
+        """Reads the manifest of a folder, if there is one, and makes it ready for new lines."""
+        manifest = cls(folder)
+        if manifest.path.exists():
+            data = manifest.path.read_bytes()
+            parsed = [Record.parse(line) for line in data.split(b"\n") if line]
+            manifest.records = [record for record in parsed if record is not None]
+            manifest._tidy(torn=None in parsed or not data.endswith(b"\n"))
+            manifest._done = {(r.name, r.settings): r for r in manifest.records if r.status is State.DONE}
+        return manifest
+
+    @property
+    def path(self) -> Path:
+        """The manifest's file."""
+        return self.folder / FILE_NAME
+
+    def find(self, name: str, settings: str) -> Record | None:
+        """Returns the record of a name done with these settings; its input and files are still to be compared."""
+        return self._done.get((name, settings))
+
+    def append(self, record: Record) -> None:
+        """Adds a line, and hands it to the operating system at once."""
+        if self._stream is None:
+            self._stream = self.path.open("ab")
+        self._stream.write(record.line())
+        self._stream.flush()
+        self.records.append(record)
+
+    def close(self) -> None:
+        """Closes the file, and removes what was superseded."""
+        if self._stream is not None:
+            self._stream.close()
+            self._stream = None
+            self._tidy()
+
+    def _tidy(self, *, torn: bool = False) -> None:
+        kept = _latest(self.records)
+        if torn or len(kept) < len(self.records):
+            write_whole(self.path, b"".join(record.line() for record in kept))
+        self.records = kept
+
+
+def _latest(records: list[Record]) -> list[Record]:
+    kept: list[Record] = []
+    later: dict[str, list[Record]] = {}
+    for record in reversed(records):
+        after = later.setdefault(record.name, [])
+        if after and record.status is State.FAILED:
+            continue
+        if all(r.settings != record.settings and record.files.keys().isdisjoint(r.files) for r in after):
+            kept.append(record)
+            after.append(record)
+    return kept[::-1]
+
+
+def verified(record: Record, folder: Path) -> bool:
+    """Tells whether all files of a record are in the folder, as they were written."""
+    try:
+        return all(sha256_of(folder / name) == digest for name, digest in record.files.items())
+    except OSError:
+        return False
+
+
+def sha256_of(path: Path) -> str:
+    """Returns the SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Writes a file under a temporary name and renames it, so that it is there whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def settings_hash(settings: dict[str, Any]) -> str:
+    """Returns the SHA-256 of plain values, independent of the order of keys."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()

@@ -1,0 +1,89 @@
+"""Names of the files that a run writes: readable, safe on every file system, and never two times the same."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+_UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\s\ud800-\udfff]+')
+_STEM_BYTES, _LABEL_BYTES = 120, 48  # file systems allow 255 for the whole name
+
+
+def safe(text: str, limit: int = _LABEL_BYTES) -> str:
+    """Returns a text as a part of a file name; letters of every alphabet are kept.
+
+    Separators, white space, control and reserved characters become ``-``. A text of more than ``limit`` bytes
+    (UTF-8) is cut, and told apart by eight digits of its SHA-256.
+    """
+    name = _UNSAFE.sub("-", unicodedata.normalize("NFC", text)).strip("-. ")
+    if len(name.encode()) <= limit:
+        return name
+    digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+    return name.encode()[: limit - 9].decode(errors="ignore").rstrip("-. ") + "-" + digest
+
+
+def label_names(labels: Mapping[int, str]) -> dict[int, str]:
+    """Returns a safe name for each class index, unique without regard to case."""
+    names = {index: safe(label) or f"class-{index}" for index, label in labels.items()}
+    counts = Counter(map(_folded, names.values()))
+    return {i: name if counts[_folded(name)] == 1 else f"{name}-{i}" for i, name in names.items()}
+
+
+def output_names(
+    inputs: Sequence[tuple[Path, PurePosixPath]],
+    known: Mapping[str, str],
+    *,
+    taken: Collection[str] = (),
+) -> list[str]:
+    """Returns for each input the name that all files made from it begin with, such as ``ward-3/scan``.
+
+    It is the sub-folder and the stem. Inputs of one name are told apart by their extensions (``scan-jpg``),
+    else by the folder they are in (``scan-jpg-monday``), else by a number. Uniqueness disregards case.
+
+    Args:
+        inputs: absolute path, and the sub-folder of the output folder in which its files are put.
+        known: absolute path -> name from an earlier run; such an input keeps its name.
+        taken: further names that belong to other inputs.
+    """
+    names: list[str | None] = [known.get(str(path)) for path, _ in inputs]
+    used = {_folded(name) for name in (*taken, *(n for n in names if n))}
+    todo = [i for i, name in enumerate(names) if name is None]
+    for form in _FORMS:
+        proposed = {i: form(*inputs[i]) for i in todo}
+        counts = Counter(map(_folded, proposed.values()))
+        for i, name in proposed.items():
+            if counts[_folded(name)] == 1 and _folded(name) not in used:
+                names[i] = name
+                used.add(_folded(name))
+        todo = [i for i in todo if names[i] is None]
+    for i in todo:
+        name = _FORMS[-1](*inputs[i])
+        number = next(n for n in range(2, len(inputs) + len(used) + 3) if _folded(f"{name}-{n}") not in used)
+        names[i] = f"{name}-{number}"
+        used.add(_folded(f"{name}-{number}"))
+    return [name for name in names if name is not None]
+
+
+def _plain(path: Path, folder: PurePosixPath) -> str:
+    return str(folder / (safe(path.stem, _STEM_BYTES) or "picture"))
+
+
+def _with_extension(path: Path, folder: PurePosixPath) -> str:
+    extension = safe(path.suffix.lower().lstrip("."), 16)
+    return f"{_plain(path, folder)}-{extension}" if extension else _plain(path, folder)
+
+
+def _with_parent(path: Path, folder: PurePosixPath) -> str:
+    parent = safe(path.parent.name)
+    return f"{_with_extension(path, folder)}-{parent}" if parent else _with_extension(path, folder)
+
+
+_FORMS: tuple[Callable[[Path, PurePosixPath], str], ...] = (_plain, _with_extension, _with_parent)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()

@@ -1,0 +1,365 @@
+"""A folder of pictures on one machine: read ahead, explained in batches, drawn behind, and resumed after a break."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from cfcam._version import __version__
+from cfcam.errors import CfcamError
+from cfcam.explanation import Explanation
+from cfcam.imaging import Image, Preprocess, read_image
+from cfcam.jobs.drawing import Artist, explained
+from cfcam.jobs.inference import Engine, prepare_methods
+from cfcam.jobs.inputs import Input
+from cfcam.jobs.manifest import (
+    FILE_NAME,
+    Explained,
+    Manifest,
+    Record,
+    State,
+    settings_hash,
+    sha256_of,
+    verified,
+    write_whole,
+)
+from cfcam.jobs.names import output_names
+from cfcam.jobs.settings import JobError, Settings
+from cfcam.models import LoadedModel
+
+PROVENANCE = "run.json"
+
+_KEPT_BYTES = 8_000_000  # a larger picture is read a second time to be drawn, rather than held in between
+_LARGE_PIXELS = 12_000_000  # of such pictures only one at a time is worked on
+_READERS = max(2, min(4, (os.cpu_count() or 2) // 2))
+_DRAWERS = max(2, min(8, (os.cpu_count() or 2) - 1))
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one picture.
+
+    Attributes:
+        path: the picture, as it was named.
+        status: done, skipped (already done), or failed.
+        targets: the explained classes with the status of each map.
+        files: what is on disk for it.
+        error: why it failed, one line.
+        seconds: time spent on it.
+    """
+
+    path: Path
+    status: State
+    targets: tuple[Explained, ...] = ()
+    files: tuple[Path, ...] = ()
+    error: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass
+class _Task:
+    """One picture on its way: read, then explained, then drawn."""
+
+    input: Input
+    name: str
+    started: float = 0.0
+    sha256: str | None = None
+    tensor: Tensor | None = None
+    image: Image | None = None
+    outcome: Outcome | None = None
+    record: Record | None = None
+    drawing: Future[None] | None = field(default=None, repr=False)
+
+    def settled(self) -> bool:
+        return self.outcome is not None or (self.drawing is not None and self.drawing.done())
+
+
+class FolderRun:
+    """A run over pictures; iterating does the work and yields an `Outcome` for each, in the order of the inputs.
+
+    Reading and drawing run in threads beside the network; what is held in memory does not grow with the
+    number of pictures. A picture that fails is reported, and the rest is done. Each picture is entered in
+    ``manifest.jsonl`` once its files are on disk, so that a later run with the same settings goes on where
+    this one was stopped.
+
+    Args:
+        model: the network.
+        inputs: the pictures, from `find_inputs`.
+        settings: what to do with them.
+
+    Attributes:
+        layer: the layer that is mapped.
+        preprocess: what is done to each picture.
+        notes: what the user should know; more may be added while the run goes on.
+
+    Raises:
+        CfcamError: the settings do not fit the network, or the output folder cannot be used. Iterating raises
+            it too, if it only shows on the first pictures.
+    """
+
+    def __init__(self, model: LoadedModel, inputs: Sequence[Input], settings: Settings) -> None:
+        settings.check()
+        self.settings = settings
+        self.inputs = tuple(inputs)
+        self.preprocess = settings.preprocess or Preprocess(**dict(model.preprocess))  # type: ignore[arg-type]
+        self._model = model
+        self._engine = Engine(
+            model.module,
+            prepare_methods(settings.methods),
+            settings.targets,
+            layer=settings.layer,
+            classes=model.classes,
+            probability=model.probability,
+            batch_size=settings.batch_size,
+        )
+        self._engine.rehearse(self.preprocess, leave_out=settings.leave_out)
+        self.layer = self._engine.layer
+        self._prepare_folder()
+        self._meaning = self._describe()
+        self._hash = settings_hash(self._meaning)
+        self._artist = Artist(settings, self.preprocess, model.spec)
+        self._large = threading.Semaphore(1)
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know about the set-up."""
+        return self._engine.notes
+
+    def __iter__(self) -> Iterator[Outcome]:
+        manifest = Manifest.open(self.settings.output)
+        self._write_provenance()
+        readers = ThreadPoolExecutor(_READERS, thread_name_prefix="cfcam-read")
+        drawers = ThreadPoolExecutor(_DRAWERS, thread_name_prefix="cfcam-draw")
+        open_tasks: deque[_Task] = deque()
+        try:
+            for task in self._flow(manifest, readers, drawers, open_tasks):
+                yield self._entered(task, manifest)
+        finally:
+            readers.shutdown(wait=True, cancel_futures=True)
+            drawers.shutdown(wait=True, cancel_futures=True)
+            for task in open_tasks:  # after an interruption: what is on disk is entered, so that it is not done again
+                if task.record is not None:
+                    manifest.append(task.record)
+            manifest.close()
+
+    def _flow(
+        self,
+        manifest: Manifest,
+        readers: ThreadPoolExecutor,
+        drawers: ThreadPoolExecutor,
+        open_tasks: deque[_Task],
+    ) -> Iterator[_Task]:
+        """Yields settled tasks in order; at most a few batches of them are under way."""
+        ahead = 2 * _READERS + self.settings.batch_size
+        names = self._names(manifest)
+        waiting = zip(self.inputs, names, strict=True)
+        reading: deque[tuple[_Task, Future[None]]] = deque()
+        batch: list[_Task] = []
+        while True:
+            while len(reading) < ahead and (following := next(waiting, None)) is not None:
+                task = _Task(*following)
+                reading.append((task, readers.submit(self._read, task, manifest)))
+            if not reading and not open_tasks:
+                return
+            if reading:
+                task, future = reading.popleft()
+                future.result()
+                open_tasks.append(task)
+                if task.outcome is None:
+                    batch.append(task)
+            crowded = len(open_tasks) >= 8 * self.settings.batch_size
+            if batch and (len(batch) >= self._engine.batch_size or not reading or crowded):
+                self._explain(batch, drawers)
+                batch = []
+            while open_tasks:
+                head = open_tasks[0]
+                drawn = sum(task.drawing is not None for task in open_tasks)
+                if not head.settled() and reading and drawn <= 2 * _DRAWERS + self.settings.batch_size:
+                    break
+                if head.drawing is not None:
+                    head.drawing.result()
+                yield open_tasks.popleft()
+
+    def _read(self, task: _Task, manifest: Manifest) -> None:
+        """Reads and prepares a picture, unless it is already done."""
+        task.started = time.perf_counter()
+        path = task.input.path
+        try:
+            if self._is_done(task, manifest):
+                return
+            image = read_image(path, max_pixels=self.settings.max_pixels)
+            task.sha256 = image.sha256
+            with self._alone_if_large(image):
+                task.tensor = self.preprocess(image)
+            task.image = image if image.pixels.nbytes <= _KEPT_BYTES else None
+        except CfcamError as error:
+            self._fail(task, str(error))
+        except MemoryError:
+            self._fail(task, "not enough memory to read the picture: make it smaller")
+        except Exception as error:  # noqa: BLE001 (one picture of ten thousand does not stop the rest)
+            self._fail(task, f"cannot be read ({type(error).__name__}: {_first_line(error)})")
+
+    def _is_done(self, task: _Task, manifest: Manifest) -> bool:
+        record = None if self.settings.overwrite else manifest.find(task.name, self._hash)
+        if record is None:
+            return False
+        try:
+            same = record.sha256 == sha256_of(task.input.path)
+        except OSError:
+            return False
+        if not same or not verified(record, self.settings.output):
+            return False
+        files = tuple(self.settings.output / name for name in record.files)
+        task.outcome = Outcome(task.input.path, State.SKIPPED, record.targets, files)
+        return True
+
+    def _explain(self, batch: Sequence[_Task], drawers: ThreadPoolExecutor) -> None:
+        explanations = self._engine([task.tensor for task in batch if task.tensor is not None])
+        for task, explanation in zip(batch, explanations, strict=True):
+            task.tensor = None
+            if isinstance(explanation, str):
+                task.image = None
+                self._fail(task, explanation)
+            else:
+                task.drawing = drawers.submit(self._draw, task, explanation)
+
+    def _draw(self, task: _Task, explanation: Explanation) -> None:
+        try:
+            image, task.image = task.image, None
+            if image is None:
+                image = read_image(task.input.path, max_pixels=self.settings.max_pixels)
+                if image.sha256 != task.sha256:
+                    self._fail(task, "the picture changed while it was explained: run again")
+                    return
+            with self._alone_if_large(image):
+                files = self._artist(image, explanation, task.name)
+            digests = {file.relative_to(self.settings.output).as_posix(): sha256_of(file) for file in files}
+            targets = explained(explanation)
+            outcome = Outcome(task.input.path, State.DONE, targets, tuple(files), None, self._spent(task))
+            task.record = self._record(task, outcome, digests)
+            task.outcome = outcome
+        except CfcamError as error:
+            self._fail(task, str(error))
+        except OSError as error:
+            self._fail(task, f"its files cannot be written ({error.strerror or error}): check the disk")
+        except MemoryError:
+            self._fail(task, "not enough memory to draw the picture: make it smaller")
+        except Exception as error:  # noqa: BLE001 (as in _read)
+            self._fail(task, f"cannot be drawn ({type(error).__name__}: {_first_line(error)})")
+
+    def _alone_if_large(self, image: Image) -> AbstractContextManager[Any]:
+        return self._large if image.size[0] * image.size[1] > _LARGE_PIXELS else nullcontext()
+
+    def _fail(self, task: _Task, error: str) -> None:
+        line = " ".join(error.split()).removeprefix(f"{task.input.path}: ")
+        outcome = Outcome(task.input.path, State.FAILED, error=line, seconds=self._spent(task))
+        task.record = self._record(task, outcome, {})
+        task.outcome = outcome
+
+    def _record(self, task: _Task, outcome: Outcome, digests: dict[str, str]) -> Record:
+        return Record(
+            input=str(task.input.absolute),
+            sha256=task.sha256,
+            status=outcome.status,
+            error=outcome.error,
+            name=task.name,
+            layer=self.layer,
+            targets=outcome.targets,
+            files=digests,
+            seconds=round(outcome.seconds, 3),
+            settings=self._hash,
+            cfcam=__version__,
+        )
+
+    @staticmethod
+    def _spent(task: _Task) -> float:
+        return time.perf_counter() - task.started
+
+    @staticmethod
+    def _entered(task: _Task, manifest: Manifest) -> Outcome:
+        if task.record is not None:
+            manifest.append(task.record)
+            task.record = None
+        assert task.outcome is not None  # noqa: S101 (a settled task has one)
+        return task.outcome
+
+    def _names(self, manifest: Manifest) -> list[str]:
+        places = [(source.absolute, source.folder) for source in self.inputs]
+        mine = {str(path) for path, _ in places}
+        known = {record.input: record.name for record in manifest.records}
+        others = [name for path, name in known.items() if path not in mine and Path(path).exists()]
+        return output_names(places, known, taken=others)
+
+    def _prepare_folder(self) -> None:
+        output = self.settings.output
+        places = {os.path.realpath(output / source.folder) for source in self.inputs}
+        holders = {os.path.realpath(source.path.parent) for source in self.inputs}
+        if both := sorted(places & holders):
+            raise JobError(f"{both[0]} holds input pictures and would be written into: choose another --output folder")
+        try:
+            output.mkdir(parents=True, exist_ok=True)
+            probe = output / f".cfcam.{os.getpid()}.tmp"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise JobError(
+                f"{output}: cannot be written into ({error.strerror}): choose another --output folder"
+            ) from error
+
+    def _describe(self) -> dict[str, Any]:
+        """What changes the pictures: two runs that agree in it need not both be made."""
+        made_by = self._engine.provenance()
+        model = {key: value for key, value in made_by["model"].items() if key != "compiled"}
+        return {
+            **self.settings.drawn(),
+            "cfcam": __version__,
+            "model": {"spec": self._model.spec, **model},
+            "classes": list(self._model.classes) if self._model.classes else None,
+            "methods": made_by["methods"],
+            "probability": made_by["probability"],
+            "layer": self.layer,
+            "preprocess": self.preprocess.as_dict(),
+        }
+
+    def _write_provenance(self) -> None:
+        """Enters these settings in ``run.json``, under the hash by which the manifest's lines refer to them."""
+        path = self.settings.output / PROVENANCE
+        try:
+            runs = dict(json.loads(path.read_bytes())["runs"])
+        except (OSError, ValueError, KeyError, TypeError):
+            runs = {}
+        made_by = self._engine.provenance()
+        runs[self._hash] = {
+            "settings": self._meaning,
+            "command": list(self.settings.command),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "inputs": len(self.inputs),
+            "versions": {key: made_by[key] for key in ("cfcam", "torch", "python")},
+            "machine": {
+                "device": made_by["device"],
+                "system": platform.platform(),
+                "processors": os.cpu_count(),
+            },
+            "notes": [*self._model.notes, *self.notes],
+        }
+        write_whole(path, json.dumps({"format": 1, "manifest": FILE_NAME, "runs": runs}, indent=1).encode())
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip()[:200] for line in str(error).splitlines() if line.strip()), "no reason given")

@@ -1,0 +1,353 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from cfcam.cli.app import app
+from tests.jobs.world import NETWORKS, draw, folder_of, lines, pixels, written
+
+BRIGHT = ["--size", "32", "--mean", "0", "--std", "1", "--classes", "bright,dark"]
+
+
+def network(name="brightness"):
+    return ["--model", f"{NETWORKS}:{name}", *BRIGHT]
+
+
+def cfcam(*arguments):
+    return CliRunner(env={"COLUMNS": "140"}).invoke(app, [str(a) for a in arguments])
+
+
+def explain(paths, output, *arguments, name="brightness"):
+    paths = paths if isinstance(paths, list) else [paths]
+    return cfcam("explain", *paths, "-o", output, *network(name), *arguments)
+
+
+def one_line(result):
+    """The only line on stderr."""
+    (line,) = result.stderr.splitlines()
+    return line
+
+
+def test_a_folder_becomes_overlays_and_sheets_and_a_table(tmp_path):
+    folder_of(tmp_path / "in", 3)
+    result = explain(tmp_path / "in", tmp_path / "out")
+    assert result.exit_code == 0
+    methods = ("cf-cam", "grad-cam", "grad-cam++", "sheet")
+    pictures = [f"picture{n}_{m}.png" for n in range(3) for m in methods]
+    assert written(tmp_path / "out") == sorted([*pictures, "manifest.jsonl", "run.json"])
+    for n in range(3):
+        assert f"picture{n}.png" in result.stdout
+        assert f"picture{n}_sheet.png" in result.stdout
+    assert "bright" in result.stdout
+    assert "3 explained" in result.stdout
+    assert "not a medical device" in result.stdout
+
+
+def test_options_reach_the_pictures(tmp_path):
+    draw(tmp_path / "a.png", corner=2)
+    result = explain(
+        [tmp_path / "a.png"], tmp_path / "out", "--method", "grad-cam", "--method", "score-cam", "--target", "1",
+        "--target", "bright", "--palette", "viridis", "--opacity", "1", "--save", "maps,overlay", "--layer", "features",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert written(tmp_path / "out") == [
+        "a_grad-cam_bright.png",
+        "a_grad-cam_dark.png",
+        "a_maps/explanation.json",
+        "a_maps/maps.safetensors",
+        "a_score-cam_bright.png",
+        "a_score-cam_dark.png",
+        "manifest.jsonl",
+        "run.json",
+    ]
+    picture = pixels(tmp_path / "out" / "a_grad-cam_bright.png")
+    assert picture[0, 0].tolist() != picture[-1, -1].tolist()
+    assert picture[-1, -1].tolist() == [253, 231, 36]  # the bright end of viridis, at full opacity
+    assert "no positive evidence" in result.stdout
+
+
+def test_json_is_the_only_thing_on_stdout(tmp_path):
+    folder_of(tmp_path / "in", 2)
+    (tmp_path / "in" / "broken.png").write_bytes(b"")
+    result = explain(tmp_path / "in", tmp_path / "out", "--json")
+    assert result.exit_code == 1
+    told = json.loads(result.stdout)
+    assert (told["explained"], told["already_done"], told["failed"]) == (2, 0, 1)
+    by_name = {image["path"].rpartition("/")[2]: image for image in told["images"]}
+    assert by_name["broken.png"]["status"] == "failed"
+    assert "empty" in by_name["broken.png"]["error"]
+    assert by_name["picture0.png"]["targets"][0]["label"] == "bright"
+    assert len(by_name["picture0.png"]["files"]) == 4
+
+
+def test_quiet_says_nothing(tmp_path):
+    folder_of(tmp_path / "in", 1)
+    result = explain(tmp_path / "in", tmp_path / "out", "--quiet")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def test_the_defaults_are_the_folder_testimgs_and_the_folder_output(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = cfcam("explain", *network(), "--method", "grad-cam")
+    assert result.exit_code == 2
+    assert "testimgs" in one_line(result)
+    draw(tmp_path / "testimgs" / "a.png")
+    assert cfcam("explain", *network(), "--method", "grad-cam").exit_code == 0
+    assert (tmp_path / "output" / "a_grad-cam.png").exists()
+
+
+def test_globs_recursion_and_limit(tmp_path):
+    draw(tmp_path / "in" / "x" / "a.png")
+    draw(tmp_path / "in" / "y" / "a.png")
+    draw(tmp_path / "in" / "y" / "b.jpg")
+    common = ["--method", "grad-cam", "--save", "overlay"]
+    assert explain(tmp_path / "in", tmp_path / "1", "-r", *common).exit_code == 0
+    assert explain(tmp_path / "in" / "*" / "*.png", tmp_path / "2", *common).exit_code == 0
+    assert explain(tmp_path / "in", tmp_path / "3", "-r", "--limit", "1", *common).exit_code == 0
+    drawn = [[n for n in written(tmp_path / str(i)) if n.endswith(".png")] for i in (1, 2, 3)]
+    assert drawn[0] == ["x/a_grad-cam.png", "y/a_grad-cam.png", "y/b_grad-cam.png"]
+    assert drawn[1] == ["x/a_grad-cam.png", "y/a_grad-cam.png"]
+    assert drawn[2] == ["x/a_grad-cam.png"]
+
+
+def test_all_methods_leave_out_what_does_not_apply_and_say_so(tmp_path):
+    draw(tmp_path / "a.png")
+    result = cfcam(
+        "explain", tmp_path / "a.png", "-o", tmp_path / "out", "-m", f"{NETWORKS}:grey", "--size", "32",
+        "--mean", "0.5", "--std", "0.5", "--method", "all", "--save", "overlay",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert "note: cam is left out" in result.stderr
+    drawn = [n for n in written(tmp_path / "out") if n.endswith(".png")]
+    assert "a_score-cam.png" in drawn
+    assert "a_cf-cam-guided.png" in drawn
+    assert "a_cam.png" not in drawn
+
+
+def test_notes_of_the_network_are_warnings(tmp_path):
+    draw(tmp_path / "a.png")
+    result = explain(tmp_path / "a.png", tmp_path / "out", "--num-classes", "3", "--classes", "a,b,c")
+    assert result.exit_code == 0, result.stderr
+    assert "warning: " in result.stderr
+    assert "random" in result.stderr
+
+
+def test_the_demo_network_is_not_taken_for_one_that_knows_real_pictures(tmp_path):
+    result = cfcam("explain", draw(tmp_path / "a.png"), "-o", tmp_path / "out", "--method", "grad-cam")
+    assert result.exit_code == 0, result.stderr
+    assert "note: the demo network knows drawn phantoms only" in result.stderr
+
+
+def test_failures_are_listed_in_one_line_each_and_the_rest_is_done(tmp_path):
+    folder_of(tmp_path / "in", 2)
+    for n in range(13):
+        (tmp_path / "in" / f"broken{n}.png").write_bytes(b"")
+    result = explain(tmp_path / "in", tmp_path / "out", "--method", "grad-cam")
+    assert result.exit_code == 1
+    failures = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
+    assert len(failures) == 10
+    assert f"{tmp_path / 'in' / 'broken0.png'}: the file is empty" in failures[0]
+    assert "and 3 more" in result.stderr
+    assert "2 explained, 13 failed" in result.stdout
+    assert sum(line["status"] == "failed" for line in lines(tmp_path / "out")) == 13
+    assert "Traceback" not in result.output
+
+
+def test_a_long_table_is_shortened(tmp_path):
+    folder_of(tmp_path / "in", 23)
+    result = explain(tmp_path / "in", tmp_path / "out", "--method", "grad-cam", "--save", "overlay")
+    assert "picture19.png" in result.stdout
+    assert "picture20.png" not in result.stdout
+    assert "3 more" in result.stdout
+
+
+def test_file_names_are_never_taken_for_markup_and_may_hold_anything(tmp_path):
+    for name in ("[red].png", "[bold] x.png", "line\nbreak.png", ":smile:.png", "結節.png"):
+        draw(tmp_path / "in" / name)
+    (tmp_path / "in" / "[bold]broken.png").write_bytes(b"")
+    result = explain(tmp_path / "in", tmp_path / "out", "--method", "grad-cam", "--save", "overlay")
+    assert result.exit_code == 1
+    for shown in ("[red].png", "[bold] x.png", "line\\nbreak.png", ":smile:.png", "結節.png"):
+        assert shown in result.stdout
+    assert "[bold]broken.png: the file is empty" in result.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux takes any bytes as a name")
+def test_a_file_name_that_is_no_text_at_all(tmp_path):
+    (tmp_path / "in").mkdir()
+    good = draw(tmp_path / "a.png")
+    odd = bytes(tmp_path / "in") + b"/\xff\xfe.png"
+    with open(odd, "wb") as file:  # noqa: PTH123
+        file.write(good.read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-m", "cfcam.cli", "explain", tmp_path / "in", "-o", tmp_path / "out", *network()],
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert lines(tmp_path / "out")[0]["status"] == "done"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--method", "grad-cm"], ["grad-cm", "grad-cam"]),
+        (["--layer", "featurs"], ["featurs", "features"]),
+        (["--layer", "head"], ["head", "spatial"]),
+        (["--target", "9"], ["class 9", "2 classes"]),
+        (["--target", "-1"], ["class -1"]),
+        (["--target", "brigth"], ["brigth", "bright"]),
+        (["--palette", "infrno"], ["infrno", "inferno"]),
+        (["--opacity", "2"], ["opacity", "2"]),
+        (["--save", "overlays"], ["overlays", "overlay"]),
+        (["--mean", "a,b"], ["--mean", "a,b"]),
+        (["--size", "big"], ["--size", "big"]),
+        (["--resize", "squeeze"], ["squeeze", "pad"]),
+        (["--device", "quantum"], ["quantum"]),
+        (["--classes", "a,b,c"], ["3 class names"]),
+        (["--weights", "nowhere.pt"], ["nowhere.pt"]),
+        (["--model", f"{NETWORKS}:raising"], ["user_networks.py", "no such checkpoint in my cupboard"]),
+        (["--model", f"{NETWORKS}:broken_weight"], ["broken_weights"]),
+        (["--model", f"{NETWORKS}:flat"], ["spatial"]),
+        (["--model", f"{NETWORKS}:broken_weights"], ["NaN", "features.weight"]),
+        (["--model", "resnet"], ["resnet", "torchvision:resnet50"]),
+        (["--max-megapixels", "0"], ["pixels"]),
+    ],
+    ids=lambda value: " ".join(value)[-24:] if isinstance(value, list) and value[0].startswith("--") else "",
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(tmp_path, arguments, words):
+    folder_of(tmp_path / "in", 1)
+    result = explain(tmp_path / "in", tmp_path / "out", *arguments)
+    assert result.exit_code == 2
+    line = one_line(result)
+    assert line.startswith("error: ")
+    for word in words:
+        assert word in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_weights_of_another_network_are_refused_with_the_keys(tmp_path):
+    draw(tmp_path / "a.png")
+    torch.save({"conv.weight": torch.zeros(1), "head.weight": torch.zeros(5, 4)}, tmp_path / "other.pt")
+    result = explain(tmp_path / "a.png", tmp_path / "out", "--weights", tmp_path / "other.pt")
+    assert result.exit_code == 2
+    assert "features.weight" in one_line(result)
+    assert "conv.weight" in one_line(result)
+
+
+@pytest.mark.parametrize("path", ["nowhere.png", "nowhere", "*.nothing"])
+def test_paths_that_lead_nowhere(tmp_path, path):
+    result = explain(tmp_path / path, tmp_path / "out")
+    assert result.exit_code == 2
+    assert path in one_line(result)
+
+
+def test_a_limit_of_megapixels_can_be_raised(tmp_path):
+    Image.new("L", (1200, 1000), 90).save(tmp_path / "a.png")
+    small = explain(tmp_path / "a.png", tmp_path / "out", "--max-megapixels", "1")
+    assert small.exit_code == 1
+    assert "--max-megapixels" in small.stderr
+    assert explain(tmp_path / "a.png", tmp_path / "out", "--max-megapixels", "1.2").exit_code == 0
+
+
+def test_a_traceback_is_shown_with_debug_only(tmp_path):
+    draw(tmp_path / "a.png")
+    arguments = [tmp_path / "a.png", tmp_path / "out", "--layer", "nothing"]
+    assert "Traceback" not in explain(*arguments).output
+    with_debug = explain(*arguments, "--debug")
+    assert with_debug.exit_code == 2
+    assert "Traceback" in with_debug.stderr
+    assert with_debug.stderr.splitlines()[-1].startswith("error: ")
+
+
+def test_what_nobody_foresaw_is_one_line_too(tmp_path, monkeypatch):
+    draw(tmp_path / "a.png")
+    monkeypatch.setattr("cfcam.jobs.find_inputs", lambda *a, **k: 1 / 0)
+    result = explain(tmp_path / "a.png", tmp_path / "out")
+    assert result.exit_code == 1
+    assert one_line(result) == "error: ZeroDivisionError: division by zero; run again with --debug to see where"
+
+
+def test_a_second_run_says_that_all_is_done(tmp_path):
+    folder_of(tmp_path / "in", 3)
+    explain(tmp_path / "in", tmp_path / "out", "--method", "grad-cam")
+    again = explain(tmp_path / "in", tmp_path / "out", "--method", "grad-cam")
+    assert again.exit_code == 0
+    assert "0 explained, 3 already done" in again.stdout
+    assert "3 explained" in explain(tmp_path / "in", tmp_path / "out", "--method", "grad-cam", "--overwrite").stdout
+
+
+SLOW = ["--method", "grad-cam", "--save", "overlay", "--batch-size", "1", *network("slow")]
+
+
+def start(tmp_path, output):
+    command = [sys.executable, "-m", "cfcam.cli", "explain", tmp_path / "in", "-o", output, *SLOW]
+    return subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_lines(process, output, count):
+    until = time.monotonic() + 60
+    while time.monotonic() < until and process.poll() is None:
+        if (output / "manifest.jsonl").exists() and len((output / "manifest.jsonl").read_bytes().splitlines()) >= count:
+            return
+        time.sleep(0.02)
+    raise AssertionError(f"the run ended with {process.poll()} before {count} lines: {process.communicate()}")
+
+
+def test_a_killed_run_goes_on_where_it_stopped_and_ends_like_one_that_was_not(tmp_path):
+    folder_of(tmp_path / "in", 16)
+    process = start(tmp_path, tmp_path / "out")
+    wait_for_lines(process, tmp_path / "out", 3)
+    process.kill()
+    process.communicate()
+    finished = len(lines(tmp_path / "out"))
+    assert 3 <= finished < 16
+    before = {
+        line["name"]: (tmp_path / "out" / f"{line['name']}_grad-cam.png").stat() for line in lines(tmp_path / "out")
+    }
+
+    second = cfcam("explain", tmp_path / "in", "-o", tmp_path / "out", *SLOW)
+    assert second.exit_code == 0, second.stderr
+    assert f"{16 - finished} explained, {finished} already done" in second.stdout
+    for name, stat in before.items():
+        now = (tmp_path / "out" / f"{name}_grad-cam.png").stat()
+        assert (now.st_mtime_ns, now.st_ino) == (stat.st_mtime_ns, stat.st_ino)
+
+    cfcam("explain", tmp_path / "in", "-o", tmp_path / "whole", *SLOW)
+    assert written(tmp_path / "out") == written(tmp_path / "whole")
+    one, other = lines(tmp_path / "out"), lines(tmp_path / "whole")
+    assert [line["name"] for line in one] == [f"picture{n}" for n in range(16)]
+    for line in (*one, *other):
+        del line["seconds"]
+    assert one == other  # the hashes of all files among them
+
+
+def test_ctrl_c_ends_with_130_and_a_line_that_says_how_to_go_on(tmp_path):
+    folder_of(tmp_path / "in", 16)
+    process = start(tmp_path, tmp_path / "out")
+    wait_for_lines(process, tmp_path / "out", 2)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "goes on where it stopped" in stderr
+    assert "Traceback" not in stderr
+    assert 2 <= len(lines(tmp_path / "out")) < 16
+    assert not [name for name in written(tmp_path / "out") if "tmp" in name]
+
+
+@pytest.mark.parametrize("form", ["--recursive", "--json"])
+def test_a_closed_pipe_is_no_error(tmp_path, form):
+    folder_of(tmp_path / "in", 2)
+    command = [sys.executable, "-m", "cfcam.cli", "explain", tmp_path / "in", "-o", tmp_path / "out", *SLOW, form]
+    process = subprocess.Popen([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    stderr = process.stderr.read()
+    process.wait()
+    assert "Traceback" not in stderr
+    assert "Broken" not in stderr

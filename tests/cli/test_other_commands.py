@@ -1,0 +1,88 @@
+import json
+
+from typer.testing import CliRunner
+
+from cfcam import list_methods
+from cfcam.cli.app import app
+from tests.jobs.world import NETWORKS, draw, lines, written
+
+
+def cfcam(*arguments):
+    return CliRunner(env={"COLUMNS": "140"}).invoke(app, [str(a) for a in arguments])
+
+
+def test_methods_lists_every_method_with_what_it_costs_and_where_it_comes_from():
+    told = json.loads(cfcam("methods", "--json").stdout)
+    assert [row["name"] for row in told] == list_methods()
+    assert all(row["what"] and row["cost"] and "arXiv" in row["source"] for row in told)
+    by_name = {row["name"]: row for row in told}
+    assert by_name["score-cam"]["cost"] == "2 + channels"
+    assert "guided filter" in by_name["cf-cam-guided"]["what"]
+    table = cfcam("methods").stdout
+    assert all(name in table for name in list_methods())
+
+
+def test_layers_marks_the_one_that_explain_maps_and_says_why(tmp_path):
+    spec = f"{NETWORKS}:brightness"
+    result = cfcam("layers", spec, "--size", "32")
+    assert result.exit_code == 0, result.stderr
+    (chosen,) = [line for line in result.stdout.splitlines() if line.startswith(">")]
+    assert "features" in chosen
+    assert "4 x 4 x 4" in chosen
+    assert "chosen as the last" in result.stdout
+    told = json.loads(cfcam("layers", spec, "--size", "32", "--json").stdout)
+    assert told["chosen"] == "features"
+    assert [(i["name"], i["shape"], i["chosen"]) for i in told["layers"]] == [
+        ("features", [1, 4, 4, 4], True),
+        ("head", [1, 2], False),
+    ]
+    image = draw(tmp_path / "a.png")
+    assert "4 x 4 x 4" in cfcam("layers", spec, "--size", "32", "--image", image).stdout
+    cfcam("explain", image, "-o", tmp_path / "out", "-m", spec, "--size", "32")
+    assert lines(tmp_path / "out")[0]["layer"] == "features"
+
+
+def test_layers_of_a_network_without_one_prints_them_and_the_reason():
+    result = cfcam("layers", f"{NETWORKS}:flat", "--size", "32")
+    assert result.exit_code == 1
+    assert "flatten" in result.stdout
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: no layer's output has a spatial extent")
+
+
+def test_layers_with_the_wrong_input_is_one_line():
+    result = cfcam("layers", f"{NETWORKS}:flat", "--size", "48")
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert "(1, 3, 48, 48)" in line
+
+
+def test_inner_modules_are_listed_on_demand():
+    spec = f"{NETWORKS}:nested"
+    some, every = (json.loads(cfcam("layers", spec, "--json", *extra).stdout) for extra in ([], ["--all"]))
+    assert [i["name"] for i in some["layers"]] == [
+        *(f"stages.{n}" for n in range(5)), "stages", "pool", "head"
+    ]  # fmt: skip
+    assert len(every["layers"]) == 8 + 5 * 2
+    assert some["chosen"] == every["chosen"] == "stages"
+    assert sum(i["chosen"] for i in some["layers"]) == 1
+    assert "10 modules inside of blocks are not listed" in cfcam("layers", spec).stdout
+
+
+def test_the_demo_writes_pictures_maps_and_the_story_of_the_shortcut(tmp_path, monkeypatch):
+    monkeypatch.setattr("cfcam.cli.demo.METHODS", ("grad-cam", "cam"))
+    result = cfcam("demo", "--output", tmp_path / "demo")
+    assert result.exit_code == 0, result.stderr
+    files = written(tmp_path / "demo")
+    for name in ("testimgs/nodule.png", "maps/nodule_sheet.png", "maps/nodule_cam.png", "shortcut/pacemaker_sheet.png"):
+        assert name in files
+    assert len([n for n in files if n.startswith("maps/") and n.endswith("_sheet.png")]) == 6
+    assert [n for n in files if n.startswith("shortcut/") and n.endswith("_sheet.png")] == [
+        "shortcut/pacemaker_sheet.png"
+    ]
+    (pacemaker,) = lines(tmp_path / "demo" / "shortcut")
+    assert pacemaker["targets"][0]["label"] == "consolidation"
+    for number in "123":
+        assert f"\n{number}. " in result.stdout
+    again = cfcam("demo", "--output", tmp_path / "demo")
+    assert "6 already done" in again.stdout
