@@ -27,7 +27,7 @@ _LAZY = {
     "TopK": "capture",
     "AllClasses": "capture",
 }
-_ROOMS = ("capture", "imaging", "methods", "models")
+_ROOMS = ("capture", "imaging", "jobs", "methods", "models")
 
 __all__ = [
     "AllClasses",

@@ -7,7 +7,6 @@ from typer.testing import CliRunner
 
 from cfcam.cli import options
 from cfcam.cli.app import app
-from cfcam.cli.methods import COST
 
 _LIGHT = """
 import sys
@@ -73,8 +72,6 @@ def test_what_is_repeated_here_to_spare_an_import_is_still_true():
 
     from cfcam.imaging import PALETTES
     from cfcam.imaging.preprocess import Resize
-    from cfcam.methods import get_method, list_methods
 
     assert options.PALETTES == PALETTES
     assert get_args(Resize) == options.RESIZES
-    assert {type(get_method(name)).__name__ for name in list_methods()} == set(COST)

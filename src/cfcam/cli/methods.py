@@ -10,15 +10,6 @@ import typer
 
 from cfcam.cli.console import command, out, print_json
 
-# Passes of the network for one picture. The first is shared by all methods of a run, and so is the backward one.
-COST = {
-    "CAM": "1",
-    "GradCAM": "1 + backward",
-    "GradCAMPlusPlus": "1 + backward",
-    "ScoreCAM": "2 + channels",
-    "CFCAM": "1 + backward",
-}
-
 
 @command
 def methods(
@@ -62,6 +53,6 @@ def describe(name: str) -> dict[str, str]:
     return {
         "name": name,
         "what": " ".join(what.replace("`", "").split()),
-        "cost": COST.get(kind.__name__, "?"),
+        "cost": kind.cost,
         "source": " ".join(source[1].split()) if source else "",
     }

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from cfcam.explanation import Explanation, Status
 from cfcam.imaging import Image, Panel, Preprocess, banner, contact_sheet, overlay, save_image
-from cfcam.jobs.inference import part
 from cfcam.jobs.manifest import Explained
 from cfcam.jobs.names import label_names, safe
 from cfcam.jobs.settings import Save, Settings
@@ -78,7 +77,7 @@ class Artist:
         return overlay(rgb, heat, opacity=self.settings.opacity, palette=self.settings.palette)
 
     def _heat(self, explanation: Explanation, method: str, k: int, rgb: NDArray[np.uint8]) -> Any:
-        one = part(explanation, slice(0, 1), slice(k, k + 1), methods=[method])
+        one = explanation.select(slice(0, 1), slice(k, k + 1), [method])
         return self.preprocess.to_original(one.heatmaps(method)[0, 0], (rgb.shape[0], rgb.shape[1])).clamp_(0, 1)
 
     def _sheet(

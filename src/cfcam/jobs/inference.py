@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -201,7 +201,7 @@ class Engine:
     def _finite(self, explanation: Explanation) -> list[Explanation | str]:
         """Splits an explanation by image; one whose scores are not finite is a failure. -inf masks a class, and may."""
         bad = explanation.logits.flatten(1).isnan().any(1) | ~explanation.scores.isfinite().all(1)
-        return [NOT_FINITE if wrong else part(explanation, slice(n, n + 1)) for n, wrong in enumerate(bad.tolist())]
+        return [NOT_FINITE if wrong else explanation.select(slice(n, n + 1)) for n, wrong in enumerate(bad.tolist())]
 
     def _reason(self, error: Exception) -> str:
         if isinstance(error, CfcamError):
@@ -222,34 +222,6 @@ class Engine:
     def _say_smaller(self) -> None:
         self.notes = [note for note in self.notes if not note.startswith("memory")]
         self.notes.append(f"memory is short: batches of {self.batch_size} from here on")
-
-
-def part(
-    explanation: Explanation,
-    images: slice,
-    targets: slice = slice(None),
-    methods: Iterable[str] | None = None,
-) -> Explanation:
-    """Returns an explanation of some images, targets and methods, on the CPU, that keeps no others alive."""
-
-    def cut(tensor: Tensor, *where: slice) -> Tensor:
-        return tensor[where].detach().cpu().clone()
-
-    return Explanation(
-        maps={
-            name: cut(explanation.maps[name], images, targets)
-            for name in (explanation.maps if methods is None else methods)
-        },
-        targets=cut(explanation.targets, images, targets),
-        scores=cut(explanation.scores, images, targets),
-        logits=cut(explanation.logits, images),
-        probabilities=None if explanation.probabilities is None else cut(explanation.probabilities, images),
-        layer=explanation.layer,
-        input_size=explanation.input_size,
-        classes=explanation.classes,
-        target_names=explanation.target_names[targets],
-        provenance=explanation.provenance,
-    )
 
 
 def input_channels(model: nn.Module) -> int | None:

@@ -15,10 +15,13 @@ from cfcam.capture import Capture
 class Method(ABC):
     """A class activation method. Its fields are its hyper-parameters; calling it is its whole behaviour.
 
-    Subclass it as a frozen dataclass with a ``name``; an instance can be given wherever a method's name can.
+    Subclass it as a frozen dataclass with a ``name`` (and a ``cost``, if it needs more passes). An instance can be given
+    wherever a method's name can.
     """
 
     name: ClassVar[str]
+    cost: ClassVar[str] = "1 + backward"
+    """Passes of the network for one image, as shown to people."""
 
     @abstractmethod
     def __call__(self, capture: Capture) -> Tensor:

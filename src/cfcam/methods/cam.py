@@ -29,6 +29,7 @@ class CAM(Method):
     """
 
     name: ClassVar[str] = "cam"
+    cost: ClassVar[str] = "1"
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns signed maps (N, K, *layer_spatial)."""

@@ -100,17 +100,17 @@ class CFCAM(Method):
 
     @classmethod
     def bilateral(cls) -> CFCAM:
-        """The first seed's setting: every channel clustered, bilateral filter."""
+        """The published description's setting: every channel clustered, bilateral filter."""
         return cls(important_quantile=None)
 
     @classmethod
     def guided(cls) -> CFCAM:
-        """The second seed's setting: every channel clustered, eps over the whole matrix, guided filter."""
+        """The published guided variant: every channel clustered, eps over the whole matrix, guided filter."""
         return cls(important_quantile=None, filter="guided", eps_diagonal=True)
 
     @classmethod
     def reference(cls) -> CFCAM:
-        """The published implementation's arithmetic: hierarchical, its own filter, softmax weights."""
+        """The published code's arithmetic, to reproduce its figures: hierarchical, its own filter, softmax weights."""
         return cls(filter="published", weighting="softmax", eps_minimum=1e-5)
 
     @property

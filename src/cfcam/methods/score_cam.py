@@ -37,6 +37,7 @@ class ScoreCAM(Method):
     """
 
     name: ClassVar[str] = "score-cam"
+    cost: ClassVar[str] = "2 + channels"
     score: Literal["probability", "logit"] = "probability"
     baseline: Literal["zero", "blur"] | float = "zero"
     normalize: Literal["softmax"] | None = None

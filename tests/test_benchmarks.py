@@ -1,0 +1,77 @@
+"""The benchmarks run, promise what they print, and compare maps that are the same."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks.__main__ import main
+from benchmarks.cases import DIFFERENCES, OURS
+from benchmarks.libraries import pearson, reason_to_skip
+from benchmarks.memory import peak_of
+from benchmarks.scaling import exponent
+from benchmarks.timing import interleaved
+
+
+@pytest.fixture(autouse=True)
+def _threads() -> Iterator[None]:
+    """The benchmarks set torch's threads for their process, which here is that of all tests."""
+    threads = torch.get_num_threads()
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_the_table_of_speed_has_its_columns_and_the_exact_methods_agree(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    cases = ["grad-cam@2", "together@2", "cf-cam-2048x7x7", "score-cam"]
+    only = [word for case in cases for word in ("--only", case)]
+    main(["speed", "--quick", "--threads", "1", "--out", str(tmp_path), *only])
+    text, result = (tmp_path / "speed.md").read_text(), json.loads((tmp_path / "speed.json").read_text())
+    header = next(line for line in text.splitlines() if line.startswith("| case"))
+    for column in ("method", "library", "batch", "ms (median)", "× forward", "MB above forward", "agreement"):
+        assert f"| {column} " in header
+    assert {row["case"] for row in result["rows"]} == set(cases)
+    assert {"cpu", "threads", "versions", "command", "date"} <= set(result["machine"])
+    compared = [row for row in result["rows"] if row["agreement"] is not None and row["library"] != OURS]
+    left_out = {note.split()[0] for note in result["notes"] if "is left out" in note}
+    libraries = {"captum", "torch-cam", "monai", "pytorch-grad-cam"}
+    assert left_out == {library for library in libraries if reason_to_skip(library)}
+    assert {row["library"] for row in compared} == libraries - left_out
+    for row in compared:
+        parts = [(method, row["library"]) for method in row["method"].split(" + ")]
+        assert row["agreement"] >= 0.99 or any(part in DIFFERENCES for part in parts), row
+
+
+def test_every_call_is_timed_in_every_round_and_none_always_follows_the_same_one() -> None:
+    seen: list[str] = []
+    times = interleaved({name: lambda name=name: seen.append(name) for name in "abc"}, rounds=8, budget=math.inf)
+    rounds = [seen[i : i + 3] for i in range(0, 24, 3)]
+    assert all(sorted(part) == ["a", "b", "c"] for part in rounds)
+    assert len({tuple(part) for part in rounds}) > 1
+    assert all(len(found.seconds) == 8 for found in times.values())
+    assert len(interleaved({"a": lambda: None}, rounds=8, budget=0, least=3)["a"].seconds) == 3
+
+
+def test_peak_memory_is_what_a_call_touches_and_gives_back() -> None:
+    size = 64 * 2**20
+    held = peak_of(lambda: torch.ones(size, dtype=torch.uint8).sum())
+    assert size <= held.used <= 1.25 * size
+    assert peak_of(lambda: None).used < size / 8
+
+
+def test_agreement_is_the_worst_of_all_maps() -> None:
+    maps = torch.rand(2, 3, 5, 5)
+    assert pearson(maps, 3 * maps + 1) == pytest.approx(1)
+    other = maps.clone()
+    other[1, 2] = -maps[1, 2]
+    assert pearson(maps, other) == pytest.approx(-1)
+
+
+def test_the_exponent_is_that_of_a_power_and_unknown_below_the_noise() -> None:
+    assert exponent([1, 2, 4, 8], [9, 4, 16, 64]) == pytest.approx(2)
+    assert math.isnan(exponent([1, 2, 4], [1, 2, -1]))
