@@ -15,8 +15,8 @@ from cfcam.capture import Capture
 class Method(ABC):
     """A class activation method. Its fields are its hyper-parameters; calling it is its whole behaviour.
 
-    Subclass it as a frozen dataclass with a ``name`` (and a ``cost``, if it needs more passes). An instance can be given
-    wherever a method's name can.
+    Subclass it as a frozen dataclass with a ``name`` (and a ``cost``, if it needs more passes). An instance can be
+    given wherever a name can.
     """
 
     name: ClassVar[str]
