@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 import torch
-
 from benchmarks.__main__ import main
 from benchmarks.cases import DIFFERENCES, OURS
 from benchmarks.libraries import pearson, reason_to_skip
@@ -59,8 +58,8 @@ def test_every_call_is_timed_in_every_round_and_none_always_follows_the_same_one
 
 def test_peak_memory_is_what_a_call_touches_and_gives_back() -> None:
     size = 64 * 2**20
-    held = peak_of(lambda: torch.ones(size, dtype=torch.uint8).sum())
-    assert size <= held.used <= 1.25 * size
+    held = peak_of(lambda: torch.ones(size, dtype=torch.uint8))
+    assert 0.95 * size <= held.used <= 1.25 * size  # the kernel counts pages in batches
     assert peak_of(lambda: None).used < size / 8
 
 
