@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
 from types import TracebackType
 from typing import Any
 
@@ -13,7 +14,6 @@ from torch import Tensor, nn
 
 from cfcam._version import __version__
 from cfcam.capture import Capture, Network, automatic_layer, probabilities
-from cfcam.capture.state import is_compiled
 from cfcam.capture.targets import Probability, function_name
 from cfcam.errors import InputError
 from cfcam.explanation import Explanation
@@ -119,25 +119,24 @@ class Explainer:
         )
 
     def provenance(self) -> dict[str, Any]:
-        """Returns what made the maps, as plain values: methods and their parameters, model, versions."""
+        """Returns what makes the maps, as plain values: methods and their parameters, model, versions."""
         model = self._network.model
-        parameters = list(model.parameters())
         record: dict[str, Any] = {
             "cfcam": __version__,
             "torch": str(torch.__version__),
             "python": platform.python_version(),
-            "device": str(parameters[0].device) if parameters else "cpu",
+            "device": str(next((p.device for p in model.parameters()), "cpu")),
             "methods": {name: method.parameters() for name, method in self.methods.items()},
             "probability": self._network.kind(),
-            "model": {
-                "class": type(model).__name__,
-                "parameters": sum(p.numel() for p in parameters),
-                "compiled": is_compiled(model),
-            },
+            "model": {"class": type(model).__name__, "parameters": self._parameters},
         }
         if self._fingerprint:
             record["model"]["sha256"] = self.fingerprint()
         return record
+
+    @cached_property
+    def _parameters(self) -> int:
+        return sum(p.numel() for p in self._network.model.parameters())
 
     def fingerprint(self) -> str:
         """Returns the SHA-256 of the model's parameters and buffers (names, types, shapes, bytes)."""

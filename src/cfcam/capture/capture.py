@@ -48,11 +48,11 @@ class Network:
             raise InputError(f"the input has shape {tuple(x.shape)}: give a batch (N, C, H, W) or (N, C, D, H, W)")
         if not x.is_floating_point():
             raise InputError(f"the input is a tensor of {x.dtype}: give normalised floating-point images")
-        parameters = [p for p in self.model.parameters() if p.is_floating_point()]
-        if parameters:
-            dtypes = {p.dtype for p in parameters}
-            autocast = torch.is_autocast_enabled(parameters[0].device.type)
-            x = x.to(parameters[0].device, x.dtype if autocast or x.dtype in dtypes else parameters[0].dtype)
+        first = next((p for p in self.model.parameters() if p.is_floating_point()), None)
+        if first is not None:
+            known = x.dtype == first.dtype or torch.is_autocast_enabled(first.device.type)
+            known = known or any(p.dtype == x.dtype for p in self.model.parameters())
+            x = x.to(first.device, x.dtype if known else first.dtype)
         # Autograd refuses inference tensors, so one made under the caller's inference mode is copied.
         return x.clone() if x.is_inference() else x.detach()
 
@@ -62,9 +62,8 @@ class Network:
         Raises:
             OutputError: the output holds no tensor.
         """
-        frozen = {n: t for n, t in _tensors(self.model) if t.is_inference()}
-        if frozen:  # a model built under inference mode: autograd works on copies
-            copies = {name: tensor.clone() for name, tensor in frozen.items()}
+        if self._frozen:
+            copies = {name: tensor.clone() for name, tensor in self._frozen.items()}
             output = torch.func.functional_call(self.model, copies, (x,))
         else:
             output = self.model(x)
@@ -83,10 +82,11 @@ class Network:
         problem = getattr(getattr(self.model, "config", None), "problem_type", None)
         return "sigmoid" if problem == "multi_label_classification" else "softmax"
 
-
-def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
-    yield from model.named_parameters()
-    yield from model.named_buffers()
+    @cached_property
+    def _frozen(self) -> dict[str, Tensor]:
+        """Parameters and buffers of a model built under inference mode: autograd works on copies of them."""
+        tensors = [*self.model.named_parameters(), *self.model.named_buffers()]
+        return {name: tensor for name, tensor in tensors if tensor.is_inference()}
 
 
 def probe_layers(network: Network, x: Tensor) -> tuple[list[LayerInfo], tuple[int, ...]]:

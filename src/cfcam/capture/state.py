@@ -37,11 +37,12 @@ def preserved(model: nn.Module, device: torch.device) -> Iterator[None]:
     override ``train`` with side effects. With them off, BatchNorm statistics do not move and dropout draws nothing.
     Compiled parts run uncompiled inside, because compiled code skips hooks.
     """
-    training = [module for module in model.modules() if module.training]
+    modules = list(model.modules())
+    training = [module for module in modules if module.training]
     with ExitStack() as stack:
         devices = [device] if device.type != "cpu" else []
         stack.enter_context(torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"))
-        if is_compiled(model):
+        if any(map(is_compiled, modules)):
             stack.enter_context(torch.compiler.set_stance("force_eager"))
         try:
             for module in training:
@@ -52,6 +53,6 @@ def preserved(model: nn.Module, device: torch.device) -> Iterator[None]:
                 module.training = True
 
 
-def is_compiled(model: nn.Module) -> bool:
-    """Tells whether the model, or a part of it, was given to ``torch.compile``."""
-    return any(hasattr(m, "_orig_mod") or getattr(m, "_compiled_call_impl", None) for m in model.modules())
+def is_compiled(module: nn.Module) -> bool:
+    """Tells whether this very module was given to ``torch.compile``, or compiles itself."""
+    return "_orig_mod" in module._modules or module._compiled_call_impl is not None

@@ -325,11 +325,10 @@ class FolderRun:
     def _describe(self) -> dict[str, Any]:
         """What changes the pictures: two runs that agree in it need not both be made."""
         made_by = self._engine.provenance()
-        model = {key: value for key, value in made_by["model"].items() if key != "compiled"}
         return {
             **self.settings.drawn(),
             "cfcam": __version__,
-            "model": {"spec": self._model.spec, **model},
+            "model": {"spec": self._model.spec, **made_by["model"]},
             "classes": list(self._model.classes) if self._model.classes else None,
             "methods": made_by["methods"],
             "probability": made_by["probability"],
