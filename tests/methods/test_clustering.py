@@ -58,7 +58,7 @@ def test_a_long_chain_is_one_cluster(order: str) -> None:
     assert our_labels(distances, [0.5], [2]) == [[-1] * 600]  # no core point, no cluster
 
 
-@pytest.mark.parametrize("size", [2, 57, 512])
+@pytest.mark.parametrize("size", [2, 57, 700])
 def test_random_features_of_a_network(size: int) -> None:
     features = torch.randn(3, size, 20).relu() * torch.rand(3, size, 1).pow(3)
     features[:, ::9] = 0  # dead channels are identical

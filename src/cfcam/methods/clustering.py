@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 _SAMPLE = 1 << 13
+_BLOCK = 512  # rows of distances at a time
 
 
 def squared_distances(features: Tensor, metric: str = "euclidean") -> Tensor:
@@ -30,12 +31,14 @@ def squared_distances(features: Tensor, metric: str = "euclidean") -> Tensor:
         norms = x.norm(dim=-1, keepdim=True)
         x = torch.where(norms > 0, x / norms, 0)
     squares, ones = x.square().sum(-1, keepdim=True), x.new_ones(*x.shape[:2], 1)
-    # |a|^2 - 2 a.b + |b|^2 as one product: (a, |a|^2, 1) . (-2 b, 1, |b|^2)
-    squared = torch.cat([x, squares, ones], -1) @ torch.cat([-2 * x, ones, squares], -1).mT
+    # |a|^2 - 2 a.b + |b|^2 as one product: (a, |a|^2, 1) . (-2 b, 1, |b|^2); in blocks, so that only they are float64
+    left, right = torch.cat([x, squares, ones], -1), torch.cat([-2 * x, ones, squares], -1).mT
+    squared = features.new_empty(*x.shape[:2], x.shape[1])
+    for start in range(0, x.shape[1], _BLOCK):
+        squared[:, start : start + _BLOCK] = left[:, start : start + _BLOCK] @ right
     if metric != "euclidean":
         zero = squares.squeeze(-1) == 0
         squared.div_(2).masked_fill_(zero[:, :, None] ^ zero[:, None, :], 1.0).square_()  # 2 (1 - cos) = |a - b|^2
-    squared = squared.to(features.dtype)
     squared.diagonal(dim1=1, dim2=2).zero_()
     return squared
 
