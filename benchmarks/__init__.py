@@ -1,0 +1,1 @@
+"""Measurements of cfcam beside other libraries: ``python -m benchmarks --help``."""

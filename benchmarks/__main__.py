@@ -1,0 +1,40 @@
+"""``python -m benchmarks COMMAND``: speed, scaling, folder, start, profile, approximate."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+COMMANDS = {
+    "speed": "methods x libraries: time, memory, agreement, in one table",
+    "scaling": "how the cost of CF-CAM and Score-CAM grows, with a figure",
+    "folder": "a folder of pictures to overlays on disk, against the network alone",
+    "start": "imports and cfcam --help",
+    "profile": "where the time goes, operator by operator",
+    "approximate": "Score-CAM's approximation on real pictures and networks (CFCAM_DATA)",
+}
+MODULES = {"profile": "profiling"}
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in COMMANDS.items():
+        command = commands.add_parser(name, help=text, description=text)
+        command.add_argument("--quick", action="store_true", help="tiny shapes: does it run, not how fast it is")
+        command.add_argument("--out", type=Path, default=Path("benchmarks/results"), metavar="FOLDER")
+        command.add_argument("--threads", type=int, metavar="N", help="torch's threads [default: all processors]")
+        if name == "speed":
+            command.add_argument("--only", action="append", metavar="NAME", help="case, may hold *; repeatable")
+            command.add_argument("--device", default="cpu", help="cpu or cuda")
+            command.add_argument("--no-memory", action="store_true", help="leave out the processes that measure memory")
+        if name == "approximate":
+            command.add_argument("--images", type=int, default=25, help="pictures for each network")
+    arguments = parser.parse_args(words)
+    import_module(f"benchmarks.{MODULES.get(arguments.command, arguments.command)}").main(arguments)
+
+
+if __name__ == "__main__":
+    main()
