@@ -56,15 +56,19 @@ class Network:
         # Autograd refuses inference tensors, so one made under the caller's inference mode is copied.
         return x.clone() if x.is_inference() else x.detach()
 
-    def __call__(self, x: Tensor) -> tuple[Any, Tensor]:
+    def __call__(self, x: Tensor, weights: dict[str, Tensor] | None = None) -> tuple[Any, Tensor]:
         """Runs the network and returns its output, and the tensor of logits in it.
+
+        Args:
+            x: (N, C, *spatial) input.
+            weights: parameters and buffers that stand in for the model's own in this pass.
 
         Raises:
             OutputError: the output holds no tensor.
         """
-        if self._frozen:
+        if weights or self._frozen:
             copies = {name: tensor.clone() for name, tensor in self._frozen.items()}
-            output = torch.func.functional_call(self.model, copies, (x,))
+            output = torch.func.functional_call(self.model, copies | (weights or {}), (x,))
         else:
             output = self.model(x)
         logits = find_tensor(output, LOGIT_KEYS)
@@ -239,10 +243,26 @@ class Capture:
             probability: class scores as probabilities instead of logits.
         """
         with torch.inference_mode(False), torch.no_grad(), preserved(self.network.model, self.input.device):
+            x, weights = self._channels_last(x.to(self.input.dtype))
             with self.autocast():
-                output, logits = self.network(x.to(self.input.dtype))
+                output, logits = self.network(x, weights)
             scores = self.targets(output, logits, images, probability=probability)
         return _at_least_float32(scores)
+
+    def _channels_last(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Returns a batch, and copies of the model's kernels, in the layout that a CPU convolves batches fastest in.
+
+        ResNet-18, batches of 8 on two cores: 23 ms an image as usual, 21 with the input, 17 with the kernels too.
+        """
+        layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.ndim)
+        if layout is None or x.device.type != "cpu" or len(x) == 1:
+            return x, {}
+
+        def kernels() -> dict[str, Tensor]:
+            named = self.network.model.named_parameters()
+            return {n: p.detach().contiguous(memory_format=layout) for n, p in named if p.ndim == x.ndim}
+
+        return x.contiguous(memory_format=layout), self.memo("channels last", kernels)
 
     def memo(self, key: Any, compute: Callable[[], T]) -> T:
         """Returns ``compute()``, evaluated once per capture and key: what methods share (distances, clusters)."""

@@ -212,10 +212,12 @@ class Engine:
 
     def _fewer_masks(self) -> bool:
         """Halves the number of masked inputs in one pass, which changes no map; tells whether it could."""
-        large = {n: m for n, m in self.methods.items() if isinstance(m, ScoreCAM) and m.batch_size > 1}
+        large = {n: m for n, m in self.methods.items() if isinstance(m, ScoreCAM) and m.batch_size != 1}
         if not large:
             return False
-        self.methods |= {name: replace(method, batch_size=method.batch_size // 2) for name, method in large.items()}
+        self.methods |= {
+            name: replace(method, batch_size=(method.batch_size or 8) // 2) for name, method in large.items()
+        }
         self._explainer = self._make()
         return True
 

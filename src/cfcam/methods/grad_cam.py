@@ -40,11 +40,12 @@ class GradCAMPlusPlus(Method):
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive."""
-        gradients = capture.gradients.flatten(3)  # (N, K, C, S)
+        positive = capture.gradients.flatten(3).relu()  # (N, K, C, S)
         total = capture.activations.flatten(2).sum(-1)[:, None, :, None]
-        # g^2 is divided out of the fraction, so that a gradient of 1e-15 does not underflow when it is cubed. Where
-        # g = 0 the weight is 0 through ReLU(g).
-        denominator = total * gradients + 2
-        alpha = torch.where(denominator != 0, 1 / denominator, 0)
-        weights = (alpha * gradients.relu()).sum(-1)
+        # g^2 is divided out of the fraction, so that a gradient of 1e-15 does not underflow when it is cubed. Where g
+        # is not positive its weight is 0 through ReLU(g), so ReLU(g) may stand for g throughout.
+        denominator = (total * positive).add_(2)
+        if bool((total < 0).any()):  # behind a ReLU the denominator is never zero
+            denominator.masked_fill_(denominator == 0, torch.inf)
+        weights = positive.div_(denominator).sum(-1)
         return weighted_sum(weights, capture.activations).relu_()

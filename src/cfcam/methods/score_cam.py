@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -29,7 +30,8 @@ class ScoreCAM(Method):
         baseline: X_b: "zero" (an input of zeros), "blur" (the input averaged over an eighth of its size) or a number
             that fills the input.
         normalize: None, or "softmax" over the channels, as other libraries do.
-        batch_size: masked inputs in one forward pass; bounds the memory.
+        batch_size: masked inputs in one forward pass; bounds the memory. None: from what is free, at most 8 on a CPU,
+            where larger batches leave its cache, and 64 elsewhere.
         approximate: None for the exact method, one masked pass per channel; a number G for G passes: channels are
             grouped by their masks (k-means), and the mean mask of a group is scored for all its channels.
 
@@ -41,7 +43,7 @@ class ScoreCAM(Method):
     score: Literal["probability", "logit"] = "probability"
     baseline: Literal["zero", "blur"] | float = "zero"
     normalize: Literal["softmax"] | None = None
-    batch_size: int = 32
+    batch_size: int | None = None
     approximate: int | None = None
 
     def __post_init__(self) -> None:
@@ -53,8 +55,8 @@ class ScoreCAM(Method):
             raise MethodError(f"ScoreCAM(normalize={self.normalize!r}): None or 'softmax'")
         if self.approximate is not None and self.approximate < 1:
             raise MethodError(f"ScoreCAM(approximate={self.approximate}): a number of groups, 1 or more, or None")
-        if self.batch_size < 1:
-            raise MethodError(f"ScoreCAM(batch_size={self.batch_size}): 1 or more")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise MethodError(f"ScoreCAM(batch_size={self.batch_size}): 1 or more, or None")
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive."""
@@ -81,15 +83,12 @@ class ScoreCAM(Method):
         x, images = capture.input, torch.arange(len(masks), device=masks.device)
         reference = capture.rescore(self._baseline(x), images, probability=self._probability)
         alpha = reference.new_zeros(*masks.shape[:2], reference.shape[1])
-        # Channels last is how convolutions like their batches: the masked passes are nearly all of the time.
-        layout = {4: torch.channels_last, 5: torch.channels_last_3d}.get(x.ndim, torch.contiguous_format)
-        for place in valid.nonzero().split(self.batch_size):
+        for place in valid.nonzero().split(self.batch_size or _chunk(x)):
             image, mask = place.unbind(1)
             seen = F.interpolate(
                 masks[image, mask].unsqueeze(1), x.shape[2:], mode=LINEAR[x.ndim - 2], align_corners=False
             )
-            masked = (x[image] * seen.to(x.dtype)).contiguous(memory_format=layout)
-            scores = capture.rescore(masked, image, probability=self._probability)
+            scores = capture.rescore(x[image] * seen.to(x.dtype), image, probability=self._probability)
             alpha[image, mask] = scores - reference[image]
         return alpha.transpose(1, 2).to(masks.dtype)
 
@@ -108,6 +107,26 @@ def _unit_range(activations: Tensor) -> tuple[Tensor, Tensor]:
     low, high = (v.reshape(*v.shape, *[1] * (activations.ndim - 2)) for v in activations.flatten(2).aminmax(dim=2))
     varied = high != low  # also true where they are NaN: what is not finite has to show
     return torch.where(varied, (activations - low) / (high - low), 0), varied.flatten(1)
+
+
+def _chunk(x: Tensor) -> int:
+    """Returns how many inputs like those of ``x`` (N, C, *spatial) run at once within a quarter of the free memory.
+
+    A convolutional network's activations take some thirty times the room of its input.
+    """
+    if x.device.type == "cuda":
+        free, most = torch.cuda.mem_get_info(x.device)[0], 64
+    else:
+        free, most = _free_memory(), 8
+    return min(max(free // 4 // (32 * x[0].numel() * x.element_size()), 1), most)
+
+
+def _free_memory() -> int:
+    """Returns the free bytes of the machine, or 4 GiB where the system does not say."""
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return 4 << 30
 
 
 def blurred(x: Tensor) -> Tensor:
