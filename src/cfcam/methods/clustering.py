@@ -6,6 +6,8 @@ clustering only compares them, and a pass over M^2 numbers less is a tenth of it
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -72,24 +74,23 @@ def kth_smallest(values: Tensor, rank: Tensor) -> Tensor:
         values: (N, L).
         rank: (N,) int64, each in [0, L).
     """
+    ranks = rank.tolist()
     stride = (values.shape[1] // _SAMPLE) | 1
     if values.device.type != "cpu" or stride < 16:
-        return torch.stack([v.kthvalue(int(r) + 1).values for v, r in zip(values, rank.tolist(), strict=True)])
+        return torch.stack([row.kthvalue(r + 1).values for row, r in zip(values, ranks, strict=True)])
     sample = values[:, ::stride].sort(dim=1).values
-    share = rank.double() / values.shape[1]
-    centre, margin = share * sample.shape[1], 4 * (share * (1 - share) * sample.shape[1]).sqrt() + 2
-    low, high = (
-        sample.gather(1, (centre + m).long().clamp(0, sample.shape[1] - 1)[:, None]) for m in (-margin, margin)
-    )
-    low = torch.where((centre < margin)[:, None], -torch.inf, low)
-    below = values < low
-    inside = (values <= high) ^ below
-    offset = rank - below.sum(1, dtype=torch.int32)
-    found: list[Tensor] = []
-    counts = inside.sum(1).tolist()
-    for row, candidates, r in zip(values, values[inside].split(counts), offset.tolist(), strict=True):
-        missed = not 0 <= r < len(candidates)  # the sample misled: rare, and only slower
-        found.append((row.kthvalue(int(rank[len(found)]) + 1) if missed else candidates.kthvalue(r + 1)).values)
+    last = sample.shape[1] - 1
+    found = []
+    for row, r, sorted_sample in zip(values, ranks, sample, strict=True):
+        share = r / values.shape[1]
+        margin = 4 * math.sqrt(share * (1 - share) * (last + 1)) + 2
+        centre = share * (last + 1)
+        low = sorted_sample[int(centre - margin)] if centre > margin else -torch.inf
+        below = row < low
+        candidates = row[(row <= sorted_sample[min(int(centre + margin), last)]) ^ below]
+        offset = r - int(below.count_nonzero())
+        missed = not 0 <= offset < len(candidates)  # the sample misled: rare, and only slower
+        found.append((row.kthvalue(r + 1) if missed else candidates.kthvalue(offset + 1)).values)
     return torch.stack(found)
 
 
