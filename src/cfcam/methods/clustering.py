@@ -148,13 +148,14 @@ def dbscan(distances: Tensor, eps: Tensor, min_samples: Tensor) -> Tensor:
     size = distances.shape[1]
     near = distances <= eps[:, None, None]
     core = near.sum(-1, dtype=torch.int32) >= min_samples[:, None]
-    near &= core[:, None, :]  # from here on: reachable from a core point
     narrow = torch.int16 if size < 2**15 - 1 else torch.int32
     none = torch.tensor(size, dtype=narrow, device=near.device)  # larger than every index: "no core point"
     index = torch.arange(size, device=near.device, dtype=narrow).expand(len(near), -1)
+    # All bits set where a core point is near: with `torch.where` in place of this mask all of it takes twice as long.
+    reachable = (near & core[:, None, :]).to(narrow).neg_()
     root = torch.where(core, index, none)
     while True:
-        nearest = torch.where(near, root[:, None, :], none).amin(-1)
+        nearest = none - (reachable & (none - root)[:, None, :]).amax(-1)
         # The smallest root that a component's members see is given to its root too, then paths are halved: the number
         # of rounds grows with the logarithm of a component's length.
         seen = torch.where(core, nearest, none)
