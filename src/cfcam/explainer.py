@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcam._version import __version__
-from cfcam.capture import Capture, Network, automatic_layer, probabilities
+from cfcam.capture import Capture, Network, automatic_layer, find_layer, probabilities
 from cfcam.capture.targets import Probability, function_name
 from cfcam.errors import InputError
 from cfcam.explanation import Explanation
@@ -52,8 +52,6 @@ class Explainer:
         probability: Probability = "auto",
         fingerprint: bool = False,
     ) -> None:
-        from cfcam.capture import find_layer
-
         self.methods = named_methods(methods)
         self.classes = None if classes is None else tuple(classes)
         self._network = Network(model, probability)
