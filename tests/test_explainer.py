@@ -51,6 +51,21 @@ def test_one_call_is_one_forward_pass(net: GapNet, x: Tensor) -> None:
     assert calls == [1, 3, 3]  # the layer is looked for once, with one image
 
 
+def test_targets_in_parts_repeat_no_masked_pass(net: GapNet, x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cfcam.capture import Capture
+
+    methods = ["score-cam", "grad-cam", "cam"]
+    whole = cfcam.explain(net, x, methods, targets="all", layer="features")
+    split = Capture.split
+    monkeypatch.setattr(Capture, "split", lambda self: split(self, limit=1))
+    passes: list[int] = []
+    net.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
+    parts = cfcam.explain(net, x, methods, targets="all", layer="features")
+    assert sum(passes) <= 3 + 3 * 12 + 3
+    for name in methods:
+        torch.testing.assert_close(parts.maps[name], whole.maps[name])
+
+
 def test_score_cam_does_not_pay_for_classes(net: GapNet, x: Tensor) -> None:
     passes: list[int] = []
     net.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))

@@ -97,7 +97,11 @@ class Explainer:
         with capture.quiet():
             for part in capture.split():
                 for name, method in self.methods.items():
-                    maps[name].append(method(part))
+                    if method.uses_gradients:
+                        maps[name].append(method(part))
+            for name, method in self.methods.items():
+                if not method.uses_gradients:  # its masked passes score all targets at once
+                    maps[name].append(method(capture))
             logits = capture.logits
             proba = probabilities(logits.float(), self._network.kind()) if logits.ndim == 2 else None
         functions = capture.targets.functions

@@ -22,6 +22,8 @@ class Method(ABC):
     name: ClassVar[str]
     cost: ClassVar[str] = "1 + backward"
     """Passes of the network for one image, as shown to people."""
+    uses_gradients: ClassVar[bool] = True
+    """Whether it may be given the targets in parts, because gradients of many take much memory."""
 
     @abstractmethod
     def __call__(self, capture: Capture) -> Tensor:

@@ -30,6 +30,7 @@ class CAM(Method):
 
     name: ClassVar[str] = "cam"
     cost: ClassVar[str] = "1"
+    uses_gradients: ClassVar[bool] = False
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns signed maps (N, K, *layer_spatial)."""

@@ -40,6 +40,7 @@ class ScoreCAM(Method):
 
     name: ClassVar[str] = "score-cam"
     cost: ClassVar[str] = "2 + channels"
+    uses_gradients: ClassVar[bool] = False
     score: Literal["probability", "logit"] = "probability"
     baseline: Literal["zero", "blur"] | float = "zero"
     normalize: Literal["softmax"] | None = None
