@@ -10,6 +10,7 @@ import cfcam
 from cfcam.capture import Network, automatic_layer, find_layer, probe_layers
 from cfcam.errors import LayerError
 from tests.networks import GapNet
+from tests.token_networks import TokenNet
 
 
 def automatic(model: nn.Module, *shape: int) -> tuple[str, tuple[int, ...]]:
@@ -20,49 +21,86 @@ def automatic(model: nn.Module, *shape: int) -> tuple[str, tuple[int, ...]]:
     return name, next(i.shape for i in infos if i.name == name)[1:]
 
 
-def hugging_face(name: str, **settings: object) -> nn.Module:
-    import transformers
+class Latents(nn.Module):
+    """A patch embedding, then latent vectors that read it: nothing behind it is a grid."""
 
-    config = getattr(transformers, f"{name}Config")(num_labels=3, **settings)
-    return getattr(transformers, f"{name}ForImageClassification")(config)
+    def __init__(self) -> None:
+        super().__init__()
+        self.patch = nn.Conv2d(3, 8, 4, stride=4)
+        self.latents = nn.Parameter(torch.randn(1, 5, 8))
+        self.blocks = nn.Sequential(*[nn.Sequential(nn.LayerNorm(8), nn.Linear(8, 8), nn.GELU()) for _ in range(3)])
+        self.head = nn.Linear(8, 2)
 
-
-def test_hugging_face_resnet() -> None:
-    model = hugging_face("ResNet", embedding_size=8, hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1])
-    assert automatic(model, 3, 64, 96) == ("resnet.encoder.stages.3", (32, 2, 3))
-
-
-def test_hugging_face_convnext() -> None:
-    model = hugging_face("ConvNext", hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1])
-    name, shape = automatic(model, 3, 64, 64)
-    assert name.startswith("convnext.encoder.stages.3")
-    assert shape == (32, 2, 2)
+    def forward(self, x: Tensor) -> Tensor:
+        patches = self.patch(x).flatten(2)
+        read = (self.latents @ patches).softmax(-1) @ patches.mT
+        return self.head(self.blocks(read).mean(1))
 
 
-@pytest.mark.parametrize(
-    ("name", "settings"),
-    [
-        (
-            "ViT",
-            {
-                "hidden_size": 24,
-                "num_hidden_layers": 2,
-                "num_attention_heads": 2,
-                "intermediate_size": 32,
-                "image_size": 64,
-            },
-        ),
-        (
-            "Swin",
-            {"embed_dim": 12, "depths": [1, 1], "num_heads": [2, 2], "image_size": 64, "window_size": 4},
-        ),
-    ],
-)
-def test_token_models_are_refused_with_candidates(name: str, settings: dict) -> None:
-    """The last spatial grid of these is the patch embedding, far from the decision: no silent choice."""
-    with pytest.raises(LayerError, match=r"works on tokens .* name one with layer=") as error:
-        automatic(hugging_face(name, **settings), 3, 64, 64)
+def test_tokens_that_are_no_grid_are_refused_with_candidates() -> None:
+    """The last spatial grid is the patch embedding, far from the decision: no silent choice."""
+    with pytest.raises(LayerError, match=r"works on tokens .* behind 'patch', .* name one with layer=") as error:
+        automatic(Latents(), 3, 32, 32)
     assert "\n" not in str(error.value)
+    with pytest.raises(LayerError, match=r"'blocks' returns \(2, 5, 8\) .* has no spatial extent to map"):
+        cfcam.explain(Latents(), torch.randn(2, 3, 32, 32), layer="blocks")
+
+
+@pytest.mark.parametrize("reads", ["class", "mean"])
+@pytest.mark.parametrize("prefix", [1, 5])
+@pytest.mark.parametrize("grid", [(7, 5), (4, 4), (9,), (3, 4, 2)])
+def test_tokens(grid: tuple[int, ...], prefix: int, reads: str) -> None:
+    """Behind the last attention only the class token counts, if the classifier reads that one."""
+    net, x = TokenNet(grid, prefix=prefix, reads=reads), torch.randn(2, 3, *(2 * n for n in grid))
+    name, shape = automatic(net, *x.shape[1:])
+    assert name == ("blocks.2.norm1" if reads == "class" else "norm")
+    assert shape == (prefix + torch.Size(grid).numel(), 16)
+    infos, _ = probe_layers(Network(net), x)
+    by_name = {i.name: i for i in infos}
+    assert by_name[name].grid == grid
+    assert by_name["norm"].reaches is (reads == "mean")
+    assert by_name["blocks.1"].reaches
+
+
+def test_a_classifier_of_zeros_is_said_to_be_one() -> None:
+    net = TokenNet()
+    nn.init.zeros_(net.head.weight)
+    with pytest.raises(LayerError, match=r"depends on no layer's output at most places \(a classifier of zeros"):
+        automatic(net, 3, 14, 10)
+
+
+def test_a_class_token_behind_a_frozen_backbone() -> None:
+    """The network's own no_grad block does not hide which tokens count."""
+
+    class Frozen(TokenNet):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                return super().forward(x)
+
+    assert automatic(Frozen(), 3, 14, 10)[0] == "blocks.2.norm1"
+
+
+def test_the_branches_of_a_block_that_ends_smaller_are_not_chosen() -> None:
+    """What its branches started from is: at this size the last block leaves one position."""
+
+    class Reduction(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2))
+            self.two = nn.Sequential(nn.Conv2d(8, 8, 1), nn.Conv2d(8, 8, 3, stride=2))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([self.one(x), self.two(x)], 1)
+
+    net = nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 8, 3, 4, 1), nn.ReLU()),
+        Reduction(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 2),
+    )
+    assert automatic(net, 3, 16, 16) == ("0", (8, 4, 4))  # the block leaves 1 x 1
+    assert automatic(net, 3, 32, 32) == ("1", (16, 3, 3))
 
 
 @pytest.mark.parametrize("dims", [2, 3])

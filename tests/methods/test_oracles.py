@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import interpolate
 
 import cfcam
 from cfcam.methods import CFCAM, ScoreCAM
+from cfcam.methods.score_cam import LINEAR, blurred
 from tests import oracles
 from tests.networks import FlattenNet, GapNet, redundant, rescale
 
@@ -123,14 +125,15 @@ def test_as_many_groups_as_channels_are_the_exact_method(groups: int) -> None:
     assert torch.equal(exact, other)
 
 
+DBSCAN = {"clustering": "dbscan", "shrinkage": 1.0, "important_quantile": 0.75}
 CF_CAM = {
-    "default": (CFCAM(), {}),
+    "hierarchical": (CFCAM.hierarchical(), {}),
     "bilateral": (CFCAM.bilateral(), {"important_quantile": None}),
     "guided": (CFCAM.guided(), {"important_quantile": None, "filter": "guided", "eps_diagonal": True}),
     "reference": (CFCAM.reference(), {"filter": "published", "weighting": "softmax", "eps_minimum": 1e-5}),
-    "outliers kept": (CFCAM(outliers="keep", filter="guided"), {"outliers": "keep", "filter": "guided"}),
+    "outliers kept": (CFCAM(**DBSCAN, outliers="keep", filter="guided"), {"outliers": "keep", "filter": "guided"}),
     "no filter": (
-        CFCAM(filter=None, eps_quantile=0.1, min_samples_fraction=0.15, important_quantile=0.5),
+        CFCAM(**DBSCAN | {"important_quantile": 0.5}, filter=None, eps_quantile=0.1, min_samples_fraction=0.15),
         {"filter": None, "eps_quantile": 0.1, "min_samples_fraction": 0.15, "important_quantile": 0.5},
     ),
 }
@@ -152,18 +155,72 @@ def test_cf_cam(setting: str, dims: int, kind: type[GapNet]) -> None:
 
 def test_cf_cam_in_float32_on_a_wide_layer() -> None:
     net, x = network(2, FlattenNet, torch.float32, channels=160), inputs(2, torch.float32)
-    maps = cfcam.explain(net, x, "cf-cam", targets=TARGETS, layer="features").maps["cf-cam"]
+    maps = cfcam.explain(net, x, {"it": "cf-cam-hierarchical"}, targets=TARGETS, layer="features").maps["it"]
     A, g = head_and_gradients(net, x)
     assert_equal_maps(maps, np.array([[oracles.cf_cam(A[n], g[n, k])[0] for k in range(2)] for n in range(3)]))
+
+
+@pytest.mark.parametrize("kind", [GapNet, FlattenNet])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("method", "settings"),
+    [
+        (CFCAM(), {}),
+        (CFCAM(groups=4, shrinkage=0.8, filter="guided"), {"groups": 4, "shrinkage": 0.8, "filter": "guided"}),
+        (CFCAM(groups=5, important_quantile=0.5), {"groups": 5, "important_quantile": 0.5}),
+    ],
+)
+def test_cf_cam_by_k_means(method: CFCAM, settings: dict[str, object], dims: int, kind: type[GapNet]) -> None:
+    net, x = network(dims, kind), inputs(dims)
+    A, g = head_and_gradients(net, x)
+    maps = cfcam.explain(net, x, {"it": method}, targets=TARGETS, layer="features").maps["it"]
+    assert_equal_maps(
+        maps, np.array([[oracles.cf_cam_shrunk(A[n], g[n, k], **settings)[0] for k in range(2)] for n in range(3)])
+    )
+
+
+@pytest.mark.parametrize("kind", [GapNet, FlattenNet])
+@pytest.mark.parametrize("dims", [1, 2, 3])
+def test_cf_cam_corrected_by_masked_passes(dims: int, kind: type[GapNet]) -> None:
+    net, x = network(dims, kind), inputs(dims)
+    A, g = head_and_gradients(net, x)
+    method = CFCAM(groups=4, evidence=True)
+    maps = cfcam.explain(net, x, {"it": method}, targets=TARGETS, layer="features").maps["it"]
+
+    def log_odds(images: Tensor, target: int) -> Tensor:
+        with torch.no_grad():
+            return net(images).softmax(1)[:, target].logit()
+
+    hidden = blurred(blurred(blurred(x)))
+    expected = []
+    for n in range(3):
+        for k, target in enumerate(TARGETS[n]):
+            prior, labels = oracles.cf_cam_shrunk(A[n], g[n, k], groups=4, signed=True)
+            masks = oracles.group_masks(A[n], labels, 4)
+            rows, y = [], []
+            for mask in masks:
+                up = interpolate(
+                    torch.from_numpy(mask)[None, None], x.shape[2:], mode=LINEAR[dims], align_corners=False
+                )
+                seen, rest = up * x[n] + (1 - up) * hidden[n], (1 - up) * x[n] + up * hidden[n]
+                versions = torch.cat([seen, rest, x[n : n + 1], hidden[n : n + 1]])
+                inside, outside, whole, nothing = log_odds(versions, int(target)).tolist()
+                rows += [mask.ravel(), mask.ravel()]
+                y += [inside - nothing, whole - outside]
+            rows.append(np.ones(masks[0].size))
+            y.append(whole - nothing)
+            expected.append(oracles.posterior(prior, np.array(rows), np.array(y)))
+    assert_equal_maps(maps, np.array(expected).reshape(maps.shape), 1e-4)
 
 
 def test_filters_matter_where_gradients_vary_and_only_there() -> None:
     for kind, differs in ((FlattenNet, True), (GapNet, False)):
         net, x = network(2, kind), inputs(2)
-        methods = {"plain": CFCAM(filter=None), "bilateral": CFCAM(), "guided": CFCAM(filter="guided")}
+        methods = {name: CFCAM(**DBSCAN, filter=name) for name in (None, "bilateral", "guided")}
+        methods = {str(name): method for name, method in methods.items()}
         maps = cfcam.explain(net, x, methods, targets=1, layer="features").maps
         for name in ("bilateral", "guided"):
-            assert torch.allclose(maps["plain"], maps[name], rtol=1e-9) is not differs
+            assert torch.allclose(maps["None"], maps[name], rtol=1e-9) is not differs
 
 
 class TwoChannels(nn.Module):

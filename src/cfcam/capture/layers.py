@@ -6,15 +6,18 @@ import difflib
 import math
 import re
 import weakref
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Container, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture.outputs import find_tensor
+from cfcam.capture.outputs import find_tensor, replace_tensor
+from cfcam.capture.tokens import Evidence, TokenGrid, is_norm, one_reading
 from cfcam.errors import LayerError
+
+_ATTENTION = re.compile(r"(attn|attention)[^.]*$", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,9 @@ class LayerInfo:
         has_parameters: whether the module itself (not its children) owns parameters.
         same_as: name of the first module that returned this very tensor (a container returns its last child's).
         reducing: whether the tensor comes out of a pooling or flattening module.
+        readings: the ways to see the output as maps: none, one, or several that cannot be told apart.
+        step: whether the module is one step inside a block (linear layer, activation, dropout), no block and no norm.
+        reaches: whether the predicted class's logit depends on the output at most places; None: not tried.
     """
 
     name: str
@@ -40,17 +46,23 @@ class LayerInfo:
     has_parameters: bool
     same_as: str
     reducing: bool
+    readings: tuple[TokenGrid, ...] = ()
+    step: bool = False
+    reaches: bool | None = None
+
+    @property
+    def grid(self) -> tuple[int, ...] | None:
+        """Spatial extent of the maps in the output; None if it has none, or several are possible."""
+        return self.readings[0].grid if len(self.readings) == 1 else None
+
+    @property
+    def tokens(self) -> bool:
+        """Whether maps of the output are no view of it with the channels first: (N, T, C), (N, C, T), (N, *grid, C)."""
+        return any(r.channels == -1 or len(self.shape or ()) != len(r.grid) + 2 for r in self.readings)
 
     def spatial(self, input_shape: Sequence[int]) -> tuple[int, ...] | None:
-        """Returns the spatial extent if the output can carry a map of an input (N, C, *spatial), else None.
-
-        It can if it is (N, C', *spatial') with more than one position and no axis finer than the input's.
-        """
-        if self.shape is None or len(self.shape) != len(input_shape) or self.shape[0] != input_shape[0]:
-            return None
-        extent = self.shape[2:]
-        fits = all(0 < s <= max(size, 2) for s, size in zip(extent, input_shape[2:], strict=True))
-        return extent if fits and math.prod(extent) > 1 else None
+        """Returns `grid` if the network was probed with one input of this shape (N, C, *spatial)."""
+        return self.grid if self.grid is not None and len(self.grid) == len(input_shape) - 2 else None
 
 
 @dataclass
@@ -58,11 +70,13 @@ class _Recorder:
     """Collects `LayerInfo` in the order in which modules finish; tensors are held weakly, never kept alive."""
 
     names: dict[nn.Module, str]
+    evidence: Evidence
     order: list[LayerInfo] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     last: tuple[Callable[[], Tensor | None], int, str, bool] | None = None
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
+        self.evidence.observe(module, args, output)
         name = self.names[module]
         self.counts[name] = self.counts.get(name, 0) + 1
         if self.counts[name] > 1:
@@ -74,10 +88,23 @@ class _Recorder:
             if self.last and self.last[0]() is tensor and self.last[1] == tensor._version:
                 source, reducing = self.last[2], self.last[3]
             self.last = (weakref.ref(tensor), tensor._version, source, reducing)
-        own = next(module.parameters(recurse=False), None) is not None
-        shape = None if tensor is None else tuple(tensor.shape)
-        plain = isinstance(output, Tensor)
-        self.order.append(LayerInfo(name, type(module).__name__, shape, 1, plain, own, source, reducing))
+        leading = isinstance(output, (tuple, list)) and len(output) > 0 and output[0] is tensor
+        self.order.append(
+            LayerInfo(
+                name=name,
+                kind=type(module).__name__,
+                shape=None if tensor is None else tuple(tensor.shape),
+                calls=1,
+                plain=isinstance(output, Tensor),
+                has_parameters=next(module.parameters(recurse=False), None) is not None,
+                same_as=source,
+                reducing=reducing,
+                readings=tuple(filter(self.evidence.fits, self.evidence.readings(tensor.shape)))
+                if tensor is not None and (leading or isinstance(output, Tensor))
+                else (),
+                step=not is_norm(module) and next(module.children(), None) is None,
+            )
+        )
 
 
 def _is_reducing(module: nn.Module) -> bool:
@@ -85,14 +112,16 @@ def _is_reducing(module: nn.Module) -> bool:
     return ("pool" in kind and "former" not in kind) or isinstance(module, (nn.Flatten, nn.Unflatten))
 
 
-def probe(model: nn.Module, run: Callable[[], Any]) -> list[LayerInfo]:
+def probe(model: nn.Module, input_shape: Sequence[int], run: Callable[[], Any]) -> list[LayerInfo]:
     """Runs the network once and returns what each module did, in the order in which they finished.
 
     Args:
         model: the network; the hooks set on its modules are removed before this returns or raises.
+        input_shape: (N, C, *spatial) of the sample.
         run: runs the network on a sample of the user's own input, without a graph.
     """
-    recorder = _Recorder({module: name for name, module in model.named_modules() if name})
+    names = {module: name for name, module in model.named_modules() if name}
+    recorder = _Recorder(names, Evidence(tuple(input_shape)))
     handles = [module.register_forward_hook(recorder) for module in recorder.names]
     try:
         with torch.no_grad():
@@ -100,55 +129,178 @@ def probe(model: nn.Module, run: Callable[[], Any]) -> list[LayerInfo]:
     finally:
         for handle in handles:
             handle.remove()
-    return [
-        LayerInfo(i.name, i.kind, i.shape, recorder.counts[i.name], i.plain, i.has_parameters, i.same_as, i.reducing)
-        for i in recorder.order
+    return [replace(info, calls=recorder.counts[info.name]) for info in recorder.order]
+
+
+def with_reach(model: nn.Module, layers: Sequence[LayerInfo], run: Callable[[], Tensor]) -> list[LayerInfo]:
+    """Runs the network once more, with a graph, and returns the layers with `LayerInfo.reaches`.
+
+    Behind the last attention only the class token may count: then the patch tokens have no gradient, and no map.
+
+    Args:
+        model: the network.
+        layers: from `probe`; those that could be chosen are tried.
+        run: runs the network on the same sample and returns its logits (1, ...).
+    """
+    tried = {i.name: i for i in candidates(layers)}
+    kept: dict[str, Tensor] = {}
+
+    def keep(name: str, output: Any) -> Any:
+        tensor = find_tensor(output)
+        if tensor is None or not tensor.is_floating_point():
+            return output
+        torch.set_grad_enabled(True)  # also inside a no_grad block of the model's own
+        if not tensor.requires_grad:
+            tensor = tensor.detach().requires_grad_()
+        # What follows gets a copy: an in-place operation must not change what is kept.
+        kept[name] = tensor
+        return replace_tensor(output, tensor.clone())
+
+    handles = [
+        model.get_submodule(name).register_forward_hook(lambda _, __, output, name=name: keep(name, output))
+        for name in tried
     ]
+    try:
+        logits = run()
+    finally:
+        for handle in handles:
+            handle.remove()
+    gradients: Sequence[Tensor | None] = [None] * len(kept)
+    if logits.requires_grad:
+        with torch.enable_grad():
+            score = logits.float().amax(1).sum()
+            gradients = torch.autograd.grad(score, list(kept.values()), allow_unused=True)
+    reach = {n: _most_places(tried[n], g) for n, g in zip(kept, gradients, strict=True)}
+    return [replace(i, reaches=reach.get(i.name)) for i in layers]
+
+
+def _most_places(info: LayerInfo, gradient: Tensor | None) -> bool:
+    if gradient is None:
+        return False
+    moved = (info.readings[0].maps(gradient) != 0).any(1)
+    return bool(moved.float().mean() >= 0.5)
+
+
+def candidates(layers: Sequence[LayerInfo]) -> list[LayerInfo]:
+    """Returns the layers among which one is chosen: those with one way to see their output as maps."""
+    return [i for i in _eligible(layers) if len(i.readings) == 1]
+
+
+def _eligible(layers: Sequence[LayerInfo]) -> list[LayerInfo]:
+    # What a block of tokens or an attention does inside (its maps, positions) may look like a grid, and is none.
+    cores = _attentions(layers)
+    blocks = cores | {i.name for i in layers if _is_flat(i)}
+    return [
+        i
+        for i in layers
+        if i.calls == 1
+        and i.readings
+        and not i.reducing
+        and (
+            not i.step and not _within(i.name, cores)
+            if i.tokens
+            else i.plain and not _within(i.name, blocks if len(i.readings[0].grid) > 1 else cores)
+        )
+    ]
+
+
+def _attentions(layers: Sequence[LayerInfo]) -> set[str]:
+    """Returns the names of the innermost modules that are called attention."""
+    named = {i.name for i in layers if _ATTENTION.search(i.name)}
+    return {name for name in named if not any(other.startswith(f"{name}.") for other in named)}
+
+
+def _is_flat(info: LayerInfo) -> bool:
+    """Tells whether an output has the shape of tokens (N, T, C)."""
+    return info.shape is not None and len(info.shape) == 3 and info.shape[1] > 1
+
+
+def _unread(layers: Sequence[LayerInfo], start: int) -> LayerInfo | None:
+    """Returns the last block or norm, from a place on, that works on tokens (1, T, C) of which no grid is known."""
+    inside = _attentions(layers)
+    prefix = max((reading.prefix for i in layers for reading in i.readings), default=0)
+    for i in reversed(layers[start:]):
+        if not _is_flat(i) or i.readings or i.step or not i.plain or i.reducing or _within(i.name, inside):
+            continue
+        batch, tokens, width = i.shape or ()
+        if batch == 1 and tokens > max(prefix, 1) and width > 1:  # class and other tokens alone have no place
+            return i
+    return None
+
+
+def _within(name: str, containers: Container[str]) -> bool:
+    parts = name.split(".")
+    return any(".".join(parts[:depth]) in containers for depth in range(1, len(parts)))
 
 
 def choose_layer(
     layers: Sequence[LayerInfo], input_shape: Sequence[int], output_shape: Sequence[int] | None
 ) -> LayerInfo:
-    """Chooses the last layer that has a spatial extent, before the pooling that feeds the classifier.
+    """Chooses the last layer that has a place for each part of the input, before the pooling that feeds the classifier.
 
     Among modules that return the same tensor the outermost is named (``layer4``, not ``layer4.2.relu``), because
-    inner ones are often called several times in a pass.
+    inner ones are often called several times in a pass. A layer at whose places the predicted class does not depend is
+    passed over: behind the last attention of a vision transformer only its class token may count.
 
     Args:
-        layers: from `probe`.
+        layers: from `probe` and `with_reach`.
         input_shape: (N, C, *spatial) of the probed input.
         output_shape: shape of the network's output; a layer that returns a tensor of this shape is its head.
 
     Raises:
-        LayerError: no layer fits, or most of the network works on tokens after the last one; lists candidates.
+        LayerError: no layer fits, or the network goes on to tokens that are no grid, or could be several; lists
+            candidates.
     """
-    # What a block of tokens does inside (attention maps, position biases) may look like a grid, and is none.
-    tokens = {i.name for i in layers if i.shape is not None and len(i.shape) == 3 < len(input_shape) and i.shape[1] > 1}
-    fitting = [
-        i
-        for i in layers
-        if i.calls == 1
-        and i.plain
-        and not i.reducing
-        and i.spatial(input_shape)
-        and i.shape != tuple(output_shape or ())
-        and not any(i.name.startswith(f"{name}.") for name in tokens)
-    ]
+    eligible = [i for i in _eligible(layers) if i.shape != tuple(output_shape or ())]
+    fitting = [i for i in eligible if len(i.readings) == 1 and i.reaches is not False]
     if not fitting:
+        raise LayerError(_why_none(layers, eligible, input_shape))
+    chosen = _last(fitting, layers, input_shape)
+    start = next(n for n, i in enumerate(layers) if i.name == chosen.same_as) + 1
+    if unclear := next((i for i in reversed(layers[start:]) if i in eligible and len(i.readings) > 1), None):
+        one_reading(unclear.readings, unclear.name, unclear.shape or (), input_shape)
+    if len(input_shape) > 3 and (unread := _unread(layers, start)):
         raise LayerError(
-            f"no layer's output has a spatial extent for an input of shape {tuple(input_shape)}: the network flattens"
-            f" it first, or works on tokens (N, T, C); name one with layer=... Layers: {_listing(layers)}"
-        )
-    source = fitting[-1].same_as
-    chosen = [i for i in fitting if i.same_as == source][-1]
-    after = list(layers)[next(n for n, i in enumerate(layers) if i.name == source) + 1 :]
-    weighted = [i for i in layers if i.has_parameters]
-    if any(i.name in tokens for i in after) and 2 * sum(i.has_parameters for i in after) > len(weighted):
-        raise LayerError(
-            f"most of this network works on tokens (N, T, C) behind {chosen.name!r}, its last layer with a spatial"
-            f" grid: a map of that layer would mislead, so name one with layer=... Layers: {_listing(layers)}"
+            f"this network works on tokens {unread.shape} at {unread.name!r}, which are no grid, behind"
+            f" {chosen.name!r}, its last layer with one, whose map might mislead: name one with layer=... Layers:"
+            f" {_listing(layers)}"
         )
     return chosen
+
+
+def _last(fitting: Sequence[LayerInfo], layers: Sequence[LayerInfo], input_shape: Sequence[int]) -> LayerInfo:
+    """Returns the last of the fitting layers, by its outermost name."""
+    # A block that ends on a coarser grid has branches of the finer one inside; what they started from is before it.
+    final = math.prod(fitting[-1].grid or ())
+    coarser = {
+        i.name
+        for i in layers
+        if i.plain and i.kind != "Sequential" and i.shape is not None and len(i.shape) == len(input_shape)
+        if math.prod(i.grid or i.shape[2:]) < final
+    }
+    level = [i for i in fitting if i.grid == fitting[-1].grid]
+    source = ([i for i in level if not _within(i.name, coarser)] or level)[-1].same_as
+    same = [i for i in fitting if i.same_as == source]
+    return next((i for i in reversed(same) if not i.step), same[0])  # an Identity behind it says nothing
+
+
+def _why_none(layers: Sequence[LayerInfo], eligible: Sequence[LayerInfo], input_shape: Sequence[int]) -> str:
+    if all(i.shape is None for i in layers):
+        return (
+            "no module of this network was seen at work (a traced or exported graph?): give the Python module, or"
+            " torch.export.unflatten(program)"
+        )
+    if any(len(i.readings) == 1 for i in eligible):
+        why = (
+            "the predicted class's logit depends on no layer's output at most places (a classifier of zeros, or a"
+            " network without gradients)"
+        )
+    else:
+        why = (
+            f"no layer's output has a spatial extent for an input of shape {tuple(input_shape)}: the network flattens"
+            " it first, or works on tokens (N, T, C) that are no grid"
+        )
+    return f"{why}; name one with layer=... Layers: {_listing(layers)}"
 
 
 def _listing(layers: Sequence[LayerInfo], most: int = 6) -> str:

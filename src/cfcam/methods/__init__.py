@@ -10,12 +10,21 @@ from typing import TYPE_CHECKING, Any
 from cfcam.errors import MethodError
 
 if TYPE_CHECKING:
+    from cfcam.methods.ablation_cam import AblationCAM
+    from cfcam.methods.attention import AttentionRollout, LeGrad
+    from cfcam.methods.augmentation import Augmented
     from cfcam.methods.base import Method
     from cfcam.methods.cam import CAM
     from cfcam.methods.cluster_filter_cam import CFCAM
+    from cfcam.methods.eigen_cam import EigenCAM, EigenGradCAM
     from cfcam.methods.filters import BilateralFilter, Filter, GuidedFilter, PublishedFilter
+    from cfcam.methods.finer_cam import FinerCAM
+    from cfcam.methods.fusion import Fusion, RefineCAM
     from cfcam.methods.grad_cam import GradCAM, GradCAMPlusPlus
+    from cfcam.methods.gradient_products import HiResCAM, LayerCAM, XGradCAM
+    from cfcam.methods.occlusion import Occlusion
     from cfcam.methods.score_cam import ScoreCAM
+    from cfcam.methods.smooth import ISCAM, SSCAM, SmoothGradCAMPlusPlus
 
 # name -> (module, class, preset or None): names are known without importing torch, for help and completion.
 _REGISTRY: dict[str, tuple[str, str, str | None]] = {
@@ -24,12 +33,30 @@ _REGISTRY: dict[str, tuple[str, str, str | None]] = {
     "grad-cam++": ("grad_cam", "GradCAMPlusPlus", None),
     "score-cam": ("score_cam", "ScoreCAM", None),
     "cf-cam": ("cluster_filter_cam", "CFCAM", None),
+    "cf-cam-best": ("cluster_filter_cam", "CFCAM", "best"),
+    "cf-cam-hierarchical": ("cluster_filter_cam", "CFCAM", "hierarchical"),
     "cf-cam-bilateral": ("cluster_filter_cam", "CFCAM", "bilateral"),
     "cf-cam-guided": ("cluster_filter_cam", "CFCAM", "guided"),
     "cf-cam-reference": ("cluster_filter_cam", "CFCAM", "reference"),
+    "xgrad-cam": ("gradient_products", "XGradCAM", None),
+    "hires-cam": ("gradient_products", "HiResCAM", None),
+    "layer-cam": ("gradient_products", "LayerCAM", None),
+    "ablation-cam": ("ablation_cam", "AblationCAM", None),
+    "eigen-cam": ("eigen_cam", "EigenCAM", None),
+    "eigen-grad-cam": ("eigen_cam", "EigenGradCAM", None),
+    "smooth-grad-cam++": ("smooth", "SmoothGradCAMPlusPlus", None),
+    "ss-cam": ("smooth", "SSCAM", None),
+    "is-cam": ("smooth", "ISCAM", None),
+    "finer-cam": ("finer_cam", "FinerCAM", None),
+    "refine-cam": ("fusion", "RefineCAM", None),
+    "occlusion": ("occlusion", "Occlusion", None),
+    "attention-rollout": ("attention", "AttentionRollout", None),
+    "legrad": ("attention", "LeGrad", None),
 }
 _LAZY = {cls: module for module, cls, _ in _REGISTRY.values()} | {
     "Method": "base",
+    "Augmented": "augmentation",
+    "Fusion": "fusion",
     "Filter": "filters",
     "BilateralFilter": "filters",
     "GuidedFilter": "filters",
@@ -39,14 +66,30 @@ _LAZY = {cls: module for module, cls, _ in _REGISTRY.values()} | {
 __all__ = [
     "CAM",
     "CFCAM",
+    "ISCAM",
+    "SSCAM",
+    "AblationCAM",
+    "AttentionRollout",
+    "Augmented",
     "BilateralFilter",
+    "EigenCAM",
+    "EigenGradCAM",
     "Filter",
+    "FinerCAM",
+    "Fusion",
     "GradCAM",
     "GradCAMPlusPlus",
     "GuidedFilter",
+    "HiResCAM",
+    "LayerCAM",
+    "LeGrad",
     "Method",
+    "Occlusion",
     "PublishedFilter",
+    "RefineCAM",
     "ScoreCAM",
+    "SmoothGradCAMPlusPlus",
+    "XGradCAM",
     "get_method",
     "list_methods",
     "named_methods",

@@ -1,0 +1,100 @@
+"""Models that are called with something else than one batch of images, or that come wrapped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cfcam.errors import InputError
+
+Arguments = Callable[[Tensor, Tensor], Any]
+
+
+class Adapter(nn.Module):
+    """A model seen as a network of one batch of images.
+
+    Its layers are named as in the model, with ``model.`` before: ``layer="model.layer4"``.
+
+    Args:
+        model: the model; it is not changed.
+        arguments: called with images (M, C, *spatial) and with which image of the batch each was made from, (M,) int64,
+            because masked copies of one image arrive together; returns what the model is called with: a tuple of
+            positional arguments, a mapping of keyword arguments, or anything else as the only argument. Other inputs of
+            an image must follow it: ``lambda x, images: (x, ages[images])``.
+        output: called with what the model returned; gives logits (M, classes), or an output that holds them.
+
+    Example:
+        ``Adapter(model, lambda x, images: {"pixel_values": x, "age": ages[images]})``; a model that takes a mapping as
+        its only argument: ``Adapter(model, lambda x, images: ({"image": x},))``.
+    """
+
+    def __init__(self, model: nn.Module, arguments: Arguments, output: Callable[[Any], Any] | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.arguments = arguments
+        self.output = output
+
+    def forward(self, x: Tensor, images: Tensor | None = None) -> Any:
+        """Runs the model on (M, C, *spatial) made from the images (M,) of the batch; None: they are the batch."""
+        if images is None:
+            images = torch.arange(len(x), device=x.device)
+        given = self.arguments(x, images)
+        if isinstance(given, Mapping):
+            result = self.model(**given)
+        else:
+            result = self.model(*given) if isinstance(given, tuple) else self.model(given)
+        return result if self.output is None else self.output(result)
+
+
+def unwrapped(model: Any) -> nn.Module:
+    """Returns the module that does the work inside of ``torch.compile``, DataParallel and DistributedDataParallel.
+
+    Compiled code skips hooks; the parallel wrappers would scatter a batch, or wait for the other processes.
+
+    Raises:
+        InputError: the model runs no modules that could be observed: an exported program, or a scripted module.
+    """
+    if isinstance(model, torch.export.ExportedProgram):
+        raise InputError(
+            "the model is an ExportedProgram, which runs no modules: give torch.export.unflatten(program), exported"
+            " with a dynamic batch"
+        )
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InputError(
+            f"{getattr(model, 'original_name', 'the model')} is a scripted module, whose layers cannot be observed:"
+            " give the Python module that it was made from, with these weights"
+        )
+    if not isinstance(model, nn.Module):
+        raise InputError(f"the model is a {type(model).__name__}, not a torch.nn.Module")
+    if "_orig_mod" in model._modules:
+        return unwrapped(model._orig_mod)
+    if isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        return unwrapped(model.module)
+    return model
+
+
+def call(model: nn.Module, x: Tensor, images: Tensor | None, run: Callable[..., Any]) -> Any:
+    """Returns what ``run`` returns for the arguments with which cfcam calls a model.
+
+    Args:
+        model: the model, perhaps an `Adapter`.
+        x: (M, C, *spatial).
+        images: (M,) the image of the batch that each was made from; None: these are the batch.
+        run: the model, or something that calls it.
+
+    Raises:
+        InputError: the model cannot be called with one tensor; the message names the adapter.
+    """
+    if isinstance(model, Adapter):
+        return run(x, images)
+    try:
+        return run(x)
+    except (TypeError, KeyError, IndexError, AttributeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"{type(model).__name__} fails on one batch of images {tuple(x.shape)} ({type(error).__name__}: {reason}):"
+            " if it is called with other things, wrap it in cfcam.capture.Adapter(model, lambda x, images: ...)"
+        ) from error

@@ -1,0 +1,92 @@
+"""Test-time augmentation: any method, averaged over flipped and zoomed versions of the input."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import combinations
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cfcam.capture import Capture
+from cfcam.errors import MethodError
+from cfcam.methods.wrapping import Wrapper
+
+
+@dataclass(frozen=True)
+class Augmented(Wrapper):
+    """Another method's raw maps, averaged over flipped and zoomed versions of the input, each mapped back.
+
+    The input keeps its size; a zoom is about its centre, with the border repeated outward. A place that a magnified
+    version does not show is averaged over the others. The classes stay those of the input itself.
+
+    Args:
+        base: the method.
+        flips: spatial axes, counted from the last (-1: left-right); every subset of them is one version.
+        scales: zooms besides 1, greater than 0.
+
+    Source: Simonyan and Zisserman 2014, arXiv 1409.1556, section 3.2, of scores; here of maps.
+    """
+
+    name: ClassVar[str] = "augmented"
+    cost: ClassVar[str] = "the method's x versions"
+    flips: tuple[int, ...] = (-1,)
+    scales: tuple[float, ...] = (0.9, 1.1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(set(self.flips)) != len(self.flips) or not all(-3 <= axis <= -1 for axis in self.flips):
+            raise MethodError(
+                f"Augmented(flips={self.flips}): different spatial axes from -3 to -1, counted from the last"
+            )
+        if not all(scale > 0 for scale in self.scales):
+            raise MethodError(f"Augmented(scales={self.scales}): numbers greater than 0")
+
+    @property
+    def label(self) -> str:
+        """The key of the maps in an explanation: the method's, and that it is augmented."""
+        return f"{self.base.label}-{self.name}"
+
+    def __call__(self, capture: Capture) -> Tensor:
+        """Returns maps (N, K, *layer_spatial)."""
+        axes = capture.input.ndim - 2
+        if any(axis < -axes for axis in self.flips):
+            raise MethodError(f"Augmented(flips={self.flips}): the input has {axes} spatial axes")
+        total = covered = torch.zeros((), device=capture.input.device)
+        for axis_subset, scale in self._versions():
+            if scale == 1 and not axis_subset:
+                maps = self.base_maps(capture)
+            else:
+                seen = zoomed(capture.input.flip(axis_subset), scale, "border")
+                maps = self.base_maps(capture.again(seen))
+            total = total + zoomed(maps, 1 / scale, "zeros").flip(axis_subset)
+            covered = covered + zoomed(torch.ones_like(maps[:1, :1]), 1 / scale, "zeros").flip(axis_subset)
+        return total / covered
+
+    def _versions(self) -> Iterator[tuple[tuple[int, ...], float]]:
+        for count in range(len(self.flips) + 1):
+            for axes in combinations(self.flips, count):
+                for scale in dict.fromkeys((1.0, *self.scales)):
+                    yield axes, scale
+
+
+def zoomed(x: Tensor, scale: float, padding: str) -> Tensor:
+    """Returns ``x`` (N, C, *spatial) magnified about its centre by ``scale``, of the same size.
+
+    Args:
+        x: pictures or maps; interpolated linearly.
+        scale: above 1, less of ``x`` is seen, and larger.
+        padding: what is seen beyond it: "border" (its border) or "zeros".
+    """
+    if scale == 1:
+        return x
+    # grid_sample knows two and three axes: a signal is a picture of height 1, which a zoom leaves alone.
+    picture = x.unsqueeze(2) if x.ndim == 3 else x
+    picture = picture.to(torch.promote_types(x.dtype, torch.float32))
+    axes = picture.ndim - 2
+    theta = torch.eye(axes, axes + 1, dtype=picture.dtype, device=x.device) / scale
+    grid = F.affine_grid(theta.expand(len(picture), -1, -1), list(picture.shape), align_corners=False)
+    return F.grid_sample(picture, grid, padding_mode=padding, align_corners=False).reshape(x.shape).to(x.dtype)

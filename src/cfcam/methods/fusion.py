@@ -1,0 +1,127 @@
+"""Maps of several layers in one: Fusion, and RefineCAM."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from cfcam.capture import Capture, probe_layers
+from cfcam.capture.layers import candidates
+from cfcam.errors import MethodError
+from cfcam.methods.base import Method
+from cfcam.methods.grad_cam import GradCAM, GradCAMPlusPlus
+from cfcam.methods.score_cam import LINEAR
+from cfcam.methods.wrapping import Wrapper
+
+
+@dataclass(frozen=True)
+class Fusion(Wrapper):
+    """One method at several layers, fused by the mean, the maximum or the product.
+
+    The positive part of each map is divided by its maximum and interpolated to the finest of the layers' grids. A map
+    without positive evidence is 0: it empties a product.
+
+    Args:
+        base: the method.
+        layers: names of the layers; empty: the target layer and the last layers of the finer grids before it, see
+            `grid_layers`.
+        mode: "mean", "max" or "product".
+        grids: how many layers are taken if ``layers`` is empty.
+
+    Source: the maximum, Jiang et al. 2021, "LayerCAM"; the product, arXiv 2605.14641.
+    """
+
+    name: ClassVar[str] = "fusion"
+    cost: ClassVar[str] = "1 + layers, each backward"
+    base: Method = field(default_factory=GradCAM)
+    layers: tuple[str, ...] = ()
+    mode: Literal["mean", "max", "product"] = "mean"
+    grids: int = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mode not in ("mean", "max", "product"):
+            raise MethodError(f"{type(self).__name__}(mode={self.mode!r}): 'mean', 'max' or 'product'")
+        if self.grids < 1:
+            raise MethodError(f"{type(self).__name__}(grids={self.grids}): 1 or more")
+
+    def __call__(self, capture: Capture) -> Tensor:
+        """Returns maps (N, K, *finest_layer_spatial) in [0, 1]."""
+        layers = self.layers or grid_layers(capture, self.grids)
+        maps = [self.base_maps(capture if n == capture.layer else capture.again(layer=n)) for n in layers]
+        return fused(maps, self.mode)
+
+
+@dataclass(frozen=True)
+class RefineCAM(Fusion):
+    """RefineCAM: Grad-CAM++ at the last layers of several grids, multiplied: where all of them see the class.
+
+    The deep map says where the class is, the shallow ones give it their resolution.
+
+    Args:
+        base, layers, mode, grids: see `Fusion`.
+
+    Source: Domeniconi et al. 2026, "How to Evaluate and Refine your CAM", arXiv 2605.14641.
+    """
+
+    name: ClassVar[str] = "refine-cam"
+    base: Method = field(default_factory=GradCAMPlusPlus)
+    mode: Literal["mean", "max", "product"] = "product"
+
+
+def fused(maps: Iterable[Tensor], mode: Literal["mean", "max", "product"]) -> Tensor:
+    """Returns maps (N, K, *finest_spatial) in [0, 1]: the scaled positive parts of maps (N, K, *spatial), fused."""
+    scaled = [_unit_peak(m) for m in maps]
+    size = [max(sizes) for sizes in zip(*[m.shape[2:] for m in scaled], strict=True)]
+    linear = LINEAR[len(size)]
+    stack = torch.stack([F.interpolate(m, size=size, mode=linear, align_corners=False) for m in scaled])
+    if mode == "product":
+        return stack.prod(0)
+    return stack.mean(0) if mode == "mean" else stack.amax(0)
+
+
+def _unit_peak(maps: Tensor) -> Tensor:
+    """Returns the positive part of each map, divided by its maximum; what is not finite stays so."""
+    positive = maps.relu()
+    peak = positive.flatten(2).amax(2).reshape(*positive.shape[:2], *[1] * (positive.ndim - 2))
+    return torch.where(peak == 0, 0, positive / peak)
+
+
+def grid_layers(capture: Capture, count: int) -> tuple[str, ...]:
+    """Returns names of up to ``count`` layers: the last one of each of the finer grids before the target, then it.
+
+    For a torchvision ResNet at layer4 and 4 grids these are layer1 to layer4. Found by one pass of the first image,
+    once per capture.
+    """
+
+    def found() -> tuple[str, ...]:
+        infos, _ = probe_layers(capture.network, capture.input)
+        grids = {info.name: info.grid for info in infos}
+        usable = {i.name for i in candidates(infos) if i.reaches is not False and "pad" not in i.kind.lower()}
+        ends: dict[tuple[int, ...], str] = {}
+        for name in itertools.takewhile(lambda name: name != capture.layer, grids):
+            grid = grids[name]
+            if grid is None or name not in usable:
+                continue
+            # A block that coarsens the grid still has the finer one inside, behind the end of the stage before it.
+            blocks = [b for b in _containers(name) if grids.get(b) not in (None, grid)]
+            if all(ends.get(grid, name).startswith(f"{block}.") for block in blocks):
+                ends[grid] = name
+        own = math.prod(capture.activations.shape[2:])
+        finer = sorted((grid for grid in ends if math.prod(grid) > own), key=math.prod)[: count - 1]
+        return (*(ends[grid] for grid in reversed(finer)), capture.layer)
+
+    return capture.memo(("grid layers", count), found)
+
+
+def _containers(name: str) -> list[str]:
+    """Returns the names of the modules around a module."""
+    parts = name.split(".")
+    return [".".join(parts[:n]) for n in range(1, len(parts))]

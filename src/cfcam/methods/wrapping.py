@@ -1,0 +1,44 @@
+"""What methods made of another method share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from cfcam.capture import Capture
+from cfcam.errors import MethodError
+from cfcam.methods.base import Method
+from cfcam.methods.grad_cam import GradCAM
+
+
+@dataclass(frozen=True)
+class Wrapper(Method):
+    """A method that calls another one on other captures of the same images.
+
+    It is given all targets at once, so that its passes are made once, and parts them itself where gradients need it.
+
+    Args:
+        base: the method that is called.
+    """
+
+    uses_gradients: ClassVar[bool] = False
+    base: Method = field(default_factory=GradCAM)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.base, Method):
+            raise MethodError(f"{type(self).__name__}(base={self.base!r}): an instance of a method, like GradCAM()")
+
+    def parameters(self) -> dict[str, Any]:
+        """Returns the hyper-parameters as plain values, those of the wrapped method among them."""
+        plain = {name: list(v) if isinstance(v, tuple) else v for name, v in super().parameters().items()}
+        return plain | {"base": self.base.parameters()}
+
+    def base_maps(self, capture: Capture) -> Tensor:
+        """Returns the wrapped method's maps (N, K, *layer_spatial), in parts if gradients of all targets are large."""
+        if not self.base.uses_gradients:
+            return self.base(capture)
+        parts = [self.base(part) for part in capture.split()]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

@@ -1,0 +1,126 @@
+"""Packed kernels: the same convolutions, and everything else left alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from cfcam.capture import Capture, Network
+from cfcam.capture.kernels import PackedKernels
+
+pytestmark = pytest.mark.skipif(not PackedKernels.available(), reason="this PyTorch has no oneDNN")
+
+
+@pytest.fixture
+def packings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Number of axes of every kernel that is packed."""
+    seen: list[int] = []
+    pack = PackedKernels._kernel
+
+    def watched(self: PackedKernels, weight: Tensor, settings: tuple) -> Tensor:
+        seen.append(weight.ndim)
+        return pack(self, weight, settings)
+
+    monkeypatch.setattr(PackedKernels, "_kernel", watched)
+    return seen
+
+
+@pytest.fixture(autouse=True)
+def without_graph() -> Iterator[None]:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        yield
+
+
+@pytest.mark.parametrize("dims", [2, 3])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"bias": False},
+        {"stride": 2, "padding": 1},
+        {"dilation": 2},
+        {"groups": 4},
+        {"groups": 2, "padding": (1, 0, 2)},
+        {"padding": 1, "padding_mode": "reflect"},
+    ],
+)
+@pytest.mark.parametrize("layout", ["contiguous", "channels last", "strided"])
+def test_the_same_convolution(packings: list[int], dims: int, options: dict, layout: str) -> None:
+    options = {k: v[:dims] if isinstance(v, tuple) else v for k, v in options.items()}
+    conv = (nn.Conv2d, nn.Conv3d)[dims - 2](4, 8, 3, **options)
+    x = torch.randn(3, 4, *[9, 8, 7][:dims])
+    if layout == "channels last":
+        x = x.contiguous(memory_format=(torch.channels_last, torch.channels_last_3d)[dims - 2])
+    if layout == "strided":
+        x = torch.cat([x, x], -1)[..., ::2]
+    mode = PackedKernels(conv.parameters())
+    for batch in (x, x[:1], x):  # a packed kernel is used again for batches of another size
+        with mode:
+            found = conv(batch)
+        torch.testing.assert_close(found, conv(batch), rtol=1e-5, atol=1e-5)
+    assert packings == [dims + 2] * 3
+
+
+class Doubled(nn.Module):
+    def forward(self, weight: Tensor) -> Tensor:
+        return 2 * weight
+
+
+def test_what_is_no_convolution_with_a_parameter_is_left_alone(packings: list[int]) -> None:
+    conv, x = nn.Conv2d(3, 5, 3), torch.randn(2, 3, 8, 8)
+    same, transposed, line = nn.Conv2d(3, 5, 3, padding="same"), nn.ConvTranspose2d(3, 5, 3), nn.Conv1d(3, 5, 3)
+    computed = nn.Conv2d(3, 5, 3)
+    parametrize.register_parametrization(computed, "weight", Doubled())
+    modules = nn.ModuleList([conv, same, transposed, line, computed])
+    calls = {
+        "computed kernel": lambda: computed(x),
+        "padding in words": lambda: same(x),
+        "transposed": lambda: transposed(x),
+        "1-D": lambda: line(x[:, :, 0]),
+        "no batch axis": lambda: conv(x[0]),
+        "numbers for tuples": lambda: F.conv2d(x, conv.weight, conv.bias, 1, 0, 1, 1),
+        "another weight": lambda: F.conv2d(x, conv.weight.clone()),
+    }
+    expected = {name: call() for name, call in calls.items()}
+    with PackedKernels(modules.parameters()):
+        for name, call in calls.items():
+            assert torch.equal(call(), expected[name]), name
+    assert packings == []
+
+
+def test_autocast_and_double_precision_are_the_models_own_affair(packings: list[int]) -> None:
+    conv, x = nn.Conv2d(3, 5, 3), torch.randn(2, 3, 8, 8)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        expected = conv(x)
+        with PackedKernels(conv.parameters()):
+            assert torch.equal(conv(x), expected)
+    double = nn.Conv2d(3, 5, 3).double()
+    with PackedKernels(double.parameters()):
+        assert torch.equal(double(x.double()), double(x.double()))
+    assert packings == []
+
+
+def test_masked_passes_pack_each_kernel_and_the_first_pass_none(packings: list[int]) -> None:
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 6, 3, stride=2))
+            self.head = nn.Linear(6, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.features(x).mean((2, 3)))
+
+    net, x = Net().eval(), torch.randn(2, 3, 12, 12)
+    capture = Capture(Network(net), x, layer="features", targets=[0])
+    assert packings == []
+    capture.rescore(x, torch.arange(2))
+    assert packings == [4, 4]
+    net.features[0].weight += 1  # a later capture sees what the model has become
+    other = Capture(Network(net), x, layer="features", targets=[0])
+    torch.testing.assert_close(other.rescore(x, torch.arange(2)), net(x)[:, :1])
