@@ -16,10 +16,13 @@ if TYPE_CHECKING:
     from cfcam.capture import AllClasses, ClassTarget, Target, TopK
     from cfcam.explainer import Explainer, explain
     from cfcam.explanation import Explanation, Status
+    from cfcam.metrics.scorecard import Scorecard, evaluate
 
 _LAZY = {
     "explain": "explainer",
     "Explainer": "explainer",
+    "evaluate": "metrics.scorecard",
+    "Scorecard": "metrics.scorecard",
     "Explanation": "explanation",
     "Status": "explanation",
     "Target": "capture",
@@ -27,7 +30,7 @@ _LAZY = {
     "TopK": "capture",
     "AllClasses": "capture",
 }
-_ROOMS = ("capture", "imaging", "jobs", "methods", "models")
+_ROOMS = ("capture", "imaging", "jobs", "methods", "metrics", "models")
 
 __all__ = [
     "AllClasses",
@@ -35,10 +38,12 @@ __all__ = [
     "ClassTarget",
     "Explainer",
     "Explanation",
+    "Scorecard",
     "Status",
     "Target",
     "TopK",
     "__version__",
+    "evaluate",
     "explain",
     "list_methods",
 ]

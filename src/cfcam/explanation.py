@@ -34,6 +34,27 @@ class ExplanationError(CfcamError, ValueError):
     """An explanation cannot be loaded, or holds no such map."""
 
 
+def heatmaps_of(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """Returns maps for the eye (N, K, *size) in [0, 1] of raw maps (N, K, *spatial); see `Explanation.heatmaps`."""
+    usable = maps.flatten(2).isfinite().all(2).reshape(*maps.shape[:2], *[1] * (maps.ndim - 2))
+    positive = torch.where(usable, maps, 0).clamp_(min=0)
+    heat = F.interpolate(positive, size=tuple(size), mode=_LINEAR[len(size)], align_corners=False)
+    peak = heat.flatten(2).amax(2).reshape(*heat.shape[:2], *[1] * len(size))
+    return torch.where(peak > 0, heat / peak, 0)
+
+
+def statuses_of(maps: Tensor) -> np.ndarray[Any, Any]:
+    """Returns the (N, K) array of `Status` of raw maps (N, K, *spatial)."""
+    flat = maps.flatten(2)
+    finite, positive = flat.isfinite().all(2).tolist(), (flat > 0).any(2).tolist()
+    codes = np.empty(flat.shape[:2], dtype=object)
+    for n, k in np.ndindex(*codes.shape):
+        codes[n, k] = (
+            Status.NOT_FINITE if not finite[n][k] else Status.OK if positive[n][k] else Status.NO_POSITIVE_EVIDENCE
+        )
+    return codes
+
+
 @dataclass(frozen=True, eq=False)
 class Explanation:
     """Maps of N images and K targets by several methods.
@@ -81,31 +102,12 @@ class Explanation:
         Raises:
             ExplanationError: there are no maps of this method.
         """
-        maps = self._of(method)
-        positive = torch.where(self._usable(maps), maps, 0).clamp_(min=0)
-        size = tuple(self.input_size if size is None else size)
-        heat = F.interpolate(positive, size=size, mode=_LINEAR[len(size)], align_corners=False)
-        peak = heat.flatten(2).amax(2).reshape(*heat.shape[:2], *[1] * len(size))
-        return torch.where(peak > 0, heat / peak, 0)
+        return heatmaps_of(self._of(method), self.input_size if size is None else size)
 
     @cached_property
     def status(self) -> dict[str, np.ndarray[Any, Any]]:
         """Method -> (N, K) array of `Status`: judged on the raw map."""
-        statuses = {}
-        for method, maps in self.maps.items():
-            flat = maps.flatten(2)
-            finite, positive = flat.isfinite().all(2).tolist(), (flat > 0).any(2).tolist()
-            codes = np.empty(flat.shape[:2], dtype=object)
-            for n, k in np.ndindex(*codes.shape):
-                codes[n, k] = (
-                    Status.NOT_FINITE
-                    if not finite[n][k]
-                    else Status.OK
-                    if positive[n][k]
-                    else Status.NO_POSITIVE_EVIDENCE
-                )
-            statuses[method] = codes
-        return statuses
+        return {method: statuses_of(maps) for method, maps in self.maps.items()}
 
     def label(self, image: int, target: int) -> str:
         """Returns what a map explains, as shown to people: a class name, "class 7", or a callable's name."""
@@ -144,10 +146,6 @@ class Explanation:
         if method not in self.maps:
             raise ExplanationError(f"no maps of {method!r} in this explanation; it has {', '.join(self.maps)}")
         return self.maps[method]
-
-    @staticmethod
-    def _usable(maps: Tensor) -> Tensor:
-        return maps.flatten(2).isfinite().all(2).reshape(*maps.shape[:2], *[1] * (maps.ndim - 2))
 
     def save(self, directory: str | Path) -> Path:
         """Writes ``maps.safetensors`` and ``explanation.json`` into ``directory``, without loss, and returns it.

@@ -1,0 +1,314 @@
+"""How each group of metrics is computed on a batch: every pass of the network serves all that can use it."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, get_args
+
+import torch
+from torch import Tensor
+
+from cfcam.capture import Network
+from cfcam.methods.base import Method
+from cfcam.metrics.catalogue import SIMILARITIES
+from cfcam.metrics.functional import (
+    cost,
+    faithfulness,
+    localization,
+    perturbation,
+    robustness,
+    sanity,
+    similarity,
+    trust,
+)
+from cfcam.metrics.packing import packed
+
+if TYPE_CHECKING:
+    from cfcam.metrics.evaluator import Batch
+
+_INPUT_NOISE, _GRADIENT_NOISE, _JPEG_QUALITY = 0.2, 3.0, 30
+_WINDOW_WIDTH, _WINDOW_CENTRE = 0.9, 0.05
+_SENSITIVITY_RADIUS = 0.05
+_COMPARED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "soft-iou": similarity.soft_iou,
+    "pearson": similarity.pearson,
+    "ssim": similarity.ssim,
+}
+
+
+def assess_faithfulness(batch: Batch) -> None:
+    """Enters what the network's answer says of each map."""
+    for method in batch.methods:
+        _masked(batch, method)
+        _curves(batch, method)
+        _road(batch, method)
+
+
+def _masked(batch: Batch, method: str) -> None:
+    if not batch.settings.wants(
+        "average-drop", "increase-in-confidence", "average-gain", "coherency", "complexity", "adcc", "arcc"
+    ):
+        return
+    heat, original = batch.heatmaps[method], batch.probability
+    unreadable = ~perturbation.has_evidence(heat)
+    seen = perturbation.masked_input(batch.x, heat.nan_to_num())
+    if batch.settings.wants("coherency", "adcc", "arcc"):
+        capture, maps = batch.again(seen, [method])
+        masked = batch.probability_of(capture)
+        coherency = faithfulness.coherency(heat, batch.drawn(maps[method]))
+        complexity = faithfulness.complexity(heat)
+        batch.add(method, "coherency", coherency)
+        batch.add(method, "complexity", complexity)
+        drop = faithfulness.average_drop(original, masked).masked_fill(unreadable, torch.nan)
+        batch.add(method, "adcc", faithfulness.adcc(coherency, complexity, drop))
+        batch.values.setdefault(method, {})["_coherency"] = coherency.cpu()
+    else:
+        masked = batch.score(seen, torch.arange(len(seen), device=seen.device))
+        batch.add(method, "complexity", faithfulness.complexity(heat))
+    for name, function in (
+        ("average-drop", faithfulness.average_drop),
+        ("increase-in-confidence", faithfulness.increase_in_confidence),
+        ("average-gain", faithfulness.average_gain),
+    ):
+        batch.add(method, name, function(original, masked).masked_fill(unreadable, torch.nan))
+
+
+def _curves(batch: Batch, method: str) -> None:
+    settings = batch.settings
+    for kind in get_args(perturbation.Baseline):
+        names = [f"insertion-{kind}", f"deletion-{kind}"]
+        both = f"insertion-deletion-{kind}"
+        if not settings.wants(*names, both):
+            continue
+        baseline, ends = batch.baseline(kind, _black(batch))
+        areas = []
+        modes: tuple[perturbation.Mode, ...] = ("insertion", "deletion")
+        for mode, name in zip(modes, names, strict=True):
+            curve = perturbation.perturbation_curve(
+                batch.score,
+                batch.x,
+                batch.heatmaps[method],
+                baseline=baseline,
+                steps=settings.steps,
+                mode=mode,
+                ends=ends,
+                batch_size=settings.passes_at_once,
+                seed=settings.seed,
+            )
+            areas.append(faithfulness.auc(curve))
+            batch.add(method, name, areas[-1])
+        batch.add(method, both, areas[0] - areas[1])
+
+
+def _black(batch: Batch) -> Any:
+    black = batch.settings.black
+    return batch.x.new_tensor(black) if isinstance(black, tuple) else black
+
+
+def _road(batch: Batch, method: str) -> None:
+    if not batch.settings.wants("road", "arcc"):
+        return
+    heat = batch.heatmaps[method]
+    morf, lerf = faithfulness.road_curves(
+        batch.score, batch.x, heat, seed=batch.settings.seed, batch_size=batch.settings.passes_at_once
+    )
+    road = faithfulness.road(morf, lerf)
+    batch.add(method, "road", road)
+    if "_coherency" in batch.values.get(method, {}):
+        coherency = batch.values[method]["_coherency"].to(road)
+        batch.add(method, "arcc", faithfulness.arcc(coherency, faithfulness.complexity(heat), road))
+
+
+def assess_localization(batch: Batch) -> None:
+    """Enters how maps and ground truth agree; images without ground truth are not assessed."""
+    known = [n for n, sample in enumerate(batch.samples) if sample.ground_truth is not None]
+    if not known:
+        return
+    truth = torch.zeros(len(batch.samples), *batch.x.shape[2:], dtype=torch.bool, device=batch.x.device)
+    for n in known:
+        truth[n] = batch.samples[n].ground_truth.to(truth)  # type: ignore[union-attr]
+    threshold = batch.settings.threshold
+    measures: dict[str, Callable[[Tensor], Tensor]] = {
+        "hit-rate": lambda heat: localization.hit_rate(heat, truth),
+        "energy": lambda heat: localization.energy_in_ground_truth(heat, truth),
+        "enrichment": lambda heat: localization.enrichment(heat, truth),
+        "iou-otsu": lambda heat: localization.iou_otsu(heat, truth),
+        "auprc": lambda heat: localization.auprc(heat, truth),
+    }
+    if threshold is not None:
+        measures["iou-tuned"] = lambda heat: localization.iou(heat, truth, threshold)
+    at = 0.5 if threshold is None else threshold
+    measures["lesion-coverage"] = lambda heat: localization.lesion_coverage(
+        heat, truth, at, overlap=batch.settings.overlap
+    )
+    measures["false-components"] = lambda heat: localization.false_components(heat, truth, at)
+    for method, heat in batch.heatmaps.items():
+        for name, measure in measures.items():
+            if batch.settings.wants(name):
+                batch.add(method, name, measure(heat))
+        if batch.settings.wants("max-box-acc"):
+            tables = localization.max_box_hits(heat, truth)  # (N, T, L) bool
+            kept = [None if bool(table.isnan().any()) else table.int().tolist() for table in tables.cpu()]
+            batch.remember(method, "max-box-acc", kept)
+
+
+def assess_robustness(batch: Batch) -> None:
+    """Enters how maps move when what should not matter is changed, and when the class is."""
+    _gradient_noise(batch)
+    flipped: dict[str, list[Tensor]] = {}
+    for name, changed, undo in _perturbed(batch):
+        _stability(batch, name, changed, undo, flipped)
+    for method, found in flipped.items():
+        batch.add(method, "responsiveness", torch.stack(found).nanmean(0))
+    _max_sensitivity(batch)
+
+
+def _gradient_noise(batch: Batch) -> None:
+    if not batch.settings.wants(*(f"gradient-noise-{key}" for key in SIMILARITIES)):
+        return
+    seeds = robustness.image_seeds(batch.x, batch.settings.seed)
+    noisy = robustness.noisy_gradients(batch.capture.gradients, _GRADIENT_NOISE, seed=seeds)
+    capture = batch.capture.with_gradients(noisy)
+    using = [name for name, method in batch.methods.items() if method.uses_gradients]
+    for method, maps in batch.evaluator.maps(capture, using).items():
+        _compare(batch, method, "gradient-noise", batch.heatmaps[method], batch.drawn(maps))
+
+
+def _perturbed(batch: Batch) -> Any:
+    """Yields name, changed input, and how its maps are brought back over the original (with what lies outside NaN)."""
+    x, seed = batch.x, batch.settings.seed
+
+    def same(maps: Tensor) -> Tensor:
+        return maps
+
+    def asked(name: str) -> bool:
+        return batch.settings.wants("responsiveness", *(f"{name}-{key}" for key in SIMILARITIES))
+
+    if asked("input-noise"):
+        yield "input-noise", robustness.add_noise(x, _INPUT_NOISE, seed=seed), same
+    if asked("shift"):
+        pixels = [max(1, size // 16) for size in x.shape[2:]]
+        yield "shift", robustness.shift(x, pixels), lambda maps: robustness.unshift(maps, pixels)
+    if asked("jpeg") and x.ndim == 4 and x.shape[1] in (1, 3):
+        yield "jpeg", robustness.jpeg(x, _JPEG_QUALITY), same
+    if asked("window"):
+        yield "window", robustness.window(x, _WINDOW_WIDTH, _WINDOW_CENTRE), same
+
+
+def _stability(batch: Batch, name: str, changed: Tensor, undo: Any, flipped: dict[str, list[Tensor]]) -> None:
+    targets = batch.capture.targets.indices
+    capture = batch.evaluator.capture(changed, targets)
+    now = batch.predictions_of(capture)
+    unchanged = now == batch.predictions_of(batch.capture)
+    maps = batch.evaluator.maps(capture)
+    new = None
+    if batch.settings.wants("responsiveness") and not bool(unchanged.all()):
+        new = batch.evaluator.maps(batch.evaluator.capture(changed, now))
+    for method in batch.methods:
+        original, moved = batch.heatmaps[method], undo(batch.drawn(maps[method]))
+        _compare(batch, method, name, original, moved, unchanged)
+        if batch.settings.wants("responsiveness"):
+            value = original.new_full((len(original),), torch.nan)
+            if new is not None:
+                value = robustness.responsiveness(original, undo(batch.drawn(new[method])), ~unchanged)
+            flipped.setdefault(method, []).append(value)
+
+
+def _compare(
+    batch: Batch, method: str, name: str, original: Tensor, moved: Tensor, unchanged: Tensor | None = None
+) -> None:
+    kept = torch.ones(len(original), dtype=torch.bool, device=original.device) if unchanged is None else unchanged
+    for key, compare in _COMPARED.items():
+        if batch.settings.wants(f"{name}-{key}"):
+            value = robustness.stability(original, moved, kept, similarity=compare)
+            batch.add(method, f"{name}-{key}", value)
+
+
+def _max_sensitivity(batch: Batch) -> None:
+    if not batch.settings.wants("max-sensitivity"):
+        return
+    inputs = robustness.max_sensitivity_inputs(
+        batch.x, _SENSITIVITY_RADIUS, batch.settings.draws, seed=batch.settings.seed
+    )
+    drawn: dict[str, list[Tensor]] = {name: [] for name in batch.methods}
+    for x in inputs:
+        for method, maps in batch.again(x, batch.methods)[1].items():
+            drawn[method].append(batch.drawn(maps))
+    for method, found in drawn.items():
+        batch.add(method, "max-sensitivity", robustness.max_sensitivity(batch.heatmaps[method], torch.stack(found)))
+
+
+def assess_sanity(batch: Batch) -> None:
+    """Enters whether maps depend on what the network has learned, and on the class."""
+    if batch.settings.wants("class-sensitivity"):
+        for method, maps in batch.maps.items():
+            value = sanity.class_sensitivity(batch.heatmaps[method], batch.drawn(maps, 1))
+            batch.add(method, "class-sensitivity", value)
+    if not batch.settings.wants("mprt", "mprt-passed", "emprt"):
+        return
+    stages: dict[str, list[Tensor]] = {name: [] for name in batch.methods}
+    for network in batch.evaluator.randomised(batch.x):
+        for method, maps in batch.again(batch.x, batch.methods, network)[1].items():
+            stages[method].append(batch.drawn(maps))
+    for method, found in stages.items():
+        original = batch.heatmaps[method]
+        similarities = sanity.mprt(torch.stack(found), original, similarity="soft_iou")  # (S, N)
+        batch.add(method, "mprt", similarities[-1])
+        batch.add(method, "emprt", sanity.emprt(original, found[-1]))
+        batch.remember(method, "mprt", similarities.T.tolist())
+        batch.remember(method, "map", packed(batch.maps[method][:, 0]))
+
+
+def randomised_networks(network: Network, sample: Tensor, most: int, seed: int) -> list[Network]:
+    """Returns copies of a network, randomised from the classifier ever further down."""
+    # Fresh parameters would leave a deep network without normalisation layers hardly any positive map to compare.
+    cascade = sanity.randomised(network.model, seed=seed, most=most, sample=sample, reset=False)
+    stages = [copy.deepcopy(model) for _, model in cascade]
+    return [Network(model, network.probability) for model in stages]
+
+
+def assess_trust(batch: Batch) -> None:
+    """Enters how maps of other networks, and of other images of the class, agree with these."""
+    for metric, function in (("repeatability", trust.repeatability), ("reproducibility", trust.reproducibility)):
+        if not batch.settings.wants(metric):
+            continue
+        network, layer = batch.evaluator.second(metric, batch.x)
+        capture = batch.evaluator.capture(batch.x, batch.capture.targets.indices, network, layer)
+        for method, maps in batch.evaluator.maps(capture).items():
+            batch.add(method, metric, function(batch.heatmaps[method], batch.drawn(maps)))
+    if batch.settings.wants("c-score"):
+        for method, maps in batch.maps.items():
+            batch.remember(method, "map", packed(maps[:, 0]))
+
+
+def assess_cost(batch: Batch) -> None:
+    """Enters what each method costs by itself, measured on the first batch only."""
+    if batch.evaluator.costs is not None:
+        return
+    batch.evaluator.costs = {}
+    for name, method in batch.methods.items():
+        measured = cost.measure(batch.evaluator.network.model, partial(_alone, batch, method))
+        n = len(batch.samples)
+        batch.evaluator.costs[name] = {
+            "milliseconds": measured.milliseconds / n,
+            "forward-passes": measured.forward_passes / n,
+            "peak-memory": measured.peak_bytes / 2**20,
+        }
+
+
+def _alone(batch: Batch, method: Method) -> Tensor:
+    capture = batch.evaluator.capture(batch.x, batch.capture.targets.indices[:, :1])
+    with capture.quiet():
+        return method(capture)
+
+
+BY_GROUP: dict[str, Callable[[Batch], None]] = {
+    "faithfulness": assess_faithfulness,
+    "localization": assess_localization,
+    "robustness": assess_robustness,
+    "sanity": assess_sanity,
+    "trust": assess_trust,
+    "cost": assess_cost,
+}

@@ -1,0 +1,235 @@
+"""Which layer: candidates ranked by a quick scorecard on a few of the user's own images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any, get_args
+
+import torch
+from torch import Tensor, nn
+
+from cfcam.capture import Capture, LayerInfo, Network, probe_layers
+from cfcam.capture.targets import Probability
+from cfcam.errors import CfcamError, LayerError
+from cfcam.explanation import heatmaps_of
+from cfcam.methods import get_method
+from cfcam.methods.base import Method
+from cfcam.metrics.evaluator import explained_probability
+from cfcam.metrics.functional import faithfulness, perturbation, robustness, similarity
+
+_NOISE = 0.2
+_STEPS = 10
+_FUSED = 3  # of the best single layers, pairs of which are tried
+
+
+@dataclass(frozen=True)
+class LayerScore:
+    """What the maps of a layer, or of two layers fused, are worth on a few images.
+
+    Attributes:
+        layers: names; two for a fusion.
+        fusion: "mean" or "product" of the two layers' maps; None for a single layer.
+        grid: positions of the (finer) layer's maps.
+        insertion_deletion: area between the insertion and the deletion curve, blurred baseline; higher is better.
+        adcc: average of drop, coherency and complexity; higher is better.
+        stability: soft IoU under noise on the input; higher is better.
+        rank: mean of the three ranks, 1 is best.
+        empty: maps without positive evidence, which are in no mean.
+    """
+
+    layers: tuple[str, ...]
+    fusion: str | None
+    grid: tuple[int, ...]
+    insertion_deletion: float
+    adcc: float
+    stability: float
+    rank: float
+    empty: int
+
+    @property
+    def name(self) -> str:
+        """How it is called: ``features.17``, ``mean(features.13, features.17)``."""
+        return self.layers[0] if self.fusion is None else f"{self.fusion}({', '.join(self.layers)})"
+
+
+def candidate_layers(network: Network, x: Tensor, most: int = 8) -> list[LayerInfo]:
+    """Returns the last layers worth comparing, from early to late: the outermost module of each distinct output.
+
+    Args:
+        network: the model.
+        x: (N, C, *spatial) input.
+        most: candidates.
+
+    Raises:
+        LayerError: no layer's output has a spatial extent.
+    """
+    layers, output_shape = probe_layers(network, x)
+    outermost: dict[str, LayerInfo] = {}
+    for info in layers:
+        if info.calls == 1 and info.plain and not info.reducing and info.spatial((1, *x.shape[1:])):
+            outermost[info.same_as] = info
+    found = [info for info in outermost.values() if info.shape != tuple(output_shape)]
+    blocks = [info for info in found if not any(other.name.startswith(f"{info.name}.") for other in found)]
+    tops = _without_inner(found, blocks)
+    if not tops:
+        raise LayerError("no layer's output has a spatial extent: name one with layer=...")
+    return tops[-most:]
+
+
+def _without_inner(found: Sequence[LayerInfo], leaves: Sequence[LayerInfo]) -> list[LayerInfo]:
+    """Leaves out modules inside of a candidate that is neither a container of several blocks nor the whole network."""
+    names = {info.name for info in found}
+    leaf_names = {info.name for info in leaves}
+
+    def inside(name: str) -> bool:
+        parents = [name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1)]
+        return any(parent in names and parent not in leaf_names for parent in parents)
+
+    return [info for info in found if not inside(info.name)]
+
+
+def measure_layers(
+    model: nn.Module,
+    images: Tensor,
+    targets: Any = None,
+    *,
+    method: str | Method = "grad-cam",
+    layers: Sequence[str] | None = None,
+    most: int = 8,
+    fusions: bool = True,
+    probability: Probability = "auto",
+    seed: int = 0,
+) -> list[LayerScore]:
+    """Ranks layers, and fusions of two of the best, by faithfulness and robustness on a few images.
+
+    Each candidate costs about 25 passes of the network for each image.
+
+    Args:
+        model: the network.
+        images: (N, C, *spatial), as the network takes them; 4 to 16 of them are enough.
+        targets: as for `cfcam.explain`.
+        method: whose maps are compared.
+        layers: names of candidates; None: `candidate_layers`.
+        most: candidates, if none are named.
+        fusions: try the mean and the product of two layers' maps as well.
+        probability: how logits become probabilities.
+        seed: of the noise, and of ties in the order of pixels.
+
+    Returns:
+        The candidates, best first.
+
+    Raises:
+        LayerError: none of the candidates can be mapped.
+    """
+    network = Network(model, probability)
+    names = list(layers) if layers else [info.name for info in candidate_layers(network, images, most)]
+    chosen = get_method(method) if isinstance(method, str) else method
+    trial = _Trial(network, images, targets, chosen, seed)
+    scores = _ranked([score for name in names for score in trial.single(name)])
+    if not scores:
+        raise LayerError(f"none of these layers can be mapped: {', '.join(names)}")
+    if fusions:
+        best = [score.layers[0] for score in scores[:_FUSED]]
+        fused = [trial.fused(pair, how) for pair in combinations(best, 2) for how in ("mean", "product")]
+        scores = _ranked([*scores, *fused])
+    return scores
+
+
+def measured_layer(model: nn.Module, images: Tensor, targets: Any = None, **options: Any) -> str:
+    """Returns the name of the single layer that `measure_layers` puts first."""
+    return measure_layers(model, images, targets, fusions=False, **options)[0].layers[0]
+
+
+class _Trial:
+    """Maps of one method by layer, of the images and of the images with noise; and what they are worth."""
+
+    def __init__(self, network: Network, images: Tensor, targets: Any, method: Method, seed: int) -> None:
+        self.network, self.method, self.seed = network, method, seed
+        self.images, self.targets = images, targets
+        self.heat: dict[str, tuple[Tensor, Tensor]] = {}
+        self.grids: dict[str, tuple[int, ...]] = {}
+        self.captures: dict[str, Capture] = {}
+
+    def maps(self, x: Tensor, layer: str, targets: Any) -> tuple[Capture, Tensor]:
+        capture = Capture(self.network, x, layer=layer, targets=targets)
+        with capture.quiet():
+            return capture, self.method(capture)[:, :1]
+
+    def single(self, layer: str) -> Iterator[LayerScore]:
+        """Yields the layer's score; nothing if its score does not depend on it."""
+        try:
+            capture, maps = self.maps(self.images, layer, self.targets)
+        except CfcamError:
+            return
+        size = capture.input.shape[2:]
+        indices = capture.targets.indices[:, :1]
+        noisy = robustness.add_noise(capture.input, _NOISE, seed=self.seed)
+        moved = self.maps(noisy, layer, indices)[1]
+        self.captures[layer] = capture
+        self.grids[layer] = tuple(maps.shape[2:])
+        self.heat[layer] = (heatmaps_of(maps, size)[:, 0], heatmaps_of(moved, size)[:, 0])
+        yield self._score((layer,), None, *self.heat[layer])
+
+    def fused(self, layers: tuple[str, ...], how: str) -> LayerScore:
+        first, second = (self.heat[layer] for layer in layers)
+        heat, moved = (_fuse(a, b, how) for a, b in zip(first, second, strict=True))
+        return self._score(layers, how, heat, moved)
+
+    def _score(self, layers: tuple[str, ...], how: str | None, heat: Tensor, moved: Tensor) -> LayerScore:
+        capture = self.captures[layers[0]]
+        x, original = capture.input, explained_probability(capture)
+
+        def score(inputs: Tensor, images: Tensor) -> Tensor:
+            return capture.rescore(inputs, images, probability=True)[:, 0]
+
+        areas = [
+            faithfulness.auc(
+                perturbation.perturbation_curve(
+                    score,
+                    x,
+                    heat,
+                    baseline=perturbation.baseline_image(x, "blur"),
+                    steps=_STEPS,
+                    mode=mode,
+                    seed=self.seed,
+                )
+            )
+            for mode in get_args(perturbation.Mode)[::-1]
+        ]
+        seen = perturbation.masked_input(x, heat)
+        again = [self.maps(seen, layer, capture.targets.indices[:, :1]) for layer in layers]
+        masked = [heatmaps_of(maps, x.shape[2:])[:, 0] for _, maps in again]
+        second = masked[0] if how is None else _fuse(masked[0], masked[1], how)
+        adcc = faithfulness.adcc(
+            faithfulness.coherency(heat, second),
+            faithfulness.complexity(heat),
+            faithfulness.average_drop(original, explained_probability(again[0][0])),
+        )
+        empty = int((heat.flatten(1).amax(1) == 0).sum())
+        stable = similarity.soft_iou(heat, moved)
+        grid = max((self.grids[layer] for layer in layers), key=lambda g: g[0])
+        faithful, averaged, steady = (float(v.nanmean()) for v in (areas[0] - areas[1], adcc, stable))
+        return LayerScore(layers, how, grid, faithful, averaged, steady, rank=0.0, empty=empty)
+
+
+def _fuse(a: Tensor, b: Tensor, how: str) -> Tensor:
+    """Returns heatmaps (N, *spatial) fused, scaled to a maximum of 1."""
+    both = (a + b) / 2 if how == "mean" else (a * b).sqrt()
+    peak = both.flatten(1).amax(1).reshape(-1, *[1] * (both.ndim - 1))
+    return torch.where(peak > 0, both / peak, 0)
+
+
+def _ranked(scores: Sequence[LayerScore]) -> list[LayerScore]:
+    """Returns the scores with their mean ranks, best first; a value that is NaN ranks last."""
+
+    def ranks(values: list[float]) -> list[float]:
+        order = torch.tensor(values).nan_to_num(nan=-torch.inf)
+        higher = (order[None] > order[:, None]).sum(1)
+        equal = (order[None] == order[:, None]).sum(1)
+        return (higher + (equal + 1) / 2).tolist()
+
+    columns = [ranks([getattr(s, key) for s in scores]) for key in ("insertion_deletion", "adcc", "stability")]
+    ranked = [replace(s, rank=sum(column[i] for column in columns) / 3) for i, s in enumerate(scores)]
+    return sorted(ranked, key=lambda s: (s.rank, -s.insertion_deletion))

@@ -1,0 +1,109 @@
+"""What the scorecard is computed on, and what it says of each image."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cfcam.errors import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One image of an evaluation.
+
+    Attributes:
+        image: (C, *spatial) as the network takes it.
+        label: true class index; None if unknown.
+        ground_truth: (*spatial) bool, where the finding is; None if unknown.
+        name: what to call it in the tables.
+        patient: images of one patient are resampled together; None: the image stands for itself.
+        group: any grouping of your own, such as the hospital.
+    """
+
+    image: Tensor
+    label: int | None = None
+    ground_truth: Tensor | None = None
+    name: str = ""
+    patient: str | None = None
+    group: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.image, Tensor) or self.image.ndim < 2:
+            raise InputError(f"sample {self.name!r}: its image is no tensor (C, *spatial)")
+        if self.ground_truth is not None and self.ground_truth.shape != self.image.shape[1:]:
+            raise InputError(
+                f"sample {self.name!r}: ground truth of shape {tuple(self.ground_truth.shape)} for an image of"
+                f" {tuple(self.image.shape[1:])}: bring both onto the network's input grid"
+            )
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one method's map of one image is worth.
+
+    Attributes:
+        image: name of the image.
+        method: name of the method, or of a control.
+        target: class index that was explained.
+        target_name: its name.
+        probability: of that class, in [0, 1].
+        status: whether the map could be read: "ok", "no positive evidence" or "not finite".
+        values: metric -> number; a metric that was not assessed is missing.
+        correct: whether the prediction was the label; None if the label is unknown.
+        patient, group: of the sample.
+        extra: what numbers of the whole data set are made of.
+    """
+
+    image: str
+    method: str
+    target: int
+    target_name: str
+    probability: float
+    status: str
+    values: dict[str, float]
+    correct: bool | None = None
+    patient: str | None = None
+    group: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
+
+
+def as_samples(dataset: Iterable[Any]) -> Iterator[Sample]:
+    """Yields samples of anything that holds images.
+
+    Args:
+        dataset: of `Sample`s, tensors (C, *spatial), or (image, label) and (image, label, ground truth) tuples.
+
+    Raises:
+        InputError: an element is none of these.
+    """
+    for number, element in enumerate(dataset):
+        if isinstance(element, Sample):
+            yield element
+        elif isinstance(element, Tensor):
+            yield Sample(element, name=str(number))
+        elif isinstance(element, (tuple, list)) and 1 <= len(element) <= 3 and isinstance(element[0], Tensor):
+            label = None if len(element) < 2 or element[1] is None else int(element[1])
+            truth = element[2] if len(element) == 3 else None
+            yield Sample(element[0], label, None if truth is None else torch.as_tensor(truth).bool(), str(number))
+        else:
+            raise InputError(
+                f"element {number} of the data set is a {type(element).__name__}: give Samples, images (C, *spatial) or"
+                " (image, label) and (image, label, ground truth) tuples"
+            )
+
+
+def batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
+    """Yields lists of at most ``size`` consecutive samples whose images have one shape."""
+    held: list[Sample] = []
+    for sample in samples:
+        if held and (len(held) == size or held[0].image.shape != sample.image.shape):
+            yield held
+            held = []
+        held.append(sample)
+    if held:
+        yield held

@@ -1,0 +1,372 @@
+"""The scorecard: rows of numbers, and what may be said of them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from cfcam.capture.targets import Probability
+from cfcam.explainer import Methods
+from cfcam.metrics import dataset_level
+from cfcam.metrics.catalogue import METRICS, MetricInfo
+from cfcam.metrics.evaluator import Evaluator
+from cfcam.metrics.samples import Row, as_samples, batches
+from cfcam.metrics.statistics import bootstrap_interval, holm, paired_difference
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+IDENTITY = ("image", "patient", "group", "method", "target", "target_name", "probability", "correct", "status")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One method's number.
+
+    Attributes:
+        method: name.
+        metric: name.
+        mean: over the images assessed; NaN: none was.
+        low, high: 95 % bootstrap interval (BCa, by patient); NaN where it is not defined.
+        n: images assessed.
+        not_assessed: images without a number: no evidence in the map, no ground truth, a metric that does not apply.
+    """
+
+    method: str
+    metric: str
+    mean: float
+    low: float
+    high: float
+    n: int
+    not_assessed: int
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One method beside another, on the images where both were assessed.
+
+    Attributes:
+        method, reference: names.
+        metric: name.
+        difference: mean of method - reference.
+        low, high: 95 % bootstrap interval by patient.
+        p: of a paired sign-flip test by patient.
+        p_holm: adjusted for all comparisons of the table.
+        n: images.
+        verdict: "better", "worse" or "no difference shown" at 0.05 after Holm.
+    """
+
+    method: str
+    reference: str
+    metric: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    p_holm: float
+    n: int
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Scorecard:
+    """What each method's maps are worth on a data set.
+
+    Attributes:
+        rows: one per image and method.
+        metrics: names, in the order of the catalogue.
+        controls: names of the methods that are there for comparison.
+        costs: method -> milliseconds, forward passes and peak memory of an image.
+        info: how it was made: settings, methods and their parameters, model, versions.
+        failed: name of an image -> why it is not in the table.
+    """
+
+    rows: list[Row]
+    metrics: tuple[str, ...]
+    controls: tuple[str, ...] = ()
+    costs: dict[str, dict[str, float]] = field(default_factory=dict)
+    info: dict[str, Any] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def methods(self) -> list[str]:
+        """Names of the methods, controls last."""
+        return list(dict.fromkeys(row.method for row in self.rows))
+
+    @property
+    def images(self) -> int:
+        """How many images were assessed."""
+        return len({row.image for row in self.rows})
+
+    def summary(self, *, resamples: int = 2000) -> list[Summary]:
+        """Returns the table of methods and metrics.
+
+        Args:
+            resamples: of the bootstrap.
+        """
+        lines = []
+        for method in self.methods:
+            rows = [row for row in self.rows if row.method == method]
+            for name in self.metrics:
+                info = METRICS[name]
+                if info.dataset:
+                    mean, n = self._of_all(info, method, rows)
+                    lines.append(Summary(method, name, mean, math.nan, math.nan, n, 0))
+                    continue
+                interval = bootstrap_interval(_values(rows, name), _patients(rows), resamples=resamples)
+                lines.append(
+                    Summary(
+                        method, name, interval.mean, interval.low, interval.high, interval.n, len(rows) - interval.n
+                    )
+                )
+        return lines
+
+    def _of_all(self, info: MetricInfo, method: str, rows: Sequence[Row]) -> tuple[float, int]:
+        if info.group == "cost":
+            return self.costs.get(method, {}).get(info.name, math.nan), len(rows)
+        return dataset_level.NUMBERS[info.name](rows)
+
+    def compare(
+        self,
+        reference: str = "grad-cam",
+        methods: Iterable[str] | None = None,
+        metrics: Iterable[str] | None = None,
+        *,
+        resamples: int = 2000,
+    ) -> list[Comparison]:
+        """Returns paired differences from a reference, with Holm's correction over all of them.
+
+        Args:
+            reference: name of a method.
+            methods: names; None: all that are no controls.
+            metrics: names; None: all that are numbers of single images.
+            resamples: of the bootstrap.
+
+        Raises:
+            KeyError: there is no such method in the table.
+        """
+        by_method = {m: {row.image: row for row in self.rows if row.method == m} for m in self.methods}
+        base = by_method[reference]
+        found: list[tuple[str, str, Any]] = []
+        for method in methods or [m for m in self.methods if m not in self.controls]:
+            if method == reference:
+                continue
+            rows = [row for image, row in by_method[method].items() if image in base]
+            for metric in metrics or [m for m in self.metrics if not METRICS[m].dataset]:
+                ours, theirs = _values(rows, metric), _values([base[row.image] for row in rows], metric)
+                if np.isfinite(ours - theirs).any():
+                    found.append(
+                        (method, metric, paired_difference(ours, theirs, _patients(rows), resamples=resamples))
+                    )
+        adjusted = holm([d.p for _, _, d in found])
+        return [
+            Comparison(
+                method,
+                reference,
+                metric,
+                d.mean,
+                d.low,
+                d.high,
+                d.p,
+                float(p),
+                d.n,
+                _verdict(METRICS[metric], d.mean, p),
+            )
+            for (method, metric, d), p in zip(found, adjusted, strict=True)
+        ]
+
+    def empty(self) -> dict[str, dict[str, int]]:
+        """Returns method -> status -> how many maps could not be read, and are in no mean."""
+        counts: dict[str, dict[str, int]] = {method: {} for method in self.methods}
+        for row in self.rows:
+            if row.status != "ok":
+                counts[row.method][row.status] = counts[row.method].get(row.status, 0) + 1
+        return counts
+
+    def to_frame(self) -> pd.DataFrame:
+        """Returns the tidy table: one line per image and method.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("to_frame() needs pandas: pip install pandas") from error
+        return pd.DataFrame([self._flat(row) for row in self.rows], columns=[*IDENTITY, *self._columns])
+
+    @property
+    def _columns(self) -> list[str]:
+        return [name for name in self.metrics if not METRICS[name].dataset]
+
+    def _flat(self, row: Row) -> dict[str, Any]:
+        plain = {name: getattr(row, name) for name in IDENTITY}
+        return plain | {name: row.values.get(name) for name in self._columns}
+
+    def save_rows(self, path: str | Path) -> Path:
+        """Writes one line per image and method as CSV; what was not assessed is empty."""
+        target = Path(path)
+        with target.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, [*IDENTITY, *self._columns])
+            writer.writeheader()
+            for row in self.rows:
+                flat = self._flat(row)
+                writer.writerow({k: "" if v is None else v for k, v in flat.items()})
+        return target
+
+    def to_json(self) -> str:
+        """Returns summary, comparison with Grad-CAM, costs, failures and provenance as JSON; NaN becomes null."""
+        compared = self.compare() if "grad-cam" in self.methods else []
+        record = {
+            "images": self.images,
+            "metrics": [asdict(METRICS[name]) for name in self.metrics],
+            "summary": [asdict(line) for line in self.summary()],
+            "comparison": [asdict(line) for line in compared],
+            "not_readable": self.empty(),
+            "failed": self.failed,
+            "info": self.info,
+        }
+        return json.dumps(_without_nan(record), indent=1)
+
+    def to_markdown(self, metrics: Iterable[str] | None = None) -> str:
+        """Returns the summary as a Markdown table: methods in rows, ``mean [low, high]`` in the cells."""
+        names = list(metrics or self.metrics)
+        cells = {(line.method, line.metric): line for line in self.summary()}
+        head = [f"{METRICS[m].title} {METRICS[m].arrow}".strip() for m in names]
+        lines = [f"| method | {' | '.join(head)} |", f"|---|{'---|' * len(names)}"]
+        for method in self.methods:
+            shown = f"*{method}*" if method in self.controls else method
+            lines.append(f"| {shown} | {' | '.join(_cell(cells[method, m]) for m in names)} |")
+        return "\n".join(lines)
+
+
+def _cell(line: Summary) -> str:
+    if math.isnan(line.mean):
+        return "not assessed"
+    text = format_number(line.mean)
+    if not math.isnan(line.low):
+        text += f" [{format_number(line.low)}, {format_number(line.high)}]"
+    return f"{text} (n={line.n})" if line.not_assessed else text
+
+
+def format_number(value: float) -> str:
+    """Returns three significant figures, without an exponent."""
+    if math.isnan(value):
+        return "–"
+    digits = 2 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
+    return f"{value:.{min(digits, 3)}f}"
+
+
+def _verdict(info: MetricInfo, difference: float, p: float) -> str:
+    if not p < 0.05 or info.higher_is_better is None:
+        return "no difference shown"
+    return "better" if (difference > 0) == info.higher_is_better else "worse"
+
+
+def _values(rows: Sequence[Row], metric: str) -> NDArray[np.float64]:
+    return np.array([row.values.get(metric, math.nan) for row in rows], dtype=np.float64)
+
+
+def _patients(rows: Sequence[Row]) -> list[str]:
+    return [f"patient {row.patient}" if row.patient is not None else f"image {row.image}" for row in rows]
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: _without_nan(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_without_nan(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def evaluate(
+    model: nn.Module,
+    dataset: Iterable[Any],
+    methods: Methods = ("cf-cam", "grad-cam"),
+    metrics: str | Iterable[str] = "quick",
+    *,
+    controls: bool = True,
+    layer: str | None = None,
+    classes: Sequence[str] | None = None,
+    probability: Probability = "auto",
+    batch_size: int = 8,
+    limit: int | None = None,
+    progress: Callable[[int], None] | None = None,
+    retrained: nn.Module | None = None,
+    other: nn.Module | None = None,
+    **settings: Any,
+) -> Scorecard:
+    """Measures what methods' maps are worth on a data set.
+
+    Args:
+        model: any `torch.nn.Module` that classifies images; it is never changed.
+        dataset: of `cfcam.metrics.Sample`, images (C, *spatial), or (image, label[, ground truth]) tuples.
+        methods: as for `cfcam.explain`.
+        metrics: names of metrics or groups, "quick" or "all".
+        controls: add the maps that know nothing or little.
+        layer: name of the target layer; None: chosen automatically.
+        classes: class names.
+        probability: "softmax", "sigmoid" (multi-label) or "auto".
+        batch_size: images in one pass.
+        limit: at most this many images.
+        progress: called with the number of images done so far.
+        retrained: the same architecture trained again, for "repeatability".
+        other: another architecture, for "reproducibility".
+        **settings: of `cfcam.metrics.Settings`: explained, black, steps, threshold, overlap, stages, draws, seed,
+            passes_at_once.
+
+    Returns:
+        The scorecard.
+
+    Raises:
+        MetricError: a metric is unknown, or lacks what it needs.
+        CfcamError: the network cannot be explained on these images.
+    """
+    evaluator = Evaluator(
+        model,
+        methods,
+        metrics,
+        controls=controls,
+        layer=layer,
+        classes=classes,
+        probability=probability,
+        retrained=retrained,
+        other=other,
+        **settings,
+    )
+    rows: list[Row] = []
+    done = 0
+    for batch in batches(_first(as_samples(dataset), limit), batch_size):
+        rows += evaluator(batch)
+        done += len(batch)
+        if progress is not None:
+            progress(done)
+    return scorecard(evaluator, rows)
+
+
+def scorecard(evaluator: Evaluator, rows: list[Row], failed: dict[str, str] | None = None) -> Scorecard:
+    """Returns the scorecard of an evaluator's rows."""
+    info = {
+        "settings": asdict(evaluator.settings),
+        "methods": {name: method.parameters() for name, method in evaluator.methods.items()},
+        "layer": evaluator.layer_name,
+        "torch": str(torch.__version__),
+    }
+    return Scorecard(rows, evaluator.settings.metrics, evaluator.controls, evaluator.costs or {}, info, failed or {})
+
+
+def _first(samples: Iterable[Any], limit: int | None) -> Iterable[Any]:
+    for number, sample in enumerate(samples):
+        if limit is not None and number >= limit:
+            return
+        yield sample

@@ -1,0 +1,63 @@
+"""What a call costs is counted in images, and counting leaves nothing behind."""
+
+from __future__ import annotations
+
+import math
+import time
+
+import pytest
+import torch
+
+import cfcam
+from cfcam.metrics.functional.cost import measure
+from tests.networks import GapNet
+
+
+def test_passes_are_counted_in_images() -> None:
+    net = GapNet().eval()
+
+    def call() -> None:
+        net(torch.rand(3, 3, 8, 8))
+        net(x=torch.rand(5, 3, 8, 8))
+
+    assert measure(net, call).forward_passes == 8
+    assert measure(net, lambda: None).forward_passes == 0
+    assert measure(net, lambda: net.features(torch.rand(2, 3, 8, 8))).forward_passes == 0
+
+
+def test_methods_cost_what_they_say() -> None:
+    net, x = GapNet(channels=12).eval(), torch.rand(2, 3, 16, 16)
+    grad_cam = measure(net, lambda: cfcam.explain(net, x, "grad-cam", layer="features"))
+    assert grad_cam.forward_passes == 2
+    together = measure(net, lambda: cfcam.explain(net, x, ["grad-cam", "grad-cam++", "cf-cam"], layer="features"))
+    assert together.forward_passes == 2
+    score_cam = measure(net, lambda: cfcam.explain(net, x, "score-cam", layer="features"))
+    assert 2 < score_cam.forward_passes <= 2 + 2 * 12 + 1
+
+
+def test_the_clock_runs_during_the_call_and_cpu_memory_is_not_assessed() -> None:
+    cost = measure(GapNet(), lambda: time.sleep(0.02))
+    assert cost.milliseconds >= 20
+    assert math.isnan(cost.peak_bytes)
+
+
+def test_no_hook_stays_also_after_an_error() -> None:
+    net = GapNet()
+    with pytest.raises(ZeroDivisionError):
+        measure(net, lambda: 1 / 0)
+    measure(net, lambda: net(torch.rand(1, 3, 8, 8)))
+    assert not net._forward_pre_hooks
+    assert not net._forward_pre_hooks_with_kwargs
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_gpu_memory_is_what_the_call_had_at_once() -> None:
+    net = GapNet().cuda()
+
+    def call() -> None:
+        for _ in range(3):
+            torch.empty(1 << 20, dtype=torch.float32, device="cuda")
+
+    kept = torch.empty(1 << 22, device="cuda")
+    assert measure(net, call).peak_bytes == 4 << 20
+    del kept
