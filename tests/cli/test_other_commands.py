@@ -1,4 +1,5 @@
 import json
+import re
 
 from typer.testing import CliRunner
 
@@ -14,7 +15,8 @@ def cfcam(*arguments):
 def test_methods_lists_every_method_with_what_it_costs_and_where_it_comes_from():
     told = json.loads(cfcam("methods", "--json").stdout)
     assert [row["name"] for row in told] == list_methods()
-    assert all(row["what"] and row["cost"] and "arXiv" in row["source"] for row in told)
+    assert all(row["what"] and row["cost"] for row in told)
+    assert all(re.search(r"arXiv \d{4}\.\d{4,5}|IEEE|WACV", row["source"]) for row in told)
     by_name = {row["name"]: row for row in told}
     assert by_name["score-cam"]["cost"] == "2 + channels"
     assert "guided filter" in by_name["cf-cam-guided"]["what"]

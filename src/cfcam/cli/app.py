@@ -6,10 +6,15 @@ from typing import Annotated
 
 import typer
 
+from cfcam.cli.audit import audit
+from cfcam.cli.check import check
+from cfcam.cli.deidentify import deidentify
 from cfcam.cli.demo import demo
+from cfcam.cli.evaluate import evaluate
 from cfcam.cli.explain import explain
 from cfcam.cli.layers import layers
 from cfcam.cli.methods import methods
+from cfcam.cli.metrics import metrics
 
 app = typer.Typer(
     name="cfcam",
@@ -73,6 +78,58 @@ LAYERS_EXAMPLES = """
     cfcam layers networks.py:my_net --size 512 --all
 """
 
+EVALUATE_EXAMPLES = """
+**Examples**
+
+    cfcam evaluate demo --limit 16                (drawn phantoms, demo network, a minute)
+
+    cfcam evaluate scans/ -m networks.py:my_net --classes names.txt --methods cf-cam,score-cam
+
+    cfcam evaluate cases.csv -m networks.py:my_net --metrics faithfulness,hit-rate --limit 200 --seed 1
+
+    cfcam evaluate cases.csv -m networks.py:my_net --metrics all --methods all -o scorecard/
+
+cases.csv, paths relative to it, boxes in pixels as [x0, y0, x1, y1]:
+
+    image,label,mask,boxes,patient,group
+
+    a.png,nodule,masks/a.png,,P1,Basel
+
+    b.png,nodule,,"[[30, 23, 195, 182]]",P2,Lyon
+
+A run that was stopped goes on where it was when the same command is given again.
+
+Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interrupted.
+"""
+
+METRICS_EXAMPLES = """
+**Examples**
+
+    cfcam metrics
+
+    cfcam metrics --json | jq '.[] | select(.group == "faithfulness").name'
+"""
+
+DEIDENTIFY_EXAMPLES = """
+**Examples**
+
+    cfcam deidentify study/ clean/ --key secret.key
+
+    cfcam deidentify study/ clean/ --key secret.key --allow-burned-in    (after looking at the pictures)
+
+Exit codes: 0 all done · 1 some files refused · 2 wrong usage.
+"""
+
+CHECK_EXAMPLES = """
+**Examples**
+
+    cfcam check scans/ -m networks.py:my_net --organ masks/{stem}_lungs.png --artefacts devices/
+
+    cfcam check chest.png --findings lesions.png --limits site.json --json --output checks.json
+
+Exit codes: 0 nothing flagged · 1 something flagged · 2 wrong usage.
+"""
+
 DEMO_EXAMPLES = """
 **Example**
 
@@ -83,3 +140,8 @@ app.command(epilog=EXPLAIN_EXAMPLES)(explain)
 app.command(epilog=METHODS_EXAMPLES)(methods)
 app.command(epilog=LAYERS_EXAMPLES)(layers)
 app.command(epilog=DEMO_EXAMPLES)(demo)
+app.command(epilog=CHECK_EXAMPLES)(check)
+app.command(epilog=DEIDENTIFY_EXAMPLES)(deidentify)
+app.command(epilog=EVALUATE_EXAMPLES)(evaluate)
+app.command(epilog=METRICS_EXAMPLES)(metrics)
+app.add_typer(audit, name="audit")

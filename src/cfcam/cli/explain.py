@@ -1,15 +1,14 @@
-"""``cfcam explain``: pictures in, heat maps out."""
+"""``cfcam explain``: pictures and volumes in, heat maps out."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cfcam.cli import options
+from cfcam.cli import options, volumes
 from cfcam.cli.console import EXIT_FAILED, command, hint, print_json, warn
 from cfcam.errors import InputError
 
@@ -24,7 +23,9 @@ DEFAULT_METHODS = ("cf-cam", "grad-cam", "grad-cam++")
 def explain(
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(metavar="PATHS", help="Pictures, folders, globs. [default: testimgs]", show_default=False),
+        typer.Argument(
+            metavar="PATHS", help="Pictures, volumes, folders, globs. [default: testimgs]", show_default=False
+        ),
     ] = None,
     model: Annotated[
         str,
@@ -70,6 +71,17 @@ def explain(
     mean: options.Mean = None,
     std: options.Std = None,
     device: options.Device = "auto",
+    window: volumes.Window = None,
+    spacing: volumes.Spacing = None,
+    orientation: volumes.Orientation = None,
+    intensity: volumes.Intensity = None,
+    sliding: volumes.Sliding = None,
+    overlap: volumes.Overlap = 0.5,
+    aggregate: volumes.Aggregate = "mean",
+    series: volumes.Series = None,
+    time: volumes.Time = None,
+    channel: volumes.Channel = None,
+    irregular: volumes.Gaps = "refuse",
     method: Annotated[
         list[str] | None,
         typer.Option(
@@ -134,14 +146,15 @@ def explain(
     ] = False,
     debug: options.Debug = False,
 ) -> None:
-    """Show what a network looked at in each picture, as heat maps over the picture.
+    """Show what a network looked at in each picture or volume, as heat maps over it.
 
-    Files are named PICTURE_METHOD.png and PICTURE_sheet.png; with several classes the class is added.
+    Files are named PICTURE_METHOD.png and PICTURE_sheet.png; with several classes the class is added. Of a volume the
+    map is written as NIfTI too, on the volume's own grid.
     """
     wanted = _saved(save)
     sources = _sources(paths)
 
-    from cfcam.jobs import FolderRun, Settings, find_inputs, preprocess_of
+    from cfcam.jobs import Settings, find_inputs
 
     inputs = find_inputs(sources, output=output, recursive=recursive)[:limit]
     if not inputs:
@@ -157,12 +170,22 @@ def explain(
         save=wanted,
         batch_size=batch_size,
         max_pixels=int(max_megapixels * 1e6),
+        window=volumes.read_window(window),
         overwrite=overwrite,
         leave_out=every,
         command=tuple(sys.argv),
     )
     settings.check()  # before the network is loaded, which may take long
-    input_size = options.read_size(size)
+    input_size = volumes.read_size(size)
+    of_volumes = volumes.read_volume_settings(
+        sliding=sliding,
+        overlap=overlap,
+        aggregate=aggregate,
+        series=series,
+        time=time,
+        channel=channel,
+        irregular=irregular,
+    )
     means, stds = options.read_numbers("--mean", mean), options.read_numbers("--std", std)
     loaded = options.load_model(model, weights=weights, num_classes=num_classes, classes=classes, device=device)
     if not quiet:
@@ -170,8 +193,19 @@ def explain(
             warn(note)
         if paths and model in ("demo", "demo-shortcut"):
             hint("the demo network knows drawn phantoms only; for pictures of your own name a network with --model")
-    preprocess = preprocess_of(loaded, size=input_size, resize=resize, mean=means, std=stds)
-    run = FolderRun(loaded, inputs, replace(settings, preprocess=preprocess))
+    run = volumes.make_run(
+        loaded,
+        inputs,
+        settings,
+        of_volumes,
+        size=input_size,
+        mean=means,
+        std=stds,
+        resize=resize,
+        spacing=spacing,
+        orientation=orientation,
+        intensity=intensity,
+    )
 
     from cfcam.cli import report
 

@@ -116,15 +116,28 @@ def _outer(found: Sequence[LayerInfo], chosen: str | None) -> list[LayerInfo]:
 
 
 def _reason(chosen: LayerInfo, found: Sequence[LayerInfo], input_shape: tuple[int, ...]) -> str:
-    extent = " x ".join(map(str, chosen.spatial(input_shape) or ()))
+    extent = " x ".join(map(str, chosen.grid or ()))
     spatial = [i for i in found if i.spatial(input_shape)]
     after = found[found.index(chosen) + 1 :]
+    if chosen.tokens and any(i.reaches is False and i.shape == chosen.shape for i in after):
+        return (
+            f"chosen as the last layer at which the class depends on the tokens of the grid ({extent}): behind it the"
+            " classifier reads another token; name another with --layer"
+        )
     pooling = next((i.name for i in after if i.reducing), None)
     behind = f", before {pooling} pools it" if pooling else ", before the classifier"
     return (
         f"chosen as the last of {len(spatial)} modules whose output still has a place for each part of the picture"
         f" ({extent}){behind}; name another with --layer"
     )
+
+
+def _grid(info: LayerInfo) -> str:
+    """The grid of a layer's maps, and how many other tokens are before it; empty if there is none."""
+    if info.grid is None:
+        return ""
+    prefix = info.readings[0].prefix
+    return " x ".join(map(str, info.grid)) + (f" (+{prefix})" if prefix else "")
 
 
 def _row(info: LayerInfo, chosen: LayerInfo | None, input_shape: tuple[int, ...]) -> dict[str, Any]:
@@ -135,6 +148,7 @@ def _row(info: LayerInfo, chosen: LayerInfo | None, input_shape: tuple[int, ...]
         "shape": None if info.shape is None else list(info.shape),
         "calls": info.calls,
         "spatial": None if extent is None else list(extent),
+        "other_tokens": info.readings[0].prefix if extent is not None else None,
         "chosen": info is chosen,
     }
 
@@ -144,18 +158,20 @@ def _show(shown: Sequence[LayerInfo], chosen: LayerInfo | None, input_shape: tup
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("", "layer", "kind", "output", ""):
-        table.add_column(title, no_wrap=title in ("", "layer", "output"))
+    for title in ("", "layer", "kind", "output", "grid", ""):
+        table.add_column(title, no_wrap=title in ("", "layer", "output", "grid"))
     for info in shown:
         mapped = info.spatial(input_shape) is not None
         style = "bold green" if info is chosen else "" if mapped else "dim"
         shape = "no tensor" if info.shape is None else " x ".join(map(str, info.shape[1:]))
         remark = "no spatial extent" if not mapped else f"runs {info.calls} times" if info.calls > 1 else ""
+        remark = "its places do not count" if info.reaches is False else remark
         table.add_row(
             Text(">" if info is chosen else ""),
             Text(plain(info.name)),
             Text(info.kind),
             Text(shape),
+            Text(_grid(info)),
             Text("chosen" if info is chosen else remark),
             style=style,
         )

@@ -1,24 +1,38 @@
-"""Pictures: reading, preparing for a network, colouring maps, laying them over, contact sheets."""
+"""Pictures and volumes: reading, preparing for a network, colouring maps, laying them over, sheets, NIfTI."""
 
+from cfcam.imaging.dicom import WINDOWS, read_dicom
 from cfcam.imaging.figure import Panel, colorbar, contact_sheet
 from cfcam.imaging.overlay import banner, overlay, save_image
 from cfcam.imaging.palettes import PALETTES, colorize, is_perceptually_ordered
 from cfcam.imaging.preprocess import Preprocess
 from cfcam.imaging.read import EXTENSIONS, Image, list_images, read_image
+from cfcam.imaging.volume import Volume, read_volume, save_map_nifti
+from cfcam.imaging.volume_figure import montage_figure, projection_figure, slices_figure, volume_sheet
+from cfcam.imaging.volume_preprocess import VolumePreprocess
 
 __all__ = [
     "EXTENSIONS",
     "PALETTES",
+    "WINDOWS",
     "Image",
     "Panel",
     "Preprocess",
+    "Volume",
+    "VolumePreprocess",
     "banner",
     "colorbar",
     "colorize",
     "contact_sheet",
     "is_perceptually_ordered",
     "list_images",
+    "montage_figure",
     "overlay",
+    "projection_figure",
+    "read_dicom",
     "read_image",
+    "read_volume",
     "save_image",
+    "save_map_nifti",
+    "slices_figure",
+    "volume_sheet",
 ]

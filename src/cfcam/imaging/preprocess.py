@@ -163,6 +163,25 @@ class Preprocess:
             heatmap = _back(heatmap, axis, dim)
         return heatmap
 
+    def mask(self, mask: Tensor) -> Tensor:
+        """Bring a mask of the picture onto the network's input grid, by the geometry of the picture itself.
+
+        A pixel of the input belongs to the mask if the picture's pixel at its centre does; padding never does.
+
+        Args:
+            mask: `(H, W)` bool, at the picture's size.
+
+        Returns:
+            bool `(h, w)`.
+
+        Raises:
+            InputError: the picture is too elongated for `shorter-side+crop`.
+        """
+        height, width = mask.shape
+        for dim, axis in enumerate(self._axes((height, width))):
+            mask = _at_centres(mask, axis, dim)
+        return mask
+
     def as_dict(self) -> dict[str, Any]:
         """The fields, for provenance; `Preprocess(**d)` takes them back, also after a way through JSON."""
         return asdict(self)
@@ -195,6 +214,13 @@ class Preprocess:
         for step in ((planes.shape[-2], size[1]), size):
             planes = F.interpolate(planes[None], step, mode=self.interpolation, antialias=True)[0].clamp_(0, 1)
         return planes
+
+
+def _at_centres(mask: Tensor, axis: _Axis, dim: int) -> Tensor:
+    place = torch.arange(axis.net, device=mask.device) + axis.start
+    source = ((place + 0.5).double() * (axis.length / axis.resized)).long().clamp(0, axis.length - 1)
+    seen = ((place >= 0) & (place < axis.resized)).view((-1, 1) if dim == 0 else (-1,))
+    return mask.index_select(dim, source) & seen
 
 
 def _back(heatmap: Tensor, axis: _Axis, dim: int) -> Tensor:

@@ -32,6 +32,7 @@ from cfcam.errors import ImageError, InputError
 
 EXTENSIONS: tuple[str, ...] = (
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".gif",
+    ".dcm", ".dicom", ".ima",
 )  # fmt: skip
 """File name endings (lower case) that `list_images` takes for pictures inside a folder."""
 
@@ -50,7 +51,6 @@ _FORMATS: tuple[tuple[bytes, str, Callable[[BytesIO], ImageFile.ImageFile]], ...
 )
 
 _OTHERS: tuple[tuple[bytes, str], ...] = (
-    (rb".{128}DICM", "a DICOM file"),
     (rb"%PDF", "a PDF document"),
     (rb".{4}ftyp(heic|heix|mif1|msf1)", "a HEIC picture"),
     (rb".{4}ftypavi[fs]", "an AVIF picture"),
@@ -59,6 +59,7 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
     (rb"PK\x03\x04", "a zip archive"),
 )
 
+_DICOM_EXTENSIONS = (".dcm", ".dicom", ".ima")
 _SUGGESTED = "save it as an 8 or 16 bit grey or an 8 bit RGB PNG"
 _EXIF_ORIENTATION = 274
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
@@ -87,7 +88,8 @@ class Image:
         path: the file, if there is one.
         sha256: hexadecimal SHA-256 of the file's bytes.
         spacing: distance between pixel centres (rows, columns) in mm, where the source knows it.
-        affine: 4 x 4 matrix from voxel indices to millimetres in space, where the source knows it.
+        affine: 4 x 4 matrix from (row, column, 0, 1) to millimetres in the patient (RAS+, see
+            `cfcam.imaging.geometry`), where the source knows it.
     """
 
     pixels: Pixels
@@ -134,8 +136,10 @@ class Image:
         return values.div_(float(np.iinfo(self.pixels.dtype).max))
 
 
-def read_image(path: PathLike, *, max_pixels: int = 64_000_000) -> Image:
-    """Read a PNG, JPEG, TIFF, BMP, WebP or GIF picture.
+def read_image(
+    path: PathLike, *, max_pixels: int = 64_000_000, window: str | tuple[float, float] | None = None
+) -> Image:
+    """Read a PNG, JPEG, TIFF, BMP, WebP, GIF or DICOM picture.
 
     The file is opened once; its bytes are hashed and decoded in memory. What is made of the less usual files:
 
@@ -146,10 +150,13 @@ def read_image(path: PathLike, *, max_pixels: int = 64_000_000) -> Image:
     * 32 bit integers are taken as 16 bit values; floating point values must lie in [0, 1] and become 16 bit.
     * Transparent pictures are laid over black, so that what was hidden stays hidden.
     * Of several pages or frames the first is read.
+    * DICOM is shown with its own window, if no other is given; see `cfcam.imaging.dicom.read_dicom`.
 
     Args:
         path: the file. What it is follows from its first bytes, not from its name.
         max_pixels: refuse, before decoding, a picture with more pixels than this.
+        window: of a DICOM picture, centre and width in its own units, or one of `cfcam.imaging.dicom.WINDOWS`; other
+            pictures have none.
 
     Returns:
         The picture, upright, with the SHA-256 of the file.
@@ -157,11 +164,16 @@ def read_image(path: PathLike, *, max_pixels: int = 64_000_000) -> Image:
     Raises:
         ImageError: the file is missing, empty, cut off, broken, too large, or not a picture that cfcam reads.
         InputError: `max_pixels` is not a positive number.
+        MissingExtraError: a DICOM file, and pydicom is not installed.
     """
     if max_pixels < 1:
         raise InputError(f"max_pixels is {max_pixels}: it must be at least 1")
     where = _show(path)
     data = _read_bytes(path, where)
+    if _is_dicom(data, path):
+        from cfcam.imaging.dicom import decode_picture
+
+        return decode_picture(data, path, where, max_pixels=max_pixels, window=window)
     name, opener = _recognise(data, where)
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise ImageError(
@@ -246,6 +258,14 @@ def _read_bytes(path: PathLike, where: str) -> bytes:
     if not data:
         raise ImageError(f"{where}: the file is empty (0 bytes); copy or export it again")
     return data
+
+
+def _is_dicom(data: bytes, path: PathLike) -> bool:
+    """By its mark, or, for old files that have none, by the name alone."""
+    if data[128:132] == b"DICM":
+        return True
+    known = any(re.match(start, data, re.DOTALL) for start, _, _ in _FORMATS)
+    return Path(path).suffix.lower() in _DICOM_EXTENSIONS and not known
 
 
 def _recognise(data: bytes, where: str) -> tuple[str, Callable[[BytesIO], ImageFile.ImageFile]]:

@@ -1,22 +1,29 @@
-"""Floor 5: whole folders. One machine so far; the pictures are read, explained, drawn and entered in a manifest."""
+"""Floor 5: whole folders of pictures or volumes: read, explained, drawn and entered in a manifest; on one machine."""
 
-from cfcam.jobs.inference import preprocess_of
-from cfcam.jobs.inputs import Input, find_inputs
+from cfcam.jobs.inference import Windows, preprocess_of
+from cfcam.jobs.inputs import Input, Kind, find_inputs
 from cfcam.jobs.manifest import Explained, Manifest, Record, State
 from cfcam.jobs.run import FolderRun, Outcome
 from cfcam.jobs.settings import JobError, Save, Settings
+from cfcam.jobs.volumes import VolumeRun, VolumeSettings, is_volume_run, volume_preprocess_of
 
 __all__ = [
     "Explained",
     "FolderRun",
     "Input",
     "JobError",
+    "Kind",
     "Manifest",
     "Outcome",
     "Record",
     "Save",
     "Settings",
     "State",
+    "VolumeRun",
+    "VolumeSettings",
+    "Windows",
     "find_inputs",
+    "is_volume_run",
     "preprocess_of",
+    "volume_preprocess_of",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from cfcam.capture import Capture, Network
 from cfcam.capture.targets import Probability
 from cfcam.errors import CfcamError, MethodError, ModelError
 from cfcam.explainer import Explainer
+from cfcam.explainer_windows import Aggregate, explain_windows
 from cfcam.explanation import Explanation
 from cfcam.imaging import Preprocess
 from cfcam.jobs.settings import JobError
@@ -23,6 +24,15 @@ from cfcam.models import LoadedModel
 NOT_FINITE = "the network's output is not finite: check the weights and the normalisation"
 _MANY_CHANNELS, _VERY_MANY_CHANNELS = 64, 256
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How inputs are explained window by window; see `cfcam.explainer_windows.explain_windows`."""
+
+    size: int | tuple[int, ...]
+    overlap: float = 0.5
+    aggregate: Aggregate = "mean"
 
 
 class Engine:
@@ -41,6 +51,7 @@ class Engine:
         layer: the layer that is mapped, once `rehearse` has run.
         notes: what the user should know about the set-up.
         batch_size: as given, or less if memory was short.
+        windows: None, or how inputs are explained window by window, one window at a time.
     """
 
     def __init__(
@@ -60,6 +71,7 @@ class Engine:
         self.methods = methods
         self.batch_size = batch_size
         self.notes: list[str] = []
+        self.windows: Windows | None = None
         self.layer = layer or ""
         self._given = layer
         self._probability = probability
@@ -140,7 +152,10 @@ class Engine:
 
     def _cannot_run(self, shape: tuple[int, ...], error: Exception) -> str:
         channels = input_channels(self.network.model)
-        hint = "check the size (--size), and that it is a classifier of 2-D pictures"
+        what = "volumes" if len(shape) == 5 else "2-D pictures"
+        hint = f"check the size (--size), and that it is a classifier of {what}"
+        if len(shape) == 5 and _is_out_of_memory(error):
+            hint = "explain it in windows (--sliding 96), or give a smaller --size"
         if channels in (1, 3) and channels != shape[1]:
             hint = f"it takes {channels} channel{'s' if channels > 1 else ''}: give mean and std {channels} number" + (
                 "s each" if channels > 1 else " each, e.g. --mean 0.5 --std 0.5"
@@ -166,7 +181,7 @@ class Engine:
         while len(results) < len(inputs):
             batch = inputs[len(results) :][: self.batch_size]
             try:
-                explained = self._finite(self._explainer(torch.stack(list(batch)), self.targets))
+                explained = self._finite(self._explained(torch.stack(list(batch))))
             except Exception as error:  # noqa: BLE001 (a user's network may raise anything)
                 if len(batch) == 1 and _is_out_of_memory(error) and self._fewer_masks():
                     pass
@@ -191,12 +206,18 @@ class Engine:
         results: list[Explanation | str] = []
         for x in inputs:
             try:
-                results += self._finite(self._explainer(x[None], self.targets))
+                results += self._finite(self._explained(x[None]))
                 self._succeeded = True
             except Exception as error:  # noqa: BLE001 (as above)
                 errors.append(error)
                 results.append(self._reason(error))
         return results
+
+    def _explained(self, x: Tensor) -> Explanation:
+        if self.windows is None:
+            return self._explainer(x, self.targets)
+        how = self.windows
+        return explain_windows(self._explainer, x, how.size, how.overlap, self.targets, aggregate=how.aggregate)
 
     def _finite(self, explanation: Explanation) -> list[Explanation | str]:
         """Splits an explanation by image; one whose scores are not finite is a failure. -inf masks a class, and may."""
@@ -207,7 +228,8 @@ class Engine:
         if isinstance(error, CfcamError):
             return str(error)
         if _is_out_of_memory(error):
-            return "out of memory with this picture alone: take fewer targets, a smaller input size, or the CPU"
+            windows = ", windows (--sliding)" if self.windows is None else ", smaller windows"
+            return f"out of memory with this one alone: take fewer targets, a smaller input size{windows}, or the CPU"
         return f"the network failed on this picture ({_described(error)})"
 
     def _fewer_masks(self) -> bool:

@@ -69,7 +69,8 @@ def output_names(
 
 
 def _plain(path: Path, folder: PurePosixPath) -> str:
-    return str(folder / (safe(path.stem, _STEM_BYTES) or "picture"))
+    stem = path.stem.removesuffix(".nii") if path.suffix.lower() == ".gz" else path.stem
+    return str(folder / (safe(stem, _STEM_BYTES) or "picture"))
 
 
 def _with_extension(path: Path, folder: PurePosixPath) -> str:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -19,12 +20,12 @@ from typing import Any
 from torch import Tensor
 
 from cfcam._version import __version__
-from cfcam.errors import CfcamError
+from cfcam.errors import CfcamError, ImageError
 from cfcam.explanation import Explanation
-from cfcam.imaging import Image, Preprocess, read_image
+from cfcam.imaging import Preprocess, read_image
 from cfcam.jobs.drawing import Artist, explained
 from cfcam.jobs.inference import Engine, prepare_methods
-from cfcam.jobs.inputs import Input
+from cfcam.jobs.inputs import Input, Kind
 from cfcam.jobs.manifest import (
     FILE_NAME,
     Explained,
@@ -78,7 +79,7 @@ class _Task:
     started: float = 0.0
     sha256: str | None = None
     tensor: Tensor | None = None
-    image: Image | None = None
+    image: Any = None
     outcome: Outcome | None = None
     record: Record | None = None
     drawing: Future[None] | None = field(default=None, repr=False)
@@ -114,8 +115,8 @@ class FolderRun:
         settings.check()
         self.settings = settings
         self.inputs = tuple(inputs)
-        self.preprocess = settings.preprocess or Preprocess(**dict(model.preprocess))  # type: ignore[arg-type]
         self._model = model
+        self.preprocess = self._preparation()
         self._engine = Engine(
             model.module,
             prepare_methods(settings.methods),
@@ -125,13 +126,46 @@ class FolderRun:
             probability=model.probability,
             batch_size=settings.batch_size,
         )
-        self._engine.rehearse(self.preprocess, leave_out=settings.leave_out)
+        self._rehearse()
         self.layer = self._engine.layer
         self._prepare_folder()
         self._meaning = self._describe()
         self._hash = settings_hash(self._meaning)
-        self._artist = Artist(settings, self.preprocess, model.spec)
+        self._artist = self._drawing()
         self._large = threading.Semaphore(1)
+
+    # What follows is otherwise for volumes, see `cfcam.jobs.volumes`.
+
+    def _preparation(self) -> Any:
+        """What is done to each input before the network sees it."""
+        return self.settings.preprocess or Preprocess(**dict(self._model.preprocess))  # type: ignore[arg-type]
+
+    def _rehearse(self) -> None:
+        self._engine.rehearse(self.preprocess, leave_out=self.settings.leave_out)
+
+    def _drawing(self) -> Callable[[Any, Explanation, str], list[Path]]:
+        """What writes the files of an input, given itself, its explanation, and what their names begin with."""
+        return Artist(self.settings, self.preprocess, self._model.spec)
+
+    def _load(self, source: Input) -> Any:
+        """Reads an input."""
+        if source.kind is not Kind.PICTURE:
+            raise ImageError(f"{source.path}: is a volume, and the network takes pictures: give one that takes volumes")
+        return read_image(source.path, max_pixels=self.settings.max_pixels, window=self.settings.window)
+
+    def _digest(self, source: Input) -> str:
+        """The SHA-256 that the input would have, if it was read."""
+        return sha256_of(source.path)
+
+    def _pixels(self, image: Any) -> int:
+        return math.prod(image.size)
+
+    def _bytes(self, image: Any) -> int:
+        return int(image.pixels.nbytes)
+
+    def _ahead(self) -> int:
+        """How many inputs are read before they are explained."""
+        return 2 * _READERS + self.settings.batch_size
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -166,7 +200,7 @@ class FolderRun:
         open_tasks: deque[_Task],
     ) -> Iterator[_Task]:
         """Yields settled tasks in order; at most a few batches of them are under way."""
-        ahead = 2 * _READERS + self.settings.batch_size
+        ahead = self._ahead()
         names = self._names(manifest)
         waiting = zip(self.inputs, names, strict=True)
         reading: deque[tuple[_Task, Future[None]]] = deque()
@@ -199,15 +233,14 @@ class FolderRun:
     def _read(self, task: _Task, manifest: Manifest) -> None:
         """Reads and prepares a picture, unless it is already done."""
         task.started = time.perf_counter()
-        path = task.input.path
         try:
             if self._is_done(task, manifest):
                 return
-            image = read_image(path, max_pixels=self.settings.max_pixels)
+            image = self._load(task.input)
             task.sha256 = image.sha256
             with self._alone_if_large(image):
                 task.tensor = self.preprocess(image)
-            task.image = image if image.pixels.nbytes <= _KEPT_BYTES else None
+            task.image = image if self._bytes(image) <= _KEPT_BYTES else None
         except CfcamError as error:
             self._fail(task, str(error))
         except MemoryError:
@@ -220,8 +253,8 @@ class FolderRun:
         if record is None:
             return False
         try:
-            same = record.sha256 == sha256_of(task.input.path)
-        except OSError:
+            same = record.sha256 == self._digest(task.input)
+        except (OSError, CfcamError):
             return False
         if not same or not verified(record, self.settings.output):
             return False
@@ -243,7 +276,7 @@ class FolderRun:
         try:
             image, task.image = task.image, None
             if image is None:
-                image = read_image(task.input.path, max_pixels=self.settings.max_pixels)
+                image = self._load(task.input)
                 if image.sha256 != task.sha256:
                     self._fail(task, "the picture changed while it was explained: run again")
                     return
@@ -263,8 +296,8 @@ class FolderRun:
         except Exception as error:  # noqa: BLE001 (as in _read)
             self._fail(task, f"cannot be drawn ({type(error).__name__}: {_first_line(error)})")
 
-    def _alone_if_large(self, image: Image) -> AbstractContextManager[Any]:
-        return self._large if image.size[0] * image.size[1] > _LARGE_PIXELS else nullcontext()
+    def _alone_if_large(self, image: Any) -> AbstractContextManager[Any]:
+        return self._large if self._pixels(image) > _LARGE_PIXELS else nullcontext()
 
     def _fail(self, task: _Task, error: str) -> None:
         line = " ".join(error.split()).removeprefix(f"{task.input.path}: ")
@@ -309,7 +342,7 @@ class FolderRun:
     def _prepare_folder(self) -> None:
         output = self.settings.output
         places = {os.path.realpath(output / source.folder) for source in self.inputs}
-        holders = {os.path.realpath(source.path.parent) for source in self.inputs}
+        holders = {os.path.realpath(s.path if s.path.is_dir() else s.path.parent) for s in self.inputs}
         if both := sorted(places & holders):
             raise JobError(f"{both[0]} holds input pictures and would be written into: choose another --output folder")
         try:

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from cfcam.errors import CfcamError, InputError
-from cfcam.imaging import Preprocess, colorize
+from cfcam.imaging import Preprocess, VolumePreprocess, colorize
+from cfcam.imaging.dicom import named_window
 from cfcam.methods import named_methods
 from cfcam.methods.base import Method
 
@@ -35,13 +36,14 @@ class Settings:
         methods: names, instances, or a mapping from your own names to these.
         targets: class indices, class names, "predicted", "all", "top-3".
         layer: dotted name of the layer to map; None: chosen automatically.
-        preprocess: what is done to a picture before the network sees it; None: what is known of the model,
-            else `Preprocess()`.
+        preprocess: what is done to a picture (or volume) before the network sees it; None: what is known of the
+            model, else `Preprocess()` (`VolumePreprocess()`).
         palette: name of a palette.
         opacity: share of the map in an overlay, in [0, 1].
         save: what is written.
         batch_size: pictures in one pass of the network; halved as often as the memory asks for it.
         max_pixels: larger pictures are refused.
+        window: of DICOM pictures: centre and width, or a name of `cfcam.imaging.dicom.WINDOWS`; None: their own.
         overwrite: explain again what is already done.
         leave_out: leave out, with a note, methods that do not apply to the network, instead of refusing the
             run.
@@ -52,12 +54,13 @@ class Settings:
     methods: tuple[str | Method, ...] | Mapping[str, str | Method] = ("cf-cam", "grad-cam", "grad-cam++")
     targets: tuple[int | str, ...] = ("predicted",)
     layer: str | None = None
-    preprocess: Preprocess | None = None
+    preprocess: Preprocess | VolumePreprocess | None = None
     palette: str = "inferno"
     opacity: float = 0.4
     save: frozenset[Save] = field(default_factory=lambda: frozenset({Save.OVERLAY, Save.SHEET}))
     batch_size: int = 8
     max_pixels: int = 64_000_000
+    window: str | tuple[float, float] | None = None
     overwrite: bool = False
     leave_out: bool = False
     command: tuple[str, ...] = ()
@@ -72,6 +75,7 @@ class Settings:
         colorize([[0.0]], self.palette)
         if not 0 <= self.opacity <= 1:
             raise InputError(f"opacity is {self.opacity}: give a number from 0 (no map) to 1 (nothing but the map)")
+        named_window(self.window)
         if self.batch_size < 1:
             raise InputError(f"the batch size is {self.batch_size}: give 1 or more")
         if self.max_pixels < 1:
@@ -88,4 +92,5 @@ class Settings:
             "palette": self.palette,
             "opacity": self.opacity,
             "save": sorted(self.save),
+            **({} if self.window is None else {"window": self.window}),
         }

@@ -1,0 +1,180 @@
+"""``cfcam audit``: the record of what was done, read and verified."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cfcam.cli.console import EXIT_FAILED, command, error, hint, out, print_json
+
+if TYPE_CHECKING:
+    from cfcam.clinical.audit import Record
+
+audit = typer.Typer(
+    help="Keep, read and verify the append-only record of what was done.",
+    epilog="""
+**Examples**
+
+    cfcam audit init -a audit.sqlite
+
+    CFCAM_AUDIT=postgresql://cfcam@db.example/audit cfcam audit log --since 2026-01-01 --action report
+
+    cfcam audit export january.jsonl
+
+    cfcam audit verify --against january.jsonl
+
+Exit codes: 0 all is well · 1 a record was changed or is missing · 2 wrong usage · 130 interrupted.
+""",
+    no_args_is_help=True,
+)
+
+Where = Annotated[
+    str,
+    typer.Option(
+        "-a", "--audit", metavar="FILE|URL", envvar="CFCAM_AUDIT", help="The audit: a file or a database's URL."
+    ),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
+_DEFAULT = "audit.sqlite"
+
+
+@audit.command()
+@command
+def init(where: Where = _DEFAULT, debug: Debug = False) -> None:
+    """Make an audit, or bring the table of an existing one up to date; records stay as they are."""
+    from cfcam.clinical.audit import Audit
+
+    made = Audit(where)
+    out().print(f"audit ready: {made.where}", markup=False, soft_wrap=True)
+
+
+@audit.command()
+@command
+def log(
+    where: Where = _DEFAULT,
+    since: Annotated[
+        str | None, typer.Option(metavar="TIME", help="Only from this time on: 2026-01-31 or 2026-01-31T08:00, UTC.")
+    ] = None,
+    action: Annotated[str | None, typer.Option(metavar="NAME", help="Only this action, like report.")] = None,
+    last: Annotated[int | None, typer.Option("--last", metavar="N", min=1, help="Only the last N of them.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON text a line.")] = False,
+    debug: Debug = False,
+) -> None:
+    """Show the records, oldest first."""
+    from collections import deque
+
+    from cfcam.clinical.audit import Audit
+
+    found = Audit(where, create=False).records(since=_time(since), action=action)
+    shown = found if last is None else deque(found, maxlen=last)
+    if as_json:
+        import json
+
+        for record in shown:
+            typer.echo(json.dumps(_plain(record)))
+        return
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold", expand=True)
+    for title in ("record", "time (UTC)", "action", "DICOM event"):
+        table.add_column(title, no_wrap=True)
+    table.add_column("details", ratio=1)
+    for record in shown:
+        details = " ".join(f"{name}={_short(value)}" for name, value in record.details.items())
+        event = f"{record.event.id.value} {record.event.id.meaning}"
+        time = record.time.strftime("%Y-%m-%d %H:%M:%S")
+        table.add_row(Text(record.id), Text(time), Text(record.action.value, "cyan"), Text(event, "dim"), Text(details))
+    out().print(table)
+
+
+@audit.command()
+@command
+def verify(
+    where: Where = _DEFAULT,
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|HASH", help="A file of cfcam audit export, or its head hash."),
+    ] = None,
+    as_json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Read the whole chain, and say which record was changed or is missing.
+
+    Records that were cut off at the end are only noticed with --against.
+    """
+    from dataclasses import asdict
+
+    from cfcam.clinical.audit import Audit
+
+    verified = Audit(where, create=False).verify(None if against is None else _head(against))
+    if as_json:
+        print_json(asdict(verified))
+    elif verified.ok:
+        out().print(f"whole: {verified.count} records, head {verified.head}", soft_wrap=True)
+    if not verified.ok:
+        error(f"record {verified.first_bad}: {verified.reason}; {verified.count} records before it are whole")
+        raise typer.Exit(EXIT_FAILED)
+    if against is None and not as_json:
+        hint("records cut off at the end are only noticed with --against an earlier export")
+
+
+@audit.command()
+@command
+def export(
+    path: Annotated[Path, typer.Argument(metavar="FILE", help="The file to write, JSON texts one a line.")],
+    where: Where = _DEFAULT,
+    debug: Debug = False,
+) -> None:
+    """Write all records and their certificate to a file, and print the certificate."""
+    from cfcam.clinical.audit import Audit
+
+    certificate = Audit(where, create=False).export(path)
+    typer.echo(certificate.text)
+    hint(f"written to {path}; keep the head hash where nobody who writes to the audit can change it")
+
+
+def _head(against: str) -> str:
+    from cfcam.clinical.audit import exported_head, is_digest
+
+    return against.lower() if is_digest(against.lower()) else exported_head(against)
+
+
+def _time(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    from cfcam.clinical.audit import AuditError
+
+    try:
+        time = datetime.fromisoformat(text)
+    except ValueError:
+        raise AuditError(f"--since {text!r} is no time: give one like 2026-01-31 or 2026-01-31T08:00") from None
+    return time if time.tzinfo else time.replace(tzinfo=UTC)
+
+
+def _plain(record: Record) -> dict[str, Any]:
+    event = record.event
+    return {
+        "id": record.id,
+        "sequence": record.sequence,
+        "time": record.time.isoformat(),
+        "action": record.action.value,
+        "event": {"id": event.id.value, "meaning": event.id.meaning, "action_code": event.action_code}
+        | ({"type": event.type.value} if event.type else {}),
+        "details": dict(record.details),
+        "previous": record.previous,
+        "hash": record.hash,
+    }
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return ",".join(map(_short, value))
+    if isinstance(value, dict):
+        return ",".join(f"{name}:{_short(inner)}" for name, inner in value.items())
+    text = str(value)
+    return f"{text[:12]}…" if len(text) == 64 else text

@@ -1,0 +1,62 @@
+"""``cfcam deidentify``: pictures without their patient, before anything is derived from them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cfcam.cli.console import EXIT_FAILED, command, error, hint, out
+from cfcam.errors import InputError
+
+_KEY_BYTES = 32
+
+
+@command
+def deidentify(
+    source: Annotated[Path, typer.Argument(help="A DICOM file, or a folder with its subfolders.", show_default=False)],
+    output: Annotated[Path, typer.Argument(help="The folder for the results, not in the source.", show_default=False)],
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the secret key; made, for you alone to read, if it is missing.", show_default=False
+        ),
+    ] = None,
+    allow_burned_in: Annotated[
+        bool, typer.Option("--allow-burned-in", help="Take pictures too that may show a name in their pixels.")
+    ] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Write DICOM pictures without the patient's identity.
+
+    Basic profile of PS3.15, stricter where that is unsure; a pseudonym and one date shift for each patient, both from
+    the key. With the same key a patient gets the same pseudonym again; who has the key can find the patient.
+    """
+    from cfcam.exchange.deidentify import Deidentifier
+    from cfcam.exchange.deidentify_folder import deidentify_folder
+
+    deidentifier = Deidentifier(_key(key), allow_burned_in=allow_burned_in)
+    report = deidentify_folder(source, output, deidentifier)
+    for line in report.refused:
+        error(line)
+    others = f", {report.others} files are no DICOM" if report.others else ""
+    out().print(f"{len(report.written)} pictures de-identified, {len(report.refused)} refused{others}")
+    if key is None:
+        hint("no --key was given: another run gives other pseudonyms, and nobody can find the patients again")
+    if report.refused or not report.written:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _key(path: Path | None) -> bytes:
+    if path is None:
+        return secrets.token_bytes(_KEY_BYTES)
+    try:
+        if not path.exists():
+            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(secrets.token_hex(_KEY_BYTES))
+        return path.read_bytes().strip()
+    except OSError as problem:
+        raise InputError(f"the key file cannot be read or made ({problem.strerror}); check its path") from None

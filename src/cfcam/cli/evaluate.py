@@ -1,0 +1,288 @@
+"""``cfcam evaluate``: pictures in, a scorecard of the maps out."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cfcam.cli import options
+from cfcam.cli.console import EXIT_FAILED, command, error, hint, print_json, warn
+from cfcam.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cfcam.jobs.evaluation import EvaluationSettings, Loadable
+    from cfcam.metrics.evaluator import Explained
+    from cfcam.models import LoadedModel
+
+DEFAULT_METHODS = "cf-cam,grad-cam"
+DEMO, DEMO_PHANTOMS = "demo", 16
+MEASURED = "What is measured"
+_EXPLAINED = ("predicted", "label")
+_WHAT_TO_GIVE = (
+    "nothing to evaluate: give a folder of pictures, or a CSV file with the columns image, label, mask or boxes,"
+    " patient, group, and the network with --model; to see what comes out, try: cfcam evaluate demo"
+)
+
+
+def complete_methods(incomplete: str) -> list[str]:
+    """Names of methods with commas between, for the Tab key."""
+    return _completed_list(incomplete, options.complete_method)
+
+
+def complete_metrics(incomplete: str) -> list[str]:
+    """Names of metrics and groups with commas between, for the Tab key."""
+    from cfcam.metrics.catalogue import GROUPS, METRICS
+
+    names = ("quick", "all", *GROUPS, *METRICS)
+    return _completed_list(incomplete, lambda last: [name for name in names if name.startswith(last)])
+
+
+def complete_explained(incomplete: str) -> list[str]:
+    """What can be explained, for the Tab key."""
+    return [choice for choice in _EXPLAINED if choice.startswith(incomplete)]
+
+
+def _completed_list(incomplete: str, complete: Callable[[str], list[str]]) -> list[str]:
+    before, comma, last = incomplete.rpartition(",")
+    return [before + comma + name for name in complete(last)]
+
+
+@command
+def evaluate(
+    data: Annotated[
+        str | None,
+        typer.Argument(metavar="DATA", help="A folder of pictures, a CSV file, or demo.", show_default=False),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="SPEC",
+            help="As for cfcam explain; demo without DATA evaluates drawn phantoms.",
+            autocompletion=options.complete_model,
+            rich_help_panel=options.NETWORK,
+            show_default=False,
+        ),
+    ] = None,
+    weights: options.Weights = None,
+    num_classes: options.NumClasses = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            "--classes",
+            metavar="FILE|A,B,C",
+            help="Class names: a text or JSON file, or with commas between.",
+            rich_help_panel=options.NETWORK,
+        ),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Layer to map. [default: chosen from the network; see cfcam layers]",
+            rich_help_panel=options.NETWORK,
+            show_default=False,
+        ),
+    ] = None,
+    size: options.Size = None,
+    resize: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WAY",
+            help="stretch, shorter-side+crop or pad.",
+            autocompletion=options.complete_resize,
+            rich_help_panel=options.NETWORK,
+        ),
+    ] = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    device: options.Device = "auto",
+    methods: Annotated[
+        str,
+        typer.Option(
+            "--methods",
+            metavar="A,B|all",
+            help="Methods; see cfcam methods.",
+            autocompletion=complete_methods,
+            rich_help_panel=MEASURED,
+        ),
+    ] = DEFAULT_METHODS,
+    metrics: Annotated[
+        str,
+        typer.Option(
+            "--metrics",
+            metavar="A,B|quick|all",
+            help="Metrics, or groups of them such as faithfulness; see cfcam metrics.",
+            autocompletion=complete_metrics,
+            rich_help_panel=MEASURED,
+        ),
+    ] = "quick",
+    controls: Annotated[
+        bool,
+        typer.Option(
+            "--controls/--no-controls",
+            help="Measure maps that know nothing beside: without them no number means anything.",
+            rich_help_panel=MEASURED,
+        ),
+    ] = True,
+    explained: Annotated[
+        str | None,
+        typer.Option(
+            "--explain",
+            metavar="predicted|label",
+            help="Which class the maps explain. [default: predicted; label for the phantoms]",
+            autocompletion=complete_explained,
+            rich_help_panel=MEASURED,
+            show_default=False,
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="0..1",
+            help="Where maps are cut for iou-tuned, lesion-coverage and false-components; tune it on other images.",
+            rich_help_panel=MEASURED,
+        ),
+    ] = None,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            metavar="cfcam-paper",
+            help="Measure by the published protocol of CF-CAM instead; the page says what is wrong with it.",
+            autocompletion=lambda incomplete: ["cfcam-paper"],
+            rich_help_panel=MEASURED,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Take N pictures at random.", rich_help_panel=options.RUN),
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Of the choice of pictures, and of all noise.", rich_help_panel=options.RUN
+        ),
+    ] = 0,
+    batch_size: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Pictures in one pass of the network.", rich_help_panel=options.RUN)
+    ] = 8,
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write into.", rich_help_panel=options.RUN),
+    ] = Path("evaluation"),
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew instead of going on.", rich_help_panel=options.RUN)
+    ] = False,
+    as_json: options.Json = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=options.RUN)
+    ] = False,
+    debug: options.Debug = False,
+) -> None:
+    """Measure what maps are worth: faithfulness, localisation, robustness, sanity, cost, beside maps that know nothing.
+
+    DATA is a folder (sub-folders called like classes give labels, masks/NAME.png or NAME_mask.png the ground truth) or
+    a CSV file with the columns image, label, mask or boxes, patient, group, of which only image has to be there.
+    Written are index.html to read, per_image.csv, summary.md, summary.csv, comparison.csv, scorecard.json and figures.
+    """
+    if data is None and model not in ("demo", "demo-shortcut"):
+        raise InputError(_WHAT_TO_GIVE)
+    phantoms = data is None or (data == DEMO and (model is None or not Path(data).exists()))
+    if model is None and not phantoms:
+        raise InputError(f"no network is named for {data}: give it with --model, as for cfcam explain")
+
+    if protocol is not None and metrics != "quick":
+        raise InputError(f"--protocol {protocol} brings its own metrics: leave --metrics out")
+
+    from cfcam.jobs import preprocess_of
+    from cfcam.jobs.evaluation import EvaluationRun, EvaluationSettings
+
+    settings = EvaluationSettings(
+        methods=_methods(methods),
+        metrics=_words("--metrics", metrics),
+        controls=controls,
+        explained=_explained(explained, phantoms and protocol is None),
+        protocol=protocol,
+        layer=layer,
+        threshold=threshold,
+        limit=limit,
+        seed=seed,
+        batch_size=batch_size,
+        overwrite=overwrite,
+        leave_out="all" in _words("--methods", methods),
+        data="drawn chest phantoms" if phantoms else str(data),
+        command=tuple(sys.argv),
+    )
+    settings.check()  # before the network is loaded, which may take long
+    input_size = options.read_size(size)
+    means, stds = options.read_numbers("--mean", mean), options.read_numbers("--std", std)
+    loaded = options.load_model(model or DEMO, weights=weights, num_classes=num_classes, classes=classes, device=device)
+    preprocess = preprocess_of(loaded, size=input_size, resize=resize, mean=means, std=stds)
+    notes: list[str] = []
+    cases = _cases(None if phantoms else data, loaded, settings, output, notes)
+
+    from dataclasses import replace
+
+    from cfcam.cli import evaluation_report as report
+
+    run = EvaluationRun(loaded, cases, replace(settings, preprocess=preprocess), output)
+    run.notes += notes
+    if not quiet:
+        for note in loaded.notes:
+            warn(note)
+        for note in run.notes[len(loaded.notes) :]:
+            hint(note)
+    card = report.follow(run, quiet=quiet)
+    if not card.rows:
+        report.show_failures(card)
+        error(f"none of {len(card.failed)} pictures could be evaluated")
+        raise typer.Exit(EXIT_FAILED)
+    findings, files = report.write(run, card, quiet=quiet)
+    if as_json:
+        print_json(report.summary(files))
+    elif not quiet:
+        report.show(findings, files)
+    report.show_failures(card)
+    if card.failed:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _words(option: str, text: str) -> tuple[str, ...]:
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words:
+        raise InputError(f"{option} {text!r}: give one or more names with commas between")
+    return words
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    from cfcam.methods import list_methods
+
+    names = _words("--methods", text)
+    every = [name for name in names if name != "all"] + (list_methods() if "all" in names else [])
+    return tuple(dict.fromkeys(every))
+
+
+def _explained(text: str | None, phantoms: bool) -> Explained:
+    if text is None:
+        return "label" if phantoms else "predicted"
+    if text not in _EXPLAINED:
+        raise InputError(f"--explain {text!r}: give {' or '.join(_EXPLAINED)}")
+    return "label" if text == "label" else "predicted"
+
+
+def _cases(
+    data: str | None, loaded: LoadedModel, settings: EvaluationSettings, output: Path, notes: list[str]
+) -> Sequence[Loadable]:
+    if data is None:
+        from cfcam.jobs.phantom_cases import phantom_cases
+
+        return phantom_cases(settings.limit or DEMO_PHANTOMS, settings.seed)
+    from cfcam.jobs.cases import find_cases
+
+    return find_cases(data, loaded.classes, output=output, notice=notes.append)

@@ -1,0 +1,171 @@
+"""What an evaluation says while it works and when it is done."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from cfcam.cli.console import err, hint, out, plain
+
+if TYPE_CHECKING:
+    from cfcam.jobs.evaluation import EvaluationRun, Progress
+    from cfcam.jobs.scorecard_files import Findings
+    from cfcam.metrics.scorecard import Scorecard, Summary
+
+FAILURES_SHOWN = 10
+_COLUMNS, _NAME, _CELL = 6, 20, 19  # the most columns, and the widths of their kinds
+_QUIET_SECONDS = 10.0
+
+
+def follow(run: EvaluationRun, *, quiet: bool = False) -> Scorecard:
+    """Does the work of a run, shows its progress on stderr, and returns the scorecard."""
+    with _progress(len(run), quiet=quiet) as tell:
+        said = False
+
+        def heard(progress: Progress) -> None:
+            nonlocal said
+            if progress.earlier and not (said or quiet):
+                hint(f"{progress.earlier} of {progress.total} images were done before and are not measured again")
+            said = True
+            tell(progress)
+
+        return run(heard)
+
+
+@contextmanager
+def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    console = err()
+    if quiet:
+        yield lambda progress: None
+    elif console.is_terminal:
+        with _bar(console, total) as tell:
+            yield tell
+    else:
+        yield _Lines()
+
+
+@contextmanager
+def _bar(console: Any, total: int) -> Iterator[Callable[[Progress], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(compact=True),
+        TextColumn("{task.fields[earlier]}"),
+        TextColumn("[red]{task.fields[failed]}"),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("evaluating", total=total, earlier="", failed="")
+
+        def tell(progress: Progress) -> None:
+            earlier = f"{progress.earlier} done before" if progress.earlier else ""
+            failed = f"{progress.failed} failed" if progress.failed else ""
+            bar.update(task, completed=progress.done, earlier=earlier, failed=failed)
+
+        yield tell
+
+
+class _Lines:
+    """Progress for a log file: a line now and then."""
+
+    def __init__(self) -> None:
+        self._said = time.perf_counter()
+
+    def __call__(self, progress: Progress) -> None:
+        now = time.perf_counter()
+        if now - self._said < _QUIET_SECONDS:
+            return
+        self._said = now
+        failed = f", {progress.failed} failed" if progress.failed else ""
+        err().print(Text(f"evaluating: {progress.done} of {progress.total} images{failed}"), soft_wrap=True)
+
+
+def write(run: EvaluationRun, card: Scorecard, *, quiet: bool = False) -> tuple[Findings, list[Path]]:
+    """Computes intervals and comparisons and writes all files, with a word on stderr that it takes a moment."""
+    from cfcam.jobs.scorecard_page import write_report
+
+    console = err()
+    shown: AbstractContextManager[Any] = (
+        nullcontext() if quiet or not console.is_terminal else console.status("intervals, figures, page")
+    )
+    with shown:
+        return write_report(card, run.output, run.examples())
+
+
+def show(findings: Findings, files: Sequence[Path]) -> None:
+    """Prints the headline numbers, how the methods stand beside Grad-CAM, and where the page is."""
+    from cfcam.jobs.scorecard_files import REFERENCE
+
+    console, card = out(), findings.card
+    console.print(_table(findings, max(1, (console.width - _NAME) // _CELL)))
+    console.print(
+        Text("mean, and its 95 % interval; n where not all images could be assessed; controls in italics", style="dim")
+    )
+    for sentence in findings.sentences(REFERENCE):
+        console.print(Text(plain(sentence)), soft_wrap=True)
+    for method, counts in card.empty().items():
+        for status, count in counts.items():
+            told_empty = f"{method}: {count} of {card.images} maps with {status}; in no mean"
+            console.print(Text(plain(told_empty), style="yellow"), soft_wrap=True)
+    failed = f", {len(card.failed)} failed" if card.failed else ""
+    images = "1 image" if card.images == 1 else f"{card.images} images"
+    line = Text(f"{images}{failed}, layer {plain(card.info.get('layer'))} -> ", style="bold")
+    line.append(plain(files[0]), style=f"link {files[0].absolute().as_uri()}")
+    console.print(line, soft_wrap=True)
+    console.print(Text("For research use; cfcam is not a medical device.", style="dim"), soft_wrap=True)
+
+
+def _table(findings: Findings, columns: int) -> Table:
+    from cfcam.jobs.paper_columns import info_of
+
+    names = findings.headlines(min(columns, _COLUMNS))
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("method", no_wrap=True)
+    for name in names:
+        table.add_column(f"{info_of(name).title} {info_of(name).arrow}".strip(), justify="right", max_width=_CELL - 1)
+    for method in findings.card.methods:
+        style = "dim italic" if method in findings.card.controls else ""
+        cells = [_cell(findings.cell(method, name), style) for name in names]
+        table.add_row(Text(plain(method), style or "cyan"), *cells)
+    return table
+
+
+def _cell(line: Summary, style: str) -> Text:
+    from cfcam.metrics.scorecard import format_number
+
+    if math.isnan(line.mean):
+        return Text("not assessed", "dim italic")
+    n = f" (n={line.n})" if line.not_assessed else ""
+    text = Text(format_number(line.mean) + n, style)
+    if math.isfinite(line.low):
+        text.append(f"\n{format_number(line.low)} to {format_number(line.high)}", style="dim")
+    return text
+
+
+def show_failures(card: Scorecard) -> None:
+    """Prints the pictures that failed, a line each, to stderr; at most `FAILURES_SHOWN`."""
+    console = err()
+    for name, reason in list(card.failed.items())[:FAILURES_SHOWN]:
+        line = Text.assemble(("failed: ", "bold red"), f"{plain(name)}: {plain(reason)}")
+        console.print(line, soft_wrap=True)
+    if len(card.failed) > FAILURES_SHOWN:
+        more = f"... and {len(card.failed) - FAILURES_SHOWN} more, all in the report"
+        console.print(Text(more, style="red"), soft_wrap=True)
+
+
+def summary(files: Sequence[Path]) -> dict[str, Any]:
+    """Returns what ``scorecard.json`` holds, with the files, for ``--json``."""
+    written = next(file for file in files if file.name == "scorecard.json")
+    record: dict[str, Any] = json.loads(written.read_text(encoding="utf-8"))
+    return {"page": str(files[0]), "files": [str(file) for file in files], **record}

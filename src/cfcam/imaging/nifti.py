@@ -1,0 +1,224 @@
+"""Reading NIfTI-1 and NIfTI-2 files: which transform, which of several volumes, and what is refused."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import math
+import os
+import zlib
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfcam.errors import ImageError, InputError, MissingExtraError
+from cfcam.imaging.geometry import Affine, check_affine
+from cfcam.imaging.read import _read_bytes, _show
+from cfcam.imaging.volume import MAX_VOXELS, Source, Volume
+
+_HEADER = 540  # bytes of a NIfTI-2 header; a NIfTI-1 header has 348
+_SLACK = 2**20  # extensions and padding behind the voxels
+_TO_MM = {1: 1e3, 3: 1e-3}  # NIFTI_UNITS_METER, NIFTI_UNITS_MICRON
+_UNFIXABLE = 40  # nibabel's level from which on it would guess
+_AGREEMENT = 0.1  # mm between the two transforms, at the corners
+
+
+def read_nifti(
+    path: str | os.PathLike[str],
+    *,
+    time: int | None = None,
+    channel: int | Literal["all"] | None = None,
+    max_voxels: int = MAX_VOXELS,
+) -> Volume:
+    """Read a NIfTI file (.nii, .nii.gz); see `cfcam.imaging.volume.read_volume`, which is the usual way in."""
+    where = _show(path)
+    data = _read_bytes(path, where)
+    notices: list[str] = []
+    header, stored = _opened(data, where, max_voxels, notices)
+    picked = _picked(tuple(header.get_data_shape()), time, channel, where)
+    affine, space = _transform(header, where, notices)
+    voxels = _finite(_voxels(header, stored, where)[picked], where, notices)
+    if voxels.ndim > 3:
+        voxels = np.ascontiguousarray(np.moveaxis(voxels.reshape(*voxels.shape[:3], -1), -1, 0))
+    low, high = float(header["cal_min"]), float(header["cal_max"])
+    window = ((low + high) / 2, high - low) if math.isfinite(high - low) and high > low else None
+    source = Source("nifti", hashlib.sha256(data).hexdigest(), Path(path), space)
+    return Volume(voxels, affine, source, window, tuple(notices))
+
+
+def _opened(data: bytes, where: str, max_voxels: int, notices: list[str]) -> tuple[Any, bytes]:
+    """The header, as nibabel has it after a check, and the file with its voxels, decompressed."""
+    stream: Any = gzip.GzipFile(fileobj=BytesIO(data)) if data[:2] == b"\x1f\x8b" else BytesIO(data)
+    try:
+        start = stream.read(_HEADER)
+        header = _header(start, where, notices)
+        shape = tuple(int(n) for n in header.get_data_shape())
+        if len(shape) < 3 or min(shape) < 1:
+            raise ImageError(f"{where}: has {len(shape)} axes of {_times(shape)} voxels; a volume has three")
+        if math.prod(shape) > max_voxels:
+            raise ImageError(
+                f"{where}: has {_times(shape)} voxels, {math.prod(shape) / 1e6:.0f} million, more than the limit of"
+                f" {max_voxels / 1e6:.0f}; raise max_voxels"
+            )
+        needed = int(header.get_data_offset()) + math.prod(shape) * header.get_data_dtype().itemsize
+        whole = start + stream.read(max(0, needed - len(start)) + _SLACK)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise ImageError(
+            f"{where}: the gzip archive is cut off or broken ({type(error).__name__}); copy or export it again"
+        ) from error
+    if len(whole) < needed:
+        raise ImageError(
+            f"{where}: the NIfTI file is cut off ({len(whole)} of {needed} bytes); copy or export it again"
+        )
+    return header, whole
+
+
+def _header(start: bytes, where: str, notices: list[str]) -> Any:
+    """The header in the first bytes of a file; what nibabel puts right in it becomes a notice."""
+    try:
+        import nibabel as nib
+        from nibabel.spatialimages import HeaderDataError
+        from nibabel.wrapstruct import WrapStructError
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("nibabel", "volume", "reading NIfTI") from error
+    second = start[4:7] in (b"n+2", b"ni2")
+    magic = start[4:7] if second else start[344:347]
+    if magic not in (b"n+1", b"ni1", b"n+2", b"ni2"):
+        raise ImageError(f"{where}: is no NIfTI file, or its beginning is damaged; export it again")
+    if magic[1:2] == b"i":
+        raise ImageError(f"{where}: is one half of a pair (.hdr and .img); save it as one .nii file")
+    kind: Any = nib.Nifti2Header if second else nib.Nifti1Header
+    told = _Told()
+    try:
+        header = kind(start[: kind.template_dtype.itemsize], check=False)
+        header.check_fix(logger=told, error_level=_UNFIXABLE)
+        header.get_data_dtype()
+        header.get_slope_inter()
+    except (HeaderDataError, WrapStructError, ValueError, KeyError, TypeError, OverflowError) as error:
+        raise ImageError(
+            f"{where}: the NIfTI header is broken ({type(error).__name__}); export it again or repair it"
+        ) from error
+    notices += [f"its header was wrong: {line}" for line in told.lines]
+    return header
+
+
+class _Told:
+    """Takes what nibabel logs while it checks a header, in place of a logger."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def log(self, level: int, message: str) -> None:
+        if level and "not SPM compatible" not in message:
+            self.lines.append(" ".join(message.split()))
+
+
+def _picked(
+    shape: tuple[int, ...], time: int | None, channel: int | Literal["all"] | None, where: str
+) -> tuple[Any, ...]:
+    """The index that leaves a volume `(D, H, W)`, or `(D, H, W, C)` with all channels."""
+    further = shape[3:]
+    if math.prod(further) == 1:
+        _check_absent(time, channel, where)
+        return (slice(None),) * 3 + (0,) * len(further)
+    if len(further) > 2:
+        raise ImageError(f"{where}: has {len(shape)} axes ({_times(shape)}); cfcam reads three, with time and channels")
+    if len(further) == 1:
+        if time is not None and channel is not None:
+            raise InputError(f"{where}: has one axis of {further[0]} beyond space: give time or channel, not both")
+        choice: Any = channel if time is None else time
+        if choice is None:
+            raise ImageError(
+                f"{where}: holds {further[0]} volumes of {_times(shape[:3])} along a fourth axis; say which with time=N"
+                ' or channel=N (from 0), or take all as channels with channel="all"'
+            )
+        return (slice(None),) * 3 + (_one(choice, further[0], where),)
+    times, channels = further
+    if (time is None and times > 1) or (channel is None and channels > 1):
+        raise ImageError(
+            f"{where}: holds {times} times and {channels} channels of {_times(shape[:3])} voxels; say which with"
+            ' time=N and channel=N (from 0), or channel="all"'
+        )
+    return (slice(None),) * 3 + (_one(time or 0, times, where), _one(channel or 0, channels, where))
+
+
+def _check_absent(time: int | None, channel: int | str | None, where: str) -> None:
+    if (time or 0) != 0 or (channel or 0) not in (0, "all"):
+        raise InputError(f"{where}: holds one volume only: leave out time and channel")
+
+
+def _one(choice: int | str, count: int, where: str) -> int | slice:
+    if choice == "all":
+        return slice(None)
+    if not isinstance(choice, int) or not 0 <= choice < count:
+        raise InputError(f"{where}: there is no volume {choice!r} along an axis of {count}: give 0 to {count - 1}")
+    return choice
+
+
+def _transform(header: Any, where: str, notices: list[str]) -> tuple[Affine, int]:
+    """The affine in mm with the code of its space: the sform, else the qform, else what nibabel makes of nothing."""
+    from nibabel.spatialimages import HeaderDataError
+
+    scale = _TO_MM.get(int(header["xyzt_units"]) & 7, 1.0)
+    to_mm = np.diag([scale, scale, scale, 1])
+    s_code, q_code = int(header["sform_code"]), int(header["qform_code"])
+    try:
+        affine = check_affine(to_mm @ header.get_best_affine(), where)
+    except (HeaderDataError, ValueError) as error:  # ValueError: a quaternion that is none
+        if isinstance(error, ImageError):
+            raise
+        raise ImageError(
+            f"{where}: its header holds no usable transform (voxel sizes or handedness are wrong); repair it first"
+        ) from error
+    if s_code == q_code != 0 and (apart := _apart(header, affine, to_mm)) > _AGREEMENT:
+        notices.append(f"its sform and qform disagree by {apart:.1f} mm: the sform is used")
+    if s_code == q_code == 0:
+        notices.append("its header does not say how it lies in the patient: left and right are unknown")
+    return affine, s_code or q_code
+
+
+def _apart(header: Any, affine: Affine, to_mm: Affine) -> float:
+    """How far the qform puts the corners from where the affine has them, in mm; infinite if it is broken."""
+    from nibabel.spatialimages import HeaderDataError
+
+    try:
+        other = to_mm @ header.get_qform()
+    except (HeaderDataError, ValueError):
+        return math.inf
+    ends = [(0, n - 1) for n in header.get_data_shape()[:3]]
+    corners = np.array(np.meshgrid(*ends, [1])).reshape(4, -1)
+    apart = float(np.linalg.norm(((affine - other) @ corners)[:3], axis=0).max())
+    return apart if math.isfinite(apart) else math.inf
+
+
+def _voxels(header: Any, whole: bytes, where: str) -> NDArray[Any]:
+    from nibabel.arrayproxy import ArrayProxy
+
+    kind = header.get_data_dtype().kind
+    if kind not in "biuf":
+        what = "colours" if kind == "V" else "complex numbers"
+        raise ImageError(f"{where}: holds {what}, not grey values; convert it to one number for each voxel")
+    try:
+        return np.asarray(ArrayProxy(BytesIO(whole), header, mmap=False))  # type: ignore[no-untyped-call]
+    except (OSError, ValueError, OverflowError) as error:
+        raise ImageError(f"{where}: its voxels cannot be read ({type(error).__name__}); export it again") from error
+
+
+def _finite(voxels: NDArray[Any], where: str, notices: list[str]) -> NDArray[np.float32]:
+    with np.errstate(over="ignore"):
+        values: NDArray[np.float32] = np.array(voxels, dtype=np.float32, order="C")
+    bad = ~np.isfinite(values)
+    if bad.all():
+        raise ImageError(f"{where}: holds no finite number; export it again")
+    if bad.any():
+        lowest = values[~bad].min()
+        values[bad] = lowest
+        notices.append(f"{int(bad.sum())} voxels are no finite numbers: they are taken as {lowest:g}, the smallest")
+    return values
+
+
+def _times(shape: tuple[int, ...]) -> str:
+    return " x ".join(map(str, shape))

@@ -1,0 +1,278 @@
+"""From DICOM slices to a `Volume`: their order, whether they are a regular grid, and their values."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfcam.errors import ImageError
+from cfcam.imaging.dicom_object import (
+    Window,
+    broken,
+    decoded,
+    is_dicom,
+    own_window,
+    padding,
+    parsed,
+    photometric,
+    plane_affine,
+    rescaled,
+)
+from cfcam.imaging.geometry import LPS_TO_RAS, Affine
+from cfcam.imaging.read import _DICOM_EXTENSIONS, _read_bytes, _show
+from cfcam.imaging.series import Plane, Series, choose_series, scan_files, scan_folder
+from cfcam.imaging.volume import MAX_VOXELS, Instance, Source, Volume
+
+Irregular = Literal["refuse", "resample"]
+
+_UNEVEN_SHARE, _UNEVEN_MM = 0.01, 0.02  # how far a distance between slices may be off their median
+_SAME_PLACE_MM = 1e-3
+_ASIDE_MM = 0.2  # how far a slice may lie beside where it should: what headers round away
+
+
+def read_series(
+    folder: str | os.PathLike[str],
+    *,
+    series: int | None = None,
+    irregular: Irregular = "refuse",
+    max_voxels: int = MAX_VOXELS,
+) -> Volume:
+    """Read the slices of a folder; see `cfcam.imaging.volume.read_volume`, which is the usual way in."""
+    where = _show(folder)
+    found = scan_folder(folder)
+    if found.faults:
+        raise found.faults[0]
+    volume = _assembled(choose_series(found, series, where), where, irregular, max_voxels)
+    source = replace(volume.source, path=Path(folder))
+    beside = f"{found.unplaced} DICOM files in the folder have no place in space: they are left out"
+    return replace(volume, source=source, notices=(*volume.notices, *([beside] if found.unplaced else [])))
+
+
+def read_multi_frame(
+    path: str | os.PathLike[str], *, irregular: Irregular = "refuse", max_voxels: int = MAX_VOXELS
+) -> Volume:
+    """Read the frames of one enhanced DICOM object; see `cfcam.imaging.volume.read_volume`."""
+    where = _show(path)
+    data = _read_bytes(path, where)
+    if not is_dicom(data) and Path(path).suffix.lower() not in _DICOM_EXTENSIONS:
+        raise ImageError(f"{where}: is neither NIfTI (.nii, .nii.gz) nor DICOM; volumes are read from these")
+    found = scan_files([Path(path)])
+    if found.faults:
+        raise found.faults[0]
+    if sum(len(one.planes) for one in found.series) < 2:
+        raise ImageError(f"{where}: holds no frames with places in space, and so no volume; name a folder of slices")
+    volume = _assembled(choose_series(found, None, where), where, irregular, max_voxels)
+    return replace(volume, source=replace(volume.source, path=Path(path)))
+
+
+def digest_of_series(path: str | os.PathLike[str], series: int | None = None) -> str:
+    """Return the SHA-256 by which `Volume.sha256` knows a folder's series, without decoding it.
+
+    Raises:
+        ImageError: as `read_series`, as far as headers tell.
+    """
+    return _digest(hashlib.sha256(_read_bytes(file, _show(file))).hexdigest() for file in _files(path, series))
+
+
+def _files(path: str | os.PathLike[str], series: int | None) -> list[Path]:
+    if not Path(path).is_dir():
+        return [Path(path)]
+    chosen = choose_series(scan_folder(path), series, _show(path))
+    return list(dict.fromkeys(plane.path for plane in _unique(chosen.planes)))
+
+
+def _digest(digests: Iterator[str]) -> str:
+    ordered = sorted(digests)
+    return ordered[0] if len(ordered) == 1 else hashlib.sha256("\n".join(ordered).encode()).hexdigest()
+
+
+def _unique(planes: Sequence[Plane]) -> list[Plane]:
+    """The slices without second copies of the same object."""
+    first: dict[tuple[str, int | None], Plane] = {}
+    for plane in planes:
+        first.setdefault((plane.sop_instance_uid or str(plane.path), plane.frame), plane)
+    return list(first.values())
+
+
+def _assembled(series: Series, where: str, irregular: Irregular, max_voxels: int) -> Volume:
+    planes = _unique(series.planes)
+    notices = []
+    if len(planes) < len(series.planes):
+        notices.append(f"{len(series.planes) - len(planes)} slices are there twice: the copies are left out")
+    _check_voxels(len(planes), planes[0], max_voxels, where)
+    normal = np.cross(*planes[0].axes)
+    planes.sort(key=lambda plane: float(plane.position @ normal))
+    distances = np.array([plane.position @ normal for plane in planes])
+    _check_stack(planes, distances, where)
+    uneven = _unevenness(distances, where)
+    if uneven is not None and irregular == "refuse":
+        raise uneven
+    count = len(planes)
+    if uneven is not None:
+        count = round(float((distances[-1] - distances[0]) / np.median(np.diff(distances)))) + 1
+        _check_voxels(count, planes[0], max_voxels, where)
+    voxels, window, mirrored, digest = _voxels(planes, where)
+    if mirrored:
+        notices.append("its grey values count downwards (MONOCHROME1): they are mirrored within their range")
+    instances = tuple(
+        Instance(p.path, p.sop_class_uid, p.sop_instance_uid, None if p.frame is None else p.frame + 1) for p in planes
+    )
+    if uneven is not None:
+        voxels, instances = _regular(voxels, distances, count), ()
+        notices.append(
+            f"its slices lie {_range(np.diff(distances))} mm apart: they are resampled to {count} slices,"
+            f" {(distances[-1] - distances[0]) / (count - 1):.3f} mm apart"
+        )
+    affine = _affine(planes, count, where)
+    if (tilt := _tilt(planes)) > 0:
+        notices.append(f"its slices are tilted by {tilt:.1f} degrees against their stack: the affine is sheared")
+    source = Source("dicom", digest, None, 1, series.uid, series.frame_of_reference_uid, instances)
+    return Volume(voxels, affine, source, window, tuple(notices))
+
+
+def _check_voxels(count: int, plane: Plane, max_voxels: int, where: str) -> None:
+    rows, columns = plane.size
+    if count * rows * columns > max_voxels:
+        raise ImageError(
+            f"{where}: has {count} x {rows} x {columns} voxels, more than the limit of {max_voxels / 1e6:.0f} million;"
+            " raise max_voxels"
+        )
+
+
+def _check_stack(planes: Sequence[Plane], distances: NDArray[np.float64], where: str) -> None:
+    """Refuses slices that lie at one place, or beside the line of the others: no resampling makes a grid of them."""
+    gaps = np.diff(distances)
+    if len(gaps) == 0:
+        return
+    if (gaps <= _SAME_PLACE_MM).any():
+        most = max(Counter(np.round(distances, 2).tolist()).values())
+        places = int((gaps > _SAME_PLACE_MM).sum()) + 1
+        raise ImageError(
+            f"{where}: {len(planes)} slices lie at {places} places, up to {most} at one (time points, echoes, or a"
+            " repeated export); keep one of each"
+        )
+    line = (distances - distances[0]) / (distances[-1] - distances[0])
+    positions = np.array([plane.position for plane in planes])
+    aside = positions - positions[0] - line[:, None] * (positions[-1] - positions[0])
+    shift = float(np.linalg.norm(aside, axis=1).max())
+    if shift > _ASIDE_MM:
+        raise ImageError(
+            f"{where}: its slices are shifted against each other by up to {shift:.2f} mm and are no grid; export them"
+            " again"
+        )
+
+
+def _unevenness(distances: NDArray[np.float64], where: str) -> ImageError | None:
+    """What is uneven about the distances between slices, with figures; None if nothing is."""
+    gaps = np.diff(distances)
+    if len(gaps) == 0:
+        return None
+    median = float(np.median(gaps))
+    if np.abs(gaps - median).max() <= _UNEVEN_SHARE * median + _UNEVEN_MM:
+        return None
+    advice = "find them, or resample (irregular='resample', --irregular resample)"
+    steps = gaps / median
+    if (np.abs(steps - np.rint(steps)) <= _UNEVEN_SHARE + _UNEVEN_MM / median).all() and steps.min() > 0.5:
+        widest = int(steps.argmax())
+        missing = int(np.rint(steps).sum()) - len(gaps)
+        return ImageError(
+            f"{where}: {missing} slice{'s are' if missing > 1 else ' is'} missing: slices {widest + 1} and {widest + 2}"
+            f" of {len(distances)} lie {gaps[widest]:.2f} mm apart, most others {median:.2f} mm; {advice}"
+        )
+    return ImageError(
+        f"{where}: its {len(distances)} slices lie {_range(gaps)} mm apart (median {median:.2f}), not evenly; {advice}"
+    )
+
+
+def _range(gaps: NDArray[np.float64]) -> str:
+    return f"{gaps.min():.2f} to {gaps.max():.2f}"
+
+
+def _voxels(planes: Sequence[Plane], where: str) -> tuple[NDArray[np.float32], Window | None, bool, str]:
+    """The rescaled values, the window of the middle slice, whether they were mirrored, and the files' digest."""
+    voxels = np.empty((len(planes), *planes[0].size), dtype=np.float32)
+    places: dict[Path, list[int]] = {}
+    for n, plane in enumerate(planes):
+        places.setdefault(plane.path, []).append(n)
+    window, mirrored, digests = None, False, []
+    for file, numbers_of_slices in places.items():
+        name = _show(file)
+        data = _read_bytes(file, name)
+        digests.append(hashlib.sha256(data).hexdigest())
+        with parsed(data, name) as dataset:
+            if dataset.get("SamplesPerPixel", 1) != 1 or photometric(dataset) == "PALETTE COLOR":
+                raise ImageError(f"{name}: is in colour; a volume is made of grey slices")
+            mirrored |= photometric(dataset) == "MONOCHROME1"
+            for n in numbers_of_slices:
+                frame = planes[n].frame or 0
+                stored = decoded(dataset, frame, name)
+                if stored.shape != planes[n].size:
+                    raise ImageError(f"{name}: changed while it was read; run again")
+                with broken(name, "its description of the pixels is broken"):
+                    voxels[n] = rescaled(stored, dataset, frame)
+                    empty = padding(stored, dataset)
+                    if n == len(planes) // 2 and (own := own_window(dataset, frame)):
+                        window = own[0]
+                if empty is not None:
+                    voxels[n][empty] = np.nan
+    return *_cleaned(voxels, window, mirrored, where), mirrored, _digest(iter(digests))
+
+
+def _cleaned(
+    voxels: NDArray[np.float32], window: Window | None, mirrored: bool, where: str
+) -> tuple[NDArray[np.float32], Window | None]:
+    """Fills padding with the smallest value; counts MONOCHROME1 upwards."""
+    bad = ~np.isfinite(voxels)
+    if bad.all():
+        raise ImageError(f"{where}: holds nothing but padding; export it again")
+    low, high = float(voxels[~bad].min()), float(voxels[~bad].max())
+    if mirrored:
+        np.subtract(low + high, voxels, out=voxels)
+        window = None if window is None else (low + high - window[0], window[1])
+    voxels[bad] = low
+    return voxels, window
+
+
+def _regular(voxels: NDArray[np.float32], distances: NDArray[np.float64], count: int) -> NDArray[np.float32]:
+    """Slices at even distances, linear between the two that lie around each."""
+    wanted = np.linspace(distances[0], distances[-1], count)
+    below = np.clip(np.searchsorted(distances, wanted, side="right") - 1, 0, len(distances) - 2)
+    weights = ((wanted - distances[below]) / (distances[below + 1] - distances[below])).astype(np.float32)
+    even = np.empty((count, *voxels.shape[1:]), dtype=np.float32)
+    for n, (lower, weight) in enumerate(zip(below, weights, strict=True)):  # slice by slice: no second volume in memory
+        even[n] = (1 - weight) * voxels[lower] + weight * voxels[lower + 1]
+    return even
+
+
+def _affine(planes: Sequence[Plane], count: int, where: str) -> Affine:
+    """The affine from (slice, row, column) to mm in RAS+ (PS3.3 C.7.6.2.1.1)."""
+    first, last = planes[0], planes[-1]
+    in_plane = plane_affine(first.position, first.axes, first.spacing)
+    if len(planes) == 1:
+        if first.thickness is None:
+            raise ImageError(f"{where}: is one slice of unknown thickness; name a folder of slices")
+        step = in_plane[:3, 2] * first.thickness
+    elif _tilt(planes) > 0:
+        step = LPS_TO_RAS[:3, :3] @ ((last.position - first.position) / (count - 1))
+    else:
+        step = in_plane[:3, 2] * float((last.position - first.position) @ np.cross(*first.axes)) / (count - 1)
+    affine = np.eye(4)
+    affine[:3, 0], affine[:3, 1], affine[:3, 2], affine[:3, 3] = step, in_plane[:3, 0], in_plane[:3, 1], in_plane[:3, 3]
+    return affine
+
+
+def _tilt(planes: Sequence[Plane]) -> float:
+    """Degrees between the stack and the normal of its slices; 0 if that is no more than rounded positions make."""
+    way = planes[-1].position - planes[0].position
+    along = float(way @ np.cross(*planes[0].axes))
+    aside = math.sqrt(max(0.0, float(way @ way) - along**2))
+    return 0.0 if aside <= _ASIDE_MM else math.degrees(math.atan2(aside, along))

@@ -1,0 +1,266 @@
+"""Volumes in, maps out: NIfTI files and DICOM series become a `Volume`, and a map becomes a NIfTI on its grid."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import secrets
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from cfcam.errors import ImageError, InputError, MissingExtraError
+from cfcam.imaging.geometry import axis_codes, check_affine, is_sheared, spacing_of
+from cfcam.imaging.palettes import as_array
+
+MAX_VOXELS = 2**29
+"""Largest volume that is read unless told otherwise: 2 GB as float32."""
+
+NIFTI_EXTENSIONS = (".nii", ".nii.gz")
+
+_GZIP_LEVEL = 4  # a map of 256 x 256 x 128 takes 0.5 s; level 9 takes thrice that for 2 % less
+
+
+@dataclass(frozen=True)
+class Instance:
+    """The DICOM object that a slice of a volume came from; its UID appears in no text that cfcam writes of itself.
+
+    Attributes:
+        path: the file.
+        sop_class_uid: kind of object.
+        sop_instance_uid: identity of the object.
+        frame: number of the frame in it, from 1; None for a single-frame object.
+    """
+
+    path: Path = field(repr=False)
+    sop_class_uid: str = field(repr=False)
+    sop_instance_uid: str = field(repr=False)
+    frame: int | None = None
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a volume came from. What could identify a patient is kept out of its repr.
+
+    Attributes:
+        kind: "nifti", "dicom", or "memory" for an array that was given.
+        sha256: hexadecimal SHA-256: of the NIfTI file; of the sorted SHA-256 digests of a series' files.
+        path: the file or folder, if there is one.
+        space: NIfTI code of the space that the affine leads to: 1 scanner, 2 aligned, 3 Talairach, 4 MNI; 0 unknown.
+        series_uid: the DICOM series.
+        frame_of_reference_uid: the DICOM frame of reference.
+        instances: the DICOM objects of the slices along the volume's first axis; empty where slices were resampled.
+    """
+
+    kind: Literal["nifti", "dicom", "memory"] = "memory"
+    sha256: str = ""
+    path: Path | None = field(default=None, repr=False)
+    space: int = 1
+    series_uid: str | None = field(default=None, repr=False)
+    frame_of_reference_uid: str | None = field(default=None, repr=False)
+    instances: tuple[Instance, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Volume:
+    """Voxels with their place in the patient.
+
+    The axes (D, H, W) are those of the source, never turned: the i, j, k of a NIfTI file as nibabel gives them;
+    slices, rows and columns of a DICOM series. Which way they run says the affine alone.
+
+    Attributes:
+        voxels: float32 `(D, H, W)`, or `(C, D, H, W)` with several channels; in the source's units (for CT, HU). The
+            array is read-only.
+        affine: float64 `(4, 4)`, read-only: ``affine @ (d, h, w, 1)`` is the centre of ``voxels[..., d, h, w]`` in mm,
+            RAS+ (see `cfcam.imaging.geometry`).
+        source: where it came from.
+        window: centre and width of the grey values as the source would have them shown, if it says.
+        notices: what a user should know of how it was read, a line each, without anything of a patient.
+
+    Raises:
+        InputError: the voxels have another shape.
+        ImageError: the affine is not finite, or is singular.
+    """
+
+    voxels: NDArray[np.float32]
+    affine: NDArray[np.float64]
+    source: Source = field(default_factory=Source)
+    window: tuple[float, float] | None = None
+    notices: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        voxels = np.asarray(self.voxels)
+        if voxels.ndim not in (3, 4) or 0 in voxels.shape:
+            raise InputError(f"voxels of shape {voxels.shape}: a volume is (D, H, W) or (C, D, H, W)")
+        if voxels.dtype.kind not in "biuf":
+            raise InputError(f"voxels of type {voxels.dtype}: a volume holds numbers")
+        own = voxels.astype(np.float32, copy=False).view()
+        own.flags.writeable = False
+        object.__setattr__(self, "voxels", own)
+        object.__setattr__(self, "affine", check_affine(self.affine, "volume"))
+
+    @property
+    def size(self) -> tuple[int, int, int]:
+        """Numbers of voxels (D, H, W)."""
+        depth, height, width = self.voxels.shape[-3:]
+        return depth, height, width
+
+    @property
+    def channels(self) -> int:
+        """Number of values at each place."""
+        return self.voxels.shape[0] if self.voxels.ndim == 4 else 1
+
+    @property
+    def spacing(self) -> tuple[float, float, float]:
+        """Distances between voxel centres along (D, H, W) in mm."""
+        return spacing_of(self.affine)
+
+    @property
+    def orientation(self) -> str:
+        """Where (D, H, W) point in the patient, such as "RAS"; see `cfcam.imaging.geometry.axis_codes`."""
+        return axis_codes(self.affine)
+
+    @property
+    def path(self) -> Path | None:
+        """The file or folder, if there is one."""
+        return self.source.path
+
+    @property
+    def sha256(self) -> str:
+        """Identity of what was read."""
+        return self.source.sha256
+
+    def place(self, index: ArrayLike) -> tuple[float, float, float]:
+        """Return the place (x, y, z) of a voxel index (d, h, w) in mm, RAS+; fractions lie between voxels."""
+        x, y, z = (self.affine @ np.append(np.asarray(index, dtype=np.float64), 1))[:3]
+        return float(x), float(y), float(z)
+
+    def tensor(self) -> Tensor:
+        """The voxels for computing: a new float32 `(C, D, H, W)`."""
+        voxels = self.voxels if self.voxels.ndim == 4 else self.voxels[None]
+        return torch.from_numpy(np.array(voxels, order="C"))
+
+    def __repr__(self) -> str:
+        size, spacing = " x ".join(map(str, self.size)), " x ".join(f"{mm:.3g}" for mm in self.spacing)
+        channels = f", {self.channels} channels" if self.channels > 1 else ""
+        return f"Volume({size}{channels}, {spacing} mm, {self.orientation}, {self.source.kind})"
+
+
+def is_nifti(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a NIfTI by its name."""
+    return Path(path).name.lower().endswith(NIFTI_EXTENSIONS)
+
+
+def read_volume(
+    path: str | os.PathLike[str],
+    *,
+    time: int | None = None,
+    channel: int | Literal["all"] | None = None,
+    series: int | None = None,
+    irregular: Literal["refuse", "resample"] = "refuse",
+    max_voxels: int = MAX_VOXELS,
+) -> Volume:
+    """Read a NIfTI file, a folder of DICOM slices, or a multi-frame DICOM file.
+
+    NIfTI: the affine is the sform if the header has one, else the qform; with neither the axes are taken to be RAS and
+    a notice says so. Where both are given and disagree a notice says so. Units are brought to mm, intensities scaled
+    (`scl_slope`, `scl_inter`). Voxels that are no finite numbers become the smallest finite value, with a notice.
+
+    DICOM: slices are ordered by their place along the normal, never by file name. Intensities are rescaled slice by
+    slice (HU for CT); padding becomes the smallest value of the rest; MONOCHROME1 is mirrored within its range, with a
+    notice. A tilted gantry gives a sheared affine, with a notice.
+
+    Args:
+        path: the file or the folder; of a folder its own files are looked at, not those of its subfolders.
+        time: which volume of a NIfTI with a fourth axis, from 0.
+        channel: which channel of a NIfTI with a fourth or fifth axis, from 0, or "all" to keep them; a file with four
+            axes does not say whether the fourth is time or channels, so that either word picks from it.
+        series: which series of a folder with several, by the number in the error that lists them.
+        irregular: what to do with slices at irregular distances: "refuse", or "resample" linearly to their median
+            distance, with a notice.
+        max_voxels: refuse, before decoding, a volume with more voxels than this.
+
+    Raises:
+        ImageError: the path is missing or no volume, or what it holds is broken, ambiguous or no regular grid.
+        InputError: a choice that the file does not offer.
+        MissingExtraError: nibabel or pydicom is not installed.
+    """
+    place = Path(path)
+    if place.is_dir():
+        from cfcam.imaging.stacking import read_series
+
+        return read_series(place, series=series, irregular=irregular, max_voxels=max_voxels)
+    if is_nifti(place):
+        from cfcam.imaging.nifti import read_nifti
+
+        return read_nifti(place, time=time, channel=channel, max_voxels=max_voxels)
+    from cfcam.imaging.stacking import read_multi_frame
+
+    return read_multi_frame(place, irregular=irregular, max_voxels=max_voxels)
+
+
+def save_map_nifti(
+    values: Tensor | ArrayLike, volume: Volume, path: str | os.PathLike[str], *, description: str = ""
+) -> Path:
+    """Write a map as NIfTI on the grid of the volume it belongs to, whole or not at all.
+
+    The file has the volume's affine, so that every reader lays it over the source. Its axes are the source's: i, j, k
+    of a NIfTI; of a DICOM series columns, rows, slices, the order in which converters write it. A sheared affine is
+    written as sform only, for a qform cannot hold it; SimpleITK then refuses the file. The same values give the
+    same bytes.
+
+    Args:
+        values: `(D, H, W)` on the volume's own grid, of any sign and range; written as float32.
+        volume: what the map belongs to.
+        path: the file, ending in .nii or .nii.gz; an existing one is replaced.
+        description: at most 79 ASCII characters for the header; nothing of a patient.
+
+    Returns:
+        The path.
+
+    Raises:
+        InputError: the map does not have the volume's size, or the path another ending.
+        ImageError: the file cannot be written.
+        MissingExtraError: nibabel is not installed.
+    """
+    target = Path(path)
+    array = as_array(values)
+    if array.shape != volume.size:
+        raise InputError(
+            f"map of shape {array.shape} for a volume of {volume.size}: bring it onto the volume's grid first"
+            " (VolumePreprocess.to_original)"
+        )
+    if not is_nifti(target):
+        raise InputError(f"{target}: maps of volumes are written as NIfTI; let the name end in .nii or .nii.gz")
+    try:
+        import nibabel as nib
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("nibabel", "volume", "writing a map as NIfTI") from error
+    affine = np.array(volume.affine)
+    if volume.source.kind == "dicom":
+        array, affine = array.transpose(2, 1, 0), affine[:, [2, 1, 0, 3]]
+    image: Any = nib.Nifti1Image(np.asarray(array, dtype=np.float32), affine)  # type: ignore[no-untyped-call]
+    image.set_sform(affine, code=volume.source.space)
+    image.set_qform(affine, code=0 if is_sheared(affine) else volume.source.space)
+    image.header.set_xyzt_units("mm")
+    image.header["descrip"] = description.encode("ascii", "replace")[:79]
+    data: bytes = image.to_bytes()
+    if target.name.lower().endswith(".gz"):
+        data = gzip.compress(data, _GZIP_LEVEL, mtime=0)
+    temporary = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.tmp")
+    try:
+        try:
+            temporary.write_bytes(data)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise ImageError(
+            f"{target}: cannot be written ({error.strerror}); check the folder, its permissions and the disk"
+        ) from error
+    return target

@@ -1,0 +1,256 @@
+"""From a volume to a network's input, and from a map at the input's size back onto the grid of the source."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, NamedTuple, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cfcam.errors import InputError
+from cfcam.imaging.geometry import check_codes, turned
+from cfcam.imaging.volume import Volume
+
+Intensity = Literal["z-score", "unit", "none"]
+
+_MOST_VOXELS = 2**30
+
+
+class _Axis(NamedTuple):
+    """One axis, from the volume's `length` voxels to the network's `net`, which lie `step` voxels apart, centred."""
+
+    length: int
+    net: int
+    step: float
+
+    def places(self) -> Tensor:
+        """Where the network's voxels lie, in voxels of the volume."""
+        return (torch.arange(self.net, dtype=torch.float64) - (self.net - 1) / 2) * self.step + (self.length - 1) / 2
+
+    def places_back(self) -> Tensor:
+        """Where the volume's voxels lie, in voxels of the network."""
+        return (torch.arange(self.length, dtype=torch.float64) - (self.length - 1) / 2) / self.step + (self.net - 1) / 2
+
+
+@dataclass(frozen=True)
+class VolumePreprocess:
+    """What is done to a volume before a network sees it; calling it does so.
+
+    The volume is turned to `orientation` by transposing and flipping alone, its intensities are scaled, and it is
+    resampled along its own axes: an oblique volume stays oblique. The network's grid is centred on the volume.
+
+    Attributes:
+        orientation: where the axes of the network's input point, such as "RAS" (as MONAI's `Orientationd`) or "SPL"
+            (slices, rows, columns, as SimpleITK's arrays of axial scans); None keeps the source's order, whichever.
+        spacing: distances between the network's voxels in mm, along the turned axes; a single number means all three;
+            None keeps the source's, or follows from `size`.
+        size: the network's input in voxels, along the turned axes; a single number means all three. With `spacing` the
+            volume is cut or filled up around its centre; alone, it is stretched to this size; None: as it comes.
+        window: centre and width to which intensities are clipped first, in the source's units (HU for CT).
+        intensity: "z-score" subtracts the mean of the (clipped) volume and divides by its standard deviation, channel
+            by channel; "unit" maps the window, or without one the smallest and the greatest value, to [0, 1]; "none"
+            leaves them.
+        mean: subtracted afterwards, per channel; its length is the number of channels of the network. A volume with one
+            channel is repeated to it.
+        std: divided by, per channel.
+
+    Resampling to fewer voxels is antialiased by a triangle as wide as the step, as Pillow does; to more it is linear.
+    Outside the volume the network sees its smallest value.
+
+    Raises:
+        InputError: a value is not one of the above.
+    """
+
+    orientation: str | None = "RAS"
+    spacing: float | tuple[float, float, float] | None = None
+    size: int | tuple[int, int, int] | None = None
+    window: tuple[float, float] | None = None
+    intensity: Intensity = "z-score"
+    mean: tuple[float, ...] = (0.0,)
+    std: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        for name in ("spacing", "size", "window", "mean", "std"):  # lists, as they come from JSON
+            if isinstance(getattr(self, name), list):
+                object.__setattr__(self, name, tuple(getattr(self, name)))
+        if self.orientation is not None:
+            check_codes(self.orientation)
+        if self.spacing is not None and not _three(self.spacing, lambda mm: math.isfinite(mm) and mm > 0):
+            raise InputError(f"spacing is {self.spacing!r}: it must be a number of mm above 0, or three")
+        if self.size is not None and not _three(self.size, lambda n: isinstance(n, int) and n >= 1):
+            raise InputError(f"size is {self.size!r}: it must be a positive whole number or three")
+        if self.window is not None and not (
+            len(self.window) == 2 and all(map(math.isfinite, self.window)) and self.window[1] > 0
+        ):
+            raise InputError(f"window is {self.window!r}: it must be a centre and a width above 0")
+        if self.intensity not in get_args(Intensity):
+            raise InputError(f"intensity is {self.intensity!r}: it must be one of {', '.join(get_args(Intensity))}")
+        if not (isinstance(self.mean, tuple) and isinstance(self.std, tuple)):
+            raise InputError(f"mean is {self.mean!r} and std {self.std!r}: both must be tuples, also for one channel")
+        if len(self.mean) != len(self.std) or not self.mean:
+            raise InputError(f"mean has {len(self.mean)} and std {len(self.std)} values: both must have one a channel")
+        if not all(map(math.isfinite, self.mean)) or not all(math.isfinite(s) and s > 0 for s in self.std):
+            raise InputError(f"mean {self.mean} and std {self.std}: they must be finite, and std above 0")
+
+    @property
+    def channels(self) -> int:
+        """Number of channels of the network's input."""
+        return len(self.mean)
+
+    @property
+    def input_size(self) -> tuple[int, int, int] | None:
+        """Size of the network's input; None if it depends on the volume."""
+        return (self.size,) * 3 if isinstance(self.size, int) else self.size
+
+    def __call__(self, volume: Volume) -> Tensor:
+        """Prepare a volume.
+
+        Returns:
+            float32 `(C, d, h, w)`.
+
+        Raises:
+            InputError: the volume has another number of channels, or the result would be absurdly large.
+        """
+        if volume.channels not in (1, self.channels):
+            raise InputError(
+                f"a volume with {volume.channels} channels for a network with {self.channels}: pick one when reading,"
+                f" or give mean and std {volume.channels} numbers each"
+            )
+        order, flips, axes = self._way(volume)
+        values = self._scaled(volume.tensor())
+        outside = values.amin((1, 2, 3), keepdim=True)
+        values = values.permute(0, *(axis + 1 for axis in order))
+        values = values.flip([n + 1 for n, flip in enumerate(flips) if flip])
+        for n, axis in sorted(enumerate(axes), key=lambda one: one[1].net / one[1].length):  # the shrinking ones first
+            values = _resampled(values, axis, n + 1, outside)
+        mean, std = (torch.tensor(v, dtype=torch.float32)[:, None, None, None] for v in (self.mean, self.std))
+        return ((values - mean) / std).contiguous()
+
+    def to_original(self, maps: Tensor, volume: Volume) -> Tensor:
+        """Put maps at the network's input size back onto the grid of the source.
+
+        Linear interpolation between voxel centres: no value leaves the range of the map. What the network did not see
+        is 0.
+
+        Args:
+            maps: `(..., d, h, w)` at the size of the network's input for this volume.
+            volume: what the network saw, before it was prepared.
+
+        Returns:
+            `(..., D, H, W)` on the volume's own grid and in its own order of axes, on the maps' device; float32, unless
+            they are float64.
+
+        Raises:
+            InputError: the maps do not have the size of the network's input.
+        """
+        order, flips, axes = self._way(volume)
+        expected = tuple(axis.net for axis in axes)
+        if tuple(maps.shape[-3:]) != expected:
+            raise InputError(
+                f"map of shape {tuple(maps.shape)}: its last three must be the input size {expected}; upsample it to"
+                " the network's input first"
+            )
+        maps = maps if maps.dtype == torch.float64 else maps.float()
+        for n, axis in sorted(enumerate(axes), key=lambda one: one[1].length / one[1].net):  # least growth first
+            maps = _back(maps, axis, n - 3)
+        maps = maps.flip([n - 3 for n, flip in enumerate(flips) if flip])
+        inverse = [order.index(axis) for axis in range(3)]
+        lead = maps.ndim - 3
+        return maps.permute(*range(lead), *(lead + axis for axis in inverse)).contiguous()
+
+    def grid(self, volume: Volume) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
+        """Return the size of the network's input for a volume, and its affine to mm in RAS+."""
+        order, flips, axes = self._way(volume)
+        into_source = np.zeros((4, 4))
+        into_source[3, 3] = 1
+        for n, (axis, flip) in enumerate(zip(axes, flips, strict=True)):
+            start = float(axis.places()[0])
+            into_source[order[n], n] = -axis.step if flip else axis.step
+            into_source[order[n], 3] = axis.length - 1 - start if flip else start
+        return (axes[0].net, axes[1].net, axes[2].net), volume.affine @ into_source
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields, for provenance; `VolumePreprocess(**d)` takes them back, also after a way through JSON."""
+        return asdict(self)
+
+    def _way(self, volume: Volume) -> tuple[tuple[int, int, int], tuple[bool, bool, bool], list[_Axis]]:
+        """For each axis of the input: which of the volume's it is, whether it runs backwards, how it is sampled."""
+        codes = volume.orientation
+        order, flips = turned(codes, self.orientation or codes)
+        spacing = _triple(self.spacing)
+        axes = []
+        for n, source in enumerate(order):
+            length, old = volume.size[source], volume.spacing[source]
+            size = None if self.input_size is None else self.input_size[n]
+            if spacing is not None:
+                step = spacing[n] / old
+                axes.append(_Axis(length, size or max(1, round(length / step)), step))
+            else:
+                axes.append(_Axis(length, size or length, length / size if size else 1.0))
+        if math.prod(axis.net for axis in axes) > _MOST_VOXELS:
+            raise InputError(
+                f"an input of {' x '.join(str(axis.net) for axis in axes)} voxels is too large: give a larger spacing"
+                " or a smaller size"
+            )
+        return order, flips, axes
+
+    def _scaled(self, values: Tensor) -> Tensor:
+        """Intensities of `(C, D, H, W)`, clipped and scaled, channel by channel."""
+        low: Tensor | float = values.amin((1, 2, 3), keepdim=True)
+        high: Tensor | float = values.amax((1, 2, 3), keepdim=True)
+        if self.window is not None:
+            low, high = self.window[0] - self.window[1] / 2, self.window[0] + self.window[1] / 2
+            values = values.clamp(low, high)
+        if self.intensity == "unit":
+            width = torch.as_tensor(high - low)
+            return (values - low) / torch.where(width > 0, width, 1)
+        if self.intensity == "z-score":
+            # in double precision: a sum of 10^8 float32 values loses too much
+            std, mean = torch.std_mean(values.double(), (1, 2, 3), correction=0, keepdim=True)
+            return ((values - mean) / torch.where(std > 0, std, 1)).float()
+        return values
+
+
+def _resampled(values: Tensor, axis: _Axis, dim: int, outside: Tensor) -> Tensor:
+    """Samples an axis by weights, a triangle about each place: as wide as a voxel, or as a step if that is more."""
+    if axis == _Axis(axis.length, axis.length, 1.0):
+        return values
+    places = axis.places()
+    reach = max(1.0, axis.step)
+    weights = 1 - (places[:, None] - torch.arange(axis.length, dtype=torch.float64)).abs() / reach
+    weights.clamp_(min=0)
+    seen = (places >= -0.5) & (places <= axis.length - 0.5)
+    weights /= weights.sum(1, keepdim=True).clamp(min=1e-12)
+    sampled = (values.movedim(dim, -1) @ weights.float().T).movedim(-1, dim)
+    shape = [1] * values.ndim
+    shape[dim] = -1
+    return torch.where(seen.view(shape), sampled, outside)
+
+
+def _back(maps: Tensor, axis: _Axis, dim: int) -> Tensor:
+    if axis == _Axis(axis.length, axis.length, 1.0):
+        return maps
+    places = axis.places_back()
+    position = places.clamp(0, axis.net - 1)
+    below = position.floor().long()
+    above = (below + 1).clamp(max=axis.net - 1)
+    shape = [-1] + [1] * (-1 - dim)
+    weight = (position - below).to(maps).view(shape)
+    below, above = below.to(maps.device), above.to(maps.device)
+    # lerp keeps a constant exactly constant and stays between its ends
+    line = torch.lerp(maps.index_select(dim, below), maps.index_select(dim, above), weight)
+    unseen = ((places < -0.5) | (places > axis.net - 0.5)).to(maps.device).view(shape)
+    return line.masked_fill_(unseen, 0) if unseen.any() else line
+
+
+def _three(value: Any, good: Any) -> bool:
+    values = value if isinstance(value, tuple) else (value,) * 3
+    return len(values) == 3 and all(isinstance(v, (int, float)) and good(v) for v in values)
+
+
+def _triple(value: float | tuple[float, float, float] | None) -> tuple[float, float, float] | None:
+    return (value, value, value) if isinstance(value, (int, float)) else value

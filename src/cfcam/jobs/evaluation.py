@@ -1,0 +1,412 @@
+"""An evaluation of maps on many pictures: batch by batch, kept on disk as it grows, and resumed after a break."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+
+from cfcam._version import __version__
+from cfcam.capture import Capture, Network, probe_layers
+from cfcam.errors import CfcamError, InputError
+from cfcam.imaging import Preprocess
+from cfcam.jobs.ground_truth import Notice
+from cfcam.jobs.inference import NOT_FINITE, Engine, prepare_methods
+from cfcam.jobs.manifest import settings_hash
+from cfcam.jobs.paper_columns import NAME as PAPER
+from cfcam.jobs.paper_columns import WRONG
+from cfcam.jobs.paper_protocol import PaperEvaluator
+from cfcam.jobs.rows_file import Part, RowsFile
+from cfcam.jobs.scorecard_examples import Example, example
+from cfcam.jobs.settings import JobError
+from cfcam.methods import named_methods
+from cfcam.methods.base import Method
+from cfcam.metrics.catalogue import MetricError, resolve_metrics
+from cfcam.metrics.evaluator import Evaluator, Explained
+from cfcam.metrics.samples import Row, Sample
+from cfcam.metrics.scorecard import Scorecard, scorecard
+from cfcam.models import LoadedModel
+
+_FAILURES = (CfcamError, RuntimeError, ValueError, ArithmeticError, LookupError, MemoryError)
+"""What one picture may raise in a user's network; anything else is a mistake of ours, and stops the run."""
+
+
+class Loadable(Protocol):
+    """A case: `cfcam.jobs.cases.Case`, or anything like it."""
+
+    @property
+    def name(self) -> str:
+        """What to call it in the tables."""
+
+    def identity(self) -> dict[str, Any]:
+        """Returns what the numbers of the case depend on, as plain values."""
+
+    def load(self, preprocess: Preprocess, classes: Sequence[str] | int | None, notice: Notice) -> Sample:
+        """Reads the case; see `cfcam.jobs.cases.load_case`."""
+
+
+@dataclass(frozen=True)
+class EvaluationSettings:
+    """The settings of an evaluation.
+
+    Attributes:
+        methods: names, instances, or a mapping from your own names to these.
+        metrics: names of metrics or groups, "quick" or "all".
+        controls: add the maps that know nothing or little.
+        explained: which class is explained: the "predicted" one, or the "label".
+        layer: dotted name of the layer to map; None: chosen automatically.
+        threshold: of "iou-tuned", "lesion-coverage" and "false-components", in [0, 1], tuned on other images.
+        preprocess: what is done to a picture before the network sees it; None: what is known of the model,
+            else `Preprocess()`.
+        limit: evaluate a random subset of this many cases; a larger one holds a smaller one of the same seed.
+        seed: of the subset, and of everything random in the metrics.
+        batch_size: pictures in one pass of the network.
+        overwrite: begin anew, instead of going on with what the output folder holds.
+        leave_out: leave out, with a note, methods that do not apply to the network, instead of refusing the run.
+        protocol: "cfcam-paper" measures by the published protocol of CF-CAM instead of ``metrics``.
+        data: what to call the data in the report.
+        command: what the user typed, for the provenance.
+    """
+
+    methods: tuple[str | Method, ...] | Mapping[str, str | Method] = ("cf-cam", "grad-cam")
+    metrics: tuple[str, ...] = ("quick",)
+    controls: bool = True
+    explained: Explained = "predicted"
+    layer: str | None = None
+    threshold: float | None = None
+    preprocess: Preprocess | None = None
+    limit: int | None = None
+    seed: int = 0
+    batch_size: int = 8
+    overwrite: bool = False
+    leave_out: bool = False
+    protocol: str | None = None
+    data: str = ""
+    command: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Checks what can be checked without a network.
+
+        Raises:
+            CfcamError: a method or metric is unknown or lacks what it needs, or a number is out of its range.
+        """
+        named_methods(self.methods)
+        resolve_metrics(self.metrics)
+        if self.threshold is None and "iou-tuned" in self.metrics:
+            raise MetricError("iou-tuned needs a threshold: give --threshold, tuned on other images than these")
+        if self.protocol not in (None, PAPER):
+            raise InputError(f"no protocol is called {self.protocol!r}: there is {PAPER}")
+        if self.protocol is not None and self.explained != "predicted":
+            raise InputError(f"the protocol {self.protocol} explains the predicted class: leave --explain label out")
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise InputError(f"the threshold is {self.threshold}: give a number from 0 to 1, the maximum of a map")
+        if self.batch_size < 1:
+            raise InputError(f"the batch size is {self.batch_size}: give 1 or more")
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"the limit is {self.limit} cases: give 1 or more")
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a run is, in cases.
+
+    Attributes:
+        done: with numbers or failed, those of an earlier run included.
+        total: of the run.
+        failed: among the ones done.
+        earlier: done by an earlier run.
+    """
+
+    done: int
+    total: int
+    failed: int
+    earlier: int
+
+
+class EvaluationRun:
+    """Measures what the maps of a network are worth on many pictures.
+
+    The cases are worked on in an order drawn by the seed, in batches that do not depend on what is done already, so
+    that a run that was stopped and went on gives the same numbers as one that was not. After each batch its rows are
+    on disk (``rows.jsonl``); what is held in memory meanwhile does not grow with the number of cases.
+
+    Args:
+        model: the network.
+        cases: see `cfcam.jobs.cases.find_cases`.
+        settings: what to measure, and how.
+        output: the folder to write into.
+
+    Attributes:
+        layer: the layer that is mapped.
+        preprocess: what is done to each picture.
+        notes: what the user should know; more may be added while the run goes on.
+
+    Raises:
+        CfcamError: the settings do not fit the network, or the output folder cannot be used.
+    """
+
+    def __init__(
+        self, model: LoadedModel, cases: Sequence[Loadable], settings: EvaluationSettings, output: str | Path
+    ) -> None:
+        settings.check()
+        self.settings = settings
+        self.output = Path(output)
+        self.notes: list[str] = list(model.notes)
+        self.preprocess = settings.preprocess or Preprocess(**dict(model.preprocess))  # type: ignore[arg-type]
+        self.cases = drawn(cases, settings.limit, settings.seed)
+        self._found = len(cases)
+        self._places = {case.name: n for n, case in enumerate(cases)}
+        if len(self._places) < len(cases):
+            raise JobError("two cases have the same name: give each its own")
+        self._model = model
+        engine = self._rehearse()
+        self.layer = engine.layer
+        self._provenance = engine.provenance()
+        self._classes = self._known_classes()
+        self.evaluator = self._evaluator(self._applicable(engine.methods) if settings.leave_out else engine.methods)
+        self._succeeded = False
+        self._error: Exception | None = None
+        _make_folder(self.output)
+        self._file = RowsFile(self.output, self._setup(), overwrite=settings.overwrite)
+        self.evaluator.costs = self._file.costs
+
+    def __len__(self) -> int:
+        return len(self.cases)
+
+    def __call__(self, progress: Callable[[Progress], None] | None = None) -> Scorecard:
+        """Does what is not done yet, and returns the scorecard of all cases.
+
+        Args:
+            progress: called at the beginning and after each batch.
+
+        Raises:
+            CfcamError: the network cannot be explained on any of the first pictures.
+        """
+        earlier = failed = 0
+        todo = []
+        batches = list(self._batches())
+        for key, batch in batches:
+            if key in self._file:
+                earlier += len(batch)
+                failed += len(self._file.read(key).failed)
+            else:
+                todo.append((key, batch))
+        done, self._succeeded = earlier, earlier > failed
+        tell = progress or (lambda _: None)
+        tell(Progress(done, len(self), failed, earlier))
+        for key, batch in todo:
+            part = self._work(key, batch)
+            self._file.append(part)
+            if self._file.costs is None and self.evaluator.costs is not None:
+                self._file.set_costs(self.evaluator.costs)
+            done, failed = done + len(batch), failed + len(part.failed)
+            tell(Progress(done, len(self), failed, earlier))
+        return self._scorecard(key for key, _ in batches)
+
+    def examples(self, count: int = 3) -> list[Example]:
+        """Returns sheets of the first cases in the order drawn by the seed; one that cannot be shown is passed over."""
+        found: list[Example] = []
+        for case in self.cases:
+            if len(found) == count:
+                break
+            try:
+                sample = case.load(self.preprocess, self._classes, lambda _: None)
+                found.append(example(self.evaluator, sample, self.preprocess))
+            except _FAILURES:  # reported with the rows
+                continue
+        return found
+
+    def _batches(self) -> Iterator[tuple[str, Sequence[Loadable]]]:
+        """Yields batches of cases under the hash of what their numbers depend on."""
+        size = self.settings.batch_size
+        for start in range(0, len(self.cases), size):
+            batch = self.cases[start : start + size]
+            yield settings_hash({"cases": [case.identity() for case in batch]}), batch
+
+    def _work(self, key: str, batch: Sequence[Loadable]) -> Part:
+        part = Part(key)
+        samples = []
+        for case in batch:
+            try:
+                sample = case.load(self.preprocess, self._classes, part.notes.setdefault(case.name, []).append)
+            except CfcamError as error:
+                part.failed[case.name] = " ".join(str(error).split())
+                continue
+            except MemoryError:
+                part.failed[case.name] = "not enough memory to read the picture: make it smaller"
+                continue
+            if sample.label is None and self.settings.explained == "label":
+                part.failed[case.name] = "it has no label, and the label is to be explained"
+            else:
+                samples.append(sample)
+        self._measure(samples, part)
+        if not self._succeeded and isinstance(self._error, CfcamError):
+            raise self._error  # where nothing has succeeded, and the error is one of ours, all others would meet it too
+        return replace(part, notes={name: lines for name, lines in part.notes.items() if lines})
+
+    def _measure(self, samples: Sequence[Sample], part: Part) -> None:
+        """Enters rows, or a failure, for each sample; a batch that fails is halved until the culprit stands alone."""
+        if not samples:
+            return
+        try:
+            rows = self.evaluator(samples)
+        except _FAILURES as error:
+            if len(samples) == 1:
+                self._fail(samples[0], error, part)
+                return
+        else:
+            self._enter(rows, part)
+            return
+        torch.cuda.empty_cache()  # the batch may have failed for lack of memory
+        half = len(samples) // 2
+        self._measure(samples[:half], part)
+        self._measure(samples[half:], part)
+
+    def _fail(self, sample: Sample, error: Exception, part: Part) -> None:
+        self._error = error
+        first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
+        told = first if isinstance(error, CfcamError) else f"{type(error).__name__}: {first}"
+        part.failed[sample.name] = f"the network failed on it ({told[:240]})"
+
+    def _enter(self, rows: Sequence[Row], part: Part) -> None:
+        self._succeeded = True
+        broken = {row.image for row in rows if not math.isfinite(row.probability)}
+        part.failed.update(dict.fromkeys(sorted(broken), NOT_FINITE))
+        part.rows.extend(row for row in rows if row.image not in broken)
+
+    def _scorecard(self, keys: Iterable[str]) -> Scorecard:
+        rows: list[Row] = []
+        failed: dict[str, str] = {}
+        notes: dict[str, list[str]] = {}
+        for key in keys:
+            part = self._file.read(key)
+            rows += part.rows
+            failed |= part.failed
+            notes |= part.notes
+        rows.sort(key=lambda row: self._places[row.image])
+        failed = dict(sorted(failed.items(), key=lambda item: self._places[item[0]]))
+        self.evaluator.costs = self._file.costs
+        card = scorecard(self.evaluator, rows, failed)
+        return replace(card, info=card.info | self._about() | {"case_notes": notes})
+
+    def _rehearse(self) -> Engine:
+        """Runs the network once on noise, so that a wrong set-up shows before the first picture is read."""
+        engine = Engine(
+            self._model.module,
+            prepare_methods(self.settings.methods),
+            ["predicted"],
+            layer=self.settings.layer,
+            classes=self._model.classes,
+            probability=self._model.probability,
+        )
+        engine.rehearse(self.preprocess, leave_out=self.settings.leave_out)
+        self.notes += engine.notes
+        return engine
+
+    def _applicable(self, methods: Mapping[str, Method]) -> dict[str, Method]:
+        """Returns the methods that give a map of noise; of the others a note is left."""
+        noise = torch.randn(self._input_shape(), generator=torch.Generator().manual_seed(0))
+        capture = Capture(Network(self._model.module, self._model.probability), noise, layer=self.layer)
+        kept = {}
+        for name, method in methods.items():
+            try:
+                if not _masks_channels(method):
+                    with capture.quiet():
+                        method(capture)
+                kept[name] = method
+            except CfcamError as error:
+                self.notes.append(f"{name} is left out: {error}")
+        return kept
+
+    def _input_shape(self) -> tuple[int, ...]:
+        return (1, self.preprocess.channels, *self.preprocess.input_size)
+
+    def _known_classes(self) -> Sequence[str] | int:
+        if self._model.classes is not None:
+            return self._model.classes
+        outputs = probe_layers(Network(self._model.module), torch.zeros(self._input_shape()))[1][-1]
+        return max(2, outputs)  # a single output tells two classes apart
+
+    def _evaluator(self, methods: Mapping[str, Method]) -> Evaluator:
+        chosen = self.settings
+        settings: dict[str, Any] = {
+            "controls": chosen.controls,
+            "layer": self.layer,
+            "classes": self._model.classes,
+            "probability": self._model.probability,
+            "threshold": chosen.threshold,
+            "seed": chosen.seed,
+            "black": tuple(-mean / std for mean, std in zip(self.preprocess.mean, self.preprocess.std, strict=True)),
+        }
+        if chosen.protocol is not None:
+            return PaperEvaluator(self._model.module, methods, **settings)
+        metrics = "all" if chosen.metrics == ("all",) else chosen.metrics
+        return Evaluator(self._model.module, methods, metrics, explained=chosen.explained, **settings)
+
+    def _setup(self) -> dict[str, Any]:
+        """Everything that the numbers depend on, apart from the cases."""
+        return {
+            "cfcam": __version__,
+            "model": {"spec": self._model.spec, **self._provenance["model"]},
+            "classes": list(self._model.classes) if self._model.classes else None,
+            "probability": self._provenance["probability"],
+            "layer": self.layer,
+            "preprocess": self.preprocess.as_dict(),
+            "methods": {name: method.parameters() for name, method in self.evaluator.methods.items()},
+            "settings": asdict(self.evaluator.settings),
+            "batch_size": self.settings.batch_size,
+        }
+
+    def _about(self) -> dict[str, Any]:
+        """What the scorecard's provenance holds beside the evaluator's own."""
+        protocol = {"title": f"Measured by the protocol {self.settings.protocol}.", "wrong": list(WRONG)}
+        return self._setup() | {
+            "protocol": protocol if self.settings.protocol else None,
+            "fingerprint": self._file.fingerprint,
+            "data": self.settings.data,
+            "cases": {"found": self._found, "taken": len(self), "seed": self.settings.seed},
+            "versions": {key: self._provenance[key] for key in ("cfcam", "torch", "python")},
+            "device": self._provenance["device"],
+            "command": list(self.settings.command),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "notes": list(dict.fromkeys(self.notes)),
+        }
+
+
+def _masks_channels(method: Method) -> bool:
+    """Whether a method runs the network once per channel: those apply to every network, and take long to try."""
+    return "channels" in method.cost
+
+
+def drawn(cases: Sequence[Loadable], limit: int | None, seed: int) -> list[Loadable]:
+    """Returns cases in an order that depends on their names and the seed only; the first of them, if there is a limit.
+
+    Raises:
+        JobError: there are none.
+    """
+    if not cases:
+        raise JobError("there are no cases to evaluate")
+
+    def place(case: Loadable) -> str:
+        return hashlib.sha256(f"{seed} {case.name}".encode(errors="surrogatepass")).hexdigest()
+
+    return sorted(cases, key=place)[:limit]
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".cfcam.{os.getpid()}.tmp"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise JobError(
+            f"{folder}: cannot be written into ({error.strerror}): choose another --output folder"
+        ) from error

@@ -1,0 +1,77 @@
+"""What the measured maps look like: sheets of the first cases of a run, chosen by nothing but its seed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image as PILImage
+from torch import Tensor
+
+from cfcam.explanation import Status, heatmaps_of, statuses_of
+from cfcam.imaging import Panel, Preprocess, contact_sheet
+from cfcam.metrics.evaluator import Evaluator, explained_probability
+from cfcam.metrics.samples import Sample
+
+MOST_METHODS = 8
+_OUTLINE = (0, 255, 255)
+
+
+@dataclass(frozen=True)
+class Example:
+    """A sheet of one case.
+
+    Attributes:
+        name: of the case.
+        jpeg: the sheet.
+    """
+
+    name: str
+    jpeg: bytes
+
+
+def example(evaluator: Evaluator, sample: Sample, preprocess: Preprocess) -> Example:
+    """Draws the maps of one case, the controls last, over what the network saw; the ground truth is outlined.
+
+    Args:
+        evaluator: gives methods, layer, and which class is explained.
+        sample: the case, 2-D.
+        preprocess: what was done to the picture, undone for showing it.
+    """
+    label = evaluator.settings.explained == "label" and sample.label is not None
+    capture = evaluator.capture(sample.image[None], torch.tensor([sample.label]) if label else None)
+    chosen = [name for name in evaluator.methods if name not in evaluator.controls]
+    chosen += [name for name in evaluator.methods if name not in chosen]
+    target = int(capture.targets.indices[0, 0])
+    named = evaluator.classes[target] if evaluator.classes else f"class {target}"
+    panels = []
+    for method, maps in evaluator.maps(capture, chosen[:MOST_METHODS]).items():
+        status = statuses_of(maps)[0, 0]
+        heat = heatmaps_of(maps, sample.image.shape[1:])[0, 0].cpu() if status == Status.OK else None
+        panels.append(Panel(heat, method, named, float(explained_probability(capture)[0]), str(status)))
+    sheet = contact_sheet(
+        _picture(sample, preprocess), panels, title=sample.name, footer="", panel_size=224, theme="light"
+    )
+    stream = BytesIO()
+    PILImage.fromarray(sheet).save(stream, "JPEG", quality=90)
+    return Example(sample.name, stream.getvalue())
+
+
+def _picture(sample: Sample, preprocess: Preprocess) -> NDArray[np.uint8]:
+    """Returns what the network saw as uint8 (h, w, 3), the ground truth outlined."""
+    mean, std = (torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
+    planes = ((sample.image.cpu() * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
+    rgb = planes.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy().copy()
+    if sample.ground_truth is not None:
+        rgb[_rim(sample.ground_truth).numpy()] = _OUTLINE
+    return rgb
+
+
+def _rim(mask: Tensor) -> Tensor:
+    """Returns the pixels just outside of a mask (H, W), so that what is marked stays visible."""
+    grown = F.max_pool2d(mask[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
+    return grown & ~mask

@@ -1,0 +1,184 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from cfcam.cli.app import app
+from cfcam.cli.evaluate import complete_explained, complete_methods, complete_metrics
+from cfcam.jobs.paper_columns import NAME
+from cfcam.metrics.catalogue import GROUPS, METRICS, QUICK
+from tests.jobs.world import NETWORKS, draw, written
+
+BRIGHT = ["--model", f"{NETWORKS}:brightness", "--size", "32", "--mean", "0", "--std", "1", "--classes", "bright,dark"]
+SHORT = ["--metrics", "average-drop,energy", "--methods", "grad-cam++"]
+
+
+def cfcam(*arguments):
+    return CliRunner(env={"COLUMNS": "140"}).invoke(app, [str(a) for a in arguments])
+
+
+def evaluate(data, output, *arguments):
+    return cfcam("evaluate", data, "-o", output, *BRIGHT, *SHORT, *arguments)
+
+
+def one_line(result):
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("error: ")
+    return line
+
+
+def scans(folder, count=3):
+    """Pictures with a bright block in a corner, whose masks are that block, in folders called like the class."""
+    for n in range(count):
+        draw(folder / "bright" / f"{n}.png", corner=n % 4)
+        block = np.asarray(Image.open(folder / "bright" / f"{n}.png").convert("L")) == 255
+        (folder / "masks" / "bright").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(block).save(folder / "masks" / "bright" / f"{n}.png")
+    return folder
+
+
+def test_a_folder_with_masks_becomes_a_scorecard(tmp_path):
+    result = evaluate(scans(tmp_path / "in"), tmp_path / "out")
+    assert result.exit_code == 0, result.stderr
+    assert "grad-cam++" in result.stdout
+    assert "grad-cam++ beside grad-cam" in result.stdout
+    assert "3 images, layer features" in result.stdout
+    assert str(tmp_path / "out" / "index.html") in result.stdout.replace("\n", "")
+    assert "not a medical device" in result.stdout
+    files = written(tmp_path / "out")
+    for name in ("index.html", "per_image.csv", "rows.jsonl", "summary.md", "figures/bars-localization.svg"):
+        assert name in files
+    with (tmp_path / "out" / "per_image.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["image"], row["correct"]) for row in rows} == {(f"bright/{n}.png", "True") for n in range(3)}
+    mine = [float(row["energy"]) for row in rows if row["method"] == "grad-cam++"]
+    noise = [float(row["energy"]) for row in rows if row["method"] == "random"]
+    assert min(mine) > 2 * max(noise)
+
+
+def test_json_is_the_only_thing_on_stdout_and_quiet_says_nothing(tmp_path):
+    scans(tmp_path / "in", 2)
+    told = json.loads(evaluate(tmp_path / "in", tmp_path / "out", "--json").stdout)
+    assert told["images"] == 2
+    assert told["page"] == str(tmp_path / "out" / "index.html")
+    assert {line["metric"] for line in told["summary"]} == {"average-drop", "energy"}
+    assert told["info"]["cases"] == {"found": 2, "taken": 2, "seed": 0}
+    again = evaluate(tmp_path / "in", tmp_path / "out", "--quiet")
+    assert (again.exit_code, again.output) == (0, "")
+
+
+def test_failures_are_listed_and_give_exit_code_1(tmp_path):
+    scans(tmp_path / "in", 1)
+    for n in range(12):
+        (tmp_path / "in" / "bright" / f"broken{n:02}.png").write_bytes(b"")
+    result = evaluate(tmp_path / "in", tmp_path / "out")
+    assert result.exit_code == 1
+    failures = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
+    assert len(failures) == 10
+    assert "bright/broken00.png: " in failures[0]
+    assert "file is empty" in failures[0]
+    assert "and 2 more" in result.stderr
+    assert "1 image, 12 failed" in result.stdout
+
+
+def test_if_nothing_can_be_evaluated_no_page_is_written(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(b"")
+    result = evaluate(tmp_path / "in", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "error: none of 1 pictures could be evaluated" in result.stderr
+    assert not (tmp_path / "out" / "index.html").exists()
+
+
+def test_a_second_run_measures_nothing_again_and_another_set_up_needs_overwrite(tmp_path):
+    scans(tmp_path / "in", 2)
+    evaluate(tmp_path / "in", tmp_path / "out")
+    again = evaluate(tmp_path / "in", tmp_path / "out")
+    assert "note: 2 of 2 images were done before" in again.stderr
+    other = evaluate(tmp_path / "in", tmp_path / "out", "--seed", "1")
+    assert other.exit_code == 2
+    assert "--overwrite" in one_line(other)
+    assert evaluate(tmp_path / "in", tmp_path / "out", "--seed", "1", "--overwrite").exit_code == 0
+
+
+def test_a_table_with_boxes_and_its_notices(tmp_path):
+    draw(tmp_path / "a.png")
+    (tmp_path / "cases.csv").write_text('image,label,boxes,split\na.png,bright,"[[-2, 0, 16, 12]]",test\n')
+    result = evaluate(tmp_path / "cases.csv", tmp_path / "out", "--explain", "label")
+    assert result.exit_code == 0, result.stderr
+    assert "note: cases.csv: columns not used: split" in result.stderr
+    assert "reaches out of the picture" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_without_data_the_demo_network_gets_phantoms(tmp_path):
+    for n, arguments in enumerate((["demo"], ["--model", "demo"])):
+        result = cfcam("evaluate", *arguments, "--limit", "2", "-o", tmp_path / str(n), *SHORT, "--json")
+        assert result.exit_code == 0, result.stderr
+        told = json.loads(result.stdout)
+        assert told["images"] == 2
+        assert told["info"]["data"] == "drawn chest phantoms"
+        assert told["info"]["settings"]["explained"] == "label"
+
+
+def test_the_published_protocol(tmp_path):
+    result = cfcam("evaluate", "demo", "--limit", "1", "-o", tmp_path, "--protocol", NAME, "--no-controls", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert {line["metric"] for line in json.loads(result.stdout)["summary"]} == {
+        "paper-average-drop", "paper-average-increase", "paper-insertion", "paper-deletion"
+    }  # fmt: skip
+    assert "Measured by the protocol" in (tmp_path / "index.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ([], ["cfcam evaluate demo", "--model", "CSV"]),
+        (["DATA"], ["no network is named", "--model"]),
+        (["nowhere/", *BRIGHT], ["nowhere", "no such file or folder"]),
+        (["nowhere.csv", *BRIGHT], ["nowhere.csv", "no such file"]),
+        (["DATA", *BRIGHT, "--metrics", "hitrate"], ["hitrate", "hit-rate", "cfcam metrics"]),
+        (["DATA", *BRIGHT, "--metrics", ","], ["--metrics"]),
+        (["DATA", *BRIGHT, "--metrics", "iou-tuned"], ["iou-tuned", "--threshold"]),
+        (["DATA", *BRIGHT, "--methods", "gradcam"], ["gradcam", "grad-cam"]),
+        (["DATA", *BRIGHT, "--explain", "truth"], ["truth", "predicted or label"]),
+        (["DATA", *BRIGHT, "--threshold", "50"], ["threshold", "50"]),
+        (["DATA", *BRIGHT, "--layer", "featurs"], ["featurs", "features"]),
+        (["DATA", *BRIGHT, "--protocol", "paper"], ["paper", "cfcam-paper"]),
+        (["DATA", *BRIGHT, "--protocol", NAME, "--metrics", "all"], ["--metrics"]),
+        (["DATA", *BRIGHT, "--output", "DATA/bright/0.png"], ["cannot be written"]),
+    ],
+)
+def test_wrong_usage_is_one_line_and_exit_code_2(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    scans(tmp_path / "DATA", 1)
+    result = cfcam("evaluate", *arguments)
+    assert result.exit_code == 2
+    line = one_line(result)
+    for word in words:
+        assert word in line
+
+
+def test_completion_goes_on_after_a_comma():
+    assert complete_methods("cf-cam,score") == ["cf-cam,score-cam"]
+    assert complete_metrics("hit") == ["hit-rate"]
+    assert complete_metrics("adcc,faith") == ["adcc,faithfulness"]
+    assert complete_metrics("qu") == ["quick"]
+    assert complete_explained("l") == ["label"]
+
+
+def test_metrics_lists_all_with_direction_needs_and_source():
+    told = json.loads(cfcam("metrics", "--json").stdout)
+    assert [row["name"] for row in told] == list(METRICS)
+    assert {row["group"] for row in told} == set(GROUPS)
+    assert {row["name"] for row in told if row["quick"]} == set(QUICK)
+    assert all(row["what"] for row in told)
+    by_name = {row["name"]: row for row in told}
+    assert by_name["average-drop"]["higher_is_better"] is False
+    assert by_name["average-drop"]["source"] == "arXiv 1710.11063"
+    assert by_name["iou-tuned"]["needs"] == "ground truth, --threshold"
+    table = cfcam("metrics").stdout
+    assert all(name in table for name in METRICS)
+    assert "lower, %" in table
