@@ -1,4 +1,4 @@
-"""``python -m benchmarks COMMAND``: speed, scaling, folder, start, profile, approximate."""
+"""``python -m benchmarks COMMAND``: speed, scaling, folder, start, profile, approximate, scorecard, volume."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ COMMANDS = {
     "start": "imports and cfcam --help",
     "profile": "where the time goes, operator by operator",
     "approximate": "Score-CAM's approximation on real pictures and networks (CFCAM_DATA)",
+    "scorecard": "what CF-CAM's maps are worth beside the others', on the test parts (CFCAM_DATA)",
+    "volume": "a 128 x 128 x 128 volume with a layer of 512 channels: time and memory",
 }
 MODULES = {"profile": "profiling"}
 
@@ -30,6 +32,10 @@ def main(words: Sequence[str] | None = None) -> None:
             command.add_argument("--only", action="append", metavar="NAME", help="case, may hold *; repeatable")
             command.add_argument("--device", default="cpu", help="cpu or cuda")
             command.add_argument("--no-memory", action="store_true", help="leave out the processes that measure memory")
+        if name == "scorecard":
+            command.add_argument("--study", action="append", metavar="NAME", help="one of benchmarks.datasets.NAMES")
+            command.add_argument("--limit", type=int, default=60, help="pictures of each study")
+            command.add_argument("--score-cam", action="store_true", help="compare CF-CAM's best with exact Score-CAM")
         if name == "approximate":
             command.add_argument("--images", type=int, default=25, help="pictures for each network")
     arguments = parser.parse_args(words)

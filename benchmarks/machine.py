@@ -16,7 +16,7 @@ import torch
 
 _LOAD = os.getloadavg()[0]  # before this process adds to it
 
-PACKAGES = ("cfcam", "torch", "numpy", "transformers", "captum", "torchcam", "monai", "grad-cam")
+PACKAGES = ("cfcam", "torch", "numpy", "transformers", "captum", "torchcam", "monai", "grad-cam", "isal")
 
 
 def use_threads(count: int | None = None) -> None:

@@ -1,0 +1,226 @@
+"""What an audit record may say: the actions with their DICOM codes, and the fields, none of which holds an identity."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from cfcam.errors import CfcamError
+
+
+class AuditError(CfcamError, ValueError):
+    """An audit cannot be opened or read, or a record may not be written."""
+
+
+class DamagedError(AuditError):
+    """The database's file is damaged, so that a record cannot even be fetched."""
+
+
+class Code(NamedTuple):
+    """A code of the scheme DCM (DICOM PS3.16 Annex D)."""
+
+    value: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """The EventIdentification of a DICOM audit message (PS3.15 A.5.2).
+
+    Attributes:
+        id: EventID, from CID 400.
+        action_code: EventActionCode: C create, R read, U update, D delete, E execute.
+        type: EventTypeCode, from CID 401, where the event has one.
+    """
+
+    id: Code
+    action_code: str
+    type: Code | None = None
+
+
+class Action(StrEnum):
+    """What was done, as cfcam calls it."""
+
+    START = "start"
+    STOP = "stop"
+    IMPORT = "import"
+    READ = "read"
+    RECEIVE = "receive"
+    SEND = "send"
+    QUERY = "query"
+    EXPLAIN = "explain"
+    MEASURE = "measure"
+    CHECK = "check"
+    COMPARE = "compare"
+    DEIDENTIFY = "deidentify"
+    WRITE = "write"
+    REPORT = "report"
+    REVIEW = "review"
+    RELEASE = "release"
+    EXPORT = "export"
+    DELETE = "delete"
+    LOGIN = "login"
+    LOGOUT = "logout"
+    ALERT = "alert"
+    AUDIT_USED = "audit-used"
+
+
+_ACTIVITY = Code("110100", "Application Activity")
+_ACCESSED = Code("110103", "DICOM Instances Accessed")
+_TRANSFERRED = Code("110104", "DICOM Instances Transferred")
+_EXPORT = Code("110106", "Export")
+_AUTHENTICATION = Code("110114", "User Authentication")
+
+EVENTS: Mapping[Action, Event] = {
+    Action.START: Event(_ACTIVITY, "E", Code("110120", "Application Start")),
+    Action.STOP: Event(_ACTIVITY, "E", Code("110121", "Application Stop")),
+    Action.IMPORT: Event(Code("110107", "Import"), "C"),
+    Action.READ: Event(_ACCESSED, "R"),
+    Action.RECEIVE: Event(_TRANSFERRED, "C"),
+    Action.SEND: Event(_TRANSFERRED, "R"),
+    Action.QUERY: Event(Code("110112", "Query"), "E"),
+    Action.EXPLAIN: Event(_ACCESSED, "R"),
+    Action.MEASURE: Event(_ACCESSED, "R"),
+    Action.CHECK: Event(_ACCESSED, "R"),
+    Action.COMPARE: Event(_ACCESSED, "R"),
+    Action.DEIDENTIFY: Event(_ACCESSED, "C"),
+    Action.WRITE: Event(_ACCESSED, "C"),
+    Action.REPORT: Event(_ACCESSED, "C"),
+    Action.REVIEW: Event(_ACCESSED, "U"),
+    Action.RELEASE: Event(_EXPORT, "R"),
+    Action.EXPORT: Event(_EXPORT, "R"),
+    Action.DELETE: Event(Code("110105", "DICOM Study Deleted"), "D"),
+    Action.LOGIN: Event(_AUTHENTICATION, "E", Code("110122", "Login")),
+    Action.LOGOUT: Event(_AUTHENTICATION, "E", Code("110123", "Logout")),
+    Action.ALERT: Event(Code("110113", "Security Alert"), "E"),
+    Action.AUDIT_USED: Event(Code("110101", "Audit Log Used"), "R"),
+}
+"""The DICOM audit event of each action; using images, also by a network, is "DICOM Instances Accessed" (A.5.3.6)."""
+
+OUTCOMES: Mapping[str, int] = {"success": 0, "minor-failure": 4, "serious-failure": 8, "major-failure": 12}
+"""The EventOutcomeIndicator (PS3.15 A.5.2) of each value of the field ``outcome``."""
+
+
+@dataclass(frozen=True)
+class Field:
+    """A field of the details.
+
+    Attributes:
+        what: what it holds, in words.
+        accepts: whether a value is of that kind.
+    """
+
+    what: str
+    accepts: Callable[[Any], bool]
+
+
+def _text(pattern: str) -> Callable[[Any], bool]:
+    compiled = re.compile(pattern, re.ASCII)
+    return lambda value: isinstance(value, str) and compiled.fullmatch(value) is not None
+
+
+def _several(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: accepts(value) or (isinstance(value, list | tuple) and all(map(accepts, value)))
+
+
+def _named(accepts: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, Mapping) and all(_is_name(k) and accepts(v) for k, v in value.items())
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_count(value: Any) -> bool:
+    return _is_integer(value) and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_probability(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1
+
+
+def _one_of(*choices: str) -> Callable[[Any], bool]:
+    return lambda value: isinstance(value, str) and value in choices
+
+
+_is_name = _text(r"[a-z0-9][a-z0-9+._-]{0,39}")
+is_digest = _text(r"[0-9a-f]{64}")
+_is_version = _text(r"v?[0-9]+[A-Za-z0-9.+-]{0,39}")
+
+_DIGESTS = "the SHA-256 of each, 64 lower-case hexadecimal digits"
+_NAMES = "short lower-case names like grad-cam++"
+
+FIELDS: Mapping[str, Field] = {
+    "pseudonym": Field(
+        "a keyed pseudonym: that of cfcam deidentify (P- and 16 characters A-Z, 2-7), or 16 to 64 hexadecimal digits",
+        _text(r"P-[A-Z2-7]{16}|(?:P-)?[0-9a-fA-F]{16,64}"),
+    ),
+    "data_sha256": Field(_DIGESTS, _several(is_digest)),
+    "prior_sha256": Field(_DIGESTS, _several(is_digest)),
+    "mask_sha256": Field(_DIGESTS, _several(is_digest)),
+    "object_sha256": Field(_DIGESTS, _several(is_digest)),
+    "report_sha256": Field(_DIGESTS, _several(is_digest)),
+    "comment_sha256": Field(_DIGESTS, _several(is_digest)),
+    "model_sha256": Field(_DIGESTS, _several(is_digest)),
+    "settings_sha256": Field(_DIGESTS, _several(is_digest)),
+    "object_uids": Field("UIDs that cfcam made, beginning with 2.25.", _several(_text(r"2\.25\.[0-9]{1,39}"))),
+    "modality": Field("two to eight capital letters like CT", _text(r"[A-Z]{2,8}")),
+    "method": Field(_NAMES, _several(_is_name)),
+    "layer": Field("a module's dotted name", _text(r"[A-Za-z0-9_]+(?:\.[A-Za-z0-9_]+)*")),
+    "target": Field("class indices", _several(_is_integer)),
+    "probability": Field("numbers from 0 to 1", _several(_is_probability)),
+    "measures": Field("finite numbers by short lower-case names", _named(_is_number)),
+    "checks": Field("pass, flag or not-assessed by check", _named(_one_of("pass", "flag", "not-assessed"))),
+    "formats": Field(_NAMES, _several(_is_name)),
+    "count": Field("a number of things, 0 or more", _is_count),
+    "seed": Field("an integer", _is_integer),
+    "version": Field("a version like 0.3.1", _is_version),
+    "versions": Field("versions by library", _named(_is_version)),
+    "device": Field("a short lower-case name like cuda:0", _text(r"[a-z]+(?::[0-9]+)?")),
+    "outcome": Field("success, minor-failure, serious-failure or major-failure", _one_of(*OUTCOMES)),
+    "error": Field("the name of an error's class", _text(r"[A-Za-z_][A-Za-z0-9_]{0,79}")),
+    "reason": Field("one short lower-case name like another-model", _is_name),
+    "decision": Field("accept, reject or comment", _one_of("accept", "reject", "comment")),
+    "user": Field("the account of a member of staff, without spaces", _text(r"[A-Za-z0-9._@-]{1,64}")),
+    "station": Field("an AE title or a host, without spaces", _text(r"[A-Za-z0-9._:-]{1,64}")),
+    "destination": Field("an AE title or a host, without spaces", _text(r"[A-Za-z0-9._:-]{1,64}")),
+    "refers_to": Field("the id of an earlier record, like 17-9f86d081884c", _text(r"[1-9][0-9]*-[0-9a-f]{12}")),
+}
+"""The allow-list. No field holds free text: of a comment, a file or a source UID the record holds the SHA-256."""
+
+
+def checked_action(action: Action | str) -> Action:
+    """Returns the action of a name.
+
+    Raises:
+        AuditError: there is none of this name.
+    """
+    try:
+        return Action(action)
+    except ValueError:
+        shown = repr(action) if _is_name(action) else "as given"
+        raise AuditError(f"audit action {shown} is unknown: one of {', '.join(Action)}") from None
+
+
+def checked_details(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the details, if every field is on the allow-list and holds what it is for.
+
+    Raises:
+        AuditError: a field may not be recorded. The message holds no value, which might be an identity.
+    """
+    for name, value in details.items():
+        field = FIELDS.get(name)
+        if field is None:
+            shown = repr(name) if _text("[a-z][a-z0-9_]{0,39}")(name) else "(its name is not shown)"
+            raise AuditError(f"audit field {shown} might hold an identity: only {', '.join(FIELDS)} are recorded")
+        if not field.accepts(value):
+            raise AuditError(f"audit field {name!r}: its value is not shown here and not recorded; give {field.what}")
+    return dict(details)

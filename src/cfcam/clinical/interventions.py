@@ -1,0 +1,211 @@
+"""What a network says when something is taken out of an image, put in, or changed as another acquisition would."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+from torch import Tensor
+
+from cfcam.errors import InputError, MissingExtraError
+from cfcam.explanation import Explanation
+from cfcam.metrics.functional.imputation import noisy_linear_imputation
+from cfcam.metrics.functional.robustness import add_noise, window
+from cfcam.metrics.functional.similarity import soft_iou
+
+Explain = Callable[[Tensor, Tensor], Explanation]
+"""Inputs (N, C, *spatial) and class indices (N, 1) -> their explanation: an `Explainer`."""
+Inpaint = Literal["biharmonic", "linear"]
+
+_RIM = 2.0
+_NOISE = 0.05
+_DEGREES, _ZOOM = 2.0, 0.02
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a change of the image did to the explained class.
+
+    Attributes:
+        probability_before: of the class, in [0, 1].
+        probability_after: likewise.
+        map_change: 1 - soft IoU of the two heatmaps, in [0, 1]; NaN if one has no positive evidence.
+    """
+
+    probability_before: float
+    probability_after: float
+    map_change: float
+
+    @property
+    def probability_change(self) -> float:
+        """After less before."""
+        return self.probability_after - self.probability_before
+
+
+def remove_artefact(x: Tensor, mask: Tensor, inpaint: Inpaint = "biharmonic", rim: float = _RIM) -> Tensor:
+    """Returns an image with what a mask covers filled in from its surroundings: (1, C, *spatial).
+
+    Biharmonic inpainting goes on with the slopes around the hole. The linear one, which is flat inside, leaves smears
+    that a network may take for a finding: on 24 phantoms with a pacemaker and a rim of 2 it took up to 0.44 off the
+    probability of "no finding" of the honest demo network, the biharmonic one less than 0.005.
+
+    Args:
+        x: (1, C, *spatial), as the network takes it.
+        mask: (*spatial) bool, on the network's grid.
+        inpaint: "biharmonic" (scikit-image's `inpaint_biharmonic`), or "linear" (`noisy_linear_imputation` without
+            noise; needs nothing more than cfcam).
+        rim: how far around the mask the image is filled in too, in positions: a blurred edge left behind would show
+            the shape of what was there.
+
+    Raises:
+        InputError: the shapes do not fit, another name, or the mask covers everything.
+        MissingExtraError: scikit-image is not installed.
+    """
+    if mask.dtype is not torch.bool or mask.shape != x.shape[2:] or len(x) != 1:
+        raise InputError(
+            f"a mask {tuple(mask.shape)} of {mask.dtype} for x {tuple(x.shape)}: give bool (*spatial), N=1"
+        )
+    hole = dilate(mask, rim)
+    if bool(hole.all()):
+        raise InputError("the artefact with its rim covers the whole image: nothing is left to fill it from")
+    if inpaint == "linear":
+        return noisy_linear_imputation(x, ~hole[None], noise=0.0)
+    if inpaint != "biharmonic":
+        raise InputError(f"inpaint {inpaint!r}: give 'biharmonic' or 'linear'")
+    try:
+        from skimage.restoration import inpaint_biharmonic
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            "scikit-image", "clinical", "biharmonic inpainting (inpaint='linear' needs none)"
+        ) from error
+    filled = inpaint_biharmonic(x[0].detach().double().cpu().numpy(), hole.cpu().numpy(), channel_axis=0)
+    return torch.where(hole, torch.from_numpy(filled).to(x)[None], x)
+
+
+def paste_artefact(x: Tensor, donor: Tensor, mask: Tensor) -> Tensor:
+    """Returns an image with the donor's pixels where the mask is: (N, C, *spatial).
+
+    Args:
+        x: (N, C, *spatial).
+        donor: the same shape, an image with the artefact.
+        mask: (*spatial) bool.
+
+    Raises:
+        InputError: the shapes do not fit.
+    """
+    if donor.shape != x.shape or mask.shape != x.shape[2:] or mask.dtype is not torch.bool:
+        raise InputError(
+            f"x {tuple(x.shape)}, donor {tuple(donor.shape)}, mask {tuple(mask.shape)} of {mask.dtype}: give two images"
+            " of one shape and a bool mask (*spatial)"
+        )
+    return torch.where(mask, donor, x)
+
+
+def effect(explain: Explain, x: Tensor, changed: Tensor, target: int, method: str) -> Effect:
+    """Explains one class before and after a change, in one pass.
+
+    Args:
+        explain: an `Explainer`.
+        x: (1, C, *spatial).
+        changed: (1, C, *spatial).
+        target: class index.
+        method: one of the explainer's.
+
+    Raises:
+        InputError: the network gives no probability of the class.
+    """
+    maps, probabilities = heatmaps_and_probabilities(explain, torch.cat([x, changed]), target, method)
+    return Effect(probabilities[0], probabilities[1], float(1 - soft_iou(maps[:1], maps[1:])[0]))
+
+
+def heatmaps_and_probabilities(explain: Explain, x: Tensor, target: int, method: str) -> tuple[Tensor, list[float]]:
+    """Returns the heatmaps (N, *spatial) and N probabilities of one class.
+
+    Raises:
+        InputError: the network gives no probability of the class.
+    """
+    explanation = explain(x, torch.full((len(x), 1), target))
+    found = [explanation.probability(n, 0) for n in range(len(x))]
+    probabilities = [p for p in found if p is not None]
+    if len(probabilities) < len(found):
+        raise InputError("the network gives no vector of class scores: checks that change the image need probabilities")
+    return explanation.heatmaps(method)[:, 0], probabilities
+
+
+def retest(explain: Explain, x: Tensor, target: int, method: str, *, seed: int = 0) -> dict[str, Effect]:
+    """Explains one class again under small changes, as between two acquisitions of the same patient.
+
+    Noise (0.05 of the image's standard deviation), turned by +-2 degrees, larger and smaller by 2 %, and another grey
+    window (0.9 of the range). Maps of turned and scaled images are brought back, and compared where both show the
+    patient. Volumes are turned about their first axis.
+
+    Args:
+        explain: an `Explainer`.
+        x: (1, C, *spatial) with 2 or 3 spatial axes.
+        target: class index.
+        method: one of the explainer's.
+        seed: of the noise, together with the image's content.
+
+    Returns:
+        Name of the change -> its effect.
+    """
+    motions = {
+        "turned by +2 degrees": _motion(x, _DEGREES, 1.0),
+        "turned by -2 degrees": _motion(x, -_DEGREES, 1.0),
+        "larger by 2 %": _motion(x, 0.0, 1 / (1 + _ZOOM)),
+        "smaller by 2 %": _motion(x, 0.0, 1 + _ZOOM),
+    }
+    still = {"noise": add_noise(x, _NOISE, seed=seed), "window": window(x)}
+    moved = {name: _warp(x, motion, "border") for name, motion in motions.items()}
+    inputs = torch.cat([x, *still.values(), *moved.values()])
+    maps, probabilities = heatmaps_and_probabilities(explain, inputs, target, method)
+    effects = {}
+    for n, name in enumerate([*still, *moved], start=1):
+        first, again = maps[:1], maps[n : n + 1]
+        if name in motions:
+            back = _inverse(motions[name])
+            seen = _warp(torch.ones_like(x[:, :1]), motions[name], "zeros")
+            seen = _warp((seen > 0.999).to(x), back, "zeros")[:, 0] > 0.999
+            again = torch.where(seen, _warp(again[:, None], back, "zeros")[:, 0], 0)
+            first = torch.where(seen, first, 0)
+        effects[name] = Effect(probabilities[0], probabilities[n], float(1 - soft_iou(first, again)[0]))
+    return effects
+
+
+def dilate(mask: Tensor, distance: float, spacing: tuple[float, ...] | None = None) -> Tensor:
+    """Returns the positions within a Euclidean distance of a mask: (*spatial) bool.
+
+    Args:
+        mask: (*spatial) bool.
+        distance: in mm, or in positions without a spacing.
+        spacing: mm between positions along each axis.
+    """
+    if not distance or not bool(mask.any()):
+        return mask
+    away = ndimage.distance_transform_edt(~mask.cpu().numpy(), sampling=spacing)
+    return torch.from_numpy(away <= distance).to(mask.device)
+
+
+def _motion(x: Tensor, degrees: float, scale: float) -> Tensor:
+    """The affine (axes, axes + 1) for `F.affine_grid`, where the last axis comes first, in units of half an axis."""
+    axes = x.ndim - 2
+    turn = torch.eye(axes, dtype=torch.float64)
+    angle = math.radians(degrees)
+    aspect = x.shape[-2] / x.shape[-1]  # so that a turn is one in pixels, not in units of the axes
+    turn[0, 0] = turn[1, 1] = math.cos(angle)
+    turn[0, 1], turn[1, 0] = -math.sin(angle) * aspect, math.sin(angle) / aspect
+    return torch.cat([turn * scale, torch.zeros(axes, 1, dtype=torch.float64)], 1)
+
+
+def _inverse(motion: Tensor) -> Tensor:
+    return torch.cat([torch.linalg.inv(motion[:, :-1]), motion[:, -1:]], 1)
+
+
+def _warp(values: Tensor, motion: Tensor, outside: str) -> Tensor:
+    grid = F.affine_grid(motion[None].to(values), [1, *values.shape[1:]], align_corners=False)
+    return F.grid_sample(values, grid, padding_mode=outside, align_corners=False)

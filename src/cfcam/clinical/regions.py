@@ -1,0 +1,324 @@
+"""Numbers of regions: how large, where, and how much of the map; the page, the report and the SR all show these.
+
+A region is what the map marks at a threshold, or a mask of the user's. The numbers describe the map, which explains the
+model: a region is not a lesion, and its area is not a lesion's.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike
+from scipy import ndimage
+from torch import Tensor
+
+from cfcam.errors import InputError
+from cfcam.imaging.geometry import check_affine
+from cfcam.metrics.functional.ground_truth import check_ground_truth
+from cfcam.metrics.functional.heatmaps import read_heatmaps
+from cfcam.metrics.functional.localization import otsu_threshold
+
+Point = tuple[float, ...]
+_UNITS = {(2, True): "mm²", (3, True): "mm³", (2, False): "pixels", (3, False): "voxels"}
+_HEADINGS = ("region", "size", "largest part", "parts", "peak", "centroid", "mean", "SD", "max", "energy share")
+
+
+@dataclass(frozen=True)
+class Region:
+    """One region, as plain numbers.
+
+    Attributes:
+        name: of the mask, or what the threshold was.
+        size: area or volume of the region, in ``unit``; 0 for an empty region.
+        unit: "mm²" or "mm³"; "pixels" or "voxels" where the spacing is unknown.
+        count: positions in the region.
+        components: connected parts; positions that touch by a corner are connected.
+        largest: area or volume of the largest of them, in ``unit``.
+        peak: index (row, column) or (slice, row, column) of the region's largest value; of equal ones the first.
+        peak_mm: that position in mm from the centre of the first pixel, along the array's axes; None without spacing.
+        peak_patient: (x, y, z) of the peak in the patient in mm, RAS+; None without an affine.
+        centroid: centre of the region's shape (not weighted by the map), as an index with fractions.
+        centroid_mm: the same in mm, as ``peak_mm``.
+        centroid_patient: the same in the patient, as ``peak_patient``.
+        mean: of the map in the region, in [0, 1]; None for an empty region.
+        sd: standard deviation over the region's positions (divided by n); None for an empty region.
+        maximum: of the map in the region.
+        energy: share of the map's sum that lies in the region, in [0, 1]; None if the map is 0 everywhere.
+    """
+
+    name: str
+    size: float
+    unit: str
+    count: int
+    components: int
+    largest: float
+    peak: tuple[int, ...] | None
+    peak_mm: Point | None
+    peak_patient: Point | None
+    centroid: Point | None
+    centroid_mm: Point | None
+    centroid_patient: Point | None
+    mean: float | None
+    sd: float | None
+    maximum: float | None
+    energy: float | None
+
+
+@dataclass(frozen=True)
+class RegionTable:
+    """The regions of one map.
+
+    Attributes:
+        regions: the thresholded region first, then the masks in their order.
+        rule: how the threshold was chosen: "otsu", "0.5" or "quantile:0.9".
+        threshold: its value; None if the map has no positive evidence.
+        unit: of all sizes.
+        spacing: mm between positions along the axes; None if unknown.
+    """
+
+    regions: tuple[Region, ...]
+    rule: str
+    threshold: float | None
+    unit: str
+    spacing: Point | None
+
+    def __iter__(self) -> Any:
+        return iter(self.regions)
+
+    def __getitem__(self, name: str) -> Region:
+        """Returns the region of a name.
+
+        Raises:
+            InputError: there is none.
+        """
+        for region in self.regions:
+            if region.name == name:
+                return region
+        known = ", ".join(region.name for region in self.regions)
+        raise InputError(f"no region {name!r} in this table: it has {known}")
+
+    def as_dict(self) -> dict[str, Any]:
+        """Returns plain values, as JSON takes them: no NaN, no tensors."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """Returns the table as JSON."""
+        return json.dumps(self.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
+
+    def to_csv(self) -> str:
+        """Returns one line for each region; the numbers of a position are separated by spaces, unknown is empty."""
+        file = io.StringIO()
+        writer = csv.writer(file, lineterminator="\n")
+        fields = [name for name in Region.__dataclass_fields__ if name != "unit"]
+        writer.writerow([*fields, "unit", "threshold", "rule"])
+        for region in self.regions:
+            cells = [_cell(getattr(region, name)) for name in fields]
+            writer.writerow([*cells, region.unit, _cell(self.threshold), self.rule])
+        return file.getvalue()
+
+    def to_text(self) -> str:
+        """Returns a table for people, with its units; positions in the patient where they are known, else in mm."""
+        rows = [list(_HEADINGS), *(_shown(region) for region in self.regions)]
+        widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
+        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        return "\n".join(
+            [
+                *lines,
+                f"sizes in {self.unit}; threshold {_number(self.threshold)} ({self.rule}); positions {self._where()}",
+            ]
+        )
+
+    def _where(self) -> str:
+        if any(region.peak_patient for region in self.regions):
+            return "in mm in the patient (RAS+)"
+        return "in pixels (no spacing known)" if self.spacing is None else "in mm from the first pixel"
+
+
+def measure(
+    heatmap: Tensor,
+    spacing: Sequence[float] | None = None,
+    threshold: str | float = "otsu",
+    masks: Mapping[str, Tensor] | None = None,
+    *,
+    affine: ArrayLike | None = None,
+) -> RegionTable:
+    """Measures what a map marks, and the regions of masks.
+
+    Args:
+        heatmap: (H, W) or (D, H, W) in [0, 1], on the grid of the picture (not of the network's input): sizes are
+            counted in its pixels.
+        spacing: mm between positions along each axis; None: unknown, then sizes are in pixels or voxels. With an affine
+            and no spacing the affine's is taken.
+        threshold: "otsu" (`otsu_threshold`), a number in (0, 1], or "quantile:Q" with Q in (0, 1): the value that a
+            share Q of the positions does not exceed. A position is marked from the threshold on, and never where the
+            map is 0.
+        masks: name -> (*spatial) bool or 0 and one other value, as `check_ground_truth` takes them; an empty mask
+            gives an empty region.
+        affine: 4 x 4, from an index to mm in the patient, RAS+ (`cfcam.imaging.geometry`); for a picture from
+            (row, column, 0, 1).
+
+    Returns:
+        The table; the thresholded region comes first, named "map". A map without positive evidence, or one that is not
+        finite, marks nothing and has no threshold.
+
+    Raises:
+        InputError: the map, spacing, threshold or a mask do not fit.
+        ImageError: the affine is broken or singular.
+
+    Example:
+        >>> heatmap = torch.tensor([[0.0, 0.5], [0.0, 1.0]])
+        >>> region = measure(heatmap, (2.0, 3.0), 0.5)["map"]
+        >>> region.size, region.unit, region.peak, region.peak_mm, region.energy
+        (12.0, 'mm²', (1, 1), (2.0, 3.0), 1.0)
+    """
+    axes = heatmap.ndim
+    if axes not in (2, 3):
+        raise InputError(f"a map of shape {tuple(heatmap.shape)}: give one map, (H, W) or (D, H, W)")
+    heat = read_heatmaps(heatmap[None]).reshape(heatmap.shape)
+    matrix = None if affine is None else torch.from_numpy(np.array(check_affine(affine, "regions")))
+    steps = _spacing(spacing, matrix, axes)
+    level = threshold_value(heat, threshold)
+    marked = torch.zeros_like(heat, dtype=torch.bool) if level is None else (heat >= level) & (heat > 0)
+    given = {"map": marked}
+    for name, mask in (masks or {}).items():
+        if name in given:
+            raise InputError(f"a mask called {name!r}: that is the name of the thresholded map, give it another")
+        given[name] = check_ground_truth(mask, heatmap.shape).reshape(heatmap.shape).to(heat.device)
+    regions = tuple(_region(name, mask, heat, steps, matrix) for name, mask in given.items())
+    return RegionTable(regions, str(threshold), level, _UNITS[axes, steps is not None], steps)
+
+
+def threshold_value(heat: Tensor, threshold: str | float) -> float | None:
+    """Returns the number that a rule gives for a map (*spatial) in [0, 1]; None if the map is 0 everywhere.
+
+    Args:
+        heat: the map, finite.
+        threshold: see `measure`.
+
+    Raises:
+        InputError: an unknown rule, or a number out of its range.
+    """
+    if isinstance(threshold, str) and threshold.startswith("quantile:"):
+        share = _to_float(threshold.removeprefix("quantile:"))
+        if not 0 < share < 1:
+            raise InputError(f"threshold {threshold!r}: a quantile lies between 0 and 1, such as quantile:0.9")
+        # torch.quantile refuses more than 2**24 values, and a volume may have them
+        value = float(heat.flatten().sort().values[math.ceil(share * heat.numel()) - 1])
+    elif threshold == "otsu":
+        value = float(otsu_threshold(heat[None])[0])
+    else:
+        value = _to_float(threshold)
+        if not 0 < value <= 1:
+            raise InputError(f"threshold {threshold!r}: give otsu, a number in (0, 1], or quantile:0.9")
+    return value if bool((heat > 0).any()) else None
+
+
+def _to_float(text: str | float) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _spacing(spacing: Sequence[float] | None, matrix: Tensor | None, axes: int) -> Point | None:
+    if spacing is None:
+        return None if matrix is None else tuple(matrix[:3, :axes].norm(dim=0).tolist())
+    steps = tuple(float(step) for step in spacing)
+    if len(steps) != axes or not all(math.isfinite(step) and step > 0 for step in steps):
+        raise InputError(f"a spacing of {steps} mm for a map with {axes} axes: give {axes} numbers above 0")
+    return steps
+
+
+def _region(name: str, mask: Tensor, heat: Tensor, steps: Point | None, matrix: Tensor | None) -> Region:
+    unit = _UNITS[heat.ndim, steps is not None]
+    cell = math.prod(steps) if steps else 1.0
+    count = int(mask.sum())
+    total = float(heat.double().sum())
+    if not count:
+        return _empty(name, unit, 0.0 if total > 0 else None)
+    values = heat[mask].double()
+    places = mask.nonzero()
+    peak = tuple(places[int(values.argmax())].tolist())
+    centroid = tuple(places.double().mean(0).tolist())
+    labels, parts = ndimage.label(mask.cpu().numpy(), structure=np.ones((3,) * heat.ndim, dtype=bool))
+    return Region(
+        name=name,
+        size=count * cell,
+        unit=unit,
+        count=count,
+        components=int(parts),
+        largest=float(np.bincount(labels.ravel())[1:].max() * cell),
+        peak=peak,
+        peak_mm=_scaled(peak, steps),
+        peak_patient=_placed(peak, matrix),
+        centroid=centroid,
+        centroid_mm=_scaled(centroid, steps),
+        centroid_patient=_placed(centroid, matrix),
+        mean=float(values.mean()),
+        sd=float(values.std(correction=0)),
+        maximum=float(values.max()),
+        energy=float(values.sum()) / total if total > 0 else None,
+    )
+
+
+def _empty(name: str, unit: str, energy: float | None) -> Region:
+    return Region(
+        name=name,
+        size=0.0,
+        unit=unit,
+        count=0,
+        components=0,
+        largest=0.0,
+        peak=None,
+        peak_mm=None,
+        peak_patient=None,
+        centroid=None,
+        centroid_mm=None,
+        centroid_patient=None,
+        mean=None,
+        sd=None,
+        maximum=None,
+        energy=energy,
+    )
+
+
+def _scaled(index: Point, steps: Point | None) -> Point | None:
+    return None if steps is None else tuple(i * step for i, step in zip(index, steps, strict=True))
+
+
+def _placed(index: Point, matrix: Tensor | None) -> Point | None:
+    if matrix is None:
+        return None
+    padded = [*index, *[0.0] * (3 - len(index)), 1.0]
+    return tuple((matrix @ torch.tensor(padded, dtype=torch.float64))[:3].tolist())
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, tuple):
+        return " ".join(f"{number:.6g}" for number in value)
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _shown(region: Region) -> list[str]:
+    peak = region.peak_patient or region.peak_mm or region.peak
+    centroid = region.centroid_patient or region.centroid_mm or region.centroid
+    return [
+        region.name,
+        f"{region.size:.6g}",
+        f"{region.largest:.6g}",
+        str(region.components),
+        *(("-" if place is None else ", ".join(f"{x:.1f}" for x in place)) for place in (peak, centroid)),
+        *map(_number, (region.mean, region.sd, region.maximum, region.energy)),
+    ]

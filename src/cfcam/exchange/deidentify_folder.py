@@ -1,0 +1,71 @@
+"""De-identification of a whole folder: no name of a file or folder of the source reaches output, log or error."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
+
+from cfcam.errors import ImageError, InputError, MissingExtraError
+from cfcam.exchange.deidentify import Deidentifier
+from cfcam.exchange.dicom import save_bytes
+from cfcam.exchange.sources import quiet, read_source
+from cfcam.imaging.dicom_object import broken, is_dicom
+
+
+@dataclass
+class FolderReport:
+    """What became of a folder.
+
+    Attributes:
+        written: the files, named by pseudonym and new UIDs.
+        refused: a line for each picture that was not taken, by its number among the sorted files.
+        others: how many files are no DICOM.
+    """
+
+    written: list[Path] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    others: int = 0
+
+
+def deidentify_folder(source: Path, output: Path, deidentifier: Deidentifier) -> FolderReport:
+    """De-identify all pictures of a folder with its subfolders, or one file.
+
+    Files become ``output/<pseudonym>/<new series UID>/<new object UID>.dcm``. The source stays as it is.
+
+    Raises:
+        ImageError: the source is missing.
+        InputError: the output lies in the source, or is it.
+    """
+    if not source.exists():
+        raise ImageError("the folder to de-identify does not exist; check its path")
+    inside, outside = source.resolve(), output.resolve()
+    if outside == inside or inside in outside.parents:
+        raise InputError("the output lies in the folder to de-identify; name one beside it")
+    files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
+    report = FolderReport()
+    for number, path in enumerate(files, 1):
+        where = f"file {number} of {len(files)}"
+        try:
+            with broken(where, "it cannot be read"), path.open("rb") as stream:
+                known = is_dicom(stream.read(132))
+            if not known:
+                report.others += 1
+                continue
+            report.written.append(_one(path, where, output, deidentifier))
+        except MissingExtraError:
+            raise
+        except (ImageError, InputError) as problem:
+            text = str(problem)
+            report.refused.append(text if text.startswith(where) else f"{where}: {text}")
+    return report
+
+
+def _one(path: Path, where: str, output: Path, deidentifier: Deidentifier) -> Path:
+    dataset = deidentifier(read_source(path), where)
+    stream = BytesIO()
+    with quiet(), broken(where, "an element of it cannot be encoded"):
+        dataset.save_as(stream, enforce_file_format=True)
+    series = str(dataset.get("SeriesInstanceUID") or dataset.StudyInstanceUID)
+    target = output / str(dataset.PatientID) / series / f"{dataset.SOPInstanceUID}.dcm"
+    return save_bytes(stream.getvalue(), target)

@@ -1,0 +1,188 @@
+"""One map on its way into DICOM objects: what they all have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfcam._version import __version__
+from cfcam.errors import InputError
+from cfcam.exchange.result import ResultInfo
+from cfcam.exchange.sources import frames_of
+from cfcam.exchange.uids import derived_uid
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+SCHEME = "99CFCAM"
+"""Designator of cfcam's own codes (PS3.16 section 8: private schemes begin with 99)."""
+
+MANUFACTURER = "cfcam"
+RESEARCH = "Research use only; an explanation of the model, not a finding"
+SERIES_NUMBERS = {"pm": 9001, "seg-fractional": 9002, "seg-binary": 9003, "sr": 9004, "sc": 9005, "gsps": 9006}
+
+_LONGEST_TEXT = 64
+_EPOCH = datetime(1970, 1, 1)
+_CAPTURED = ("", "OfSecondaryCapture")
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """A checked map with its sources.
+
+    Attributes:
+        sources: headers of the source pictures.
+        heatmap: float32 `(planes, H, W)`, finite.
+        result: what made the map.
+        threshold: from which value on a pixel belongs to the region.
+        originals: the source pictures with their pixels.
+    """
+
+    sources: list[Dataset]
+    heatmap: NDArray[np.float32]
+    result: ResultInfo
+    threshold: float
+    originals: Sequence[Dataset]
+
+    def __post_init__(self) -> None:
+        source = self.sources[0]
+        expected = (frames_of(self.sources), int(source.Rows), int(source.Columns))
+        if self.heatmap.shape != expected:
+            raise InputError(
+                f"map of shape {self.heatmap.shape} for sources of {expected} (planes, rows, columns): bring it onto"
+                " their grid first"
+            )
+        if not np.isfinite(self.heatmap).all():
+            raise InputError("the map holds values that are no finite numbers: there is nothing to write")
+        if not 0 < self.threshold <= 1:
+            raise InputError(f"threshold is {self.threshold!r}: it must lie in (0, 1]")
+
+    @cached_property
+    def moment(self) -> datetime:
+        """When the content was made: as the result says, else the source's content, else 1970."""
+        return self.result.created or _moment_of(self.sources[0])
+
+    def check_unit_range(self, kind: str) -> None:
+        """Raise an `InputError` unless the map lies in [0, 1]."""
+        low, high = float(self.heatmap.min()), float(self.heatmap.max())
+        if low < 0 or high > 1:
+            raise InputError(
+                f"{kind}: the map has values from {low:g} to {high:g}; it takes [0, 1]: normalise it first"
+            )
+
+    def series_uid(self, kind: str) -> str:
+        """Return the UID of the series of one kind of object."""
+        return derived_uid("series", kind, self._identity(kind))
+
+    def instance_uid(self, kind: str, number: int = 1) -> str:
+        """Return the UID of an object."""
+        return derived_uid("instance", kind, number, self._identity(kind))
+
+    def tracking_uid(self) -> str:
+        """Return the UID of the finding: the same in every study of the patient, for the same weights and class."""
+        source = self.sources[0]
+        patient = str(source.PatientID or source.StudyInstanceUID)
+        return derived_uid("tracking", patient, self.result.weights_sha256, self.result.class_index)
+
+    def tracking_identifier(self) -> str:
+        """Return the name of the finding."""
+        return shortened(f"cfcam class {self.result.class_index} {self.result.class_name}")
+
+    def region(self) -> NDArray[np.bool_]:
+        """Return the region that numbers refer to: where the map reaches the threshold, `(planes, H, W)`."""
+        mask: NDArray[np.bool_] = self.heatmap >= np.float32(self.threshold)
+        return mask
+
+    def common(self, kind: str, number: int = 1) -> dict[str, Any]:
+        """Return the arguments that all of highdicom's objects share."""
+        return {
+            "series_instance_uid": self.series_uid(kind),
+            "series_number": SERIES_NUMBERS[kind],
+            "sop_instance_uid": self.instance_uid(kind, number),
+            "instance_number": number,
+            "manufacturer": MANUFACTURER,
+            "manufacturer_model_name": "cfcam",
+            "software_versions": __version__,
+            "device_serial_number": self.result.weights_sha256,
+            "series_description": shortened(f"Research use: {self.result.method} {TITLES[kind]}"),
+        }
+
+    def finish(self, dataset: Dataset, kind: str) -> Dataset:
+        """Replace by what follows from the job all that a library took from the clock or from chance."""
+        date, time = self.moment.strftime("%Y%m%d"), self.moment.strftime("%H%M%S")
+        for before, after in (("InstanceCreation", ""), ("Content", ""), ("PresentationCreation", ""), _CAPTURED):
+            if f"{before}Date{after}" in dataset:
+                setattr(dataset, f"{before}Date{after}", date)
+                setattr(dataset, f"{before}Time{after}", time)
+        self._say_body_part(dataset, kind)
+        dimension = derived_uid("dimensions", kind, self._identity(kind))
+
+        def replace(_parent: Dataset, element: Any) -> None:
+            if element.keyword == "DimensionOrganizationUID":
+                element.value = dimension
+            elif element.keyword == "ContributionDateTime":
+                element.value = date + time
+
+        dataset.walk(replace)
+        return dataset
+
+    def _say_body_part(self, dataset: Dataset, kind: str) -> None:
+        """The body part is the source's; an empty Laterality says that the side is not known (PS3.3 C.7.3.1)."""
+        if kind == "sr":
+            return
+        source = self.sources[0]
+        for key in ("BodyPartExamined", "Laterality", "ImageLaterality"):
+            if source.get(key) and key not in dataset and (key != "ImageLaterality" or kind == "sc"):
+                setattr(dataset, key, source.get(key))
+        if not any(key in dataset for key in ("Laterality", "ImageLaterality")) and not kind.startswith("seg"):
+            dataset.Laterality = ""
+
+    def _identity(self, kind: str) -> list[object]:
+        depends = kind in ("seg-binary", "sr", "gsps")
+        sources = [str(source.SOPInstanceUID) for source in self.sources]
+        return [sources, self.result.identity(), self.threshold if depends else None, __version__]
+
+
+TITLES = {
+    "pm": "map",
+    "seg-fractional": "map as fractions",
+    "seg-binary": "region",
+    "sr": "measurements",
+    "sc": "overlay",
+    "gsps": "contour",
+}
+"""What each kind of object is called in the description of its series."""
+
+
+def shortened(text: str, length: int = _LONGEST_TEXT) -> str:
+    """Return a text cut to what its element takes."""
+    return text if len(text) <= length else f"{text[: length - 3].rstrip()}..."
+
+
+def code(value: str, meaning: str) -> Any:
+    """Return a code of cfcam's own."""
+    from highdicom.sr import CodedConcept
+
+    return CodedConcept(value, SCHEME, shortened(meaning))
+
+
+def class_code(result: ResultInfo) -> Any:
+    """Return the code of the explained class."""
+    return code(f"class-{result.class_index}", result.class_name)
+
+
+def _moment_of(source: Dataset) -> datetime:
+    for name in ("Content", "Acquisition", "Series", "Study"):
+        date = str(source.get(f"{name}Date") or "")
+        time = str(source.get(f"{name}Time") or "").split(".")[0].ljust(6, "0")
+        try:
+            return datetime.strptime(date + time, "%Y%m%d%H%M%S")
+        except ValueError:
+            continue
+    return _EPOCH

@@ -1,0 +1,80 @@
+"""The map as a DICOM Segmentation (PS3.3 A.51): fractions of 255, and the region above the threshold."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from cfcam.exchange.job import MANUFACTURER, Job, code, shortened
+from cfcam.exchange.job import RESEARCH as _RESEARCH
+from cfcam.exchange.sources import is_projection
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_LEVELS = 255
+
+
+def segmentation(job: Job, kind: Literal["seg-fractional", "seg-binary"]) -> Dataset:
+    """Return a Segmentation with one segment.
+
+    FRACTIONAL holds `round(255 * value)`, so that no value is off by more than 1/510. All planes are written, those
+    without a pixel too.
+
+    Raises:
+        InputError: the map does not lie in [0, 1].
+    """
+    from highdicom.seg import Segmentation
+
+    job.check_unit_range(kind)
+    fractional = kind == "seg-fractional"
+    # highdicom cuts fractions off at full levels; whole levels make it round.
+    pixels = np.rint(job.heatmap * np.float32(_LEVELS)) / _LEVELS if fractional else job.region().astype(np.uint8)
+    dataset = Segmentation(
+        job.sources,
+        pixels,
+        segmentation_type="FRACTIONAL" if fractional else "BINARY",
+        segment_descriptions=[_segment(job, kind)],
+        max_fractional_value=_LEVELS,
+        omit_empty_frames=False,
+        content_label="CAM_FRACTION" if fractional else "CAM_REGION",
+        content_description=_RESEARCH[:64],
+        **job.common(kind),
+    )
+    _copy_orientation(job, dataset)
+    return job.finish(dataset, kind)
+
+
+def _segment(job: Job, kind: str) -> Any:
+    from highdicom import AlgorithmIdentificationSequence
+    from highdicom.seg import SegmentDescription
+    from pydicom.sr.codedict import codes
+
+    result, settings = job.result, job.result.settings()
+    if kind == "seg-binary":
+        settings["threshold"] = f"{job.threshold:g}"
+    algorithm = AlgorithmIdentificationSequence(
+        name=result.model_name,
+        family=codes.DCM.ArtificialIntelligence,
+        version=result.model_version,
+        source=MANUFACTURER,
+        parameters=settings,
+    )
+    return SegmentDescription(
+        segment_number=1,
+        segment_label=shortened(f"{result.method}: {result.class_name}"),
+        segmented_property_category=codes.SCT.SpatialAndRelationalConcept,
+        segmented_property_type=code("activation", "Class activation"),
+        algorithm_type="AUTOMATIC",
+        algorithm_identification=algorithm,
+        tracking_uid=job.tracking_uid(),
+        tracking_id=job.tracking_identifier(),
+    )
+
+
+def _copy_orientation(job: Job, dataset: Dataset) -> None:
+    """A radiograph says by this alone where left and head are."""
+    source = job.sources[0]
+    if source.get("PatientOrientation") and is_projection(source):
+        dataset.PatientOrientation = source.PatientOrientation

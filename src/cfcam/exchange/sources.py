@@ -1,0 +1,156 @@
+"""The DICOM pictures that a map belongs to: checked, and brought into the state that writing needs."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfcam.errors import ImageError, InputError, MissingExtraError
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from cfcam.imaging.volume import Volume
+
+_NEEDED = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "Modality", "Rows", "Columns")
+# Type 2 in the modules Patient, General Study and General Series (PS3.3 C.7.1.1, C.7.2.1): may be empty, not missing.
+_MAY_BE_EMPTY = (
+    "PatientID", "PatientName", "PatientBirthDate", "PatientSex", "AccessionNumber", "StudyID", "StudyDate",
+    "StudyTime", "ReferringPhysicianName",
+)  # fmt: skip
+_ONE_OF_ALL = ("StudyInstanceUID", "SeriesInstanceUID", "PatientID", "Rows", "Columns", "FrameOfReferenceUID")
+PIXELS = (0x7FE00001, 0x7FE00002, 0x7FE00008, 0x7FE00009, 0x7FE00010)
+"""Tags of pixels, and of the tables of where frames begin."""
+
+_LOGGERS = ("pydicom", "highdicom", "pylibjpeg", "libjpeg", "openjpeg", "rle", "jpeg_ls")
+_QUIET = threading.RLock()
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keeps warnings and log lines of the libraries, which may quote a patient's name, from terminals and logs."""
+    loggers = [logging.getLogger(name) for name in _LOGGERS]
+    with _QUIET, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        levels = [logger.level for logger in loggers]
+        try:
+            for logger in loggers:
+                logger.setLevel(logging.CRITICAL + 1)
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def headers_of(sources: Sequence[Dataset]) -> list[Dataset]:
+    """Return copies of the sources without pixels, fit to derive objects from; the sources stay as they are.
+
+    Raises:
+        ImageError: a source lacks what every picture has, or they are not of one series.
+        InputError: no source, or several of which one has several frames.
+    """
+    if not sources:
+        raise InputError("no source is given: name the DICOM pictures that the map belongs to")
+    for number, source in enumerate(sources, 1):
+        missing = [key for key in _NEEDED if not source.get(key)]
+        if missing:
+            raise ImageError(f"source {number} of {len(sources)}: has no {', '.join(missing)}; export it again")
+    for key in _ONE_OF_ALL:
+        if len({str(source.get(key, "")) for source in sources}) > 1:
+            raise ImageError(f"the {len(sources)} sources differ in {key}: give the pictures of one series only")
+    if len({source.SOPInstanceUID for source in sources}) < len(sources):
+        raise InputError(f"of the {len(sources)} sources some are there twice: give each once")
+    if len(sources) > 1 and any(int(source.get("NumberOfFrames") or 1) > 1 for source in sources):
+        raise InputError(f"{len(sources)} sources, one with several frames: give such an object alone")
+    return [_header(source) for source in sources]
+
+
+def frames_of(sources: Sequence[Dataset]) -> int:
+    """Return how many planes the sources have: frames of the one object, or single-frame objects."""
+    return int(sources[0].get("NumberOfFrames") or 1) if len(sources) == 1 else len(sources)
+
+
+def sources_of(volume: Volume, heatmap: NDArray[np.float32]) -> tuple[list[Dataset], NDArray[np.float32]]:
+    """Read the DICOM objects behind a volume, and bring a map on its grid into their order.
+
+    Args:
+        volume: read from DICOM, with one slice for each source slice.
+        heatmap: `(D, H, W)` on the volume's grid.
+
+    Returns:
+        The objects with all their elements, and the map `(planes, H, W)` as `write_objects` wants them: plane n of
+        the map belongs to object n, or to frame n of a single object.
+
+    Raises:
+        InputError: the volume does not come from DICOM, its slices were resampled, or the map has another size.
+        ImageError: a file is gone or broken.
+    """
+    instances = volume.source.instances
+    if len(instances) != volume.size[0]:
+        raise InputError(
+            f"{volume!r}: its slices are not those of DICOM files (it was resampled, or is no DICOM), so that there is"
+            " nothing to refer to; write the map as NIfTI"
+        )
+    if heatmap.shape != volume.size:
+        raise InputError(f"map of shape {heatmap.shape} for a volume of {volume.size}: bring it onto that grid first")
+    paths = list(dict.fromkeys(instance.path for instance in instances))
+    if len(paths) == 1:
+        order = np.argsort([instance.frame or 1 for instance in instances])
+        source = read_source(paths[0])
+        if frames_of([source]) != len(instances):
+            raise InputError("the volume has not all the frames of its object; write the map as NIfTI")
+        return [source], np.ascontiguousarray(heatmap[order])
+    if len(paths) != len(instances):
+        raise InputError("the volume is made of several multi-frame objects; write the map as NIfTI")
+    return [read_source(path) for path in paths], heatmap
+
+
+def read_source(path: Path) -> Dataset:
+    """Return a DICOM file with all its elements, parsed to the end so that nothing fails later.
+
+    Raises:
+        ImageError: it cannot be read; what pydicom says is not passed on, for it may quote the file.
+        MissingExtraError: pydicom is not installed.
+    """
+    from cfcam.imaging.dicom_object import broken
+
+    try:
+        from pydicom import dcmread
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("pydicom", "dicom", "reading DICOM") from error
+    with quiet(), broken("a source", "the DICOM file is broken or cut off"):
+        source = dcmread(path)
+        source.walk(lambda _dataset, _element: None)
+    return source
+
+
+def is_projection(source: Any) -> bool:
+    """Whether a picture has no place in the patient's space, as radiographs do."""
+    return not source.get("FrameOfReferenceUID") or not (
+        "ImageOrientationPatient" in source or "SharedFunctionalGroupsSequence" in source
+    )
+
+
+def _header(source: Dataset) -> Dataset:
+    from pydicom import Dataset as NewDataset
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.uid import ExplicitVRLittleEndian
+
+    header = NewDataset({tag: source[tag] for tag in source.keys() if tag not in PIXELS})  # noqa: SIM118
+    for key in _MAY_BE_EMPTY:
+        if key not in header:
+            setattr(header, key, "")
+    meta = getattr(source, "file_meta", None)
+    if meta is None or "TransferSyntaxUID" not in meta:
+        meta = FileMetaDataset()
+        meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    header.file_meta = meta
+    return header

@@ -1,0 +1,165 @@
+"""Numbers as a DICOM Comprehensive 3D SR after template TID 1500 (PS3.16), tied to the region they were taken from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from cfcam._version import __version__
+from cfcam.errors import InputError
+from cfcam.exchange.job import MANUFACTURER, RESEARCH, SCHEME, Job, class_code
+from cfcam.exchange.uids import derived_uid
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from cfcam.clinical.regions import Region
+
+
+class _Quantity(NamedTuple):
+    """How a number is coded: value, scheme and meaning of its name, UCUM unit."""
+
+    value: str
+    scheme: str
+    meaning: str
+    unit: str
+
+
+MEASUREMENTS: dict[str, _Quantity] = {
+    "area_mm2": _Quantity("42798000", "SCT", "Area", "mm2"),
+    "volume_mm3": _Quantity("118565006", "SCT", "Volume", "mm3"),
+    "mean": _Quantity("373098007", "SCT", "Mean", "1"),
+    "sd": _Quantity("386136009", "SCT", "Standard Deviation", "1"),
+    "max": _Quantity("56851009", "SCT", "Maximum", "1"),
+    "energy_share": _Quantity("energy-share", SCHEME, "Share of the map's energy in the region", "1"),
+    "components": _Quantity("components", SCHEME, "Number of connected regions", "1"),
+    "pixels": _Quantity("pixels", SCHEME, "Number of pixels in the region", "1"),
+    "peak_column": _Quantity("peak-column", SCHEME, "Column of the peak, from 0", "1"),
+    "peak_row": _Quantity("peak-row", SCHEME, "Row of the peak, from 0", "1"),
+    "peak_x_mm": _Quantity("peak-x", SCHEME, "Peak, patient x (to the left, LPS)", "mm"),
+    "peak_y_mm": _Quantity("peak-y", SCHEME, "Peak, patient y (to posterior, LPS)", "mm"),
+    "peak_z_mm": _Quantity("peak-z", SCHEME, "Peak, patient z (to the head, LPS)", "mm"),
+    "centroid_x_mm": _Quantity("centroid-x", SCHEME, "Centroid, patient x (to the left, LPS)", "mm"),
+    "centroid_y_mm": _Quantity("centroid-y", SCHEME, "Centroid, patient y (to posterior, LPS)", "mm"),
+    "centroid_z_mm": _Quantity("centroid-z", SCHEME, "Centroid, patient z (to the head, LPS)", "mm"),
+}
+"""The numbers that a report can hold, by name."""
+
+_PROBABILITY = _Quantity("probability", SCHEME, "Probability of the class, as the model gives it", "1")
+_UNITS = {"1": "no units", "mm": "millimeter", "mm2": "square millimeter", "mm3": "cubic millimeter"}
+
+
+def measurements_of(region: Region) -> dict[str, float]:
+    """Return the numbers of a region for a report; places in the patient become LPS, as everywhere in DICOM.
+
+    Args:
+        region: from `cfcam.clinical.regions.measure`, with the threshold that `write_objects` is given.
+    """
+    found: dict[str, float | None] = {
+        {"mm²": "area_mm2", "mm³": "volume_mm3"}.get(region.unit, "pixels"): region.size,
+        "components": region.components,
+        "mean": region.mean,
+        "sd": region.sd,
+        "max": region.maximum,
+        "energy_share": region.energy,
+    }
+    if region.peak is not None and len(region.peak) == 2:
+        found["peak_row"], found["peak_column"] = region.peak
+    for name, place in (("peak", region.peak_patient), ("centroid", region.centroid_patient)):
+        if place is not None:
+            found |= {f"{name}_{axis}_mm": sign * mm for axis, sign, mm in zip("xyz", (-1, -1, 1), place, strict=True)}
+    return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def structured_report(job: Job, region: Dataset, measurements: Mapping[str, float]) -> Dataset:
+    """Return a report of the probability and of numbers of the region.
+
+    Args:
+        job: the map.
+        region: the binary Segmentation that the numbers were taken from.
+        measurements: numbers by their names in `MEASUREMENTS`.
+
+    Raises:
+        InputError: an unknown or not finite number, or neither numbers nor a probability.
+    """
+    from highdicom.sr import Comprehensive3DSR, MeasurementReport
+    from pydicom.sr.codedict import codes
+
+    numbers = _measurements(job, measurements)
+    report = MeasurementReport(
+        observation_context=_observer(job),
+        procedure_reported=codes.SCT.ImagingProcedure,
+        imaging_measurements=[_group(job, region, numbers)],
+        title=codes.DCM.ImagingMeasurementReport,
+    )
+    common = job.common("sr")
+    dataset = Comprehensive3DSR(evidence=[*job.sources, region], content=report, is_complete=True, **common)
+    dataset.CompletionFlagDescription = RESEARCH[:64]
+    return job.finish(dataset, "sr")
+
+
+def _measurements(job: Job, measurements: Mapping[str, float]) -> list[Any]:
+    unknown = sorted(set(measurements) - set(MEASUREMENTS))
+    if unknown:
+        raise InputError(f"sr: no measurement is called {unknown[0]!r}; there are {', '.join(MEASUREMENTS)}")
+    bad = [name for name, value in measurements.items() if not math.isfinite(value)]
+    if bad:
+        raise InputError(f"sr: the measurement {bad[0]} is {measurements[bad[0]]}: leave out what is not a number")
+    numbers = [_measurement(MEASUREMENTS[name], float(value)) for name, value in measurements.items()]
+    if job.result.probability is not None:
+        numbers.insert(0, _measurement(_PROBABILITY, job.result.probability))
+    if not numbers:
+        raise InputError("sr: there is neither a probability nor a measurement to report; give one of them")
+    return numbers
+
+
+def _measurement(quantity: _Quantity, value: float) -> Any:
+    from highdicom.sr import CodedConcept, Measurement
+
+    return Measurement(
+        name=CodedConcept(quantity.value, quantity.scheme, quantity.meaning),
+        value=float(f"{value:.9g}"),
+        unit=CodedConcept(quantity.unit, "UCUM", _UNITS[quantity.unit]),
+    )
+
+
+def _group(job: Job, region: Dataset, numbers: list[Any]) -> Any:
+    from highdicom import sr
+
+    result = job.result
+    settings = result.settings() | {"threshold": f"{job.threshold:g}"}
+    shared: dict[str, Any] = {
+        "tracking_identifier": sr.TrackingIdentifier(uid=job.tracking_uid(), identifier=job.tracking_identifier()),
+        "finding_type": class_code(result),
+        "algorithm_id": sr.AlgorithmIdentification(
+            name=result.model_name,
+            version=result.model_version,
+            parameters=[f"{name}: {value}" for name, value in settings.items()],
+        ),
+        "measurements": numbers,
+    }
+    images = [sr.SourceImageForSegmentation.from_source_image(source) for source in job.sources]
+    if len(job.heatmap) > 1:
+        segment = sr.ReferencedSegment(region.SOPClassUID, region.SOPInstanceUID, 1, source_images=images)
+        return sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=segment, **shared)
+    frame = sr.ReferencedSegmentationFrame(region.SOPClassUID, region.SOPInstanceUID, 1, 1, images[0])
+    # PS3.3 C.17.4: frame and segment number exclude each other; highdicom writes both.
+    del frame[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
+    return sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_segment=frame, **shared)
+
+
+def _observer(job: Job) -> Any:
+    from highdicom import sr
+    from pydicom.sr.codedict import codes
+
+    device = sr.DeviceObserverIdentifyingAttributes(
+        uid=derived_uid("device", __version__, job.result.weights_sha256),
+        name="cfcam",
+        manufacturer_name=MANUFACTURER,
+        model_name=job.result.model_name,
+        serial_number=job.result.weights_sha256,
+    )
+    return sr.ObservationContext(
+        observer_device_context=sr.ObserverContext(codes.DCM.Device, observer_identifying_attributes=device)
+    )

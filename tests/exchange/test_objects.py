@@ -1,0 +1,375 @@
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from copy import deepcopy
+
+import numpy as np
+import pytest
+
+pydicom = pytest.importorskip("pydicom")
+pytest.importorskip("highdicom")
+
+from cfcam.clinical.regions import measure  # noqa: E402
+from cfcam.errors import ImageError, InputError  # noqa: E402
+from cfcam.exchange import measurements_of, sources_of, write_objects  # noqa: E402
+from cfcam.exchange.presentation_state import contours  # noqa: E402
+from cfcam.imaging.volume import read_volume  # noqa: E402
+from tests.exchange.phantoms import (  # noqa: E402
+    AXES,
+    PEAK,
+    RESULT,
+    SHAPE,
+    SPACING,
+    THRESHOLD,
+    ct_sources,
+    errors_of,
+    heatmap,
+    place_by_hand,
+    radiograph,
+)
+from tests.imaging import dicoms  # noqa: E402
+
+ALL = {"pm", "seg", "sr", "sc", "gsps"}
+MEASURED = {"volume_mm3": 12.5, "mean": 0.625, "peak_x_mm": -3.25}
+
+
+def write(tmp_path, kinds, sources=None, values=None, result=RESULT, **options):
+    sources = ct_sources() if sources is None else sources
+    values = heatmap() if values is None else values
+    options = {"threshold": THRESHOLD, "output": tmp_path, "measurements": MEASURED} | options
+    return write_objects(sources, values, result, kinds=kinds, **options)
+
+
+def read(paths, kind):
+    return [pydicom.dcmread(path) for path in paths if path.name.startswith(f"{kind}_")]
+
+
+def content(dataset, meaning):
+    """All content items of a name, from anywhere in the tree."""
+    found = []
+    for item in dataset.get("ContentSequence", ()):
+        if item.get("ConceptNameCodeSequence") and item.ConceptNameCodeSequence[0].CodeMeaning == meaning:
+            found.append(item)
+        found += content(item, meaning)
+    return found
+
+
+def planes_by_place(dataset):
+    """Position of each frame of a multi-frame object."""
+    frames = dataset.PerFrameFunctionalGroupsSequence
+    return [np.array(frame.PlanePositionSequence[0].ImagePositionPatient, float) for frame in frames]
+
+
+def in_source_order(dataset, stored):
+    """The planes of the phantom, wherever the object keeps them."""
+    places = [place_by_hand(n, 0, 0) for n in range(SHAPE[0])]
+    frames = planes_by_place(dataset)
+    return stored[[next(f for f, at in enumerate(frames) if np.allclose(at, place, atol=1e-3)) for place in places]]
+
+
+@pytest.mark.parametrize("kind", ["pm", "seg-fractional", "seg-binary"])
+def test_every_value_lies_where_its_source_pixel_lies(tmp_path, kind):
+    (dataset,) = read(write(tmp_path, {"pm", "seg"}), kind)
+    stored = pydicom.pixel_array(tmp_path / f"{kind}_{dataset.SOPInstanceUID}.dcm")
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    orientation = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, float)
+    spacing = [float(v) for v in shared.PixelMeasuresSequence[0].PixelSpacing]
+    expected = {"pm": heatmap(), "seg-fractional": np.rint(heatmap() * 255), "seg-binary": heatmap() >= 0.5}[kind]
+    for number, origin in enumerate(planes_by_place(dataset)):
+        (plane,) = [n for n in range(SHAPE[0]) if np.allclose(place_by_hand(n, 0, 0), origin, atol=1e-3)]
+        assert np.array_equal(stored[number], expected[plane])
+        far = origin + 14 * spacing[1] * orientation[:3] + 6 * spacing[0] * orientation[3:]
+        assert np.allclose(far, place_by_hand(plane, 6, 14), atol=1e-3)
+    assert len(stored) == SHAPE[0]
+
+
+def test_parametric_map_keeps_every_bit(tmp_path):
+    values = np.nextafter(heatmap(), np.float32(2))
+    (dataset,) = read(write(tmp_path, {"pm"}, values=values), "pm")
+    stored = np.frombuffer(dataset.FloatPixelData, "<f4").reshape(SHAPE)
+    assert in_source_order(dataset, stored).tobytes() == values.tobytes()
+
+
+def test_parametric_map_takes_signed_values(tmp_path):
+    (dataset,) = read(write(tmp_path, {"pm"}, values=heatmap() * 9 - 3), "pm")
+    stored = np.frombuffer(dataset.FloatPixelData, "<f4").reshape(SHAPE)
+    assert np.array_equal(in_source_order(dataset, stored), heatmap() * 9 - 3)
+
+
+def test_fractions_are_off_by_half_a_level_at_most(tmp_path):
+    (dataset,) = read(write(tmp_path, {"seg"}), "seg-fractional")
+    stored = np.frombuffer(dataset.PixelData, np.uint8)[: heatmap().size].reshape(SHAPE) / 255
+    assert np.abs(in_source_order(dataset, stored) - heatmap()).max() <= 1 / 510 + 1e-6
+
+
+def test_simpleitk_finds_the_peak_of_the_overlay_where_the_phantom_has_it(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    paths = [path for path in write(tmp_path, {"sc"}, opacity=1.0, palette="gray") if path.name.startswith("sc_")]
+    series = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path))
+    image = sitk.ReadImage(series)
+    array = sitk.GetArrayFromImage(image)[..., 0]
+    assert len(paths) == len(series) == SHAPE[0]
+    k, j, i = (int(n) for n in np.unravel_index(array.argmax(), array.shape))
+    assert np.allclose(image.TransformIndexToPhysicalPoint((i, j, k)), place_by_hand(*PEAK), atol=1e-3)
+
+
+def test_simpleitk_finds_the_second_region_by_its_place(tmp_path):
+    sitk = pytest.importorskip("SimpleITK")
+    write(tmp_path, {"sc"}, opacity=1.0, palette="gray")
+    image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(tmp_path)))
+    index = image.TransformPhysicalPointToIndex([float(v) for v in place_by_hand(1, 20, 3)])
+    assert image[index][0] == round(0.6 * 255)
+
+
+def test_radiograph_keeps_its_sides(tmp_path):
+    source, values = radiograph(), heatmap(SHAPE[1:])
+    paths = write(tmp_path, {"seg", "sc"}, [source], values, opacity=1.0, palette="gray")
+    (fractional,), (overlay,) = read(paths, "seg-fractional"), read(paths, "sc")
+    for dataset in (fractional, overlay):
+        assert list(dataset.PatientOrientation) == ["L", "F"]
+    expected = np.rint(values * 255).astype(np.uint8)
+    assert np.array_equal(np.frombuffer(fractional.PixelData, np.uint8)[: values.size].reshape(values.shape), expected)
+    assert np.abs(overlay.pixel_array[..., 0].astype(int) - expected).max() <= 1
+
+
+def test_overlay_says_in_letters_where_it_points(tmp_path):
+    source = dicoms.ct(np.zeros((4, 4)), (0, 0, 0), dicoms.CORONAL)
+    (overlay,) = read(write(tmp_path, {"sc"}, [source], np.zeros((4, 4), np.float32)), "sc")
+    assert list(overlay.PatientOrientation) == ["L", "F"]
+
+
+@pytest.mark.parametrize(("flag", "expected"), [("YES", "YES"), ("NO", "NO"), (None, "NO")])
+def test_overlay_keeps_the_burned_in_flag(tmp_path, flag, expected):
+    source = radiograph()
+    if flag:
+        source.BurnedInAnnotation = flag
+    (overlay,) = read(write(tmp_path, {"sc"}, [source], heatmap(SHAPE[1:])), "sc")
+    assert overlay.BurnedInAnnotation == expected
+    assert overlay.SeriesDescription.startswith("Research use")
+
+
+def test_parametric_map_of_a_radiograph_is_refused_and_nothing_is_written(tmp_path):
+    with pytest.raises(InputError, match=r"Frame of Reference.*write seg"):
+        write(tmp_path / "out", ALL, [radiograph()], heatmap(SHAPE[1:]))
+    assert not (tmp_path / "out").exists()
+
+
+def test_report_holds_the_numbers_and_refers_to_the_region_that_was_written(tmp_path):
+    paths = write(tmp_path, {"sr"})
+    (report,), (region,) = read(paths, "sr"), read(paths, "seg-binary")
+    for meaning, value, unit in (("Volume", 12.5, "mm3"), ("Mean", 0.625, "1")):
+        (item,) = content(report, meaning)
+        measured = item.MeasuredValueSequence[0]
+        assert float(measured.NumericValue) == value
+        assert measured.MeasurementUnitsCodeSequence[0].CodeValue == unit
+    (probability,) = content(report, "Probability of the class, as the model gives it")
+    assert float(probability.MeasuredValueSequence[0].NumericValue) == 0.87
+    (reference,) = content(report, "Referenced Segment")
+    assert reference.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == region.SOPInstanceUID
+    parameters = {item.TextValue for item in content(report, "Algorithm Parameters")}
+    assert {f"weights SHA-256: {'ab' * 32}", "threshold: 0.5", "blur: 2", "layer: layer4"} <= parameters
+
+
+def test_report_of_one_plane_gives_frame_or_segment_but_not_both(tmp_path):
+    (report,) = read(write(tmp_path, {"sr"}, [radiograph()], heatmap(SHAPE[1:])), "sr")
+    (item,) = content(report, "Referenced Segmentation Frame")
+    assert item.ReferencedSOPSequence[0].ReferencedFrameNumber == 1
+    assert "ReferencedSegmentNumber" not in item.ReferencedSOPSequence[0]
+
+
+def test_finding_keeps_its_tracking_uid_at_the_next_study(tmp_path):
+    later = ct_sources()
+    for source in later:
+        source.StudyInstanceUID, source.SeriesInstanceUID = "1.2.9.1", "1.2.9.2"
+        source.SOPInstanceUID = pydicom.uid.generate_uid()
+    stranger = ct_sources()
+    for source in stranger:
+        source.PatientID = "other"
+    uids = []
+    for n, sources in enumerate((ct_sources(), later, stranger)):
+        (report,) = read(write(tmp_path / str(n), {"sr"}, sources), "sr")
+        uids.append(content(report, "Tracking Unique Identifier")[0].UID)
+    assert uids[0] == uids[1] != uids[2]
+
+
+def test_numbers_of_the_region_come_from_measure(tmp_path):
+    import torch
+
+    affine = np.diag([-1.0, -1, 1, 1]) @ np.array(
+        [[*step, start] for *step, start in zip(*[place_by_hand(*p) - place_by_hand(0, 0, 0) for p in np.eye(3)],
+                                                 place_by_hand(0, 0, 0), strict=True)] + [[0, 0, 0, 1]]
+    )  # fmt: skip
+    numbers = measurements_of(measure(torch.from_numpy(heatmap()), None, THRESHOLD, affine=affine)["map"])
+    assert numbers["volume_mm3"] == pytest.approx((heatmap() >= 0.5).sum() * 0.8 * 0.7 * 2.5)
+    assert [numbers[f"peak_{axis}_mm"] for axis in "xyz"] == pytest.approx(list(place_by_hand(*PEAK)))
+    (report,) = read(write(tmp_path, {"sr"}, measurements=numbers), "sr")
+    (volume,) = content(report, "Volume")
+    assert float(volume.MeasuredValueSequence[0].NumericValue) == pytest.approx(numbers["volume_mm3"], rel=1e-8)
+
+
+@pytest.mark.parametrize(("numbers", "message"), [({"colour": 1.0}, "no measurement is called"),
+                                                  ({"mean": float("nan")}, "mean is nan")])  # fmt: skip
+def test_report_refuses_what_it_cannot_say(tmp_path, numbers, message):
+    with pytest.raises(InputError, match=message):
+        write(tmp_path, {"sr"}, measurements=numbers)
+
+
+def test_contour_and_peak_lie_on_the_slice_they_belong_to(tmp_path):
+    sources = ct_sources()
+    (state,) = read(write(tmp_path, {"gsps"}, sources), "gsps")
+    drawn = {item.ReferencedImageSequence[0].ReferencedSOPInstanceUID: item for item in state.GraphicAnnotationSequence}
+    assert set(drawn) == {sources[1].SOPInstanceUID, sources[3].SOPInstanceUID}
+    graphics = drawn[sources[3].SOPInstanceUID].GraphicObjectSequence
+    (peak,) = [g.GraphicData for g in graphics if g.GraphicType == "POINT"]
+    assert list(peak) == [PEAK[2] + 0.5, PEAK[1] + 0.5]
+    (line,) = [np.array(g.GraphicData).reshape(-1, 2) for g in graphics if g.GraphicType == "POLYLINE"]
+    assert np.array_equal(line[0], line[-1])
+    assert 11 < line[:, 0].min() + 0.5 < 12
+    assert 4 <= line[:, 1].min() + 0.5 < 5
+    assert 17.5 < line[:, 0].max() + 0.5 <= 18.5
+
+
+def test_contour_of_a_step_lies_between_the_pixels():
+    plane = np.zeros((4, 6), np.float32)
+    plane[1:3, 2:4] = 1
+    (line,) = contours(plane, 0.5)
+    assert line.min(0).tolist() == [2.0, 1.0]
+    assert line.max(0).tolist() == [4.0, 3.0]
+
+
+def test_contour_at_the_border_is_closed_and_stays_in_the_picture():
+    plane = np.ones((3, 5), np.float32)
+    (line,) = contours(plane, 0.5)
+    assert np.array_equal(line[0], line[-1])
+    assert line.min() >= 0
+    assert (line <= [5, 3]).all()
+
+
+def test_a_second_run_gives_the_same_uids_and_bytes(tmp_path):
+    first, second = write(tmp_path / "a", ALL), write(tmp_path / "b", ALL)
+    assert [path.name for path in first] == [path.name for path in second]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_a_second_run_into_the_same_folder_leaves_the_files_alone(tmp_path):
+    first = write(tmp_path, ALL)
+    inodes = [path.stat().st_ino for path in first]
+    assert [path.stat().st_ino for path in write(tmp_path, ALL)] == inodes
+    assert len(list(tmp_path.iterdir())) == len(first)
+
+
+def test_other_content_under_the_same_uid_is_refused(tmp_path):
+    (path,) = write(tmp_path, {"pm"})
+    before = path.read_bytes()
+    with pytest.raises(ImageError, match="other content under the same UID"):
+        write(tmp_path, {"pm"}, values=heatmap() / 2)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("change", [{"method": "cam"}, {"layer": "layer3"}, {"class_index": 2},
+                                    {"weights_sha256": "cd" * 32}, {"parameters": {"blur": 3}}])  # fmt: skip
+def test_another_result_gets_other_uids(tmp_path, change):
+    first = write(tmp_path / "a", ALL)
+    other = write(tmp_path / "b", ALL, result=dataclasses.replace(RESULT, **change))
+    assert not {path.name for path in first} & {path.name for path in other}
+
+
+def test_another_threshold_makes_another_region_but_the_same_map(tmp_path):
+    first, other = write(tmp_path / "a", ALL), write(tmp_path / "b", ALL, threshold=0.25)
+    same = {path.name.split("_")[0] for path in first if path.name in {p.name for p in other}}
+    assert same == {"pm", "seg-fractional", "sc"}
+
+
+def test_sources_are_left_as_they_are(tmp_path):
+    sources = ct_sources()
+    del sources[0].PatientName
+    before = deepcopy(sources)
+    write(tmp_path, ALL - {"pm"}, sources)
+    assert sources == before
+
+
+def test_objects_belong_to_the_study_of_the_source(tmp_path):
+    sources = ct_sources()
+    for dataset in (pydicom.dcmread(path) for path in write(tmp_path, ALL, sources)):
+        assert dataset.StudyInstanceUID == sources[0].StudyInstanceUID
+        assert dataset.PatientID == sources[0].PatientID
+        assert dataset.SeriesInstanceUID != sources[0].SeriesInstanceUID
+
+
+def test_planes_of_a_volume_find_their_files_whatever_their_names(tmp_path):
+    stored = np.random.default_rng(1).integers(0, 2000, SHAPE)
+    dicoms.ct_series(tmp_path / "in", stored, AXES, spacing=SPACING)
+    volume = read_volume(tmp_path / "in")
+    sources, values = sources_of(volume, heatmap())
+    (dataset,) = read(write(tmp_path / "out", {"pm"}, sources, values), "pm")
+    frames = np.frombuffer(dataset.FloatPixelData, "<f4").reshape(SHAPE)
+    assert np.array_equal(in_source_order(dataset, frames), heatmap())
+
+
+def test_enhanced_object_keeps_its_frames(tmp_path):
+    places = dicoms.positions(4, AXES)
+    source = dicoms.enhanced(np.random.default_rng(1).integers(0, 2000, (4, 10, 12)), AXES, where=places)
+    values = np.random.default_rng(3).random((4, 10, 12)).astype(np.float32)
+    paths = write(tmp_path, {"pm", "seg", "sr", "sc"}, [source], values)
+    (dataset,) = read(paths, "pm")
+    frames = np.frombuffer(dataset.FloatPixelData, "<f4").reshape(values.shape)
+    for frame, origin in zip(frames, planes_by_place(dataset), strict=True):
+        (plane,) = [n for n, place in enumerate(places) if np.allclose(place, origin, atol=1e-3)]
+        assert np.array_equal(frame, values[plane])
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (lambda s: s.clear(), InputError, "no source"),
+        (lambda s: setattr(s[1], "StudyInstanceUID", "1.2.77"), ImageError, "differ in StudyInstanceUID"),
+        (lambda s: s.pop(), InputError, "map of shape"),
+        (lambda s: s.__setitem__(1, s[0]), InputError, "there twice"),
+        (lambda s: delattr(s[2], "SOPInstanceUID"), ImageError, "source 3 of 5: has no SOPInstanceUID"),
+        (lambda s: setattr(s[0], "PatientSex", "PLANTED"), ImageError, "inherit"),
+    ],
+)
+def test_sources_that_do_not_fit_are_refused_without_a_word_of_the_patient(tmp_path, spoil, error, message):
+    sources = ct_sources()
+    spoil(sources)
+    with pytest.raises(error, match=message) as caught:
+        write(tmp_path, {"pm"}, sources)
+    assert "PLANTED" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", ["seg", "sc", "gsps", "sr"])
+def test_maps_outside_of_the_unit_range_are_refused(tmp_path, kind):
+    with pytest.raises(InputError, match="normalise it first"):
+        write(tmp_path, {kind}, values=heatmap() * 2)
+
+
+def test_a_map_that_is_not_finite_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no finite numbers"):
+        write(tmp_path, {"pm"}, values=heatmap() * np.float32("nan"))
+
+
+def test_an_empty_region_can_be_written_and_reported(tmp_path):
+    paths = write(tmp_path, ALL, values=heatmap() * np.float32(0.1))
+    (region,) = read(paths, "seg-binary")
+    assert not any(region.PixelData)
+
+
+@pytest.mark.parametrize("program", ["dciodvfy", "dcmpschk"])
+@pytest.mark.parametrize("source", ["ct", "cr", "ct_small", "enhanced"])
+def test_validators_find_no_error(tmp_path, program, source):
+    if shutil.which(program) is None:
+        pytest.skip(f"{program} is not installed (Debian: dicom3tools, dcmtk)")
+    if source == "ct":
+        paths = write(tmp_path, ALL)
+    elif source == "cr":
+        paths = write(tmp_path, ALL - {"pm"}, [radiograph()], heatmap(SHAPE[1:]))
+    elif source == "ct_small":
+        small = pydicom.dcmread(pydicom.data.get_testdata_file("CT_small.dcm"))
+        paths = write(tmp_path, ALL, [small], np.random.default_rng(1).random((128, 128)).astype(np.float32))
+    else:
+        enhanced = dicoms.enhanced(np.zeros((3, 8, 9), int) + 7, AXES)
+        paths = write(tmp_path, ALL - {"gsps"}, [enhanced], np.random.default_rng(1).random((3, 8, 9)))
+    checked = [path for path in paths if program == "dciodvfy" or path.name.startswith("gsps")]
+    assert {path.name: errors_of(program, path) for path in checked} == {path.name: [] for path in checked}
