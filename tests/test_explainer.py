@@ -161,7 +161,8 @@ def test_methods_by_instance_name_and_mapping(net: GapNet, x: Tensor) -> None:
     e = cfcam.explain(net, x, {"a": CFCAM(filter=None), "b": "cf-cam"}, layer="features")
     assert e.methods == ["a", "b"]
     assert e.provenance["methods"]["a"]["filter"] is None
-    assert e.provenance["methods"]["b"]["important_quantile"] == 0.75
+    assert e.provenance["methods"]["b"]["clustering"] == "k-means"
+    assert e.provenance["methods"]["b"]["groups"] == 32
 
 
 @pytest.mark.parametrize(

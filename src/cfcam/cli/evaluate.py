@@ -261,10 +261,10 @@ def _words(option: str, text: str) -> tuple[str, ...]:
 
 
 def _methods(text: str) -> tuple[str, ...]:
-    from cfcam.methods import list_methods
+    from cfcam.methods import affordable_methods
 
     names = _words("--methods", text)
-    every = [name for name in names if name != "all"] + (list_methods() if "all" in names else [])
+    every = [name for name in names if name != "all"] + (affordable_methods() if "all" in names else [])
     return tuple(dict.fromkeys(every))
 
 

@@ -244,8 +244,8 @@ def _sources(paths: list[Path] | None) -> list[Path]:
 
 
 def _methods(names: list[str] | None) -> tuple[str, ...]:
-    from cfcam.methods import list_methods
+    from cfcam.methods import affordable_methods
 
     chosen = names or list(DEFAULT_METHODS)
-    every = [name for name in chosen if name != "all"] + (list_methods() if "all" in chosen else [])
+    every = [name for name in chosen if name != "all"] + (affordable_methods() if "all" in chosen else [])
     return tuple(dict.fromkeys(every))

@@ -17,7 +17,7 @@ from cfcam.explainer_windows import Aggregate, explain_windows
 from cfcam.explanation import Explanation
 from cfcam.imaging import Preprocess
 from cfcam.jobs.settings import JobError
-from cfcam.methods import CAM, ScoreCAM, named_methods
+from cfcam.methods import CAM, AttentionRollout, LeGrad, ScoreCAM, named_methods
 from cfcam.methods.base import Method
 from cfcam.models import LoadedModel
 
@@ -112,7 +112,7 @@ class Engine:
             self._complain_of_weights()
             return
         for name, method in list(self.methods.items()):
-            if isinstance(method, CAM):
+            if isinstance(method, (CAM, AttentionRollout, LeGrad)):  # those that ask something of the network
                 self._try(name, method, capture, leave_out=leave_out and len(self.methods) > 1)
         masked = [name for name, method in self.methods.items() if isinstance(method, ScoreCAM)]
         channels = capture.activations.shape[1]

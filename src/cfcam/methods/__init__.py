@@ -53,6 +53,7 @@ _REGISTRY: dict[str, tuple[str, str, str | None]] = {
     "attention-rollout": ("attention", "AttentionRollout", None),
     "legrad": ("attention", "LeGrad", None),
 }
+_TEN_PASSES_A_CHANNEL = ("ss-cam", "is-cam")
 _LAZY = {cls: module for module, cls, _ in _REGISTRY.values()} | {
     "Method": "base",
     "Augmented": "augmentation",
@@ -90,6 +91,7 @@ __all__ = [
     "ScoreCAM",
     "SmoothGradCAMPlusPlus",
     "XGradCAM",
+    "affordable_methods",
     "get_method",
     "list_methods",
     "named_methods",
@@ -105,6 +107,11 @@ def __getattr__(name: str) -> Any:
 def list_methods() -> list[str]:
     """Returns the names that can be given wherever a method is asked for."""
     return list(_REGISTRY)
+
+
+def affordable_methods() -> list[str]:
+    """Returns what "all" stands for: the names without those that take ten passes for every channel."""
+    return [name for name in _REGISTRY if name not in _TEN_PASSES_A_CHANNEL]
 
 
 def get_method(name: str) -> Method:
