@@ -6,6 +6,7 @@ import hashlib
 import platform
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
+from importlib import import_module
 from types import TracebackType
 from typing import Any
 
@@ -23,6 +24,7 @@ from cfcam.methods.base import Method
 Methods = str | Method | Iterable[str | Method] | Mapping[str, str | Method]
 
 DEFAULT_METHODS = ("cf-cam", "grad-cam")
+MEASURED = "measured"
 
 
 class Explainer:
@@ -32,7 +34,8 @@ class Explainer:
         model: any `torch.nn.Module` that classifies images; it is never changed.
         methods: names (see `cfcam.list_methods`), instances, or a mapping from your own names to these.
         layer: dotted name (``"layer4"``, ``"layer4[-1]"``) or module whose output is mapped; None: the last layer with
-            a spatial extent, found by one probing pass of the first image of each input size.
+            a spatial extent, found by one probing pass of the first image of each input size; "measured": the one that
+            `cfcam.metrics.measure_layers` puts first on (at most eight of) the first images of each input size.
         classes: class names, so that targets can be given and shown by name.
         probability: "softmax", "sigmoid" (multi-label) or "auto".
         fingerprint: put the SHA-256 of the model's weights into the provenance (about 0.1 s for 100 MB, once).
@@ -55,7 +58,8 @@ class Explainer:
         self.methods = named_methods(methods)
         self.classes = None if classes is None else tuple(classes)
         self._network = Network(model, probability)
-        self._layer = None if layer is None else find_layer(self._network.model, layer)[0]
+        self._measured = layer == MEASURED
+        self._layer = None if layer is None or self._measured else find_layer(self._network.model, layer)[0]
         self._automatic: dict[tuple[int, ...], str] = {}
         self._fingerprint = fingerprint
         self._hashed: tuple[Any, str] | None = None
@@ -75,8 +79,13 @@ class Explainer:
             return self._layer
         size = tuple(x.shape[1:])
         if size not in self._automatic:
-            self._automatic[size] = automatic_layer(self._network, x)
+            self._automatic[size] = self._best_measured(x) if self._measured else automatic_layer(self._network, x)
         return self._automatic[size]
+
+    def _best_measured(self, x: Tensor) -> str:
+        # By name: the scorecard is two floors up, and explaining must not depend on it unless it is asked for.
+        layers = import_module("cfcam.metrics.layers")
+        return layers.measured_layer(self._network.model, x[:8], probability=self._network.probability)
 
     def __call__(self, x: Tensor, targets: Any = None) -> Explanation:
         """Explains a batch: one forward pass for all methods and all targets.

@@ -26,9 +26,9 @@ PROPORTIONAL = {
 }  # fmt: skip
 # Methods whose scores are probabilities; that look at no class; that need no gradient, so no path from the layer; of
 # these, the signed ones.
-PROBABILITY = {"score-cam", "ss-cam", "is-cam", "occlusion"}
+PROBABILITY = {"cf-cam-best", "score-cam", "ss-cam", "is-cam", "occlusion"}
 CLASSLESS = {"eigen-cam"}
-PATHLESS = PROBABILITY | CLASSLESS | {"ablation-cam"}
+PATHLESS = (PROBABILITY - {"cf-cam-best"}) | CLASSLESS | {"ablation-cam"}
 SIGNED = {"occlusion", "eigen-cam"}
 # Methods that run the network again, on masked or noisy inputs.
 SEVERAL_PASSES = PROBABILITY | {"smooth-grad-cam++"}

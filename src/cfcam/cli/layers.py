@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from cfcam.capture import LayerInfo
+    from cfcam.imaging import Preprocess
     from cfcam.models import LoadedModel
 
 _FEWEST_ROWS = 6
@@ -37,6 +38,17 @@ def layers(
     std: options.Std = None,
     image: Annotated[Path | None, typer.Option(help="Run the network on this picture, instead of on noise.")] = None,
     inner: Annotated[bool, typer.Option("--all", help="List the modules inside of blocks too.")] = False,
+    measure: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PICTURE|FOLDER",
+            help="Rank layers, and pairs of them fused, by what their maps of these pictures are worth.",
+        ),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Pictures of --measure that are used.")] = 8,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="FILE.png", help="With --measure: draw the layers' maps side by side.")
+    ] = None,
     device: options.Device = "auto",
     as_json: options.Json = False,
     debug: options.Debug = False,
@@ -48,6 +60,12 @@ def layers(
     from cfcam.capture import Network, choose_layer, probe_layers
 
     loaded = options.load_model(model, weights=weights, num_classes=num_classes, device=device)
+    if measure:
+        from cfcam.cli.layer_ranking import rank_layers
+
+        preprocess = _preprocess(loaded, size, mean, std)
+        rank_layers(loaded, preprocess, measure, limit=limit, picture=picture, as_json=as_json)
+        return
     x = _input(loaded, image, size, mean, std)
     try:
         found, output_shape = probe_layers(Network(loaded.module, loaded.probability), x)
@@ -93,18 +111,23 @@ def _input(loaded: LoadedModel, image: Path | None, size: str | None, mean: str 
     import torch
 
     from cfcam.imaging import read_image
+
+    preprocess = _preprocess(loaded, size, mean, std)
+    if image is not None:
+        return preprocess(read_image(image))[None]
+    shape = (1, preprocess.channels, *preprocess.input_size)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def _preprocess(loaded: LoadedModel, size: str | None, mean: str | None, std: str | None) -> Preprocess:
     from cfcam.jobs import preprocess_of
 
-    preprocess = preprocess_of(
+    return preprocess_of(
         loaded,
         size=options.read_size(size),
         mean=options.read_numbers("--mean", mean),
         std=options.read_numbers("--std", std),
     )
-    if image is not None:
-        return preprocess(read_image(image))[None]
-    shape = (1, preprocess.channels, *preprocess.input_size)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
 def _outer(found: Sequence[LayerInfo], chosen: str | None) -> list[LayerInfo]:

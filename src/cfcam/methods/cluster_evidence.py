@@ -69,6 +69,8 @@ def _answers(capture: Capture, H: Tensor) -> Tensor:
     gained, lost = (whole.new_zeros(*H.shape[:2], whole.shape[1]) for _ in range(2))
     used = H.flatten(2).amax(2) > 0
     for place in used.nonzero().split(chunk_size(x)):
+        if len(place) == 0:  # splitting nothing yields one empty part
+            continue
         image, group = place.unbind(1)
         seen = F.interpolate(H[image, group].unsqueeze(1), x.shape[2:], mode=LINEAR[x.ndim - 2], align_corners=False)
         seen = seen.to(x.dtype)

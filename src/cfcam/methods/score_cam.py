@@ -89,6 +89,8 @@ class ScoreCAM(Method):
         reference = capture.rescore(self._baseline(x), images, probability=self._probability)
         alpha = reference.new_zeros(*masks.shape[:2], reference.shape[1])
         for place in valid.nonzero().split(self.batch_size or chunk_size(x)):
+            if len(place) == 0:  # no channel carries a mask; splitting nothing yields one empty part
+                continue
             image, mask = place.unbind(1)
             seen = F.interpolate(
                 masks[image, mask].unsqueeze(1), x.shape[2:], mode=LINEAR[x.ndim - 2], align_corners=False

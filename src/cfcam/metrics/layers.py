@@ -21,6 +21,7 @@ from cfcam.metrics.functional import faithfulness, perturbation, robustness, sim
 
 _NOISE = 0.2
 _STEPS = 10
+_MANY, _FEW = 8, 3
 _FUSED = 3  # of the best single layers, pairs of which are tried
 
 
@@ -66,28 +67,35 @@ def candidate_layers(network: Network, x: Tensor, most: int = 8) -> list[LayerIn
         LayerError: no layer's output has a spatial extent.
     """
     layers, output_shape = probe_layers(network, x)
-    outermost: dict[str, LayerInfo] = {}
-    for info in layers:
-        if info.calls == 1 and info.plain and not info.reducing and info.spatial((1, *x.shape[1:])):
-            outermost[info.same_as] = info
-    found = [info for info in outermost.values() if info.shape != tuple(output_shape)]
-    blocks = [info for info in found if not any(other.name.startswith(f"{info.name}.") for other in found)]
-    tops = _without_inner(found, blocks)
-    if not tops:
+    found = [
+        info
+        for info in layers
+        if info.calls == 1
+        and info.plain
+        and not info.reducing
+        and info.spatial((1, *x.shape[1:]))
+        and info.shape != tuple(output_shape)
+    ]
+    blocks = _blocks(found)
+    if not blocks:
         raise LayerError("no layer's output has a spatial extent: name one with layer=...")
-    return tops[-most:]
+    return blocks[-most:]
 
 
-def _without_inner(found: Sequence[LayerInfo], leaves: Sequence[LayerInfo]) -> list[LayerInfo]:
-    """Leaves out modules inside of a candidate that is neither a container of several blocks nor the whole network."""
+def _blocks(found: Sequence[LayerInfo]) -> list[LayerInfo]:
+    """Returns the outermost modules; one that holds many (``features`` of a MobileNet) is replaced by what it holds."""
     names = {info.name for info in found}
-    leaf_names = {info.name for info in leaves}
 
-    def inside(name: str) -> bool:
-        parents = [name.rsplit(".", depth)[0] for depth in range(1, name.count(".") + 1)]
-        return any(parent in names and parent not in leaf_names for parent in parents)
+    def children(name: str) -> list[str]:
+        start = f"{name}." if name else ""
+        return [n for n in names if n.startswith(start) and n != name and "." not in n[len(start) :]]
 
-    return [info for info in found if not inside(info.name)]
+    outer = [n for n in names if not any(n.startswith(f"{other}.") for other in names)]
+    while held := [n for n in outer if len(children(n)) >= _MANY or (len(outer) < _FEW and len(children(n)) > 1)]:
+        outer = [n for n in outer if n not in held] + [child for n in held for child in children(n)]
+    kept = [info for info in found if info.name in outer]
+    last = {info.same_as: info for info in kept}  # of modules that return one tensor, the outermost comes last
+    return [info for info in kept if last[info.same_as] is info]
 
 
 def measure_layers(

@@ -1,0 +1,216 @@
+"""The scorecard as a whole: controls come out as they must, nothing is made up, and a table says what it knows."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import cfcam
+from cfcam.errors import InputError
+from cfcam.metrics import (
+    METRICS,
+    CentredGaussian,
+    Evaluator,
+    MetricError,
+    RandomMap,
+    Row,
+    Sample,
+    Scorecard,
+    evaluate,
+    resolve_metrics,
+)
+from tests.networks import GapNet, redundant, rescale
+
+COST = ("milliseconds", "forward-passes", "peak-memory")
+
+
+@pytest.fixture
+def net() -> GapNet:
+    torch.manual_seed(1)
+    return redundant(rescale(GapNet(channels=24))).eval()
+
+
+def samples(count: int = 6, size: tuple[int, ...] = (32, 32)) -> list[Sample]:
+    found = []
+    for n in range(count):
+        truth = torch.zeros(size, dtype=torch.bool)
+        truth[4:14, 6:16] = True
+        image = torch.randn(3, *size, generator=torch.Generator().manual_seed(n))
+        found.append(Sample(image + 2 * truth, n % 4, truth, f"image {n}", patient=f"p{n // 2}"))
+    return found
+
+
+def test_random_maps_know_nothing_in_every_metric(net: GapNet) -> None:
+    card = evaluate(net, samples(24), ["grad-cam"], ["road", "localization", "input-noise-pearson"], layer="features")
+    of = {line.metric: line for line in card.summary() if line.method == "random"}
+    assert abs(of["enrichment"].mean - 1) < 0.1
+    assert abs(of["energy"].mean - 100 / 1024) < 0.02
+    assert abs(of["auprc"].mean - 100 / 1024) < 0.06
+    assert abs(of["road"].mean) < 0.1
+    assert abs(of["input-noise-pearson"].mean) < 0.1
+
+
+def test_constant_maps_come_out_as_they_must(net: GapNet) -> None:
+    class Constant(CentredGaussian):
+        name = "constant"
+
+        def __call__(self, capture: object) -> Tensor:
+            return torch.ones_like(super().__call__(capture))
+
+    names = ["average-drop", "complexity", "hit-rate", "enrichment", "auprc", "class-sensitivity", "coherency", "adcc"]
+    names += ["input-noise-soft-iou", "input-noise-pearson", "max-sensitivity"]
+    card = evaluate(net, samples(), {"constant": Constant()}, names, controls=False, layer="features")
+    of = {line.metric: line.mean for line in card.summary()}
+    assert of["average-drop"] == pytest.approx(0, abs=1e-4)  # nothing is masked
+    assert of["complexity"] == pytest.approx(1)
+    assert of["hit-rate"] == of["auprc"] == pytest.approx(100 / 1024, abs=1e-6)
+    assert of["enrichment"] == pytest.approx(1, abs=1e-5)
+    assert of["class-sensitivity"] == pytest.approx(0, abs=1e-6)
+    assert of["input-noise-soft-iou"] == pytest.approx(1)
+    assert of["max-sensitivity"] == pytest.approx(0, abs=1e-6)
+    assert all(math.isnan(of[name]) for name in ("coherency", "adcc", "input-noise-pearson"))  # no correlation with it
+
+
+def test_batches_and_order_do_not_change_a_row(net: GapNet) -> None:
+    metrics = ["faithfulness", "localization", "robustness", "sanity"]
+    together = evaluate(net, samples(), ["cf-cam"], metrics, layer="features", batch_size=4, steps=4)
+    alone = evaluate(net, samples(), ["cf-cam"], metrics, layer="features", batch_size=1, steps=4)
+    for a, b in zip(
+        sorted(together.rows, key=lambda r: (r.image, r.method)),
+        sorted(alone.rows, key=lambda r: (r.image, r.method)),
+        strict=True,
+    ):
+        assert a.values.keys() == b.values.keys()
+        assert all(a.values[m] == pytest.approx(b.values[m], abs=2e-3) for m in a.values), (a, b)
+
+
+def test_every_metric_of_the_catalogue_is_computed_or_says_why_not(net: GapNet) -> None:
+    other = redundant(rescale(GapNet(channels=24))).eval()
+    card = evaluate(
+        net, samples(), ["grad-cam"], "all", layer="features", threshold=0.5, steps=4, retrained=other, other=other
+    )
+    assert set(card.metrics) == set(METRICS)
+    known = {line.metric for line in card.summary() if line.method == "grad-cam" and not math.isnan(line.mean)}
+    # no class flips on these images, the c-score needs right answers, and a CPU has no meter for one call's memory
+    assert set(METRICS) - known <= {"responsiveness", "c-score", "peak-memory"}
+
+
+def test_the_model_and_the_random_state_are_as_before(net: GapNet) -> None:
+    net.train()
+    before, state = {k: v.clone() for k, v in net.state_dict().items()}, torch.get_rng_state()
+    evaluate(net, samples(2), ["grad-cam"], ["faithfulness", "robustness", "sanity"], layer="features", steps=2)
+    assert net.training
+    assert torch.equal(torch.get_rng_state(), state)
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def test_an_empty_map_is_counted_and_in_no_mean(net: GapNet) -> None:
+    class Empty(RandomMap):
+        name = "empty"
+
+        def __call__(self, capture: object) -> Tensor:
+            return -super().__call__(capture)
+
+    card = evaluate(net, samples(3), {"empty": Empty()}, ["average-drop", "energy"], controls=False, layer="features")
+    assert card.empty() == {"empty": {"no positive evidence": 3}}
+    for line in card.summary():
+        assert line.n == 0
+        assert line.not_assessed == 3
+        assert math.isnan(line.mean)
+    assert "not assessed" in card.to_markdown()
+
+
+def test_without_ground_truth_localisation_is_not_assessed(net: GapNet) -> None:
+    plain = [Sample(s.image, name=s.name) for s in samples(3)]
+    card = evaluate(net, plain, ["grad-cam"], ["energy", "complexity"], controls=False, layer="features")
+    energy, complexity = sorted(card.summary(), key=lambda line: line.metric != "energy")
+    assert (energy.n, complexity.n) == (0, 3)
+
+
+def test_a_volume_is_assessed_like_a_picture() -> None:
+    torch.manual_seed(1)
+    net = redundant(rescale(GapNet(3, channels=24))).eval()
+    truth = torch.zeros(12, 12, 12, dtype=torch.bool)
+    truth[2:6, 3:8, 4:9] = True
+    volumes = [Sample(torch.randn(3, 12, 12, 12), 0, truth, str(n)) for n in range(2)]
+    metrics = ["adcc", "insertion-deletion-blur", "road", "energy", "auprc", "shift-ssim", "class-sensitivity"]
+    card = evaluate(net, volumes, ["cf-cam"], metrics, layer="features", steps=3)
+    assert all(line.n == 2 for line in card.summary() if line.method == "cf-cam")
+
+
+def row(image: str, method: str, value: float, patient: str | None = None) -> Row:
+    return Row(image, method, 0, "a", 0.9, "ok", {"adcc": value}, patient=patient)
+
+
+def test_comparison_is_paired_by_image_and_by_patient() -> None:
+    rng = np.random.default_rng(0)
+    base = rng.normal(size=40)
+    rows = [row(f"i{n}", "grad-cam", base[n], f"p{n // 2}") for n in range(40)]
+    rows += [row(f"i{n}", "ours", base[n] + 0.1 + 0.01 * rng.normal(), f"p{n // 2}") for n in reversed(range(40))]
+    (found,) = Scorecard(rows, ("adcc",)).compare()
+    assert found.method == "ours"
+    assert found.n == 40
+    assert found.difference == pytest.approx(0.1, abs=0.01)
+    assert found.low > 0.09
+    assert found.verdict == "better"
+
+
+def test_one_image_has_a_mean_and_no_interval() -> None:
+    (line,) = Scorecard([row("i", "grad-cam", 0.5)], ("adcc",)).summary()
+    assert line.mean == 0.5
+    assert not line.low < 0.5 < line.high
+
+
+def test_mistakes_are_named(net: GapNet) -> None:
+    with pytest.raises(MetricError, match="no metric is called 'adc'; nearest: adcc"):
+        resolve_metrics("adc")
+    with pytest.raises(MetricError, match="repeatability compares two networks"):
+        Evaluator(net, metrics=["repeatability"])
+    with pytest.raises(InputError, match="has no label"):
+        evaluate(net, [torch.randn(3, 32, 32)], metrics=["complexity"], explained="label", layer="features")
+    with pytest.raises(InputError, match=r"ground truth of shape \(8, 4\) for an image of \(4, 8\)"):
+        Sample(torch.randn(3, 4, 8), ground_truth=torch.zeros(8, 4, dtype=torch.bool))
+
+
+def test_tables_hold_what_the_rows_do(net: GapNet, tmp_path: object) -> None:
+    pd = pytest.importorskip("pandas")
+    card = cfcam.evaluate(net, samples(3), ["cf-cam"], ["adcc", *COST], layer="features")
+    frame = card.to_frame()
+    assert len(frame) == len(card.rows) == 3 * len(card.methods)
+    written = pd.read_csv(card.save_rows(f"{tmp_path}/rows.csv"))
+    assert written["adcc"].tolist() == pytest.approx(frame["adcc"].tolist())
+    assert card.costs["cf-cam"]["forward-passes"] == 1
+    assert "NaN" not in card.to_json()
+
+
+class Stages(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            *[nn.Sequential(nn.Conv2d(3 if n == 0 else 6, 6, 3, padding=1), nn.ReLU()) for n in range(9)]
+        )
+        self.classifier = nn.Linear(6, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x).mean((2, 3)))
+
+
+def test_layers_are_ranked_and_the_best_is_used() -> None:
+    from cfcam.capture import Network
+    from cfcam.metrics import measure_layers, measured_layer
+    from cfcam.metrics.layers import candidate_layers
+
+    torch.manual_seed(3)
+    net, x = Stages().eval(), torch.randn(3, 3, 32, 32)
+    names = [info.name for info in candidate_layers(Network(net), x, most=3)]
+    assert names == ["features.6", "features.7", "features.8"]
+    scores = measure_layers(net, x, most=3)
+    assert [s.rank for s in scores] == sorted(s.rank for s in scores)
+    assert {s.fusion for s in scores} == {None, "mean", "product"}
+    best = measured_layer(net, x, most=3)
+    assert best == measure_layers(net, x, most=3, fusions=False)[0].name
+    assert cfcam.explain(net, x, "grad-cam", layer="measured").layer == measured_layer(net, x)
