@@ -22,6 +22,7 @@ $(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
 
 $(VENV)/.dev: $(VENV)/.runtime
 	$(PIP) --editable '.[dev]'
+	$(PIP) --no-deps quantus==0.6.0  # an oracle; its own requirement of OpenCV would overwrite the one with ximgproc
 	@touch $@
 
 # Model definitions only: torchvision's wheel wants the CUDA build of torch, and breaks transformers where it cannot load.
