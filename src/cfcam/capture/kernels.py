@@ -31,8 +31,9 @@ class PackedKernels(TorchFunctionMode):
 
     @staticmethod
     def available() -> bool:
-        """Tells whether this PyTorch has oneDNN, switched on."""
-        return bool(torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled)
+        """Tells whether this PyTorch has oneDNN, switched on, with the (private) operator for packed kernels."""
+        usable = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+        return bool(usable and hasattr(torch.ops.mkldnn, "_convolution_pointwise"))
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
