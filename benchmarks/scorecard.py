@@ -15,9 +15,11 @@ import torch
 import cfcam
 from benchmarks.datasets import NAMES, study
 from benchmarks.machine import describe, use_threads
+from benchmarks.scorecard_figure import draw
 from cfcam.metrics import METRICS
 from cfcam.metrics.scorecard import Scorecard, format_number
 
+FIGURE = Path("docs/images/scorecard.svg")
 CHEAP = ("cf-cam", "cf-cam-best", "cf-cam-hierarchical", "cf-cam-bilateral", "cf-cam-guided", "cf-cam-reference")
 METRIC_NAMES = (
     "average-drop",
@@ -78,6 +80,8 @@ def main(arguments: Namespace) -> None:
             results / stem, card, found.what, seconds, reference="score-cam" if score_cam else "grad-cam", limit=limit
         )
         print(f"{stem}: {card.images} images in {seconds:.0f} s", flush=True)
+    if not score_cam:
+        print(draw(results, FIGURE if arguments.out == Path("benchmarks/results") else results / FIGURE.name))
 
 
 def _keep_memory() -> None:

@@ -1,0 +1,45 @@
+"""The scorecard's differences from Grad-CAM in one figure, from the committed tables."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from cfcam.metrics import METRICS
+
+SHOWN = ("adcc", "insertion-deletion-blur", "enrichment", "gradient-noise-soft-iou", "input-noise-soft-iou")
+TITLES = ("ADCC", "Insertion − Deletion", "Enrichment", "Gradient-noise\nstability", "Input-noise\nstability")
+METHODS = {"cf-cam": ("#0072B2", "o", "CFCAM()"), "cf-cam-best": ("#D55E00", "s", "CFCAM.best()")}
+
+
+def draw(folder: Path, path: Path) -> Path:
+    """Draws the tables of a folder into an SVG: filled marks are significant after Holm's correction."""
+    records = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.json"))}
+    studies = [name for name in records if not name.endswith("-score-cam")]
+    figure = Figure(figsize=(11, 0.75 * len(studies) + 1.6), layout="constrained")
+    axes = figure.subplots(1, len(SHOWN), sharey=True)
+    for axis, metric, title in zip(axes, SHOWN, TITLES, strict=True):
+        assert METRICS[metric].higher_is_better
+        axis.axvline(0, color="0.5", linewidth=1)
+        axis.set_title(title, fontsize=10)
+        axis.spines[["top", "right"]].set_visible(False)
+        for row, study in enumerate(studies):
+            for shift, (method, (colour, marker, _)) in zip((-0.14, 0.14), METHODS.items(), strict=True):
+                for c in records[study]["comparison"]:
+                    if c["method"] != method or c["metric"] != metric:
+                        continue
+                    y = len(studies) - 1 - row - shift
+                    if c["low"] is not None:
+                        axis.plot([c["low"], c["high"]], [y, y], color=colour, linewidth=1.6)
+                    face = colour if c["p_holm"] < 0.05 else "white"
+                    axis.plot(c["difference"], y, marker, color=colour, markerfacecolor=face, markersize=6)
+    axes[0].set_yticks(range(len(studies)), [f"{s} (n={records[s]['images']})" for s in reversed(studies)])
+    handles = [axes[0].plot([], [], marker, color=colour, label=label)[0] for colour, marker, label in METHODS.values()]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2, frameon=False)
+    figure.suptitle(
+        "Difference from Grad-CAM, 95 % intervals; right is better; filled: p < 0.05 after Holm", fontsize=11
+    )
+    figure.savefig(path, metadata={"Date": None})
+    return path
