@@ -265,21 +265,21 @@ def test_failed_pictures_are_tried_again(tmp_path):
 
 
 def test_a_run_that_is_left_in_the_middle_is_gone_on_with(tmp_path):
-    folder_of(tmp_path / "in", 12)
+    folder_of(tmp_path / "in", 60)
     out = tmp_path / "out"
     before = threading.active_count()
-    outcomes = iter(run(tmp_path / "in", out, batch_size=4))
+    outcomes = iter(run(tmp_path / "in", out, "slow", batch_size=4))
     next(outcomes)
-    time.sleep(0.3)  # the rest of the first batch is drawn in the meantime
+    time.sleep(0.1)  # the rest of the first batch is drawn in the meantime
     outcomes.close()
     finished = len(lines(out))
-    assert 2 <= finished < 12
+    assert 2 <= finished < 60
     on_disk = {name for name in written(out) if name.endswith(".png")}
     assert on_disk == {name for line in lines(out) for name in line["files"]}
-    states = [o.status for o in run(tmp_path / "in", out, batch_size=4)]
-    assert states == [State.SKIPPED] * finished + [State.DONE] * (12 - finished)
+    states = [o.status for o in run(tmp_path / "in", out, "slow", batch_size=4)]
+    assert states == [State.SKIPPED] * finished + [State.DONE] * (60 - finished)
     assert threading.active_count() <= before
-    assert len(lines(out)) == 12
+    assert len(lines(out)) == 60
 
 
 def test_batches_change_no_picture(tmp_path):
