@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 from cfcam.cli.app import app
 from cfcam.cli.evaluate import complete_explained, complete_methods, complete_metrics
 from cfcam.jobs.paper_columns import NAME
-from cfcam.metrics.catalogue import GROUPS, METRICS, QUICK
+from cfcam.metrics.catalogue import CATALOGUE, GROUPS, QUICK
 from tests.jobs.world import NETWORKS, draw, written
 
 BRIGHT = ["--model", f"{NETWORKS}:brightness", "--size", "32", "--mean", "0", "--std", "1", "--classes", "bright,dark"]
@@ -171,7 +171,7 @@ def test_completion_goes_on_after_a_comma():
 
 def test_metrics_lists_all_with_direction_needs_and_source():
     told = json.loads(cfcam("metrics", "--json").stdout)
-    assert [row["name"] for row in told] == list(METRICS)
+    assert [row["name"] for row in told] == list(CATALOGUE)
     assert {row["group"] for row in told} == set(GROUPS)
     assert {row["name"] for row in told if row["quick"]} == set(QUICK)
     assert all(row["what"] for row in told)
@@ -180,5 +180,5 @@ def test_metrics_lists_all_with_direction_needs_and_source():
     assert by_name["average-drop"]["source"] == "arXiv 1710.11063"
     assert by_name["iou-tuned"]["needs"] == "ground truth, --threshold"
     table = cfcam("metrics").stdout
-    assert all(name in table for name in METRICS)
+    assert all(name in table for name in CATALOGUE)
     assert "lower, %" in table

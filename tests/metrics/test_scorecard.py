@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import cfcam
-from cfcam.errors import InputError
+from cfcam.errors import InputError, TargetError
 from cfcam.metrics import (
-    METRICS,
     CentredGaussian,
     Evaluator,
     MetricError,
@@ -23,6 +22,7 @@ from cfcam.metrics import (
     evaluate,
     resolve_metrics,
 )
+from cfcam.metrics.catalogue import CATALOGUE
 from tests.networks import GapNet, redundant, rescale
 
 COST = ("milliseconds", "forward-passes", "peak-memory")
@@ -93,10 +93,10 @@ def test_every_metric_of_the_catalogue_is_computed_or_says_why_not(net: GapNet) 
     card = evaluate(
         net, samples(), ["grad-cam"], "all", layer="features", threshold=0.5, steps=4, retrained=other, other=other
     )
-    assert set(card.metrics) == set(METRICS)
+    assert card.metrics == CATALOGUE
     known = {line.metric for line in card.summary() if line.method == "grad-cam" and not math.isnan(line.mean)}
     # no class flips on these images, the c-score needs right answers, and a CPU has no meter for one call's memory
-    assert set(METRICS) - known <= {"responsiveness", "c-score", "peak-memory"}
+    assert set(CATALOGUE) - known <= {"responsiveness", "c-score", "peak-memory"}
 
 
 def test_the_model_and_the_random_state_are_as_before(net: GapNet) -> None:
@@ -165,6 +165,20 @@ def test_one_image_has_a_mean_and_no_interval() -> None:
     assert not line.low < 0.5 < line.high
 
 
+@pytest.mark.parametrize("explained", ["predicted", "label"])
+def test_a_batch_takes_one_pass_for_all_maps_of_the_class_and_its_rival(net: GapNet, explained: str) -> None:
+    passes = []
+    net.register_forward_hook(lambda module, args, output: passes.append(len(args[0])))
+    evaluator = Evaluator(net, ["grad-cam", "cf-cam"], ["class-sensitivity"], layer="features", explained=explained)
+    rows = evaluator(samples(4))
+    assert passes == [4]
+    assert [row.target for row in rows[:4]] == (
+        [s.label for s in samples(4)]
+        if explained == "label"
+        else net(torch.stack([s.image for s in samples(4)])).argmax(1).tolist()
+    )
+
+
 def test_mistakes_are_named(net: GapNet) -> None:
     with pytest.raises(MetricError, match="no metric is called 'adc'; nearest: adcc"):
         resolve_metrics("adc")
@@ -172,6 +186,8 @@ def test_mistakes_are_named(net: GapNet) -> None:
         Evaluator(net, metrics=["repeatability"])
     with pytest.raises(InputError, match="has no label"):
         evaluate(net, [torch.randn(3, 32, 32)], metrics=["complexity"], explained="label", layer="features")
+    with pytest.raises(TargetError, match="label 9 is out of range: the network has 4 classes, 0 to 3"):
+        evaluate(net, [(torch.randn(3, 32, 32), 9)], metrics=["complexity"], explained="label", layer="features")
     with pytest.raises(InputError, match=r"ground truth of shape \(8, 4\) for an image of \(4, 8\)"):
         Sample(torch.randn(3, 4, 8), ground_truth=torch.zeros(8, 4, dtype=torch.bool))
 

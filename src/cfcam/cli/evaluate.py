@@ -36,9 +36,9 @@ def complete_methods(incomplete: str) -> list[str]:
 
 def complete_metrics(incomplete: str) -> list[str]:
     """Names of metrics and groups with commas between, for the Tab key."""
-    from cfcam.metrics.catalogue import GROUPS, METRICS
+    from cfcam.metrics.catalogue import CATALOGUE, GROUPS
 
-    names = ("quick", "all", *GROUPS, *METRICS)
+    names = ("quick", "all", *GROUPS, *CATALOGUE)
     return _completed_list(incomplete, lambda last: [name for name in names if name.startswith(last)])
 
 

@@ -127,13 +127,13 @@ def show(findings: Findings, files: Sequence[Path]) -> None:
 
 
 def _table(findings: Findings, columns: int) -> Table:
-    from cfcam.jobs.paper_columns import info_of
+    from cfcam.metrics.catalogue import METRICS
 
     names = findings.headlines(min(columns, _COLUMNS))
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("method", no_wrap=True)
     for name in names:
-        table.add_column(f"{info_of(name).title} {info_of(name).arrow}".strip(), justify="right", max_width=_CELL - 1)
+        table.add_column(f"{METRICS[name].title} {METRICS[name].arrow}".strip(), justify="right", max_width=_CELL - 1)
     for method in findings.card.methods:
         style = "dim italic" if method in findings.card.controls else ""
         cells = [_cell(findings.cell(method, name), style) for name in names]

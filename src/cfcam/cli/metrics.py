@@ -19,7 +19,7 @@ def metrics(
     Those of the choice "quick" are marked with a star.
     """
     from cfcam.jobs.scorecard_words import meaning, needs
-    from cfcam.metrics.catalogue import METRICS, QUICK
+    from cfcam.metrics.catalogue import CATALOGUE, METRICS, QUICK
 
     rows = [
         {
@@ -33,7 +33,7 @@ def metrics(
             "what": meaning(info.name),
             "quick": info.name in QUICK,
         }
-        for info in METRICS.values()
+        for info in map(METRICS.__getitem__, CATALOGUE)
     ]
     if as_json:
         print_json(rows)
@@ -51,7 +51,7 @@ def metrics(
         ("source", 2),
     ):
         table.add_column(title, no_wrap=not ratio, ratio=ratio or None)
-    for info in METRICS.values():
+    for info in map(METRICS.__getitem__, CATALOGUE):
         direction = {True: "higher", False: "lower", None: ""}[info.higher_is_better]
         table.add_row(
             Text(f"{info.name}{'*' if info.name in QUICK else ''}", "cyan"),

@@ -15,6 +15,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from cfcam.errors import InputError
+from cfcam.imaging.masks import pixels_inside
 from cfcam.imaging.nifti import read_nifti
 from cfcam.imaging.read import Image, read_image
 from cfcam.imaging.volume import Volume, is_nifti
@@ -97,13 +98,7 @@ def read_mask(path: str | os.PathLike[str], image: Image | Volume) -> tuple[Tens
 
 def _from_picture(path: str | os.PathLike[str], image: Image) -> tuple[NDArray[np.bool_], list[str]]:
     mask = read_image(path)
-    pixels = mask.pixels
-    half = np.iinfo(pixels.dtype).max // 2 + 1
-    if pixels.ndim == 3:
-        coloured = bool((pixels != pixels[..., :1]).any())
-        pixels = pixels.max(axis=2)
-        half = 1 if coloured else half
-    marked = np.asarray(pixels >= half if pixels.max() >= half else pixels > 0)
+    marked = pixels_inside(mask)
     if mask.size == image.size:
         return marked, []
     sizes = f"{mask.size[0]} x {mask.size[1]} pixels and the picture {image.size[0]} x {image.size[1]}"

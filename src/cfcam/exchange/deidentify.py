@@ -14,7 +14,7 @@ import numpy as np
 from cfcam._version import __version__
 from cfcam.errors import ImageError, InputError, MissingExtraError
 from cfcam.exchange.deidentify_profile import PUBLIC_SCHEMES, Action, BasicProfile, action_for, basic_profile
-from cfcam.exchange.sources import quiet
+from cfcam.imaging.dicom_object import quiet
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -9,8 +9,8 @@ from pathlib import Path
 from cfcam.errors import ImageError, InputError, MissingExtraError
 from cfcam.exchange.deidentify import Deidentifier
 from cfcam.exchange.dicom import save_bytes
-from cfcam.exchange.sources import quiet, read_source
-from cfcam.imaging.dicom_object import broken, is_dicom
+from cfcam.exchange.sources import read_source
+from cfcam.imaging.dicom_object import broken, is_dicom, quiet
 
 
 @dataclass

@@ -18,8 +18,9 @@ from cfcam.exchange.presentation_state import presentation_state
 from cfcam.exchange.result import ResultInfo
 from cfcam.exchange.secondary_capture import secondary_captures
 from cfcam.exchange.segmentation import segmentation
-from cfcam.exchange.sources import headers_of, quiet
+from cfcam.exchange.sources import headers_of
 from cfcam.exchange.structured_report import structured_report
+from cfcam.imaging.dicom_object import quiet
 
 if TYPE_CHECKING:
     from pydicom import Dataset

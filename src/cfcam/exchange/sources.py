@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-import threading
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.errors import ImageError, InputError, MissingExtraError
+from cfcam.imaging.dicom_object import quiet
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -29,25 +26,6 @@ _MAY_BE_EMPTY = (
 _ONE_OF_ALL = ("StudyInstanceUID", "SeriesInstanceUID", "PatientID", "Rows", "Columns", "FrameOfReferenceUID")
 PIXELS = (0x7FE00001, 0x7FE00002, 0x7FE00008, 0x7FE00009, 0x7FE00010)
 """Tags of pixels, and of the tables of where frames begin."""
-
-_LOGGERS = ("pydicom", "highdicom", "pylibjpeg", "libjpeg", "openjpeg", "rle", "jpeg_ls")
-_QUIET = threading.RLock()
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps warnings and log lines of the libraries, which may quote a patient's name, from terminals and logs."""
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    with _QUIET, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        levels = [logger.level for logger in loggers]
-        try:
-            for logger in loggers:
-                logger.setLevel(logging.CRITICAL + 1)
-            yield
-        finally:
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)
 
 
 def headers_of(sources: Sequence[Dataset]) -> list[Dataset]:

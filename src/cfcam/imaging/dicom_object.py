@@ -45,7 +45,7 @@ TAGS = (
 _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})  # SOF0 to SOF15 and JPEG-LS
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
-_LOGGERS = ("pydicom", "pylibjpeg", "libjpeg", "openjpeg", "rle", "jpeg_ls")
+_LOGGERS = ("pydicom", "highdicom", "pylibjpeg", "libjpeg", "openjpeg", "rle", "jpeg_ls")
 
 _QUIET = threading.RLock()
 
@@ -72,7 +72,7 @@ def parsed(source: bytes | Path, where: str, *, pixels: bool = True) -> Iterator
         from pydicom import dcmread
     except ModuleNotFoundError as error:
         raise MissingExtraError("pydicom", "dicom", "reading DICOM") from error
-    with _quiet():
+    with quiet():
         with broken(where, "the DICOM file is broken or cut off"):
             stream: Any = BytesIO(source) if isinstance(source, bytes) else source
             dataset = dcmread(stream, force=True, specific_tags=list(TAGS), stop_before_pixels=not pixels)
@@ -302,7 +302,7 @@ def broken(where: str, what: str) -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Keeps warnings and log lines of the libraries, which may quote what a file holds, from terminals and logs."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     # Filters of warnings and levels of loggers are the process's: without the lock, threads would restore each other's.

@@ -7,12 +7,12 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from cfcam.errors import CfcamError
-from cfcam.imaging import Image, read_image
+from cfcam.imaging import read_image
+from cfcam.imaging.masks import pixels_inside
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the picture, from its upper left corner."""
@@ -73,22 +73,6 @@ def _other_size(path: Path, mask: tuple[int, int], picture: tuple[int, int]) -> 
     if mask == picture[::-1]:
         return f"{shown} (height x width): one of them is turned by a right angle; save both the same way up"
     return f"{shown} (height x width): save the mask at the picture's size"
-
-
-def pixels_inside(mask: Image) -> np.ndarray[tuple[int, ...], np.dtype[np.bool_]]:
-    """Returns (H, W) bool: which pixels a mask picture marks.
-
-    A grey mask that is somewhere at least half white marks what is; one that is nowhere (label values such as 0 and 1)
-    and a coloured one mark what is not black.
-    """
-    pixels = mask.pixels
-    if pixels.ndim == 3:
-        coloured = bool((pixels != pixels[..., :1]).any())
-        pixels = pixels.max(axis=2)
-        if coloured:
-            return np.asarray(pixels > 0)
-    half = np.iinfo(pixels.dtype).max // 2 + 1
-    return np.asarray(pixels >= half if pixels.max() >= half else pixels > 0)
 
 
 def fill_boxes(boxes: Sequence[Box], size: tuple[int, int], notice: Notice) -> Tensor:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfcam.jobs.manifest import write_whole
-from cfcam.jobs.paper_columns import info_of
 from cfcam.jobs.scorecard_files import REFERENCE, Findings
-from cfcam.metrics.catalogue import MetricInfo
+from cfcam.metrics.catalogue import METRICS, MetricInfo
 from cfcam.metrics.scorecard import Summary, format_number
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ def radar_methods(findings: Findings) -> list[str]:
 def _span(findings: Findings, methods: Sequence[str], metric: str) -> tuple[float, float] | None:
     """The worst and the best mean of a metric; None if no two methods differ in it, or no way is better."""
     means = [m for method in methods if not math.isnan(m := findings.cell(method, metric).mean)]
-    better = info_of(metric).higher_is_better
+    better = METRICS[metric].higher_is_better
     if better is None or not means or min(means) == max(means):
         return None
     return (min(means), max(means)) if better else (max(means), min(means))
@@ -148,7 +147,7 @@ def _scaled(findings: Findings, methods: Sequence[str], method: str, metric: str
 
 def _axis_label(findings: Findings, methods: Sequence[str], metric: str) -> str:
     span = _span(findings, methods, metric) or (math.nan, math.nan)
-    title = info_of(metric).title.replace(" (", "\n(")
+    title = METRICS[metric].title.replace(" (", "\n(")
     return f"{title}\n{format_number(span[0])} → {format_number(span[1])}"
 
 

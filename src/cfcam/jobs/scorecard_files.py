@@ -10,9 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from cfcam.jobs.manifest import write_whole
-from cfcam.jobs.paper_columns import catalogued, info_of
 from cfcam.jobs.scorecard_words import GROUP_QUESTIONS, KNOW_NOTHING, VERDICTS, in_words, meaning
-from cfcam.metrics.catalogue import GROUPS, MetricInfo
+from cfcam.metrics.catalogue import GROUPS, METRICS, MetricInfo
 from cfcam.metrics.scorecard import Comparison, Scorecard, Summary, format_number
 
 REFERENCE = "grad-cam"
@@ -47,13 +46,12 @@ class Findings:
         """Computes intervals and comparisons."""
         subjects = [name for name in card.methods if name not in card.controls] or [REFERENCE]
         references = [name for name in (REFERENCE, *KNOW_NOTHING) if name in card.methods]
-        with catalogued(card.metrics):
-            comparisons = {
-                reference: card.compare(reference, methods=[m for m in subjects if m in card.methods])
-                for reference in references
-                if set(subjects) & set(card.methods) - {reference}
-            }
-            return cls(card, card.summary(), comparisons)
+        comparisons = {
+            reference: card.compare(reference, methods=[m for m in subjects if m in card.methods])
+            for reference in references
+            if set(subjects) & set(card.methods) - {reference}
+        }
+        return cls(card, card.summary(), comparisons)
 
     @property
     def subjects(self) -> list[str]:
@@ -76,7 +74,7 @@ class Findings:
 
     def groups(self) -> dict[str, list[MetricInfo]]:
         """Returns the metrics asked for, by group; groups without any are left out."""
-        infos = [info_of(name) for name in self.card.metrics]
+        infos = [METRICS[name] for name in self.card.metrics]
         ordered = dict.fromkeys([*GROUPS, *(info.group for info in infos)])
         by_group = {group: [info for info in infos if info.group == group] for group in ordered}
         return {group: found for group, found in by_group.items() if found}
@@ -109,9 +107,8 @@ def write_tables(findings: Findings, folder: Path) -> list[Path]:
     Returns:
         The files.
     """
-    with catalogued(findings.card.metrics):
-        rows = findings.card.save_rows(folder / f".per_image.{id(findings)}.tmp").replace(folder / "per_image.csv")
-        everything = findings.card.to_json()
+    rows = findings.card.save_rows(folder / f".per_image.{id(findings)}.tmp").replace(folder / "per_image.csv")
+    everything = findings.card.to_json()
     written = {
         "summary.csv": _csv(
             [*_names(Summary), "title", "group", "higher_is_better", "unit", "control"], _lines(findings)
@@ -134,7 +131,7 @@ def _names(kind: type[Summary] | type[Comparison]) -> list[str]:
 def _lines(findings: Findings) -> list[dict[str, object]]:
     return [
         asdict(line)
-        | {key: getattr(info_of(line.metric), key) for key in ("title", "group", "higher_is_better", "unit")}
+        | {key: getattr(METRICS[line.metric], key) for key in ("title", "group", "higher_is_better", "unit")}
         | {"control": line.method in findings.card.controls}
         for line in findings.summary
     ]

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from cfcam.jobs.manifest import write_whole
-from cfcam.jobs.paper_columns import catalogued, info_of
 from cfcam.jobs.scorecard_examples import Example
 from cfcam.jobs.scorecard_figures import draw, radar_methods, rendered, write_figures
 from cfcam.jobs.scorecard_files import REFERENCE, Findings, write_tables
 from cfcam.jobs.scorecard_words import CONTROL_WORDS, GROUP_QUESTIONS, meaning
-from cfcam.metrics.catalogue import MetricInfo
+from cfcam.metrics.catalogue import METRICS, MetricInfo
 from cfcam.metrics.samples import Row
 from cfcam.metrics.scorecard import Comparison, Scorecard, Summary, format_number
 
@@ -198,7 +197,7 @@ def _verdict(line: Comparison) -> _Verdict:
     sign = "+" if line.difference > 0 else ""
     interval = "" if math.isnan(line.low) else f"{format_number(line.low)} to {format_number(line.high)}"
     p = "< 0.001" if line.p_holm < 0.001 else f"{line.p_holm:.3f}"
-    info = info_of(line.metric)
+    info = METRICS[line.metric]
     return _Verdict(
         info.title, info.arrow, f"{sign}{format_number(line.difference)}", interval, p, line.n, line.verdict
     )
@@ -213,9 +212,8 @@ def by_group(findings: Findings) -> list[tuple[str, int, _Table]]:
     tables = []
     for name in names[:_GROUPS]:
         part = replace(card, rows=[row for row in card.rows if row.group == name], metrics=tuple(findings.headlines()))
-        with catalogued(part.metrics):
-            told = Findings(part, part.summary(), {})
-        tables.append((name, part.images, table(told, [info_of(metric) for metric in part.metrics])))
+        told = Findings(part, part.summary(), {})
+        tables.append((name, part.images, table(told, [METRICS[metric] for metric in part.metrics])))
     return tables
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cfcam.jobs.paper_columns import info_of
-from cfcam.metrics.catalogue import PERTURBATIONS, SIMILARITIES
+from cfcam.metrics.catalogue import METRICS, PERTURBATIONS, SIMILARITIES
 
 GROUP_QUESTIONS = {
     "faithfulness": "Does the network's answer depend on what the map marks?",
@@ -96,14 +95,14 @@ def meaning(metric: str) -> str:
         for similarity, title in SIMILARITIES.items():
             if metric == f"{key}-{similarity}":
                 return f"Similarity ({title}) to the map under {words}, where the prediction stays the same."
-    return info_of(metric).title + "."
+    return METRICS[metric].title + "."
 
 
 def needs(metric: str) -> str:
     """Returns what a metric needs beside the images; empty if nothing."""
     if metric in _NEEDS:
         return _NEEDS[metric]
-    if info_of(metric).group == "localization":
+    if METRICS[metric].group == "localization":
         return "ground truth"
     if metric.startswith("gradient-noise"):
         return "a method that uses gradients"
@@ -127,7 +126,7 @@ def in_words(method: str, reference: str, verdicts: Iterable[tuple[str, str]]) -
     """
     by: dict[str, list[str]] = {verdict: [] for verdict in VERDICTS}
     for metric, verdict in verdicts:
-        by[verdict].append(info_of(metric).title)
+        by[verdict].append(METRICS[metric].title)
     total = sum(map(len, by.values()))
     if not total:
         return f"{method} and {reference} could not be compared: no image has both their numbers."

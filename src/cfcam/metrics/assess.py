@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -205,7 +206,7 @@ def _stability(batch: Batch, name: str, changed: Tensor, undo: Any, flipped: dic
     maps = batch.evaluator.maps(capture)
     new = None
     if batch.settings.wants("responsiveness") and not bool(unchanged.all()):
-        new = batch.evaluator.maps(batch.evaluator.capture(changed, now))
+        new = batch.evaluator.maps(capture.again(targets=replace(capture.targets, indices=now[:, None])))
     for method in batch.methods:
         original, moved = batch.heatmaps[method], undo(batch.drawn(maps[method]))
         _compare(batch, method, name, original, moved, unchanged)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from cfcam.errors import CfcamError
 
 GROUPS = ("faithfulness", "localization", "robustness", "sanity", "trust", "cost")
+PROTOCOL = "protocol"
+"""Group of the published CF-CAM's own figures, which is no part of "all"."""
 BASELINES = ("black", "mean", "blur")
 PERTURBATIONS = {
     "gradient-noise": "noise on the gradients, 3 standard deviations",
@@ -100,9 +102,20 @@ def _others() -> Iterable[MetricInfo]:
     yield MetricInfo("peak-memory", "Peak memory", "cost", False, "MiB", dataset=True)
 
 
+def _protocol() -> Iterable[MetricInfo]:
+    """The published CF-CAM's own figures: only for those who ask for its protocol by name."""
+    source = "arXiv 2504.00060, code"
+    yield MetricInfo("paper-average-drop", "Average Drop (paper)", PROTOCOL, False, "%", source)
+    yield MetricInfo("paper-average-increase", "Average Increase (paper)", PROTOCOL, True, "", source)
+    yield MetricInfo("paper-insertion", "Insertion AUC (paper)", PROTOCOL, True, "", source)
+    yield MetricInfo("paper-deletion", "Deletion AUC (paper)", PROTOCOL, False, "", source)
+
+
 METRICS: dict[str, MetricInfo] = {
-    info.name: info for make in (_faithfulness, _localization, _robustness, _others) for info in make()
+    info.name: info for make in (_faithfulness, _localization, _robustness, _others, _protocol) for info in make()
 }
+CATALOGUE = tuple(name for name, info in METRICS.items() if info.group != PROTOCOL)
+"""Names that can be asked for; "all" of them."""
 QUICK = (
     "average-drop",
     "coherency",
@@ -135,15 +148,15 @@ def resolve_metrics(names: str | Iterable[str] = "quick") -> tuple[str, ...]:
     chosen: set[str] = set()
     for name in [names] if isinstance(names, str) else names:
         if name == "all":
-            chosen |= METRICS.keys()
+            chosen |= set(CATALOGUE)
         elif name == "quick":
             chosen |= set(QUICK)
         elif name in GROUPS:
             chosen |= {info.name for info in METRICS.values() if info.group == name}
-        elif name in METRICS:
+        elif name in CATALOGUE:
             chosen.add(name)
         else:
-            known = [*METRICS, *GROUPS, "quick", "all"]
+            known = [*CATALOGUE, *GROUPS, "quick", "all"]
             near = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or [*GROUPS, "quick", "all"]
             raise MetricError(f"no metric is called {name!r}; nearest: {', '.join(near)} (all: cfcam metrics)")
     if not chosen:

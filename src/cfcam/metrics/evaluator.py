@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture import Capture, Network, automatic_layer, find_layer, probabilities
+from cfcam.capture import Capture, Network, Target, TopK, automatic_layer, find_layer, probabilities
 from cfcam.capture.targets import Probability
-from cfcam.errors import InputError
+from cfcam.errors import InputError, TargetError
 from cfcam.explainer import Methods
 from cfcam.explanation import Status, heatmaps_of, statuses_of
 from cfcam.methods import named_methods
@@ -261,21 +261,38 @@ class Evaluator:
             CfcamError: the network cannot be explained on these images.
         """
         x = torch.stack([sample.image for sample in samples])
-        first = self.capture(x, self._rule(samples))
-        classes = _with_rival(first.targets.indices, first.logits)
-        capture = self.capture(x, classes)
+        capture = self.capture(x, self._rule(samples))
         batch = Batch(self, samples, capture, self.maps(capture))
         for assessor in _assessors(self.settings):
             assessor(batch)
         return list(_rows(batch))
 
-    def _rule(self, samples: Sequence[Sample]) -> Any:
+    def _rule(self, samples: Sequence[Sample]) -> Target:
+        """Returns the rule that gives each image its explained class and the most probable other one."""
         if self.settings.explained == "predicted":
-            return None
+            return TopK(2)
         unknown = [s.name for s in samples if s.label is None]
         if unknown:
             raise InputError(f"sample {unknown[0]!r} has no label: give one, or explain the predicted class")
-        return torch.tensor([sample.label for sample in samples])
+        return _LabelAndRival(tuple(sample.label for sample in samples if sample.label is not None))
+
+
+@dataclass(frozen=True)
+class _LabelAndRival(Target):
+    """The label of each image, and the most probable other class."""
+
+    labels: tuple[int, ...]
+
+    def indices(self, logits: Tensor, classes: Sequence[str] | None) -> Tensor:
+        """Returns (N, 2); raises `TargetError` for a label that the network does not have."""
+        labels = torch.tensor(self.labels, device=logits.device)[:, None]
+        wrong = [label for label in self.labels if not 0 <= label < logits.shape[1]]
+        if wrong:
+            raise TargetError(
+                f"label {wrong[0]} is out of range: the network has {logits.shape[1]} classes, 0 to"
+                f" {logits.shape[1] - 1}"
+            )
+        return torch.cat([labels, logits.scatter(1, labels, -torch.inf).argmax(1, keepdim=True)], dim=1)
 
 
 def _assessors(settings: Settings) -> Iterator[Callable[[Batch], None]]:
@@ -293,13 +310,6 @@ def explained_probability(capture: Capture) -> Tensor:
 def predicted(logits: Tensor) -> Tensor:
     """Returns (N,) int64 the predicted classes for logits (N, classes), or (N, 1) of a binary network."""
     return logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).long()
-
-
-def _with_rival(targets: Tensor, logits: Tensor) -> Tensor:
-    """Returns (N, 2): the explained class and the most probable other one."""
-    signed = torch.cat([-logits, logits], 1) if logits.shape[1] == 1 else logits
-    rival = signed.scatter(1, targets[:, :1], -torch.inf).argmax(1, keepdim=True)
-    return torch.cat([targets[:, :1], rival], dim=1)
 
 
 def _rows(batch: Batch) -> Iterator[Row]:

@@ -7,6 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -346,7 +347,7 @@ def evaluate(
     )
     rows: list[Row] = []
     done = 0
-    for batch in batches(_first(as_samples(dataset), limit), batch_size):
+    for batch in batches(islice(as_samples(dataset), limit), batch_size):
         rows += evaluator(batch)
         done += len(batch)
         if progress is not None:
@@ -363,10 +364,3 @@ def scorecard(evaluator: Evaluator, rows: list[Row], failed: dict[str, str] | No
         "torch": str(torch.__version__),
     }
     return Scorecard(rows, evaluator.settings.metrics, evaluator.controls, evaluator.costs or {}, info, failed or {})
-
-
-def _first(samples: Iterable[Any], limit: int | None) -> Iterable[Any]:
-    for number, sample in enumerate(samples):
-        if limit is not None and number >= limit:
-            return
-        yield sample
