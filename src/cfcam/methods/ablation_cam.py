@@ -11,7 +11,7 @@ from torch import Tensor
 from cfcam.capture import Capture, Scores
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, spatial_mean, weighted_sum
-from cfcam.methods.cam import _classifier_weight
+from cfcam.methods.cam import classifier_weight
 from cfcam.methods.score_cam import chunk_size
 
 
@@ -74,7 +74,7 @@ def _linear_classifier(capture: Capture) -> Tensor | None:
     if type(capture.targets) is not Scores or capture.targets.functions:
         return None
     try:
-        weight = _classifier_weight(capture)
+        weight = classifier_weight(capture)
     except MethodError:
         return None
     return torch.cat([-weight, weight]) if weight.shape[0] == 1 else weight

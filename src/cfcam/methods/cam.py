@@ -36,14 +36,18 @@ class CAM(Method):
         """Returns signed maps (N, K, *layer_spatial)."""
         if capture.targets.functions:
             raise MethodError(f"cam explains classes only, and a target is a callable: {_ADVICE}")
-        weight = _classifier_weight(capture)
+        weight = classifier_weight(capture)
         if weight.shape[0] == 1:
             weight = torch.cat([-weight, weight])
         return weighted_sum(weight[capture.targets.indices], capture.activations)
 
 
-def _classifier_weight(capture: Capture) -> Tensor:
-    """Returns W (classes, C) of the last linear layer, once ``logits == W . mean(A) + b`` is verified."""
+def classifier_weight(capture: Capture) -> Tensor:
+    """Returns W (classes, C) of the last linear layer, once ``logits == W . mean(A) + b`` is verified.
+
+    Raises:
+        MethodError: there is no such layer, or the identity does not hold for this batch.
+    """
     channels = capture.activations.shape[1]
     logits = capture.logits
     shape = (logits.shape[-1], channels)
