@@ -1,0 +1,111 @@
+"""The report as one HTML page that needs nothing else: no script, no request, pictures and styles within."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from cfcam._version import __version__
+from cfcam.clinical.report import words
+from cfcam.clinical.report.files import templates, text_of
+from cfcam.clinical.report.pictures import Picture, gradient
+from cfcam.clinical.report.planes import is_volume
+from cfcam.clinical.report.sections import Row, class_sections, uncertainty_section
+from cfcam.clinical.report.summary import summary
+from cfcam.clinical.report.tables import check_rows, class_bars, region_rows, settings
+from cfcam.clinical.study_result import StudyResult
+from cfcam.errors import InputError
+from cfcam.imaging.geometry import obliqueness
+from cfcam.imaging.palettes import note as palette_note
+from cfcam.imaging.volume_figure import _OBLIQUE_DEGREES, CONVENTION
+
+_CHOICES = (0, 30, 40, 50, 100)  # percent
+
+
+def render(study: StudyResult, *, palette: str = "inferno", opacity: float = 0.4) -> str:
+    """Returns the report of a study as HTML.
+
+    Args:
+        study: the study.
+        palette: of the maps, one of `cfcam.imaging.PALETTES` or any of matplotlib's.
+        opacity: share of the map in the pictures at first and on paper, in [0, 1].
+
+    Raises:
+        InputError: the opacity or the palette is none, or a map has a value outside of [0, 1].
+    """
+    if not 0 <= opacity <= 1:
+        raise InputError(f"opacity is {opacity!r}: it must lie in [0, 1]")
+    classes = class_sections(study, palette)
+    varied = [uncertainty_section(study, one, palette) for one in study.uncertainty]
+    bars, left_out = class_bars(study)
+    rows = [row for one in classes for row in one.rows] + [row for one in varied for row in one.rows]
+    percent = round(100 * opacity)
+    context: dict[str, Any] = {
+        "study": study,
+        "research": words.RESEARCH,
+        "not_known": words.NOT_KNOWN,
+        "volume": is_volume(study),
+        "model": _model(study),
+        "summary": summary(study),
+        "bars": bars,
+        "left_out": left_out,
+        "classes": classes,
+        "methods": list(dict.fromkeys(one.method for one in study.maps)),
+        "explained": list(dict.fromkeys(one.class_name for one in study.maps)),
+        "regions": region_rows(study),
+        "checks": check_rows(study.checks),
+        "uncertainty": varied,
+        "settings": settings(study),
+        "grid": _grid(study),
+        "orientation": _orientation(study),
+        "percent": percent,
+        "choices": sorted({*_CHOICES, percent}),
+        "palette_note": palette_note(palette),
+        "backgrounds": backgrounds(rows),
+        "gradients": gradients(rows),
+        "style": text_of("style.css"),
+        "version": __version__,
+    }
+    return templates().get_template("report.html.j2").render(context)
+
+
+def backgrounds(rows: Iterable[Row]) -> dict[str, str]:
+    """Returns a short name for each picture under a map, so that it is in the page once."""
+    bases = dict.fromkeys(one.base for one in _pictures(rows) if one.heat is not None)
+    return {base: f"under-{n}" for n, base in enumerate(bases, 1)}
+
+
+def gradients(rows: Iterable[Row]) -> dict[str, str]:
+    """Returns the stops of the colour bar of each palette in use."""
+    return {
+        palette: gradient(palette) for palette in dict.fromkeys(o.scale.palette for o in _pictures(rows) if o.scale)
+    }
+
+
+def _pictures(rows: Iterable[Row]) -> Iterable[Picture]:
+    return (one for row in rows for one in row.pictures)
+
+
+def _model(study: StudyResult) -> str:
+    name, version = study.model.name, study.model.version
+    return f"{name}, {version}" if version == "unversioned" else f"{name}, version {version}"
+
+
+def _grid(study: StudyResult) -> str:
+    shape: Sequence[int] = study.picture.shape[:3] if is_volume(study) else study.picture.shape[:2]
+    size = " × ".join(map(str, shape)) + (" voxels" if is_volume(study) else " pixels")
+    if study.spacing is None:
+        return f"{size}, spacing {words.NOT_KNOWN}"
+    return f"{size}, {' × '.join(f'{mm:.3g}' for mm in study.spacing)} mm apart"
+
+
+def _orientation(study: StudyResult) -> str:
+    """What is known of left and right, in a sentence."""
+    what = "volume" if is_volume(study) else "picture"
+    if study.affine is None:
+        return f"Left and right of the patient are {words.NOT_KNOWN}: the {what} is shown as it is stored."
+    angle = obliqueness(study.affine)
+    oblique = f" It lies askew by up to {angle:.0f}°: letters name the nearest direction."
+    convention = f"{CONVENTION[0].upper()}{CONVENTION[1:]}." if is_volume(study) else "Shown as it is stored."
+    letters = "R right, L left, A anterior, P posterior, S superior, I inferior"
+    return f"{convention} {letters}.{oblique if angle > _OBLIQUE_DEGREES else ''}"

@@ -1,0 +1,55 @@
+"""A page for the patient, in plain words; written only where somebody asks for it, given out only when released."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from cfcam._version import __version__
+from cfcam.clinical.report import words
+from cfcam.clinical.report.files import templates, text_of
+from cfcam.clinical.report.page import backgrounds
+from cfcam.clinical.report.pictures import gradient
+from cfcam.clinical.report.planes import is_volume, planes_of
+from cfcam.clinical.report.sections import Row, map_picture, readable
+from cfcam.clinical.study_result import StudyResult
+
+
+def render_patient(study: StudyResult, *, palette: str = "inferno", opacity: float = 0.4) -> str:
+    """Returns the patient's page as HTML: one picture, what it means and what it does not.
+
+    It shows the first map that can be read; without any it says that there is nothing to show. Nothing on it identifies
+    the patient.
+
+    Args:
+        study: the study.
+        palette: of the map.
+        opacity: of the map, in [0, 1].
+
+    Raises:
+        InputError: the palette is none, or the map has a value outside of [0, 1].
+    """
+    shown = next(iter(readable(study.maps)), None)
+    row = Row("", ())
+    if shown is not None:
+        plane = planes_of(study, [shown.heatmap])[0]
+        # what is not explained on the page is not on the picture
+        row = Row("", (replace(map_picture(study, shown, plane, palette, ""), cross=None, bar=None, scale=None),))
+    return (
+        templates()
+        .get_template("patient.html.j2")
+        .render(
+            study=study,
+            shown=shown,
+            answer=words.out_of_100(None if shown is None else shown.probability),
+            not_known=words.NOT_KNOWN,
+            picture_shown=row.pictures[0] if row.pictures else None,
+            volume=is_volume(study),
+            percent=round(100 * opacity),
+            backgrounds=backgrounds([row]),
+            gradients={palette: gradient(palette)},
+            palette=palette,
+            research=words.RESEARCH,
+            style=text_of("style.css"),
+            version=__version__,
+        )
+    )

@@ -1,0 +1,154 @@
+"""The pictures of a report in their order: class by class, and what varies over samples."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from cfcam.clinical.report import words
+from cfcam.clinical.report.pictures import Picture, Scale, bare, mapped
+from cfcam.clinical.report.planes import Slice, is_volume, planes_of
+from cfcam.clinical.study_result import Heat, MapResult, StudyResult, Uncertainty
+
+OK = "ok"
+EVIDENCE = "share of this map's highest value"
+_SD_PALETTE, _SHARE_PALETTE = "viridis", "cividis"
+_SD_STEPS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.75)  # of two samples in [0, 1] divided by n - 1 it may be 0.71
+_HALF = 0.5
+
+
+@dataclass(frozen=True)
+class Row:
+    """Pictures that stand beside each other.
+
+    Attributes:
+        title: over the row; "" where the pictures say it.
+        pictures: from left to right.
+    """
+
+    title: str
+    pictures: tuple[Picture, ...]
+
+
+@dataclass(frozen=True)
+class ClassSection:
+    """What explains one class.
+
+    Attributes:
+        name: of the class.
+        probability: as shown.
+        rows: a picture has one row, the original and all methods; a volume one for the original and for each method.
+    """
+
+    name: str
+    probability: str
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True)
+class UncertaintySection:
+    """How one source of uncertainty is shown: what was varied, pictures, and numbers with what they mean."""
+
+    title: str
+    subject: str
+    meaning: str
+    note: str
+    rows: tuple[Row, ...]
+    numbers: tuple[tuple[str, str, str], ...]
+
+
+def class_sections(study: StudyResult, palette: str) -> list[ClassSection]:
+    """Returns a section for each explained class, in the study's order."""
+    of_classes = [list(group) for _, group in groupby(study.maps, lambda one: (one.class_index, one.class_name))]
+    return [_class_section(study, maps, palette) for maps in of_classes]
+
+
+def uncertainty_section(study: StudyResult, one: Uncertainty, palette: str) -> UncertaintySection:
+    """Returns what is known of the variation of the first map and its prediction."""
+    planes = planes_of(study, [one.mean] if one.mean.any() else [])
+    highest = next((step for step in _SD_STEPS if float(one.sd.max()) <= step), _SD_STEPS[-1])
+    threshold = words.number(one.threshold)
+    mean = Scale(palette, 1.0, "mean of the maps", one.threshold, f"threshold {threshold}")
+    spread = Scale(_SD_PALETTE, highest, "standard deviation over the samples")
+    share = Scale(_SHARE_PALETTE, 1.0, f"share of samples at or above {threshold}", _HALF, "half of them")
+    shown: tuple[tuple[str, Heat, Scale, float | None], ...] = (
+        ("Mean map", one.mean, mean, one.threshold if one.mean.any() else None),
+        ("Spread", one.sd, spread, None),
+        ("How often marked", one.inclusion, share, _HALF if one.inclusion.any() else None),
+    )
+    pictures = [
+        [
+            mapped(plane, heat, scale, title, _alt(study, plane, f"{title}, {scale.label}"), threshold=level)
+            for plane in planes
+        ]
+        for title, heat, scale, level in shown
+    ]
+    rows = (
+        [Row("", tuple(row)) for row in pictures] if len(planes) > 1 else [Row("", tuple(row[0] for row in pictures))]
+    )
+    return UncertaintySection(
+        title=words.SOURCES.get(one.source, one.source),
+        subject=f"{words.counted(one.samples, 'sample')}; map: {one.method}; class: {one.class_name}",
+        meaning=words.SOURCE_MEANINGS.get(one.source, ""),
+        note=one.note,
+        rows=tuple(rows),
+        numbers=_uncertainty_numbers(one),
+    )
+
+
+def readable(maps: Sequence[MapResult]) -> list[MapResult]:
+    """Returns the maps that can be read."""
+    return [one for one in maps if one.status == OK]
+
+
+def map_picture(study: StudyResult, one: MapResult, plane: Slice, palette: str, title: str) -> Picture:
+    """Returns one map on one plane, with the outline of its region and its peak; or the reason why there is none."""
+    if one.status != OK:
+        alt = f"{_alt(study, plane, 'The picture')} without a map: {one.method} gave none for {one.class_name}"
+        return bare(plane, title, f"{alt} ({one.status}).", stamp=f"No map: {one.status}")
+    region, level = one.regions.regions[0], one.regions.threshold
+    mark = "" if level is None else words.threshold(one.regions)
+    scale = Scale(palette, 1.0, EVIDENCE, level, mark)
+    where = words.index(region.peak)
+    alt = f"{_alt(study, plane, 'The picture')} with the {one.method} map for {one.class_name}; its peak is at {where}."
+    return mapped(plane, one.heatmap, scale, title, alt, threshold=level, peak=region.peak)
+
+
+def _class_section(study: StudyResult, maps: list[MapResult], palette: str) -> ClassSection:
+    planes = planes_of(study, [one.heatmap for one in readable(maps)])
+    original = tuple(
+        bare(plane, "Original", f"{_alt(study, plane, 'The picture')} as the network was given it, without a map.")
+        for plane in planes
+    )
+    drawn = [tuple(map_picture(study, one, plane, palette, one.method) for plane in planes) for one in maps]
+    if is_volume(study):
+        rows = [Row("", pictures) for pictures in (original, *drawn)]
+    else:
+        rows = [Row("", (*original, *(pictures[0] for pictures in drawn)))]
+    return ClassSection(maps[0].class_name, words.probability(maps[0].probability), tuple(rows))
+
+
+def _alt(study: StudyResult, plane: Slice, what: str) -> str:
+    modality = f" ({study.modality})" if study.modality else ""
+    return f"{what}{modality}" + (f", {plane.name}" if plane.name else "")
+
+
+def _uncertainty_numbers(one: Uncertainty) -> tuple[tuple[str, str, str], ...]:
+    mean, sd = words.probability(one.probability_mean), words.number(one.probability_sd)
+    both = words.NOT_KNOWN if one.probability_mean is None else f"{mean} ± {sd}"
+    unit = " nats"
+    return (
+        ("Agreement of the maps", words.number(one.agreement), "mean overlap of pairs of maps: 1 the same, 0 none"),
+        ("Probability", both, f"of {one.class_name}: mean ± standard deviation over the samples"),
+        ("Entropy", _with_unit(one.entropy, unit), "how undecided the answer is on the whole; 0 is decided"),
+        (
+            "Mutual information",
+            _with_unit(one.mutual_information, unit),
+            "the part of the entropy that comes from samples contradicting each other",
+        ),
+    )
+
+
+def _with_unit(value: float | None, unit: str) -> str:
+    return words.NOT_KNOWN if value is None else words.number(value) + unit

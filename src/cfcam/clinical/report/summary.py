@@ -1,0 +1,79 @@
+"""The first lines of a report: what the network said, where it looked, what the checks found."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from cfcam.clinical.check_results import Outcome
+from cfcam.clinical.regions import Region
+from cfcam.clinical.report import words
+from cfcam.clinical.report.planes import is_volume
+from cfcam.clinical.report.sections import OK
+from cfcam.clinical.study_result import MapResult, StudyResult
+
+
+def summary(study: StudyResult) -> list[str]:
+    """Returns the sentences of a report's first section."""
+    return [_answer(study), *_maps(study), _checks(study), _uncertainty(study)]
+
+
+def _answer(study: StudyResult) -> str:
+    known = {name: value for name, value in study.probabilities.items() if value is not None}
+    if not known:
+        return "The network's probabilities are not known."
+    name, value = max(known.items(), key=lambda item: item[1])
+    return f"The network's strongest answer is “{name}”, probability {words.probability(value)}."
+
+
+def _maps(study: StudyResult) -> list[str]:
+    if not study.maps:
+        return ["No map was made."]
+    failed = [one for one in study.maps if one.status != OK]
+    missing = [_without(study, failed)] if failed else []
+    return missing if study.maps[0].status != OK else [_where(study, study.maps[0]), *missing]
+
+
+def _where(study: StudyResult, one: MapResult) -> str:
+    region = one.regions.regions[0]
+    parts = words.counted(region.components, "part")
+    marked = f"marks {words.size(region.size, region.unit)} in {parts}" if region.count else "marks no region"
+    what = "volume" if is_volume(study) else "picture"
+    return (
+        f"Asked which parts of the {what} speak for “{one.class_name}”, {one.method} points most strongly to"
+        f" {_place(one, region)}. From its threshold on it {marked}."
+    )
+
+
+def _place(one: MapResult, region: Region) -> str:
+    if region.peak_patient:
+        return words.in_patient(region.peak_patient)
+    if region.peak is not None and len(region.peak) == 2:
+        part = words.part_of_picture(region.peak, one.heatmap.shape)
+        return f"the {part} of the picture ({words.index(region.peak)})"
+    return words.index(region.peak)
+
+
+def _without(study: StudyResult, failed: list[MapResult]) -> str:
+    reasons = "; ".join(f"{one.method} for “{one.class_name}”: {one.status}" for one in failed)
+    return f"{len(failed)} of {words.counted(len(study.maps), 'map')} cannot be read ({reasons})."
+
+
+def _checks(study: StudyResult) -> str:
+    if not study.checks:
+        return "No check was made of whether the map lies where it should."
+    counts = Counter(check.outcome for check in study.checks)
+    return (
+        f"Of {words.counted(len(study.checks), 'check')}, {counts[Outcome.FLAG] or 'none'} flagged,"
+        f" {counts[Outcome.PASS] or 'none'} passed, {counts[Outcome.NOT_ASSESSED] or 'none'} not assessed."
+    )
+
+
+def _uncertainty(study: StudyResult) -> str:
+    if not study.uncertainty:
+        return "How much the map would vary was not measured."
+    said = [
+        f"{words.SOURCES.get(one.source, one.source).lower()}: agreement {words.number(one.agreement)}"
+        f" over {words.counted(one.samples, 'sample')}"
+        for one in study.uncertainty
+    ]
+    return f"How well repeated maps agree (1 is the same map, 0 no overlap): {'; '.join(said)}."
