@@ -371,11 +371,11 @@ def _monai(dims: int) -> list[Architecture]:
             4,
             1,
         ),
-        of(  # the last of its layers that is not its output
+        of(  # what its last convolution is given
             "UNet",
             monai("UNet", dims, 1, 3, channels=(4, 8, 16), strides=(2, 2), num_res_units=2),
-            "model.1",
-            32,
+            "model.2.0",
+            64,
         ),
         at_full_size("BasicUNet", monai("BasicUNet", dims, 1, 3, features=(4, 4, 8, 8, 8, 4)), "upcat_1"),
         at_full_size("SegResNet", monai("SegResNet", dims, 8, 1, 3), "act_mod"),

@@ -13,9 +13,21 @@ from cfcam.errors import CfcamError
 from cfcam.methods import list_methods
 
 if TYPE_CHECKING:
-    from cfcam.capture import AllClasses, ClassTarget, Target, TopK
+    from cfcam.capture import (
+        AllClasses,
+        ClassTarget,
+        Contrast,
+        ImageTower,
+        PerImage,
+        Regression,
+        Segmentation,
+        Similarity,
+        Target,
+        TopK,
+    )
     from cfcam.explainer import Explainer, explain
     from cfcam.explanation import Explanation, Status
+    from cfcam.jobs.diagnosis import Diagnosis, diagnose
     from cfcam.metrics.scorecard import Scorecard, evaluate
 
 _LAZY = {
@@ -25,10 +37,18 @@ _LAZY = {
     "Scorecard": "metrics.scorecard",
     "Explanation": "explanation",
     "Status": "explanation",
+    "Diagnosis": "jobs.diagnosis",
+    "diagnose": "jobs.diagnosis",
     "Target": "capture",
     "ClassTarget": "capture",
     "TopK": "capture",
     "AllClasses": "capture",
+    "Contrast": "capture",
+    "ImageTower": "capture",
+    "PerImage": "capture",
+    "Regression": "capture",
+    "Segmentation": "capture",
+    "Similarity": "capture",
 }
 _ROOMS = ("capture", "imaging", "jobs", "methods", "metrics", "models")
 
@@ -36,13 +56,21 @@ __all__ = [
     "AllClasses",
     "CfcamError",
     "ClassTarget",
+    "Contrast",
+    "Diagnosis",
     "Explainer",
     "Explanation",
+    "ImageTower",
+    "PerImage",
+    "Regression",
     "Scorecard",
+    "Segmentation",
+    "Similarity",
     "Status",
     "Target",
     "TopK",
     "__version__",
+    "diagnose",
     "evaluate",
     "explain",
     "list_methods",

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,11 @@ def heatmaps_of(maps: Tensor, size: Sequence[int]) -> Tensor:
     return torch.where(peak > 0, heat / peak, 0)
 
 
+def _notebook() -> Any:
+    # By name: drawing is a floor up, and explaining must not depend on it unless it is asked for.
+    return import_module("cfcam.imaging.notebook")
+
+
 def statuses_of(maps: Tensor) -> np.ndarray[Any, Any]:
     """Returns the (N, K) array of `Status` of raw maps (N, K, *spatial)."""
     flat = maps.flatten(2)
@@ -71,6 +77,7 @@ class Explanation:
         classes: class names, if known.
         target_names: (K,) names of callables; None for classes.
         provenance: methods' parameters, model, versions: plain values only.
+        pictures: what is shown under the maps, if `with_pictures` was told; it is not saved.
     """
 
     maps: dict[str, Tensor]
@@ -83,6 +90,7 @@ class Explanation:
     classes: tuple[str, ...] | None = None
     target_names: tuple[str | None, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
+    pictures: tuple[np.ndarray[Any, Any], ...] | None = None
 
     @property
     def methods(self) -> list[str]:
@@ -140,7 +148,53 @@ class Explanation:
             logits=cut(self.logits, images),
             probabilities=None if self.probabilities is None else cut(self.probabilities, images),
             target_names=self.target_names[targets],
+            pictures=None if self.pictures is None else self.pictures[images],
         )
+
+    def with_pictures(self, images: Any) -> Explanation:
+        """Returns the same explanation with pictures under its maps, for `plot` and for notebooks.
+
+        Args:
+            images: N pictures that show what the network saw, all of it: the inputs themselves, (N, C, *spatial), or
+                pictures (H, W), (H, W, 3) or `cfcam.imaging.Image` of any size. Bytes are shown as they are, other
+                numbers are stretched from their least to their greatest value.
+
+        Raises:
+            InputError: the number of pictures, or the axes of one, do not fit.
+        """
+        return replace(self, pictures=_notebook().as_pictures(self, images))
+
+    def plot(
+        self,
+        images: Any = None,
+        *,
+        methods: Sequence[str] | None = None,
+        targets: Sequence[int] | None = None,
+        palette: str = "inferno",
+        opacity: float = 0.4,
+    ) -> Any:
+        """Returns a matplotlib figure: a row for each image and target, a column for each method.
+
+        A signal is drawn on a band in the colours of its map; of a volume there are three slices through the peak of
+        the mean of the maps. No global state of pyplot is touched; a notebook shows the figure as the value of a cell.
+
+        Args:
+            images: as for `with_pictures`; None: those given to it; without any the maps alone are drawn.
+            methods: some of `methods`; None: all.
+            targets: columns of `targets`; None: all.
+            palette: any name that matplotlib knows.
+            opacity: share of the map over its picture, in [0, 1].
+
+        Raises:
+            ExplanationError: there are no maps of this method.
+            InputError: the pictures do not fit, or a value is out of its range.
+        """
+        return _notebook().plot(self, images, methods=methods, targets=targets, palette=palette, opacity=opacity)
+
+    def _repr_html_(self) -> str:
+        """The maps and a table of classes, probabilities and statuses, for a notebook."""
+        html: str = _notebook().html(self)
+        return html
 
     def _of(self, method: str) -> Tensor:
         if method not in self.maps:

@@ -281,6 +281,31 @@ def test_another_threshold_makes_another_region_but_the_same_map(tmp_path):
     assert same == {"pm", "seg-fractional", "sc"}
 
 
+@pytest.mark.parametrize(
+    ("charset", "name"), [("ISO_IR 100", "Müller^Jörg"), ("ISO_IR 192", "山田^太郎"), ("ISO_IR 144", "Иванов^Иван")]
+)
+def test_names_and_classes_in_every_alphabet_are_read_back(tmp_path, charset, name):
+    sources = ct_sources()
+    for source in sources:
+        source.SpecificCharacterSet, source.PatientName = charset, name
+    result = dataclasses.replace(RESULT, class_name="結節 größer")
+    paths = write(tmp_path, ALL, sources, result=result)
+    for path in paths:
+        dataset = pydicom.dcmread(path)
+        assert str(dataset.PatientName) == name, path.name
+        assert dataset.SpecificCharacterSet == "ISO_IR 192"
+    (region,), (report,) = read(paths, "seg-binary"), read(paths, "sr")
+    assert region.SegmentSequence[0].SegmentLabel == "grad-cam: 結節 größer"
+    assert "class: 1 結節 größer" in {item.TextValue for item in content(report, "Algorithm Parameters")}
+    if shutil.which("dciodvfy"):
+        assert {path.name: errors_of("dciodvfy", path) for path in paths} == {path.name: [] for path in paths}
+
+
+def test_plain_texts_declare_no_other_character_set(tmp_path):
+    for path in write(tmp_path, ALL):
+        assert "SpecificCharacterSet" not in pydicom.dcmread(path)
+
+
 def test_sources_are_left_as_they_are(tmp_path):
     sources = ct_sources()
     del sources[0].PatientName

@@ -33,7 +33,7 @@ def test_bilateral_filter_equals_kornias() -> None:
     torch.testing.assert_close(BilateralFilter()(maps), expected, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(7,), (5, 8), (1, 6), (2, 2), (3, 4, 5), (1, 1)])
+@pytest.mark.parametrize("shape", [(7,), (5, 8), (1, 6), (2, 2), (3, 4, 5), (2, 7, 5), (2, 2, 2), (1, 1)])
 @pytest.mark.parametrize("name", ["bilateral", "guided", "published"])
 def test_filters_equal_their_written_out_form(name: str, shape: tuple[int, ...]) -> None:
     filtering: Filter = {

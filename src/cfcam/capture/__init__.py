@@ -2,8 +2,12 @@
 
 from cfcam.capture.adapter import Adapter
 from cfcam.capture.capture import Capture, Network, automatic_layer, probe_layers
+from cfcam.capture.dense_targets import Segmentation
 from cfcam.capture.layers import LayerInfo, choose_layer, find_layer
-from cfcam.capture.targets import AllClasses, ClassTarget, Scores, Target, TopK, probabilities
+from cfcam.capture.score_targets import Contrast, PerImage, Regression
+from cfcam.capture.scores import ImageScore, NotPredictedError, Scores, ScoreTarget, probabilities
+from cfcam.capture.similarity import ImageTower, Similarity
+from cfcam.capture.targets import AllClasses, ClassTarget, Target, TopK
 from cfcam.capture.tokens import TokenGrid
 
 __all__ = [
@@ -11,9 +15,18 @@ __all__ = [
     "AllClasses",
     "Capture",
     "ClassTarget",
+    "Contrast",
+    "ImageScore",
+    "ImageTower",
     "LayerInfo",
     "Network",
+    "NotPredictedError",
+    "PerImage",
+    "Regression",
+    "ScoreTarget",
     "Scores",
+    "Segmentation",
+    "Similarity",
     "Target",
     "TokenGrid",
     "TopK",

@@ -86,7 +86,7 @@ def call(model: nn.Module, x: Tensor, images: Tensor | None, run: Callable[..., 
         run: the model, or something that calls it.
 
     Raises:
-        InputError: the model cannot be called with one tensor; the message names the adapter.
+        InputError: the model cannot be called with one tensor, or with this one; the message says what to do.
     """
     if isinstance(model, Adapter):
         return run(x, images)
@@ -98,3 +98,22 @@ def call(model: nn.Module, x: Tensor, images: Tensor | None, run: Callable[..., 
             f"{type(model).__name__} fails on one batch of images {tuple(x.shape)} ({type(error).__name__}: {reason}):"
             " if it is called with other things, wrap it in cfcam.capture.Adapter(model, lambda x, images: ...)"
         ) from error
+    except RuntimeError as error:
+        if instead := _instead(model, error):
+            raise InputError(f"{type(model).__name__} cannot be run on {tuple(x.shape)}: {instead}") from error
+        raise
+
+
+def _instead(model: nn.Module, error: RuntimeError) -> str | None:
+    """Returns what to do about an error of torch's own whose message does not tell; None: it is the network's."""
+    if isinstance(error, NotImplementedError) and '"forward"' in str(error):
+        return (
+            "it has no forward(): give the network inside of it (model.net), or say how it is called with"
+            " cfcam.capture.Adapter(model, lambda x, images: ...)"
+        )
+    if isinstance(model, torch.export.UnflattenedModule) and "dynamic_shapes" in str(error):
+        return (
+            "it was exported for one batch size: export it with a dynamic batch,"
+            " dynamic_shapes={'x': {0: torch.export.Dim('batch')}}"
+        )
+    return None

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture.adapter import call, unwrapped
+from cfcam.capture.dense_layers import dense_layers
 from cfcam.capture.kernels import PackedKernels
 from cfcam.capture.layers import LayerInfo, candidates, choose_layer, find_layer, probe, with_reach
 from cfcam.capture.outputs import LOGIT_KEYS, find_tensor, replace_tensor
@@ -115,7 +116,9 @@ def probe_layers(network: Network, x: Tensor) -> tuple[list[LayerInfo], tuple[in
         sample = network.prepare(x)[:1]
         with preserved(network.model, sample.device):
             layers = probe(network.model, sample.shape, lambda: shape.append(tuple(network(sample)[1].shape)))
-            if any(info.tokens for info in candidates(layers)):
+            if len(shape[0]) == sample.ndim:
+                layers = dense_layers(network.model, layers, shape[0], lambda: network(sample)[1])
+            elif any(info.tokens for info in candidates(layers)):
                 layers = with_reach(network.model, layers, lambda: network(sample)[1])
     return layers, shape[0]
 
@@ -167,11 +170,13 @@ class Capture:
         self.layer, self._module = find_layer(network.model, layer)
         with torch.inference_mode(False):
             self.input = network.prepare(x)
-            rules = check_targets(targets, len(self.input))
+            rules = check_targets(targets, len(self.input), self.input.shape[2:])
             self.autocast = Autocast.current(self.input.device.type)
             self._run()
             with torch.enable_grad():
-                self.targets: Scores = resolve_targets(rules, self._logits, classes, network.kind())
+                self.targets: Scores = resolve_targets(
+                    rules, self._logits, classes, network.kind(), self.output, self.input.shape[2:]
+                )
             self._score()
         self._memo: dict[Any, Any] = {}
 
@@ -197,6 +202,11 @@ class Capture:
                 raise LayerError(
                     f"layer {self.layer!r} runs several times in one pass, so its output is ambiguous: name the block"
                     " around it"
+                )
+            if not tensor.is_floating_point():
+                raise LayerError(
+                    f"layer {self.layer!r} returns {tensor.dtype}, which has neither gradients nor maps: name a layer"
+                    " that returns floating-point numbers, or give the network from before it was quantised"
                 )
             leaves.append(tensor.detach().requires_grad_())
             if place not in grids:

@@ -36,6 +36,7 @@ class LayerInfo:
         readings: the ways to see the output as maps: none, one, or several that cannot be told apart.
         step: whether the module is one step inside a block (linear layer, activation, dropout), no block and no norm.
         reaches: whether the predicted class's logit depends on the output at most places; None: not tried.
+        head: of a segmentation network, whether the output is the class scores, on whatever grid; None: not judged.
     """
 
     name: str
@@ -49,6 +50,7 @@ class LayerInfo:
     readings: tuple[TokenGrid, ...] = ()
     step: bool = False
     reaches: bool | None = None
+    head: bool | None = None
 
     @property
     def grid(self) -> tuple[int, ...] | None:
@@ -196,6 +198,7 @@ def _eligible(layers: Sequence[LayerInfo]) -> list[LayerInfo]:
         if i.calls == 1
         and i.readings
         and not i.reducing
+        and not i.head
         and (
             not i.step and not _within(i.name, cores)
             if i.tokens
@@ -251,7 +254,7 @@ def choose_layer(
         LayerError: no layer fits, or the network goes on to tokens that are no grid, or could be several; lists
             candidates.
     """
-    eligible = [i for i in _eligible(layers) if i.shape != tuple(output_shape or ())]
+    eligible = [i for i in _eligible(layers) if i.head is False or i.shape != tuple(output_shape or ())]
     fitting = [i for i in eligible if len(i.readings) == 1 and i.reaches is not False]
     if not fitting:
         raise LayerError(_why_none(layers, eligible, input_shape))

@@ -1,24 +1,58 @@
-"""What is explained: classes, or any callable from the network's output to one number per image."""
+"""What is explained: a user's targets, checked before the network runs, and settled once its logits are known."""
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from cfcam.capture.dense_targets import dense_columns, without_background
+from cfcam.capture.score_targets import Contrast, Regression
+from cfcam.capture.scores import (
+    FirstPass,
+    ImageScore,
+    Kind,
+    Probability,
+    ScoreFunction,
+    Scores,
+    ScoreTarget,
+    check_range,
+    class_index,
+    function_name,
+    known_class,
+    probabilities,
+    signed_logits,
+)
 from cfcam.errors import TargetError
 
-Probability = Literal["auto", "softmax", "sigmoid"]
-ScoreFunction = Callable[[Any], Tensor]
+__all__ = [
+    "AllClasses",
+    "ClassTarget",
+    "Kind",
+    "Probability",
+    "ScoreFunction",
+    "Scores",
+    "Target",
+    "TopK",
+    "check_targets",
+    "class_index",
+    "function_name",
+    "probabilities",
+    "resolve_targets",
+    "signed_logits",
+]
 
 
 class Target:
-    """A rule that names classes once the logits are known; `indices` returns them as (N, k) int64."""
+    """A rule that names classes once the logits are known; `indices` returns them as (N, k) int64.
+
+    For a segmentation the areas of the classes' predicted regions stand in the place of the logits, and each class is
+    explained where it is predicted.
+    """
 
     def indices(self, logits: Tensor, classes: Sequence[str] | None) -> Tensor:
         """Returns the class indices (N, k) for logits (N, classes)."""
@@ -33,14 +67,16 @@ class ClassTarget(Target):
 
     def indices(self, logits: Tensor, classes: Sequence[str] | None) -> Tensor:
         """Returns (N, 1); raises `TargetError` for a class that the network does not have."""
-        index = self.label if isinstance(self.label, int) else class_index(self.label, classes)
-        _check_range(torch.tensor([index]), logits.shape[1])
+        index = known_class(self.label, logits.shape[1], classes)
         return torch.full((logits.shape[0], 1), index, device=logits.device)
 
 
 @dataclass(frozen=True)
 class TopK(Target):
-    """The k classes with the highest logits, image by image; ``TopK(1)`` is the predicted class."""
+    """The k classes with the highest logits, image by image; ``TopK(1)`` is the predicted class.
+
+    Of a segmentation the k classes with the largest predicted areas, class 0 (the background) last.
+    """
 
     k: int = 1
 
@@ -60,112 +96,26 @@ class AllClasses(Target):
         return torch.arange(logits.shape[1], device=logits.device).expand(logits.shape[0], -1)
 
 
-def class_index(name: str, classes: Sequence[str] | None) -> int:
-    """Returns the index of a class name, exact or else without regard to case.
-
-    Raises:
-        TargetError: the name is unknown (the nearest names are offered), ambiguous, or no names are known.
-    """
-    if classes is None:
-        raise TargetError(f"target {name!r} is a name, but no class names are known: pass classes=[...] or an index")
-    for fold in (str, str.casefold):
-        found = [i for i, known in enumerate(classes) if fold(known) == fold(name)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            raise TargetError(f"class name {name!r} stands for classes {found}: give the index")
-    near = difflib.get_close_matches(name, list(classes), n=3, cutoff=0.5) or list(classes[:3])
-    raise TargetError(f"no class is called {name!r}; nearest of {len(classes)}: {', '.join(map(repr, near))}")
+Rule = Target | Tensor | ScoreTarget | ScoreFunction
 
 
-def _check_range(indices: Tensor, count: int) -> None:
-    if indices.numel() and (int(indices.min()) < 0 or int(indices.max()) >= count):
-        wrong = next(int(i) for i in indices.flatten() if not 0 <= i < count)
-        raise TargetError(f"class {wrong} is out of range: the network has {count} classes, 0 to {count - 1}")
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The explained scores of one batch: K per image, each a class or a callable.
-
-    Attributes:
-        indices: (N, K) int64 class indices; -1 where a callable stands.
-        functions: column -> callable from the network's output to (N,) numbers.
-        probability: how logits become probabilities.
-    """
-
-    indices: Tensor
-    functions: dict[int, ScoreFunction] = field(default_factory=dict)
-    probability: Literal["softmax", "sigmoid"] = "softmax"
-
-    def __call__(
-        self, output: Any, logits: Tensor, images: Tensor | None = None, *, probability: bool = False
-    ) -> Tensor:
-        """Returns the scores (M, K) of an output of M inputs.
-
-        Args:
-            output: what the network returned, handed to the callables.
-            logits: (M, classes), or anything if there are only callables.
-            images: (M,) the image of the batch that each input was made from; None: M = N, in order.
-            probability: class scores as probabilities in [0, 1] instead of logits.
-        """
-        indices = self.indices if images is None else self.indices[images]
-        columns: list[Tensor] = []
-        if len(self.functions) < indices.shape[1]:
-            values = probabilities(logits, self.probability) if probability else signed_logits(logits)
-            columns = list(values.gather(1, indices.clamp(min=0)).unbind(1))
-        else:
-            columns = [logits.new_zeros(())] * indices.shape[1]
-        for k, function in self.functions.items():
-            score = function(output)
-            if not isinstance(score, Tensor) or score.shape != (indices.shape[0],):
-                got = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
-                raise TargetError(
-                    f"target {function_name(function)} returned {got}: a callable must return one number per image,"
-                    f" a tensor of shape ({indices.shape[0]},)"
-                )
-            columns[k] = score
-        return torch.stack(columns, dim=1)
-
-    def select(self, columns: slice) -> Scores:
-        """Returns the scores of some of the K columns."""
-        kept = range(*columns.indices(self.indices.shape[1]))
-        functions = {i: self.functions[k] for i, k in enumerate(kept) if k in self.functions}
-        return Scores(self.indices[:, columns], functions, self.probability)
-
-
-def function_name(function: ScoreFunction) -> str:
-    """Returns a callable's name as it is shown to people."""
-    return getattr(function, "__name__", type(function).__name__)
-
-
-def signed_logits(logits: Tensor) -> Tensor:
-    """Returns logits (N, C) with one column a class: a single logit z becomes (-z, z), classes 0 and 1."""
-    return torch.cat([-logits, logits], dim=1) if logits.shape[1] == 1 else logits
-
-
-def probabilities(logits: Tensor, kind: Literal["softmax", "sigmoid"]) -> Tensor:
-    """Returns probabilities (N, C), for a single logit (N, 2): (1 - p, p) with p its sigmoid."""
-    signed = signed_logits(logits)
-    return signed.sigmoid() if kind == "sigmoid" or logits.shape[1] == 1 else signed.softmax(dim=1)
-
-
-def check_targets(targets: Any, batch: int) -> list[Target | Tensor | ScoreFunction]:
+def check_targets(targets: Any, batch: int, spatial: Sequence[int] | None = None) -> list[Rule]:
     """Turns a user's ``targets`` into a list of rules, before the network runs.
 
     Args:
-        targets: None (the predicted class of each image), an int, a name, ``"predicted"``, ``"all"`` or ``"top-3"``,
-            a `Target`, a callable, a list of these (the same for every image), or an integer tensor (N,) or (N, K)
-            (image by image).
+        targets: None (the predicted class of each image), an int, a name, ``"predicted"``, ``"all"``, ``"top-3"``,
+            ``"a vs b"`` (`Contrast`) or ``"output-0"`` (`Regression`), a `Target`, a `ScoreTarget`, a callable, a list
+            of these (the same for every image), or an integer tensor (N,) or (N, K) (image by image).
         batch: number of images N.
+        spatial: *spatial of the input, for targets with a place; None: not checked.
 
     Raises:
-        TargetError: a type that is none of these, an empty list, or a tensor for another number of images.
+        TargetError: a type that is none of these, an empty list, or something for another number of images.
     """
     if isinstance(targets, (list, tuple)):
         if not targets:
             raise TargetError("targets is empty: give at least one class, or None for the predicted class")
-        return [_check_one(target) for target in targets]
+        return [_check_one(target, batch, spatial) for target in targets]
     if hasattr(targets, "__array__") and not isinstance(targets, Tensor):
         targets = torch.as_tensor(targets)
     if isinstance(targets, Tensor) and targets.ndim == 0:
@@ -179,59 +129,97 @@ def check_targets(targets: Any, batch: int) -> list[Target | Tensor | ScoreFunct
                 " image by image, or a list of classes for all images"
             )
         return [targets.long().reshape(batch, -1)]
-    return [_check_one(targets)]
+    return [_check_one(targets, batch, spatial)]
 
 
-def _check_one(target: Any) -> Target | ScoreFunction:
+def _check_one(target: Any, batch: int, spatial: Sequence[int] | None) -> Rule:
     if target is None:
         return TopK(1)
     if isinstance(target, str):
         return TopK(1) if target == "predicted" else _keyword(target) or ClassTarget(target)
     if isinstance(target, bool):
         raise TargetError(f"target {target} is a bool: give a class index, a name, a Target or a callable")
+    if isinstance(target, ScoreTarget):
+        target.check(batch, spatial)
+        return target
     if isinstance(target, Target):
         return target
     if hasattr(target, "__index__"):
         return ClassTarget(target.__index__())
-    if callable(target):
+    if callable(target) and not isinstance(target, type):
         return target
     raise TargetError(f"target {target!r} is a {type(target).__name__}: give an index, a name, a Target or a callable")
 
 
-def _keyword(name: str) -> Target | None:
+def _keyword(name: str) -> Rule | None:
     if name == "all":
         return AllClasses()
-    top = re.fullmatch(r"top-?(\d+)", name)
-    return TopK(int(top[1])) if top else None
+    if top := re.fullmatch(r"top-?(\d+)", name):
+        return TopK(int(top[1]))
+    if output := re.fullmatch(r"output-(\d+)", name):
+        return Regression(int(output[1]))
+    if pair := re.fullmatch(r"(.+?)\s+vs\.?\s+(.+)", name):
+        return Contrast(*(int(side) if side.isdecimal() else side for side in pair.groups()))
+    return None
 
 
 def resolve_targets(
-    rules: Sequence[Target | Tensor | ScoreFunction],
+    rules: Sequence[Rule],
     logits: Tensor,
     classes: Sequence[str] | None,
-    probability: Literal["softmax", "sigmoid"],
+    probability: Kind,
+    output: Any = None,
+    spatial: Sequence[int] | None = None,
 ) -> Scores:
     """Turns the rules of `check_targets` into the K scores of this batch, now that its logits are known.
 
+    Args:
+        rules: from `check_targets`.
+        logits: (N, classes), or (N, classes, *spatial) of a segmentation.
+        classes: class names.
+        probability: how logits become probabilities.
+        output: what the network returned; None: the logits.
+        spatial: *spatial of the input; None: unknown.
+
     Raises:
-        TargetError: a class is out of range or unknown, or the network's output (N, C, ...) is no vector of classes.
+        TargetError: a class is out of range or unknown, predicted nowhere in a segmentation, or the network's output is
+            neither a vector of classes nor a segmentation.
     """
+    size = None if spatial is None else tuple(spatial)
+    first = FirstPass(logits if output is None else output, logits.detach(), classes, probability, size)
     columns: list[Tensor] = []
-    functions: dict[int, ScoreFunction] = {}
+    functions: dict[int, ScoreFunction | ImageScore] = {}
     for rule in rules:
-        if not isinstance(rule, (Target, Tensor)):
-            functions[sum(c.shape[1] for c in columns)] = rule
-            columns.append(torch.full((logits.shape[0], 1), -1, device=logits.device))
+        found = _resolved(rule, first)
+        if isinstance(found, Tensor):
+            columns.extend(found.unbind(1))
             continue
-        if logits.ndim != 2:
-            raise TargetError(
-                f"the network's output has shape {tuple(logits.shape)}, not (N, classes): give a callable from the"
-                " output to one number per image, e.g. targets=lambda out: out[:, 1].sum((-2, -1))"
-            )
-        signed = signed_logits(logits)
-        if isinstance(rule, Tensor):
-            _check_range(rule, signed.shape[1])
-            columns.append(rule.to(logits.device))
-        else:
-            columns.append(rule.indices(signed, classes))
-    return Scores(torch.cat(columns, dim=1), functions, probability)
+        for function in found:
+            functions[len(columns)] = function
+            index = function.class_indices() if isinstance(function, ImageScore) else None
+            columns.append(torch.full((len(logits),), -1, device=logits.device) if index is None else index)
+    return Scores(torch.stack(columns, dim=1), functions, probability)
+
+
+def _resolved(rule: Rule, first: FirstPass) -> Tensor | Sequence[ScoreFunction | ImageScore]:
+    """Returns class indices (N, k), or what computes the scores."""
+    if isinstance(rule, ScoreTarget):
+        return rule.resolve(first)
+    if not isinstance(rule, (Target, Tensor)):
+        return [rule]
+    if first.dense:
+        return dense_columns(first, lambda areas: _classes(rule, areas, first))
+    signed = signed_logits(first.vector(f"target {_words(rule)}"))
+    return _classes(rule, signed, first)
+
+
+def _classes(rule: Target | Tensor, values: Tensor, first: FirstPass) -> Tensor:
+    if isinstance(rule, Tensor):
+        check_range(rule, values.shape[1])
+        return rule.to(values.device)
+    ranked = first.dense and isinstance(rule, TopK)
+    return rule.indices(without_background(values) if ranked else values, first.classes)
+
+
+def _words(rule: Target | Tensor) -> str:
+    return "by image" if isinstance(rule, Tensor) else str(rule)

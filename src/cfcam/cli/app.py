@@ -7,10 +7,14 @@ from typing import Annotated
 import typer
 
 from cfcam.cli.audit import audit
+from cfcam.cli.calibrate import calibrate
 from cfcam.cli.check import check
+from cfcam.cli.compare import compare
 from cfcam.cli.deidentify import deidentify
 from cfcam.cli.demo import demo
+from cfcam.cli.doctor import doctor
 from cfcam.cli.evaluate import evaluate
+from cfcam.cli.evidence import evidence
 from cfcam.cli.explain import explain
 from cfcam.cli.layers import layers
 from cfcam.cli.methods import methods
@@ -130,6 +134,50 @@ CHECK_EXAMPLES = """
 Exit codes: 0 nothing flagged · 1 something flagged · 2 wrong usage.
 """
 
+DOCTOR_EXAMPLES = """
+**Examples**
+
+    cfcam doctor --model networks.py:my_net --weights best.pt
+
+    cfcam doctor scans/a.png scans/b.png -m networks.py:my_net --mean 0.5 --std 0.25 --classes names.txt
+
+    cfcam doctor scans/ -m hf:my-model --json | jq '.findings[] | select(.severity == "problem")'
+
+Exit codes: 0 no problem · 1 a problem · 2 wrong usage.
+"""
+
+COMPARE_EXAMPLES = """
+**Examples**
+
+    cfcam compare chest-2023.png chest-2024.png -m networks.py:my_net --target nodule
+
+    cfcam compare ct-before/ ct-after/ -m networks.py:my_unet --registration affine --mask liver=liver.nii.gz
+
+    cfcam compare --pairs pairs.csv -m networks.py:my_net -o serial/ --json
+
+pairs.csv, paths relative to it:
+
+    prior,current,name
+
+    p1/2023.dcm,p1/2024.dcm,patient-1
+
+A run that was stopped goes on where it was when the same command is given again.
+
+Exit codes: 0 all compared · 1 some not compared · 2 wrong usage · 130 interrupted.
+"""
+
+CALIBRATE_EXAMPLES = """
+**Example**
+
+    cfcam calibrate predictions.csv --bins 10
+
+predictions.csv, a column of logits for each class; of a multi-label network "label:nodule" and so on for "label":
+
+    patient,label,no finding,nodule
+
+    P1,nodule,-1.3,2.1
+"""
+
 DEMO_EXAMPLES = """
 **Example**
 
@@ -141,7 +189,11 @@ app.command(epilog=METHODS_EXAMPLES)(methods)
 app.command(epilog=LAYERS_EXAMPLES)(layers)
 app.command(epilog=DEMO_EXAMPLES)(demo)
 app.command(epilog=CHECK_EXAMPLES)(check)
+app.command(epilog=CALIBRATE_EXAMPLES)(calibrate)
+app.command(epilog=COMPARE_EXAMPLES)(compare)
+app.command(epilog=DOCTOR_EXAMPLES)(doctor)
 app.command(epilog=DEIDENTIFY_EXAMPLES)(deidentify)
 app.command(epilog=EVALUATE_EXAMPLES)(evaluate)
 app.command(epilog=METRICS_EXAMPLES)(metrics)
 app.add_typer(audit, name="audit")
+app.add_typer(evidence, name="evidence")

@@ -2,62 +2,45 @@
 
 from __future__ import annotations
 
-import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cfcam.cli import options
+from cfcam.cli import options, volumes
 from cfcam.cli.console import EXIT_FAILED, command, hint, out, plain, print_json, warn
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
     from cfcam.clinical.checks import CheckResult, Limits
     from cfcam.explainer import Explainer
-    from cfcam.imaging import Image, Preprocess
+    from cfcam.imaging import Preprocess, VolumePreprocess
+    from cfcam.jobs.region_masks import Prepared, RegionMasks
+    from cfcam.models import LoadedModel
 
 PANEL = "The checks"
-_MASK_ENDINGS = (".png", ".tif", ".tiff", ".bmp")
 
 
 @command
 def check(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, folders or globs.")],
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="SPEC",
-            help="demo, torchvision:NAME[@WEIGHTS], timm:NAME, hf:FOLDER, monai:CLASS(...), FILE.py:FACTORY.",
-            autocompletion=options.complete_model,
-            rich_help_panel=options.NETWORK,
-        ),
-    ] = "demo",
+    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, volumes, folders or globs.")],
+    model: options.Model = "demo",
     weights: options.Weights = None,
     num_classes: options.NumClasses = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            "--classes",
-            metavar="FILE|A,B,C",
-            help="Class names: a text or JSON file, or with commas between.",
-            rich_help_panel=options.NETWORK,
-        ),
-    ] = None,
-    layer: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Layer to map. [default: chosen]", rich_help_panel=options.NETWORK),
-    ] = None,
+    classes: options.Classes = None,
+    layer: options.Layer = None,
     size: options.Size = None,
     mean: options.Mean = None,
     std: options.Std = None,
     device: options.Device = "auto",
+    window: volumes.Window = None,
+    spacing: volumes.Spacing = None,
+    orientation: volumes.Orientation = None,
+    intensity: volumes.Intensity = None,
     method: Annotated[
         str,
         typer.Option(
@@ -80,7 +63,7 @@ def check(
         str | None,
         typer.Option(
             metavar="MASKS",
-            help="Where maps may lie: a file, a folder, or masks/{stem}_lung.png.",
+            help="Where maps may lie: a mask (PNG, NIfTI, DICOM SEG), a folder, masks/{stem}_lung.png, boxes.csv.",
             rich_help_panel=PANEL,
         ),
     ] = None,
@@ -114,28 +97,36 @@ def check(
 
     Each check passes, is flagged, or is not assessed. A flag asks a person to look; a pass proves nothing.
     """
+    from functools import partial
+
     from cfcam.clinical.checks import Limits, count_outcomes, over_cases
     from cfcam.explainer import Explainer
-    from cfcam.imaging import list_images
-    from cfcam.jobs import preprocess_of
+    from cfcam.jobs.region_masks import RegionMasks, prepare
 
     chosen = Limits() if limits is None else Limits.read(limits)
-    files = list_images(images)
     loaded = options.load_model(model, weights=weights, num_classes=num_classes, classes=classes, device=device)
     for note in loaded.notes:
         warn(note)
-    preprocess = preprocess_of(
+    files, preprocess = _prepared(
         loaded,
-        size=options.read_size(size),
+        images,
+        window,
+        size=volumes.read_size(size),
         mean=options.read_numbers("--mean", mean),
         std=options.read_numbers("--std", std),
+        spacing=spacing,
+        orientation=orientation,
+        intensity=intensity,
     )
     explainer = Explainer(
         loaded.module, [method], layer=layer, classes=loaded.classes, probability=loaded.probability, fingerprint=True
     )
-    session = _Session(explainer, preprocess, method, options.read_target(target), chosen, retest)
-    masks = {"organ": organ, "artefacts": artefacts, "findings": findings}
-    cases = [session.case(file, {k: _of(v, file, several=len(files) > 1) for k, v in masks.items()}) for file in files]
+    masks = [RegionMasks("organ", organ)] if organ else []
+    masks += [RegionMasks("artefacts", artefacts)] if artefacts else []
+    masks += [RegionMasks("findings", findings)] if findings else []
+    read = partial(prepare, preprocess=preprocess, window=volumes.read_window(window))
+    session = _Session(explainer, read, method, options.read_target(target), chosen, retest, masks)
+    cases = [session.case(file, several=len(files) > 1) for file in files]
     of_set = session.similar()
     if len(cases) > 1:
         of_set += over_cases([case["checks"] for case in cases], chosen)
@@ -161,40 +152,102 @@ def check(
         raise typer.Exit(EXIT_FAILED)
 
 
+def _prepared(
+    loaded: LoadedModel,
+    images: Sequence[Path],
+    window: str | None,
+    *,
+    size: Any,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    spacing: str | None,
+    orientation: str | None,
+    intensity: str | None,
+) -> tuple[list[Path], Preprocess | VolumePreprocess]:
+    """The images, and what is done to them: as volumes if the network takes volumes, else as pictures one by one."""
+    from cfcam.imaging import list_images
+    from cfcam.jobs import preprocess_of
+    from cfcam.jobs.volumes import takes_volumes
+
+    if not takes_volumes(loaded.module):
+        if spacing or orientation or intensity:
+            raise InputError("--spacing, --orientation and --intensity are for volumes, and the network takes pictures")
+        return list_images(images), preprocess_of(loaded, size=size, mean=mean, std=std)
+    from dataclasses import replace
+
+    from cfcam.imaging.dicom import named_window
+    from cfcam.jobs import Kind, find_inputs, volume_preprocess_of
+
+    found = find_inputs(images, output="")
+    if pictures := [one.path.name for one in found if one.kind is not Kind.VOLUME]:
+        raise InputError(f"{pictures[0]} is a picture, and the network takes volumes: give NIfTI or DICOM series")
+    preprocess = volume_preprocess_of(
+        loaded,
+        mean=mean,
+        std=std,
+        size=size,
+        spacing=_spacing(spacing),
+        window=named_window(volumes.read_window(window)),
+        intensity=intensity,
+        orientation=None if orientation in (None, "source") else orientation,
+    )
+    return [one.path for one in found], replace(preprocess, orientation=None) if orientation == "source" else preprocess
+
+
+def _spacing(text: str | None) -> float | tuple[float, float, float] | None:
+    if text is None:
+        return None
+    millimetres = volumes._numbers("--spacing", text)
+    return (millimetres[0], millimetres[1], millimetres[2]) if len(millimetres) == 3 else millimetres[0]
+
+
 class _Session:
-    """What all pictures share, and the maps that are compared at the end."""
+    """What all images share, and the maps that are compared at the end."""
 
     def __init__(
-        self, explainer: Explainer, preprocess: Preprocess, method: str, target: int | str, limits: Limits, retest: bool
+        self,
+        explainer: Explainer,
+        read: Callable[[Path], Prepared],
+        method: str,
+        target: int | str,
+        limits: Limits,
+        retest: bool,
+        masks: Sequence[RegionMasks],
     ) -> None:
-        self.explainer, self.preprocess, self.method = explainer, preprocess, method
-        self.target, self.limits, self.retest = target, limits, retest
+        self.explainer, self.read, self.method = explainer, read, method
+        self.target, self.limits, self.retest, self.masks = target, limits, retest, masks
         self.maps: dict[str, list[tuple[Tensor, float]]] = {}
 
-    def case(self, file: Path, masks: dict[str, list[Path] | None]) -> dict[str, Any]:
-        """Checks one picture."""
+    def case(self, file: Path, *, several: bool) -> dict[str, Any]:
+        """Checks one picture or volume."""
         from cfcam.clinical import checks
-        from cfcam.imaging import read_image
 
-        image = read_image(file)
-        read = {name: _union(name, paths, image) for name, paths in masks.items()}
-        x = self.preprocess(image)[None]
+        prepared = self.read(file)
+        image, x = prepared.image, prepared.x
+        for notice in prepared.notices:
+            warn(notice)
+        regions = {mask.kind: mask.read(file, image, several=several) for mask in self.masks}
+        for notice in (notice for region in regions.values() for notice in region.notices):
+            warn(notice)
         explanation = self.explainer(x, None if self.target == "predicted" else [self.target])
-        heat = self.preprocess.to_original(explanation.heatmaps(self.method)[0, 0].cpu(), image.size)
+        heat = prepared.back(explanation.heatmaps(self.method)[0, 0].cpu())
         probability = explanation.probability(0, 0)
         index, label = int(explanation.targets[0, 0]), explanation.label(0, 0)
         results: list[CheckResult] = []
-        if (organ := read["organ"]) is not None:
-            results += checks.plausibility(
-                heat, organ, spacing=image.spacing, probability=probability, limits=self.limits
-            )
-        if (artefact := read["artefacts"]) is not None:
-            results += checks.artefact_sensitivity(heat, artefact, probability=probability, limits=self.limits)
-            results += checks.artefact_intervention(
-                self.explainer, x, self.preprocess.mask(artefact), index, self.method, limits=self.limits
-            )
-        if (findings := read["findings"]) is not None:
-            results += checks.finding_coverage(heat, findings, limits=self.limits)
+        for kind, region in regions.items():
+            if region.reason:
+                results += checks.without_mask(kind, region.reason)
+            elif kind == "organ":
+                results += checks.plausibility(
+                    heat, region.mask, spacing=image.spacing, probability=probability, limits=self.limits
+                )
+            elif kind == "artefacts":
+                results += checks.artefact_sensitivity(heat, region.mask, probability=probability, limits=self.limits)
+                results += checks.artefact_intervention(
+                    self.explainer, x, prepared.forth(region.mask), index, self.method, limits=self.limits
+                )
+            else:
+                results += checks.finding_coverage(heat, region.mask, limits=self.limits)
         if self.retest:
             results += checks.retest_stability(self.explainer, x, index, self.method, limits=self.limits)
         if probability is not None and probability >= self.limits.min_probability:
@@ -221,42 +274,6 @@ class _Session:
                 )
             ]
         ]
-
-
-def _of(masks: str | None, image: Path, *, several: bool) -> list[Path] | None:
-    """The mask files of a picture: by a pattern with {stem}, a folder of the same names, or one file."""
-    if masks is None:
-        return None
-    if "{stem}" in masks:
-        return [Path(match) for match in sorted(glob.glob(masks.replace("{stem}", glob.escape(image.stem))))]  # noqa: PTH207 (an absolute pattern)
-    place = Path(masks)
-    if place.is_dir():
-        found = sorted(f for f in place.iterdir() if f.suffix.lower() in _MASK_ENDINGS and f.stem == image.stem)
-        return found or sorted(
-            f for f in place.iterdir() if f.suffix.lower() in _MASK_ENDINGS and f.stem.startswith(f"{image.stem}_")
-        )
-    if several:
-        raise InputError(f"one mask {masks} for several pictures: give a folder, or a pattern like masks/{{stem}}.png")
-    return [place]
-
-
-def _union(name: str, paths: Sequence[Path] | None, image: Image) -> Tensor | None:
-    """The positions in any of the masks, empty with a warning if no file was found; None if none was asked for."""
-    import torch
-
-    from cfcam.clinical.organ_masks import read_mask
-
-    if paths is None:
-        return None
-    union = torch.zeros(image.size, dtype=torch.bool)
-    if not paths:
-        warn(f"no mask for --{name} was found for {image.path.name if image.path else 'the picture'}")
-    for path in paths:
-        mask, notices = read_mask(path, image)
-        for notice in notices:
-            warn(notice)
-        union |= mask
-    return union
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

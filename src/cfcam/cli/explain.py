@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cfcam.cli import options, volumes
+from cfcam.cli import options, study_options, volumes
 from cfcam.cli.console import EXIT_FAILED, command, hint, print_json, warn
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:
     from cfcam.jobs import Save
+    from cfcam.jobs.study_settings import StudySettings
+    from cfcam.models import LoadedModel
 
 DEFAULT_FOLDER = Path("testimgs")
 DEFAULT_METHODS = ("cf-cam", "grad-cam", "grad-cam++")
@@ -27,47 +30,13 @@ def explain(
             metavar="PATHS", help="Pictures, volumes, folders, globs. [default: testimgs]", show_default=False
         ),
     ] = None,
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="SPEC",
-            help="demo, torchvision:NAME[@WEIGHTS], timm:NAME, hf:FOLDER, monai:CLASS(...), FILE.py:FACTORY.",
-            autocompletion=options.complete_model,
-            rich_help_panel=options.NETWORK,
-        ),
-    ] = "demo",
+    model: options.Model = "demo",
     weights: options.Weights = None,
     num_classes: options.NumClasses = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            "--classes",
-            metavar="FILE|A,B,C",
-            help="Class names: a text or JSON file, or with commas between.",
-            rich_help_panel=options.NETWORK,
-        ),
-    ] = None,
-    layer: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME",
-            help="Layer to map. [default: chosen from the network; see cfcam layers]",
-            rich_help_panel=options.NETWORK,
-            show_default=False,
-        ),
-    ] = None,
+    classes: options.Classes = None,
+    layer: options.Layer = None,
     size: options.Size = None,
-    resize: Annotated[
-        str | None,
-        typer.Option(
-            metavar="WAY",
-            help="stretch, shorter-side+crop or pad.",
-            autocompletion=options.complete_resize,
-            rich_help_panel=options.NETWORK,
-        ),
-    ] = None,
+    resize: options.ResizeWay = None,
     mean: options.Mean = None,
     std: options.Std = None,
     device: options.Device = "auto",
@@ -124,6 +93,17 @@ def explain(
         Path,
         typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write into.", rich_help_panel=options.PICTURE),
     ] = Path("output"),
+    dicom: study_options.Dicom = None,
+    report: study_options.Report = None,
+    patient_page: study_options.PatientPage = False,
+    record: study_options.Record = None,
+    uncertainty: study_options.Uncertainty = None,
+    samples: study_options.Samples = None,
+    ensemble: study_options.Ensemble = None,
+    regions: study_options.Regions = False,
+    threshold: study_options.Threshold = "otsu",
+    allow_burned_in: study_options.AllowBurnedIn = False,
+    keep_names: study_options.KeepNames = False,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Search sub-folders too.", rich_help_panel=options.RUN)
     ] = False,
@@ -149,9 +129,23 @@ def explain(
     """Show what a network looked at in each picture or volume, as heat maps over it.
 
     Files are named PICTURE_METHOD.png and PICTURE_sheet.png; with several classes the class is added. Of a volume the
-    map is written as NIfTI too, on the volume's own grid.
+    map is written as NIfTI too, on the volume's own grid. With an option for studies each input becomes one: its DICOM
+    objects, tables, report and record hold the same numbers, and DICOM files are called study-1a2b3c4d there.
     """
     wanted = _saved(save)
+    study = study_options.read_study(
+        dicom=dicom,
+        report=report,
+        patient_page=patient_page,
+        record=record,
+        uncertainty=uncertainty,
+        samples=samples,
+        ensemble=ensemble,
+        regions=regions,
+        threshold=threshold,
+        allow_burned_in=allow_burned_in,
+        keep_names=keep_names,
+    )
     sources = _sources(paths)
 
     from cfcam.jobs import Settings, find_inputs
@@ -173,7 +167,8 @@ def explain(
         window=volumes.read_window(window),
         overwrite=overwrite,
         leave_out=every,
-        command=tuple(sys.argv),
+        command=_command(study, sources, output),
+        study=study,
     )
     settings.check()  # before the network is loaded, which may take long
     input_size = volumes.read_size(size)
@@ -187,7 +182,12 @@ def explain(
         irregular=irregular,
     )
     means, stds = options.read_numbers("--mean", mean), options.read_numbers("--std", std)
-    loaded = options.load_model(model, weights=weights, num_classes=num_classes, classes=classes, device=device)
+
+    def load(checkpoint: str | None) -> LoadedModel:
+        return options.load_model(model, weights=checkpoint, num_classes=num_classes, classes=classes, device=device)
+
+    loaded = load(weights)
+    settings = replace(settings, study=study_options.with_ensemble(study, ensemble, load))
     if not quiet:
         for note in loaded.notes:
             warn(note)
@@ -207,17 +207,17 @@ def explain(
         intensity=intensity,
     )
 
-    from cfcam.cli import report
+    from cfcam.cli import report as said
 
-    tally = report.follow(run, quiet=quiet)
+    tally = said.follow(run, quiet=quiet)
     if as_json:
-        print_json(report.summary(tally, run, list(loaded.notes)))
+        print_json(said.summary(tally, run, list(loaded.notes)))
     elif not quiet:
-        report.show_table(tally, run)
-    report.show_failures(tally)
+        said.show_table(tally, run)
+    said.show_failures(tally)
     if not (quiet or as_json):
-        report.show_summary(tally, run)
-        report.show_disclaimer()
+        said.show_summary(tally, run)
+        said.show_disclaimer()
     if tally.count("failed"):
         raise typer.Exit(EXIT_FAILED)
 
@@ -230,6 +230,12 @@ def _saved(text: str) -> frozenset[Save]:
     if unknown or not words:
         raise InputError(f"--save {text!r}: give one or more of {', '.join(Save)}, with commas between")
     return frozenset(map(Save, words))
+
+
+def _command(study: StudySettings | None, sources: list[Path], output: Path) -> tuple[str, ...]:
+    if study is None or (study.keep_names and study.record is None):
+        return tuple(sys.argv)
+    return study_options.without_secrets(sys.argv, sources, output, study.record)
 
 
 def _sources(paths: list[Path] | None) -> list[Path]:

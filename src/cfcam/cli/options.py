@@ -50,6 +50,46 @@ def complete_target(incomplete: str) -> list[str]:
     return _completed(("predicted", "all", "top-3"), incomplete)
 
 
+_MODEL = typer.Option(
+    "--model",
+    "-m",
+    metavar="SPEC",
+    help="demo, torchvision:NAME[@WEIGHTS], timm:NAME, hf:FOLDER, monai:CLASS(...), FILE.py:FACTORY.",
+    autocompletion=complete_model,
+    rich_help_panel=NETWORK,
+)
+Model = Annotated[str, _MODEL]
+ModelOrNone = Annotated[str | None, _MODEL]
+"""As `Model`, for commands that have to know whether one was given."""
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        "--classes",
+        metavar="FILE|A,B,C",
+        help="Class names: a text or JSON file, or with commas between.",
+        rich_help_panel=NETWORK,
+    ),
+]
+Layer = Annotated[
+    str | None,
+    typer.Option(
+        "--layer",
+        metavar="NAME",
+        help="Layer to map. [default: chosen from the network; see cfcam layers]",
+        rich_help_panel=NETWORK,
+        show_default=False,
+    ),
+]
+ResizeWay = Annotated[
+    str | None,
+    typer.Option(
+        "--resize",
+        metavar="WAY",
+        help="stretch, shorter-side+crop or pad.",
+        autocompletion=complete_resize,
+        rich_help_panel=NETWORK,
+    ),
+]
 Weights = Annotated[
     str | None,
     typer.Option("--weights", metavar="FILE", help="A checkpoint (safetensors, pt, pth).", rich_help_panel=NETWORK),

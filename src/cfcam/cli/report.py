@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cfcam.jobs import FolderRun, Outcome
 
 ROWS_SHOWN = 20
+_WORTH_OPENING = ("_report.html", "_report.pdf", "_sheet.png")  # the first of them that there is
 FAILURES_SHOWN = 10
 _QUIET_SECONDS = 10.0
 
@@ -193,7 +194,8 @@ def _maps(statuses: dict[str, str]) -> Text:
 def _where(outcome: Outcome, output: Path) -> Text:
     if not outcome.files:
         return Text("")
-    chosen = next((file for file in outcome.files if file.name.endswith("_sheet.png")), outcome.files[0])
+    best = (file for ending in _WORTH_OPENING for file in outcome.files if file.name.endswith(ending))
+    chosen = next(best, outcome.files[0])
     more = "" if len(outcome.files) == 1 else f" (+{len(outcome.files) - 1})"
     text = Text(plain(chosen.relative_to(output)), style=f"link {chosen.absolute().as_uri()}")
     return text.append(more, style="dim")
@@ -226,6 +228,8 @@ def show_summary(tally: Tally, run: FolderRun) -> None:
     line.append(f" -> {plain(run.settings.output)}/")
     console = out()
     console.print(line, soft_wrap=True)
+    if run.page is not None:
+        console.print(Text(f"all reports: {plain(run.page)}"), soft_wrap=True)
 
 
 def _seconds(seconds: float) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 import numpy as np
 import torch
@@ -58,6 +59,7 @@ __all__ = [
     "remove_artefact",
     "retest_stability",
     "similar_cases",
+    "without_mask",
     "zone_agreement",
 ]
 
@@ -68,6 +70,7 @@ _INTERVENTION = ("artefact removed: probability", "artefact removed: map")
 _PASTED = ("artefact pasted: probability", "artefact pasted: map")
 _RETEST = ("test-retest: map", "test-retest: probability")
 _FINDINGS = ("findings: covered", "findings: false regions")
+_OF_MASK = {"organ": _ORGAN, "artefacts": (*_ARTEFACT, *_INTERVENTION), "findings": _FINDINGS}
 _DEFAULT = Limits()
 _SHOWN = 10  # places that are listed in one line
 
@@ -356,6 +359,16 @@ def zone_agreement(
     strongest = max(energies, key=lambda name: energies[name])
     detail = f"share of {reported} (reported); most lies in {strongest} ({energies[strongest] / total:.1%})"
     return at_least("reported zone", energies[reported] / total, energies[strongest] / total, detail)
+
+
+def without_mask(kind: Literal["organ", "artefacts", "findings"], reason: str) -> list[CheckResult]:
+    """Returns the results of all checks that need a mask where there is none, or nothing is marked in it.
+
+    Args:
+        kind: what the mask would have marked.
+        reason: why there is none.
+    """
+    return not_assessed(_OF_MASK[kind], reason)
 
 
 def _unassessable(heatmap: Tensor, mask: Tensor, what: str, probability: float | None, limits: Limits) -> str | None:

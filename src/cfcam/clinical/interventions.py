@@ -51,8 +51,9 @@ def remove_artefact(x: Tensor, mask: Tensor, inpaint: Inpaint = "biharmonic", ri
     """Returns an image with what a mask covers filled in from its surroundings: (1, C, *spatial).
 
     Biharmonic inpainting goes on with the slopes around the hole. The linear one, which is flat inside, leaves smears
-    that a network may take for a finding: on 24 phantoms with a pacemaker and a rim of 2 it took up to 0.44 off the
-    probability of "no finding" of the honest demo network, the biharmonic one less than 0.005.
+    that a network may take for a finding: on 40 phantoms with a pacemaker and a rim of 2 it took up to 0.76 off the
+    probability of "no finding" of the honest demo network, the biharmonic one up to 0.36
+    (``benchmarks/results/checks.md``).
 
     Args:
         x: (1, C, *spatial), as the network takes it.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,13 +15,19 @@ from scipy import ndimage
 from torch import Tensor
 
 from cfcam.errors import InputError
+from cfcam.imaging.geometry import Affine
 from cfcam.imaging.masks import pixels_inside
 from cfcam.imaging.nifti import read_nifti
 from cfcam.imaging.read import Image, read_image
 from cfcam.imaging.volume import Volume, is_nifti
 
+OUTSIDE = "lies wholly outside of the image"
+"""What a notice says of a mask of which nothing lies in the image."""
+
 _ASPECT = 0.01
-_SAME_PLACE = 1e-3  # mm
+_SAME_INDEX = 5e-3  # of a voxel; places in headers are rounded
+# Where the one slice's normal points: name of the view, where rows and columns run as radiologists are shown it.
+_VIEWS = {"SI": ("axial", "PA", "LR"), "AP": ("coronal", "IS", "LR"), "LR": ("sagittal", "IS", "PA")}
 
 
 class MaskProvider(Protocol):
@@ -70,57 +76,145 @@ class CtLungs:
         return {"lungs": torch.from_numpy(closed[inner].copy())}
 
 
-def read_mask(path: str | os.PathLike[str], image: Image | Volume) -> tuple[Tensor, tuple[str, ...]]:
-    """Reads a mask and brings it onto the grid of the image it belongs to.
+def read_mask(
+    path: str | os.PathLike[str], image: Image | Volume, *, labels: Sequence[int] | None = None
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Reads a mask and brings it onto the grid of the image it belongs to, by nearest neighbours.
 
     A grey picture that is somewhere at least half white marks what is; one that is nowhere (label values) and a
-    coloured one mark what is not black. A NIfTI marks what is above 0.
+    coloured one mark what is not black. A NIfTI marks what is above 0. A NIfTI is laid by its place in the patient over
+    volumes, and over pictures that have a place too; over a picture without one as it would be shown: columns towards
+    the patient's left (of sagittal ones posterior), rows towards the feet or posterior.
+
+    DICOM Segmentations are read by `cfcam.exchange.read_segmentation`.
 
     Args:
-        path: a picture for a picture, a NIfTI for a volume.
+        path: a picture for a picture, or a NIfTI.
         image: what the mask belongs to.
+        labels: which values of a NIfTI mark what is asked for; None: all above 0.
 
     Returns:
-        (*spatial) bool, and a line for each thing that a user should know: that it was resampled, or is empty.
+        (*spatial) bool, and a line for each thing that a user should know: that it was resampled, is empty, or lies
+        wholly outside of the image.
 
     Raises:
         InputError: the mask has other proportions than the picture, or is of another kind.
         ImageError: the file cannot be read.
     """
     name = Path(path).name
-    if is_nifti(path) != isinstance(image, Volume):
-        raise InputError(f"the mask {name}: give a NIfTI for a volume, and a picture for a picture")
-    marked, notices = _from_volume(path, image) if isinstance(image, Volume) else _from_picture(path, image)
-    if not marked.any():
+    if is_nifti(path):
+        marked, notices = _from_nifti(path, image, labels)
+    elif isinstance(image, Volume):
+        raise InputError(f"the mask {name}: give a NIfTI for a volume, or a DICOM Segmentation")
+    elif labels is not None:
+        raise InputError(
+            f"the mask {name}: labels are chosen from NIfTI masks and DICOM Segmentations, not of pictures"
+        )
+    else:
+        marked, notices = _from_picture(path, image)
+    if not marked.any() and not any(OUTSIDE in notice for notice in notices):
         notices = [*notices, f"the mask {name} is empty"]
     return torch.from_numpy(marked), tuple(notices)
 
 
-def _from_picture(path: str | os.PathLike[str], image: Image) -> tuple[NDArray[np.bool_], list[str]]:
-    mask = read_image(path)
-    marked = pixels_inside(mask)
-    if mask.size == image.size:
-        return marked, []
-    sizes = f"{mask.size[0]} x {mask.size[1]} pixels and the picture {image.size[0]} x {image.size[1]}"
-    if abs(mask.size[0] * image.size[1] / (mask.size[1] * image.size[0]) - 1) > _ASPECT:
-        raise InputError(
-            f"the mask {Path(path).name} is {sizes} (height x width): save it at the picture's proportions"
+def laid_over(
+    marked: NDArray[np.bool_], affine: Affine, image: Image | Volume, name: str
+) -> tuple[NDArray[np.bool_], list[str]]:
+    """Lays a mask over an image that has a place in the patient.
+
+    Args:
+        marked: (D, H, W) on the mask's grid.
+        affine: of the mask, index to mm, RAS+.
+        image: a `Volume`, or an `Image` with an affine.
+        name: what to call the mask.
+
+    Returns:
+        (*spatial) on the image's grid, and notices: that it was resampled, or that nothing of it lies in the image.
+    """
+    place, size = _grid_of(image)
+    way = np.linalg.inv(affine) @ place
+    same = _is_reordering(way)
+    if same and np.abs(way - np.eye(4)).max() < _SAME_INDEX and marked.shape == size:
+        moved = marked
+    else:
+        moved = (
+            ndimage.affine_transform(
+                marked.astype(np.uint8), way[:3, :3], way[:3, 3], size, order=0, mode="grid-constant", cval=0
+            )
+            > 0
         )
-    rows, columns = (
-        ((np.arange(wanted) + 0.5) * have / wanted).astype(int)
-        for wanted, have in zip(image.size, mask.size, strict=True)
-    )
-    return marked[np.ix_(rows, columns)], [f"the mask {Path(path).name} is {sizes}: it was resampled"]
+    notices = [] if same else [f"the mask {name} is on another grid: it was resampled by its place in the patient"]
+    if marked.any() and not moved.any():
+        notices.append(f"the mask {name} {OUTSIDE}: is it of this patient and this examination?")
+    return moved.reshape(image.size), notices
 
 
-def _from_volume(path: str | os.PathLike[str], volume: Volume) -> tuple[NDArray[np.bool_], list[str]]:
-    mask = read_nifti(path)
-    marked = np.asarray(mask.voxels > 0)
-    way = np.linalg.inv(mask.affine) @ volume.affine
-    same = mask.size == volume.size and bool(np.abs(mask.affine - volume.affine).max() < _SAME_PLACE)
-    if same:
+def fitted(marked: NDArray[np.bool_], image: Image, name: str) -> tuple[NDArray[np.bool_], list[str]]:
+    """Brings a mask (H, W) to the size of a picture of the same proportions, with a notice.
+
+    Raises:
+        InputError: the proportions are others, or those of the picture on its side.
+    """
+    size = marked.shape
+    if size == image.size:
         return marked, []
-    moved = ndimage.affine_transform(
-        marked.astype(np.uint8), way[:3, :3], way[:3, 3], volume.size, order=0, mode="grid-constant"
+    sizes = f"{size[0]} x {size[1]} pixels and the picture {image.size[0]} x {image.size[1]} (height x width)"
+    if abs(size[0] * image.size[1] / (size[1] * image.size[0]) - 1) > _ASPECT:
+        turned = abs(size[1] * image.size[1] / (size[0] * image.size[0]) - 1) <= _ASPECT
+        way = "one of them is turned by a right angle: " if turned else ""
+        raise InputError(f"the mask {name} is {sizes}: {way}save it upright, at the picture's proportions")
+    rows, columns = (
+        ((np.arange(wanted) + 0.5) * have / wanted).astype(int) for wanted, have in zip(image.size, size, strict=True)
     )
-    return moved > 0, [f"the mask {Path(path).name} is on another grid: it was resampled by its place in the patient"]
+    return marked[np.ix_(rows, columns)], [f"the mask {name} is {sizes}: it was resampled"]
+
+
+def _from_picture(path: str | os.PathLike[str], image: Image) -> tuple[NDArray[np.bool_], list[str]]:
+    return fitted(pixels_inside(read_image(path)), image, Path(path).name)
+
+
+def _from_nifti(
+    path: str | os.PathLike[str], image: Image | Volume, labels: Sequence[int] | None
+) -> tuple[NDArray[np.bool_], list[str]]:
+    mask = read_nifti(path)
+    name = Path(path).name
+    marked = np.asarray(mask.voxels > 0 if labels is None else np.isin(mask.voxels, list(labels)))
+    notices = [f"the mask {name}: {notice}" for notice in mask.notices]
+    if isinstance(image, Volume) or image.affine is not None:
+        moved, more = laid_over(marked, mask.affine, image, name)
+    else:
+        flat, view = _as_shown(marked, mask.orientation, name)
+        moved, more = fitted(flat, image, name)
+        more.append(
+            f"the mask {name} was laid over the picture as a {view} view is shown, for the picture has no place"
+        )
+    return moved, notices + more
+
+
+def _as_shown(marked: NDArray[np.bool_], codes: str, name: str) -> tuple[NDArray[np.bool_], str]:
+    """A mask of one slice as (rows, columns) of a picture in radiological convention, and what the view is called."""
+    thin = [axis for axis in range(3) if marked.shape[axis] == 1]
+    if not thin:
+        shown = " x ".join(map(str, marked.shape))
+        raise InputError(f"the mask {name} has {shown} voxels and the picture no place in space: give one slice")
+    normal = thin[0]
+    view, rows, columns = next(ways for ends, ways in _VIEWS.items() if codes[normal] in ends)
+    order = [next(axis for axis in range(3) if codes[axis] in ends) for ends in (rows, columns)]
+    flat = marked.transpose(normal, *order)[0]
+    for axis, (source, ends) in enumerate(zip(order, (rows, columns), strict=True)):
+        if codes[source] != ends[0]:
+            flat = np.flip(flat, axis)
+    return np.ascontiguousarray(flat), view
+
+
+def _grid_of(image: Image | Volume) -> tuple[Affine, tuple[int, int, int]]:
+    if isinstance(image, Volume):
+        return image.affine, image.size
+    return np.array(image.affine, dtype=np.float64), (*image.size, 1)
+
+
+def _is_reordering(way: Affine) -> bool:
+    """Whether centres fall on centres, with axes in any order and direction: nothing is resampled then."""
+    whole = np.rint(way)
+    turns = np.abs(whole[:3, :3])
+    return bool(np.abs(way - whole).max() < _SAME_INDEX and (turns.sum(0) == 1).all() and (turns.sum(1) == 1).all())

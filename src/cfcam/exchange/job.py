@@ -27,6 +27,10 @@ MANUFACTURER = "cfcam"
 RESEARCH = "Research use only; an explanation of the model, not a finding"
 SERIES_NUMBERS = {"pm": 9001, "seg-fractional": 9002, "seg-binary": 9003, "sr": 9004, "sc": 9005, "gsps": 9006}
 
+UNICODE = "ISO_IR 192"
+"""The character set of UTF-8 (PS3.3 C.12.1.1.2)."""
+
+_TEXTS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _LONGEST_TEXT = 64
 _EPOCH = datetime(1970, 1, 1)
 _CAPTURED = ("", "OfSecondaryCapture")
@@ -42,6 +46,7 @@ class Job:
         result: what made the map.
         threshold: from which value on a pixel belongs to the region.
         originals: the source pictures with their pixels.
+        look: palette and opacity of overlays, which other overlays must not share a UID with.
     """
 
     sources: list[Dataset]
@@ -49,6 +54,7 @@ class Job:
     result: ResultInfo
     threshold: float
     originals: Sequence[Dataset]
+    look: tuple[str, float] = ("inferno", 0.4)
 
     def __post_init__(self) -> None:
         source = self.sources[0]
@@ -130,6 +136,8 @@ class Job:
                 element.value = date + time
 
         dataset.walk(replace)
+        if _beyond_ascii(dataset):
+            dataset.SpecificCharacterSet = UNICODE
         return dataset
 
     def _say_body_part(self, dataset: Dataset, kind: str) -> None:
@@ -146,7 +154,8 @@ class Job:
     def _identity(self, kind: str) -> list[object]:
         depends = kind in ("seg-binary", "sr", "gsps")
         sources = [str(source.SOPInstanceUID) for source in self.sources]
-        return [sources, self.result.identity(), self.threshold if depends else None, __version__]
+        look = [list(self.look)] if kind == "sc" else []
+        return [sources, self.result.identity(), self.threshold if depends else None, __version__, *look]
 
 
 TITLES = {
@@ -175,6 +184,19 @@ def code(value: str, meaning: str) -> Any:
 def class_code(result: ResultInfo) -> Any:
     """Return the code of the explained class."""
     return code(f"class-{result.class_index}", result.class_name)
+
+
+def _beyond_ascii(dataset: Dataset) -> bool:
+    """Whether any text needs more than the default repertoire (PS3.5 6.1.2.1), such as a class name or a patient's."""
+    found = False
+
+    def look(_parent: Dataset, element: Any) -> None:
+        nonlocal found
+        if not found and element.VR in _TEXTS:
+            found = not str(element.value).isascii()
+
+    dataset.walk(look)
+    return found
 
 
 def _moment_of(source: Dataset) -> datetime:

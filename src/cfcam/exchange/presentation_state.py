@@ -25,11 +25,8 @@ def presentation_state(job: Job) -> Dataset:
     from highdicom.pr import GraphicLayer, GrayscaleSoftcopyPresentationState
 
     job.check_unit_range("gsps")
-    if int(job.sources[0].get("SamplesPerPixel", 1)) != 1:
-        raise InputError("gsps: the source is in colour, this presentation state is for grey pictures; write sc")
-    frames = job.sources[0].get("PerFrameFunctionalGroupsSequence") or ()
-    if any("PixelValueTransformationSequence" in frame for frame in frames):
-        raise InputError("gsps: the source is rescaled frame by frame, which this object cannot say; write sc")
+    if (reason := why_no_state(job.sources[0])) is not None:
+        raise InputError(f"gsps: {reason}; write sc")
     layer = GraphicLayer("CFCAM", order=1, description=RESEARCH[:64])
     dataset = GrayscaleSoftcopyPresentationState(
         referenced_images=job.sources,
@@ -41,6 +38,16 @@ def presentation_state(job: Job) -> Dataset:
     )
     _keep_first_window(dataset)
     return job.finish(dataset, "gsps")
+
+
+def why_no_state(source: Dataset) -> str | None:
+    """Return why no presentation state can be made for a source; None if one can."""
+    if int(source.get("SamplesPerPixel", 1)) != 1:
+        return "the source is in colour, this presentation state is for grey pictures"
+    frames = source.get("PerFrameFunctionalGroupsSequence") or ()
+    if any("PixelValueTransformationSequence" in frame for frame in frames):
+        return "the source is rescaled frame by frame, which this object cannot say"
+    return None
 
 
 def _keep_first_window(dataset: Dataset) -> None:

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 _BURNED_IN_BY_HABIT = ("US", "SC", "OT", "XC", "ES", "IVUS")
 
 
-def secondary_captures(job: Job, *, opacity: float = 0.4, palette: str = "inferno") -> list[Dataset]:
-    """Return an RGB overlay for each plane, of the source's size.
+def secondary_captures(job: Job) -> list[Dataset]:
+    """Return an RGB overlay for each plane, of the source's size, with the palette and opacity of the job.
 
     The pixels' burned-in flag is the source's; without one it is NO, but YES for modalities whose machines burn in.
     Overlays of CT and MR keep position and orientation, so that they lie where the source lies.
@@ -32,6 +32,7 @@ def secondary_captures(job: Job, *, opacity: float = 0.4, palette: str = "infern
     from cfcam.imaging.overlay import overlay
 
     job.check_unit_range("sc")
+    palette, opacity = job.look
     captures, single, data = [], len(job.sources) == 1, b""
     for number in range(len(job.heatmap)):  # plane by plane: an object each
         where = f"source {number + 1} of {len(job.heatmap)}"

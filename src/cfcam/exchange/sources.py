@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +25,7 @@ _MAY_BE_EMPTY = (
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
 _ONE_OF_ALL = ("StudyInstanceUID", "SeriesInstanceUID", "PatientID", "Rows", "Columns", "FrameOfReferenceUID")
+_PSEUDONYM = re.compile(r"P-[A-Z2-7]{16}")
 PIXELS = (0x7FE00001, 0x7FE00002, 0x7FE00008, 0x7FE00009, 0x7FE00010)
 """Tags of pixels, and of the tables of where frames begin."""
 
@@ -71,24 +73,38 @@ def sources_of(volume: Volume, heatmap: NDArray[np.float32]) -> tuple[list[Datas
         InputError: the volume does not come from DICOM, its slices were resampled, or the map has another size.
         ImageError: a file is gone or broken.
     """
+    if heatmap.shape != volume.size:
+        raise InputError(f"map of shape {heatmap.shape} for a volume of {volume.size}: bring it onto that grid first")
+    sources, order = planes_of(volume)
+    return sources, np.ascontiguousarray(heatmap[order])
+
+
+def planes_of(volume: Volume) -> tuple[list[Dataset], NDArray[np.intp]]:
+    """Read the DICOM objects behind a volume once, for several maps on its grid.
+
+    Returns:
+        The objects, and `order`: `heatmap[order]` is what `write_objects` wants of a map `(D, H, W)`.
+
+    Raises:
+        InputError: the volume does not come from DICOM, or its slices were resampled.
+        ImageError: a file is gone or broken.
+    """
     instances = volume.source.instances
     if len(instances) != volume.size[0]:
         raise InputError(
             f"{volume!r}: its slices are not those of DICOM files (it was resampled, or is no DICOM), so that there is"
             " nothing to refer to; write the map as NIfTI"
         )
-    if heatmap.shape != volume.size:
-        raise InputError(f"map of shape {heatmap.shape} for a volume of {volume.size}: bring it onto that grid first")
     paths = list(dict.fromkeys(instance.path for instance in instances))
     if len(paths) == 1:
         order = np.argsort([instance.frame or 1 for instance in instances])
         source = read_source(paths[0])
         if frames_of([source]) != len(instances):
             raise InputError("the volume has not all the frames of its object; write the map as NIfTI")
-        return [source], np.ascontiguousarray(heatmap[order])
+        return [source], order
     if len(paths) != len(instances):
         raise InputError("the volume is made of several multi-frame objects; write the map as NIfTI")
-    return [read_source(path) for path in paths], heatmap
+    return [read_source(path) for path in paths], np.arange(len(instances))
 
 
 def read_source(path: Path) -> Dataset:
@@ -98,16 +114,25 @@ def read_source(path: Path) -> Dataset:
         ImageError: it cannot be read; what pydicom says is not passed on, for it may quote the file.
         MissingExtraError: pydicom is not installed.
     """
-    from cfcam.imaging.dicom_object import broken
+    from cfcam.imaging.dicom_object import _complete_meta, broken
 
     try:
         from pydicom import dcmread
     except ModuleNotFoundError as error:
         raise MissingExtraError("pydicom", "dicom", "reading DICOM") from error
     with quiet(), broken("a source", "the DICOM file is broken or cut off"):
-        source = dcmread(path)
+        source = dcmread(path, force=True)  # as pictures are read: old files have no mark at their beginning
+        _complete_meta(source)
         source.walk(lambda _dataset, _element: None)
     return source
+
+
+def pseudonym_of(source: Any) -> str | None:
+    """Return the pseudonym of a source that cfcam de-identified; None for every other, whatever it says of itself."""
+    method = str(source.get("DeidentificationMethod") or "")
+    patient = str(source.get("PatientID") or "")
+    ours = str(source.get("PatientIdentityRemoved") or "") == "YES" and method.startswith("cfcam ")
+    return patient if ours and _PSEUDONYM.fullmatch(patient) else None
 
 
 def is_projection(source: Any) -> bool:

@@ -47,6 +47,8 @@ _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 
 _LOGGERS = ("pydicom", "highdicom", "pylibjpeg", "libjpeg", "openjpeg", "rle", "jpeg_ls")
 
+_PANIC = "PanicException"  # of pyo3_runtime, which cannot be imported
+
 _QUIET = threading.RLock()
 
 
@@ -296,9 +298,19 @@ def broken(where: str, what: str) -> Iterator[None]:
     except MemoryError:
         raise ImageError(f"{where}: {what} (it asks for too much memory); copy or export it again") from None
     except OSError as error:
-        raise ImageError(f"{where}: cannot be read ({error.strerror}); check the file and the disk") from None
+        raise ImageError(f"{where}: cannot be read ({_reason(error)}); check the file and the disk") from None
     except Exception as error:  # noqa: BLE001 (a parser fed with arbitrary bytes may raise anything, and quote it)
         raise ImageError(f"{where}: {what} ({type(error).__name__}); copy or export it again") from None
+    except BaseException as error:
+        # A decoder written in Rust panics on what it did not foresee, and that is no Exception.
+        if type(error).__name__ != _PANIC:
+            raise
+        raise ImageError(f"{where}: {what} (its decoder gave up); copy or export it again") from None
+
+
+def _reason(error: OSError) -> str:
+    """What the system says; a library's own words are not passed on."""
+    return error.strerror or type(error).__name__
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from cfcam.jobs.inputs import Input, Kind, find_inputs
 from cfcam.jobs.manifest import Explained, Manifest, Record, State
 from cfcam.jobs.run import FolderRun, Outcome
 from cfcam.jobs.settings import JobError, Save, Settings
+from cfcam.jobs.study_settings import StudySettings
 from cfcam.jobs.volumes import VolumeRun, VolumeSettings, is_volume_run, volume_preprocess_of
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Save",
     "Settings",
     "State",
+    "StudySettings",
     "VolumeRun",
     "VolumeSettings",
     "Windows",

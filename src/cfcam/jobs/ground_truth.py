@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 from collections.abc import Callable, Sequence
@@ -18,6 +20,8 @@ Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the picture, from its upper left corner."""
 Notice = Callable[[str], None]
 """Told in one line what the user should know."""
+
+_CORNERS = ("x0", "y0", "x1", "y1")
 
 
 class CaseError(CfcamError, ValueError):
@@ -46,6 +50,48 @@ def parse_boxes(text: str) -> tuple[Box, ...]:
 
 def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def read_boxes(path: Path) -> dict[str, tuple[Box, ...]]:
+    """Returns the boxes of each picture in a CSV file.
+
+    It has a column ``image`` and either ``boxes``, as `cfcam.jobs.case_table.read_table` reads it, or ``x0``, ``y0``,
+    ``x1`` and ``y1`` with a line for each box. Commas, semicolons or tabs may separate the columns; others are ignored.
+
+    Returns:
+        File name of a picture, without its folder -> its boxes; a picture without any is there with none.
+
+    Raises:
+        CaseError: the file cannot be read, lacks these columns, or a line is wrong.
+    """
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CaseError(
+            f"{path.name}: cannot be read as UTF-8 text ({type(error).__name__}): check the path"
+        ) from error
+    first = text.lstrip().partition("\n")[0]
+    separator = next((s for s in (",", ";", "\t") if s in first), ",")
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
+    columns = {name.strip().casefold(): name for name in reader.fieldnames or ()}
+    if "image" not in columns or not ("boxes" in columns or set(_CORNERS) <= set(columns)):
+        raise CaseError(f"{path.name}: no boxes: give the columns image and boxes, or image, {', '.join(_CORNERS)}")
+    found: dict[str, tuple[Box, ...]] = {}
+    for line in reader:
+        values = {name: (line[column] or "").strip() for name, column in columns.items()}
+        name = Path(values["image"]).name
+        try:
+            found[name] = found.get(name, ()) + _boxes_of(values)
+        except CaseError as error:
+            raise CaseError(f"{path.name}: line {reader.line_num}: {error}") from error
+    return found
+
+
+def _boxes_of(values: dict[str, str]) -> tuple[Box, ...]:
+    if "boxes" in values:
+        return parse_boxes(values["boxes"]) if values["boxes"] else ()
+    corners = [values[name] for name in _CORNERS]
+    return parse_boxes(f"[{', '.join(corners)}]") if any(corners) else ()
 
 
 def read_masks(paths: Sequence[Path], size: tuple[int, int]) -> Tensor:

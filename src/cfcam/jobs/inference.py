@@ -78,9 +78,18 @@ class Engine:
         self._explainer = self._make()
         self._succeeded = False
 
-    def _make(self) -> Explainer:
+    @property
+    def explainer(self) -> Explainer:
+        """What explains, with the methods that are left after `rehearse`."""
+        return self._explainer
+
+    def explainer_of(self, model: nn.Module) -> Explainer:
+        """Returns an explainer of another network, such as another checkpoint, that is like this one."""
+        return self._make(model)
+
+    def _make(self, model: nn.Module | None = None) -> Explainer:
         return Explainer(
-            self.network.model,
+            self.network.model if model is None else model,
             self.methods,
             layer=self._given,
             classes=self.classes,

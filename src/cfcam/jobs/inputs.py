@@ -31,15 +31,28 @@ class Input:
         path: the file, as it is shown; of a DICOM series its folder.
         folder: the sub-folder of the output folder that mirrors the input's place.
         kind: picture or volume.
+        label: what it is called wherever somebody may read it, in place of a path that may name a patient; None: its
+            path.
     """
 
     path: Path
     folder: PurePosixPath = field(default_factory=PurePosixPath)
     kind: Kind = Kind.PICTURE
+    label: str | None = None
+
+    @property
+    def shown(self) -> Path:
+        """What it is called: its label, else its path."""
+        return self.path if self.label is None else Path(self.label)
+
+    @property
+    def key(self) -> str:
+        """How the manifest knows it: its label, else its absolute path."""
+        return str(self.absolute) if self.label is None else self.label
 
     @property
     def absolute(self) -> Path:
-        """The path as the manifest knows it."""
+        """The absolute path."""
         return Path(os.path.abspath(self.path))  # noqa: PTH100 (Path.resolve would follow a link to the picture)
 
 

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -39,6 +39,11 @@ from cfcam.jobs.manifest import (
 )
 from cfcam.jobs.names import output_names
 from cfcam.jobs.settings import JobError, Settings
+from cfcam.jobs.study import Studies
+from cfcam.jobs.study_names import comes_from_dicom, renamed, with_labels, without_paths
+from cfcam.jobs.study_objects import check_some_dicom
+from cfcam.jobs.study_pages import LINE, write_batch_page
+from cfcam.jobs.study_pixels import check_burned_in
 from cfcam.models import LoadedModel
 
 PROVENANCE = "run.json"
@@ -54,7 +59,7 @@ class Outcome:
     """What became of one picture.
 
     Attributes:
-        path: the picture, as it was named.
+        path: the picture, as it was named; of a DICOM study its neutral name.
         status: done, skipped (already done), or failed.
         targets: the explained classes with the status of each map.
         files: what is on disk for it.
@@ -105,6 +110,7 @@ class FolderRun:
         layer: the layer that is mapped.
         preprocess: what is done to each picture.
         notes: what the user should know; more may be added while the run goes on.
+        page: the page that lists the reports of all studies, once it is written.
 
     Raises:
         CfcamError: the settings do not fit the network, or the output folder cannot be used. Iterating raises
@@ -113,8 +119,8 @@ class FolderRun:
 
     def __init__(self, model: LoadedModel, inputs: Sequence[Input], settings: Settings) -> None:
         settings.check()
-        self.settings = settings
-        self.inputs = tuple(inputs)
+        self.settings = settings = settings if settings.study is None else replace(settings, batch_size=1)
+        self.inputs = self._named(inputs)
         self._model = model
         self.preprocess = self._preparation()
         self._engine = Engine(
@@ -132,7 +138,11 @@ class FolderRun:
         self._meaning = self._describe()
         self._hash = settings_hash(self._meaning)
         self._artist = self._drawing()
+        self._studies = None
+        if settings.study is not None:
+            self._studies = Studies(settings, self._engine, self.preprocess, model, self._hash)
         self._large = threading.Semaphore(1)
+        self.page: Path | None = None
 
     # What follows is otherwise for volumes, see `cfcam.jobs.volumes`.
 
@@ -153,6 +163,14 @@ class FolderRun:
             raise ImageError(f"{source.path}: is a volume, and the network takes pictures: give one that takes volumes")
         return read_image(source.path, max_pixels=self.settings.max_pixels, window=self.settings.window)
 
+    def _loaded(self, source: Input) -> Any:
+        """Reads an input; one with a label forgets its path."""
+        image = self._load(source)
+        how = self.settings.study
+        if how is not None and not how.allow_burned_in and comes_from_dicom(source):
+            check_burned_in(image, source)
+        return renamed(image, source)
+
     def _digest(self, source: Input) -> str:
         """The SHA-256 that the input would have, if it was read."""
         return sha256_of(source.path)
@@ -164,8 +182,8 @@ class FolderRun:
         return int(image.pixels.nbytes)
 
     def _ahead(self) -> int:
-        """How many inputs are read before they are explained."""
-        return 2 * _READERS + self.settings.batch_size
+        """How many inputs are read before they are explained; of studies only one is held in memory."""
+        return 1 if self.settings.study is not None else 2 * _READERS + self.settings.batch_size
 
     def __len__(self) -> int:
         return len(self.inputs)
@@ -181,9 +199,12 @@ class FolderRun:
         readers = ThreadPoolExecutor(_READERS, thread_name_prefix="cfcam-read")
         drawers = ThreadPoolExecutor(_DRAWERS, thread_name_prefix="cfcam-draw")
         open_tasks: deque[_Task] = deque()
+        lines: list[Path] = []
         try:
             for task in self._flow(manifest, readers, drawers, open_tasks):
-                yield self._entered(task, manifest)
+                outcome = self._entered(task, manifest)
+                lines += [file for file in outcome.files if file.name.endswith(LINE)]
+                yield outcome
         finally:
             readers.shutdown(wait=True, cancel_futures=True)
             drawers.shutdown(wait=True, cancel_futures=True)
@@ -191,6 +212,8 @@ class FolderRun:
                 if task.record is not None:
                     manifest.append(task.record)
             manifest.close()
+            if lines:
+                self.page = write_batch_page(lines, self.settings.output)
 
     def _flow(
         self,
@@ -236,17 +259,17 @@ class FolderRun:
         try:
             if self._is_done(task, manifest):
                 return
-            image = self._load(task.input)
+            image = self._loaded(task.input)
             task.sha256 = image.sha256
             with self._alone_if_large(image):
                 task.tensor = self.preprocess(image)
-            task.image = image if self._bytes(image) <= _KEPT_BYTES else None
+            task.image = image if self._studies is not None or self._bytes(image) <= _KEPT_BYTES else None
         except CfcamError as error:
-            self._fail(task, str(error))
-        except MemoryError:
-            self._fail(task, "not enough memory to read the picture: make it smaller")
+            self._fail(task, str(error), error)
+        except MemoryError as error:
+            self._fail(task, "not enough memory to read the picture: make it smaller", error)
         except Exception as error:  # noqa: BLE001 (one picture of ten thousand does not stop the rest)
-            self._fail(task, f"cannot be read ({type(error).__name__}: {_first_line(error)})")
+            self._fail(task, f"cannot be read ({_told(error, task.input)})", error)
 
     def _is_done(self, task: _Task, manifest: Manifest) -> bool:
         record = None if self.settings.overwrite else manifest.find(task.name, self._hash)
@@ -259,55 +282,63 @@ class FolderRun:
         if not same or not verified(record, self.settings.output):
             return False
         files = tuple(self.settings.output / name for name in record.files)
-        task.outcome = Outcome(task.input.path, State.SKIPPED, record.targets, files)
+        task.outcome = Outcome(task.input.shown, State.SKIPPED, record.targets, files)
         return True
 
     def _explain(self, batch: Sequence[_Task], drawers: ThreadPoolExecutor) -> None:
         explanations = self._engine([task.tensor for task in batch if task.tensor is not None])
         for task, explanation in zip(batch, explanations, strict=True):
-            task.tensor = None
+            x, task.tensor = task.tensor, None
             if isinstance(explanation, str):
                 task.image = None
                 self._fail(task, explanation)
-            else:
+            elif self._studies is None:
                 task.drawing = drawers.submit(self._draw, task, explanation)
+            else:  # its uncertainty needs the network, which the next study must not use meanwhile
+                task.drawing = drawers.submit(self._draw, task, explanation, x)
+                task.drawing.result()
 
-    def _draw(self, task: _Task, explanation: Explanation) -> None:
+    def _draw(self, task: _Task, explanation: Explanation, x: Tensor | None = None) -> None:
         try:
             image, task.image = task.image, None
             if image is None:
-                image = self._load(task.input)
+                image = self._loaded(task.input)
                 if image.sha256 != task.sha256:
                     self._fail(task, "the picture changed while it was explained: run again")
                     return
             with self._alone_if_large(image):
                 files = self._artist(image, explanation, task.name)
+                if self._studies is not None and x is not None:
+                    files += self._studies(image, explanation, x, task.name, task.input)
             digests = {file.relative_to(self.settings.output).as_posix(): sha256_of(file) for file in files}
             targets = explained(explanation)
-            outcome = Outcome(task.input.path, State.DONE, targets, tuple(files), None, self._spent(task))
+            outcome = Outcome(task.input.shown, State.DONE, targets, tuple(files), None, self._spent(task))
             task.record = self._record(task, outcome, digests)
             task.outcome = outcome
         except CfcamError as error:
-            self._fail(task, str(error))
+            self._fail(task, str(error), error)
         except OSError as error:
-            self._fail(task, f"its files cannot be written ({error.strerror or error}): check the disk")
-        except MemoryError:
-            self._fail(task, "not enough memory to draw the picture: make it smaller")
+            self._fail(task, f"its files cannot be written ({error.strerror or error}): check the disk", error)
+        except MemoryError as error:
+            self._fail(task, "not enough memory to draw the picture: make it smaller", error)
         except Exception as error:  # noqa: BLE001 (as in _read)
-            self._fail(task, f"cannot be drawn ({type(error).__name__}: {_first_line(error)})")
+            self._fail(task, f"cannot be drawn ({_told(error, task.input)})", error)
 
     def _alone_if_large(self, image: Any) -> AbstractContextManager[Any]:
         return self._large if self._pixels(image) > _LARGE_PIXELS else nullcontext()
 
-    def _fail(self, task: _Task, error: str) -> None:
+    def _fail(self, task: _Task, error: str, cause: BaseException | None = None) -> None:
         line = " ".join(error.split()).removeprefix(f"{task.input.path}: ")
-        outcome = Outcome(task.input.path, State.FAILED, error=line, seconds=self._spent(task))
+        line = without_paths(line, task.input, self.inputs.index(task.input) + 1, len(self.inputs))
+        outcome = Outcome(task.input.shown, State.FAILED, error=line, seconds=self._spent(task))
         task.record = self._record(task, outcome, {})
+        if self._studies is not None:
+            self._studies.failed(task.sha256, "ModelError" if cause is None else type(cause).__name__)
         task.outcome = outcome
 
     def _record(self, task: _Task, outcome: Outcome, digests: dict[str, str]) -> Record:
         return Record(
-            input=str(task.input.absolute),
+            input=task.input.key,
             sha256=task.sha256,
             status=outcome.status,
             error=outcome.error,
@@ -333,11 +364,22 @@ class FolderRun:
         return task.outcome
 
     def _names(self, manifest: Manifest) -> list[str]:
-        places = [(source.absolute, source.folder) for source in self.inputs]
+        places = [(source.absolute, source.folder) for source in self.inputs if source.label is None]
         mine = {str(path) for path, _ in places}
         known = {record.input: record.name for record in manifest.records}
         others = [name for path, name in known.items() if path not in mine and Path(path).exists()]
-        return output_names(places, known, taken=others)
+        labels = [source.label for source in self.inputs if source.label is not None]
+        plain = iter(output_names(places, known, taken=[*others, *labels]))
+        return [next(plain) if source.label is None else source.label for source in self.inputs]
+
+    def _named(self, inputs: Sequence[Input]) -> tuple[Input, ...]:
+        """The inputs; of studies those that are DICOM with neutral names, for their own may be the patient's."""
+        how = self.settings.study
+        if how is None:
+            return tuple(inputs)
+        if how.dicom:
+            check_some_dicom(sum(map(comes_from_dicom, inputs)))
+        return tuple(inputs) if how.keep_names else with_labels(inputs)
 
     def _prepare_folder(self) -> None:
         output = self.settings.output
@@ -391,6 +433,12 @@ class FolderRun:
             "notes": [*self._model.notes, *self.notes],
         }
         write_whole(path, json.dumps({"format": 1, "manifest": FILE_NAME, "runs": runs}, indent=1).encode())
+
+
+def _told(error: BaseException, source: Input) -> str:
+    """An error that nobody foresaw; of an input with a label only its kind, for its words may quote the file."""
+    kind = type(error).__name__
+    return kind if source.label is not None else f"{kind}: {_first_line(error)}"
 
 
 def _first_line(error: BaseException) -> str:

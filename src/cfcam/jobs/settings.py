@@ -11,6 +11,7 @@ from typing import Any
 from cfcam.errors import CfcamError, InputError
 from cfcam.imaging import Preprocess, VolumePreprocess, colorize
 from cfcam.imaging.dicom import named_window
+from cfcam.jobs.study_settings import StudySettings
 from cfcam.methods import named_methods
 from cfcam.methods.base import Method
 
@@ -48,6 +49,7 @@ class Settings:
         leave_out: leave out, with a note, methods that do not apply to the network, instead of refusing the
             run.
         command: what the user typed, for the provenance.
+        study: what is made of each input as of a study; None: nothing beside its pictures and maps.
     """
 
     output: Path = Path("output")
@@ -64,6 +66,7 @@ class Settings:
     overwrite: bool = False
     leave_out: bool = False
     command: tuple[str, ...] = ()
+    study: StudySettings | None = None
 
     def check(self) -> None:
         """Checks what can be checked without a network.
@@ -84,6 +87,8 @@ class Settings:
             raise InputError(f"nothing is to be saved: give one or more of {', '.join(Save)}")
         if not self.targets:
             raise InputError('there is no target: give a class, or "predicted"')
+        if self.study is not None:
+            self.study.check()
 
     def drawn(self) -> dict[str, Any]:
         """Returns the values that change the files, apart from the network and its methods."""
@@ -93,4 +98,5 @@ class Settings:
             "opacity": self.opacity,
             "save": sorted(self.save),
             **({} if self.window is None else {"window": self.window}),
+            **({} if self.study is None else {"study": self.study.drawn()}),
         }

@@ -107,7 +107,7 @@ class VolumeRun(FolderRun):
             return preprocess.input_size
         for source in self.inputs:
             try:
-                return preprocess.grid(self._load(source))[0]
+                return preprocess.grid(self._loaded(source))[0]
             except CfcamError:
                 continue
         return None
@@ -128,7 +128,7 @@ class VolumeRun(FolderRun):
             irregular=how.irregular,
         )
         for notice in volume.notices:
-            note = f"{source.path.name}: {notice}"
+            note = f"{source.shown.name}: {notice}"
             if note not in self._engine.notes:
                 self._engine.notes.append(note)
         return volume
@@ -140,7 +140,7 @@ class VolumeRun(FolderRun):
         return int(image.voxels.nbytes)
 
     def _ahead(self) -> int:
-        return 2
+        return 1 if self.settings.study is not None else 2
 
     def _describe(self) -> dict[str, Any]:
         how = self.volumes

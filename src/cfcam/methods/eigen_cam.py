@@ -20,6 +20,10 @@ class EigenCAM(Method):
     map goes with the mean activation, and behind a ReLU it is never negative. A map that would be positive nowhere is
     turned over, because there is nothing that it could speak against.
 
+    Behind a layer norm without weights the activations of a place have no mean, and the sign is a convention, no
+    finding: activations A and -A have one map, and where the two extremes of the component are about as large, a small
+    change of the picture turns the map over. Eigen-Grad-CAM has the sign of the evidence for the class there.
+
     Args:
         center: subtract each channel's mean over the positions first. The paper does not; take it where activations are
             signed (tokens, layers before a ReLU), whose first component may be little else than these means.

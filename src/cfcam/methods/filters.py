@@ -14,7 +14,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_POOL: dict[int, Any] = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}
 _CONV: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
@@ -105,9 +104,12 @@ class GuidedFilter(Filter):
 
 
 def _box(maps: Tensor, radius: list[int]) -> Tensor:
-    pool = _POOL[maps.ndim - 1]
-    kernel = [2 * r + 1 for r in radius]
-    return pool(maps.unsqueeze(1), kernel, 1, radius, count_include_pad=False).squeeze(1)
+    """Returns the means of windows cut at the borders, axis by axis, because torch pools no volume thinner than them."""
+    for axis, r in enumerate(radius, start=1):
+        lines = maps.movedim(axis, -1)
+        means = F.avg_pool1d(lines.flatten(0, -2).unsqueeze(1), 2 * r + 1, 1, r, count_include_pad=False)
+        maps = means.reshape(lines.shape).movedim(-1, axis)
+    return maps
 
 
 @dataclass(frozen=True)

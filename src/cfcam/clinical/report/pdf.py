@@ -57,6 +57,9 @@ def as_pdf(html: str, numbers: bytes) -> bytes:
 
 @cache
 def _weasyprint() -> Any:
+    from PIL import ImageFile
+
+    strict = ImageFile.LOAD_TRUNCATED_IMAGES
     try:
         return import_module("weasyprint")
     except ModuleNotFoundError as error:
@@ -66,6 +69,9 @@ def _weasyprint() -> Any:
             f"{_PURPOSE} needs the library Pango, which is not installed: apt-get install libpango-1.0-0"
             " libpangoft2-1.0-0 (or brew install pango), then pip install 'cfcam[report]'; or leave out pdf"
         ) from error
+    finally:
+        # Importing it makes Pillow fill up pictures that are cut off, for which `read_image` refuses to read any.
+        ImageFile.LOAD_TRUNCATED_IMAGES = strict
 
 
 def _font_faces() -> str:

@@ -1,0 +1,116 @@
+"""``python -m benchmarks.checks``: what the artefact check says of the two demo networks, and what filling in does.
+
+Phantoms without a finding and with a pacemaker, of patients on whom no network was trained and no limit was set.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from cfcam import Explainer
+from cfcam._version import __version__
+from cfcam.clinical import checks
+from cfcam.clinical.check_results import count_outcomes
+from cfcam.clinical.interventions import Inpaint, remove_artefact
+from cfcam.jobs.phantom_cases import FIRST_SEED
+from cfcam.models.demo import CLASSES, Phantom, load_demo_network, make_phantom
+from cfcam.models.demo.network import preprocess
+
+METHOD, SIZE = "grad-cam", 224
+FILLINGS: dict[str, tuple[Inpaint, float]] = {
+    "biharmonic, rim 2": ("biharmonic", 2.0),
+    "linear, rim 2": ("linear", 2.0),
+    "linear, no rim": ("linear", 0.0),
+}
+
+
+def phantoms(count: int) -> list[Phantom]:
+    return [make_phantom(FIRST_SEED + n, size=SIZE, devices=["pacemaker"]) for n in range(count)]
+
+
+def device_of(phantom: Phantom) -> torch.Tensor:
+    return torch.from_numpy(phantom.masks["pacemaker"] | phantom.masks["lead"])
+
+
+def filled(several: list[Phantom]) -> dict[str, float]:
+    """The largest loss of the honest network's probability of "no finding", by way of filling in."""
+    network, healthy = load_demo_network(), CLASSES.index("no finding")
+    losses: dict[str, float] = {}
+    for name, (way, rim) in FILLINGS.items():
+        found = []
+        for phantom in several:
+            x = preprocess(torch.from_numpy(phantom.image)[None])
+            with torch.no_grad():
+                both = network(torch.cat([x, remove_artefact(x, device_of(phantom), way, rim)])).sigmoid()[:, healthy]
+            found.append(float(both[0] - both[1]))
+        losses[name] = max(found)
+    return losses
+
+
+def flagged(several: list[Phantom], shortcut: bool) -> dict[str, Any]:
+    """How many pictures were called a consolidation, and how often each check was flagged, of those assessed."""
+    network = load_demo_network(shortcut)
+    explainer = Explainer(network, [METHOD], classes=CLASSES, probability="sigmoid")
+    cases, called = [], []
+    for phantom in several:
+        x = preprocess(torch.from_numpy(phantom.image)[None])
+        explanation = explainer(x)
+        target, device = int(explanation.targets[0, 0]), device_of(phantom)
+        heat = explanation.heatmaps(METHOD)[0, 0]
+        results = checks.artefact_sensitivity(heat, device, probability=explanation.probability(0, 0))
+        results += checks.artefact_intervention(explainer, x, device, target, METHOD)
+        cases.append(results)
+        called.append(CLASSES[target] == "consolidation")
+    sick = [case for case, yes in zip(cases, called, strict=True) if yes]
+    return {
+        "called consolidation": sum(called),
+        "outcomes": count_outcomes(cases),
+        "outcomes of those called consolidation": count_outcomes(sick),
+    }
+
+
+def table(found: dict[str, Any]) -> str:
+    n = found["phantoms"]
+    lines = [
+        "# The artefact check on the demo networks",
+        f"`python -m benchmarks.checks`, cfcam {found['cfcam']}. {n} phantoms without a finding and with a pacemaker.",
+        "| check flagged | honest network | network that learned the pacemaker |\n|---|---|---|\n"
+        + "\n".join(
+            f"| {name} | {counts['flag']} | {found['shortcut']['outcomes'][name]['flag']} |"
+            for name, counts in found["honest"]["outcomes"].items()
+        )
+        + "\n| *called a consolidation* |"
+        + "".join(f" {found[name]['called consolidation']} |" for name in ("honest", "shortcut")),
+        f'Largest loss of the honest network\'s probability of "no finding" with it filled in, {n} phantoms:',
+        "| filling | loss |\n|---|---|\n"
+        + "\n".join(f"| {way} | {loss:.3f} |" for way, loss in found["filling"].items()),
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.checks", description=__doc__)
+    parser.add_argument("--count", type=int, default=40, help="phantoms")
+    parser.add_argument("--out", type=Path, default=Path("benchmarks/results"), metavar="FOLDER")
+    given = parser.parse_args()
+    several = phantoms(given.count)
+    found = {
+        "cfcam": __version__,
+        "phantoms": given.count,
+        "first_seed": FIRST_SEED,
+        "filling": filled(several),
+        "honest": flagged(several, shortcut=False),
+        "shortcut": flagged(several, shortcut=True),
+    }
+    given.out.mkdir(parents=True, exist_ok=True)
+    (given.out / "checks.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    (given.out / "checks.md").write_text(table(found), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

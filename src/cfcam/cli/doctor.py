@@ -1,0 +1,150 @@
+"""``cfcam doctor``: what is wrong with a setup, in plain words, and what to change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cfcam.cli import options
+from cfcam.cli.console import EXIT_FAILED, command, out, plain, print_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from cfcam.imaging import Preprocess
+    from cfcam.jobs.diagnosis import Diagnosis, Finding
+    from cfcam.models import LoadedModel
+
+_STYLES = {"ok": "green", "note": "cyan", "warning": "yellow", "problem": "bold red"}
+_MOST_PICTURES = 8
+
+
+@command
+def doctor(
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[IMAGE...]", help="A few of your pictures, or a volume. [default: made-up noise]"),
+    ] = None,
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            "-m",
+            metavar="SPEC",
+            help="demo, torchvision:NAME[@WEIGHTS], timm:NAME, hf:FOLDER, monai:CLASS(...), FILE.py:FACTORY.",
+            autocompletion=options.complete_model,
+            rich_help_panel=options.NETWORK,
+        ),
+    ] = "demo",
+    weights: options.Weights = None,
+    num_classes: options.NumClasses = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            "--classes",
+            metavar="FILE|A,B,C",
+            help="Class names: a text or JSON file, or with commas between.",
+            rich_help_panel=options.NETWORK,
+        ),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Layer to map. [default: chosen]", rich_help_panel=options.NETWORK),
+    ] = None,
+    size: options.Size = None,
+    mean: options.Mean = None,
+    std: options.Std = None,
+    target: Annotated[
+        str,
+        typer.Option(
+            metavar="CLASS", help="Index, name, predicted, top-3 or all.", autocompletion=options.complete_target
+        ),
+    ] = "predicted",
+    method: Annotated[
+        str,
+        typer.Option(metavar="NAME", help="Method whose maps are looked at.", autocompletion=options.complete_method),
+    ] = "grad-cam",
+    device: options.Device = "auto",
+    as_json: options.Json = False,
+    debug: options.Debug = False,
+) -> None:
+    """Check a setup, and explain in plain words what is wrong with it and what to change.
+
+    About ten passes of the network. Give a few of your own pictures: normalisation and evidence cannot be judged on
+    made-up noise.
+    """
+    from cfcam.jobs.diagnosis import diagnose
+
+    loaded = options.load_model(model, weights=weights, num_classes=num_classes, classes=classes, device=device)
+    x, preprocess = _input(loaded, images or [], size, mean, std)
+    wanted = options.read_target(target)
+    found = diagnose(
+        loaded.module,
+        x,
+        layer=layer,
+        targets=None if wanted == "predicted" else wanted,
+        classes=loaded.classes,
+        probability=loaded.probability,
+        method=method,
+        preprocess=preprocess,
+    )
+    if as_json:
+        print_json({"spec": loaded.spec, "notes": list(loaded.notes), **found.as_dict()})
+    else:
+        _show(found, loaded.notes)
+    if not found.ok:
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _input(
+    loaded: LoadedModel, images: list[Path], size: str | None, mean: str | None, std: str | None
+) -> tuple[Tensor | None, Preprocess | None]:
+    """The prepared pictures, or the prepared volume; None without any."""
+    import torch
+
+    from cfcam.imaging import list_images, read_image, read_volume
+    from cfcam.jobs import preprocess_of, volume_preprocess_of
+    from cfcam.jobs.volumes import takes_volumes
+
+    means, stds = options.read_numbers("--mean", mean), options.read_numbers("--std", std)
+    side = options.read_size(size)
+    if takes_volumes(loaded.module):
+        if not images:
+            return None, None
+        prepare = volume_preprocess_of(loaded, mean=means, std=stds, size=side)
+        return prepare(read_volume(images[0]))[None], None
+    preprocess = preprocess_of(loaded, size=side, mean=means, std=stds)
+    if not images:
+        return None, preprocess
+    return torch.stack([preprocess(read_image(path)) for path in list_images(images)[:_MOST_PICTURES]]), preprocess
+
+
+def _show(found: Diagnosis, notes: tuple[str, ...]) -> None:
+    from rich.text import Text
+
+    console = out()
+    for note in notes:
+        console.print(
+            Text.assemble(("warning  ", _STYLES["warning"]), ("network: ", "bold"), plain(note)), soft_wrap=True
+        )
+    for severity in ("problem", "warning", "note", "ok"):
+        for finding in found.of(severity):
+            _line(finding)
+    console.print(Text(plain(found.title), style="bold"), soft_wrap=True)
+
+
+def _line(finding: Finding) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console, severity = out(), str(finding.severity)
+    head = Text.assemble((f"{severity:<9}", _STYLES[severity]), (f"{finding.check}: ", "bold"), plain(finding.seen))
+    if severity == "ok":
+        head.stylize("dim", 9)
+    console.print(head, soft_wrap=True)
+    if finding.means:
+        console.print(Padding(Text(plain(finding.means)), (0, 0, 0, 9), expand=False))
+    if finding.advice:
+        console.print(Text.assemble((" " * 9 + "-> ", "bold"), plain(finding.advice)), soft_wrap=True)

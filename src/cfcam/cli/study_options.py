@@ -1,0 +1,214 @@
+"""Options of ``cfcam explain`` for studies: what is written beside the maps, and how their values are read."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cfcam.errors import InputError
+
+if TYPE_CHECKING:
+    from cfcam.jobs.study_settings import StudySettings
+    from cfcam.models import LoadedModel
+
+PANEL = "The study (report, DICOM objects, record)"
+AUDIT_VARIABLE = "CFCAM_AUDIT"
+
+# Known here without importing numpy; a test keeps them equal to what the run takes.
+KINDS = ("pm", "seg", "sr", "sc", "gsps")
+FORMATS = ("html", "pdf")
+WAYS = ("mc-dropout", "augmentation", "methods", "ensemble")
+
+
+def _completed_list(choices: Sequence[str]) -> Callable[[str], list[str]]:
+    def complete(incomplete: str) -> list[str]:
+        before, comma, last = incomplete.rpartition(",")
+        return [before + comma + choice for choice in choices if choice.startswith(last)]
+
+    return complete
+
+
+Dicom = Annotated[
+    str | None,
+    typer.Option(
+        "--dicom",
+        metavar="A,B",
+        help=f"DICOM objects of each DICOM input: {', '.join(KINDS)}.",
+        autocompletion=_completed_list(KINDS),
+        rich_help_panel=PANEL,
+    ),
+]
+Report = Annotated[
+    str | None,
+    typer.Option(
+        "--report",
+        metavar="A,B",
+        help="A report of each study, html or pdf, and a page that lists them.",
+        autocompletion=_completed_list(FORMATS),
+        rich_help_panel=PANEL,
+    ),
+]
+PatientPage = Annotated[
+    bool,
+    typer.Option(
+        "--patient-page",
+        help="Write the page for the patient too: only what somebody has released.",
+        rich_help_panel=PANEL,
+    ),
+]
+Record = Annotated[
+    str | None,
+    typer.Option(
+        "--record",
+        metavar="FILE|URL",
+        help=f"Enter each study in this audit; see cfcam audit. [default: {AUDIT_VARIABLE}, if a study is asked for]",
+        show_default=False,
+        rich_help_panel=PANEL,
+    ),
+]
+Uncertainty = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--uncertainty",
+        metavar="WAY",
+        help=f"How certain the first map is: {', '.join(WAYS)}; repeatable.",
+        autocompletion=lambda incomplete: [way for way in WAYS if way.startswith(incomplete)],
+        rich_help_panel=PANEL,
+    ),
+]
+Samples = Annotated[
+    int | None,
+    typer.Option("--samples", min=2, metavar="N", help="Samples of mc-dropout.", rich_help_panel=PANEL),
+]
+Ensemble = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--ensemble", metavar="FILE", help="A further checkpoint of the network; repeatable.", rich_help_panel=PANEL
+    ),
+]
+Regions = Annotated[
+    bool,
+    typer.Option("--regions", help="Write the numbers of the marked region as CSV and JSON.", rich_help_panel=PANEL),
+]
+Threshold = Annotated[
+    str,
+    typer.Option(
+        "--threshold", metavar="RULE", help="Where a region begins: otsu, 0.5, quantile:0.9.", rich_help_panel=PANEL
+    ),
+]
+AllowBurnedIn = Annotated[
+    bool,
+    typer.Option(
+        "--allow-burned-in",
+        help="Take DICOM pictures too that say that a name stands in their pixels.",
+        rich_help_panel=PANEL,
+    ),
+]
+KeepNames = Annotated[
+    bool,
+    typer.Option(
+        "--keep-names",
+        help="Name the files of a study by its DICOM file or folder, even if that is the patient's name.",
+        rich_help_panel=PANEL,
+    ),
+]
+
+
+def read_study(
+    *,
+    dicom: str | None,
+    report: str | None,
+    patient_page: bool,
+    record: str | None,
+    uncertainty: list[str] | None,
+    samples: int | None,
+    ensemble: list[Path] | None,
+    regions: bool,
+    threshold: str,
+    allow_burned_in: bool,
+    keep_names: bool,
+) -> StudySettings | None:
+    """Reads what is asked for of each study; None if that is nothing.
+
+    The checkpoints of an ensemble are not loaded yet: see `with_ensemble`.
+
+    Raises:
+        InputError: a word that there is not, or an option that needs another one.
+    """
+    asked = bool(dicom or report or record or uncertainty or regions or patient_page or ensemble)
+    if not asked:
+        if threshold != "otsu" or samples is not None or keep_names or allow_burned_in:
+            raise InputError(
+                "--threshold, --samples, --keep-names and --allow-burned-in are for studies: give --regions, or"
+                " --report html"
+            )
+        return None
+    if bool(ensemble) != ("ensemble" in (uncertainty or ())):
+        raise InputError("an ensemble needs checkpoints: give --uncertainty ensemble and --ensemble FILE together")
+    if samples is not None and not uncertainty:
+        raise InputError("--samples is for --uncertainty: give --uncertainty mc-dropout")
+    from cfcam.jobs.study_settings import StudySettings
+
+    return StudySettings(
+        dicom=_words("--dicom", dicom, KINDS),
+        report=_words("--report", report, FORMATS),
+        patient_page=patient_page,
+        record=record or os.environ.get(AUDIT_VARIABLE) or None,
+        uncertainty=tuple(dict.fromkeys(_words("--uncertainty", ",".join(uncertainty or ()) or None, WAYS))),
+        samples=samples,
+        threshold=threshold,
+        allow_burned_in=allow_burned_in,
+        keep_names=keep_names,
+    )
+
+
+def with_ensemble(
+    study: StudySettings | None, checkpoints: Sequence[Path] | None, load: Callable[[str], LoadedModel]
+) -> StudySettings | None:
+    """Loads the checkpoints of an ensemble into further networks.
+
+    Args:
+        study: what is asked for.
+        checkpoints: their files.
+        load: gives the network with the weights of a file.
+    """
+    from dataclasses import replace
+
+    if study is None or not checkpoints:
+        return study
+    return replace(study, ensemble=tuple(load(str(path)) for path in checkpoints))
+
+
+def without_secrets(
+    arguments: Sequence[str], paths: Sequence[Path], output: Path, record: str | None
+) -> tuple[str, ...]:
+    """Returns what was typed without paths, which may name a patient, and without the audit's URL and its password."""
+    hidden = {str(output): "OUTPUT", **{str(path): "INPUT" for path in paths}}
+    hidden |= {f"{path}/": "INPUT" for path in paths} | {f"{output}/": "OUTPUT"}
+    hidden |= {record: "AUDIT"} if record else {}
+    kept = list(arguments[:1])
+    for argument in arguments[1:]:
+        option, equals, value = argument.partition("=")
+        if argument in hidden:
+            kept.append(hidden[argument])
+        elif equals and value in hidden:
+            kept.append(f"{option}={hidden[value]}")
+        elif argument.startswith("-o") and argument[2:] in hidden:
+            kept.append("-oOUTPUT")
+        else:
+            kept.append(argument)
+    return tuple(kept)
+
+
+def _words(option: str, text: str | None, known: Sequence[str]) -> tuple[str, ...]:
+    if text is None:
+        return ()
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    unknown = [word for word in words if word not in known]
+    if unknown or not words:
+        raise InputError(f"{option} {text!r}: give one or more of {', '.join(known)}, with commas between")
+    return words

@@ -1,0 +1,379 @@
+"""Two studies side by side: both images, both maps on one scale, their signed difference, and a table of numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from PIL import Image as PILImage
+from scipy import ndimage
+from torch import Tensor
+
+from cfcam.errors import InputError
+from cfcam.imaging.figure import (
+    _BAR,
+    _GAP,
+    _HEAD,
+    _MARGIN,
+    _SMALL,
+    _TITLE,
+    Theme,
+    _fitted,
+    _Ink,
+    _line,
+    _Text,
+    _theme,
+    _width,
+    _wrapped,
+    _written,
+)
+from cfcam.imaging.overlay import check_rgb, overlay
+from cfcam.imaging.palettes import as_array, check_unit_range, colorize, note, table
+from cfcam.imaging.volume import Volume
+from cfcam.imaging.volume_figure import (
+    _ACROSS,
+    PLANES,
+    _as_ras,
+    _cut,
+    _letters,
+    _millimetres,
+    _notes,
+    _peak,
+    _View,
+)
+
+DIFFERENCE_PALETTE = "PuOr_r"
+"""Purple where there is less evidence than before, orange where there is more; the middle is white."""
+
+_COLUMNS = ("prior", "current, registered", "prior map", "current map", "difference: current − prior")
+_SCALE_LABEL = "evidence for the class, as a share of the one scale of both maps"
+_DIFFERENCE_LABEL = "difference on that scale: purple less, orange more than before"
+_CONTOUR, _DARK = (90, 235, 255), (20, 20, 20)
+_DASH, _HATCH = 4, 8
+_UNSEEN, _HATCHED = (222, 222, 222), (170, 170, 170)
+_FILTER = PILImage.Resampling.BILINEAR
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """One view of a comparison, ready for the page.
+
+    Attributes:
+        prior: the prior image, uint8 `(h, w, 3)`.
+        current: the current one, registered, of the same size.
+        prior_heat: `(h, w)` in [0, 1], on the common scale.
+        current_heat: likewise.
+        difference: `(h, w)` in [-1, 1].
+        seen: `(h, w)`, where both studies were compared.
+        name: such as "axial"; empty for a picture.
+        texts: what is written into the first image.
+    """
+
+    prior: NDArray[np.uint8]
+    current: NDArray[np.uint8]
+    prior_heat: NDArray[np.float32]
+    current_heat: NDArray[np.float32]
+    difference: NDArray[np.float32]
+    seen: NDArray[np.bool_]
+    name: str = ""
+    texts: tuple[_Text, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Numbers under the pictures.
+
+    Attributes:
+        headings: one a column.
+        rows: as many cells each.
+        marked: the rows that are set in bold.
+    """
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    marked: Sequence[bool]
+
+
+def difference_picture(difference: Tensor | ArrayLike) -> NDArray[np.uint8]:
+    """Colour a signed difference: purple below 0, white at 0, orange above; the range is always -1 to 1.
+
+    Args:
+        difference: `(..., H, W)` in [-1, 1].
+
+    Returns:
+        uint8 RGB `(..., H, W, 3)`.
+
+    Raises:
+        InputError: a value is out of the range or not a number.
+    """
+    return colorize((as_array(difference) + 1) / 2, DIFFERENCE_PALETTE)
+
+
+def picture_scene(
+    prior: NDArray[np.uint8],
+    current: NDArray[np.uint8],
+    heats: tuple[Tensor | ArrayLike, Tensor | ArrayLike],
+    *,
+    seen: NDArray[np.bool_] | None = None,
+    panel_size: int = 260,
+) -> Scene:
+    """Prepare two pictures of one grid and their maps for the page.
+
+    Args:
+        prior: uint8 `(H, W, 3)`.
+        current: the registered one, of the same size.
+        heats: prior and current map, `(H, W)` in [0, 1] on the common scale.
+        seen: `(H, W)`, where both studies were compared; None: everywhere.
+        panel_size: the longer side on the page, in pixels.
+
+    Raises:
+        InputError: sizes differ, or a value is out of its range.
+    """
+    check_rgb(prior)
+    check_rgb(current)
+    maps = [as_array(heat) for heat in heats]
+    if {prior.shape[:2], current.shape[:2], *(values.shape for values in maps)} != {prior.shape[:2]}:
+        raise InputError(
+            f"images of {prior.shape[:2]} and {current.shape[:2]} with maps of {maps[0].shape} and {maps[1].shape}:"
+            " bring all onto the prior's grid first"
+        )
+    for values in maps:
+        check_unit_range(values)
+    small, size = _fitted(prior, panel_size)
+    here, there = (_resized(values, size) for values in maps)
+    return Scene(small, _fitted(current, panel_size)[0], here, there, there - here, _kept(seen, size))
+
+
+def volume_scenes(
+    volume: Volume,
+    current: NDArray[np.float32],
+    heats: tuple[Tensor | ArrayLike, Tensor | ArrayLike],
+    *,
+    seen: NDArray[np.bool_] | None = None,
+    window: str | tuple[float, float] | None = None,
+    panel_size: int = 260,
+) -> tuple[list[Scene], list[str]]:
+    """Prepare three orthogonal slices of two volumes, through the greatest difference of their maps.
+
+    Args:
+        volume: the prior.
+        current: `(D, H, W)` voxels of the current volume on the prior's grid.
+        heats: prior and current map, `(D, H, W)` in [0, 1] on the common scale.
+        seen: `(D, H, W)`, where both studies were compared; None: everywhere.
+        window: grey values of both; None: the prior's own.
+        panel_size: the longest side of the volume on the page, in pixels.
+
+    Returns:
+        A scene for each plane, and notes that belong under them.
+
+    Raises:
+        InputError: sizes differ, or a value is out of its range.
+    """
+    view = _View.of(volume, window)
+    here, there = (view.heat(heat) for heat in heats)
+    if current.shape != volume.size:
+        raise InputError(f"a current volume of {current.shape} for a prior of {volume.size}: bring it onto its grid")
+    later = _as_ras(current, view.order, view.flips)
+    compared = None if seen is None else _as_ras(seen.astype(np.float32), view.order, view.flips)
+    difference = there - here
+    apart = np.abs(difference)
+    index = _peak(apart if apart.any() else np.maximum(here, there))
+    scale = view.scale(panel_size)
+    scenes = []
+    for plane in PLANES:
+        axis = _ACROSS[plane]
+        size = view.size(plane, scale)[::-1]
+        bare = view.picture(plane, index[axis], scale)
+        after = view.drawn(_cut(later, axis, index[axis]), plane, scale, view.window)
+        first, second = (
+            _resized(np.ascontiguousarray(_cut(values, axis, index[axis])[::-1, ::-1].T), size)
+            for values in (here, there)
+        )
+        inside = None if compared is None else _cut(compared, axis, index[axis])[::-1, ::-1].T > 0
+        name = f"{plane} {_millimetres(view.place(index), axis)}"
+        scenes.append(
+            Scene(bare, after, first, second, second - first, _kept(inside, size), name, _letters(plane, bare))
+        )
+    where = "greatest difference of the maps" if apart.any() else "peak of the maps"
+    return scenes, [f"slices through the {where}", *_notes(view)]
+
+
+def comparison_figure(
+    scenes: Sequence[Scene],
+    numbers: Table,
+    *,
+    title: str,
+    statement: str,
+    verdict: str = "",
+    notes: Sequence[str] = (),
+    threshold: float = 0.5,
+    palette: str = "inferno",
+    opacity: float = 0.4,
+    theme: Theme = "light",
+) -> NDArray[np.uint8]:
+    """Draw a comparison.
+
+    Maps share one scale and carry a contour at the threshold; over the difference stand both contours, that of the
+    prior map solid, that of the current one dashed.
+
+    Args:
+        scenes: from `picture_scene` or `volume_scenes`.
+        numbers: the table.
+        title: a line above.
+        statement: the sentence that stands under every comparison, in bold.
+        verdict: of all numbers, in bold under the title.
+        notes: small lines at the end.
+        threshold: of the contours, on the common scale.
+        palette: of the maps.
+        opacity: share of a map over its image.
+        theme: "light" or "dark".
+
+    Returns:
+        uint8 RGB `(height, width, 3)`.
+
+    Raises:
+        InputError: no scene, or a table whose rows do not fit its headings.
+    """
+    if not scenes or any(len(row) != len(numbers.headings) for row in numbers.rows):
+        raise InputError("a comparison needs a scene, and a table with a cell for each heading in every row")
+    ink = _theme(theme)
+    cell = max(max(scene.prior.shape[1] for scene in scenes), 190)
+    width = 2 * _MARGIN + len(_COLUMNS) * cell + (len(_COLUMNS) - 1) * _GAP
+    page = _Page(width, ink)
+    page.text(title, _TITLE, bold=True)
+    page.text(verdict, _HEAD, bold=True)
+    page.y += _GAP // 2
+    for scene in scenes:
+        panels = _panels(scene, threshold, palette, opacity)
+        for n, (name, panel) in enumerate(zip(_COLUMNS, panels, strict=True)):
+            x = _MARGIN + n * (cell + _GAP)
+            caption = f"{name} · {scene.name}" if scene.name and not n else name
+            page.texts.append(_Text(x, page.y + _line(_HEAD) / 2, caption, _HEAD, ink.text, bold=scene is scenes[0]))
+            top = page.y + _line(_HEAD) + 3
+            page.boxes.append((top, x, panel))
+            if n < 2:
+                page.texts += [_moved(text, x, top) for text in scene.texts]
+        page.y += _line(_HEAD) + 3 + scene.prior.shape[0] + _GAP
+    page.bars(palette, opacity, threshold)
+    page.table(numbers)
+    page.text(statement, _HEAD, bold=True)
+    for line in notes:
+        page.text(line, _SMALL, faint=True)
+    return page.drawn()
+
+
+class _Page:
+    """A page that grows downwards."""
+
+    def __init__(self, width: int, ink: _Ink) -> None:
+        self.width, self.ink, self.y = width, ink, _MARGIN
+        self.texts: list[_Text] = []
+        self.boxes: list[tuple[int, int, NDArray[np.uint8]]] = []
+
+    def text(self, text: str, size: int, *, bold: bool = False, faint: bool = False) -> None:
+        colour = self.ink.faint if faint else self.ink.text
+        for line in _wrapped(text, size, self.width - 2 * _MARGIN, most=3, bold=bold):
+            self.texts.append(_Text(_MARGIN, self.y + _line(size) / 2, line, size, colour, bold=bold))
+            self.y += _line(size)
+
+    def bars(self, palette: str, opacity: float, threshold: float) -> None:
+        """Both colour bars, side by side."""
+        half = (self.width - 2 * _MARGIN - 2 * _GAP) // 2
+        warning = note(palette)
+        label = f"{_SCALE_LABEL} (laid over at {opacity:.0%}); contour at {threshold:g}"
+        described = (
+            f"{label}; {warning}" if warning else label,
+            f"{_DIFFERENCE_LABEL}; contours: prior solid, current dashed; hatched: not compared",
+        )
+        kinds = ((palette, ("0", "0.5", "1")), (DIFFERENCE_PALETTE, ("−1", "0", "+1")))
+        below = self.y
+        for n, ((name, ticks), words) in enumerate(zip(kinds, described, strict=True)):
+            x, length = _MARGIN + n * (half + 2 * _GAP), min(320, half)
+            ramp = table(name)[np.linspace(0, 255, length).round().astype(int)]
+            framed = np.full((_BAR + 2, length + 2, 3), 120, dtype=np.uint8)
+            framed[1:-1, 1:-1] = ramp
+            self.boxes.append((self.y, x, framed))
+            for part, tick in zip((0.0, 0.5, 1.0), ticks, strict=True):
+                side = _width(tick, _SMALL) / 2
+                at = min(max(x + part * length, x + side), x + length - side)
+                middle = self.y + _BAR + 4 + _line(_SMALL) / 2
+                self.texts.append(_Text(at, middle, tick, _SMALL, self.ink.text, centred=True))
+            y = self.y + _BAR + 4 + _line(_SMALL)
+            for line in _wrapped(words, _SMALL, half, most=3):
+                self.texts.append(_Text(x, y + _line(_SMALL) / 2, line, _SMALL, self.ink.text))
+                y += _line(_SMALL)
+            below = max(below, y)
+        self.y = below + _GAP
+
+    def table(self, numbers: Table) -> None:
+        """Columns as wide as their widest cell."""
+        rows = [numbers.headings, *numbers.rows]
+        marked = [True, *numbers.marked]
+        widths = [max(_width(row[n], _HEAD, True) for row in rows) for n in range(len(numbers.headings))]
+        for row, bold in zip(rows, marked, strict=True):
+            x = float(_MARGIN)
+            for text, wide in zip(row, widths, strict=True):
+                self.texts.append(_Text(x, self.y + _line(_HEAD) / 2, text, _HEAD, self.ink.text, bold=bold))
+                x += wide + 2.4 * _GAP
+            self.y += _line(_HEAD) + 2
+            if row is numbers.headings:
+                rule = np.full((1, self.width - 2 * _MARGIN, 3), 150, dtype=np.uint8)
+                self.boxes.append((self.y - 1, _MARGIN, rule))
+        self.y += _GAP
+
+    def drawn(self) -> NDArray[np.uint8]:
+        sheet = np.empty((self.y + _MARGIN - 4, self.width, 3), dtype=np.uint8)
+        sheet[:] = self.ink.paper
+        for top, x, picture in self.boxes:
+            sheet[top : top + picture.shape[0], x : x + picture.shape[1]] = picture
+        return _written(sheet, self.texts)
+
+
+def _panels(scene: Scene, threshold: float, palette: str, opacity: float) -> list[NDArray[np.uint8]]:
+    edges = [_edge(heat >= threshold) for heat in (scene.prior_heat, scene.current_heat)]
+    maps = []
+    for image, heat, edge in zip(
+        (scene.prior, scene.current), (scene.prior_heat, scene.current_heat), edges, strict=True
+    ):
+        drawn = overlay(image, heat, opacity=opacity, palette=palette)
+        drawn[edge] = _CONTOUR
+        maps.append(drawn)
+    difference = difference_picture(scene.difference)
+    rows, columns = np.indices(edges[0].shape)
+    difference[~scene.seen] = _UNSEEN
+    difference[~scene.seen & ((rows + columns) % _HATCH < 2)] = _HATCHED
+    difference[edges[0]] = _DARK
+    difference[edges[1] & ((rows + columns) // _DASH % 2 == 0)] = _DARK
+    return [scene.prior, scene.current, *maps, _framed(difference)]
+
+
+def _kept(seen: NDArray[np.bool_] | None, size: tuple[int, int]) -> NDArray[np.bool_]:
+    if seen is None:
+        return np.ones(size, dtype=bool)
+    kept: NDArray[np.bool_] = _resized(seen.astype(np.float32), size) >= 0.5
+    return kept
+
+
+def _edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    inner: NDArray[np.bool_] = ndimage.binary_erosion(mask, np.ones((3, 3), dtype=bool), border_value=1)
+    return mask & ~inner
+
+
+def _framed(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """With a thin line around, for white on white has no border."""
+    for side in (picture[0], picture[-1], picture[:, 0], picture[:, -1]):
+        side[:] = 150
+    return picture
+
+
+def _resized(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
+    """A map (H, W) at the size (h, w) of a panel."""
+    small = PILImage.fromarray(np.ascontiguousarray(values, dtype=np.float32)).resize(size[::-1], _FILTER)
+    found: NDArray[np.float32] = np.clip(np.asarray(small), 0, 1)
+    return found
+
+
+def _moved(text: _Text, x: int, y: int) -> _Text:
+    return _Text(text.x + x, text.y + y, text.line, text.size, text.colour, text.bold, text.centred, text.box)

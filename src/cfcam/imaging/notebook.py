@@ -1,0 +1,309 @@
+"""An explanation in a notebook: as a figure, and as the output of a cell."""
+
+from __future__ import annotations
+
+import base64
+import html as escaping
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from PIL import Image as PILImage
+from torch import Tensor
+
+from cfcam.errors import InputError
+from cfcam.imaging.figure import COLORBAR_LABEL, Panel, contact_sheet
+from cfcam.imaging.overlay import overlay
+from cfcam.imaging.palettes import note
+from cfcam.imaging.palettes import table as palette_table
+from cfcam.imaging.read import Image
+
+if TYPE_CHECKING:
+    from cfcam.explanation import Explanation
+
+Picture = NDArray[np.uint8]
+
+_GREY = 128
+_INCHES, _DPI = 2.1, 100
+_SHOWN_IMAGES, _SHOWN_TARGETS = 4, 4
+_PANEL = 176
+_RESEARCH = "research use only"
+_PLANES = 3
+
+
+class NotebookFigure(Figure):
+    """A matplotlib figure that a notebook shows by itself, without pyplot and its global state."""
+
+    def _repr_png_(self) -> bytes:
+        return _png_of(self)
+
+
+def as_pictures(explanation: Explanation, images: Any) -> tuple[Picture, ...]:
+    """Returns what is shown under the maps, one picture for each image of an explanation.
+
+    Args:
+        explanation: its maps have the axes of the pictures.
+        images: N pictures in a sequence, an array or a tensor: (H, W), (C, H, W), (H, W, 3), or `Image`; signals (L,)
+            or (C, L); volumes (D, H, W) or (C, D, H, W). Unsigned bytes are shown as they are; other numbers are
+            stretched from their least to their greatest value, so that normalised inputs can be given.
+
+    Returns:
+        uint8 arrays: (H, W, 3); of a signal its channels (C, L); of a volume its first channel (D, H, W).
+
+    Raises:
+        InputError: the number of pictures, or the axes of one, do not fit.
+    """
+    n, axes = len(explanation.targets), len(explanation.input_size)
+    given = list(images) if isinstance(images, (Sequence, Tensor, np.ndarray)) else [images]
+    if len(given) != n and n == 1:
+        given = [images]
+    if len(given) != n:
+        raise InputError(f"{len(given)} pictures for an explanation of {n} images: give one for each")
+    return tuple(_picture(one, axes) for one in given)
+
+
+def _picture(one: Any, axes: int) -> Picture:
+    values = np.asarray(one.rgb() if isinstance(one, Image) else one.detach().cpu() if isinstance(one, Tensor) else one)
+    shape = values.shape
+    if axes == 2 and values.ndim == 3 and shape[-1] == 3 and shape[0] != 3:
+        values = np.moveaxis(values, -1, 0)
+    if values.ndim == axes:
+        values = values[None]
+    if values.ndim != axes + 1:
+        raise InputError(f"a picture of shape {shape} for maps of {axes} axes: give (C, {', '.join('DHW'[-axes:])})")
+    scaled = _bytes(values)
+    if axes == 1:
+        return scaled
+    if axes == 3:
+        first: Picture = scaled[0]
+        return first.copy()
+    three = scaled if len(scaled) == 3 else np.repeat(scaled[:1], 3, axis=0)
+    return np.moveaxis(three, 0, -1).copy()
+
+
+def _bytes(values: NDArray[Any]) -> Picture:
+    """Numbers stretched to 0..255; unsigned bytes as they are; what is not finite is black."""
+    if values.dtype == np.uint8:
+        return values
+    finite = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
+    if np.isnan(finite).all():
+        return np.zeros(values.shape, np.uint8)
+    low, high = float(np.nanmin(finite)), float(np.nanmax(finite))
+    scaled = (finite - low) / (high - low if high > low else 1)
+    return np.asarray(np.nan_to_num(scaled) * 255 + 0.5, dtype=np.uint8)
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    """One row of a figure: a picture (or a slice of one) and a map of each method, with what is written above."""
+
+    picture: Picture | None
+    heats: list[NDArray[np.float32] | None]
+    label: str
+    titles: list[str]
+    statuses: list[str]
+
+
+def plot(
+    explanation: Explanation,
+    images: Any = None,
+    *,
+    methods: Sequence[str] | None = None,
+    targets: Sequence[int] | None = None,
+    palette: str = "inferno",
+    opacity: float = 0.4,
+) -> NotebookFigure:
+    """Draws maps over their pictures; see `Explanation.plot`."""
+    pictures = explanation.pictures if images is None else as_pictures(explanation, images)
+    names = list(methods or explanation.methods)
+    asked = explanation.targets.shape[1]
+    columns = list(range(asked) if targets is None else targets)
+    if not columns or not all(0 <= k < asked for k in columns):
+        raise InputError(f"targets {columns} of an explanation of {asked}: give columns from 0 to {asked - 1}")
+    explanation = explanation.select(methods=names)
+    rows = [
+        row
+        for n in range(len(explanation.targets))
+        for k in columns
+        for row in _rows(explanation, pictures, n, k, names)
+    ]
+    wide = len(names) + (pictures is not None)
+    flat = len(explanation.input_size) == 1
+    high = 1.2 if flat else _INCHES * _ratio(rows[0]) + 0.45
+    figure = NotebookFigure(figsize=(wide * _INCHES + 1.2, len(rows) * high + 0.9), dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    for line, row in enumerate(rows):
+        axes = [figure.add_subplot(len(rows), wide, line * wide + c + 1) for c in range(wide)]
+        if pictures is not None:
+            _draw(axes.pop(0), row.picture, None, "", palette, opacity, flat=flat)
+            figure.axes[-wide].set_title("picture" if row.titles else "", fontsize=9)
+        figure.axes[-wide].set_ylabel(row.label, fontsize=9)
+        for axis, heat, title, status in zip(
+            axes, row.heats, row.titles or [""] * len(axes), row.statuses, strict=True
+        ):
+            _draw(axis, row.picture, heat, status, palette, opacity, flat=flat)
+            axis.set_title(title, fontsize=9)
+    bar = figure.colorbar(
+        ScalarMappable(cmap=palette), ax=figure.axes, location="bottom", shrink=0.6, aspect=45, pad=0.01
+    )
+    warning = f"; {note(palette)}" if note(palette) else ""
+    bar.set_label(f"{COLORBAR_LABEL}{warning}\nlayer {explanation.layer}, {_RESEARCH}", fontsize=8)
+    bar.ax.tick_params(labelsize=8)
+    return figure
+
+
+def _ratio(row: _Row) -> float:
+    """Height over width of a row's pictures, within what a page bears."""
+    shown = row.picture if row.picture is not None else next((h for h in row.heats if h is not None), np.zeros((1, 1)))
+    return float(np.clip(shown.shape[0] / shown.shape[1], 0.4, 2))
+
+
+def _rows(
+    explanation: Explanation, pictures: tuple[Picture, ...] | None, n: int, k: int, methods: Sequence[str]
+) -> Iterator[_Row]:
+    """Yields the rows of one image and target: one, or of a volume one for each axis, through the peak."""
+    picture: NDArray[Any] | None = None if pictures is None else pictures[n]
+    axes = len(explanation.input_size)
+    size = explanation.input_size if picture is None else picture.shape[-axes:] if axes != 2 else picture.shape[:2]
+    statuses = [str(explanation.status[m][n, k]) for m in methods]
+    one = explanation.select(slice(n, n + 1), slice(k, k + 1), methods)
+    heats = [
+        one.heatmaps(m, size)[0, 0].float().numpy() if status == "ok" else None
+        for m, status in zip(methods, statuses, strict=True)
+    ]
+    probability = explanation.probability(n, k)
+    label = explanation.label(n, k) + ("" if probability is None else f" {probability:.2f}")
+    if len(explanation.targets) > 1:
+        label = f"image {n}\n{label}"
+    if axes < _PLANES:
+        yield _Row(picture, heats, label, list(methods), statuses)
+        return
+    known = [heat for heat in heats if heat is not None]
+    mean = sum(known[1:], start=known[0]) if known else np.zeros(size, np.float32)
+    peak = np.unravel_index(int(mean.argmax()), size) if known else tuple(s // 2 for s in size)
+    for axis in range(axes):
+        at = int(peak[axis])
+        cut = [None if heat is None else heat.take(at, axis) for heat in heats]
+        shown = None if picture is None else np.repeat(picture.take(at, axis)[..., None], 3, axis=2)
+        first = axis == 0
+        name = f"{label}\n" if first else ""
+        yield _Row(shown, cut, f"{name}axis {axis} at {at}", list(methods) if first else [], statuses)
+
+
+def _draw(
+    axis: Axes,
+    picture: Picture | None,
+    heat: NDArray[np.float32] | None,
+    status: str,
+    palette: str,
+    opacity: float,
+    *,
+    flat: bool,
+) -> None:
+    """Draws one cell; without a heat map and with a status, the status."""
+    axis.set_xticks([])
+    axis.set_yticks([])
+    missing = bool(status) and status != "ok"
+    if flat:
+        _draw_signal(axis, picture, heat, palette, opacity)
+    elif heat is not None:
+        under = np.full((*heat.shape, 3), _GREY, np.uint8) if picture is None else picture
+        axis.imshow(overlay(under, heat, opacity=1 if picture is None else opacity, palette=palette))
+    elif picture is not None:
+        axis.imshow((picture * np.float32(0.45 if missing else 1)).astype(np.uint8))
+    else:
+        axis.imshow(np.full((1, 1, 3), _GREY, np.uint8))
+    if missing:
+        style = {"boxstyle": "square,pad=0.3", "facecolor": "#b21820", "linewidth": 0}
+        words = status.replace(" ", "\n", 1)
+        axis.text(
+            0.5, 0.5, words, transform=axis.transAxes, ha="center", va="center", color="w", fontsize=8, bbox=style
+        )
+
+
+def _draw_signal(
+    axis: Axes, picture: Picture | None, heat: NDArray[np.float32] | None, palette: str, opacity: float
+) -> None:
+    """Draws a signal as lines, on a band in the colours of its map."""
+    if heat is not None:
+        band = palette_table(palette)[(heat.clip(0, 1) * 255).astype(np.uint8)][None]
+        extent = (-0.5, len(heat) - 0.5, -8, 263)
+        axis.imshow(band, aspect="auto", extent=extent, alpha=opacity if picture is not None else 1)
+    if picture is not None:
+        axis.plot(picture.T, linewidth=0.8)
+        axis.set_xlim(-0.5, picture.shape[1] - 0.5)
+        axis.set_ylim(-8, 263)
+
+
+def html(explanation: Explanation) -> str:
+    """Returns an explanation as HTML that needs nothing else: its pictures and a table."""
+    n, k = explanation.targets.shape
+    shown = explanation.select(slice(0, _SHOWN_IMAGES), slice(0, _SHOWN_TARGETS))
+    pictures = "".join(
+        f'<img src="{source}" style="max-width:100%;display:block;margin:4px 0">' for source in _sources(shown)
+    )
+    left = n > _SHOWN_IMAGES or k > _SHOWN_TARGETS
+    more = (
+        f"<p>The first {len(shown.targets)} of {n} images and {shown.targets.shape[1]} of {k} targets.</p>"
+        if left
+        else ""
+    )
+    line = f"{n} image{'s' if n > 1 else ''}, layer <code>{escaping.escape(explanation.layer)}</code>, {_RESEARCH}"
+    return f'<div style="font-size:90%">{pictures}{_table(shown)}{more}<p>{line}</p></div>'
+
+
+def _sources(explanation: Explanation) -> list[str]:
+    """The pictures as data URIs: a contact sheet for each image, or one figure of the maps alone."""
+    if explanation.pictures is None or len(explanation.input_size) != 2:
+        return [_uri(_png_of(plot(explanation)))]
+    sheets = []
+    for n, picture in enumerate(explanation.pictures):
+        panels = [
+            Panel(
+                explanation.select(slice(n, n + 1), slice(k, k + 1), [m]).heatmaps(m, picture.shape[:2])[0, 0],
+                m,
+                explanation.label(n, k),
+                explanation.probability(n, k),
+                str(explanation.status[m][n, k]),
+            )
+            for k in range(explanation.targets.shape[1])
+            for m in explanation.methods
+        ]
+        footer = f"layer {explanation.layer}, {_RESEARCH}"
+        sheet = contact_sheet(picture, panels, footer=footer, panel_size=_PANEL, theme="light")
+        buffer = BytesIO()
+        PILImage.fromarray(sheet).save(buffer, "PNG", optimize=True)  # in all its colours: fewer would draw steps
+        sheets.append(_uri(buffer.getvalue()))
+    return sheets
+
+
+def _table(explanation: Explanation) -> str:
+    cell = 'style="text-align:left;padding:2px 10px 2px 0"'
+    heads = ["image", "class", "probability", "score", *explanation.methods]
+    rows = []
+    for n, k in np.ndindex(*explanation.targets.shape):
+        probability = explanation.probability(n, k)
+        values = [str(n), explanation.label(n, k), "" if probability is None else f"{probability:.3f}"]
+        values += [f"{float(explanation.scores[n, k]):.3g}"]
+        values += [str(explanation.status[m][n, k]) for m in explanation.methods]
+        rows.append("".join(f"<td {cell}>{escaping.escape(value)}</td>" for value in values))
+    header = "".join(f"<th {cell}>{escaping.escape(head)}</th>" for head in heads)
+    body = "".join(f"<tr>{row}</tr>" for row in rows)
+    return f'<table style="border-collapse:collapse"><tr>{header}</tr>{body}</table>'
+
+
+def _png_of(figure: Figure) -> bytes:
+    buffer = BytesIO()
+    figure.savefig(buffer, format="png")
+    return buffer.getvalue()
+
+
+def _uri(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"

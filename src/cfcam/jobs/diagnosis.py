@@ -1,0 +1,123 @@
+"""What is wrong with a network, an input and what is asked of them, and what to change: `diagnose`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cfcam.capture import Network
+from cfcam.capture.targets import Probability
+from cfcam.errors import InputError
+from cfcam.imaging import Preprocess
+from cfcam.jobs.diagnosis_findings import Diagnosis, Finding, Severity, not_assessed
+from cfcam.jobs.diagnosis_input import INPUT_CHECKS, check_normalisation, check_tensor
+from cfcam.jobs.diagnosis_layer import (
+    check_activations,
+    check_evidence,
+    check_gradient,
+    check_layer,
+    check_target,
+    needs_gradients,
+)
+from cfcam.jobs.diagnosis_model import MODEL_CHECKS
+from cfcam.jobs.diagnosis_output import OUTPUT_CHECKS, why_it_does_not_run
+from cfcam.jobs.diagnosis_setup import Setup, attempt, made_up_input, said
+
+__all__ = ["Diagnosis", "Finding", "Severity", "diagnose"]
+
+
+def diagnose(
+    model: nn.Module,
+    x: Tensor | None = None,
+    *,
+    layer: str | nn.Module | None = None,
+    targets: Any = None,
+    classes: Sequence[str] | None = None,
+    probability: Probability = "auto",
+    method: str = "grad-cam",
+    preprocess: Preprocess | None = None,
+) -> Diagnosis:
+    """Checks a setup, and says in plain words what is wrong with it and what to change.
+
+    It takes about ten passes of the network and changes nothing of it. What is wrong is returned, never raised.
+
+    Args:
+        model: the network.
+        x: (N, C, *spatial) a few prepared images, as for `cfcam.explain`; the first eight are used. None: smooth noise
+            of the network's size, on which normalisation and evidence are not judged.
+        layer: as for `cfcam.explain`.
+        targets: as for `cfcam.explain`.
+        classes: class names.
+        probability: as for `cfcam.explain`.
+        method: the method whose maps are looked at.
+        preprocess: what made ``x`` of pictures, if that is known: other normalisations are then tried on their pixels.
+
+    Returns:
+        The findings; print it, or leave it as the last line of a notebook's cell.
+    """
+    try:
+        network = Network(model, probability)
+    except InputError as error:
+        finding = Finding("model", Severity.PROBLEM, str(error), "cfcam observes the modules of a Python model")
+        return Diagnosis((finding,), type(model).__name__)
+    given: Any = made_up_input(network.model, preprocess) if x is None else x
+    tensor, findings = check_tensor(given, network.model)
+    name = type(network.model).__name__
+    if tensor is None:
+        return Diagnosis(tuple(findings), name)
+    setup = Setup(
+        model,
+        network,
+        tensor,
+        synthetic=x is None,
+        wanted_layer=layer,
+        targets=None if targets is None else targets,
+        classes=classes,
+        preprocess=preprocess,
+        method=method,
+    )
+    findings += _examined(setup)
+    mapped, _ = attempt(lambda: setup.layer) if "layer" in {f.check for f in findings} else (None, None)
+    return Diagnosis(tuple(findings), name, mapped, tuple(setup.x.shape), setup.synthetic)
+
+
+def _examined(setup: Setup) -> list[Finding]:
+    """Makes the checks in their order, as far as the network comes."""
+    findings = _made(MODEL_CHECKS, setup)
+    if any(f.check == "device" and f.severity is Severity.PROBLEM for f in findings):
+        return findings
+    with torch.inference_mode(False):
+        setup.x = setup.network.prepare(setup.x)
+    findings += _made(INPUT_CHECKS, setup)
+    _, error = attempt(lambda: setup.first)
+    if error is not None:
+        return [*findings, *why_it_does_not_run(setup, error)]
+    findings += _made((check_normalisation, *OUTPUT_CHECKS, check_layer), setup)
+    if any(f.check == "layer" and f.severity is Severity.PROBLEM for f in findings):
+        return findings
+    capture, more = check_target(setup)
+    findings += more
+    if capture is None:
+        return findings
+    findings += list(check_activations(setup, capture))
+    usable, more = check_gradient(setup, capture)
+    findings += more
+    if usable or not needs_gradients(setup.method):
+        findings += list(check_evidence(setup, capture))
+    return findings
+
+
+def _made(checks: Sequence[Callable[[Setup], Iterable[Finding]]], setup: Setup) -> list[Finding]:
+    """Makes some checks; one that a network makes impossible says so, and the others are made."""
+    findings: list[Finding] = []
+    for check in checks:
+        found, error = attempt(lambda check=check: list(check(setup)))  # type: ignore[misc]
+        if found is None:
+            name = check.__name__.removeprefix("check_")
+            findings.append(not_assessed(name, said(error) if error else ""))
+        else:
+            findings += found
+    return findings

@@ -1,0 +1,141 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from typer.testing import CliRunner
+
+from cfcam.cli.app import app
+from cfcam.models.demo import EXAMPLES, make_phantom
+from tests.jobs.world import NETWORKS, draw
+
+
+def doctor(*arguments):
+    return CliRunner(env={"COLUMNS": "140"}).invoke(app, ["doctor", *(str(a) for a in arguments)])
+
+
+def found(*arguments):
+    return json.loads(doctor(*arguments, "--json").stdout)
+
+
+def by_check(told, check):
+    (finding,) = [f for f in told["findings"] if f["check"] == check]
+    return finding
+
+
+@pytest.fixture
+def chest(tmp_path):
+    paths = []
+    for name in ("nodule", "effusion"):
+        paths.append(tmp_path / f"{name}.png")
+        Image.fromarray(make_phantom(**EXAMPLES[name]).image).save(paths[-1])
+    return paths
+
+
+def test_the_demo_network_has_no_problem_with_and_without_pictures(chest):
+    for pictures in ([], chest):
+        result = doctor(*pictures)
+        assert result.exit_code == 0, result.stdout + result.stderr
+        assert "problem" not in result.stdout
+        assert "layer4" in result.stdout
+    assert found()["synthetic"] is True
+    told = found(chest[0].parent)
+    assert told["input_shape"] == [2, 3, 224, 224]
+    assert by_check(told, "normalisation")["severity"] == "ok"
+
+
+def test_the_wrong_normalisation_is_a_warning_that_names_the_right_one(chest):
+    result = doctor(*chest, "--mean", "0", "--std", "1")
+    assert result.exit_code == 0
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("warning")]
+    assert "normalisation" in line
+    assert "-> --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225" in result.stdout
+
+
+def test_pixels_from_0_to_255_are_a_problem(chest):
+    told = doctor(*chest, "--mean", "0", "--std", "0.00392")
+    assert told.exit_code == 1
+    assert "0 to 255" in told.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "check", "words"),
+    [
+        (["-m", f"{NETWORKS}:flat", "--size", "32"], "layer", "spatial extent"),
+        (["-m", f"{NETWORKS}:flat", "--size", "48"], "run", "(1, 3, 48, 48)"),
+        (["-m", f"{NETWORKS}:broken_weights", "--size", "32"], "weights", "features.weight"),
+        (["-m", f"{NETWORKS}:brightness", "--size", "32", "--target", "2"], "target", "0 to 1"),
+        (["-m", f"{NETWORKS}:brightness", "--size", "32", "--classes", "a,b,c"], "classes", "3 class names"),
+        (["-m", f"{NETWORKS}:brightness", "--size", "32", "--layer", "tail"], "layer", "tail"),
+    ],
+)
+def test_a_problem_is_told_and_is_the_exit_code(arguments, check, words):
+    result = doctor(*arguments)
+    assert result.exit_code == 1
+    text = " ".join(result.stdout.split())
+    assert f"problem {check}: " in text
+    assert words in text
+    assert result.stdout.index("problem") < result.stdout.index("ok ")
+
+
+def test_the_size_that_it_advises_works():
+    told = found("-m", f"{NETWORKS}:flat")
+    option, size = by_check(told, "run")["advice"].split()
+    assert (option, size) == ("--size", "32")
+    after = found("-m", f"{NETWORKS}:flat", option, size)
+    assert after["input_shape"] == [1, 3, 32, 32]
+    assert not [f for f in after["findings"] if f["check"] == "run"]
+
+
+def test_no_evidence_on_a_picture_is_explained(tmp_path):
+    picture = draw(tmp_path / "a.png")
+    arguments = ["-m", f"{NETWORKS}:brightness", "--size", "32", "--mean", "0", "--std", "1", "--target", "1"]
+    told = found(picture, *arguments)
+    evidence = by_check(told, "evidence")
+    assert evidence["severity"] == "warning"
+    assert "0 of 4 channels speak for the class" in evidence["means"]
+    assert doctor(picture, *arguments).exit_code == 0
+
+
+def test_a_volume_is_read_for_a_network_of_volumes(tmp_path):
+    nib = pytest.importorskip("nibabel")
+    network = tmp_path / "net.py"
+    network.write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    return nn.Sequential(nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(),"
+        " nn.Linear(4, 2))\n"
+    )
+    voxels = np.random.default_rng(0).normal(size=(12, 14, 16)).astype(np.float32)
+    nib.save(nib.Nifti1Image(voxels, np.eye(4)), tmp_path / "scan.nii.gz")
+    told = found(tmp_path / "scan.nii.gz", "-m", f"{network}:net")
+    assert told["input_shape"] == [1, 1, 12, 14, 16]
+    assert told["ok"]
+    assert found("-m", f"{network}:net")["input_shape"] == [1, 1, 64, 64, 64]
+
+
+def test_notes_on_the_network_are_shown(tmp_path):
+    network = tmp_path / "net.py"
+    network.write_text(
+        "from torch import nn\n"
+        "def net():\n"
+        "    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),"
+        " nn.Linear(4, 2))\n"
+    )
+    result = doctor("-m", f"{network}:net", "--num-classes", "5", "--size", "32")
+    assert "randomly initialised" in result.stdout
+    assert found("-m", f"{network}:net", "--num-classes", "5", "--size", "32")["notes"]
+
+
+def test_a_file_that_is_no_network_is_wrong_usage(tmp_path):
+    result = doctor("-m", f"{tmp_path}/none.py:net")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+
+
+def test_nothing_is_left_behind_in_the_random_state(chest):
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    doctor(*chest)
+    assert torch.equal(torch.get_rng_state(), before)

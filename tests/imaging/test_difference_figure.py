@@ -1,0 +1,78 @@
+import numpy as np
+import pytest
+
+from cfcam.errors import InputError
+from cfcam.imaging import Volume
+from cfcam.imaging.difference_figure import Table, comparison_figure, difference_picture, picture_scene, volume_scenes
+
+NUMBERS = Table(("", "change"), [("hot area", "+3")], [True])
+
+
+def grey(value, size=(40, 60)):
+    return np.full((*size, 3), value, np.uint8)
+
+
+def test_less_is_purple_nothing_white_and_more_orange_on_a_fixed_range():
+    less, nothing, more, weak = difference_picture(np.array([[-1.0, 0.0, 1.0, 0.1]]))[0].astype(int)
+    assert less[2] > less[0] > less[1]  # purple: blue and red, little green
+    assert nothing.min() > 240
+    assert more[0] > more[1] > more[2]  # orange: red, some green, little blue
+    assert weak.min() > 200  # a weak difference stays pale: the range does not follow the data
+    with pytest.raises(InputError):
+        difference_picture(np.array([[1.2]]))
+
+
+def test_the_scene_is_the_difference_of_the_maps_and_marks_what_was_not_compared():
+    prior, current = np.zeros((2, 40, 60), np.float32)
+    prior[5:15, 5:15] = current[25:35, 40:50] = 1
+    seen = np.ones((40, 60), bool)
+    seen[:, 30:34] = False
+    scene = picture_scene(grey(90), grey(120), (prior, current), seen=seen, panel_size=120)
+    assert scene.difference.shape == (80, 120)
+    assert scene.difference[20, 20] == -1
+    assert scene.difference[60, 90] == 1
+    figure = comparison_figure([scene], NUMBERS, title="a", statement="b")
+    panel = figure[:, -206:]
+    assert (panel == difference_picture([[-1.0]])[0, 0]).all(2).any()
+    assert (panel == difference_picture([[1.0]])[0, 0]).all(2).any()
+    assert (panel == (222, 222, 222)).all(2).sum() > 200
+    plain = comparison_figure(
+        [picture_scene(grey(90), grey(120), (prior, current), panel_size=120)], NUMBERS, title="a", statement="b"
+    )
+    assert (plain[:, -206:] == (222, 222, 222)).all(2).sum() < 50
+
+
+def test_slices_go_through_the_greatest_difference_and_left_is_left():
+    affine = np.diag([2.0, 2.0, 2.0, 1.0])
+    voxels = np.random.default_rng(0).random((20, 24, 16), dtype=np.float32)
+    prior, current = np.zeros((2, 20, 24, 16), np.float32)
+    current[15:18, 4:7, 10:13] = 1  # right, posterior, superior of a RAS volume
+    prior[2, 2, 2] = 0.4
+    scenes, notes = volume_scenes(Volume(voxels, affine), voxels, (prior, current), panel_size=96)
+    assert [scene.name.split()[0] for scene in scenes] == ["axial", "coronal", "sagittal"]
+    axial = scenes[0].difference
+    rows, columns = np.nonzero(axial > 0.5)
+    assert columns.mean() < axial.shape[1] / 2  # the patient's right is on the left
+    assert rows.mean() > axial.shape[0] / 2  # posterior is below
+    assert "radiological convention" in " ".join(notes)
+
+
+def test_what_does_not_fit_is_refused():
+    heat = np.zeros((40, 60), np.float32)
+    with pytest.raises(InputError, match="prior's grid"):
+        picture_scene(grey(1), grey(1, (40, 50)), (heat, heat))
+    with pytest.raises(InputError):
+        picture_scene(grey(1), grey(1), (heat + 2, heat))
+    with pytest.raises(InputError, match="scene"):
+        comparison_figure([], NUMBERS, title="a", statement="b")
+    with pytest.raises(InputError, match="cell"):
+        comparison_figure(
+            [picture_scene(grey(1), grey(1), (heat, heat))],
+            Table(("a",), [("x", "y")], [False]),
+            title="a",
+            statement="b",
+        )
+    with pytest.raises(InputError, match="grid"):
+        volume_scenes(
+            Volume(np.zeros((4, 4, 4)), np.eye(4)), np.zeros((4, 4, 5), np.float32), (np.zeros((4, 4, 4)),) * 2
+        )
