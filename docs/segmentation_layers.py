@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -63,12 +64,31 @@ def segresnet() -> nn.Module:
     return SegResNet(2, 8, 1, 4, blocks_down=(1, 1, 1), blocks_up=(1, 1))
 
 
+class SegFormer(nn.Module):
+    """Its scores, enlarged to the size of the picture."""
+
+    def __init__(self) -> None:
+        from transformers import SegformerConfig, SegformerForSemanticSegmentation
+
+        super().__init__()
+        config = SegformerConfig(
+            num_channels=1, num_labels=4, depths=[1, 1, 1, 1], hidden_sizes=[16, 16, 24, 32], decoder_hidden_size=32,
+            num_attention_heads=[1, 2, 2, 4], hidden_dropout_prob=0, classifier_dropout_prob=0, drop_path_rate=0,
+            initializer_range=0.1,
+        )  # fmt: skip
+        self.network = SegformerForSemanticSegmentation(config)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.interpolate(self.network(x).logits, x.shape[2:], mode="bilinear")
+
+
 NETWORKS = [
     Network("UNet, residual", lambda: unet(2), ("model.1", "model.1.submodule.1.submodule"), 300, 8, 1e-2, (0, 1, 2)),
     Network("UNet, plain", plain_unet, ("model.1.submodule.1.submodule",), 300, 8, 1e-2, (0, 1, 2)),
     Network("BasicUNet", basic_unet, ("upcat_2", "down_4")),
     Network("SegResNet", segresnet, ("up_layers.1", "down_layers.2")),
     Network("SwinUNETR", lambda: swin_unetr(2), ("decoder2", "encoder10"), 100, 4),
+    Network("SegFormer", SegFormer, ("network.segformer.stages.3",), 900, 8, 5e-3),
 ]  # fmt: skip
 
 

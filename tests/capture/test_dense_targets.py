@@ -349,5 +349,5 @@ def test_segformer() -> None:
     mask[8:40, 16:60] = 1
     e = cfcam.explain(model, x, "hires-cam", targets=Segmentation(1, mask))
     assert (e.layer, e.maps["hires-cam"].shape) == ("decode_head.activation", (2, 1, 16, 24))
-    bias = float(model.decode_head.classifier.bias[1]) * 8 * 11
+    bias = model.decode_head.classifier.bias[1].item() * 8 * 11
     torch.testing.assert_close(e.maps["hires-cam"].flatten(1).sum(1) + bias, e.scores[:, 0], atol=1e-4, rtol=1e-4)

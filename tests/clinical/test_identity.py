@@ -300,6 +300,7 @@ def test_the_password_of_the_audit_is_in_no_message_and_no_file(tmp_path, monkey
 
 def test_what_was_typed_is_kept_without_paths_and_without_the_audit(monkeypatch, tmp_path):
     from cfcam.cli.study_options import without_secrets
+    from cfcam.jobs import StudySettings
 
     typed = [
         "cfcam",
@@ -312,9 +313,23 @@ def test_what_was_typed_is_kept_without_paths_and_without_the_audit(monkeypatch,
         "-m",
         "demo",
     ]
-    kept = without_secrets(typed, [Path("PLANTED"), Path("b.dcm")], Path("out/PLANTED"), "postgresql://u:p@h/d")
-    assert kept == ("cfcam", "explain", "INPUT", "INPUT", "-o", "OUTPUT", "--record=AUDIT", "-m", "demo")
-    assert without_secrets(["cfcam", "-oPLANTED", "--output=PLANTED"], [], Path("PLANTED"), None) == (
+    typed += ["--organ", "PLANTED/{stem}.png"]
+    study = StudySettings(record="postgresql://u:p@h/d", masks=(("organ", "PLANTED/{stem}.png"),))
+    kept = without_secrets(typed, [Path("PLANTED"), Path("b.dcm")], Path("out/PLANTED"), study)
+    assert kept == (
+        "cfcam",
+        "explain",
+        "INPUT",
+        "INPUT",
+        "-o",
+        "OUTPUT",
+        "--record=AUDIT",
+        "-m",
+        "demo",
+        "--organ",
+        "MASKS",
+    )
+    assert without_secrets(["cfcam", "-oPLANTED", "--output=PLANTED"], [], Path("PLANTED"), StudySettings()) == (
         "cfcam", "-oOUTPUT", "--output=OUTPUT",
     )  # fmt: skip
 

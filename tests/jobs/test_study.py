@@ -328,6 +328,32 @@ def test_an_enhanced_object_is_a_study_of_its_frames(tmp_path):
     assert np.linalg.norm(strongest_place(pm, stored) - place_by_hand(*MARKER)) < 0.1
 
 
+@pytest.mark.parametrize("syntax", ["RLELossless", "JPEGLSLossless"])
+def test_a_compressed_series_gives_the_objects_of_an_uncompressed_one(tmp_path, ct_run, syntax):
+    for path in ct_study(tmp_path / "in"):
+        source = pydicom.dcmread(path)
+        source.compress(getattr(pydicom.uid, syntax), generate_instance_uid=False)
+        source.save_as(path)
+    result = explain(tmp_path / "in", tmp_path / "out", *BRIGHT_3D, "--dicom", "pm,seg,sr,sc")
+    assert result.exit_code == 0, result.output
+    (pm,), (plain,) = objects(tmp_path / "out", "pm"), objects(ct_run[0] / "out", "pm")
+    assert pm.FloatPixelData == plain.FloatPixelData
+    overlays = [[one.pixel_array for one in sorted(objects(folder, "sc"), key=lambda ds: ds.InstanceNumber)]
+                for folder in (tmp_path / "out", ct_run[0] / "out")]  # fmt: skip
+    assert np.array_equal(*overlays)
+
+
+def test_an_inverted_radiograph_has_the_overlay_of_the_upright_one(tmp_path):
+    stored = nodule_phantom().image.astype(int) * 16
+    for name, values, photometric in (("a", stored, "MONOCHROME2"), ("b", 4095 - stored, "MONOCHROME1")):
+        source = dicoms.radiograph(values, photometric=photometric)
+        source.WindowCenter, source.WindowWidth = 2048, 4096
+        dicoms.save(source, tmp_path / f"{name}.dcm")
+        assert explain(tmp_path / f"{name}.dcm", tmp_path / name, *DEMO, "--dicom", "sc").exit_code == 0
+    (one,), (other,) = objects(tmp_path / "a", "sc"), objects(tmp_path / "b", "sc")
+    assert np.abs(one.pixel_array.astype(int) - other.pixel_array).max() <= 2
+
+
 def test_a_loop_is_explained_by_its_first_frame_and_no_object_claims_more(tmp_path):
     loop = np.random.default_rng(0).integers(0, 255, (3, 24, 32, 3))
     dicoms.save(dicoms.ultrasound(loop), tmp_path / "loop.dcm")
@@ -493,6 +519,33 @@ def test_studies_are_taken_one_at_a_time(tmp_path, monkeypatch):
     folder_of(tmp_path / "in", 6)
     assert explain(tmp_path / "in", tmp_path / "out", *FLAT, "--regions", "--batch-size", "8").exit_code == 0
     assert (len(most), max(most)) == (6, 1)
+
+
+def test_a_run_that_was_left_goes_on_and_ends_like_one_that_was_not(tmp_path):
+    from cfcam.jobs import FolderRun, Settings, find_inputs
+    from cfcam.models import load
+    from tests.jobs.world import PLAIN
+
+    for n in range(3):
+        stored = np.random.default_rng(n).integers(0, 4000, (20, 30))
+        dicoms.save(dicoms.radiograph(stored), tmp_path / "in" / f"{n}.dcm")
+    model = load(f"{NETWORKS}:brightness", classes=("bright", "dark"))
+
+    def begun(output):
+        study = StudySettings(dicom=("seg", "sr"), report=("html",))
+        settings = Settings(output=tmp_path / output, methods=("grad-cam",), preprocess=PLAIN, study=study)
+        return FolderRun(model, find_inputs([tmp_path / "in"], output=tmp_path / output), settings)
+
+    assert [outcome.status for outcome in begun("whole")] == ["done"] * 3
+    left = iter(begun("left"))
+    next(left)
+    left.close()
+    assert (tmp_path / "left" / "index.html").exists()
+    assert [outcome.status for outcome in begun("left")].count("skipped") >= 1
+    names = [name for name in written(tmp_path / "whole") if name not in ("manifest.jsonl", "run.json")]
+    assert names == [name for name in written(tmp_path / "left") if name not in ("manifest.jsonl", "run.json")]
+    for name in names:
+        assert (tmp_path / "left" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
 # --- names

@@ -16,6 +16,9 @@ METHODS = ("cf-cam", "cam", "grad-cam", "grad-cam++", "score-cam")
 @command
 def demo(
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")] = Path("cfcam-demo"),
+    study: Annotated[
+        bool, typer.Option("--study", help="Only draw a patient's two radiographs as DICOM, to try the clinical side.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Explain again what is already done.")] = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
@@ -23,6 +26,9 @@ def demo(
 
     Nothing is downloaded. The second network learned a shortcut: see what it looks at.
     """
+    if study:
+        _draw_study(output)
+        return
     from rich.text import Text
 
     from cfcam.cli import report
@@ -56,3 +62,17 @@ def demo(
     report.show_disclaimer()
     if failed:
         raise typer.Exit(EXIT_FAILED)
+
+
+def _draw_study(output: Path) -> None:
+    from rich.text import Text
+
+    from cfcam.jobs.drawn_study import write_drawn_study
+
+    prior, current = write_drawn_study(output / "study")
+    for line in (
+        f"1. Two radiographs of a drawn patient: {plain(prior)} and, a year later, {plain(current)}.",
+        f"2. Everything of a study: cfcam explain {plain(current)} --dicom seg,sr,sc --report html,pdf",
+        f"3. What changed: cfcam compare {plain(prior)} {plain(current)} --target nodule",
+    ):
+        out().print(Text(line), soft_wrap=True)

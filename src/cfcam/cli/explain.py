@@ -102,6 +102,10 @@ def explain(
     ensemble: study_options.Ensemble = None,
     regions: study_options.Regions = False,
     threshold: study_options.Threshold = "otsu",
+    organ: study_options.Organ = None,
+    artefacts: study_options.Artefacts = None,
+    findings: study_options.Findings = None,
+    limits: study_options.Limits = None,
     allow_burned_in: study_options.AllowBurnedIn = False,
     keep_names: study_options.KeepNames = False,
     recursive: Annotated[
@@ -143,6 +147,10 @@ def explain(
         ensemble=ensemble,
         regions=regions,
         threshold=threshold,
+        organ=organ,
+        artefacts=artefacts,
+        findings=findings,
+        limits=limits,
         allow_burned_in=allow_burned_in,
         keep_names=keep_names,
     )
@@ -235,7 +243,7 @@ def _saved(text: str) -> frozenset[Save]:
 def _command(study: StudySettings | None, sources: list[Path], output: Path) -> tuple[str, ...]:
     if study is None or (study.keep_names and study.record is None):
         return tuple(sys.argv)
-    return study_options.without_secrets(sys.argv, sources, output, study.record)
+    return study_options.without_secrets(sys.argv, sources, output, study)
 
 
 def _sources(paths: list[Path] | None) -> list[Path]:

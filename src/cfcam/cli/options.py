@@ -152,7 +152,7 @@ def read_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
 
 
 def read_target(text: str) -> int | str:
-    """Reads an index, or leaves a name or a keyword."""
+    """Reads an index, or leaves a name or a keyword: predicted, all, top-3, output-0, "a vs b"."""
     stripped = text.strip()
     return int(stripped) if stripped.removeprefix("-").isdecimal() else stripped
 

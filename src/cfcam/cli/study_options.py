@@ -12,6 +12,7 @@ import typer
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:
+    from cfcam.jobs.region_masks import RegionKind
     from cfcam.jobs.study_settings import StudySettings
     from cfcam.models import LoadedModel
 
@@ -100,6 +101,25 @@ Threshold = Annotated[
         "--threshold", metavar="RULE", help="Where a region begins: otsu, 0.5, quantile:0.9.", rich_help_panel=PANEL
     ),
 ]
+_MASKS = "a mask (PNG, NIfTI, DICOM SEG), a folder, masks/{stem}_lung.png, boxes.csv"
+Organ = Annotated[
+    str | None,
+    typer.Option(
+        "--organ", metavar="MASKS", help=f"Where maps may lie, measured and checked: {_MASKS}.", rich_help_panel=PANEL
+    ),
+]
+Artefacts = Annotated[
+    str | None,
+    typer.Option("--artefacts", metavar="MASKS", help="Devices, markers, borders; likewise.", rich_help_panel=PANEL),
+]
+Findings = Annotated[
+    str | None,
+    typer.Option("--findings", metavar="MASKS", help="All findings of a study; likewise.", rich_help_panel=PANEL),
+]
+Limits = Annotated[
+    Path | None,
+    typer.Option("--limits", metavar="FILE", help="JSON of the site's limits for the checks.", rich_help_panel=PANEL),
+]
 AllowBurnedIn = Annotated[
     bool,
     typer.Option(
@@ -129,6 +149,10 @@ def read_study(
     ensemble: list[Path] | None,
     regions: bool,
     threshold: str,
+    organ: str | None,
+    artefacts: str | None,
+    findings: str | None,
+    limits: Path | None,
     allow_burned_in: bool,
     keep_names: bool,
 ) -> StudySettings | None:
@@ -139,7 +163,12 @@ def read_study(
     Raises:
         InputError: a word that there is not, or an option that needs another one.
     """
-    asked = bool(dicom or report or record or uncertainty or regions or patient_page or ensemble)
+    given: tuple[tuple[RegionKind, str | None], ...]
+    given = (("organ", organ), ("artefacts", artefacts), ("findings", findings))
+    masks = tuple((kind, where) for kind, where in given if where is not None)
+    if limits is not None and not masks:
+        raise InputError("--limits is for checks: give --organ, --artefacts or --findings")
+    asked = bool(dicom or report or record or uncertainty or regions or patient_page or ensemble or masks)
     if not asked:
         if threshold != "otsu" or samples is not None or keep_names or allow_burned_in:
             raise InputError(
@@ -151,6 +180,7 @@ def read_study(
         raise InputError("an ensemble needs checkpoints: give --uncertainty ensemble and --ensemble FILE together")
     if samples is not None and not uncertainty:
         raise InputError("--samples is for --uncertainty: give --uncertainty mc-dropout")
+    from cfcam.clinical.check_results import Limits as SiteLimits
     from cfcam.jobs.study_settings import StudySettings
 
     return StudySettings(
@@ -161,6 +191,8 @@ def read_study(
         uncertainty=tuple(dict.fromkeys(_words("--uncertainty", ",".join(uncertainty or ()) or None, WAYS))),
         samples=samples,
         threshold=threshold,
+        masks=masks,
+        limits=SiteLimits() if limits is None else SiteLimits.read(limits),
         allow_burned_in=allow_burned_in,
         keep_names=keep_names,
     )
@@ -184,12 +216,13 @@ def with_ensemble(
 
 
 def without_secrets(
-    arguments: Sequence[str], paths: Sequence[Path], output: Path, record: str | None
+    arguments: Sequence[str], paths: Sequence[Path], output: Path, study: StudySettings
 ) -> tuple[str, ...]:
     """Returns what was typed without paths, which may name a patient, and without the audit's URL and its password."""
     hidden = {str(output): "OUTPUT", **{str(path): "INPUT" for path in paths}}
     hidden |= {f"{path}/": "INPUT" for path in paths} | {f"{output}/": "OUTPUT"}
-    hidden |= {record: "AUDIT"} if record else {}
+    hidden |= {where: "MASKS" for _, where in study.masks}
+    hidden |= {study.record: "AUDIT"} if study.record else {}
     kept = list(arguments[:1])
     for argument in arguments[1:]:
         option, equals, value = argument.partition("=")

@@ -111,9 +111,10 @@ class Artist:
 
 def unique_columns(explanation: Explanation) -> list[int]:
     """Returns the columns of one image's explanation, each class once: "predicted" may be a class also named."""
-    first: dict[int, int] = {}
+    first: dict[tuple[int, str], int] = {}
     for k, index in enumerate(explanation.targets[0].tolist()):
-        first.setdefault(index, k)
+        # Scores of no class all have the index -1, and are told apart by what they explain.
+        first.setdefault((index, explanation.label(0, k) if index < 0 else ""), k)
     return list(first.values())
 
 
@@ -133,8 +134,10 @@ def explained(explanation: Explanation) -> tuple[Explained, ...]:
 def _column_names(explanation: Explanation, columns: list[int]) -> dict[int, str]:
     if explanation.targets.shape[1] == 1:
         return {columns[0]: ""}
-    names = label_names({int(explanation.targets[0, k]): explanation.label(0, k) for k in columns})
-    return {k: f"_{names[int(explanation.targets[0, k])]}" for k in columns}
+    indices = {k: int(explanation.targets[0, k]) for k in columns}
+    keys = {k: index if index >= 0 else -1 - k for k, index in indices.items()}
+    names = label_names({keys[k]: explanation.label(0, k) for k in columns})
+    return {k: f"_{names[keys[k]]}" for k in columns}
 
 
 def _shrunk(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:

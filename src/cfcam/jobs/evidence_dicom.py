@@ -7,18 +7,15 @@ import shutil
 import subprocess
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cfcam._version import __version__
 from cfcam.errors import MissingExtraError
 from cfcam.exchange import ResultInfo, write_objects
-from cfcam.exchange.uids import derived_uid
+from cfcam.jobs.drawn_study import radiograph
 from cfcam.models.demo import make_phantom
-
-if TYPE_CHECKING:
-    from pydicom import Dataset
 
 NOT_INSTALLED = "not run: not installed"
 VALIDATORS = {"dciodvfy": None, "dcmpschk": "gsps"}
@@ -59,43 +56,12 @@ def validated(folder: Path) -> dict[str, Any]:
 
 def _written(folder: Path) -> list[Path]:
     phantom = make_phantom(_SEED, size=_SIZE, findings=["nodule"])
-    source = _radiograph(phantom.image)
+    source = radiograph(phantom.image, 1.5, _MOMENT.date(), "evidence")
     rows, columns = np.indices(phantom.image.shape)
     centre = np.argwhere(phantom.masks["nodule"]).mean(0)
     heat = np.exp(-((rows - centre[0]) ** 2 + (columns - centre[1]) ** 2) / (2 * 12.0**2)).astype(np.float32)
     result = ResultInfo("drawn", __version__, "0" * 64, "grad-cam", "none", 1, "nodule", 0.5, created=_MOMENT)
     return write_objects([source], heat, result, kinds=_KINDS, threshold=0.5, output=folder)
-
-
-def _radiograph(pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> Dataset:
-    """A computed radiograph of nobody, with every element that derived objects inherit."""
-    try:
-        from pydicom import Dataset
-        from pydicom.dataset import FileMetaDataset
-        from pydicom.uid import UID, ComputedRadiographyImageStorage, ExplicitVRLittleEndian
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("pydicom", "dicom", "writing DICOM") from error
-    source = Dataset()
-    source.file_meta = FileMetaDataset()
-    source.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    source.file_meta.MediaStorageSOPClassUID = source.SOPClassUID = ComputedRadiographyImageStorage
-    source.SOPInstanceUID = source.file_meta.MediaStorageSOPInstanceUID = UID(derived_uid("evidence", "instance"))
-    source.StudyInstanceUID, source.SeriesInstanceUID = (derived_uid("evidence", kind) for kind in ("study", "series"))
-    source.PatientName, source.PatientID = "Drawn^Phantom", "PHANTOM"
-    source.PatientBirthDate = source.PatientSex = source.AccessionNumber = source.StudyID = ""
-    source.ReferringPhysicianName = ""
-    source.StudyDate = source.ContentDate = _MOMENT.strftime("%Y%m%d")
-    source.StudyTime = source.ContentTime = "000000"
-    source.Modality, source.ViewPosition = "CR", "PA"
-    source.PatientOrientation, source.Laterality = ["L", "F"], ""
-    source.SeriesNumber = source.InstanceNumber = 1
-    source.Rows, source.Columns = pixels.shape
-    source.SamplesPerPixel, source.PhotometricInterpretation = 1, "MONOCHROME2"
-    source.BitsAllocated = source.BitsStored = 8
-    source.HighBit, source.PixelRepresentation = 7, 0
-    source.ImagerPixelSpacing = [1.5, 1.5]
-    source.PixelData = pixels.tobytes()
-    return source
 
 
 def _errors(program: str, file: Path) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture import Capture, Network
+from cfcam.capture import Capture, Network, NotPredictedError
 from cfcam.capture.targets import Probability
 from cfcam.errors import CfcamError, MethodError, ModelError
 from cfcam.explainer import Explainer
@@ -112,6 +112,8 @@ class Engine:
         try:
             self.layer = self._explainer.layer_for(noise)
             capture = Capture(self.network, noise, layer=self.layer, targets=self.targets, classes=self.classes)
+        except NotPredictedError:
+            return  # noise need not hold the class that a segmentation network is asked for; each picture will tell
         except CfcamError:
             raise
         except Exception as error:
@@ -207,7 +209,7 @@ class Engine:
             else:
                 self._succeeded = True
                 results += explained
-        if not self._succeeded and len(errors) == len(inputs) and isinstance(errors[-1], CfcamError):
+        if not self._succeeded and len(errors) == len(inputs) and _lies_in_the_set_up(errors[-1]):
             raise errors[-1]
         return results
 
@@ -261,6 +263,11 @@ def input_channels(model: nn.Module) -> int | None:
     """Returns the number of channels of the first convolution, which is that of the pictures; None if there is none."""
     first = next((m for m in model.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d))), None)
     return None if first is None else first.in_channels
+
+
+def _lies_in_the_set_up(error: Exception) -> bool:
+    """Tells whether an error would come with any picture; a class that is predicted nowhere lies in this one."""
+    return isinstance(error, CfcamError) and not isinstance(error, NotPredictedError)
 
 
 def _is_out_of_memory(error: Exception) -> bool:

@@ -140,7 +140,8 @@ class FolderRun:
         self._artist = self._drawing()
         self._studies = None
         if settings.study is not None:
-            self._studies = Studies(settings, self._engine, self.preprocess, model, self._hash)
+            several = len(self.inputs) > 1
+            self._studies = Studies(settings, self._engine, self.preprocess, model, self._hash, several=several)
         self._large = threading.Semaphore(1)
         self.page: Path | None = None
 

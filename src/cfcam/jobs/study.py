@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +28,7 @@ from cfcam.jobs.inference import Engine
 from cfcam.jobs.inputs import Input
 from cfcam.jobs.manifest import write_whole
 from cfcam.jobs.settings import Settings
+from cfcam.jobs.study_checks import Regions, check_map, read_regions, to_input
 from cfcam.jobs.study_names import comes_from_dicom
 from cfcam.jobs.study_objects import DicomSource, write_dicom
 from cfcam.jobs.study_pages import write_pages
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 
 UNVERSIONED = "unversioned"
 _NO_DICOM = "inputs that are no DICOM get no DICOM objects; their maps are written as pictures, of volumes as NIfTI too"
+_NO_CHECKS = "No checks of the map were made: no masks were given."
 _AT_DETECTOR = frozenset({"CR", "DX", "MG", "RF", "XA", "PX", "IO"})
 
 
@@ -55,18 +57,26 @@ class Studies:
         preprocess: the way from an input to the network, which the maps go back.
         model: the network.
         settings_sha256: identity of everything that changes the files.
+        several: whether there is more than one input.
 
     Raises:
         CfcamError: the audit cannot be opened, or a library is missing.
     """
 
     def __init__(
-        self, settings: Settings, engine: Engine, preprocess: Any, model: LoadedModel, settings_sha256: str
+        self,
+        settings: Settings,
+        engine: Engine,
+        preprocess: Any,
+        model: LoadedModel,
+        settings_sha256: str,
+        *,
+        several: bool,
     ) -> None:
         assert settings.study is not None  # noqa: S101 (the caller has asked)
         self._settings, self._how = settings, settings.study
         self._engine, self._preprocess, self._model = engine, preprocess, model
-        self._sha256 = settings_sha256
+        self._sha256, self._several = settings_sha256, several
         self._look: dict[str, Any] = {"palette": settings.palette, "opacity": settings.opacity}
         check_ways(self._how, engine)
         self._audit = _opened(self._how)
@@ -92,7 +102,9 @@ class Studies:
         stem = self._settings.output / name
         whole = bool(self._how.dicom)
         source = DicomSource.of(image, given, whole=whole) if comes_from_dicom(given) else None
-        study = self._result(image, explanation, stem.name, source)
+        regions = read_regions(self._how, given, image, several=self._several)
+        study = self._result(image, explanation, stem.name, source, regions)
+        study = self._checked(study, image, x, regions)
         level = study.maps[0].regions.threshold
         found, missing = uncertainties(self._how, self._engine, x, explanation, level, self._back(image))
         for sentence in missing:
@@ -100,7 +112,8 @@ class Studies:
         study = replace(study, uncertainty=found, limits=(*missing, *study.limits))
         files = self._objects(study, source, stem)
         if self._audit is not None:
-            record = enter(self._audit, study, files, self._how, self._sha256)
+            masks = [file for region in regions.values() for file in region.files]
+            record = enter(self._audit, study, files, masks, self._how, self._sha256)
             study = replace(study, record_id=record.id)
         tables = self._tables(study, stem)
         pages = write_pages(study, stem.parent, tables, self._how, **self._look)
@@ -114,12 +127,27 @@ class Studies:
             except CfcamError as error:
                 self._note(f"a failed study is not in the audit: {error}")
 
+    def _checked(self, study: StudyResult, image: Image | Volume, x: Tensor, regions: Regions) -> StudyResult:
+        """The study with the checks of its first map, and what its masks said."""
+        if not regions:
+            return replace(study, limits=(*study.limits, _NO_CHECKS))
+        forth = to_input(self._preprocess, image)
+        found, missing = check_map(self._how, self._engine, x, study.maps[0], regions, forth, image.spacing)
+        notices = [f"{notice[:1].upper()}{notice[1:]}." for region in regions.values() for notice in region.notices]
+        return replace(study, checks=found, limits=(*study.limits, *missing, *notices))
+
     def _result(
-        self, image: Image | Volume, explanation: Explanation, name: str, source: DicomSource | None
+        self,
+        image: Image | Volume,
+        explanation: Explanation,
+        name: str,
+        source: DicomSource | None,
+        regions: Regions,
     ) -> StudyResult:
         affine = None if image.affine is None else np.array(image.affine, dtype=np.float64)
+        masks: dict[str, Tensor] = {kind: region.mask for kind, region in regions.items()}
         maps = tuple(
-            self._map(explanation, method, k, image, affine)
+            self._map(explanation, method, k, image, affine, masks)
             for k in unique_columns(explanation)
             for method in explanation.methods
         )
@@ -148,6 +176,7 @@ class Studies:
         k: int,
         image: Image | Volume,
         affine: NDArray[np.float64] | None,
+        masks: Mapping[str, Tensor],
     ) -> MapResult:
         one = explanation.select(slice(0, 1), slice(k, k + 1), [method])
         heat = self._back(image)(one.heatmaps(method)[0, 0])
@@ -158,7 +187,7 @@ class Studies:
             probability=explanation.probability(0, k),
             status=str(explanation.status[method][0, k]),
             heatmap=heat.numpy(),
-            regions=measure(heat, image.spacing, self._how.threshold, affine=affine),
+            regions=measure(heat, image.spacing, self._how.threshold, masks, affine=affine),
             parameters=explanation.provenance["methods"].get(method, {}),
         )
 
@@ -213,7 +242,7 @@ class Studies:
             said.append(f"Without a map: {', '.join(empty)}.")
         if not self._how.uncertainty:
             said.append("How certain the map is was not estimated.")
-        return [*said, "No checks of the map were made here (see cfcam check)."]
+        return said
 
     def _objects(self, study: StudyResult, source: DicomSource | None, stem: Path) -> list[Path]:
         if not self._how.dicom:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +18,21 @@ if TYPE_CHECKING:
 _OUR_UIDS = "2.25."
 
 
-def enter(audit: Audit, study: StudyResult, objects: Sequence[Path], how: StudySettings, settings: str) -> Record:
+def enter(
+    audit: Audit,
+    study: StudyResult,
+    objects: Sequence[Path],
+    masks: Sequence[Path],
+    how: StudySettings,
+    settings: str,
+) -> Record:
     """Enters an explained study.
 
     Args:
         audit: where.
         study: what was explained.
         objects: DICOM objects that were written, named by kind and UID.
+        masks: files of masks that were read.
         how: what was asked for.
         settings: SHA-256 of everything that changes the files.
 
@@ -47,6 +56,8 @@ def enter(audit: Audit, study: StudyResult, objects: Sequence[Path], how: StudyS
         "target": [index for index, _ in probabilities],
         "probability": [value for _, value in probabilities if value is not None],
         "measures": measurements_of(study.maps[0].regions["map"]),
+        "mask_sha256": [sha256_of(file) for file in masks if file.is_file()],
+        "checks": {_short(check.name): check.outcome.value.replace(" ", "-") for check in study.checks},
         "formats": [*how.dicom, *how.report, *(["patient-page"] if how.patient_page else [])],
         "version": study.provenance.get("cfcam"),
         "device": study.provenance.get("device"),
@@ -78,10 +89,17 @@ def enter_failure(audit: Audit, data_sha256: str | None, engine: Engine, cause: 
     return audit.append("explain", _recordable(details))
 
 
+def _short(name: str) -> str:
+    """A check's name as the audit takes names."""
+    return re.sub(r"[^a-z0-9+._-]+", "-", name.lower()).strip("-")[:40]
+
+
 def _recordable(details: dict[str, Any]) -> dict[str, Any]:
     """What the audit takes: a layer or method that is called in a way that might name somebody stays out."""
     from cfcam.clinical.audit import FIELDS
 
     return {
-        name: value for name, value in details.items() if value not in (None, "", []) and FIELDS[name].accepts(value)
+        name: value
+        for name, value in details.items()
+        if value not in (None, "", [], {}) and FIELDS[name].accepts(value)
     }

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import glob
+import hashlib
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cfcam.clinical.check_results import Limits
 from cfcam.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
+    from cfcam.jobs.region_masks import RegionKind
     from cfcam.models import LoadedModel
 
 FORMATS = ("html", "pdf")
@@ -35,6 +40,9 @@ class StudySettings:
         samples: how many for "mc-dropout" and "augmentation"; None: the way's own.
         ensemble: further checkpoints of the network, for "ensemble".
         threshold: of the region; see `cfcam.clinical.regions.measure`.
+        masks: of what ("organ", "artefacts", "findings") and where they are, as `cfcam.jobs.region_masks.RegionMasks`
+            takes it; they are measured beside the map, and the first map is checked with them.
+        limits: of the site, for these checks.
         allow_burned_in: take pictures too that say that a name stands in their pixels.
         keep_names: name the files of a study by its DICOM file or folder, which may name the patient.
     """
@@ -47,6 +55,8 @@ class StudySettings:
     samples: int | None = None
     ensemble: tuple[LoadedModel, ...] = field(default=(), repr=False)
     threshold: str | float = "otsu"
+    masks: tuple[tuple[RegionKind, str], ...] = ()
+    limits: Limits = field(default_factory=Limits)
     allow_burned_in: bool = False
     keep_names: bool = False
 
@@ -81,7 +91,13 @@ class StudySettings:
             "samples": self.samples,
             "ensemble": list(self.fingerprints),
             "threshold": str(self.threshold),
+            **({"masks": dict(self.mask_states), "limits": asdict(self.limits)} if self.masks else {}),
         }
+
+    @cached_property
+    def mask_states(self) -> dict[str, str]:
+        """For each kind of mask a SHA-256 that changes with its files."""
+        return {kind: _state_of(where) for kind, where in self.masks}
 
     @cached_property
     def fingerprints(self) -> tuple[str, ...]:
@@ -89,6 +105,19 @@ class StudySettings:
         from cfcam.explainer import Explainer
 
         return tuple(Explainer(model.module, "grad-cam").fingerprint() for model in self.ensemble)
+
+
+def _state_of(where: str) -> str:
+    """Returns a SHA-256 that changes with the files of masks; the names themselves may be those of patients."""
+    place = Path(where.partition("#")[0])
+    named = sorted(place.iterdir()) if place.is_dir() else [Path(f) for f in sorted(glob.glob(_pattern(place)))]  # noqa: PTH207 (an absolute pattern)
+    states = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in named if file.is_file()]
+    return hashlib.sha256(repr((where, states)).encode()).hexdigest()
+
+
+def _pattern(place: Path) -> str:
+    before, stem, after = str(place).partition("{stem}")
+    return glob.escape(before) + ("*" if stem else "") + glob.escape(after)
 
 
 def _check_words(option: str, words: tuple[str, ...], known: tuple[str, ...]) -> None:

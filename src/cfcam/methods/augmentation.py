@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import ClassVar
 
@@ -61,7 +62,8 @@ class Augmented(Wrapper):
                 maps = self.base_maps(capture)
             else:
                 seen = zoomed(capture.input.flip(axis_subset), scale, "border")
-                maps = self.base_maps(capture.again(seen))
+                targets = capture.targets.moved(partial(_moved, axes=axis_subset, scale=scale))
+                maps = self.base_maps(capture.again(seen, targets=targets))
             total = total + zoomed(maps, 1 / scale, "zeros").flip(axis_subset)
             covered = covered + zoomed(torch.ones_like(maps[:1, :1]), 1 / scale, "zeros").flip(axis_subset)
         return total / covered
@@ -71,6 +73,11 @@ class Augmented(Wrapper):
             for axes in combinations(self.flips, count):
                 for scale in dict.fromkeys((1.0, *self.scales)):
                     yield axes, scale
+
+
+def _moved(mask: Tensor, axes: tuple[int, ...], scale: float) -> Tensor:
+    """Returns the mask (N, 1, *spatial) of a target, moved as its input is; no place outside is asked for."""
+    return zoomed(mask.flip(axes), scale, "zeros")
 
 
 def zoomed(x: Tensor, scale: float, padding: str) -> Tensor:

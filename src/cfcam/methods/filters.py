@@ -104,7 +104,7 @@ class GuidedFilter(Filter):
 
 
 def _box(maps: Tensor, radius: list[int]) -> Tensor:
-    """Returns the means of windows cut at the borders, axis by axis, because torch pools no volume thinner than them."""
+    """Returns the means of windows cut at the borders, axis by axis: torch pools no volume that is thinner."""
     for axis, r in enumerate(radius, start=1):
         lines = maps.movedim(axis, -1)
         means = F.avg_pool1d(lines.flatten(0, -2).unsqueeze(1), 2 * r + 1, 1, r, count_include_pad=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -139,6 +139,9 @@ def _free_memory() -> int:
 
 def blurred(x: Tensor) -> Tensor:
     """Returns (N, C, *spatial) inputs averaged over windows of an eighth of each axis, borders normalised."""
-    pool: Any = {1: F.avg_pool1d, 2: F.avg_pool2d, 3: F.avg_pool3d}[x.ndim - 2]
-    radius = [0 if size == 1 else max(1, size // 16) for size in x.shape[2:]]
-    return pool(x, [2 * r + 1 for r in radius], 1, radius, count_include_pad=False)
+    for axis, size in enumerate(x.shape[2:], start=2):  # torch pools no volume that is thinner than the window
+        if size > 1:
+            lines, r = x.movedim(axis, -1), max(1, size // 16)
+            means = F.avg_pool1d(lines.flatten(0, -2).unsqueeze(1), 2 * r + 1, 1, r, count_include_pad=False)
+            x = means.reshape(lines.shape).movedim(-1, axis)
+    return x

@@ -1,0 +1,108 @@
+"""Masks of a study and the checks that are made with them: in the organ, off the artefacts, on every finding."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from cfcam.clinical import checks
+from cfcam.clinical.check_results import CheckResult
+from cfcam.clinical.study_result import MapResult
+from cfcam.errors import CfcamError, InputError
+from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess
+from cfcam.jobs.inference import Engine
+from cfcam.jobs.inputs import Input
+from cfcam.jobs.region_masks import Region, RegionKind, RegionMasks, _on_input_grid, _stem
+from cfcam.jobs.study_names import _SHORTEST_NAME
+from cfcam.jobs.study_settings import StudySettings
+
+Regions = Mapping[RegionKind, Region]
+
+
+def read_regions(how: StudySettings, given: Input, image: Image | Volume, *, several: bool) -> Regions:
+    """Reads the masks of an input, by the name of its file; of one with a label nothing of that name is passed on.
+
+    Args:
+        how: whose ``masks`` are read.
+        given: the input.
+        image: as it was read.
+        several: whether the run has other inputs.
+
+    Raises:
+        InputError: a mask does not fit the image, or cannot be read.
+    """
+    found: dict[RegionKind, Region] = {}
+    for kind, where in how.masks:
+        try:
+            region = RegionMasks(kind, where).read(given.path, image, several=several)
+        except CfcamError as error:
+            raise InputError(_neutral(str(error), given)) from None
+        notices = tuple(_neutral(notice, given) for notice in region.notices)
+        found[kind] = Region(region.mask, notices, _neutral(region.reason, given), region.files)
+    return found
+
+
+def check_map(
+    how: StudySettings,
+    engine: Engine,
+    x: Tensor,
+    one: MapResult,
+    regions: Regions,
+    forth: Callable[[Tensor], Tensor],
+    spacing: tuple[float, ...] | None,
+) -> tuple[tuple[CheckResult, ...], tuple[str, ...]]:
+    """Checks a map with the masks of its study, as ``cfcam check`` does.
+
+    Args:
+        how: the site's limits.
+        engine: what explained it.
+        x: (C, *spatial), as the network saw it.
+        one: the map.
+        regions: from `read_regions`.
+        forth: brings a mask onto the grid of the network's input.
+        spacing: mm along the axes of the map; None if unknown.
+
+    Returns:
+        The results, and a sentence for each check that was not made.
+    """
+    heat, limits, probability = torch.from_numpy(one.heatmap), how.limits, one.probability
+    results: list[CheckResult] = []
+    missing: list[str] = []
+    for kind, region in regions.items():
+        if region.reason:
+            results += checks.without_mask(kind, region.reason)
+        elif kind == "organ":
+            results += checks.plausibility(heat, region.mask, spacing=spacing, probability=probability, limits=limits)
+        elif kind == "findings":
+            results += checks.finding_coverage(heat, region.mask, limits=limits)
+        else:
+            results += checks.artefact_sensitivity(heat, region.mask, probability=probability, limits=limits)
+            if engine.windows is not None:
+                missing.append("What becomes of the map without the artefact was not tried: it was made in windows.")
+            else:
+                mask = forth(region.mask)
+                results += checks.artefact_intervention(
+                    engine.explainer, x[None], mask, one.class_index, one.method, limits=limits
+                )
+    return tuple(results), tuple(missing)
+
+
+def to_input(preprocess: Preprocess | VolumePreprocess, image: Image | Volume) -> Callable[[Tensor], Tensor]:
+    """Returns what brings a mask on the grid of an image onto that of the network's input."""
+    if isinstance(preprocess, Preprocess):
+        return preprocess.mask
+    assert isinstance(image, Volume)  # noqa: S101 (a run over volumes prepares volumes)
+    return lambda mask: _on_input_grid(mask, image, preprocess)
+
+
+def _neutral(text: str, given: Input) -> str:
+    """A line without the words that hold the name of a labelled input, such as that of its mask."""
+    stem = _stem(given.path)
+    if given.label is None or not stem:
+        return text
+    if len(stem) < _SHORTEST_NAME:  # it could be a part of any word
+        return re.sub(rf"(?<!\w){re.escape(stem)}[._]\S*", given.label, text)
+    return re.sub(rf"\S*{re.escape(stem)}\S*", given.label, text)
