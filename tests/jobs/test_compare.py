@@ -1,6 +1,7 @@
 import csv
 import gzip
 import json
+import re
 from dataclasses import replace
 
 import nibabel as nib
@@ -222,6 +223,23 @@ def test_another_patient_is_refused_and_no_output_says_who(tmp_path, networks, c
     for planted in ("PLANTED", "19010203", "20200101"):
         assert planted.encode() not in written
         assert planted not in said.out + said.err + str(refused.reason)
+
+
+def test_a_dicom_file_called_after_its_patient_is_named_nowhere(tmp_path, networks, capsys):
+    prior = radiograph(tmp_path, "PLANTED_Jane_2019.dcm", picture(10), spacing=(1, 1))
+    current = radiograph(tmp_path, "PLANTED_Jane_2021.dcm", picture(12), spacing=(1, 1), date="20210101")
+    broken = tmp_path / "PLANTED_Jane_2022.dcm"
+    broken.write_bytes(current.read_bytes()[:400])
+    run = ComparePairs(exact(networks), settings(tmp_path, retests=0))
+    done, refused = run.run([make_pair(prior, current), make_pair(prior, broken)])
+    assert (done.state, refused.state) == ("compared", "not compared")
+    assert re.fullmatch(r"study-[0-9a-f]{8}_study-[0-9a-f]{8}", done.pair.name)
+    assert [done.document["prior"], done.document["current"]] == done.pair.name.split("_")
+    files = list((tmp_path / "out").iterdir())
+    said = capsys.readouterr()
+    for text in (*(file.name for file in files), said.out, said.err, refused.reason):
+        assert "PLANTED" not in text
+    assert not any(b"PLANTED" in file.read_bytes() for file in files)
 
 
 def test_a_prior_without_spacing_is_compared_in_pixels(tmp_path, networks):

@@ -34,7 +34,7 @@ from cfcam.errors import CfcamError, InputError
 from cfcam.explainer import Explainer
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_image, save_image, save_map_nifti
 from cfcam.imaging.difference_figure import Table, comparison_figure, picture_scene, volume_scenes
-from cfcam.jobs.compare_pairs import Pair
+from cfcam.jobs.compare_pairs import Pair, without_names
 from cfcam.jobs.compare_studies import (
     Study,
     check_patients,
@@ -175,7 +175,7 @@ class ComparePairs:
         return results
 
     def _one(self, pair: Pair) -> PairResult:
-        document: dict[str, Any] = {"name": pair.name, "prior": pair.prior.name, "current": pair.current.name}
+        document: dict[str, Any] = {"name": pair.name, "prior": pair.shown[0], "current": pair.shown[1]}
         try:
             key = self._key(pair)
             kept = self._kept(pair.name, key)
@@ -183,7 +183,7 @@ class ComparePairs:
                 return PairResult(pair, "resumed", kept)
             comparison, prior = self._compared(pair.prior, pair.current)
         except (CfcamError, OSError, RuntimeError, MemoryError) as error:
-            reason = _reason(error)
+            reason = without_names(_reason(error), pair)
             found = error.registration if isinstance(error, RegistrationError) else None
             document |= {
                 "state": "not compared",
@@ -403,7 +403,7 @@ def _network_name(spec: str) -> str:
 
 def _title(pair: Pair, comparison: Comparison) -> str:
     return (
-        f"{pair.prior.name} → {pair.current.name} · {comparison.class_name} · {comparison.method}, layer"
+        f"{pair.shown[0]} → {pair.shown[1]} · {comparison.class_name} · {comparison.method}, layer"
         f" {comparison.model.layer} of {comparison.model.name}"
     )
 
@@ -430,8 +430,8 @@ def _shown(value: float | None, *, signed: bool = False) -> str:
 def _row(result: PairResult) -> dict[str, str]:
     return {
         "name": result.pair.name,
-        "prior": result.pair.prior.name,
-        "current": result.pair.current.name,
+        "prior": result.pair.shown[0],
+        "current": result.pair.shown[1],
         "state": "not compared" if result.state == "not compared" else "compared",
         "reason": result.reason or "",
         **result.document.get("row", {}),

@@ -5,11 +5,14 @@ from __future__ import annotations
 import csv
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cfcam.errors import InputError
+from cfcam.imaging.series import has_several_planes
+from cfcam.jobs.inputs import Input, Kind
 from cfcam.jobs.names import safe
+from cfcam.jobs.study_names import comes_from_dicom, neutral, with_labels
 
 _COLUMNS = ("prior", "current", "name")
 
@@ -22,16 +25,39 @@ class Pair:
         prior: a picture, a NIfTI file, a DICOM file or folder.
         current: likewise.
         name: what the files of the comparison are called; holds nothing of a patient.
+        shown: what the two studies are called wherever somebody may read it: a DICOM file or folder is often called
+            after the patient, and goes by the name that `cfcam.jobs.study_names` gives it; others by their own.
     """
 
     prior: Path
     current: Path
     name: str
+    shown: tuple[str, str] = ("prior", "current")
 
 
 def make_pair(prior: Path, current: Path, name: str | None = None) -> Pair:
     """Returns a pair with a name that can be a file's: the one given, else PRIOR_CURRENT."""
-    return Pair(prior, current, safe(name, 120) if name else f"{_stem(prior)}_{_stem(current)}")
+    shown = (shown_name(prior), shown_name(current))
+    return Pair(prior, current, safe(name, 120) if name else "_".join(map(_stem, shown)), shown)
+
+
+def shown_name(path: Path) -> str:
+    """Returns what a study is called: of DICOM ``study-`` and eight digits, of other files their own name."""
+    return _labelled(path).shown.name
+
+
+def without_names(text: str, pair: Pair) -> str:
+    """Returns a message about a pair without the names of its DICOM files and folders."""
+    for path in (pair.prior, pair.current):
+        text = neutral(text, _labelled(path))
+    return text
+
+
+def _labelled(path: Path) -> Input:
+    source = Input(path, kind=Kind.VOLUME if path.is_dir() else Kind.PICTURE)
+    if path.is_file() and comes_from_dicom(source) and has_several_planes(path):
+        source = Input(path, kind=Kind.VOLUME)
+    return with_labels([source])[0]
 
 
 def read_pairs(path: Path) -> list[Pair]:
@@ -69,13 +95,13 @@ def _told_apart(pairs: Sequence[Pair], taken: set[str], rows: Sequence[Mapping[s
             number += 1
             name = f"{pair.name}-{number}"
         taken.add(_folded(name))
-        yield Pair(pair.prior, pair.current, name)
+        yield replace(pair, name=name)
 
 
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
-def _stem(path: Path) -> str:
-    name = path.name.removesuffix(".gz").removesuffix(".nii") if path.name.endswith(".nii.gz") else path.stem
-    return safe(name, 56) or "study"
+def _stem(name: str) -> str:
+    stem = name.removesuffix(".nii.gz") if name.endswith(".nii.gz") else Path(name).stem
+    return safe(stem, 56) or "study"

@@ -75,10 +75,17 @@ def without_paths(text: str, source: Input, number: int, count: int) -> str:
     """
     if source.label is None:
         return text
+    return f"{neutral(text, source).removeprefix(f'{source.label}: ')} (input {number} of {count})"
+
+
+def neutral(text: str, source: Input) -> str:
+    """Returns a text with the label of an input in place of the names of its file, folder and slices."""
+    if source.label is None:
+        return text
     for name, said in sorted(_names_of(source, source.label), key=lambda pair: -len(pair[0])):
         text = text.replace(repr(name), said)  # as a name with control characters is shown
         text = re.sub(_alone(name), said, text)
-    return f"{text.removeprefix(f'{source.label}: ')} (input {number} of {count})"
+    return text
 
 
 def _names_of(source: Input, label: str) -> list[tuple[str, str]]:
