@@ -90,7 +90,7 @@ def _consume(runs: deque[FolderRun]) -> Callable[[], None]:
 
 def main(arguments: argparse.Namespace) -> None:
     machine.use_threads(arguments.threads)
-    count, rounds = (8, 1) if arguments.quick else (64, 5)
+    count, rounds = (8, 1) if arguments.quick else (128, 5)
     specs = ["demo"] if arguments.quick else [f"{networks.__file__}:resnet50", "demo"]
     records: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:

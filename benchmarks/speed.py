@@ -1,11 +1,13 @@
-"""``python -m benchmarks speed``: methods x libraries, in one process, in turn, on the same pictures."""
+"""``python -m benchmarks speed``: methods x libraries, in turn, on the same pictures; a process for each case."""
 
 from __future__ import annotations
 
 import argparse
 import copy
+import multiprocessing
 import sys
 from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 
 import torch
@@ -35,8 +37,9 @@ HEADERS = (
 )
 HOW = f"""\
 Times are medians over rounds; in each round every competitor of a case runs once, in a random order, in one process
-and on a copy of the model of its own. × forward is a ratio of medians to the model under `torch.inference_mode()`
-alone, × of least that of the smallest times; "forward again" shows how much they scatter. MB above forward: from
+and on a copy of the model of its own. Each case begins in a fresh process: what an earlier one has left in the C
+library's heap spares the later ones page faults, by chance. × forward is a ratio of medians to the model under
+`torch.inference_mode()` alone, × of least that of the smallest times; "forward again" shows how much they scatter. MB above forward: from
 {memory.HOW};
 of its memory: the same as a share of what the bare forward takes beyond the loaded model. Agreement: the smallest
 Pearson correlation with our map over images and targets. Weights are random (seed 0, BatchNorm statistics of four
@@ -64,6 +67,22 @@ def peak(name: str, key: str, targets: tuple[int, ...], device: str, threads: in
     model = case.subject.build().to(device)
     scene = scene_of(case, model, pictures(case.batch, case.subject.size).to(device), targets[: competitor.targets])
     return memory.peak_of(competitor.adapter(scene), device)
+
+
+def run_alone(
+    name: str, *, device: str, with_memory: bool, quick: bool, threads: int
+) -> tuple[Rows, list[Verdict], list[str]]:
+    """Measures the case of a name in a new interpreter; see `run`."""
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_run_alone, name, device, with_memory, quick, threads).result()
+
+
+def _run_alone(
+    name: str, device: str, with_memory: bool, quick: bool, threads: int
+) -> tuple[Rows, list[Verdict], list[str]]:
+    torch.set_num_threads(threads)
+    case = next(case for case in all_cases(quick=quick) if case.name == name)
+    return run(case, device=device, with_memory=with_memory, quick=quick)
 
 
 def run(case: Case, *, device: str, with_memory: bool, quick: bool) -> tuple[Rows, list[Verdict], list[str]]:
@@ -190,7 +209,13 @@ def main(arguments: argparse.Namespace) -> None:
         notes.append("memory is not measured in this form")
     for case in chosen(all_cases(quick=arguments.quick), arguments.only):
         print(f"{case.name} ...", file=sys.stderr, flush=True)
-        found, judged, skipped = run(case, device=arguments.device, with_memory=with_memory, quick=arguments.quick)
+        found, judged, skipped = run_alone(
+            case.name,
+            device=arguments.device,
+            with_memory=with_memory,
+            quick=arguments.quick,
+            threads=torch.get_num_threads(),
+        )
         rows += found.values()
         verdicts += judged
         notes += skipped
