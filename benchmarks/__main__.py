@@ -1,4 +1,5 @@
-"""``python -m benchmarks COMMAND``: speed, scaling, folder, start, profile, approximate, scorecard, volume."""
+"""``python -m benchmarks COMMAND``: speed, scaling, folder, start, profile, approximate, scorecard,
+search, volume."""
 
 from __future__ import annotations
 
@@ -15,6 +16,7 @@ COMMANDS = {
     "profile": "where the time goes, operator by operator",
     "approximate": "Score-CAM's approximation on real pictures and networks (CFCAM_DATA)",
     "scorecard": "what CF-CAM's maps are worth beside the others', on the test parts (CFCAM_DATA)",
+    "search": "settings of CF-CAM that were tried, on the tuning parts (CFCAM_DATA)",
     "volume": "a 128 x 128 x 128 volume with a layer of 512 channels: time and memory",
 }
 MODULES = {"profile": "profiling"}
@@ -32,9 +34,10 @@ def main(words: Sequence[str] | None = None) -> None:
             command.add_argument("--only", action="append", metavar="NAME", help="case, may hold *; repeatable")
             command.add_argument("--device", default="cpu", help="cpu or cuda")
             command.add_argument("--no-memory", action="store_true", help="leave out the processes that measure memory")
-        if name == "scorecard":
+        if name in ("scorecard", "search"):
             command.add_argument("--study", action="append", metavar="NAME", help="one of benchmarks.datasets.NAMES")
             command.add_argument("--limit", type=int, default=60, help="pictures of each study")
+        if name == "scorecard":
             command.add_argument("--score-cam", action="store_true", help="compare CF-CAM's best with exact Score-CAM")
         if name == "approximate":
             command.add_argument("--images", type=int, default=25, help="pictures for each network")

@@ -9,16 +9,18 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from benchmarks.adrenal import adrenal
 from cfcam.metrics import Sample
 
-NAMES = ("imagenet-v2", "imagenet-v1", "ultrasound", "chest", "phantoms", "phantoms-shortcut")
+Part = Literal["test", "tune"]
+NAMES = ("imagenet-v2", "imagenet-v1", "ultrasound", "chest", "adrenal", "phantoms", "phantoms-shortcut")
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,16 @@ class Study:
     what: str
 
 
-def study(name: str, limit: int) -> Study:
-    """Returns the first ``limit`` samples of a test part, in a fixed random order, with the network."""
+def study(name: str, limit: int, part: Part = "test") -> Study:
+    """Returns the first ``limit`` samples of a part, in a fixed random order, with the network.
+
+    "tune" is what settings may be chosen on: other pictures, and of phantoms other patients.
+    """
     if name.startswith("phantoms"):
-        return _phantoms(name, limit)
+        return _phantoms(name, limit, part)
+    if name == "adrenal":
+        network, samples = adrenal(folder() / "adrenalmnist3d-64" / "adrenalmnist3d_64.npz", part)
+        return Study(network, samples[:limit], "layer3", "adrenal glands in 3-D (shapes), a MONAI ResNet-10")
     networks = _networks()
     if name.startswith("imagenet"):
         size, factory, layer = (
@@ -42,12 +50,12 @@ def study(name: str, limit: int) -> Study:
             if name.endswith("v2")
             else (192, networks.imagenet_mobilenet_v1, "features.13")
         )
-        samples = _imagenet(size, limit)
+        samples = _imagenet(size, limit, part)
         return Study(factory().eval(), samples, layer, "ImageNet validation pictures with object boxes")
     if name == "ultrasound":
-        samples = _ultrasound(limit)
+        samples = _ultrasound(limit, part)
         return Study(networks.busi_mobilenet_v2().eval(), samples, "features.18", "breast ultrasound, lesion masks")
-    samples = _chest(limit)
+    samples = _chest(limit, part)
     return Study(networks.cxr_mobilenet_v2().eval(), samples, "features.18", "chest radiographs with opacity")
 
 
@@ -85,13 +93,18 @@ def _rows(path: Path, keep: Callable[[dict[str, str]], bool]) -> list[dict[str, 
     return [rows[i] for i in np.random.default_rng(7).permutation(len(rows))]
 
 
-def _imagenet(size: int, limit: int) -> list[Sample]:
-    """The half of the 500 pictures that settings were not tuned on."""
+def _belongs(row: dict[str, str], part: Part) -> bool:
+    return (row["split"] == "test") == (part == "test")
+
+
+def _imagenet(size: int, limit: int, part: Part) -> list[Sample]:
+    """One half of the 500 pictures each."""
     place = folder() / "imagenet-val-boxes"
     with (place / "labels.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     order = np.random.default_rng(42).permutation(len(rows))
-    test = [rows[i] for i in order[len(rows) // 2 :]]
+    half = len(rows) // 2
+    chosen = [rows[i] for i in (order[half:] if part == "test" else order[:half])]
     return [
         Sample(
             _picture(place / "images" / row["file"], size, "RGB"),
@@ -99,13 +112,13 @@ def _imagenet(size: int, limit: int) -> list[Sample]:
             _boxes(json.loads(row["boxes_x0y0x1y1_227"]), size / 227, size),
             row["file"],
         )
-        for row in test[:limit]
+        for row in chosen[:limit]
     ]
 
 
-def _ultrasound(limit: int) -> list[Sample]:
+def _ultrasound(limit: int, part: Part) -> list[Sample]:
     place = folder() / "busi-breast-ultrasound"
-    rows = _rows(place / "labels.csv", lambda row: row["split"] == "test" and row["label"] != "normal")
+    rows = _rows(place / "labels.csv", lambda row: _belongs(row, part) and row["label"] != "normal")
     samples = []
     for row in rows[:limit]:
         with Image.open(place / "masks" / row["mask"]) as mask:
@@ -116,11 +129,11 @@ def _ultrasound(limit: int) -> list[Sample]:
     return samples
 
 
-def _chest(limit: int) -> list[Sample]:
+def _chest(limit: int, part: Part) -> list[Sample]:
     """Radiographs with opacity, those with boxes first: without a box only localisation is not assessed."""
     place = folder() / "cxr-nih-pneumonia"
     boxes = json.loads((place / "boxes.json").read_text(encoding="utf-8"))["boxes"]
-    rows = _rows(place / "labels.csv", lambda row: row["split"] == "test" and row["opacity"] == "1")
+    rows = _rows(place / "labels.csv", lambda row: _belongs(row, part) and row["opacity"] == "1")
     rows.sort(key=lambda row: row["file"] not in boxes)
     samples = []
     for row in rows[:limit]:
@@ -131,12 +144,15 @@ def _chest(limit: int) -> list[Sample]:
     return samples
 
 
-def _phantoms(name: str, limit: int) -> Study:
+def _phantoms(name: str, limit: int, part: Part) -> Study:
     from cfcam.jobs import preprocess_of
     from cfcam.jobs.phantom_cases import phantom_cases
     from cfcam.models import load
 
     loaded = load("demo" if name == "phantoms" else "demo-shortcut")
     preprocess = preprocess_of(loaded)
-    samples = [case.load(preprocess, loaded.classes, print) for case in phantom_cases(limit, seed=90_000)]
+    samples = [
+        case.load(preprocess, loaded.classes, print)
+        for case in phantom_cases(limit, seed=90_000 if part == "test" else 70_000)
+    ]
     return Study(loaded.module, samples, "", "the project's phantoms, exact masks")

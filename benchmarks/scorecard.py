@@ -55,7 +55,7 @@ SHOWN = (
 def main(arguments: Namespace) -> None:
     """Writes a JSON and a Markdown table per study; ``score_cam`` compares `CFCAM.best` with exact Score-CAM."""
     use_threads(arguments.threads)
-    _keep_memory()
+    keep_memory()
     names: Sequence[str] = arguments.study or NAMES
     limit, score_cam = (4 if arguments.quick else arguments.limit), arguments.score_cam
     results = arguments.out / "scorecard"
@@ -84,7 +84,7 @@ def main(arguments: Namespace) -> None:
         print(draw(results, FIGURE if arguments.out == Path("benchmarks/results") else results / FIGURE.name))
 
 
-def _keep_memory() -> None:
+def keep_memory() -> None:
     """Lets the C library keep what it has freed: mapping fresh pages for every layer takes a third of a pass."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):

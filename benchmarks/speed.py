@@ -39,7 +39,8 @@ HOW = f"""\
 Times are medians over rounds; in each round every competitor of a case runs once, in a random order, in one process
 and on a copy of the model of its own. Each case begins in a fresh process: what an earlier one has left in the C
 library's heap spares the later ones page faults, by chance. × forward is a ratio of medians to the model under
-`torch.inference_mode()` alone, × of least that of the smallest times; "forward again" shows how much they scatter. MB above forward: from
+`torch.inference_mode()` alone, × of least that of the smallest times; "forward again" shows how much they
+scatter. MB above forward: from
 {memory.HOW};
 of its memory: the same as a share of what the bare forward takes beyond the loaded model. Agreement: the smallest
 Pearson correlation with our map over images and targets. Weights are random (seed 0, BatchNorm statistics of four

@@ -414,6 +414,9 @@ def test_letters_of_a_picture_follow_its_affine():
     coronal = np.array([[0, -1.0, 0, 0], [0, 0, 1, 0], [-1.0, 0, 0, 0], [0, 0, 0, 1]])
     assert planes_of(picture_study(affine=coronal), [])[0].letters == ("R", "L", "S", "I")
     assert planes_of(picture_study(), [])[0].letters == ()
+    # of a radiograph the header says where the right and the lower edge point; an affine knows better
+    assert planes_of(picture_study(edges=("L", "I")), [])[0].letters == ("R", "L", "S", "I")
+    assert planes_of(picture_study(affine=coronal, edges=("R", "S")), [])[0].letters == ("R", "L", "S", "I")
 
 
 def test_right_is_on_the_left_and_head_is_up_in_the_slices_of_a_volume():

@@ -21,6 +21,7 @@ from cfcam.exchange import KINDS, Deidentifier
 from cfcam.imaging import read_image, read_volume
 from cfcam.jobs.study import model_name
 from cfcam.jobs.study_names import with_labels
+from cfcam.jobs.study_objects import DicomSource
 from cfcam.jobs.study_settings import StudySettings
 from tests.exchange.phantoms import errors_of
 from tests.exchange.test_objects import content
@@ -289,6 +290,31 @@ def test_the_region_of_a_radiograph_lies_on_the_nodule(cr_run):
     assert (marked & mask).sum() / mask.sum() > 0.5
     flipped = mask[:, ::-1]
     assert (marked & flipped).sum() == 0
+
+
+def test_the_sides_of_a_radiograph_are_what_its_header_says(tmp_path):
+    phantom_radiograph(tmp_path / "chest.dcm")
+    assert explain(tmp_path / "chest.dcm", tmp_path / "out", *DEMO, "--report", "html").exit_code == 0
+    (report,) = (tmp_path / "out").glob("*_report.html")
+    assert "letters at its edges are what its header says" in report.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("given", "edges"),
+    [
+        (["L", "F"], ("L", "I")),
+        (["RA", "HL"], ("R", "S")),
+        (["P", "F"], ("P", "I")),
+        (["L", "R"], None),
+        (["L"], None),
+        ([], None),
+        (["X", "F"], None),
+    ],
+)
+def test_edges_follow_the_patient_orientation(given, edges):
+    header = pydicom.Dataset()
+    header.PatientOrientation = given
+    assert DicomSource([header]).edges == edges
 
 
 def test_only_the_fractions_replace_the_map_where_no_segmentation_was_asked_for(tmp_path):

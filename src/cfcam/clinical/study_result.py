@@ -125,6 +125,8 @@ class StudyResult:
         limits: sentences about what was not done or not known.
         provenance: versions and settings, plain values.
         record_id: of the audit record; None if none was written.
+        edges: of a picture without an affine, where its right and its lower edge point: letters R, L, A, P, S, I, such
+            as ("L", "I") for a chest seen from the front; None if unknown.
     """
 
     name: str
@@ -143,6 +145,7 @@ class StudyResult:
     limits: tuple[str, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
     record_id: str | None = None
+    edges: tuple[str, str] | None = None
 
     @property
     def volumetric(self) -> bool:

@@ -165,6 +165,7 @@ class Studies:
             spacing=image.spacing,
             affine=affine,
             modality=modality,
+            edges=None if source is None else source.edges,
             limits=tuple(self._limits(image, modality, maps, "" if source is None else source.burned_in)),
             provenance=self._provenance(explanation),
         )

@@ -37,6 +37,9 @@ _RESAMPLED = (
     "slices that were resampled are not those of the files: no DICOM objects refer to them; the map is written as NIfTI"
 )
 
+_EDGES = {"R": "R", "L": "L", "A": "A", "P": "P", "H": "S", "F": "I"}
+_AXES = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
+
 
 @dataclass(frozen=True, eq=False)
 class DicomSource:
@@ -81,6 +84,14 @@ class DicomSource:
         found = str(self.objects[0].get("Modality") or "") if self.objects else ""
         known = found.isascii() and found.isalpha() and found.isupper() and 2 <= len(found) <= _MODALITY
         return found if known else ""
+
+    @property
+    def edges(self) -> tuple[str, str] | None:
+        """Where the right and the lower edge of a picture point, by Patient Orientation (PS3.3 C.7.6.1.1.1)."""
+        ways = [str(way) for way in (self.objects[0].get("PatientOrientation") or [])] if self.objects else []
+        letters = [_EDGES.get(way[:1], "") for way in ways]
+        across = len(letters) == 2 and all(letters) and _AXES[letters[0]] != _AXES[letters[1]]
+        return (letters[0], letters[1]) if across else None
 
     @property
     def burned_in(self) -> str:

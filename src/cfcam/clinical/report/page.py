@@ -102,10 +102,12 @@ def _grid(study: StudyResult) -> str:
 def _orientation(study: StudyResult) -> str:
     """What is known of left and right, in a sentence."""
     what = "volume" if is_volume(study) else "picture"
+    letters = "R right, L left, A anterior, P posterior, S superior, I inferior"
+    if study.affine is None and study.edges is not None:
+        return f"Shown as it is stored; the letters at its edges are what its header says. {letters}."
     if study.affine is None:
         return f"Left and right of the patient are {words.NOT_KNOWN}: the {what} is shown as it is stored."
     angle = obliqueness(study.affine)
     oblique = f" It lies askew by up to {angle:.0f}°: letters name the nearest direction."
     convention = f"{CONVENTION[0].upper()}{CONVENTION[1:]}." if is_volume(study) else "Shown as it is stored."
-    letters = "R right, L left, A anterior, P posterior, S superior, I inferior"
     return f"{convention} {letters}.{oblique if angle > _OBLIQUE_DEGREES else ''}"

@@ -112,7 +112,10 @@ def _resized(rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
 
 def _picture_letters(study: StudyResult) -> tuple[str, ...]:
     if study.affine is None:
-        return ()
+        if study.edges is None:
+            return ()
+        right, bottom = study.edges
+        return _OPPOSITE[right], right, _OPPOSITE[bottom], bottom
     codes = axis_codes(study.affine)
     right, bottom = codes[_COLUMN], codes[_ROW]
     return _OPPOSITE[right], right, _OPPOSITE[bottom], bottom
