@@ -46,6 +46,8 @@ def tokens(count: int, width: int = 8) -> tuple[nn.Module, Sequence[int]]:
         (TokenGrid((2, 3)), (4, 5, 2, 3)),
         (TokenGrid((6,), 1, -1), (4, 7, 5)),
         (TokenGrid((2, 3, 2), 1, -1), (4, 13, 5)),
+        (TokenGrid((2, 3), 1, -1, suffix=2), (4, 9, 5)),  # two detection tokens behind the patches
+        (TokenGrid((6,), 0, 1, suffix=1), (4, 5, 7)),
     ],
 )
 def test_maps_and_back(grid: TokenGrid, shape: tuple[int, ...]) -> None:
@@ -261,3 +263,36 @@ def test_a_second_input_size_has_its_own_grid() -> None:
         assert explainer(torch.randn(1, 3, 10, 6)).maps["grad-cam"].shape == (1, 1, 5, 3)
         assert explainer(torch.randn(1, 3, 6, 10)).maps["grad-cam"].shape == (1, 1, 3, 5)
         assert explainer(torch.randn(2, 3, 10, 6)).maps["grad-cam"].shape == (2, 1, 5, 3)
+
+
+def test_detection_tokens_stand_behind_the_patches() -> None:
+    """YOLOS puts a class token before its patches and detection tokens behind; as a prefix they would shift maps."""
+    from transformers import YolosConfig, YolosForObjectDetection
+
+    import cfcam
+
+    config = YolosConfig(
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=16,
+        image_size=[64, 96],
+        patch_size=16,
+        num_detection_tokens=5,
+        num_labels=3,
+    )
+    model = YolosForObjectDetection(config).eval()
+    x = torch.randn(2, 3, 64, 96)
+    name = next(n for n, m in model.named_modules() if n.endswith("layer.0"))
+    found = cfcam.capture.Capture(
+        cfcam.capture.Network(model), x, layer=name, targets=[lambda output: output.logits[:, 0, 0]]
+    )
+    assert found.grid == TokenGrid((4, 6), 1, -1, suffix=5)
+    seen: list[torch.Tensor] = []
+    handle = model.get_submodule(name).register_forward_hook(
+        lambda module, args, output: seen.append(output[0] if isinstance(output, tuple) else output)
+    )
+    with torch.no_grad():
+        model(x)
+    handle.remove()
+    assert torch.allclose(found.activations, seen[0][:, 1:25].mT.unflatten(2, (4, 6)), atol=1e-6)

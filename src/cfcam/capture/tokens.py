@@ -26,6 +26,9 @@ from cfcam.errors import LayerError
 MAX_PREFIX = 16
 """More tokens than this before the patches (class, distillation, registers) are not taken for a prefix."""
 
+_BEHIND = ("detection_tokens", "det_token")
+"""Learned tokens of these names stand behind the patches: YOLOS, arXiv 2106.00666, section 3.1."""
+
 _POOLING = (_AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, _AvgPoolNd, _MaxPoolNd)
 _CHANNELS_FIRST = (_ConvNd, _BatchNorm, _InstanceNorm, nn.GroupNorm, *_POOLING)
 
@@ -38,20 +41,22 @@ class TokenGrid:
         grid: spatial extent of the maps.
         prefix: tokens before those of the grid, which belong to no place: class, distillation and register tokens.
         channels: axis of the channels in the layer's output: 1 (first) or -1 (last).
+        suffix: tokens behind those of the grid, which belong to no place either: detection tokens.
     """
 
     grid: tuple[int, ...]
     prefix: int = 0
     channels: int = 1
+    suffix: int = 0
 
     def maps(self, output: Tensor) -> Tensor:
         """Returns the maps (N, C, *grid) in an output like the layer's; a view where the output's layout allows it."""
-        if self.channels == 1 and output.ndim == len(self.grid) + 2 and not self.prefix:
+        if self.channels == 1 and output.ndim == len(self.grid) + 2 and not (self.prefix or self.suffix):
             return output
-        return self._tokens(output)[:, :, self.prefix :].unflatten(2, self.grid)
+        return self._tokens(output).narrow(2, self.prefix, math.prod(self.grid)).unflatten(2, self.grid)
 
     def replaced(self, output: Tensor, maps: Tensor, images: Tensor) -> Tensor:
-        """Returns M outputs like the layer's with other maps in them; the tokens before the grid are their image's.
+        """Returns M outputs like the layer's with other maps in them; the tokens around the grid are their image's.
 
         Args:
             output: (N, ...) of the layer.
@@ -59,8 +64,10 @@ class TokenGrid:
             images: (M,) int64, the image of each.
         """
         tokens = maps.flatten(2)
-        if self.prefix:
-            tokens = torch.cat([self._tokens(output)[images, :, : self.prefix], tokens], dim=2)
+        if self.prefix or self.suffix:
+            own = self._tokens(output)[images]
+            end = own.shape[2] - self.suffix
+            tokens = torch.cat([own[:, :, : self.prefix], tokens, own[:, :, end:]], dim=2)
         return tokens.unflatten(2, output.movedim(self.channels, 1).shape[2:]).movedim(1, self.channels).contiguous()
 
     def _tokens(self, output: Tensor) -> Tensor:
@@ -68,6 +75,7 @@ class TokenGrid:
 
     def __str__(self) -> str:
         extra = f" behind {self.prefix} other tokens" if self.prefix else ""
+        extra += f", {self.suffix} more behind it" if self.suffix else ""
         return " x ".join(map(str, self.grid)) + extra + (", channels last" if self.channels == -1 else "")
 
 
@@ -82,6 +90,7 @@ class Evidence:
         first_tokens: number of tokens (N, T, C) at the first module that worked on tokens.
         prefixes: how many tokens were before those of a convolution's grid; merging patches leaves them.
         ordered: the most tokens that lie in the order of the grid; None: any number does.
+        behind: how many tokens the network puts behind those of the grid.
     """
 
     input_shape: tuple[int, ...]
@@ -90,6 +99,7 @@ class Evidence:
     first_tokens: int | None = None
     prefixes: dict[int, None] = field(default_factory=lambda: {0: None})
     ordered: int | None = None
+    behind: int = 0
 
     def observe(self, module: nn.Module, args: Any, output: Any) -> None:
         """Takes note of one module's output; fit to be a forward hook."""
@@ -120,6 +130,7 @@ class Evidence:
             for m in model.modules()
             if m._parameters or isinstance(m, _POOLING) or hasattr(m, "out_features") or hasattr(m, "schedule")
         ]
+        self.behind = sum(p.shape[1] for n, p in model.named_parameters() if n.endswith(_BEHIND) and p.ndim == 3)
         handles = [module.register_forward_hook(self.observe) for module in telling]
         try:
             yield
@@ -160,8 +171,8 @@ class Evidence:
         return [r for r in possible if r.grid in halved] or [r for r in possible if r is first]
 
     def _direct(self, count: int) -> set[tuple[tuple[int, ...], int]]:
-        """Returns grids of convolutions, and how many of ``count`` tokens are none of their positions."""
-        rest = {g: count - math.prod(g) for g in self.grids if _fits(g, self.input_shape[2:])}
+        """Returns grids of convolutions, and how many of ``count`` tokens come before their positions."""
+        rest = {g: count - math.prod(g) - self.behind for g in self.grids if _fits(g, self.input_shape[2:])}
         return {(g, p) for g, p in rest.items() if 0 <= p <= MAX_PREFIX and p < math.prod(g)}
 
     def fits(self, reading: TokenGrid) -> bool:
@@ -177,10 +188,11 @@ class Evidence:
         # No convolution left this grid: a merging of patches halved one, or a linear layer embedded equal patches.
         seen = [g for g in self.grids if _fits(g, spatial)]
         possible = {h for g in seen for h in _halvings(g)} if seen else set(_patchings(spatial))
-        for prefix in (*self.prefixes, count - (self.first_tokens or count)):
+        for prefix in (*self.prefixes, count - (self.first_tokens or count) - self.behind):
             if not found and 0 <= prefix <= MAX_PREFIX:
-                found = {(g, prefix) for g in possible if math.prod(g) + prefix == count and _fits(g, spatial)}
-        return [TokenGrid(grid, prefix, -1) for grid, prefix in sorted(found)]
+                around = prefix + self.behind
+                found = {(g, prefix) for g in possible if math.prod(g) + around == count and _fits(g, spatial)}
+        return [TokenGrid(grid, prefix, -1, self.behind) for grid, prefix in sorted(found)]
 
 
 def channel_axis(module: nn.Module, shape: Sequence[int]) -> int | None:
