@@ -159,3 +159,51 @@ def test_a_segment_is_picked_with_a_number_behind_the_name(phantom, tmp_path):
 def test_pictures_are_refused_by_a_network_of_volumes_and_its_options_by_others(picture):
     assert "the network takes volumes" in check(picture, "-m", VOLUME_NETWORK).stderr
     assert "the network takes pictures" in check(picture, "--spacing", "1").stderr
+
+
+# --- the zone that a report names
+
+
+@pytest.fixture
+def lungs(phantom, tmp_path):
+    """Masks of both lungs as zones; the consolidation of this phantom lies in one of them."""
+    for side in ("left", "right"):
+        Image.fromarray(phantom.masks[f"{side} lung"].astype(np.uint8) * 255).save(tmp_path / f"a_{side}.png")
+    return [word for side in ("left", "right") for word in ("--zone", f"{side}={tmp_path}/{{stem}}_{side}.png")]
+
+
+def test_the_zone_with_most_energy_is_held_against_the_reported_one(phantom, picture, lungs, tmp_path):
+    finding = phantom.masks["consolidation"]
+    side, other = sorted(("left", "right"), key=lambda s: -(finding & phantom.masks[f"{s} lung"]).sum())
+    common = (picture, *lungs, "--target", "consolidation", "--json")
+    right = results(check(*common, "--reported", side))["a.png"]["reported zone"]
+    wrong = results(check(*common, "--reported", other))["a.png"]["reported zone"]
+    assert (right["outcome"], wrong["outcome"]) == ("pass", "flag")
+    assert right["value"] + wrong["value"] == pytest.approx(1)
+    assert right["value"] == pytest.approx(wrong["limit"])
+    (tmp_path / "reports.csv").write_text(f"image,zone\na.png,{other}\n")
+    assert results(check(*common, "--reported", tmp_path / "reports.csv"))["a.png"]["reported zone"] == wrong
+    (tmp_path / "reports.csv").write_text("image,zone\nanother.png,left\n")
+    missing = results(check(*common, "--reported", tmp_path / "reports.csv"))["a.png"]["reported zone"]
+    assert (missing["outcome"], missing["value"]) == ("not assessed", None)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--reported", "left"], "belong together"),
+        (["--zone", "left", "--zone", "right=b.png", "--reported", "left"], "a name and its masks"),
+        (["--zone", "left=a.png", "--reported", "left"], "two zones or more"),
+        (["--zone", "left=a.png", "--zone", "right=b.png", "--reported", "none.csv"], "cannot be read"),
+    ],
+)
+def test_zones_that_make_no_sense_are_refused_in_one_line(picture, words, said):
+    result = check(picture, *words)
+    assert result.exit_code == 2
+    assert said in " ".join(result.output.split())
+
+
+def test_a_reported_zone_that_is_none_of_the_zones_is_refused(picture, lungs):
+    result = check(picture, *lungs, "--reported", "middle")
+    assert result.exit_code == 2
+    assert "not among the zones left, right" in " ".join(result.output.split())

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cfcam.explainer import Explainer
     from cfcam.imaging import Preprocess, VolumePreprocess
     from cfcam.jobs.region_masks import Prepared, RegionMasks
+    from cfcam.jobs.zones import Zones
     from cfcam.models import LoadedModel
 
 PANEL = "The checks"
@@ -75,6 +76,23 @@ def check(
         str | None,
         typer.Option(metavar="MASKS", help="All findings of a picture; likewise.", rich_help_panel=PANEL),
     ] = None,
+    zone: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--zone",
+            metavar="NAME=MASKS",
+            help="A part of the organ, for --reported; repeatable.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None,
+    reported: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ZONE|CSV",
+            help="The zone that the report names: for all, or a table image,zone.",
+            rich_help_panel=PANEL,
+        ),
+    ] = None,
     limits: Annotated[
         Path | None,
         typer.Option(
@@ -104,6 +122,7 @@ def check(
     from cfcam.jobs.region_masks import RegionMasks, prepare
 
     chosen = Limits() if limits is None else Limits.read(limits)
+    zones = _zones(zone, reported)
     loaded = options.load_model(model, weights=weights, num_classes=num_classes, classes=classes, device=device)
     for note in loaded.notes:
         warn(note)
@@ -125,7 +144,7 @@ def check(
     masks += [RegionMasks("artefacts", artefacts)] if artefacts else []
     masks += [RegionMasks("findings", findings)] if findings else []
     read = partial(prepare, preprocess=preprocess, window=volumes.read_window(window))
-    session = _Session(explainer, read, method, options.read_target(target), chosen, retest, masks)
+    session = _Session(explainer, read, method, options.read_target(target), chosen, retest, masks, zones)
     cases = [session.case(file, several=len(files) > 1) for file in files]
     of_set = session.similar()
     if len(cases) > 1:
@@ -201,6 +220,14 @@ def _spacing(text: str | None) -> float | tuple[float, float, float] | None:
     return (millimetres[0], millimetres[1], millimetres[2]) if len(millimetres) == 3 else millimetres[0]
 
 
+def _zones(given: list[str] | None, reported: str | None) -> Zones | None:
+    from cfcam.jobs.zones import Zones
+
+    if (given is None) != (reported is None):
+        raise InputError("--zone and --reported belong together: give the zones, and which one the report names")
+    return None if given is None or reported is None else Zones.of(given, reported)
+
+
 class _Session:
     """What all images share, and the maps that are compared at the end."""
 
@@ -213,7 +240,9 @@ class _Session:
         limits: Limits,
         retest: bool,
         masks: Sequence[RegionMasks],
+        zones: Zones | None,
     ) -> None:
+        self.zones = zones
         self.explainer, self.read, self.method = explainer, read, method
         self.target, self.limits, self.retest, self.masks = target, limits, retest, masks
         self.maps: dict[str, list[tuple[Tensor, float]]] = {}
@@ -248,6 +277,8 @@ class _Session:
                 )
             else:
                 results += checks.finding_coverage(heat, region.mask, limits=self.limits)
+        if self.zones is not None:
+            results += self.zones.check(file, image, heat, self.limits, several=several)
         if self.retest:
             results += checks.retest_stability(self.explainer, x, index, self.method, limits=self.limits)
         if probability is not None and probability >= self.limits.min_probability:

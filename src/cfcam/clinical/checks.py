@@ -70,7 +70,8 @@ _INTERVENTION = ("artefact removed: probability", "artefact removed: map")
 _PASTED = ("artefact pasted: probability", "artefact pasted: map")
 _RETEST = ("test-retest: map", "test-retest: probability")
 _FINDINGS = ("findings: covered", "findings: false regions")
-_OF_MASK = {"organ": _ORGAN, "artefacts": (*_ARTEFACT, *_INTERVENTION), "findings": _FINDINGS}
+_ZONE = "reported zone"
+_OF_MASK = {"organ": _ORGAN, "artefacts": (*_ARTEFACT, *_INTERVENTION), "findings": _FINDINGS, "zone": (_ZONE,)}
 _DEFAULT = Limits()
 _SHOWN = 10  # places that are listed in one line
 
@@ -351,17 +352,17 @@ def zone_agreement(
     for mask in zones.values():
         read_pair(heatmap[None], mask[None])
     if not bool(heatmap.isfinite().all()):
-        return not_assessed("reported zone", "the map is not finite")[0]
+        return not_assessed(_ZONE, "the map is not finite")[0]
     energies = {name: float(torch.where(mask, heatmap.double(), 0).sum()) for name, mask in zones.items()}
     total = sum(energies.values())
     if not total:
-        return not_assessed("reported zone", "the map has no energy in any zone")[0]
+        return not_assessed(_ZONE, "the map has no energy in any zone")[0]
     strongest = max(energies, key=lambda name: energies[name])
     detail = f"share of {reported} (reported); most lies in {strongest} ({energies[strongest] / total:.1%})"
-    return at_least("reported zone", energies[reported] / total, energies[strongest] / total, detail)
+    return at_least(_ZONE, energies[reported] / total, energies[strongest] / total, detail)
 
 
-def without_mask(kind: Literal["organ", "artefacts", "findings"], reason: str) -> list[CheckResult]:
+def without_mask(kind: Literal["organ", "artefacts", "findings", "zone"], reason: str) -> list[CheckResult]:
     """Returns the results of all checks that need a mask where there is none, or nothing is marked in it.
 
     Args:

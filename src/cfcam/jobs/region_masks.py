@@ -22,7 +22,7 @@ from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_imag
 from cfcam.imaging.volume import NIFTI_EXTENSIONS, is_nifti
 from cfcam.jobs.ground_truth import Box, fill_boxes, read_boxes
 
-RegionKind = Literal["organ", "artefacts", "findings"]
+RegionKind = Literal["organ", "artefacts", "findings", "zone"]
 
 _ENDINGS = (".png", ".tif", ".tiff", ".bmp", ".dcm", *NIFTI_EXTENSIONS)
 _TABLES = (".csv", ".tsv")
