@@ -139,9 +139,10 @@ def _free_memory() -> int:
 
 def blurred(x: Tensor) -> Tensor:
     """Returns (N, C, *spatial) inputs averaged over windows of an eighth of each axis, borders normalised."""
+    y = x if x.dtype == torch.float64 else x.float()  # half precision would round anew on every axis
     for axis, size in enumerate(x.shape[2:], start=2):  # torch pools no volume that is thinner than the window
         if size > 1:
-            lines, r = x.movedim(axis, -1), max(1, size // 16)
+            lines, r = y.movedim(axis, -1), max(1, size // 16)
             means = F.avg_pool1d(lines.flatten(0, -2).unsqueeze(1), 2 * r + 1, 1, r, count_include_pad=False)
-            x = means.reshape(lines.shape).movedim(-1, axis)
-    return x
+            y = means.reshape(lines.shape).movedim(-1, axis)
+    return y.to(x.dtype)
