@@ -13,6 +13,20 @@ from cfcam.models.demo import CLASSES, EXAMPLES, load_demo_network, make_phantom
 
 FOLDER = Path(__file__).parent / "images"
 PREPROCESS = Preprocess()
+RELATIVES = [
+    "hires-cam",
+    "xgrad-cam",
+    "layer-cam",
+    "ablation-cam",
+    "eigen-cam",
+    "eigen-grad-cam",
+    "smooth-grad-cam++",
+    "ss-cam",
+    "is-cam",
+    "finer-cam",
+    "refine-cam",
+    "occlusion",
+]
 
 
 def sheet(example: str, methods: list, targets: object, *, shortcut: bool = False, title: str = "") -> np.ndarray:
@@ -52,6 +66,7 @@ def main() -> None:
             title="two findings, four methods, one forward pass for all but Score-CAM",
         ),
         "methods": sheet("consolidation", ["cam", *four], None, title="the methods side by side"),
+        "relatives": sheet("effusion-and-nodule", RELATIVES, ["nodule"], title="the relatives, asked for the nodule"),
         "presets": sheet(
             "consolidation",
             ["cf-cam", "cf-cam-bilateral", "cf-cam-guided", "cf-cam-reference"],
