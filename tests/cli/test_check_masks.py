@@ -1,6 +1,7 @@
 """Masks and boxes of every kind that ``cfcam check`` takes."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -56,7 +57,8 @@ def test_a_segmentation_of_a_radiograph_gives_the_numbers_of_the_same_mask_as_pn
     Image.fromarray(organ.astype(np.uint8) * 255).save(tmp_path / "organ.png")
     one, other = (check(tmp_path / "cr.dcm", "--organ", tmp_path / f"organ.{e}", "--json") for e in ("dcm", "png"))
     assert results(one) == results(other)
-    assert results(one)["cr.dcm"]["organ: energy"]["value"] > 0
+    (found,) = results(one).values()
+    assert found["organ: energy"]["value"] > 0
     assert "PLANTED" not in one.output
 
 
@@ -68,12 +70,13 @@ def test_one_segmentation_of_a_series_serves_all_its_slices(tmp_path, strict):
     mask[1:3, 4:18, 4:10] = 1
     write_seg(tmp_path / "organ.dcm", sources, mask)
     shown = check(tmp_path / "ct", "--organ", tmp_path / "organ.dcm", "--json", *strict)
-    found = results(shown)
+    found = list(results(shown).values())  # in the order of the slices
+    assert len(found) == 5
     for n in (1, 2):
-        assert "which is 17.5% of the picture" in found[f"{n}.dcm"]["organ: energy"]["detail"]
+        assert "which is 17.5% of the picture" in found[n]["organ: energy"]["detail"]
     for n in (0, 3, 4):
-        assert found[f"{n}.dcm"]["organ: energy"]["outcome"] == "not assessed"
-        assert "wholly outside" in found[f"{n}.dcm"]["organ: energy"]["detail"]
+        assert found[n]["organ: energy"]["outcome"] == "not assessed"
+        assert "wholly outside" in found[n]["organ: energy"]["detail"]
     assert "PLANTED" not in shown.output
 
 
@@ -88,7 +91,7 @@ def test_a_network_of_volumes_takes_a_series_with_its_segmentation(tmp_path, str
     write_seg(tmp_path / "bright.dcm", sources, (stored > 0).astype(np.uint8))
     arguments = [tmp_path / "ct", "-m", VOLUME_NETWORK, "--classes", "bright,dark", "--target", "bright", "--json"]
     shown = check(*arguments, "--organ", tmp_path / "bright.dcm", "--intensity", "unit", *strict)
-    found = results(shown)["ct"]
+    (found,) = results(shown).values()
     assert found["organ: enrichment"]["value"] > 2
 
 
@@ -207,3 +210,23 @@ def test_a_reported_zone_that_is_none_of_the_zones_is_refused(picture, lungs):
     result = check(picture, *lungs, "--reported", "middle")
     assert result.exit_code == 2
     assert "not among the zones left, right" in " ".join(result.output.split())
+
+
+def test_a_dicom_file_called_after_its_patient_is_named_nowhere(phantom, tmp_path):
+    dicoms.save(full(dicoms.radiograph(phantom.image.astype(int) * 16)), tmp_path / "in" / "PLANTED_Jane.dcm")
+    organ = phantom.masks["left lung"] | phantom.masks["right lung"]
+    masks = tmp_path / "masks"
+    masks.mkdir()
+    Image.fromarray(np.zeros_like(organ, np.uint8)).save(masks / "PLANTED_Jane.png")
+    empty = check(tmp_path / "in", "--organ", masks, "--json", "--output", tmp_path / "out.json")
+    Image.fromarray(organ.astype(np.uint8)[:50] * 255).save(masks / "PLANTED_Jane.png")
+    refused = check(tmp_path / "in", "--organ", masks)
+    (tmp_path / "in" / "PLANTED_Jane.dcm").write_bytes((tmp_path / "in" / "PLANTED_Jane.dcm").read_bytes()[:600])
+    broken = check(tmp_path / "in")
+    (name,) = results(empty)
+    assert re.fullmatch(r"study-[0-9a-f]{8}", name)
+    assert results(empty)[name]["organ: energy"]["outcome"] == "not assessed"
+    assert (refused.exit_code, broken.exit_code) == (2, 2)
+    for text in (empty.output, (tmp_path / "out.json").read_text(), refused.output, broken.output):
+        assert "PLANTED" not in text
+        assert "Jane" not in text

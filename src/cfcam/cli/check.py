@@ -9,7 +9,7 @@ import typer
 
 from cfcam.cli import options, volumes
 from cfcam.cli.console import EXIT_FAILED, command, hint, out, plain, print_json, warn
-from cfcam.errors import InputError
+from cfcam.errors import CfcamError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -248,16 +248,34 @@ class _Session:
         self.maps: dict[str, list[tuple[Tensor, float]]] = {}
 
     def case(self, file: Path, *, several: bool) -> dict[str, Any]:
-        """Checks one picture or volume."""
+        """Checks one picture or volume; one that is DICOM goes by its neutral name, in messages too."""
+        from dataclasses import replace
+
+        from cfcam.jobs.study_checks import without_stem
+        from cfcam.jobs.study_names import labelled, neutral
+
+        source = labelled(file)
+        try:
+            found = self._case(
+                file, several=several, say=lambda text: warn(without_stem(neutral(text, source), source))
+            )
+        except CfcamError as error:
+            if source.label is None:
+                raise
+            raise InputError(without_stem(neutral(str(error), source), source)) from None
+        told = [replace(r, detail=without_stem(neutral(r.detail, source), source)) for r in found["checks"]]
+        return {**found, "image": source.shown.name, "checks": told}
+
+    def _case(self, file: Path, *, several: bool, say: Callable[[str], None]) -> dict[str, Any]:
         from cfcam.clinical import checks
 
         prepared = self.read(file)
         image, x = prepared.image, prepared.x
         for notice in prepared.notices:
-            warn(notice)
+            say(notice)
         regions = {mask.kind: mask.read(file, image, several=several) for mask in self.masks}
         for notice in (notice for region in regions.values() for notice in region.notices):
-            warn(notice)
+            say(notice)
         explanation = self.explainer(x, None if self.target == "predicted" else [self.target])
         heat = prepared.back(explanation.heatmaps(self.method)[0, 0].cpu())
         probability = explanation.probability(0, 0)
@@ -283,7 +301,7 @@ class _Session:
             results += checks.retest_stability(self.explainer, x, index, self.method, limits=self.limits)
         if probability is not None and probability >= self.limits.min_probability:
             self.maps.setdefault(label, []).append((explanation.heatmaps(self.method)[0, 0].cpu(), probability))
-        return {"image": file.name, "class": label, "probability": probability, "checks": results}
+        return {"class": label, "probability": probability, "checks": results}
 
     def similar(self) -> list[CheckResult]:
         """Compares the maps of each class that two or more pictures have."""

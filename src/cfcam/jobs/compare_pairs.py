@@ -9,10 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cfcam.errors import InputError
-from cfcam.imaging.series import has_several_planes
-from cfcam.jobs.inputs import Input, Kind
 from cfcam.jobs.names import safe
-from cfcam.jobs.study_names import comes_from_dicom, neutral, with_labels
+from cfcam.jobs.study_names import labelled, neutral
 
 _COLUMNS = ("prior", "current", "name")
 
@@ -37,27 +35,15 @@ class Pair:
 
 def make_pair(prior: Path, current: Path, name: str | None = None) -> Pair:
     """Returns a pair with a name that can be a file's: the one given, else PRIOR_CURRENT."""
-    shown = (shown_name(prior), shown_name(current))
+    shown = (labelled(prior).shown.name, labelled(current).shown.name)
     return Pair(prior, current, safe(name, 120) if name else "_".join(map(_stem, shown)), shown)
-
-
-def shown_name(path: Path) -> str:
-    """Returns what a study is called: of DICOM ``study-`` and eight digits, of other files their own name."""
-    return _labelled(path).shown.name
 
 
 def without_names(text: str, pair: Pair) -> str:
     """Returns a message about a pair without the names of its DICOM files and folders."""
     for path in (pair.prior, pair.current):
-        text = neutral(text, _labelled(path))
+        text = neutral(text, labelled(path))
     return text
-
-
-def _labelled(path: Path) -> Input:
-    source = Input(path, kind=Kind.VOLUME if path.is_dir() else Kind.PICTURE)
-    if path.is_file() and comes_from_dicom(source) and has_several_planes(path):
-        source = Input(path, kind=Kind.VOLUME)
-    return with_labels([source])[0]
 
 
 def read_pairs(path: Path) -> list[Pair]:

@@ -39,9 +39,9 @@ def read_regions(how: StudySettings, given: Input, image: Image | Volume, *, sev
         try:
             region = RegionMasks(kind, where).read(given.path, image, several=several)
         except CfcamError as error:
-            raise InputError(_neutral(str(error), given)) from None
-        notices = tuple(_neutral(notice, given) for notice in region.notices)
-        found[kind] = Region(region.mask, notices, _neutral(region.reason, given), region.files)
+            raise InputError(without_stem(str(error), given)) from None
+        notices = tuple(without_stem(notice, given) for notice in region.notices)
+        found[kind] = Region(region.mask, notices, without_stem(region.reason, given), region.files)
     return found
 
 
@@ -98,8 +98,8 @@ def to_input(preprocess: Preprocess | VolumePreprocess, image: Image | Volume) -
     return lambda mask: _on_input_grid(mask, image, preprocess)
 
 
-def _neutral(text: str, given: Input) -> str:
-    """A line without the words that hold the name of a labelled input, such as that of its mask."""
+def without_stem(text: str, given: Input) -> str:
+    """Returns a line without the words that hold the name of a labelled input, such as that of its mask."""
     stem = _stem(given.path)
     if given.label is None or not stem:
         return text

@@ -17,7 +17,7 @@ from cfcam.errors import CfcamError
 from cfcam.imaging import Volume
 from cfcam.imaging.dicom_object import parsed
 from cfcam.imaging.read import _is_dicom
-from cfcam.imaging.series import scan_files, scan_folder
+from cfcam.imaging.series import has_several_planes, scan_files, scan_folder
 from cfcam.imaging.volume import is_nifti
 from cfcam.jobs.inputs import Input, Kind
 from cfcam.jobs.manifest import sha256_of
@@ -53,6 +53,14 @@ def with_labels(inputs: Sequence[Input]) -> tuple[Input, ...]:
             source = replace(source, label=label)
         labelled.append(source)
     return tuple(labelled)
+
+
+def labelled(path: Path) -> Input:
+    """Returns a file or folder as an input; one that is DICOM with its neutral label."""
+    source = Input(path, kind=Kind.VOLUME if path.is_dir() else Kind.PICTURE)
+    if path.is_file() and comes_from_dicom(source) and has_several_planes(path):
+        source = Input(path, kind=Kind.VOLUME)
+    return with_labels([source])[0]
 
 
 def renamed(image: Any, source: Input) -> Any:
