@@ -268,6 +268,7 @@ class _Session:
 
     def _case(self, file: Path, *, several: bool, say: Callable[[str], None]) -> dict[str, Any]:
         from cfcam.clinical import checks
+        from cfcam.jobs.region_checks import region_checks
 
         prepared = self.read(file)
         image, x = prepared.image, prepared.x
@@ -280,21 +281,16 @@ class _Session:
         heat = prepared.back(explanation.heatmaps(self.method)[0, 0].cpu())
         probability = explanation.probability(0, 0)
         index, label = int(explanation.targets[0, 0]), explanation.label(0, 0)
-        results: list[CheckResult] = []
-        for kind, region in regions.items():
-            if region.reason:
-                results += checks.without_mask(kind, region.reason)
-            elif kind == "organ":
-                results += checks.plausibility(
-                    heat, region.mask, spacing=image.spacing, probability=probability, limits=self.limits
-                )
-            elif kind == "artefacts":
-                results += checks.artefact_sensitivity(heat, region.mask, probability=probability, limits=self.limits)
-                results += checks.artefact_intervention(
-                    self.explainer, x, prepared.forth(region.mask), index, self.method, limits=self.limits
-                )
-            else:
-                results += checks.finding_coverage(heat, region.mask, limits=self.limits)
+        results = region_checks(
+            regions,
+            heat,
+            lambda mask: checks.artefact_intervention(
+                self.explainer, x, prepared.forth(mask), index, self.method, limits=self.limits
+            ),
+            spacing=image.spacing,
+            probability=probability,
+            limits=self.limits,
+        )
         if self.zones is not None:
             results += self.zones.check(file, image, heat, self.limits, several=several)
         if self.retest:

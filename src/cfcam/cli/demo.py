@@ -56,7 +56,8 @@ def demo(
         f"1. Open {maps}/nodule_sheet.png: five methods, and each should point at the nodule.",
         f"2. Then {shortcut}: this network calls a healthy patient ill, and the maps show why.",
         "3. What are these maps worth? cfcam evaluate demo --limit 8 measures them against exact masks, in a minute.",
-        "4. Now yours: cfcam explain PICTURES --model FILE.py:FACTORY (cfcam explain --help).",
+        "4. Radiographs, DICOM, reports? cfcam demo --study draws a patient to try them on.",
+        "5. Now yours: cfcam explain PICTURES --model FILE.py:FACTORY (cfcam explain --help).",
     ):
         out().print(Text(line), soft_wrap=True)
     report.show_disclaimer()

@@ -47,43 +47,13 @@ Exit codes: 0 nothing flagged · 1 a rule flagged, a case failed, or a file chan
 @command
 def make(
     context: typer.Context,
-    model: Annotated[
-        str | None,
-        typer.Option(
-            "--model",
-            "-m",
-            metavar="SPEC",
-            help="As for cfcam explain.",
-            autocompletion=options.complete_model,
-            rich_help_panel=options.NETWORK,
-            show_default=False,
-        ),
-    ] = None,
+    model: options.ModelOrNone = None,
     weights: options.Weights = None,
     num_classes: options.NumClasses = None,
-    classes: Annotated[
-        str | None,
-        typer.Option(
-            "--classes",
-            metavar="FILE|A,B,C",
-            help="Class names: a text or JSON file, or with commas between.",
-            rich_help_panel=options.NETWORK,
-        ),
-    ] = None,
-    layer: Annotated[
-        str | None,
-        typer.Option(metavar="NAME", help="Layer to map. [default: chosen]", rich_help_panel=options.NETWORK),
-    ] = None,
+    classes: options.Classes = None,
+    layer: options.Layer = None,
     size: options.Size = None,
-    resize: Annotated[
-        str | None,
-        typer.Option(
-            metavar="WAY",
-            help="stretch, shorter-side+crop or pad.",
-            autocompletion=options.complete_resize,
-            rich_help_panel=options.NETWORK,
-        ),
-    ] = None,
+    resize: options.ResizeWay = None,
     mean: options.Mean = None,
     std: options.Std = None,
     device: options.Device = "auto",

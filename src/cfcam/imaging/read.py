@@ -170,7 +170,7 @@ def read_image(
         raise InputError(f"max_pixels is {max_pixels}: it must be at least 1")
     where = _show(path)
     data = _read_bytes(path, where)
-    if _is_dicom(data, path):
+    if is_dicom_data(data, path):
         from cfcam.imaging.dicom import decode_picture
 
         return decode_picture(data, path, where, max_pixels=max_pixels, window=window)
@@ -260,7 +260,7 @@ def _read_bytes(path: PathLike, where: str) -> bytes:
     return data
 
 
-def _is_dicom(data: bytes, path: PathLike) -> bool:
+def is_dicom_data(data: bytes, path: PathLike) -> bool:
     """By its mark, or, for old files that have none, by the name alone."""
     if data[128:132] == b"DICM":
         return True

@@ -79,7 +79,7 @@ class _View:
     def of(cls, volume: Volume, window: str | tuple[float, float] | None) -> _View:
         order, flips = turned(volume.orientation, "RAS")
         voxels = volume.voxels if volume.voxels.ndim == 3 else volume.voxels[0]
-        shown = named_window(window) or volume.window or _usual_range(voxels)
+        shown = named_window(window) or volume.window or usual_range(voxels)
         r, a, s = (volume.spacing[axis] for axis in order)
         return cls(_as_ras(voxels, order, flips), (r, a, s), shown, volume, order, flips)
 
@@ -355,7 +355,7 @@ def projection_figure(
         axis = _ACROSS[plane]
         size = view.size(plane, scale)
         under = view.voxels.mean(axis=axis)
-        grey = view.drawn(under, plane, scale, _usual_range(under) if window is None else view.window)
+        grey = view.drawn(under, plane, scale, usual_range(under) if window is None else view.window)
         picture = overlay(grey, _heat_picture(heat.max(axis=axis), size), opacity=opacity, palette=palette)
         marks = (*_letters(plane, picture), *_scale_bar(picture, scale))
         cells.append(_Cell(picture, plane, "projection", marks))
@@ -487,7 +487,8 @@ def _peak(heat: NDArray[np.float32]) -> tuple[int, int, int]:
     return int(nearest[0]), int(nearest[1]), int(nearest[2])
 
 
-def _usual_range(voxels: NDArray[np.float32]) -> tuple[float, float]:
+def usual_range(voxels: NDArray[np.float32]) -> tuple[float, float]:
+    """Returns the grey window of a volume that says none: between these lie 99 % of its voxels."""
     step = max(1, math.ceil((voxels.size / _SAMPLE) ** (1 / 3)))
     low, high = (float(v) for v in np.percentile(voxels[(slice(None, None, step),) * voxels.ndim], (0.5, 99.5)))
     if high <= low:

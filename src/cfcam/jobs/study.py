@@ -22,7 +22,7 @@ from cfcam.errors import CfcamError
 from cfcam.explanation import Explanation, Status
 from cfcam.imaging import Image, Volume
 from cfcam.imaging.dicom import named_window
-from cfcam.imaging.volume_figure import _usual_range
+from cfcam.imaging.volume_figure import usual_range
 from cfcam.jobs.drawing import unique_columns
 from cfcam.jobs.inference import Engine
 from cfcam.jobs.inputs import Input
@@ -304,7 +304,7 @@ def _probabilities(explanation: Explanation) -> dict[str, float]:
 def _shown(volume: Volume, window: str | tuple[float, float] | None) -> tuple[NDArray[np.float32], tuple[float, float]]:
     """The voxels of the first channel, and from where to where they are shown: as on the run's own figures."""
     voxels = volume.voxels if volume.voxels.ndim == 3 else volume.voxels[0]
-    centre, width = named_window(window) or volume.window or _usual_range(voxels)
+    centre, width = named_window(window) or volume.window or usual_range(voxels)
     return voxels, (centre - width / 2, centre + width / 2)
 
 

@@ -15,8 +15,9 @@ from cfcam.errors import CfcamError, InputError
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess
 from cfcam.jobs.inference import Engine
 from cfcam.jobs.inputs import Input
+from cfcam.jobs.region_checks import region_checks
 from cfcam.jobs.region_masks import Region, RegionKind, RegionMasks, _on_input_grid, _stem
-from cfcam.jobs.study_names import _SHORTEST_NAME
+from cfcam.jobs.study_names import SHORTEST_NAME
 from cfcam.jobs.study_settings import StudySettings
 
 Regions = Mapping[RegionKind, Region]
@@ -68,25 +69,24 @@ def check_map(
     Returns:
         The results, and a sentence for each check that was not made.
     """
-    heat, limits, probability = torch.from_numpy(one.heatmap), how.limits, one.probability
-    results: list[CheckResult] = []
     missing: list[str] = []
-    for kind, region in regions.items():
-        if region.reason:
-            results += checks.without_mask(kind, region.reason)
-        elif kind == "organ":
-            results += checks.plausibility(heat, region.mask, spacing=spacing, probability=probability, limits=limits)
-        elif kind == "findings":
-            results += checks.finding_coverage(heat, region.mask, limits=limits)
-        else:
-            results += checks.artefact_sensitivity(heat, region.mask, probability=probability, limits=limits)
-            if engine.windows is not None:
-                missing.append("What becomes of the map without the artefact was not tried: it was made in windows.")
-            else:
-                mask = forth(region.mask)
-                results += checks.artefact_intervention(
-                    engine.explainer, x[None], mask, one.class_index, one.method, limits=limits
-                )
+
+    def intervention(mask: Tensor) -> list[CheckResult]:
+        if engine.windows is not None:
+            missing.append("What becomes of the map without the artefact was not tried: it was made in windows.")
+            return []
+        return checks.artefact_intervention(
+            engine.explainer, x[None], forth(mask), one.class_index, one.method, limits=how.limits
+        )
+
+    results = region_checks(
+        regions,
+        torch.from_numpy(one.heatmap),
+        intervention,
+        spacing=spacing,
+        probability=one.probability,
+        limits=how.limits,
+    )
     return tuple(results), tuple(missing)
 
 
@@ -103,6 +103,6 @@ def without_stem(text: str, given: Input) -> str:
     stem = _stem(given.path)
     if given.label is None or not stem:
         return text
-    if len(stem) < _SHORTEST_NAME:  # it could be a part of any word
+    if len(stem) < SHORTEST_NAME:  # it could be a part of any word
         return re.sub(rf"(?<!\w){re.escape(stem)}[._]\S*", given.label, text)
     return re.sub(rf"\S*{re.escape(stem)}\S*", given.label, text)

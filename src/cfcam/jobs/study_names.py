@@ -16,14 +16,14 @@ from typing import Any
 from cfcam.errors import CfcamError
 from cfcam.imaging import Volume
 from cfcam.imaging.dicom_object import parsed
-from cfcam.imaging.read import _is_dicom
+from cfcam.imaging.read import is_dicom_data
 from cfcam.imaging.series import has_several_planes, scan_files, scan_folder
 from cfcam.imaging.volume import is_nifti
 from cfcam.jobs.inputs import Input, Kind
 from cfcam.jobs.manifest import sha256_of
 
 _DIGITS = 8
-_SHORTEST_NAME = 4  # a shorter name of a file could be a part of any word
+SHORTEST_NAME = 4  # a shorter name of a file could be a part of any word
 
 
 def comes_from_dicom(source: Input) -> bool:
@@ -34,7 +34,7 @@ def comes_from_dicom(source: Input) -> bool:
         return False
     try:
         with source.path.open("rb") as stream:
-            return _is_dicom(stream.read(132), source.path)
+            return is_dicom_data(stream.read(132), source.path)
     except OSError:
         return False
 
@@ -115,7 +115,7 @@ def _names_of(source: Input, label: str) -> list[tuple[str, str]]:
 
 def _alone(name: str) -> str:
     """A pattern for a name that is no part of a longer word; one that may be a word itself must look like a path."""
-    if len(name) < _SHORTEST_NAME:
+    if len(name) < SHORTEST_NAME:
         return rf"(?<![\w./-]){re.escape(name)}(?=[/:])"
     return rf"(?<![\w-]){re.escape(name)}(?![\w-])"
 
