@@ -82,7 +82,7 @@ def _train(network: nn.Module, file: Path) -> None:
             error.backward()
             optimiser.step()
             schedule.step()
-            total += float(error)
+            total += error.item()
         print(f"adrenal: epoch {epoch + 1} of {EPOCHS}, loss {total / batches:.3f}", flush=True)
 
 
