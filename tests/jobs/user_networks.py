@@ -56,6 +56,19 @@ def fragile():
     return Fragile()
 
 
+class Delicate(Brightness):
+    """Raises for a white picture."""
+
+    def forward(self, x):
+        if bool((x.mean((1, 2, 3)) > 0.99).any()):
+            raise RuntimeError("a white picture is too much for me")
+        return super().forward(x)
+
+
+def delicate():
+    return Delicate()
+
+
 def broken_weights():
     network = Brightness()
     with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -10,9 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import cfcam
 from cfcam.capture import Capture, Network
 from cfcam.errors import InputError
-from cfcam.methods import GradCAM
+from cfcam.methods import FinerCAM, Fusion, GradCAM, Occlusion
+from cfcam.metrics import Sample
 from cfcam.metrics.functional.robustness import (
     add_noise,
     image_seeds,
@@ -232,12 +235,12 @@ def test_targets_of_an_image_equal_one_at_a_time_and_images_draw_their_own() -> 
 
 
 @pytest.mark.parametrize("dims", [2, 3])
-def test_a_capture_with_other_gradients_maps_those_and_leaves_the_first_alone(dims: int) -> None:
+def test_a_disturbed_capture_maps_other_gradients_and_leaves_the_first_alone(dims: int) -> None:
     net = FlattenNet(dims, size={2: (14, 10), 3: (6, 8, 10)}[dims]).eval()
     capture = Capture(Network(net), images(2, 3, *{2: (14, 10), 3: (6, 8, 10)}[dims]), layer="features", targets=[0, 2])
     true, own = capture.gradients.clone(), GradCAM()(capture)
     noisy = noisy_gradients(capture.gradients, 3.0, seed=1)
-    other = capture.with_gradients(noisy)
+    other = capture.disturbed(lambda g: noisy_gradients(g, 3.0, seed=1))
     weights = noisy.flatten(3).mean(3)
     expected = torch.einsum("nkc,nc...->nk...", weights, capture.activations).clamp(min=0)
     torch.testing.assert_close(GradCAM()(other), expected, atol=1e-5, rtol=1e-4)
@@ -248,8 +251,32 @@ def test_a_capture_with_other_gradients_maps_those_and_leaves_the_first_alone(di
     assert other.memo("key", lambda: 1) == capture.memo("key", lambda: 2)
     parts = torch.cat([GradCAM()(part) for part in other.split(limit=1)], 1)
     torch.testing.assert_close(parts, GradCAM()(other))
-    with pytest.raises(InputError, match="gradients of shape"):
-        capture.with_gradients(noisy[:, :1])
+
+
+def test_noise_on_the_gradients_reaches_other_layers_scores_and_inputs_too() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Flatten(), nn.Linear(648, 3))
+    capture = Capture(Network(net), images(2, 3, 13, 13), layer="3", targets=[0, 2])
+    noisy = capture.disturbed(torch.neg)
+    for name, other in (("layer", {"layer": "1"}), ("x", {"x": capture.input + 1}), ("targets", {"targets": None})):
+        true = capture.again(**other).gradients
+        assert true.abs().max() > 0
+        assert torch.equal(noisy.again(**other).gradients, -true), name
+    two = Fusion(base=GradCAM(), layers=("1", "3"))
+    positive, negative = two(capture), two(noisy)
+    assert not torch.allclose(positive, negative)
+    card = cfcam.evaluate(
+        net,
+        [Sample(x, 0) for x in images(3, 3, 13, 13)],
+        {"two": two, "finer": FinerCAM(), "occlusion": Occlusion()},
+        ["gradient-noise-soft-iou"],
+        controls=False,
+        layer="3",
+    )
+    values = {row.method: row.values.get("gradient-noise-soft-iou", math.nan) for row in card.rows}
+    assert 0 <= values["two"] < 0.99
+    assert 0 <= values["finer"] < 0.99
+    assert math.isnan(values["occlusion"])  # it reads no gradients
 
 
 # --- what maps do -------------------------------------------------------------------------------------------------

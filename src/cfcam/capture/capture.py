@@ -179,6 +179,7 @@ class Capture:
                 )
             self._score()
         self._memo: dict[Any, Any] = {}
+        self._change: Callable[[Tensor], Tensor] | None = None
 
     def _score(self) -> None:
         with torch.enable_grad():
@@ -252,7 +253,8 @@ class Capture:
             LayerError: a score does not depend on the layer.
         """
         # Images do not mix in evaluation mode, so the gradient of a sum over a batch is theirs, one by one.
-        return torch.stack([_at_least_float32(self._gradient(k)) for k in range(self._scores.shape[1])], dim=1)
+        found = torch.stack([_at_least_float32(self._gradient(k)) for k in range(self._scores.shape[1])], dim=1)
+        return found if self._change is None else self._change(found)
 
     def _gradient(self, k: int) -> Tensor:
         gradient = None
@@ -389,20 +391,19 @@ class Capture:
             self._memo[key] = compute()
         return cast("T", self._memo[key])
 
-    def with_gradients(self, gradients: Tensor) -> Capture:
-        """Returns a copy with other gradients (N, K, C, *spatial), to see what noise on them does to a map.
+    def disturbed(self, change: Callable[[Tensor], Tensor]) -> Capture:
+        """Returns a copy whose gradients pass through ``change``, to see what noise on them does to a map.
 
-        It shares this pass and its memo, which holds nothing that depends on gradients.
+        So do those of the captures it gives, at other layers, of other inputs or scores. It shares this pass and its
+        memo, which holds nothing that depends on gradients.
 
-        Raises:
-            InputError: the gradients are not of this layer and these targets.
+        Args:
+            change: from gradients (N, K, C, *spatial) to others of this shape, for any K of the targets.
         """
-        shape = (len(self.input), self._scores.shape[1], *self._leaf.shape[1:])
-        if gradients.shape != shape:
-            raise InputError(f"gradients of shape {tuple(gradients.shape)} for a layer and targets that have {shape}")
         other = object.__new__(Capture)
         other.__dict__.update(self.__dict__)
-        other.__dict__["gradients"] = _at_least_float32(gradients)
+        other.__dict__.pop("gradients", None)
+        other._change = change
         return other
 
     def split(self, limit: int | None = None) -> Iterator[Capture]:

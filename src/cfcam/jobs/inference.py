@@ -16,6 +16,7 @@ from cfcam.explainer import Explainer
 from cfcam.explainer_windows import Aggregate, explain_windows
 from cfcam.explanation import Explanation
 from cfcam.imaging import Preprocess
+from cfcam.jobs.lanes import LEAST, Lanes, copies_of, lane_count
 from cfcam.jobs.settings import JobError
 from cfcam.methods import CAM, AttentionRollout, LeGrad, ScoreCAM, named_methods
 from cfcam.methods.base import Method
@@ -77,6 +78,7 @@ class Engine:
         self._probability = probability
         self._explainer = self._make()
         self._succeeded = False
+        self._lanes: Lanes | None = None
 
     @property
     def explainer(self) -> Explainer:
@@ -87,14 +89,14 @@ class Engine:
         """Returns an explainer of another network, such as another checkpoint, that is like this one."""
         return self._make(model)
 
-    def _make(self, model: nn.Module | None = None) -> Explainer:
+    def _make(self, model: nn.Module | None = None, *, layer: str | None = None, fingerprint: bool = True) -> Explainer:
         return Explainer(
             self.network.model if model is None else model,
             self.methods,
-            layer=self._given,
+            layer=layer or self._given,
             classes=self.classes,
             probability=self._probability,
-            fingerprint=True,
+            fingerprint=fingerprint,
         )
 
     def rehearse(self, preprocess: Preprocess, *, leave_out: bool = False) -> None:
@@ -132,6 +134,13 @@ class Engine:
             self.batch_size = 1
         if masked and channels >= _VERY_MANY_CHANNELS:
             self.notes.append(f"{', '.join(masked)} takes {channels + 2} passes of the network for each picture")
+        self._open_lanes(noise)
+
+    def _open_lanes(self, x: Tensor) -> None:
+        further = lane_count(self.batch_size) - 1
+        if further > 0 and self.windows is None and (copies := copies_of(self.network, x, self.layer, further)):
+            models = [self.network.model, *copies]
+            self._lanes = Lanes([self._make(model, layer=self.layer, fingerprint=False) for model in models])
 
     def _try(self, name: str, method: Method, capture: Capture, *, leave_out: bool) -> None:
         try:
@@ -192,7 +201,7 @@ class Engine:
         while len(results) < len(inputs):
             batch = inputs[len(results) :][: self.batch_size]
             try:
-                explained = self._finite(self._explained(torch.stack(list(batch))))
+                explained = self._explained(torch.stack(list(batch)))
             except Exception as error:  # noqa: BLE001 (a user's network may raise anything)
                 if len(batch) == 1 and _is_out_of_memory(error) and self._fewer_masks():
                     pass
@@ -217,23 +226,24 @@ class Engine:
         results: list[Explanation | str] = []
         for x in inputs:
             try:
-                results += self._finite(self._explained(x[None]))
+                results += self._explained(x[None])
                 self._succeeded = True
             except Exception as error:  # noqa: BLE001 (as above)
                 errors.append(error)
                 results.append(self._reason(error))
         return results
 
-    def _explained(self, x: Tensor) -> Explanation:
-        if self.windows is None:
-            return self._explainer(x, self.targets)
-        how = self.windows
-        return explain_windows(self._explainer, x, how.size, how.overlap, self.targets, aggregate=how.aggregate)
-
-    def _finite(self, explanation: Explanation) -> list[Explanation | str]:
-        """Splits an explanation by image; one whose scores are not finite is a failure. -inf masks a class, and may."""
-        bad = explanation.logits.flatten(1).isnan().any(1) | ~explanation.scores.isfinite().all(1)
-        return [NOT_FINITE if wrong else explanation.select(slice(n, n + 1)) for n, wrong in enumerate(bad.tolist())]
+    def _explained(self, x: Tensor) -> list[Explanation | str]:
+        """Explains a batch (N, C, *spatial) and returns its images one by one; of those that failed, why."""
+        if self.windows is not None:
+            how = self.windows
+            parts = [explain_windows(self._explainer, x, how.size, how.overlap, self.targets, aggregate=how.aggregate)]
+        elif self._lanes is not None and len(x) >= 2 * LEAST:  # fewer run faster in one piece, on all cores
+            provenance = self._explainer.provenance()
+            parts = [replace(part, provenance=provenance) for part in self._lanes(x, self.targets)]
+        else:
+            parts = [self._explainer(x, self.targets)]
+        return [one for part in parts for one in _by_image(part)]
 
     def _reason(self, error: Exception) -> str:
         if isinstance(error, CfcamError):
@@ -251,12 +261,19 @@ class Engine:
         self.methods |= {
             name: replace(method, batch_size=(method.batch_size or 8) // 2) for name, method in large.items()
         }
+        self._lanes = None
         self._explainer = self._make()
         return True
 
     def _say_smaller(self) -> None:
         self.notes = [note for note in self.notes if not note.startswith("memory")]
         self.notes.append(f"memory is short: batches of {self.batch_size} from here on")
+
+
+def _by_image(explanation: Explanation) -> list[Explanation | str]:
+    """Splits an explanation by image; one whose scores are not finite is a failure. -inf masks a class, and may."""
+    bad = explanation.logits.flatten(1).isnan().any(1) | ~explanation.scores.isfinite().all(1)
+    return [NOT_FINITE if wrong else explanation.select(slice(n, n + 1)) for n, wrong in enumerate(bad.tolist())]
 
 
 def input_channels(model: nn.Module) -> int | None:

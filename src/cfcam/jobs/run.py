@@ -26,6 +26,7 @@ from cfcam.imaging import Preprocess, read_image
 from cfcam.jobs.drawing import Artist, explained
 from cfcam.jobs.inference import Engine, prepare_methods
 from cfcam.jobs.inputs import Input, Kind
+from cfcam.jobs.lanes import threads
 from cfcam.jobs.manifest import (
     FILE_NAME,
     Explained,
@@ -197,8 +198,7 @@ class FolderRun:
     def __iter__(self) -> Iterator[Outcome]:
         manifest = Manifest.open(self.settings.output)
         self._write_provenance()
-        readers = ThreadPoolExecutor(_READERS, thread_name_prefix="cfcam-read")
-        drawers = ThreadPoolExecutor(_DRAWERS, thread_name_prefix="cfcam-draw")
+        readers, drawers = threads(_READERS, "cfcam-read"), threads(_DRAWERS, "cfcam-draw")
         open_tasks: deque[_Task] = deque()
         lines: list[Path] = []
         try:

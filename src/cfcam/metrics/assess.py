@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cfcam.capture import Network
 from cfcam.methods.base import Method
+from cfcam.methods.wrapping import Wrapper
 from cfcam.metrics.catalogue import SIMILARITIES
 from cfcam.metrics.functional import (
     cost,
@@ -170,11 +171,14 @@ def _gradient_noise(batch: Batch) -> None:
     if not batch.settings.wants(*(f"gradient-noise-{key}" for key in SIMILARITIES)):
         return
     seeds = robustness.image_seeds(batch.x, batch.settings.seed)
-    noisy = robustness.noisy_gradients(batch.capture.gradients, _GRADIENT_NOISE, seed=seeds)
-    capture = batch.capture.with_gradients(noisy)
-    using = [name for name, method in batch.methods.items() if method.uses_gradients]
+    capture = batch.capture.disturbed(lambda g: robustness.noisy_gradients(g, _GRADIENT_NOISE, seed=seeds))
+    using = [name for name, method in batch.methods.items() if _uses_gradients(method)]
     for method, maps in batch.evaluator.maps(capture, using).items():
         _compare(batch, method, "gradient-noise", batch.heatmaps[method], batch.drawn(maps))
+
+
+def _uses_gradients(method: Method) -> bool:
+    return method.uses_gradients or (isinstance(method, Wrapper) and _uses_gradients(method.base))
 
 
 def _perturbed(batch: Batch) -> Any:

@@ -1,0 +1,117 @@
+"""Pictures side by side on a processor: copies of a network, each with its own share of the cores."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import threading
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+
+import torch
+from torch import Tensor, nn
+
+from cfcam.capture import Capture, Network
+from cfcam.capture.state import is_compiled, preserved
+from cfcam.explainer import Explainer
+from cfcam.explanation import Explanation
+
+LEAST = 4
+"""Pictures that a lane gets at least: with fewer, what a pass costs beside its arithmetic is felt."""
+
+
+def lane_count(batch_size: int) -> int:
+    """Returns how many lanes the threads of torch and the size of the batches are enough for."""
+    return max(1, min(torch.get_num_threads(), batch_size // LEAST))
+
+
+def threads(count: int, name: str, *, torch_threads: int = 1) -> ThreadPoolExecutor:
+    """Returns a pool whose threads run torch on ``torch_threads`` cores each; the caller's own number stays."""
+    before = torch.get_num_threads()
+    started = threading.Barrier(count + 1)
+    pool = ThreadPoolExecutor(count, name, initializer=_use, initargs=(torch_threads,))
+    for _ in range(count):
+        pool.submit(started.wait)
+    started.wait()
+    torch.set_num_threads(before)  # each thread has its own number, but setting one also sets that of threads to come
+    return pool
+
+
+def _use(torch_threads: int) -> None:
+    torch.get_num_threads()  # a thread takes over the common number at its first question, whatever was set before
+    torch.set_num_threads(torch_threads)
+
+
+class Lanes:
+    """Explains the parts of a batch at the same time, each on its own copy of the network.
+
+    Operators that share two cores wait for each other at the end of each, and wait longer where a picture is being
+    drawn beside them. Two passes with a core each do not: on two cores a ResNet-50 explains 15 % more pictures, and
+    a folder run loses a third as much to reading and drawing.
+
+    The copies share parameters and buffers with the network, so they take no memory to speak of.
+
+    Args:
+        explainers: one for each copy, and one for the network itself.
+    """
+
+    def __init__(self, explainers: Sequence[Explainer]) -> None:
+        self._explainers = list(explainers)
+        share = max(1, torch.get_num_threads() // len(self._explainers))
+        self._pool = threads(len(self._explainers), "cfcam-lane", torch_threads=share)
+
+    def __call__(self, x: Tensor, targets: Sequence[int | str]) -> list[Explanation]:
+        """Explains a batch (N, C, *spatial) of N >= `LEAST`; returns the explanations of its parts, in order.
+
+        Raises:
+            Exception: what a part of it raised, once none of them runs any more.
+        """
+        parts = x.tensor_split(min(len(self._explainers), len(x) // LEAST))
+        running = [
+            self._pool.submit(explainer, part, targets)
+            for explainer, part in zip(self._explainers, parts, strict=False)
+        ]
+        wait(running)
+        return [future.result() for future in running]
+
+
+def copies_of(network: Network, x: Tensor, layer: str, count: int) -> list[nn.Module]:
+    """Returns up to ``count`` further networks that may run beside this one; empty where that is not certain.
+
+    A copy is used if it gives the same numbers on ``x`` and at the layer, and if the network draws no random numbers,
+    whose order would depend on which part is faster.
+
+    Args:
+        network: the network.
+        x: (1, C, *spatial) an input to try the copies on.
+        layer: the layer that is mapped.
+        count: how many.
+    """
+    model = network.model
+    tensors = list(itertools.chain(model.parameters(), model.buffers()))
+    if any(t.device.type != "cpu" for t in tensors) or any(map(is_compiled, model.modules())):
+        return []
+    if torch.is_autocast_enabled("cpu") or "OpenMP" not in torch.__config__.parallel_info():
+        return []
+    try:
+        copies = [copy.deepcopy(model, {id(t): t for t in tensors}) for _ in range(count)]
+        if all(_same(network, Network(other, network.probability), x, layer) for other in copies):
+            return copies
+    except Exception:  # noqa: BLE001 (a network may refuse to be copied with any error; it then runs alone)
+        return []
+    return []
+
+
+def _same(network: Network, other: Network, x: Tensor, layer: str) -> bool:
+    if _draws(network, x):
+        return False
+    ours, theirs = (Capture(one, x, layer=layer) for one in (network, other))
+    return torch.equal(ours.activations, theirs.activations) and torch.equal(ours.logits, theirs.logits)
+
+
+def _draws(network: Network, x: Tensor) -> bool:
+    """Tells whether a pass draws random numbers even in evaluation mode."""
+    with preserved(network.model, x.device), torch.no_grad():
+        before = torch.get_rng_state()
+        network(x)
+        return not torch.equal(before, torch.get_rng_state())
