@@ -1,5 +1,5 @@
 """``python -m benchmarks COMMAND``: speed, scaling, folder, start, profile, approximate, scorecard,
-search, volume."""
+search, layers, volume."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ COMMANDS = {
     "approximate": "Score-CAM's approximation on real pictures and networks (CFCAM_DATA)",
     "scorecard": "what CF-CAM's maps are worth beside the others', on the test parts (CFCAM_DATA)",
     "search": "settings of CF-CAM that were tried, on the tuning parts (CFCAM_DATA)",
+    "layers": "the automatic layer beside the other last layers, on the tuning parts (CFCAM_DATA)",
     "volume": "a 128 x 128 x 128 volume with a layer of 512 channels: time and memory",
 }
 MODULES = {"profile": "profiling"}
@@ -34,7 +35,7 @@ def main(words: Sequence[str] | None = None) -> None:
             command.add_argument("--only", action="append", metavar="NAME", help="case, may hold *; repeatable")
             command.add_argument("--device", default="cpu", help="cpu or cuda")
             command.add_argument("--no-memory", action="store_true", help="leave out the processes that measure memory")
-        if name in ("scorecard", "search"):
+        if name in ("scorecard", "search", "layers"):
             command.add_argument("--study", action="append", metavar="NAME", help="one of benchmarks.datasets.NAMES")
             command.add_argument("--limit", type=int, default=60, help="pictures of each study")
         if name == "scorecard":

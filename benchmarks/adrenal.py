@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from cfcam.metrics import Sample
 
-EPOCHS, BATCH, RATE = 12, 32, 1e-3
+EPOCHS, BATCH, RATE = 8, 32, 1e-3
 _WEIGHTS = Path(os.environ.get("CFCAM_CACHE", tempfile.gettempdir())) / "cfcam-adrenal-resnet10.safetensors"
 
 
@@ -49,7 +49,7 @@ def _network() -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         return resnet10(
-            spatial_dims=3, n_input_channels=1, num_classes=2, conv1_t_stride=1, no_max_pool=True, widen_factor=0.5
+            spatial_dims=3, n_input_channels=1, num_classes=2, conv1_t_stride=1, no_max_pool=True, widen_factor=0.25
         )
 
 

@@ -7,8 +7,11 @@ what was tried besides. They are means over a few pictures, without correction f
 from __future__ import annotations
 
 import argparse
+import json
 import time
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,13 +20,16 @@ from torch import Tensor
 import cfcam
 from benchmarks import report
 from benchmarks.datasets import study
-from benchmarks.machine import use_threads
+from benchmarks.machine import describe, use_threads
 from benchmarks.scorecard import keep_memory
 from cfcam.capture import Capture
+from cfcam.capture.scores import Scores
 from cfcam.methods.base import Method
 from cfcam.methods.cluster_filter_cam import CFCAM, Clusters
 from cfcam.methods.clustering import dbscan, squared_distances
 from cfcam.methods.fusion import Fusion
+from cfcam.methods.grad_cam import GradCAM
+from cfcam.methods.wrapping import Wrapper
 from cfcam.metrics.scorecard import Scorecard
 
 STUDIES = ("imagenet-v2", "imagenet-v1", "ultrasound", "chest", "adrenal", "phantoms")
@@ -97,10 +103,53 @@ class ElementWise(CFCAM):
         return (pooled * capture.activations[:, None]).sum(2).relu_()
 
 
-def candidates() -> dict[str, Method]:
-    """Name -> setting, in the order of the table."""
-    from cfcam.methods.grad_cam import GradCAM
+@dataclass(frozen=True, kw_only=True)
+class Odds(Scores):
+    """log(p / (1 - p)) of each class: what has to change for its probability to change."""
 
+    def __call__(
+        self, output: Any, logits: Tensor, images: Tensor | None = None, *, probability: bool = False
+    ) -> Tensor:
+        own = super().__call__(output, logits, images, probability=probability)
+        if probability or self.probability == "sigmoid" or logits.shape[1] == 1:
+            return own  # a logit of a sigmoid is its log-odds
+        others = logits[:, None].expand(-1, own.shape[1], -1)
+        indices = self.indices if images is None else self.indices[images]
+        return own - others.scatter(2, indices[..., None], -torch.inf).logsumexp(2)
+
+    def select(self, columns: slice) -> Odds:
+        return Odds(self.indices[:, columns], probability=self.probability)
+
+
+@dataclass(frozen=True)
+class LogOdds(Wrapper):
+    """A method on the log-odds of the class in place of its logit; no further pass."""
+
+    def __call__(self, capture: Capture) -> Tensor:
+        odds = Odds(capture.targets.indices, probability=capture.targets.probability)
+        return self.base_maps(capture.again(targets=odds))
+
+
+@dataclass(frozen=True)
+class Smoothed(Wrapper):
+    """A map blurred at the layer's own resolution by the binomial kernel (1, 2, 1) / 4 on each axis."""
+
+    def __call__(self, capture: Capture) -> Tensor:
+        maps = self.base_maps(capture)
+        for axis in range(2, maps.ndim):
+            size = maps.shape[axis]
+            before = maps.index_select(axis, torch.arange(size).sub(1).clamp(min=0))
+            after = maps.index_select(axis, torch.arange(size).add(1).clamp(max=size - 1))
+            maps = (before + 2 * maps + after) / 4
+        return maps
+
+
+def candidates(neighbours: tuple[str, ...] = ()) -> dict[str, Method]:
+    """Name -> setting, in the order of the table.
+
+    Args:
+        neighbours: the last layers of the same grid as the target layer, it among them; empty: there are none.
+    """
     published = CFCAM.bilateral()
     found: dict[str, Method] = {
         REFERENCE: GradCAM(),
@@ -132,37 +181,73 @@ def candidates() -> dict[str, Method]:
         "k-means 32, element by element": ElementWise(),
         "k-means 32, two layers, mean": Fusion(base=CFCAM(), grids=2),
         "k-means 32, two layers, product": Fusion(base=CFCAM(), grids=2, mode="product"),
+        "k-means 32, three layers, mean": Fusion(base=CFCAM(), grids=3),
+        "k-means 32, blurred": Smoothed(base=CFCAM()),
+        "Grad-CAM, two layers, mean": Fusion(base=GradCAM(), grids=2),
+        "Grad-CAM, log-odds": LogOdds(base=GradCAM()),
+        "k-means 32, log-odds": LogOdds(base=CFCAM()),
+        "k-means 32, log-odds, shrinkage 1": LogOdds(base=CFCAM(shrinkage=1.0)),
+        "k-means 32, log-odds, blurred": Smoothed(base=LogOdds(base=CFCAM())),
+        "k-means 32, log-odds, two layers, mean": LogOdds(base=Fusion(base=CFCAM(), grids=2)),
+        "k-means 32, log-odds, three layers, mean": LogOdds(base=Fusion(base=CFCAM(), grids=3)),
         "k-means 30, masked passes": CFCAM.best(),
     }
+    if neighbours:
+        found["Grad-CAM, last blocks, mean"] = Fusion(base=GradCAM(), layers=neighbours)
+        found["k-means 32, last blocks, mean"] = Fusion(base=CFCAM(), layers=neighbours)
+        found["k-means 32, log-odds, last blocks, mean"] = LogOdds(base=Fusion(base=CFCAM(), layers=neighbours))
     return found
 
 
+NEIGHBOURS = {
+    "features.18": ("features.16", "features.17", "features.18"),
+    "features.13": ("features.12", "features.13"),
+}
+
+
 def main(arguments: argparse.Namespace) -> None:
-    """Writes ``scorecard/search.md`` and ``.json``: a table for each study."""
+    """Writes ``scorecard/search-NAME.json`` for each study, and of all that are there ``scorecard/search.md``."""
     use_threads(arguments.threads)
     keep_memory()
     limit = 2 if arguments.quick else arguments.limit
-    parts, data = [__doc__ or ""], {}
+    place = arguments.out / "scorecard"
+    place.mkdir(parents=True, exist_ok=True)
     for name in arguments.study or STUDIES:
         started = time.perf_counter()
         found = study(name, limit, "tune")
         card = cfcam.evaluate(
             found.model,
             found.samples,
-            candidates(),
+            candidates(NEIGHBOURS.get(found.layer, ())),
             tuple(METRICS),
             controls=False,
             layer=found.layer or None,
             batch_size=4,
             steps=12,
         )
-        rows = _rows(card)
-        parts.append(f"## {name}: {found.what}, {card.images} images\n\n{report.table(_headers(), rows)}")
-        data[name] = {"images": card.images, "rows": rows, "seconds": round(time.perf_counter() - started)}
-        print(f"{name}: {card.images} images in {data[name]['seconds']} s", flush=True)
-    folder = arguments.out / "scorecard"
-    folder.mkdir(parents=True, exist_ok=True)
-    report.write(folder, "search", "Settings that were tried", "\n\n".join(parts), {"studies": data})
+        record = {
+            "command": f"python -m benchmarks search --study {name} --limit {limit}",
+            "machine": describe(),
+            "torch": str(torch.__version__),
+            "what": found.what,
+            "images": card.images,
+            "seconds": round(time.perf_counter() - started),
+            "headers": _headers(),
+            "rows": _rows(card),
+        }
+        (place / f"search-{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        print(f"{name}: {card.images} images in {record['seconds']} s", flush=True)
+    (place / "search.md").write_text(_page(place), encoding="utf-8")
+
+
+def _page(place: Path) -> str:
+    records = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(place.glob("search-*.json"))]
+    parts = [
+        f"{r['what'][0].upper()}{r['what'][1:]}: {r['images']} images of the tuning part. `{r['command']}`\n\n"
+        + report.table(r["headers"], r["rows"])
+        for r in records
+    ]
+    return "\n\n".join(parts) + "\n"
 
 
 def _headers() -> tuple[str, ...]:

@@ -414,9 +414,9 @@ class Capture:
         has.
 
         Args:
-            limit: None: 16 MiB on a CPU, 256 MiB elsewhere.
+            limit: None: 8 MiB on a CPU, 256 MiB elsewhere.
         """
-        limit = limit or (1 << 24 if self.input.device.type == "cpu" else 1 << 28)
+        limit = limit or (1 << 23 if self.input.device.type == "cpu" else 1 << 28)
         columns = self._scores.shape[1]
         step = max(1, limit // max(1, self._leaf.numel() * max(4, self._leaf.element_size())))
         if step >= columns:

@@ -1,21 +1,23 @@
-"""``cfcam evaluate``: pictures in, a scorecard of the maps out."""
+"""``cfcam evaluate``: pictures or volumes in, a scorecard of the maps out."""
 
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cfcam.cli import options
+from cfcam.cli import options, volumes
 from cfcam.cli.console import EXIT_FAILED, command, error, hint, print_json, warn
-from cfcam.errors import InputError
+from cfcam.errors import ImageError, InputError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cfcam.jobs.evaluation import EvaluationSettings, Loadable
+    from cfcam.imaging import VolumePreprocess
+    from cfcam.jobs.evaluation import EvaluationRun, EvaluationSettings, Loadable
     from cfcam.metrics.evaluator import Explained
     from cfcam.models import LoadedModel
 
@@ -24,7 +26,7 @@ DEMO, DEMO_PHANTOMS = "demo", 16
 MEASURED = "What is measured"
 _EXPLAINED = ("predicted", "label")
 _WHAT_TO_GIVE = (
-    "nothing to evaluate: give a folder of pictures, or a CSV file with the columns image, label, mask or boxes,"
+    "nothing to evaluate: give a folder of pictures or volumes, or a CSV file with the columns image, label, mask or boxes,"
     " patient, group, and the network with --model; to see what comes out, try: cfcam evaluate demo"
 )
 
@@ -56,7 +58,9 @@ def _completed_list(incomplete: str, complete: Callable[[str], list[str]]) -> li
 def evaluate(
     data: Annotated[
         str | None,
-        typer.Argument(metavar="DATA", help="A folder of pictures, a CSV file, or demo.", show_default=False),
+        typer.Argument(
+            metavar="DATA", help="A folder of pictures or volumes, a CSV file, or demo.", show_default=False
+        ),
     ] = None,
     model: options.ModelOrNone = None,
     weights: options.Weights = None,
@@ -68,6 +72,14 @@ def evaluate(
     mean: options.Mean = None,
     std: options.Std = None,
     device: options.Device = "auto",
+    window: volumes.Window = None,
+    spacing: volumes.Spacing = None,
+    orientation: volumes.Orientation = None,
+    intensity: volumes.Intensity = None,
+    series: volumes.Series = None,
+    time: volumes.Time = None,
+    channel: volumes.Channel = None,
+    irregular: volumes.Gaps = "refuse",
     methods: Annotated[
         str,
         typer.Option(
@@ -135,8 +147,15 @@ def evaluate(
         ),
     ] = 0,
     batch_size: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Pictures in one pass of the network.", rich_help_panel=options.RUN)
-    ] = 8,
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Pictures in one pass of the network. [default: 8; 1 for volumes]",
+            rich_help_panel=options.RUN,
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write into.", rich_help_panel=options.RUN),
@@ -154,6 +173,8 @@ def evaluate(
 
     DATA is a folder (sub-folders called like classes give labels, masks/NAME.png or NAME_mask.png the ground truth) or
     a CSV file with the columns image, label, mask or boxes, patient, group, of which only image has to be there.
+    For a network that takes volumes they are NIfTI files or folders of DICOM slices, and masks are NIfTI files, laid
+    over the volume by their place in the patient; volumes of several sizes need --size, or --spacing, or neither.
     Written are index.html to read, per_image.csv, summary.md, summary.csv, comparison.csv, scorecard.json and figures.
     """
     if data is None and model not in ("demo", "demo-shortcut"):
@@ -165,8 +186,7 @@ def evaluate(
     if protocol is not None and metrics != "quick":
         raise InputError(f"--protocol {protocol} brings its own metrics: leave --metrics out")
 
-    from cfcam.jobs import preprocess_of
-    from cfcam.jobs.evaluation import EvaluationRun, EvaluationSettings
+    from cfcam.jobs.evaluation import EvaluationSettings
 
     settings = EvaluationSettings(
         methods=_methods(methods),
@@ -185,19 +205,28 @@ def evaluate(
         command=tuple(sys.argv),
     )
     settings.check()  # before the network is loaded, which may take long
-    input_size = options.read_size(size)
-    means, stds = options.read_numbers("--mean", mean), options.read_numbers("--std", std)
+    prepared: dict[str, Any] = {
+        "size": volumes.read_size(size),
+        "mean": options.read_numbers("--mean", mean),
+        "std": options.read_numbers("--std", std),
+    }
+    of_volumes = {
+        "window": window,
+        "spacing": spacing,
+        "orientation": orientation,
+        "intensity": intensity,
+        "series": series,
+        "time": time,
+        "channel": channel,
+        "irregular": None if irregular == "refuse" else irregular,
+    }
     loaded = options.load_model(model or DEMO, weights=weights, num_classes=num_classes, classes=classes, device=device)
-    preprocess = preprocess_of(loaded, size=input_size, resize=resize, mean=means, std=stds)
     notes: list[str] = []
-    cases = _cases(None if phantoms else data, loaded, settings, output, notes)
-
-    from dataclasses import replace
+    run = _run(None if phantoms else data, loaded, settings, output, notes, prepared | {"resize": resize}, of_volumes)
+    run.notes += notes
 
     from cfcam.cli import evaluation_report as report
 
-    run = EvaluationRun(loaded, cases, replace(settings, preprocess=preprocess), output)
-    run.notes += notes
     if not quiet:
         for note in loaded.notes:
             warn(note)
@@ -206,7 +235,7 @@ def evaluate(
     card = report.follow(run, quiet=quiet)
     if not card.rows:
         report.show_failures(card)
-        error(f"none of {len(card.failed)} pictures could be evaluated")
+        error(f"none of {len(card.failed)} {run.kind}s could be evaluated")
         raise typer.Exit(EXIT_FAILED)
     findings, files = report.write(run, card, quiet=quiet)
     if as_json:
@@ -241,6 +270,46 @@ def _explained(text: str | None, phantoms: bool) -> Explained:
     return "label" if text == "label" else "predicted"
 
 
+def _run(
+    data: str | None,
+    loaded: LoadedModel,
+    settings: EvaluationSettings,
+    output: Path,
+    notes: list[str],
+    prepared: dict[str, Any],
+    of_volumes: dict[str, Any],
+) -> EvaluationRun:
+    """The run that the network asks for: over pictures or over volumes.
+
+    Args:
+        data: as the user named it; None for the phantoms.
+        loaded: the network.
+        settings: what to measure.
+        output: the folder to write into.
+        notes: told of what is not used.
+        prepared: size, mean, std and resize.
+        of_volumes: what the options for volumes say, None where they are not given.
+    """
+    from cfcam.jobs.volume_cases import are_volumes
+    from cfcam.jobs.volumes import takes_volumes
+
+    if data is None:
+        if takes_volumes(loaded.module):
+            raise InputError("the phantoms are pictures, and the network takes volumes: name a folder or a CSV file")
+    elif are_volumes(loaded.module, data):
+        return _volume_run(data, loaded, settings, output, notes, prepared, of_volumes)
+    if given := [name for name, value in of_volumes.items() if value is not None]:
+        raise InputError(f"--{given[0]} is for volumes, and the network takes pictures")
+
+    from cfcam.jobs import preprocess_of
+    from cfcam.jobs.evaluation import EvaluationRun
+
+    if isinstance(prepared["size"], tuple) and len(prepared["size"]) != 2:
+        raise InputError("--size: the network takes pictures: give a number of pixels, or height and width")
+    cases = _cases(data, loaded, settings, output, notes)
+    return EvaluationRun(loaded, cases, replace(settings, preprocess=preprocess_of(loaded, **prepared)), output)
+
+
 def _cases(
     data: str | None, loaded: LoadedModel, settings: EvaluationSettings, output: Path, notes: list[str]
 ) -> Sequence[Loadable]:
@@ -248,6 +317,64 @@ def _cases(
         from cfcam.jobs.phantom_cases import phantom_cases
 
         return phantom_cases(settings.limit or DEMO_PHANTOMS, settings.seed)
+    from cfcam.imaging.volume import is_nifti
     from cfcam.jobs.cases import find_cases
+    from cfcam.jobs.volume_cases import holds_volumes
 
-    return find_cases(data, loaded.classes, output=output, notice=notes.append)
+    try:
+        cases = find_cases(data, loaded.classes, output=output, notice=notes.append)
+    except ImageError:
+        if not Path(data).is_dir() or not holds_volumes(data):
+            raise
+        cases = []
+    if all(is_nifti(case.image) for case in cases):
+        raise InputError(f"{data}: these are volumes, and the network takes pictures: name one that takes volumes")
+    return cases
+
+
+def _volume_run(
+    data: str,
+    loaded: LoadedModel,
+    settings: EvaluationSettings,
+    output: Path,
+    notes: list[str],
+    prepared: dict[str, Any],
+    of_volumes: dict[str, Any],
+) -> EvaluationRun:
+    from cfcam.jobs.volume_cases import find_volume_cases
+    from cfcam.jobs.volume_evaluation import VolumeEvaluationRun
+
+    if prepared["resize"] is not None:
+        raise InputError("--resize is for pictures: give volumes --size, or --spacing and --size")
+    preprocess = _volume_preprocess(loaded, prepared, of_volumes)
+    how = volumes.read_volume_settings(
+        sliding=None,
+        overlap=0,
+        aggregate="mean",
+        series=of_volumes["series"],
+        time=of_volumes["time"],
+        channel=of_volumes["channel"],
+        irregular=of_volumes["irregular"] or "refuse",
+    )
+    cases = find_volume_cases(data, loaded.classes, output=output, how=how, notice=notes.append)
+    return VolumeEvaluationRun(loaded, cases, replace(settings, preprocess=preprocess), output)
+
+
+def _volume_preprocess(loaded: LoadedModel, prepared: dict[str, Any], of_volumes: dict[str, Any]) -> VolumePreprocess:
+    """The preparation, as ``cfcam explain`` makes it."""
+    from cfcam.imaging.dicom import named_window
+    from cfcam.jobs import volume_preprocess_of
+
+    spacing, orientation = of_volumes["spacing"], of_volumes["orientation"]
+    sides = None if spacing is None else volumes._numbers("--spacing", spacing)
+    preprocess = volume_preprocess_of(
+        loaded,
+        mean=prepared["mean"],
+        std=prepared["std"],
+        size=prepared["size"],
+        spacing=sides if sides is None or len(sides) == 3 else sides[0],
+        window=named_window(volumes.read_window(of_volumes["window"])),
+        intensity=of_volumes["intensity"],
+        orientation=None if orientation == "source" else orientation,
+    )
+    return replace(preprocess, orientation=None) if orientation == "source" else preprocess

@@ -14,13 +14,12 @@ from torch import Tensor
 from cfcam.capture.targets import class_index
 from cfcam.errors import ImageError
 from cfcam.imaging import Image, Preprocess, list_images, read_image
-from cfcam.jobs.ground_truth import Box, CaseError, Notice, fill_boxes, read_masks
+from cfcam.jobs.ground_truth import Box, CaseError, Notice, fill_boxes, read_masks, reaching
 from cfcam.jobs.settings import JobError
 from cfcam.metrics.samples import Sample
 
 __all__ = ["Case", "CaseError", "find_cases", "load_case", "resolve_label"]
 
-_MASK_FOLDERS, _PICTURE_FOLDERS = {"mask", "masks"}, {"image", "images", "img", "imgs"}
 _MASK_NAME = re.compile(r"(.+?)[_-]mask(?:[_-]?\d+)?", re.IGNORECASE)
 
 
@@ -61,7 +60,7 @@ class Case:
             "patient": self.patient,
             "group": self.group,
             "problem": self.problem,
-            "files": [(str(path), *_state(path)) for path in (self.image, *self.masks)],
+            "files": [(str(path), *file_state(path)) for path in (self.image, *self.masks)],
         }
 
     def load(self, preprocess: Preprocess, classes: Sequence[str] | int | None, notice: Notice) -> Sample:
@@ -69,7 +68,8 @@ class Case:
         return load_case(self, preprocess, classes, notice)
 
 
-def _state(path: Path) -> tuple[int, int]:
+def file_state(path: Path) -> tuple[int, int]:
+    """Returns size and time of a file, by which a change shows; -1 and -1 for one that is not there."""
     try:
         status = path.stat()
     except (OSError, ValueError):
@@ -117,14 +117,7 @@ def _ground_truth(case: Case, picture: Image, preprocess: Preprocess, notice: No
         truth = fill_boxes(case.boxes, picture.size, notice)
     else:
         return None
-    if not bool(truth.any()):
-        notice("the ground truth is empty: localisation is not assessed")
-        return None
-    on_grid = preprocess.mask(truth)
-    if not bool(on_grid.any()):
-        notice("nothing of the ground truth reaches the network (cut away, or too small): localisation is not assessed")
-        return None
-    return on_grid
+    return reaching(truth, preprocess.mask, notice)
 
 
 def resolve_label(label: int | str | None, classes: Sequence[str] | int | None) -> int | None:
@@ -190,21 +183,40 @@ def find_cases(
         if not path.exists():
             raise ImageError(f"{path}: no such file or folder; give a folder of pictures or a CSV file")
         return [Case(path.name, path)]
-    return _Folder(path, classes).cases(output, notice)
+    return CaseFolder(path, classes).cases(output, notice)
 
 
-class _Folder:
-    """A folder of pictures: which are masks, and what the names of its sub-folders say."""
+class CaseFolder:
+    """A folder of pictures: which are masks, and what the names of its sub-folders say.
+
+    Args:
+        root: the folder.
+        classes: names of the network's classes, if known.
+    """
+
+    kind = "picture"
+    mask_folders = frozenset({"mask", "masks"})
+    picture_folders = frozenset({"image", "images", "img", "imgs"})
 
     def __init__(self, root: Path, classes: Sequence[str] | None) -> None:
         self.root = root
         self.classes = None if classes is None else {name.casefold(): name for name in classes}
 
-    def cases(self, output: Path | None, notice: Notice) -> list[Case]:
+    def files(self, output: Path | None, notice: Notice) -> list[Path]:
+        """Returns pictures and masks, apart from what lies in the output folder."""
         files = list_images(self.root, recursive=True)
-        if output is not None:
-            inside = output.resolve()
-            files = [file for file in files if inside not in file.resolve().parents]
+        if output is None:
+            return files
+        inside = output.resolve()
+        return [file for file in files if inside not in file.resolve().parents]
+
+    def stem(self, file: Path) -> str:
+        """Returns a file's name without its ending."""
+        return file.stem
+
+    def cases(self, output: Path | None, notice: Notice) -> list[Case]:
+        """Returns the cases; see `find_cases`."""
+        files = self.files(output, notice)
         keys = {self._key(file) for file in files}
         masks: dict[str, list[Path]] = {}
         pictures = []
@@ -214,22 +226,22 @@ class _Folder:
             else:
                 masks.setdefault(key, []).append(file)
         if not pictures:
-            raise JobError(f"{self.root}: there is no picture in it, apart from masks and what an evaluation wrote")
+            raise JobError(f"{self.root}: there is no {self.kind} in it, apart from masks and what an evaluation wrote")
         cases = self._with_masks(pictures, masks)
         used = {mask for case in cases for mask in case.masks}
         if unused := [mask for several in masks.values() for mask in several if mask not in used]:
-            notice(f"masks that belong to no picture: {len(unused)}, such as {unused[0].relative_to(self.root)}")
+            notice(f"masks that belong to no {self.kind}: {len(unused)}, such as {unused[0].relative_to(self.root)}")
         self._tell_unlabelled(cases, notice)
         return cases
 
     def _with_masks(self, pictures: list[Path], masks: dict[str, list[Path]]) -> list[Case]:
-        stems = Counter(picture.stem for picture in pictures)
+        stems = Counter(self.stem(picture) for picture in pictures)
         found = []
         for picture in pictures:
             own = masks.get(self._key(picture), [])
-            if not own and stems[picture.stem] == 1:
-                own = masks.get(picture.stem, [])
-            name = picture.relative_to(self.root).as_posix()
+            if not own and stems[self.stem(picture)] == 1:
+                own = masks.get(self.stem(picture), [])
+            name = picture.relative_to(self.root).as_posix() if picture != self.root else picture.name
             found.append(Case(name, picture, self._label(picture), tuple(own)))
         return found
 
@@ -241,16 +253,17 @@ class _Folder:
 
     def _key(self, file: Path) -> str:
         """The place of a picture without its ending, and without a folder that only says that these are pictures."""
-        folders = [f for f in self._folders(file) if f.casefold() not in _PICTURE_FOLDERS or self._is_class(f)]
-        return "/".join([*folders, file.stem])
+        folders = [f for f in self._folders(file) if f.casefold() not in self.picture_folders or self._is_class(f)]
+        return "/".join([*folders, self.stem(file)])
 
     def _mask_of(self, file: Path, keys: set[str]) -> str | None:
         """The key of the picture that a file is a mask of; None for a picture."""
-        folders, named = self._folders(file), _MASK_NAME.fullmatch(file.stem)
-        of_masks = [f for f in folders if f.casefold() in _MASK_FOLDERS and not self._is_class(f)]
+        folders, named = self._folders(file), _MASK_NAME.fullmatch(self.stem(file))
+        of_masks = [f for f in folders if f.casefold() in self.mask_folders and not self._is_class(f)]
         if of_masks:
-            drop = {f.casefold() for f in of_masks} | _PICTURE_FOLDERS
-            return "/".join([*(f for f in folders if f.casefold() not in drop), named[1] if named else file.stem])
+            drop = {f.casefold() for f in of_masks} | self.picture_folders
+            own = named[1] if named else self.stem(file)
+            return "/".join([*(f for f in folders if f.casefold() not in drop), own])
         if named is None:
             return None
         key = self._key(file.with_name(named[1] + file.suffix))
@@ -266,8 +279,8 @@ class _Folder:
 
     def _tell_unlabelled(self, cases: list[Case], notice: Notice) -> None:
         without = {self._folders(case.image)[0] for case in cases if case.label is None and self._folders(case.image)}
-        named = sorted(folder for folder in without if folder.casefold() not in _PICTURE_FOLDERS)
+        named = sorted(folder for folder in without if folder.casefold() not in self.picture_folders)
         if named:
             told = "the names of the classes are not known" if self.classes is None else "no class is called so"
             more = f" and {len(named) - 1} more folders" if len(named) > 1 else ""
-            notice(f"pictures in {named[0]}/{more} have no label: {told}")
+            notice(f"{self.kind}s in {named[0]}/{more} have no label: {told}")

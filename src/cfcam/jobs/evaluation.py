@@ -16,9 +16,9 @@ import torch
 from cfcam._version import __version__
 from cfcam.capture import Capture, Network, probe_layers
 from cfcam.errors import CfcamError, InputError
-from cfcam.imaging import Preprocess
+from cfcam.imaging import Preprocess, VolumePreprocess
 from cfcam.jobs.ground_truth import Notice
-from cfcam.jobs.inference import NOT_FINITE, Engine, prepare_methods
+from cfcam.jobs.inference import NOT_FINITE, Engine, _is_out_of_memory, prepare_methods
 from cfcam.jobs.manifest import settings_hash
 from cfcam.jobs.paper_columns import NAME as PAPER
 from cfcam.jobs.paper_columns import WRONG
@@ -30,7 +30,7 @@ from cfcam.methods import named_methods
 from cfcam.methods.base import Method
 from cfcam.metrics.catalogue import MetricError, resolve_metrics
 from cfcam.metrics.evaluator import Evaluator, Explained
-from cfcam.metrics.samples import Row, Sample
+from cfcam.metrics.samples import Row, Sample, batches
 from cfcam.metrics.scorecard import Scorecard, scorecard
 from cfcam.models import LoadedModel
 
@@ -48,8 +48,8 @@ class Loadable(Protocol):
     def identity(self) -> dict[str, Any]:
         """Returns what the numbers of the case depend on, as plain values."""
 
-    def load(self, preprocess: Preprocess, classes: Sequence[str] | int | None, notice: Notice) -> Sample:
-        """Reads the case; see `cfcam.jobs.cases.load_case`."""
+    def load(self, preprocess: Any, classes: Sequence[str] | int | None, notice: Notice) -> Sample:
+        """Reads the case; see `cfcam.jobs.cases.load_case`. ``preprocess`` is one of pictures, or of volumes."""
 
 
 @dataclass(frozen=True)
@@ -63,11 +63,11 @@ class EvaluationSettings:
         explained: which class is explained: the "predicted" one, or the "label".
         layer: dotted name of the layer to map; None: chosen automatically.
         threshold: of "iou-tuned", "lesion-coverage" and "false-components", in [0, 1], tuned on other images.
-        preprocess: what is done to a picture before the network sees it; None: what is known of the model,
-            else `Preprocess()`.
+        preprocess: what is done to a picture (or volume) before the network sees it; None: what is known of the
+            model, else `Preprocess()` (`VolumePreprocess()`).
         limit: evaluate a random subset of this many cases; a larger one holds a smaller one of the same seed.
         seed: of the subset, and of everything random in the metrics.
-        batch_size: pictures in one pass of the network.
+        batch_size: pictures in one pass of the network; None: 8, and 1 for volumes.
         overwrite: begin anew, instead of going on with what the output folder holds.
         leave_out: leave out, with a note, methods that do not apply to the network, instead of refusing the run.
         protocol: "cfcam-paper" measures by the published protocol of CF-CAM instead of ``metrics``.
@@ -81,10 +81,10 @@ class EvaluationSettings:
     explained: Explained = "predicted"
     layer: str | None = None
     threshold: float | None = None
-    preprocess: Preprocess | None = None
+    preprocess: Preprocess | VolumePreprocess | None = None
     limit: int | None = None
     seed: int = 0
-    batch_size: int = 8
+    batch_size: int | None = None
     overwrite: bool = False
     leave_out: bool = False
     protocol: str | None = None
@@ -107,7 +107,7 @@ class EvaluationSettings:
             raise InputError(f"the protocol {self.protocol} explains the predicted class: leave --explain label out")
         if self.threshold is not None and not 0 <= self.threshold <= 1:
             raise InputError(f"the threshold is {self.threshold}: give a number from 0 to 1, the maximum of a map")
-        if self.batch_size < 1:
+        if self.batch_size is not None and self.batch_size < 1:
             raise InputError(f"the batch size is {self.batch_size}: give 1 or more")
         if self.limit is not None and self.limit < 1:
             raise InputError(f"the limit is {self.limit} cases: give 1 or more")
@@ -147,10 +147,14 @@ class EvaluationRun:
         layer: the layer that is mapped.
         preprocess: what is done to each picture.
         notes: what the user should know; more may be added while the run goes on.
+        batch_size: pictures in one pass of the network.
 
     Raises:
         CfcamError: the settings do not fit the network, or the output folder cannot be used.
     """
+
+    kind = "picture"
+    _usual_batch_size = 8
 
     def __init__(
         self, model: LoadedModel, cases: Sequence[Loadable], settings: EvaluationSettings, output: str | Path
@@ -159,13 +163,15 @@ class EvaluationRun:
         self.settings = settings
         self.output = Path(output)
         self.notes: list[str] = list(model.notes)
-        self.preprocess = settings.preprocess or Preprocess(**dict(model.preprocess))  # type: ignore[arg-type]
+        self.batch_size = settings.batch_size or self._usual_batch_size
         self.cases = drawn(cases, settings.limit, settings.seed)
         self._found = len(cases)
         self._places = {case.name: n for n, case in enumerate(cases)}
         if len(self._places) < len(cases):
             raise JobError("two cases have the same name: give each its own")
         self._model = model
+        self.preprocess = self._preparation()
+        self._sized = self._with_size()
         engine = self._rehearse()
         self.layer = engine.layer
         self._provenance = engine.provenance()
@@ -176,6 +182,32 @@ class EvaluationRun:
         _make_folder(self.output)
         self._file = RowsFile(self.output, self._setup(), overwrite=settings.overwrite)
         self.evaluator.costs = self._file.costs
+
+    # What follows is otherwise for volumes, see `cfcam.jobs.volume_evaluation`.
+
+    def _preparation(self) -> Any:
+        """What is done to each case before the network sees it."""
+        return self.settings.preprocess or Preprocess(**dict(self._model.preprocess))  # type: ignore[arg-type]
+
+    def _with_size(self) -> Any:
+        """The preparation, with a size of the network's input to rehearse with."""
+        return self.preprocess
+
+    def _metrics(self) -> str | tuple[str, ...]:
+        """The metrics as the evaluator takes them."""
+        return "all" if self.settings.metrics == ("all",) else self.settings.metrics
+
+    def _measuring(self) -> dict[str, Any]:
+        """Settings of the evaluator that depend on what it measures."""
+        return {
+            "black": tuple(-mean / std for mean, std in zip(self.preprocess.mean, self.preprocess.std, strict=True))
+        }
+
+    def _example(self, case: Any) -> Example:
+        """A sheet of one case."""
+        return example(self.evaluator, case.load(self.preprocess, self._classes, lambda _: None), self.preprocess)
+
+    # What follows is the same for both.
 
     def __len__(self) -> int:
         return len(self.cases)
@@ -217,15 +249,14 @@ class EvaluationRun:
             if len(found) == count:
                 break
             try:
-                sample = case.load(self.preprocess, self._classes, lambda _: None)
-                found.append(example(self.evaluator, sample, self.preprocess))
+                found.append(self._example(case))
             except _FAILURES:  # reported with the rows
                 continue
         return found
 
     def _batches(self) -> Iterator[tuple[str, Sequence[Loadable]]]:
         """Yields batches of cases under the hash of what their numbers depend on."""
-        size = self.settings.batch_size
+        size = self.batch_size
         for start in range(0, len(self.cases), size):
             batch = self.cases[start : start + size]
             yield settings_hash({"cases": [case.identity() for case in batch]}), batch
@@ -239,22 +270,23 @@ class EvaluationRun:
             except CfcamError as error:
                 part.failed[case.name] = " ".join(str(error).split())
                 continue
-            except MemoryError:
-                part.failed[case.name] = "not enough memory to read the picture: make it smaller"
+            except (MemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                part.failed[case.name] = "not enough memory to read it: make it smaller"
                 continue
             if sample.label is None and self.settings.explained == "label":
                 part.failed[case.name] = "it has no label, and the label is to be explained"
             else:
                 samples.append(sample)
-        self._measure(samples, part)
+        for alike in batches(samples, self.batch_size):  # volumes may differ in size
+            self._measure(alike, part)
         if not self._succeeded and isinstance(self._error, CfcamError):
             raise self._error  # where nothing has succeeded, and the error is one of ours, all others would meet it too
         return replace(part, notes={name: lines for name, lines in part.notes.items() if lines})
 
     def _measure(self, samples: Sequence[Sample], part: Part) -> None:
         """Enters rows, or a failure, for each sample; a batch that fails is halved until the culprit stands alone."""
-        if not samples:
-            return
         try:
             rows = self.evaluator(samples)
         except _FAILURES as error:
@@ -306,7 +338,7 @@ class EvaluationRun:
             classes=self._model.classes,
             probability=self._model.probability,
         )
-        engine.rehearse(self.preprocess, leave_out=self.settings.leave_out)
+        engine.rehearse(self._sized, leave_out=self.settings.leave_out)
         self.notes += engine.notes
         return engine
 
@@ -326,7 +358,7 @@ class EvaluationRun:
         return kept
 
     def _input_shape(self) -> tuple[int, ...]:
-        return (1, self.preprocess.channels, *self.preprocess.input_size)
+        return (1, self._sized.channels, *self._sized.input_size)
 
     def _known_classes(self) -> Sequence[str] | int:
         if self._model.classes is not None:
@@ -343,12 +375,11 @@ class EvaluationRun:
             "probability": self._model.probability,
             "threshold": chosen.threshold,
             "seed": chosen.seed,
-            "black": tuple(-mean / std for mean, std in zip(self.preprocess.mean, self.preprocess.std, strict=True)),
+            **self._measuring(),
         }
         if chosen.protocol is not None:
             return PaperEvaluator(self._model.module, methods, **settings)
-        metrics = "all" if chosen.metrics == ("all",) else chosen.metrics
-        return Evaluator(self._model.module, methods, metrics, explained=chosen.explained, **settings)
+        return Evaluator(self._model.module, methods, self._metrics(), explained=chosen.explained, **settings)
 
     def _setup(self) -> dict[str, Any]:
         """Everything that the numbers depend on, apart from the cases."""
@@ -361,7 +392,7 @@ class EvaluationRun:
             "preprocess": self.preprocess.as_dict(),
             "methods": {name: method.parameters() for name, method in self.evaluator.methods.items()},
             "settings": asdict(self.evaluator.settings),
-            "batch_size": self.settings.batch_size,
+            "batch_size": self.batch_size,
         }
 
     def _about(self) -> dict[str, Any]:

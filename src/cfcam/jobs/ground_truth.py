@@ -121,6 +121,24 @@ def _other_size(path: Path, mask: tuple[int, int], picture: tuple[int, int]) -> 
     return f"{shown} (height x width): save the mask at the picture's size"
 
 
+def reaching(truth: Tensor, forth: Callable[[Tensor], Tensor], notice: Notice) -> Tensor | None:
+    """Returns what of a ground truth reaches the network; None, with a notice, if nothing does.
+
+    Args:
+        truth: (*spatial) bool on the grid of the picture or volume.
+        forth: brings it onto the grid of the network's input.
+        notice: told why there is none.
+    """
+    if not bool(truth.any()):
+        notice("the ground truth is empty: localisation is not assessed")
+        return None
+    on_grid = forth(truth)
+    if not bool(on_grid.any()):
+        notice("nothing of the ground truth reaches the network (cut away, or too small): localisation is not assessed")
+        return None
+    return on_grid
+
+
 def fill_boxes(boxes: Sequence[Box], size: tuple[int, int], notice: Notice) -> Tensor:
     """Returns (H, W) bool: the pixels whose centres lie in a box, at least one for each box.
 

@@ -18,7 +18,7 @@ from cfcam.metrics.evaluator import Evaluator, explained_probability
 from cfcam.metrics.samples import Sample
 
 MOST_METHODS = 8
-_OUTLINE = (0, 255, 255)
+OUTLINE = (0, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,24 @@ def example(evaluator: Evaluator, sample: Sample, preprocess: Preprocess) -> Exa
         sample: the case, 2-D.
         preprocess: what was done to the picture, undone for showing it.
     """
+    sheet = contact_sheet(
+        _picture(sample, preprocess),
+        panels_of(evaluator, sample),
+        title=sample.name,
+        footer="",
+        panel_size=224,
+        theme="light",
+    )
+    return as_example(sample.name, sheet)
+
+
+def panels_of(evaluator: Evaluator, sample: Sample) -> list[Panel]:
+    """Returns the maps of one case (*spatial) at the size of the network's input, the controls last.
+
+    Args:
+        evaluator: gives methods, layer, and which class is explained.
+        sample: the case.
+    """
     label = evaluator.settings.explained == "label" and sample.label is not None
     capture = evaluator.capture(sample.image[None], torch.tensor([sample.label]) if label else None)
     chosen = [name for name in evaluator.methods if name not in evaluator.controls]
@@ -53,12 +71,14 @@ def example(evaluator: Evaluator, sample: Sample, preprocess: Preprocess) -> Exa
         status = statuses_of(maps)[0, 0]
         heat = heatmaps_of(maps, sample.image.shape[1:])[0, 0].cpu() if status == Status.OK else None
         panels.append(Panel(heat, method, named, float(explained_probability(capture)[0]), str(status)))
-    sheet = contact_sheet(
-        _picture(sample, preprocess), panels, title=sample.name, footer="", panel_size=224, theme="light"
-    )
+    return panels
+
+
+def as_example(name: str, sheet: NDArray[np.uint8]) -> Example:
+    """Returns a sheet, uint8 (h, w, 3), as it stands in the page."""
     stream = BytesIO()
     PILImage.fromarray(sheet).save(stream, "JPEG", quality=90)
-    return Example(sample.name, stream.getvalue())
+    return Example(name, stream.getvalue())
 
 
 def _picture(sample: Sample, preprocess: Preprocess) -> NDArray[np.uint8]:
@@ -67,11 +87,11 @@ def _picture(sample: Sample, preprocess: Preprocess) -> NDArray[np.uint8]:
     planes = ((sample.image.cpu() * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
     rgb = planes.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy().copy()
     if sample.ground_truth is not None:
-        rgb[_rim(sample.ground_truth).numpy()] = _OUTLINE
+        rgb[rim(sample.ground_truth).numpy()] = OUTLINE
     return rgb
 
 
-def _rim(mask: Tensor) -> Tensor:
+def rim(mask: Tensor) -> Tensor:
     """Returns the pixels just outside of a mask (H, W), so that what is marked stays visible."""
     grown = F.max_pool2d(mask[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
     return grown & ~mask

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Okabe & Ito's colours for methods (told apart with every kind of colour vision), greys for controls.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
-_METHOD, _REFERENCE, _CONTROL = _COLOURS[0], "#4d4d4d", "#b3b3b3"
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+DASHES: tuple[Any, ...] = ("-", "--", "-.", ":", (0, (5, 1)), (0, (3, 1, 1, 1, 1, 1)))
+_METHOD, REFERENCE_COLOUR, _CONTROL = COLOURS[0], "#4d4d4d", "#b3b3b3"
 _COLUMNS = 3
 _DPI = 150
+_OURS = ("bars-*.svg", "bars-*.png", "curves-*.svg", "curves-*.png", "radar.*", "example-*.jpg")
 
 
 def bars(findings: Findings, infos: Sequence[MetricInfo]) -> Figure:
@@ -79,7 +80,7 @@ def _panel(ax: Any, info: MetricInfo, lines: Sequence[Summary], controls: Sequen
 
 def _colour(method: str, controls: Sequence[str]) -> str:
     if method == REFERENCE:
-        return _REFERENCE
+        return REFERENCE_COLOUR
     return _CONTROL if method in controls else _METHOD
 
 
@@ -127,7 +128,7 @@ def radar(findings: Findings) -> Figure | None:
 
 def radar_methods(findings: Findings) -> list[str]:
     """Returns the methods that the radar shows: as many as can be told apart, Grad-CAM, and one that knows nothing."""
-    shown = [name for name in findings.subjects if name != REFERENCE][: len(_COLOURS) - 1]
+    shown = [name for name in findings.subjects if name != REFERENCE][: len(COLOURS) - 1]
     return shown + [name for name in (REFERENCE, "random") if name in findings.card.methods]
 
 
@@ -153,14 +154,14 @@ def _axis_label(findings: Findings, methods: Sequence[str], metric: str) -> str:
 
 def _line(method: str, number: int, controls: Sequence[str]) -> dict[str, Any]:
     if method == REFERENCE:
-        return {"color": _REFERENCE, "linewidth": 1.6, "marker": "s", "markersize": 4}
+        return {"color": REFERENCE_COLOUR, "linewidth": 1.6, "marker": "s", "markersize": 4}
     if method in controls:
         return {"color": _CONTROL, "linewidth": 1.4, "linestyle": ":", "marker": "x", "markersize": 4}
-    return {"color": _COLOURS[number], "linewidth": 2, "linestyle": _DASHES[number], "marker": "o", "markersize": 4}
+    return {"color": COLOURS[number], "linewidth": 2, "linestyle": DASHES[number], "marker": "o", "markersize": 4}
 
 
 def draw(findings: Findings) -> dict[str, Figure]:
-    """Returns all figures of a scorecard by name: ``bars-GROUP`` and ``radar``."""
+    """Returns the figures of the table's numbers by name: ``bars-GROUP`` and ``radar``."""
     figures = {f"bars-{group}": bars(findings, infos) for group, infos in findings.groups().items()}
     star = radar(findings)
     return figures if star is None else figures | {"radar": star}
@@ -186,7 +187,7 @@ def _image_of(figure: Figure, kind: str) -> bytes:
 def write_figures(files: Mapping[str, bytes], folder: Path) -> list[Path]:
     """Writes the files of `rendered` into a folder, which is made, and returns them."""
     folder.mkdir(parents=True, exist_ok=True)
-    for pattern in ("bars-*.svg", "bars-*.png", "radar.*", "example-*.jpg"):  # of an earlier run with other metrics
+    for pattern in _OURS:  # of an earlier run with other metrics
         for old in folder.glob(pattern):
             if old.name not in files:
                 old.unlink()

@@ -6,15 +6,18 @@ import csv
 import io
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from cfcam.jobs.manifest import write_whole
 from cfcam.jobs.scorecard_words import GROUP_QUESTIONS, KNOW_NOTHING, VERDICTS, in_words, meaning
 from cfcam.metrics.catalogue import GROUPS, METRICS, MetricInfo
+from cfcam.metrics.curves import MeanCurve
 from cfcam.metrics.scorecard import Comparison, Scorecard, Summary, format_number
 
 REFERENCE = "grad-cam"
+CURVES_FILE = "curves.csv"
+_CURVE_COLUMNS = ("method", "metric", "share", "mean", "low", "high", "n")
 _HEADLINES = (
     "adcc",
     "insertion-deletion-blur",
@@ -35,11 +38,13 @@ class Findings:
         card: the scorecard.
         summary: of `Scorecard.summary`.
         comparisons: reference -> of `Scorecard.compare`; Grad-CAM and the controls that do not know the class.
+        curves: of `Scorecard.curves`.
     """
 
     card: Scorecard
     summary: list[Summary]
     comparisons: dict[str, list[Comparison]]
+    curves: list[MeanCurve] = field(default_factory=list)
 
     @classmethod
     def of(cls, card: Scorecard) -> Findings:
@@ -51,7 +56,7 @@ class Findings:
             for reference in references
             if set(subjects) & set(card.methods) - {reference}
         }
-        return cls(card, card.summary(), comparisons)
+        return cls(card, card.summary(), comparisons, card.curves())
 
     @property
     def subjects(self) -> list[str]:
@@ -100,6 +105,8 @@ class Findings:
 def write_tables(findings: Findings, folder: Path) -> list[Path]:
     """Writes ``per_image.csv``, ``summary.csv``, ``comparison.csv``, ``summary.md`` and ``scorecard.json``.
 
+    Where curves were kept ``curves.csv`` is added; one of an earlier run with other metrics is taken away.
+
     Args:
         findings: of the scorecard.
         folder: where to write; it exists.
@@ -119,13 +126,26 @@ def write_tables(findings: Findings, folder: Path) -> list[Path]:
         "summary.md": markdown(findings),
         "scorecard.json": everything,
     }
+    if findings.curves:
+        written[CURVES_FILE] = _csv(_CURVE_COLUMNS, curve_lines(findings))
+    else:
+        (folder / CURVES_FILE).unlink(missing_ok=True)
     for name, text in written.items():
         write_whole(folder / name, text.encode("utf-8"))
     return [rows, *(folder / name for name in written)]
 
 
 def _names(kind: type[Summary] | type[Comparison]) -> list[str]:
-    return [field.name for field in fields(kind)]
+    return [column.name for column in fields(kind)]
+
+
+def curve_lines(findings: Findings) -> list[dict[str, object]]:
+    """Returns the lines of ``curves.csv``: one for each method, curve and share."""
+    return [
+        dict(zip(_CURVE_COLUMNS, (curve.method, curve.name, *point, curve.n), strict=True))
+        for curve in findings.curves
+        for point in zip(curve.shares, curve.mean, curve.low, curve.high, strict=True)
+    ]
 
 
 def _lines(findings: Findings) -> list[dict[str, object]]:

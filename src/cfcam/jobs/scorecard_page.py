@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cfcam.jobs.manifest import write_whole
+from cfcam.jobs.scorecard_curves import PREFIX, draw_curves, without_curves
 from cfcam.jobs.scorecard_examples import Example
 from cfcam.jobs.scorecard_figures import draw, radar_methods, rendered, write_figures
 from cfcam.jobs.scorecard_files import REFERENCE, Findings, write_tables
@@ -72,7 +73,9 @@ def write_report(card: Scorecard, folder: Path, examples: Sequence[Example] = ()
         What was computed, and the files, the page first.
     """
     findings = Findings.of(card)
-    figures = rendered(draw(findings)) | {f"example-{n}.jpg": e.jpeg for n, e in enumerate(examples, 1)}
+    figures = rendered(draw(findings) | draw_curves(findings)) | {
+        f"example-{n}.jpg": e.jpeg for n, e in enumerate(examples, 1)
+    }
     files = write_tables(findings, folder) + write_figures(figures, folder / "figures")
     page = folder / PAGE
     write_whole(page, render(findings, figures, [e.name for e in examples]).encode("utf-8"))
@@ -122,6 +125,9 @@ def render(findings: Findings, figures: Mapping[str, bytes], examples: Sequence[
         figures={
             Path(name).stem: _embedded(name, content) for name, content in figures.items() if _shown_in_page(name)
         },
+        curves=[Path(name).stem for name in figures if name.startswith(PREFIX) and _shown_in_page(name)],
+        curves_kept=bool(findings.curves),
+        without_curves=without_curves(findings),
         examples=examples,
         failed=list(card.failed.items())[:_LISTED],
         more_failed=max(0, len(card.failed) - _LISTED),

@@ -15,6 +15,7 @@ from cfcam.capture import Network
 from cfcam.methods.base import Method
 from cfcam.methods.wrapping import Wrapper
 from cfcam.metrics.catalogue import SIMILARITIES
+from cfcam.metrics.curves import CURVES, ROAD_PERCENTILES, stored
 from cfcam.metrics.functional import (
     cost,
     faithfulness,
@@ -85,9 +86,11 @@ def _curves(batch: Batch, method: str) -> None:
         if not settings.wants(*names, both):
             continue
         baseline, ends = batch.baseline(kind, _black(batch))
-        areas = []
+        areas = {}
         modes: tuple[perturbation.Mode, ...] = ("insertion", "deletion")
         for mode, name in zip(modes, names, strict=True):
+            if not settings.wants(*CURVES[name].metrics):
+                continue
             curve = perturbation.perturbation_curve(
                 batch.score,
                 batch.x,
@@ -99,9 +102,15 @@ def _curves(batch: Batch, method: str) -> None:
                 batch_size=settings.passes_at_once,
                 seed=settings.seed,
             )
-            areas.append(faithfulness.auc(curve))
-            batch.add(method, name, areas[-1])
-        batch.add(method, both, areas[0] - areas[1])
+            areas[mode] = faithfulness.auc(curve)
+            batch.add(method, name, areas[mode])
+            _keep(batch, method, name, curve)
+        if settings.wants(both):
+            batch.add(method, both, areas["insertion"] - areas["deletion"])
+
+
+def _keep(batch: Batch, method: str, name: str, curves: Tensor) -> None:
+    batch.remember(method, CURVES[name].key, stored(curves))
 
 
 def _black(batch: Batch) -> Any:
@@ -114,10 +123,18 @@ def _road(batch: Batch, method: str) -> None:
         return
     heat = batch.heatmaps[method]
     morf, lerf = faithfulness.road_curves(
-        batch.score, batch.x, heat, seed=batch.settings.seed, batch_size=batch.settings.passes_at_once
+        batch.score,
+        batch.x,
+        heat,
+        ROAD_PERCENTILES,
+        seed=batch.settings.seed,
+        batch_size=batch.settings.passes_at_once,
     )
     road = faithfulness.road(morf, lerf)
     batch.add(method, "road", road)
+    for name, curves in (("road-morf", morf), ("road-lerf", lerf)):
+        if batch.settings.wants(*CURVES[name].metrics):
+            _keep(batch, method, name, curves)
     if "_coherency" in batch.values.get(method, {}):
         coherency = batch.values[method]["_coherency"].to(road)
         batch.add(method, "arcc", faithfulness.arcc(coherency, faithfulness.complexity(heat), road))

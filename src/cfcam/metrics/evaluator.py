@@ -151,7 +151,7 @@ class Batch:
             self.values.setdefault(method, {})[metric] = values.detach().float().cpu()
 
     def remember(self, method: str, key: str, values: Sequence[Any]) -> None:
-        """Keeps what a number of the whole data set is made of, image by image."""
+        """Keeps what a number of the whole data set, or a mean curve, is made of, image by image."""
         rows = self.extra.setdefault(method, [{} for _ in self.samples])
         for row, value in zip(rows, values, strict=True):
             row[key] = value

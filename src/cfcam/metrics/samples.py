@@ -56,7 +56,7 @@ class Row:
         values: metric -> number; a metric that was not assessed is missing.
         correct: whether the prediction was the label; None if the label is unknown.
         patient, group: of the sample.
-        extra: what numbers of the whole data set are made of.
+        extra: what numbers of the whole data set, and mean curves, are made of.
     """
 
     image: str

@@ -20,6 +20,7 @@ from cfcam.capture.targets import Probability
 from cfcam.explainer import Methods
 from cfcam.metrics import dataset_level
 from cfcam.metrics.catalogue import METRICS, MetricInfo
+from cfcam.metrics.curves import MeanCurve, mean_curves
 from cfcam.metrics.evaluator import Evaluator
 from cfcam.metrics.samples import Row, as_samples, batches
 from cfcam.metrics.statistics import bootstrap_interval, holm, paired_difference
@@ -185,6 +186,14 @@ class Scorecard:
             )
             for (method, metric, d), p in zip(found, adjusted, strict=True)
         ]
+
+    def curves(self, *, resamples: int = 2000) -> list[MeanCurve]:
+        """Returns the mean curves behind insertion, deletion and ROAD, as far as they were asked for and kept.
+
+        Args:
+            resamples: of the bootstrap by patient.
+        """
+        return mean_curves(self.rows, _patients(self.rows), resamples=resamples)
 
     def empty(self) -> dict[str, dict[str, int]]:
         """Returns method -> status -> how many maps could not be read, and are in no mean."""
