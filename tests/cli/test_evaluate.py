@@ -1,6 +1,7 @@
 import csv
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,6 +15,8 @@ from tests.jobs.world import NETWORKS, draw, written
 
 BRIGHT = ["--model", f"{NETWORKS}:brightness", "--size", "32", "--mean", "0", "--std", "1", "--classes", "bright,dark"]
 SHORT = ["--metrics", "average-drop,energy", "--methods", "grad-cam++"]
+NETWORK_3D = str(NETWORKS).replace("user_networks", "volume_networks") + ":bright"
+VOLUMES = ["--model", NETWORK_3D, "--classes", "bright,dark"]
 
 
 def cfcam(*arguments):
@@ -121,6 +124,82 @@ def test_without_data_the_demo_network_gets_phantoms(tmp_path):
         assert told["images"] == 2
         assert told["info"]["data"] == "drawn chest phantoms"
         assert told["info"]["settings"]["explained"] == "label"
+
+
+def volumes(folder, count=2, axes=3):
+    """Dark volumes with a bright block of 3 voxels in a corner, whose masks are that block."""
+    folder.mkdir(parents=True)
+    block = np.zeros((9, 12, 15), np.int16)
+    block[0:3, 3:6, 9:12] = 900
+    for n in range(count):
+        voxels = block if axes == 3 else np.stack([block * 0, block], -1)
+        nib.save(nib.Nifti1Image(voxels, np.diag([2, 2, 2, 1])), folder / f"{n}.nii.gz")
+        nib.save(nib.Nifti1Image((block > 0).astype(np.uint8), np.diag([2, 2, 2, 1])), folder / f"{n}_mask.nii.gz")
+    return folder
+
+
+def test_volumes_with_masks_become_a_scorecard(tmp_path):
+    arguments = ["evaluate", volumes(tmp_path / "in"), "-o", tmp_path / "out", *VOLUMES, *SHORT]
+    result = cfcam(*arguments, "--intensity", "unit", "--orientation", "SPL", "--size", "15x12x9", "--json")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    assert told["images"] == 2
+    assert told["info"]["preprocess"]["size"] == [15, 12, 9]
+    assert told["info"]["preprocess"]["orientation"] == "SPL"
+    assert told["info"]["batch_size"] == 1
+    energy = {line["method"]: line["mean"] for line in told["summary"] if line["metric"] == "energy"}
+    assert energy["grad-cam++"] > 5 * energy["random"]
+    again = cfcam(*arguments, "--orientation", "source")
+    assert again.exit_code == 2
+    assert "--overwrite" in one_line(again)
+
+
+def test_of_a_time_series_one_volume_is_asked_for(tmp_path):
+    arguments = ["evaluate", volumes(tmp_path / "in", axes=4), *VOLUMES, *SHORT, "--size", "12"]
+    result = cfcam(*arguments, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "holds 2 volumes" in result.stderr
+    assert "none of 2 volumes could be evaluated" in result.stderr
+    assert cfcam(*arguments, "-o", tmp_path / "out1", "--time", "1").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["VOLUMES", *BRIGHT], ["these are volumes", "takes pictures"]),
+        (["VOLUMES/0.nii.gz", *BRIGHT], ["these are volumes"]),
+        (["PICTURES", *BRIGHT, "--spacing", "1"], ["--spacing is for volumes"]),
+        (["PICTURES", *BRIGHT, "--irregular", "resample"], ["--irregular is for volumes"]),
+        (["PICTURES", *BRIGHT[:2], "--size", "32x32x32"], ["--size", "takes pictures"]),
+        (["PICTURES", *VOLUMES], ["no volume in it"]),
+        (["demo", *VOLUMES], ["phantoms are pictures", "takes volumes"]),
+        (["VOLUMES", *VOLUMES, "--resize", "pad"], ["--resize is for pictures"]),
+        (["VOLUMES", *VOLUMES, "--size", "32x32"], ["size", "three"]),
+        (["VOLUMES", *VOLUMES, "--window", "bone marrow"], ["--window", "lung"]),
+        (["VOLUMES", *VOLUMES, "--protocol", NAME], ["one of pictures"]),
+    ],
+)
+def test_volumes_and_pictures_that_are_mixed_up_are_one_line(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    volumes(tmp_path / "VOLUMES", 1)
+    draw(tmp_path / "PICTURES" / "a.png")
+    result = cfcam("evaluate", *arguments)
+    assert result.exit_code == 2
+    line = one_line(result)
+    for word in words:
+        assert word in line
+
+
+def test_the_help_teaches_volumes():
+    text = " ".join(cfcam("evaluate", "--help").stdout.split())
+    for words in (
+        "pictures or volumes",
+        "NIfTI files or folders of DICOM slices",
+        "--spacing",
+        "1 for volumes",
+        "--time",
+    ):
+        assert words in text
 
 
 def test_the_published_protocol(tmp_path):

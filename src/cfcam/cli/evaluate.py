@@ -26,8 +26,8 @@ DEMO, DEMO_PHANTOMS = "demo", 16
 MEASURED = "What is measured"
 _EXPLAINED = ("predicted", "label")
 _WHAT_TO_GIVE = (
-    "nothing to evaluate: give a folder of pictures or volumes, or a CSV file with the columns image, label, mask or boxes,"
-    " patient, group, and the network with --model; to see what comes out, try: cfcam evaluate demo"
+    "nothing to evaluate: give a folder of pictures or volumes, or a CSV file with the columns image, label, mask or"
+    " boxes, patient, group, and the network with --model; to see what comes out, try: cfcam evaluate demo"
 )
 
 
@@ -174,7 +174,7 @@ def evaluate(
     DATA is a folder (sub-folders called like classes give labels, masks/NAME.png or NAME_mask.png the ground truth) or
     a CSV file with the columns image, label, mask or boxes, patient, group, of which only image has to be there.
     For a network that takes volumes they are NIfTI files or folders of DICOM slices, and masks are NIfTI files, laid
-    over the volume by their place in the patient; volumes of several sizes need --size, or --spacing, or neither.
+    over the volume by their place in the patient. Without --size and --spacing each volume keeps its own voxels.
     Written are index.html to read, per_image.csv, summary.md, summary.csv, comparison.csv, scorecard.json and figures.
     """
     if data is None and model not in ("demo", "demo-shortcut"):

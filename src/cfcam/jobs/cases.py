@@ -14,7 +14,7 @@ from torch import Tensor
 from cfcam.capture.targets import class_index
 from cfcam.errors import ImageError
 from cfcam.imaging import Image, Preprocess, list_images, read_image
-from cfcam.jobs.ground_truth import Box, CaseError, Notice, fill_boxes, read_masks, reaching
+from cfcam.jobs.ground_truth import Box, CaseError, Notice, fill_boxes, reaching, read_masks
 from cfcam.jobs.settings import JobError
 from cfcam.metrics.samples import Sample
 

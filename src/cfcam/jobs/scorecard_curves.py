@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PREFIX = "curves-"
-_TOGETHER = 4  # methods in one panel: more bands over each other cannot be told apart
+_TOGETHER = 3  # methods in one panel: more bands over each other cannot be told apart
 _CONTROL = "#949494"  # darker than the bars of controls: a thin line needs more contrast
 _CONTROL_DASHES: tuple[Any, ...] = ((0, (1, 1.3)), (0, (6, 2)), (0, (5, 1.5, 1, 1.5)), "-")
 # Thin, dashed and on top: where it runs with another curve both are seen.
@@ -40,7 +40,7 @@ def _figure(findings: Findings, curves: Sequence[MeanCurve]) -> Figure:
     infos = [info for name, info in CURVES.items() if name in by_name]
     groups = _groups(findings)
     figure = Figure(figsize=(1.9 + 3.4 * len(infos), 3.1 * len(groups)), layout="constrained")
-    figure.get_layout_engine().set(wspace=0.06)  # type: ignore[union-attr,call-arg]
+    figure.get_layout_engine().set(wspace=0.06, hspace=0.06)  # type: ignore[union-attr,call-arg]
     axes = figure.subplots(len(groups), len(infos), squeeze=False, sharey=True)
     for row, group in zip(axes, groups, strict=True):
         styles = _styles(group, findings.card.controls)
@@ -97,8 +97,9 @@ def _panel(
 def _draw(ax: Any, curve: MeanCurve, style: Mapping[str, Any], images: int) -> None:
     percent = [100 * share for share in curve.shares]
     if not math.isnan(curve.low[0]):
-        opacity = 0.07 if style["color"] == _CONTROL else 0.16
-        ax.fill_between(percent, curve.low, curve.high, color=style["color"], alpha=opacity, linewidth=0, zorder=1)
+        inside, edge = (0.06, 0.0) if style["color"] == _CONTROL else (0.09, 0.55)
+        colours = {"facecolor": (style["color"], inside), "edgecolor": (style["color"], edge)}
+        ax.fill_between(percent, curve.low, curve.high, linewidth=0.7, zorder=1, **colours)
     label = curve.method if curve.n == images else f"{curve.method} (n = {curve.n})"
     ax.plot(percent, curve.mean, label=label, marker="o" if len(percent) < _FEW_POINTS else "", markersize=3.5, **style)
 

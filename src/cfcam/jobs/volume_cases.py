@@ -124,9 +124,9 @@ def find_volume_cases(
     """Finds the cases in a folder of volumes, in a CSV file, or of a single volume.
 
     In a folder, sub-folders called like classes give the labels, as for pictures; masks are found as ``masks/NAME.*``,
-    ``labels/NAME.*`` or ``NAME_mask.*``, and a folder of DICOM slices is a volume called like the folder. For a CSV file
-    see `cfcam.jobs.case_table.read_table`; its images may be folders of DICOM slices, its masks are NIfTI files or DICOM
-    Segmentations.
+    ``labels/NAME.*`` or ``NAME_mask.*``, and a folder of DICOM slices is a volume called like the folder. For a CSV
+    file see `cfcam.jobs.case_table.read_table`; its images may be folders of DICOM slices, its masks are NIfTI files or
+    DICOM Segmentations.
 
     Args:
         data: folder, CSV file, or volume.

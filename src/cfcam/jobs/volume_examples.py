@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from cfcam.imaging import Panel, Volume, contact_sheet
+from cfcam.imaging import Volume, contact_sheet
 from cfcam.imaging.geometry import Affine
 from cfcam.imaging.volume_figure import _ACROSS, PLANES, _cut, _heat_picture, _notes, _peak, _View
 from cfcam.jobs.scorecard_examples import OUTLINE, Example, as_example, panels_of, rim
@@ -18,6 +19,7 @@ from cfcam.metrics.samples import Sample
 
 _SIDE = 160  # pixels of the longest side of the volume
 _Index = tuple[int, int, int]
+_Number = TypeVar("_Number", np.uint8, np.float32)
 
 
 def volume_example(evaluator: Evaluator, sample: Sample, affine: Affine) -> Example:
@@ -79,7 +81,7 @@ def _stacked(view: _View, values: NDArray[np.float32], index: _Index) -> NDArray
     )
 
 
-def _column(planes: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
+def _column(planes: Sequence[NDArray[_Number]]) -> NDArray[_Number]:
     """Pictures one under the other, in the middle of the widest."""
     width = max(plane.shape[1] for plane in planes)
     padded = []
