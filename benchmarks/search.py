@@ -190,7 +190,10 @@ def candidates(neighbours: tuple[str, ...] = ()) -> dict[str, Method]:
         "k-means 32, log-odds, blurred": Smoothed(base=LogOdds(base=CFCAM())),
         "k-means 32, log-odds, two layers, mean": LogOdds(base=Fusion(base=CFCAM(), grids=2)),
         "k-means 32, log-odds, three layers, mean": LogOdds(base=Fusion(base=CFCAM(), grids=3)),
-        "k-means 30, masked passes": CFCAM.best(),
+        "k-means 30, masked passes": CFCAM(groups=30, evidence=True),
+        "the same, doubt 2": CFCAM(groups=30, evidence=True, doubt=2.0),
+        "the same, doubt 3": CFCAM(groups=30, evidence=True, doubt=3.0),
+        "the same, doubt 5": CFCAM(groups=30, evidence=True, doubt=5.0),
     }
     if neighbours:
         found["Grad-CAM, last blocks, mean"] = Fusion(base=GradCAM(), layers=neighbours)

@@ -35,7 +35,7 @@ class Explainer:
         methods: names (see `cfcam.list_methods`), instances, or a mapping from your own names to these.
         layer: dotted name (``"layer4"``, ``"layer4[-1]"``) or module whose output is mapped; None: the last layer with
             a spatial extent, found by one probing pass of the first image of each input size; "measured": the one that
-            `cfcam.metrics.measure_layers` puts first on (at most eight of) the first images of each input size.
+            `cfcam.metrics.measure_layers` puts first on the first images of each input size.
         classes: class names, so that targets can be given and shown by name.
         probability: "softmax", "sigmoid" (multi-label) or "auto".
         fingerprint: put the SHA-256 of the model's weights into the provenance (about 0.1 s for 100 MB, once).
@@ -73,19 +73,29 @@ class Explainer:
         """Forgets the layers chosen; there is nothing to undo on the model, whose hooks live for one pass only."""
         self._automatic.clear()
 
-    def layer_for(self, x: Tensor) -> str:
-        """Returns the name of the target layer for inputs shaped like ``x`` (N, C, *spatial)."""
+    def layer_for(self, x: Tensor, targets: Any = None) -> str:
+        """Returns the name of the target layer for inputs shaped like ``x`` (N, C, *spatial).
+
+        Args:
+            x: of which `"measured"` takes the first eight, or all with targets that are given.
+            targets: what `"measured"` looks at, see `__call__`.
+        """
         if self._layer is not None:
             return self._layer
         size = tuple(x.shape[1:])
         if size not in self._automatic:
-            self._automatic[size] = self._best_measured(x) if self._measured else automatic_layer(self._network, x)
+            self._automatic[size] = (
+                self._best_measured(x, targets) if self._measured else automatic_layer(self._network, x)
+            )
         return self._automatic[size]
 
-    def _best_measured(self, x: Tensor) -> str:
+    def _best_measured(self, x: Tensor, targets: Any) -> str:
         # By name: the scorecard is two floors up, and explaining must not depend on it unless it is asked for.
         layers = import_module("cfcam.metrics.layers")
-        return layers.measured_layer(self._network.model, x[:8], probability=self._network.probability)
+        images = x[:8] if targets is None else x  # targets may be image by image
+        return layers.measured_layer(
+            self._network.model, images, targets, classes=self.classes, probability=self._network.probability
+        )
 
     def __call__(self, x: Tensor, targets: Any = None) -> Explanation:
         """Explains a batch: one forward pass for all methods and all targets.
@@ -101,7 +111,7 @@ class Explainer:
         """
         if not isinstance(x, Tensor):
             raise InputError(f"the input is a {type(x).__name__}, not a tensor (N, C, *spatial)")
-        capture = Capture(self._network, x, layer=self.layer_for(x), targets=targets, classes=self.classes)
+        capture = Capture(self._network, x, layer=self.layer_for(x, targets), targets=targets, classes=self.classes)
         maps: dict[str, list[Tensor]] = {name: [] for name in self.methods}
         with capture.quiet():
             for part in capture.split():

@@ -431,3 +431,9 @@ def test_an_output_folder_that_cannot_be_made_is_refused(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(JobError, match="cannot be written"):
         run(tmp_path / "in", tmp_path / "file" / "out")
+
+
+def test_a_layer_that_is_to_be_measured_is_refused_before_anything_is_read(tmp_path):
+    folder_of(tmp_path / "in", 1)
+    with pytest.raises(JobError, match="cfcam layers MODEL --measure"):
+        run(tmp_path / "in", tmp_path / "out", layer="measured")

@@ -230,3 +230,35 @@ def test_layers_are_ranked_and_the_best_is_used() -> None:
     best = measured_layer(net, x, most=3)
     assert best == measure_layers(net, x, most=3, fusions=False)[0].name
     assert cfcam.explain(net, x, "grad-cam", layer="measured").layer == measured_layer(net, x)
+
+
+def test_layers_of_a_segmentation_are_measured_by_what_the_class_gets_in_its_place() -> None:
+    from cfcam.capture import Capture, Network, Segmentation
+    from cfcam.metrics import measure_layers
+
+    torch.manual_seed(0)
+    stages = [nn.Sequential(nn.Conv2d(1 if n == 0 else 8, 8, 3, padding=1), nn.ReLU()) for n in range(4)]
+    net = nn.Sequential(*stages, nn.Conv2d(8, 3, 1)).eval()
+    x = torch.randn(3, 1, 16, 16)
+    mask = torch.zeros(16, 16)
+    mask[4:9, 5:12] = 1
+    target = Segmentation(1, mask)
+    capture = Capture(Network(net), x, layer="3", targets=Segmentation(1, mask, reduction="mean"))
+    expected = net(x).softmax(1)[:, 1, 4:9, 5:12].mean((1, 2))
+    torch.testing.assert_close(capture.probabilities[:, 0], expected)
+    scores = measure_layers(net, x, target)
+    assert {s.layers[0] for s in scores if s.fusion is None} == {"0", "1", "2", "3"}
+    assert repr(scores) == repr(measure_layers(net, x, Segmentation(1, mask, reduction="mean")))
+    assert repr(scores) != repr(measure_layers(net, x, Segmentation(2, mask)))
+    best = next(s.layers[0] for s in scores if s.fusion is None)
+    assert cfcam.explain(net, x, "grad-cam", targets=target, layer="measured").layer == best
+    with pytest.raises(TargetError, match="class 9"):
+        measure_layers(net, x, Segmentation(9, mask))
+
+
+def test_a_method_that_applies_to_one_layer_only_is_measured_there() -> None:
+    from cfcam.metrics import measure_layers
+
+    torch.manual_seed(3)
+    found = measure_layers(Stages().eval(), torch.randn(2, 3, 32, 32), method="cam", most=3)
+    assert [s.name for s in found] == ["features.8"]

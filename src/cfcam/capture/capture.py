@@ -240,6 +240,12 @@ class Capture:
         """(N, K) the explained scores, detached."""
         return self._scores.detach()
 
+    @property
+    def probabilities(self) -> Tensor:
+        """(N, K) the explained scores, those of classes as probabilities in [0, 1]; detached."""
+        with torch.no_grad():
+            return self.targets(self.output, self._logits, probability=True).detach()
+
     @cached_property
     def activations(self) -> Tensor:
         """(N, C, *spatial) the target layer's output, at least float32."""

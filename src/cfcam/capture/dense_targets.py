@@ -15,6 +15,7 @@ from cfcam.capture.scores import (
     ImageScore,
     Kind,
     NotPredictedError,
+    Scores,
     ScoreTarget,
     check_range,
     class_words,
@@ -154,6 +155,12 @@ class MaskedScore(ImageScore):
     def moved(self, move: Callable[[Tensor], Tensor]) -> MaskedScore:
         """Returns the same score of an input that was moved; see `Scores.moved`."""
         return replace(self, mask=move(self.mask[:, None])[:, 0])
+
+
+def averaged(scores: Scores) -> Scores:
+    """Returns scores whose sums over places are means: a probability of a class then lies in [0, 1]."""
+    means = {k: replace(f, reduction="mean") if isinstance(f, MaskedScore) else f for k, f in scores.functions.items()}
+    return replace(scores, functions=means)
 
 
 def predicted_places(first: FirstPass) -> Tensor:

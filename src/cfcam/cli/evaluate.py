@@ -67,12 +67,28 @@ def evaluate(
     num_classes: options.NumClasses = None,
     classes: options.Classes = None,
     layer: options.Layer = None,
-    size: options.Size = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            "--size",
+            metavar="N|HxW|DxHxW",
+            help="Input size of the network. [default: its own, else 224; of volumes: as they come]",
+            rich_help_panel=options.NETWORK,
+        ),
+    ] = None,
     resize: options.ResizeWay = None,
     mean: options.Mean = None,
     std: options.Std = None,
     device: options.Device = "auto",
-    window: volumes.Window = None,
+    window: Annotated[
+        str | None,
+        typer.Option(
+            "--window",
+            metavar="NAME|C,W",
+            help=f"Grey window to clip to: {', '.join(volumes.WINDOWS)}, or centre and width.",
+            rich_help_panel=volumes.PANEL,
+        ),
+    ] = None,
     spacing: volumes.Spacing = None,
     orientation: volumes.Orientation = None,
     intensity: volumes.Intensity = None,
@@ -138,7 +154,7 @@ def evaluate(
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, metavar="N", help="Take N pictures at random.", rich_help_panel=options.RUN),
+        typer.Option(min=1, metavar="N", help="Take N pictures or volumes at random.", rich_help_panel=options.RUN),
     ] = None,
     seed: Annotated[
         int,

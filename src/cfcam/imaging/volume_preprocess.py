@@ -18,6 +18,7 @@ from cfcam.imaging.volume import Volume
 Intensity = Literal["z-score", "unit", "none"]
 
 _MOST_VOXELS = 2**30
+_TIE = 6  # decimals of a voxel: what lies half-way between two is rounded one way, whatever the affine's rounding
 
 
 class _Axis(NamedTuple):
@@ -161,6 +162,30 @@ class VolumePreprocess:
         inverse = [order.index(axis) for axis in range(3)]
         lead = maps.ndim - 3
         return maps.permute(*range(lead), *(lead + axis for axis in inverse)).contiguous()
+
+    def mask(self, mask: Tensor, volume: Volume) -> Tensor:
+        """Bring a mask of a volume onto the grid of the network's input.
+
+        A voxel of the input belongs to the mask if the volume's voxel at its centre does; what lies outside never does.
+
+        Args:
+            mask: `(D, H, W)` bool on the volume's grid.
+            volume: what it belongs to.
+
+        Returns:
+            bool `(d, h, w)`.
+        """
+        size, affine = self.grid(volume)
+        way = np.linalg.inv(volume.affine) @ affine
+        order = [int(np.abs(way[:3, axis]).argmax()) for axis in range(3)]  # which of the volume's axes each one is
+        mask = mask.permute(order)
+        for axis, source in enumerate(order):
+            places = way[source, 3] + way[source, axis] * np.arange(size[axis])
+            index = torch.from_numpy(np.floor(np.round(places, _TIE) + 0.5)).long().to(mask.device)
+            seen = (index >= 0) & (index < mask.shape[axis])
+            shape = [-1 if n == axis else 1 for n in range(3)]
+            mask = mask.index_select(axis, index.clamp(0, mask.shape[axis] - 1)) & seen.reshape(shape)
+        return mask
 
     def grid(self, volume: Volume) -> tuple[tuple[int, int, int], NDArray[np.float64]]:
         """Return the size of the network's input for a volume, and its affine to mm in RAS+."""

@@ -15,24 +15,24 @@ import torch
 
 from cfcam._version import __version__
 from cfcam.capture import Capture, Network, probe_layers
-from cfcam.errors import CfcamError, InputError
-from cfcam.imaging import Preprocess, VolumePreprocess
+from cfcam.errors import CfcamError
+from cfcam.imaging import Preprocess
+from cfcam.jobs.evaluation_settings import EvaluationSettings
 from cfcam.jobs.ground_truth import Notice
 from cfcam.jobs.inference import NOT_FINITE, Engine, _is_out_of_memory, prepare_methods
 from cfcam.jobs.manifest import settings_hash
-from cfcam.jobs.paper_columns import NAME as PAPER
 from cfcam.jobs.paper_columns import WRONG
 from cfcam.jobs.paper_protocol import PaperEvaluator
 from cfcam.jobs.rows_file import Part, RowsFile
 from cfcam.jobs.scorecard_examples import Example, example
 from cfcam.jobs.settings import JobError
-from cfcam.methods import named_methods
 from cfcam.methods.base import Method
-from cfcam.metrics.catalogue import MetricError, resolve_metrics
-from cfcam.metrics.evaluator import Evaluator, Explained
-from cfcam.metrics.samples import Row, Sample, batches
+from cfcam.metrics.evaluator import Evaluator
+from cfcam.metrics.samples import Row, Sample
 from cfcam.metrics.scorecard import Scorecard, scorecard
 from cfcam.models import LoadedModel
+
+__all__ = ["EvaluationRun", "EvaluationSettings", "Loadable", "Progress", "drawn"]
 
 _FAILURES = (CfcamError, RuntimeError, ValueError, ArithmeticError, LookupError, MemoryError)
 """What one picture may raise in a user's network; anything else is a mistake of ours, and stops the run."""
@@ -50,67 +50,6 @@ class Loadable(Protocol):
 
     def load(self, preprocess: Any, classes: Sequence[str] | int | None, notice: Notice) -> Sample:
         """Reads the case; see `cfcam.jobs.cases.load_case`. ``preprocess`` is one of pictures, or of volumes."""
-
-
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """The settings of an evaluation.
-
-    Attributes:
-        methods: names, instances, or a mapping from your own names to these.
-        metrics: names of metrics or groups, "quick" or "all".
-        controls: add the maps that know nothing or little.
-        explained: which class is explained: the "predicted" one, or the "label".
-        layer: dotted name of the layer to map; None: chosen automatically.
-        threshold: of "iou-tuned", "lesion-coverage" and "false-components", in [0, 1], tuned on other images.
-        preprocess: what is done to a picture (or volume) before the network sees it; None: what is known of the
-            model, else `Preprocess()` (`VolumePreprocess()`).
-        limit: evaluate a random subset of this many cases; a larger one holds a smaller one of the same seed.
-        seed: of the subset, and of everything random in the metrics.
-        batch_size: pictures in one pass of the network; None: 8, and 1 for volumes.
-        overwrite: begin anew, instead of going on with what the output folder holds.
-        leave_out: leave out, with a note, methods that do not apply to the network, instead of refusing the run.
-        protocol: "cfcam-paper" measures by the published protocol of CF-CAM instead of ``metrics``.
-        data: what to call the data in the report.
-        command: what the user typed, for the provenance.
-    """
-
-    methods: tuple[str | Method, ...] | Mapping[str, str | Method] = ("cf-cam", "grad-cam")
-    metrics: tuple[str, ...] = ("quick",)
-    controls: bool = True
-    explained: Explained = "predicted"
-    layer: str | None = None
-    threshold: float | None = None
-    preprocess: Preprocess | VolumePreprocess | None = None
-    limit: int | None = None
-    seed: int = 0
-    batch_size: int | None = None
-    overwrite: bool = False
-    leave_out: bool = False
-    protocol: str | None = None
-    data: str = ""
-    command: tuple[str, ...] = ()
-
-    def check(self) -> None:
-        """Checks what can be checked without a network.
-
-        Raises:
-            CfcamError: a method or metric is unknown or lacks what it needs, or a number is out of its range.
-        """
-        named_methods(self.methods)
-        resolve_metrics(self.metrics)
-        if self.threshold is None and "iou-tuned" in self.metrics:
-            raise MetricError("iou-tuned needs a threshold: give --threshold, tuned on other images than these")
-        if self.protocol not in (None, PAPER):
-            raise InputError(f"no protocol is called {self.protocol!r}: there is {PAPER}")
-        if self.protocol is not None and self.explained != "predicted":
-            raise InputError(f"the protocol {self.protocol} explains the predicted class: leave --explain label out")
-        if self.threshold is not None and not 0 <= self.threshold <= 1:
-            raise InputError(f"the threshold is {self.threshold}: give a number from 0 to 1, the maximum of a map")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise InputError(f"the batch size is {self.batch_size}: give 1 or more")
-        if self.limit is not None and self.limit < 1:
-            raise InputError(f"the limit is {self.limit} cases: give 1 or more")
 
 
 @dataclass(frozen=True)
@@ -279,14 +218,18 @@ class EvaluationRun:
                 part.failed[case.name] = "it has no label, and the label is to be explained"
             else:
                 samples.append(sample)
-        for alike in batches(samples, self.batch_size):  # volumes may differ in size
-            self._measure(alike, part)
+        self._measure(samples, part)
         if not self._succeeded and isinstance(self._error, CfcamError):
             raise self._error  # where nothing has succeeded, and the error is one of ours, all others would meet it too
         return replace(part, notes={name: lines for name, lines in part.notes.items() if lines})
 
     def _measure(self, samples: Sequence[Sample], part: Part) -> None:
-        """Enters rows, or a failure, for each sample; a batch that fails is halved until the culprit stands alone."""
+        """Enters rows, or a failure, for each sample.
+
+        A batch that fails is halved until the culprit stands alone; so is one of volumes of several sizes.
+        """
+        if not samples:
+            return
         try:
             rows = self.evaluator(samples)
         except _FAILURES as error:

@@ -34,6 +34,7 @@ from cfcam.jobs.evidence_software import bill_of_materials, check_installed, env
 from cfcam.jobs.evidence_trace import table, traced
 from cfcam.jobs.manifest import write_whole
 from cfcam.jobs.scorecard_page import write_report
+from cfcam.jobs.settings import named_layer
 from cfcam.metrics.catalogue import METRICS, resolve_metrics
 from cfcam.metrics.evaluator import Explained
 from cfcam.metrics.scorecard import Scorecard
@@ -159,7 +160,7 @@ class EvidenceRun:
         self._explainer = Explainer(
             model.module,
             [settings.method],
-            layer=settings.layer,
+            layer=named_layer(settings.layer),
             classes=model.classes,
             probability=model.probability,
             fingerprint=True,

@@ -17,7 +17,7 @@ from cfcam.explainer_windows import Aggregate, explain_windows
 from cfcam.explanation import Explanation
 from cfcam.imaging import Preprocess
 from cfcam.jobs.lanes import LEAST, Lanes, copies_of, lane_count
-from cfcam.jobs.settings import JobError
+from cfcam.jobs.settings import JobError, named_layer
 from cfcam.methods import CAM, AttentionRollout, LeGrad, ScoreCAM, named_methods
 from cfcam.methods.base import Method
 from cfcam.models import LoadedModel
@@ -74,7 +74,7 @@ class Engine:
         self.notes: list[str] = []
         self.windows: Windows | None = None
         self.layer = layer or ""
-        self._given = layer
+        self._given = named_layer(layer)
         self._probability = probability
         self._explainer = self._make()
         self._succeeded = False

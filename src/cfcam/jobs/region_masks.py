@@ -10,9 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
 import torch
-from scipy import ndimage
 from torch import Tensor
 
 from cfcam.clinical.organ_masks import OUTSIDE, read_mask
@@ -170,17 +168,9 @@ def prepare(
         volume,
         preprocess(volume)[None],
         lambda heat: preprocess.to_original(heat, volume),
-        lambda mask: _on_input_grid(mask, volume, preprocess),
+        lambda mask: preprocess.mask(mask, volume),
         volume.notices,
     )
-
-
-def _on_input_grid(mask: Tensor, volume: Volume, preprocess: VolumePreprocess) -> Tensor:
-    size, affine = preprocess.grid(volume)
-    way = np.linalg.inv(volume.affine) @ affine
-    values = mask.cpu().numpy().astype(np.uint8)
-    moved = ndimage.affine_transform(values, way[:3, :3], way[:3, 3], size, order=0, mode="grid-constant")
-    return torch.from_numpy(moved > 0)
 
 
 def _stem(path: Path) -> str:

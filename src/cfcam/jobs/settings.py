@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cfcam.errors import CfcamError, InputError
+from cfcam.explainer import MEASURED
 from cfcam.imaging import Preprocess, VolumePreprocess, colorize
 from cfcam.imaging.dicom import named_window
 from cfcam.jobs.study_settings import StudySettings
@@ -18,6 +19,20 @@ from cfcam.methods.base import Method
 
 class JobError(CfcamError, ValueError):
     """A run cannot be set up, or goes on no longer."""
+
+
+def named_layer(layer: str | None) -> str | None:
+    """Returns the layer of a run, which is settled before the first picture is read.
+
+    Raises:
+        JobError: it is to be measured.
+    """
+    if layer == MEASURED:
+        raise JobError(
+            "layer 'measured': a run settles its layer before it reads pictures; rank them with"
+            " `cfcam layers MODEL --measure PICTURES`, and give the name of the best"
+        )
+    return layer
 
 
 class Save(StrEnum):

@@ -16,7 +16,7 @@ from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess
 from cfcam.jobs.inference import Engine
 from cfcam.jobs.inputs import Input
 from cfcam.jobs.region_checks import region_checks
-from cfcam.jobs.region_masks import Region, RegionKind, RegionMasks, _on_input_grid, _stem
+from cfcam.jobs.region_masks import Region, RegionKind, RegionMasks, _stem
 from cfcam.jobs.study_names import SHORTEST_NAME
 from cfcam.jobs.study_settings import StudySettings
 
@@ -95,7 +95,7 @@ def to_input(preprocess: Preprocess | VolumePreprocess, image: Image | Volume) -
     if isinstance(preprocess, Preprocess):
         return preprocess.mask
     assert isinstance(image, Volume)  # noqa: S101 (a run over volumes prepares volumes)
-    return lambda mask: _on_input_grid(mask, image, preprocess)
+    return lambda mask: preprocess.mask(mask, image)
 
 
 def without_stem(text: str, given: Input) -> str:

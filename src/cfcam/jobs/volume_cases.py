@@ -17,7 +17,7 @@ from cfcam.jobs.cases import Case, CaseFolder, _ignore, file_state, resolve_labe
 from cfcam.jobs.ground_truth import CaseError, Notice, reaching
 from cfcam.jobs.inputs import Kind, find_inputs
 from cfcam.jobs.settings import JobError
-from cfcam.jobs.volume_truth import on_input_grid, read_volume_masks
+from cfcam.jobs.volume_truth import read_volume_masks
 from cfcam.jobs.volumes import VolumeSettings, takes_volumes
 from cfcam.metrics.samples import Sample
 
@@ -110,7 +110,7 @@ class VolumeCase:
         if bool(truth.all()):
             notice("the ground truth is the whole volume (is its background NaN?): localisation is not assessed")
             return None
-        return reaching(truth, partial(on_input_grid, volume=volume, preprocess=preprocess), notice)
+        return reaching(truth, partial(preprocess.mask, volume=volume), notice)
 
 
 def find_volume_cases(

@@ -83,10 +83,11 @@ def _stacked(view: _View, values: NDArray[np.float32], index: _Index) -> NDArray
 
 def _column(planes: Sequence[NDArray[_Number]]) -> NDArray[_Number]:
     """Pictures one under the other, in the middle of the widest."""
-    width = max(plane.shape[1] for plane in planes)
-    padded = []
-    for plane in planes:
-        left = (width - plane.shape[1]) // 2
-        margins = [(0, 0), (left, width - plane.shape[1] - left), *[(0, 0)] * (plane.ndim - 2)]
-        padded.append(np.pad(plane, margins))
-    return np.concatenate(padded)
+    width = max(one.shape[1] for one in planes)
+    return np.concatenate([_widened(one, width) for one in planes])
+
+
+def _widened(plane: NDArray[_Number], width: int) -> NDArray[_Number]:
+    left = (width - plane.shape[1]) // 2
+    margins = [(0, 0), (left, width - plane.shape[1] - left), *[(0, 0)] * (plane.ndim - 2)]
+    return np.pad(plane, margins)

@@ -1,4 +1,4 @@
-"""Where a finding is in a volume: its masks, laid over it by their place in the patient, and brought to the network."""
+"""Where a finding is in a volume: its masks, laid over it by their place in the patient."""
 
 from __future__ import annotations
 
@@ -13,12 +13,10 @@ from torch import Tensor
 
 from cfcam.clinical.organ_masks import OUTSIDE, laid_over
 from cfcam.exchange.read_segmentation import is_segmentation, read_segmentation
-from cfcam.imaging import Volume, VolumePreprocess
+from cfcam.imaging import Volume
 from cfcam.imaging.nifti import read_nifti
 from cfcam.imaging.volume import is_nifti
 from cfcam.jobs.ground_truth import CaseError, Notice
-
-_TIE = 6  # decimals of a voxel: what lies half-way between two is rounded one way, whatever the affine's rounding
 
 
 def read_volume_masks(paths: Sequence[Path], volume: Volume, notice: Notice) -> Tensor:
@@ -40,32 +38,6 @@ def read_volume_masks(paths: Sequence[Path], volume: Volume, notice: Notice) -> 
     for path in paths:
         union |= _read(path, volume, notice)
     return union
-
-
-def on_input_grid(mask: Tensor, volume: Volume, preprocess: VolumePreprocess) -> Tensor:
-    """Brings a mask of a volume onto the grid of the network's input, by the geometry of the volume itself.
-
-    A voxel of the input belongs to the mask if the volume's voxel at its centre does; what lies outside never does.
-
-    Args:
-        mask: (D, H, W) bool on the volume's grid.
-        volume: what it belongs to.
-        preprocess: what is done to the volume.
-
-    Returns:
-        bool (d, h, w).
-    """
-    size, affine = preprocess.grid(volume)
-    way = np.linalg.inv(volume.affine) @ affine
-    order = [int(np.abs(way[:3, axis]).argmax()) for axis in range(3)]  # which of the volume's axes each one is
-    mask = mask.permute(order)
-    for axis, source in enumerate(order):
-        places = way[source, 3] + way[source, axis] * np.arange(size[axis])
-        index = torch.from_numpy(np.floor(np.round(places, _TIE) + 0.5)).long()
-        seen = (index >= 0) & (index < mask.shape[axis])
-        shape = [-1 if n == axis else 1 for n in range(3)]
-        mask = mask.index_select(axis, index.clamp(0, mask.shape[axis] - 1)) & seen.reshape(shape)
-    return mask
 
 
 def _read(path: Path, volume: Volume, notice: Notice) -> Tensor:

@@ -13,7 +13,7 @@ from cfcam.methods.score_cam import LINEAR, blurred, chunk_size
 _EXTREME = 1e-5  # probabilities nearer to 0 or 1 than this are rounding
 
 
-def updated(capture: Capture, prior: Tensor, masks: Tensor, labels: Tensor, groups: int) -> Tensor:
+def updated(capture: Capture, prior: Tensor, masks: Tensor, labels: Tensor, groups: int, doubt: float = 1.0) -> Tensor:
     """Returns maps (N, K, *layer_spatial), signed: a gradient map, corrected by what the network answers to masks.
 
     Each group's mean mask H hides all but its place (the score rises from that of the blurred input: how sufficient the
@@ -28,6 +28,7 @@ def updated(capture: Capture, prior: Tensor, masks: Tensor, labels: Tensor, grou
         masks: (N, C, *layer_spatial) each channel scaled to [0, 1].
         labels: (N, C) the group of each channel; -1 for none.
         groups: number of groups G; two passes each, and two more.
+        doubt: the noise's variance is so many times that of the residual: more of it stays nearer to the prior.
     """
     H = _group_masks(masks, labels, groups)
     y = _answers(capture, H)
@@ -44,7 +45,7 @@ def updated(capture: Capture, prior: Tensor, masks: Tensor, labels: Tensor, grou
     known = (design.amax(-1) > 0).to(residual)  # a group without channels has neither mask nor answer
     mean = (residual * known).sum(-1, keepdim=True) / known.sum(-1, keepdim=True)
     squares = ((residual - mean) * known).square().sum(-1, keepdim=True)
-    noise = squares / (known.sum(-1, keepdim=True) - 1).clamp(min=1)
+    noise = doubt * squares / (known.sum(-1, keepdim=True) - 1).clamp(min=1)
     covariance = (design * variance[:, :, None]) @ design.mT
     jitter = 1e-9 * covariance.diagonal(dim1=-2, dim2=-1).mean(-1, keepdim=True) + torch.finfo(torch.float64).tiny
     covariance = covariance + torch.diag_embed((noise + jitter).expand_as(y))

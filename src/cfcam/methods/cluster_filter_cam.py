@@ -75,6 +75,7 @@ class CFCAM(Method):
         groups: clusters of k-means.
         shrinkage: in [0, 1], share of the cluster's gradient in the weight of its channels; 1 as published.
         evidence: correct the map by ``2 groups + 2`` masked passes; needs k-means.
+        doubt: of the evidence, see `cfcam.methods.cluster_evidence.updated`; above 0.
         important_quantile: in [0, 1]; None: no such level, every channel is clustered.
         filter: "bilateral", "guided", "published", a `Filter`, or None for the plain mean gradient.
         eps_quantile: DBSCAN's eps as a quantile, in [0, 1], of the off-diagonal distances.
@@ -94,6 +95,7 @@ class CFCAM(Method):
     groups: int = 32
     shrinkage: float = 0.5
     evidence: bool = False
+    doubt: float = 1.0
     important_quantile: float | None = None
     filter: Literal["bilateral", "guided", "published"] | Filter | None = "bilateral"
     eps_quantile: float = 0.25
@@ -110,6 +112,8 @@ class CFCAM(Method):
                 raise MethodError(f"CFCAM({field}={getattr(self, field)!r}): one of {', '.join(map(repr, choices))}")
         if self.groups < 1:
             raise MethodError(f"CFCAM(groups={self.groups}): a number of clusters, 1 or more")
+        if not self.doubt > 0:
+            raise MethodError(f"CFCAM(doubt={self.doubt}): a number above 0")
         if self.evidence and self.clustering != "k-means":
             raise MethodError("CFCAM(evidence=True, clustering='dbscan'): masks are made of the clusters of k-means")
         for field in ("shrinkage", "important_quantile", "eps_quantile", "min_samples_fraction"):
@@ -163,7 +167,7 @@ class CFCAM(Method):
         maps = weighted_sum(self.weights(capture), capture.activations)
         if self.evidence:
             masks, _ = unit_range(capture.activations)
-            maps = updated(capture, maps, masks, self.clusters(capture).labels, self.groups)
+            maps = updated(capture, maps, masks, self.clusters(capture).labels, self.groups, self.doubt)
         return maps.relu_()
 
     def weights(self, capture: Capture) -> Tensor:

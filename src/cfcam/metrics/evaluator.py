@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture import Capture, Network, Target, TopK, automatic_layer, find_layer, probabilities
+from cfcam.capture import Capture, Network, Target, TopK, automatic_layer, find_layer
 from cfcam.capture.targets import Probability
 from cfcam.errors import InputError, TargetError
 from cfcam.explainer import Methods
@@ -303,8 +303,7 @@ def _assessors(settings: Settings) -> Iterator[Callable[[Batch], None]]:
 
 def explained_probability(capture: Capture) -> Tensor:
     """Returns (N,) the probability of the first target of each image."""
-    values = probabilities(capture.logits.float(), capture.network.kind())
-    return values.gather(1, capture.targets.indices[:, :1])[:, 0]
+    return capture.probabilities[:, 0].float()
 
 
 def predicted(logits: Tensor) -> Tensor:

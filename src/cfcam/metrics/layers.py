@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Capture, LayerInfo, Network, probe_layers
+from cfcam.capture.dense_targets import averaged
 from cfcam.capture.targets import Probability
-from cfcam.errors import CfcamError, LayerError
+from cfcam.errors import LayerError, MethodError
 from cfcam.explanation import heatmaps_of
 from cfcam.methods import get_method
 from cfcam.methods.base import Method
@@ -107,6 +108,7 @@ def measure_layers(
     layers: Sequence[str] | None = None,
     most: int = 8,
     fusions: bool = True,
+    classes: Sequence[str] | None = None,
     probability: Probability = "auto",
     seed: int = 0,
 ) -> list[LayerScore]:
@@ -122,6 +124,7 @@ def measure_layers(
         layers: names of candidates; None: `candidate_layers`.
         most: candidates, if none are named.
         fusions: try the mean and the product of two layers' maps as well.
+        classes: class names, for targets given by name.
         probability: how logits become probabilities.
         seed: of the noise, and of ties in the order of pixels.
 
@@ -134,7 +137,7 @@ def measure_layers(
     network = Network(model, probability)
     names = list(layers) if layers else [info.name for info in candidate_layers(network, images, most)]
     chosen = get_method(method) if isinstance(method, str) else method
-    trial = _Trial(network, images, targets, chosen, seed)
+    trial = _Trial(network, images, targets, classes, chosen, seed)
     scores = _ranked([score for name in names for score in trial.single(name)])
     if not scores:
         raise LayerError(f"none of these layers can be mapped: {', '.join(names)}")
@@ -153,28 +156,40 @@ def measured_layer(model: nn.Module, images: Tensor, targets: Any = None, **opti
 class _Trial:
     """Maps of one method by layer, of the images and of the images with noise; and what they are worth."""
 
-    def __init__(self, network: Network, images: Tensor, targets: Any, method: Method, seed: int) -> None:
+    def __init__(
+        self,
+        network: Network,
+        images: Tensor,
+        targets: Any,
+        classes: Sequence[str] | None,
+        method: Method,
+        seed: int,
+    ) -> None:
         self.network, self.method, self.seed = network, method, seed
-        self.images, self.targets = images, targets
+        self.images, self.targets, self.classes = images, targets, classes
         self.heat: dict[str, tuple[Tensor, Tensor]] = {}
         self.grids: dict[str, tuple[int, ...]] = {}
         self.captures: dict[str, Capture] = {}
 
-    def maps(self, x: Tensor, layer: str, targets: Any) -> tuple[Capture, Tensor]:
-        capture = Capture(self.network, x, layer=layer, targets=targets)
+    def maps(self, capture: Capture) -> Tensor:
+        """Returns maps (N, 1, *layer_spatial) of the first target."""
         with capture.quiet():
-            return capture, self.method(capture)[:, :1]
+            return self.method(capture)[:, :1]
 
     def single(self, layer: str) -> Iterator[LayerScore]:
         """Yields the layer's score; nothing if its score does not depend on it."""
         try:
-            capture, maps = self.maps(self.images, layer, self.targets)
-        except CfcamError:
+            known = next(iter(self.captures.values()), None)
+            if known is None:
+                capture = Capture(self.network, self.images, layer=layer, targets=self.targets, classes=self.classes)
+                capture = capture.again(targets=averaged(capture.targets))
+            else:  # the same scores of the same places, whatever is predicted
+                capture = known.again(layer=layer)
+            maps = self.maps(capture)
+        except (LayerError, MethodError):
             return
         size = capture.input.shape[2:]
-        indices = capture.targets.indices[:, :1]
-        noisy = robustness.add_noise(capture.input, _NOISE, seed=self.seed)
-        moved = self.maps(noisy, layer, indices)[1]
+        moved = self.maps(capture.again(robustness.add_noise(capture.input, _NOISE, seed=self.seed)))
         self.captures[layer] = capture
         self.grids[layer] = tuple(maps.shape[2:])
         self.heat[layer] = (heatmaps_of(maps, size)[:, 0], heatmaps_of(moved, size)[:, 0])
@@ -207,13 +222,13 @@ class _Trial:
             for mode in get_args(perturbation.Mode)[::-1]
         ]
         seen = perturbation.masked_input(x, heat)
-        again = [self.maps(seen, layer, capture.targets.indices[:, :1]) for layer in layers]
-        masked = [heatmaps_of(maps, x.shape[2:])[:, 0] for _, maps in again]
+        again = [self.captures[layer].again(seen) for layer in layers]
+        masked = [heatmaps_of(self.maps(other), x.shape[2:])[:, 0] for other in again]
         second = masked[0] if how is None else _fuse(masked[0], masked[1], how)
         adcc = faithfulness.adcc(
             faithfulness.coherency(heat, second),
             faithfulness.complexity(heat),
-            faithfulness.average_drop(original, explained_probability(again[0][0])),
+            faithfulness.average_drop(original, explained_probability(again[0])),
         )
         empty = int((heat.flatten(1).amax(1) == 0).sum())
         stable = similarity.soft_iou(heat, moved)
