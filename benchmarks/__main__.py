@@ -40,6 +40,7 @@ def main(words: Sequence[str] | None = None) -> None:
             command.add_argument("--limit", type=int, default=60, help="pictures of each study")
         if name == "scorecard":
             command.add_argument("--score-cam", action="store_true", help="compare CF-CAM's best with exact Score-CAM")
+            command.add_argument("--second", action="store_true", help="the second round, on fresh pictures")
         if name == "approximate":
             command.add_argument("--images", type=int, default=25, help="pictures for each network")
     arguments = parser.parse_args(words)

@@ -7,7 +7,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,11 +33,16 @@ class Study:
     what: str
 
 
-def study(name: str, limit: int, part: Part = "test") -> Study:
-    """Returns the first ``limit`` samples of a part, in a fixed random order, with the network.
+def study(name: str, limit: int, part: Part = "test", *, skip: int = 0) -> Study:
+    """Returns ``limit`` samples of a part, in a fixed random order and behind the first ``skip``, with the network.
 
     "tune" is what settings may be chosen on: other pictures, and of phantoms other patients.
     """
+    found = _study(name, skip + limit, part)
+    return replace(found, samples=found.samples[skip:])
+
+
+def _study(name: str, limit: int, part: Part) -> Study:
     if name.startswith("phantoms"):
         return _phantoms(name, limit, part)
     if name == "adrenal":

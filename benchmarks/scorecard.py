@@ -9,6 +9,7 @@ from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,11 +17,14 @@ import cfcam
 from benchmarks.datasets import NAMES, study
 from benchmarks.machine import describe, use_threads
 from benchmarks.scorecard_figure import draw
+from cfcam.methods.cluster_filter_cam import CFCAM
+from cfcam.methods.fusion import Fusion
 from cfcam.metrics import METRICS
 from cfcam.metrics.scorecard import Scorecard, format_number
 
 FIGURE = Path("docs/images/scorecard.svg")
 CHEAP = ("cf-cam", "cf-cam-best", "cf-cam-hierarchical", "cf-cam-bilateral", "cf-cam-guided", "cf-cam-reference")
+COMPARED = ("cf-cam", "cf-cam-best", "cf-cam-blocks")
 METRIC_NAMES = (
     "average-drop",
     "increase-in-confidence",
@@ -52,8 +56,21 @@ SHOWN = (
 )
 
 
+USED = {"phantoms": 60, "phantoms-shortcut": 60}
+"""Pictures of the test part that the first round has seen; of the other studies 40. The second round begins behind."""
+
+NEIGHBOURS = {
+    "features.18": ("features.16", "features.17", "features.18"),
+    "features.13": ("features.12", "features.13"),
+}
+"""Target layer -> the last blocks of its grid."""
+
+
 def main(arguments: Namespace) -> None:
-    """Writes a JSON and a Markdown table per study; ``score_cam`` compares `CFCAM.best` with exact Score-CAM."""
+    """Writes a JSON and a Markdown table per study.
+
+    ``--score-cam`` compares `CFCAM.best` with exact Score-CAM; ``--second`` is the second round, on fresh pictures.
+    """
     use_threads(arguments.threads)
     keep_memory()
     names: Sequence[str] = arguments.study or NAMES
@@ -62,26 +79,35 @@ def main(arguments: Namespace) -> None:
     results.mkdir(parents=True, exist_ok=True)
     for name in names:
         started = time.perf_counter()
-        found = study(name, limit)
-        methods = ("cf-cam-best", "score-cam") if score_cam else CHEAP
+        found = study(name, limit, skip=USED.get(name, 40) if arguments.second else 0)
         card = cfcam.evaluate(
             found.model,
             found.samples,
-            methods,
+            _methods(found.layer, second=arguments.second, score_cam=score_cam),
             METRIC_NAMES,
             controls=True,
             layer=found.layer or None,
             batch_size=4,
             steps=12,
         )
-        seconds = time.perf_counter() - started
-        stem = f"{name}-score-cam" if score_cam else name
-        _write(
-            results / stem, card, found.what, seconds, reference="score-cam" if score_cam else "grad-cam", limit=limit
-        )
-        print(f"{stem}: {card.images} images in {seconds:.0f} s", flush=True)
-    if not score_cam:
-        print(draw(results, FIGURE if arguments.out == Path("benchmarks/results") else results / FIGURE.name))
+        flags = (["--second"] if arguments.second else []) + (["--score-cam"] if score_cam else [])
+        stem = f"{name}-second" if arguments.second else f"{name}-score-cam" if score_cam else name
+        command = " ".join(["python -m benchmarks scorecard --study", name, "--limit", str(limit), *flags])
+        references = ["grad-cam"] if arguments.second or not score_cam else []
+        references += ["score-cam"] if score_cam else []
+        _write(results / stem, card, found.what, time.perf_counter() - started, references, command)
+        print(f"{stem}: {card.images} images in {time.perf_counter() - started:.0f} s", flush=True)
+    if arguments.out == Path("benchmarks/results"):
+        print(draw(results, FIGURE))
+
+
+def _methods(layer: str, *, second: bool, score_cam: bool) -> Sequence[str] | dict[str, Any]:
+    if not second:
+        return ("cf-cam-best", "score-cam") if score_cam else CHEAP
+    methods: dict[str, Any] = {"cf-cam": CFCAM(), "cf-cam-best": CFCAM.best()}
+    if layer in NEIGHBOURS:
+        methods["cf-cam-blocks"] = Fusion(base=CFCAM(), layers=NEIGHBOURS[layer])
+    return methods | ({"score-cam": "score-cam"} if score_cam else {})
 
 
 def keep_memory() -> None:
@@ -92,11 +118,9 @@ def keep_memory() -> None:
         libc.mallopt(-1, 1 << 30)  # M_TRIM_THRESHOLD
 
 
-def _write(path: Path, card: Scorecard, what: str, seconds: float, reference: str, limit: int) -> None:
-    summary, compared = card.summary(), card.compare(reference)
-    stem = path.name
-    flag = " --score-cam" if reference == "score-cam" else ""
-    command = f"python -m benchmarks scorecard --study {stem.removesuffix('-score-cam')} --limit {limit}{flag}"
+def _write(path: Path, card: Scorecard, what: str, seconds: float, references: Sequence[str], command: str) -> None:
+    summary = card.summary()
+    compared = {reference: card.compare(reference) for reference in references}
     record = {
         "command": command,
         "what": what,
@@ -106,7 +130,8 @@ def _write(path: Path, card: Scorecard, what: str, seconds: float, reference: st
         "images": card.images,
         "not_readable": card.empty(),
         "summary": [asdict(line) for line in summary],
-        "comparison": [asdict(line) for line in compared],
+        "comparison": [asdict(line) for line in compared[references[0]]],
+        "further": {name: [asdict(line) for line in compared[name]] for name in references[1:]},
         "info": card.info,
     }
     text = json.dumps(json.loads(json.dumps(record, default=str), parse_constant=lambda _: None), indent=1)
@@ -128,10 +153,11 @@ def _write(path: Path, card: Scorecard, what: str, seconds: float, reference: st
             values.append(format_number(line.mean) + interval)
         label = f"*{method}*" if method in card.controls else method
         lines.append(f"| {label} | {sum(empty[method].values())} | {' | '.join(values)} |")
-    lines += ["", f"Paired difference from {reference}, 95 % interval, p after Holm over the whole table:", ""]
-    lines += ["| method | metric | difference | p | verdict |", "|---|---|---|---|---|"]
-    for c in compared:
-        if c.metric in SHOWN and c.method in ("cf-cam", "cf-cam-best"):
-            interval = f"{format_number(c.difference)} [{format_number(c.low)}, {format_number(c.high)}]"
-            lines.append(f"| {c.method} | {METRICS[c.metric].title} | {interval} | {c.p_holm:.3g} | {c.verdict} |")
+    for reference, found in compared.items():
+        lines += ["", f"Paired difference from {reference}, 95 % interval, p after Holm over the whole table:", ""]
+        lines += ["| method | metric | difference | p | verdict |", "|---|---|---|---|---|"]
+        for c in found:
+            if c.metric in SHOWN and c.method in COMPARED:
+                interval = f"{format_number(c.difference)} [{format_number(c.low)}, {format_number(c.high)}]"
+                lines.append(f"| {c.method} | {METRICS[c.metric].title} | {interval} | {c.p_holm:.3g} | {c.verdict} |")
     path.with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
+from benchmarks.datasets import NAMES
 from cfcam.metrics import METRICS
 
 SHOWN = ("adcc", "insertion-deletion-blur", "enrichment", "gradient-noise-soft-iou", "input-noise-soft-iou")
@@ -16,8 +17,9 @@ METHODS = {"cf-cam": ("#0072B2", "o", "CFCAM()"), "cf-cam-best": ("#D55E00", "s"
 
 def draw(folder: Path, path: Path) -> Path:
     """Draws the tables of a folder into an SVG: filled marks are significant after Holm's correction."""
-    records = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted(folder.glob("*.json"))}
-    studies = [name for name in records if not name.endswith("-score-cam")]
+    files = [folder / f"{name}.json" for name in sorted(NAMES)]
+    records = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in files if p.exists()}
+    studies = list(records)
     figure = Figure(figsize=(11, 0.75 * len(studies) + 1.6), layout="constrained")
     axes = figure.subplots(1, len(SHOWN), sharey=True)
     for axis, metric, title in zip(axes, SHOWN, TITLES, strict=True):

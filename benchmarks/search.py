@@ -21,7 +21,7 @@ import cfcam
 from benchmarks import report
 from benchmarks.datasets import study
 from benchmarks.machine import describe, use_threads
-from benchmarks.scorecard import keep_memory
+from benchmarks.scorecard import NEIGHBOURS, keep_memory
 from cfcam.capture import Capture
 from cfcam.capture.scores import Scores
 from cfcam.methods.base import Method
@@ -200,12 +200,6 @@ def candidates(neighbours: tuple[str, ...] = ()) -> dict[str, Method]:
         found["k-means 32, last blocks, mean"] = Fusion(base=CFCAM(), layers=neighbours)
         found["k-means 32, log-odds, last blocks, mean"] = LogOdds(base=Fusion(base=CFCAM(), layers=neighbours))
     return found
-
-
-NEIGHBOURS = {
-    "features.18": ("features.16", "features.17", "features.18"),
-    "features.13": ("features.12", "features.13"),
-}
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -218,7 +218,7 @@ def group_masks(A: np.ndarray, labels: np.ndarray, groups: int) -> list[np.ndarr
     return [masks[labels == c].mean(0) for c in range(groups) if (labels == c).any()]
 
 
-def posterior(prior: np.ndarray, design: np.ndarray, y: np.ndarray) -> np.ndarray:
+def posterior(prior: np.ndarray, design: np.ndarray, y: np.ndarray, doubt: float = 1.0) -> np.ndarray:
     """The mean of m given y = design m + noise, m normal around the prior scaled to fit y; its positive part."""
     m = prior.ravel()
     fitted = design @ m
@@ -227,7 +227,7 @@ def posterior(prior: np.ndarray, design: np.ndarray, y: np.ndarray) -> np.ndarra
     residual = y - design @ m
     level = abs(m).mean()
     V = np.diag((abs(m) + level) * level)
-    S = design @ V @ design.T + residual.var(ddof=1) * np.eye(len(y))
+    S = design @ V @ design.T + doubt * residual.var(ddof=1) * np.eye(len(y))
     return np.maximum(m + V @ design.T @ np.linalg.inv(S) @ residual, 0).reshape(prior.shape)
 
 

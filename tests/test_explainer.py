@@ -187,6 +187,8 @@ def test_methods_that_do_not_fit(methods: object, message: str, net: GapNet, x: 
         {"filter": "median"},
         {"outliers": "merge"},
         {"weighting": "square"},
+        {"doubt": 0.0},
+        {"doubt": float("nan")},
     ],
 )
 def test_parameters_that_do_not_fit(settings: dict) -> None:

@@ -179,12 +179,13 @@ def test_cf_cam_by_k_means(method: CFCAM, settings: dict[str, object], dims: int
     )
 
 
+@pytest.mark.parametrize("doubt", [1.0, 5.0])
 @pytest.mark.parametrize("kind", [GapNet, FlattenNet])
 @pytest.mark.parametrize("dims", [1, 2, 3])
-def test_cf_cam_corrected_by_masked_passes(dims: int, kind: type[GapNet]) -> None:
+def test_cf_cam_corrected_by_masked_passes(dims: int, kind: type[GapNet], doubt: float) -> None:
     net, x = network(dims, kind), inputs(dims)
     A, g = head_and_gradients(net, x)
-    method = CFCAM(groups=4, evidence=True)
+    method = CFCAM(groups=4, evidence=True, doubt=doubt)
     maps = cfcam.explain(net, x, {"it": method}, targets=TARGETS, layer="features").maps["it"]
 
     def log_odds(images: Tensor, target: int) -> Tensor:
@@ -209,7 +210,7 @@ def test_cf_cam_corrected_by_masked_passes(dims: int, kind: type[GapNet]) -> Non
                 y += [inside - nothing, whole - outside]
             rows.append(np.ones(masks[0].size))
             y.append(whole - nothing)
-            expected.append(oracles.posterior(prior, np.array(rows), np.array(y)))
+            expected.append(oracles.posterior(prior, np.array(rows), np.array(y), doubt))
     assert_equal_maps(maps, np.array(expected).reshape(maps.shape), 1e-4)
 
 

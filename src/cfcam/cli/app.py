@@ -93,6 +93,8 @@ EVALUATE_EXAMPLES = """
 
     cfcam evaluate cases.csv -m networks.py:my_net --metrics all --methods all -o scorecard/
 
+    cfcam evaluate volumes/ -m nets3d.py:my_net --spacing 1 --size 96 --intensity unit
+
 cases.csv, paths relative to it, boxes in pixels as [x0, y0, x1, y1]:
 
     image,label,mask,boxes,patient,group

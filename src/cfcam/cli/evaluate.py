@@ -191,7 +191,8 @@ def evaluate(
     a CSV file with the columns image, label, mask or boxes, patient, group, of which only image has to be there.
     For a network that takes volumes they are NIfTI files or folders of DICOM slices, and masks are NIfTI files, laid
     over the volume by their place in the patient. Without --size and --spacing each volume keeps its own voxels.
-    Written are index.html to read, per_image.csv, summary.md, summary.csv, comparison.csv, scorecard.json and figures.
+    Written are index.html to read, per_image.csv, summary.md, summary.csv, comparison.csv, curves.csv,
+    scorecard.json and figures.
     """
     if data is None and model not in ("demo", "demo-shortcut"):
         raise InputError(_WHAT_TO_GIVE)

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from cfcam.metrics.base import MapMetric
     from cfcam.metrics.catalogue import METRICS, MetricError, MetricInfo, resolve_metrics
     from cfcam.metrics.controls import CONTROLS, BlurredGradCAM, CentredGaussian, ChannelMean, RandomMap
+    from cfcam.metrics.curves import MeanCurve
     from cfcam.metrics.evaluator import Evaluator, Settings
     from cfcam.metrics.faithfulness import (
         ADCC,
@@ -83,6 +84,7 @@ _LAZY = {
     **dict.fromkeys(("Row", "Sample"), "samples"),
     **dict.fromkeys(("Evaluator", "Settings"), "evaluator"),
     **dict.fromkeys(("Comparison", "Scorecard", "Summary", "evaluate"), "scorecard"),
+    **dict.fromkeys(("MeanCurve",), "curves"),
     **dict.fromkeys(("LayerScore", "measure_layers", "measured_layer"), "layers"),
 }
 
@@ -122,6 +124,7 @@ __all__ = [
     "MapMetric",
     "MaxBoxAccV2",
     "MaxSensitivity",
+    "MeanCurve",
     "MetricError",
     "MetricInfo",
     "Pearson",
