@@ -8,7 +8,8 @@ from torch import nn
 from cfcam import Explainer
 from cfcam.clinical import checks
 from cfcam.clinical.check_results import Limits, Outcome, count_outcomes
-from cfcam.clinical.interventions import _motion, _warp, dilate, remove_artefact, retest
+from cfcam.clinical.interventions import dilate, remove_artefact, retest
+from cfcam.clinical.motions import motion_of, warp
 from cfcam.clinical.organ_masks import CtLungs, read_mask
 from cfcam.errors import InputError
 from cfcam.imaging import Image, Volume, read_image, save_map_nifti
@@ -224,7 +225,7 @@ def test_retest_brings_maps_back_so_that_a_map_that_follows_the_patient_is_stabl
 def test_a_turn_is_one_in_pixels_on_any_grid(shape):
     rows, columns = torch.meshgrid(torch.arange(24.0), torch.arange(40.0), indexing="ij")
     blob = torch.exp(-((rows - 11.5) ** 2 + (columns - 33.5) ** 2) / 8).expand(shape)[None, None]
-    turned = _warp(blob, _motion(blob, 10.0, 1.0), "zeros")
+    turned = warp(blob, motion_of(blob, 10.0, 1.0), "zeros")
     weights = turned.reshape(-1, 24, 40).sum(0).double()
     moved = [float((weights * places).sum() / weights.sum()) for places in (rows - 11.5, columns - 19.5)]
     # The centre is at (0, 14) from the middle; the output at p shows the input at R p, so it lands at R^-1.

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from cfcam.errors import InputError
-from cfcam.imaging import Panel, colorbar, contact_sheet, figure, overlay
+from cfcam.imaging import Panel, colorbar, contact_sheet, figure_parts, figure_text, overlay
 from cfcam.imaging.palettes import table
 
 RNG = np.random.default_rng(5)
@@ -149,13 +149,13 @@ def test_everything_said_is_on_the_sheet(other):
 
 def drawn_lines(monkeypatch, *args, **options):
     lines = []
-    real = figure._written
+    real = figure_parts.write_texts
 
     def note(sheet, texts):
         lines.extend(text.line for text in texts)
         return real(sheet, texts)
 
-    monkeypatch.setattr(figure, "_written", note)
+    monkeypatch.setattr(figure_parts, "write_texts", note)
     sheet = contact_sheet(*args, **options)
     return lines, sheet
 
@@ -177,7 +177,11 @@ def test_long_names_are_broken_and_shortened_but_the_probability_stays(monkeypat
     assert next(line for line in lines if line.startswith("mmm")).endswith("…")
     assert lines[lines.index("original") + 2].startswith("a very long class name")
     assert lines[lines.index("original") + 3].endswith("… 0.25")
-    assert all(figure._width(line, figure._HEAD) < 330 for line in lines if line.startswith(("a very", "mmm")))
+    assert all(
+        figure_text.text_width(line, figure_text.HEAD_SIZE) < 330
+        for line in lines
+        if line.startswith(("a very", "mmm"))
+    )
     paper = PAPER["dark"]
     assert (sheet[:, -8:] == paper).all()  # nothing runs over the edge
     assert (sheet[:, :8] == paper).all()
@@ -286,7 +290,7 @@ def test_colorbar_has_ticks_and_a_label():
     assert dark.min() < 20
     assert dark.max() > 280
     assert ((dark > 140) & (dark < 160)).any()
-    assert (bar != colorbar("inferno", width=300, label=figure.COLORBAR_LABEL.replace("class", "mass"))).any()
+    assert (bar != colorbar("inferno", width=300, label=figure_parts.COLORBAR_LABEL.replace("class", "mass"))).any()
     assert len(colorbar("jet")) > len(colorbar("inferno"))  # the note on its order
     with pytest.raises(InputError, match="width"):
         colorbar(width=20)

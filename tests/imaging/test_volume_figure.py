@@ -8,16 +8,15 @@ from tests.imaging.dicoms import phantom
 from tests.imaging.grids import ORDERS, affine_of, stored_as
 
 from cfcam.errors import InputError
-from cfcam.imaging import Panel, volume_figure
+from cfcam.imaging import Panel, figure_parts, volume_figure
 from cfcam.imaging.volume import Volume
 from cfcam.imaging.volume_figure import (
-    PLANES,
-    _View,
     montage_figure,
     projection_figure,
     slices_figure,
     volume_sheet,
 )
+from cfcam.imaging.volume_planes import EDGE_LETTERS, NORMAL_AXIS, PLANES, VolumeView
 
 SHAPE = (12, 20, 9)
 
@@ -37,11 +36,11 @@ def page(monkeypatch):
     """What was written on the last figure."""
     lines = []
 
-    def spy(sheet, texts, original=volume_figure._written):
+    def spy(sheet, texts, original=figure_parts.write_texts):
         lines[:] = [text.line for text in texts]
         return original(sheet, texts)
 
-    monkeypatch.setattr(volume_figure, "_written", spy)
+    monkeypatch.setattr(figure_parts, "write_texts", spy)
     return lines
 
 
@@ -57,14 +56,14 @@ def test_the_picture_does_not_depend_on_how_the_file_is_stored(codes, figure):
 
 def test_radiological_convention():
     """Growing x (right) goes to the left of the picture, growing y (anterior) and z (superior) to the top or left."""
-    view = _View.of(volume_of(), None)
+    view = VolumeView.of(volume_of(), None)
     scale = 10.0
     low, high = (2, 3, 1), (9, 16, 7)
     columns = {plane: [view.pixel(plane, at, scale)[0] for at in (low, high)] for plane in PLANES}
     rows = {plane: [view.pixel(plane, at, scale)[1] for at in (low, high)] for plane in PLANES}
     assert all(first > second for first, second in columns.values())
     assert all(first > second for first, second in rows.values())
-    assert volume_figure._LETTERS == {
+    assert EDGE_LETTERS == {
         "axial": ("R", "L", "A", "P"),
         "coronal": ("R", "L", "S", "I"),
         "sagittal": ("A", "P", "S", "I"),
@@ -77,9 +76,9 @@ def test_a_bright_voxel_is_drawn_at_its_own_pixel(codes, plane):
     voxels = np.zeros(SHAPE, np.float32)
     voxels[3, 15, 2] = 100
     volume = stored_as(Volume(voxels, affine_of("RAS")), codes)
-    view = _View.of(volume, (50, 100))
+    view = VolumeView.of(volume, (50, 100))
     index = (3, 15, 2)
-    picture = view.picture(plane, index[volume_figure._ACROSS[plane]], 8.0)[..., 0]
+    picture = view.picture(plane, index[NORMAL_AXIS[plane]], 8.0)[..., 0]
     rows, columns = np.nonzero(picture >= picture.max() / 2)
     column, row = view.pixel(plane, index, 8.0)
     assert abs(columns.mean() - column) <= 1
@@ -88,7 +87,7 @@ def test_a_bright_voxel_is_drawn_at_its_own_pixel(codes, plane):
 
 
 def test_millimetres_are_equally_long_in_all_directions():
-    view = _View.of(volume_of(spacing=(1.5, 0.5, 5.0)), None)
+    view = VolumeView.of(volume_of(spacing=(1.5, 0.5, 5.0)), None)
     millimetres = np.array(SHAPE) * (1.5, 0.5, 5.0)
     scale = view.scale(450)
     assert scale == 10
@@ -125,7 +124,7 @@ def test_a_place_may_be_chosen_and_an_oblique_volume_is_told(page):
 
 def test_the_crosshair_meets_at_the_peak_and_leaves_it_free():
     volume = volume_of()
-    view = _View.of(volume, None)
+    view = VolumeView.of(volume, None)
     picture = np.zeros((90, 120, 3), np.uint8)
     crossed = volume_figure._crossed(picture, 50, 30)
     assert (crossed[30, :39] > 0).all()
@@ -145,7 +144,7 @@ def test_the_map_is_laid_over_at_its_place_only():
     changed = np.argwhere((bare != over).any(2))
     assert len(changed)
     # three spots, no wider than two voxels of 3 mm each
-    scale = _View.of(volume, None).scale(360)
+    scale = VolumeView.of(volume, None).scale(360)
     assert len(changed) < 3 * (4 * 3 * scale) ** 2
 
 
@@ -183,7 +182,7 @@ def test_many_methods_are_broken_into_rows():
 def test_a_montage_runs_from_end_to_end(page, plane):
     volume = volume_of()
     montage_figure(volume, blob((3, 15, 2)), plane=plane, count=5, panel_size=100)
-    axis = volume_figure._ACROSS[plane]
+    axis = NORMAL_AXIS[plane]
     places = [line for line in page if line.endswith(" mm") and line[0] in "LRPAIS"]
     assert len(places) == 5
     values = [float(line.split()[1]) * (1 if line[0] in "RAS" else -1) for line in places]
@@ -211,12 +210,12 @@ def test_a_projection_shows_what_lies_between_the_slices():
 def test_grey_values_follow_the_window():
     voxels = np.linspace(0, 100, np.prod(SHAPE), dtype=np.float32).reshape(SHAPE)
     volume = Volume(voxels, affine_of("RAS"), window=(50, 20))
-    assert _View.of(volume, None).window == (50, 20)
-    assert _View.of(volume, "lung").window == (-600, 1500)
-    assert _View.of(volume, (1, 2)).window == (1, 2)
-    centre, width = _View.of(Volume(voxels, np.eye(4)), None).window
+    assert VolumeView.of(volume, None).window == (50, 20)
+    assert VolumeView.of(volume, "lung").window == (-600, 1500)
+    assert VolumeView.of(volume, (1, 2)).window == (1, 2)
+    centre, width = VolumeView.of(Volume(voxels, np.eye(4)), None).window
     np.testing.assert_allclose((centre - width / 2, centre + width / 2), np.percentile(voxels, (0.5, 99.5)), rtol=1e-4)
-    assert _View.of(Volume(np.full(SHAPE, 7.0), np.eye(4)), None).window == (7, 1)
+    assert VolumeView.of(Volume(np.full(SHAPE, 7.0), np.eye(4)), None).window == (7, 1)
 
 
 def test_volumes_of_several_channels_show_the_first():

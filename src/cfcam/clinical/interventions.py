@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from scipy import ndimage
 from torch import Tensor
 
+from cfcam.clinical.motions import inverse_motion, motion_of, warp
 from cfcam.errors import InputError, MissingExtraError
 from cfcam.explanation import Explanation
 from cfcam.metrics.functional.imputation import noisy_linear_imputation
@@ -22,9 +21,12 @@ Explain = Callable[[Tensor, Tensor], Explanation]
 """Inputs (N, C, *spatial) and class indices (N, 1) -> their explanation: an `Explainer`."""
 Inpaint = Literal["biharmonic", "linear"]
 
+RETEST_NOISE = 0.05
+"""Standard deviation of a retest's noise, in those of the image."""
+RETEST_DEGREES, RETEST_ZOOM = 2.0, 0.02
+"""How far a retest turns an image, in degrees, and by which share it becomes larger or smaller."""
+
 _RIM = 2.0
-_NOISE = 0.05
-_DEGREES, _ZOOM = 2.0, 0.02
 
 
 @dataclass(frozen=True)
@@ -156,23 +158,23 @@ def retest(explain: Explain, x: Tensor, target: int, method: str, *, seed: int =
         Name of the change -> its effect.
     """
     motions = {
-        "turned by +2 degrees": _motion(x, _DEGREES, 1.0),
-        "turned by -2 degrees": _motion(x, -_DEGREES, 1.0),
-        "larger by 2 %": _motion(x, 0.0, 1 / (1 + _ZOOM)),
-        "smaller by 2 %": _motion(x, 0.0, 1 + _ZOOM),
+        "turned by +2 degrees": motion_of(x, RETEST_DEGREES, 1.0),
+        "turned by -2 degrees": motion_of(x, -RETEST_DEGREES, 1.0),
+        "larger by 2 %": motion_of(x, 0.0, 1 / (1 + RETEST_ZOOM)),
+        "smaller by 2 %": motion_of(x, 0.0, 1 + RETEST_ZOOM),
     }
-    still = {"noise": add_noise(x, _NOISE, seed=seed), "window": window(x)}
-    moved = {name: _warp(x, motion, "border") for name, motion in motions.items()}
+    still = {"noise": add_noise(x, RETEST_NOISE, seed=seed), "window": window(x)}
+    moved = {name: warp(x, motion, "border") for name, motion in motions.items()}
     inputs = torch.cat([x, *still.values(), *moved.values()])
     maps, probabilities = heatmaps_and_probabilities(explain, inputs, target, method)
     effects = {}
     for n, name in enumerate([*still, *moved], start=1):
         first, again = maps[:1], maps[n : n + 1]
         if name in motions:
-            back = _inverse(motions[name])
-            seen = _warp(torch.ones_like(x[:, :1]), motions[name], "zeros")
-            seen = _warp((seen > 0.999).to(x), back, "zeros")[:, 0] > 0.999
-            again = torch.where(seen, _warp(again[:, None], back, "zeros")[:, 0], 0)
+            back = inverse_motion(motions[name])
+            seen = warp(torch.ones_like(x[:, :1]), motions[name], "zeros")
+            seen = warp((seen > 0.999).to(x), back, "zeros")[:, 0] > 0.999
+            again = torch.where(seen, warp(again[:, None], back, "zeros")[:, 0], 0)
             first = torch.where(seen, first, 0)
         effects[name] = Effect(probabilities[0], probabilities[n], float(1 - soft_iou(first, again)[0]))
     return effects
@@ -190,23 +192,3 @@ def dilate(mask: Tensor, distance: float, spacing: tuple[float, ...] | None = No
         return mask
     away = ndimage.distance_transform_edt(~mask.cpu().numpy(), sampling=spacing)
     return torch.from_numpy(away <= distance).to(mask.device)
-
-
-def _motion(x: Tensor, degrees: float, scale: float) -> Tensor:
-    """The affine (axes, axes + 1) for `F.affine_grid`, where the last axis comes first, in units of half an axis."""
-    axes = x.ndim - 2
-    turn = torch.eye(axes, dtype=torch.float64)
-    angle = math.radians(degrees)
-    aspect = x.shape[-2] / x.shape[-1]  # so that a turn is one in pixels, not in units of the axes
-    turn[0, 0] = turn[1, 1] = math.cos(angle)
-    turn[0, 1], turn[1, 0] = -math.sin(angle) * aspect, math.sin(angle) / aspect
-    return torch.cat([turn * scale, torch.zeros(axes, 1, dtype=torch.float64)], 1)
-
-
-def _inverse(motion: Tensor) -> Tensor:
-    return torch.cat([torch.linalg.inv(motion[:, :-1]), motion[:, -1:]], 1)
-
-
-def _warp(values: Tensor, motion: Tensor, outside: str) -> Tensor:
-    grid = F.affine_grid(motion[None].to(values), [1, *values.shape[1:]], align_corners=False)
-    return F.grid_sample(values, grid, padding_mode=outside, align_corners=False)

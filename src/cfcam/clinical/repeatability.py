@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from scipy.stats import qmc, t
 from torch import Tensor
 
-from cfcam.clinical.interventions import _DEGREES, _NOISE, _ZOOM, Explain
+from cfcam.clinical.interventions import RETEST_DEGREES, RETEST_NOISE, RETEST_ZOOM, Explain
+from cfcam.clinical.motions import inverse_motion, warp
 from cfcam.errors import InputError
 from cfcam.metrics.functional.robustness import add_noise, window
 
@@ -52,8 +53,8 @@ def retest_samples(
     *,
     count: int = 8,
     steps: Sequence[float] | None = None,
-    degrees: float = _DEGREES,
-    zoom: float = _ZOOM,
+    degrees: float = RETEST_DEGREES,
+    zoom: float = RETEST_ZOOM,
     seed: int = 0,
 ) -> list[Sample]:
     """Explains one class of an image as it is, and as other acquisitions of the same patient would show it.
@@ -98,8 +99,8 @@ def retest_samples(
                  zip(shift, x.shape[2:], cells, sizes, strict=True)]  # fmt: skip
         linear = rotation(np.radians(degrees) * turn) * (1 + zoom) ** float(size[0])
         motions.append(_theta(linear, np.array(moved), x.shape[2:], sizes))
-        still = window(add_noise(x, _NOISE, seed=seed + n), 1 + _WINDOW_WIDTH * width, _WINDOW_CENTRE * centre)
-        changed.append(_warped(still, motions[-1]))
+        still = window(add_noise(x, RETEST_NOISE, seed=seed + n), 1 + _WINDOW_WIDTH * width, _WINDOW_CENTRE * centre)
+        changed.append(warp(still, motions[-1], "border"))
     for begin in range(0, count, _AT_ONCE[axes]):
         part = slice(begin, begin + _AT_ONCE[axes])
         again, _ = _explained(explain, torch.cat(changed[part]), target, method, motions[part])
@@ -163,7 +164,7 @@ def _explained(
     maps = explanation.maps[method].detach().float()
     raw = F.interpolate(maps, size=tuple(x.shape[2:]), mode=_LINEAR[x.ndim - 2], align_corners=False)
     if motions is not None:
-        raw = torch.cat([_warped(one[None], _inverse(m)) for one, m in zip(raw, motions, strict=True)])
+        raw = torch.cat([warp(one[None], inverse_motion(m), "border") for one, m in zip(raw, motions, strict=True)])
     samples = [Sample(one[0].cpu().numpy(), explanation.probability(n, 0)) for n, one in enumerate(raw)]
     return samples, tuple(maps.shape[2:])
 
@@ -176,14 +177,3 @@ def _theta(
     matrix = np.concatenate([linear * half / half[:, None], (shift / half)[:, None]], axis=1)
     axes = len(half)
     return torch.from_numpy(np.ascontiguousarray(matrix[::-1][:, [*reversed(range(axes)), axes]]))
-
-
-def _inverse(motion: Tensor) -> Tensor:
-    back = torch.linalg.inv(motion[:, :-1])
-    return torch.cat([back, -back @ motion[:, -1:]], 1)
-
-
-def _warped(values: Tensor, motion: Tensor) -> Tensor:
-    """Moved, with the border replicated."""
-    grid = F.affine_grid(motion[None].to(values), [1, *values.shape[1:]], align_corners=False)
-    return F.grid_sample(values, grid, padding_mode="border", align_corners=False)

@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cfcam.clinical.interventions import _inverse, _motion, _warp
+from cfcam.clinical.motions import inverse_motion, motion_of, warp
 from cfcam.errors import InputError
 from cfcam.metrics.functional.robustness import add_noise, shift, unshift
 
@@ -105,7 +105,7 @@ class Augmentations:
         if self.zoom:
             ways += [("larger", 0.0, 1 / (1 + self.zoom)), ("smaller", 0.0, 1 + self.zoom)]
         for name, degrees, scale in ways:
-            motion = _motion(x, degrees, scale)
+            motion = motion_of(x, degrees, scale)
             yield Change(name, partial(_moved, motion=motion, outside="border"), partial(_moved_back, motion=motion))
 
     def _noises(self, seed: int) -> Iterator[Change]:
@@ -131,11 +131,11 @@ def _unshifted(maps: Tensor, pixels: list[int]) -> Tensor:
 
 def _moved(values: Tensor, motion: Tensor, outside: str) -> Tensor:
     # All images move alike: they go as channels of one.
-    return _warp(values.flatten(0, 1)[None], motion, outside)[0].unflatten(0, values.shape[:2])
+    return warp(values.flatten(0, 1)[None], motion, outside)[0].unflatten(0, values.shape[:2])
 
 
 def _moved_back(maps: Tensor, motion: Tensor) -> Tensor:
-    back = _inverse(motion)
+    back = inverse_motion(motion)
     seen = _moved(torch.ones_like(maps[:1, :1]), motion, "zeros") > _SHOWN
     seen = _moved(seen.to(maps), back, "zeros") > _SHOWN
     return torch.where(seen, _moved(maps, back, "zeros"), torch.nan)

@@ -27,7 +27,8 @@ from cfcam.imaging.dicom_object import (
     plane_axes,
     rescaled,
 )
-from cfcam.imaging.read import Image, _megapixels, _read_bytes, _show
+from cfcam.imaging.files import megapixels, read_bytes, shown_path
+from cfcam.imaging.read import Image
 
 WINDOWS: dict[str, Window] = {
     "brain": (40, 80),
@@ -72,8 +73,8 @@ def read_dicom(
         InputError: there is no such frame or window.
         MissingExtraError: pydicom is not installed.
     """
-    where = _show(path)
-    data = _read_bytes(path, where)
+    where = shown_path(path)
+    data = read_bytes(path, where)
     return decode_picture(data, path, where, frame=frame, window=window, max_pixels=max_pixels)
 
 
@@ -92,8 +93,8 @@ def decode_picture(
         rows, columns, frames = extent(dataset, where)
         if rows * columns > max_pixels:
             raise ImageError(
-                f"{where}: has {_megapixels(rows * columns)} megapixels ({columns} x {rows}), more than the limit of"
-                f" {_megapixels(max_pixels)}; raise max_pixels (--max-megapixels on the command line)"
+                f"{where}: has {megapixels(rows * columns)} megapixels ({columns} x {rows}), more than the limit of"
+                f" {megapixels(max_pixels)}; raise max_pixels (--max-megapixels on the command line)"
             )
         if not 0 <= frame < frames:
             raise InputError(f"{where}: there is no frame {frame}: give 0 to {frames - 1}")

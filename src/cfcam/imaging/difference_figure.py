@@ -12,36 +12,29 @@ from scipy import ndimage
 from torch import Tensor
 
 from cfcam.errors import InputError
-from cfcam.imaging.figure import (
-    _BAR,
-    _GAP,
-    _HEAD,
-    _MARGIN,
-    _SMALL,
-    _TITLE,
-    Theme,
-    _fitted,
-    _Ink,
-    _line,
-    _Text,
-    _theme,
-    _width,
-    _wrapped,
-    _written,
+from cfcam.imaging.figure_parts import BAR_HEIGHT, GAP, MARGIN, Box, Ink, Theme, drawn_page, fitted_picture, ink_of
+from cfcam.imaging.figure_text import (
+    HEAD_SIZE,
+    SMALL_SIZE,
+    TITLE_SIZE,
+    TextLine,
+    line_height,
+    text_width,
+    wrapped_lines,
 )
 from cfcam.imaging.overlay import check_rgb, overlay
 from cfcam.imaging.palettes import as_array, check_unit_range, colorize, note, table
 from cfcam.imaging.volume import Volume
-from cfcam.imaging.volume_figure import (
-    _ACROSS,
+from cfcam.imaging.volume_planes import (
+    NORMAL_AXIS,
     PLANES,
-    _as_ras,
-    _cut,
-    _letters,
-    _millimetres,
-    _notes,
-    _peak,
-    _View,
+    VolumeView,
+    as_ras,
+    coordinate_text,
+    cut_plane,
+    edge_texts,
+    peak_voxel,
+    view_notes,
 )
 
 DIFFERENCE_PALETTE = "PuOr_r"
@@ -78,7 +71,7 @@ class Scene:
     difference: NDArray[np.float32]
     seen: NDArray[np.bool_]
     name: str = ""
-    texts: tuple[_Text, ...] = ()
+    texts: tuple[TextLine, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,9 +134,9 @@ def picture_scene(
         )
     for values in maps:
         check_unit_range(values)
-    small, size = _fitted(prior, panel_size)
+    small, size = fitted_picture(prior, panel_size)
     here, there = (_resized(values, size) for values in maps)
-    return Scene(small, _fitted(current, panel_size)[0], here, there, there - here, _kept(seen, size))
+    return Scene(small, fitted_picture(current, panel_size)[0], here, there, there - here, _kept(seen, size))
 
 
 def volume_scenes(
@@ -171,33 +164,33 @@ def volume_scenes(
     Raises:
         InputError: sizes differ, or a value is out of its range.
     """
-    view = _View.of(volume, window)
+    view = VolumeView.of(volume, window)
     here, there = (view.heat(heat) for heat in heats)
     if current.shape != volume.size:
         raise InputError(f"a current volume of {current.shape} for a prior of {volume.size}: bring it onto its grid")
-    later = _as_ras(current, view.order, view.flips)
-    compared = None if seen is None else _as_ras(seen.astype(np.float32), view.order, view.flips)
+    later = as_ras(current, view.order, view.flips)
+    compared = None if seen is None else as_ras(seen.astype(np.float32), view.order, view.flips)
     difference = there - here
     apart = np.abs(difference)
-    index = _peak(apart if apart.any() else np.maximum(here, there))
+    index = peak_voxel(apart if apart.any() else np.maximum(here, there))
     scale = view.scale(panel_size)
     scenes = []
     for plane in PLANES:
-        axis = _ACROSS[plane]
+        axis = NORMAL_AXIS[plane]
         size = view.size(plane, scale)[::-1]
         bare = view.picture(plane, index[axis], scale)
-        after = view.drawn(_cut(later, axis, index[axis]), plane, scale, view.window)
+        after = view.drawn(cut_plane(later, axis, index[axis]), plane, scale, view.window)
         first, second = (
-            _resized(np.ascontiguousarray(_cut(values, axis, index[axis])[::-1, ::-1].T), size)
+            _resized(np.ascontiguousarray(cut_plane(values, axis, index[axis])[::-1, ::-1].T), size)
             for values in (here, there)
         )
-        inside = None if compared is None else _cut(compared, axis, index[axis])[::-1, ::-1].T > 0
-        name = f"{plane} {_millimetres(view.place(index), axis)}"
+        inside = None if compared is None else cut_plane(compared, axis, index[axis])[::-1, ::-1].T > 0
+        name = f"{plane} {coordinate_text(view.place(index), axis)}"
         scenes.append(
-            Scene(bare, after, first, second, second - first, _kept(inside, size), name, _letters(plane, bare))
+            Scene(bare, after, first, second, second - first, _kept(inside, size), name, edge_texts(plane, bare))
         )
     where = "greatest difference of the maps" if apart.any() else "peak of the maps"
-    return scenes, [f"slices through the {where}", *_notes(view)]
+    return scenes, [f"slices through the {where}", *view_notes(view)]
 
 
 def comparison_figure(
@@ -238,49 +231,51 @@ def comparison_figure(
     """
     if not scenes or any(len(row) != len(numbers.headings) for row in numbers.rows):
         raise InputError("a comparison needs a scene, and a table with a cell for each heading in every row")
-    ink = _theme(theme)
+    ink = ink_of(theme)
     cell = max(max(scene.prior.shape[1] for scene in scenes), 190)
-    width = 2 * _MARGIN + len(_COLUMNS) * cell + (len(_COLUMNS) - 1) * _GAP
+    width = 2 * MARGIN + len(_COLUMNS) * cell + (len(_COLUMNS) - 1) * GAP
     page = _Page(width, ink)
-    page.text(title, _TITLE, bold=True)
-    page.text(verdict, _HEAD, bold=True)
-    page.y += _GAP // 2
+    page.text(title, TITLE_SIZE, bold=True)
+    page.text(verdict, HEAD_SIZE, bold=True)
+    page.y += GAP // 2
     for scene in scenes:
         panels = _panels(scene, threshold, palette, opacity)
         for n, (name, panel) in enumerate(zip(_COLUMNS, panels, strict=True)):
-            x = _MARGIN + n * (cell + _GAP)
+            x = MARGIN + n * (cell + GAP)
             caption = f"{name} · {scene.name}" if scene.name and not n else name
-            page.texts.append(_Text(x, page.y + _line(_HEAD) / 2, caption, _HEAD, ink.text, bold=scene is scenes[0]))
-            top = page.y + _line(_HEAD) + 3
+            page.texts.append(
+                TextLine(x, page.y + line_height(HEAD_SIZE) / 2, caption, HEAD_SIZE, ink.text, bold=scene is scenes[0])
+            )
+            top = page.y + line_height(HEAD_SIZE) + 3
             page.boxes.append((top, x, panel))
             if n < 2:
-                page.texts += [_moved(text, x, top) for text in scene.texts]
-        page.y += _line(_HEAD) + 3 + scene.prior.shape[0] + _GAP
+                page.texts += [text.moved(x, top) for text in scene.texts]
+        page.y += line_height(HEAD_SIZE) + 3 + scene.prior.shape[0] + GAP
     page.bars(palette, opacity, threshold)
     page.table(numbers)
-    page.text(statement, _HEAD, bold=True)
+    page.text(statement, HEAD_SIZE, bold=True)
     for line in notes:
-        page.text(line, _SMALL, faint=True)
+        page.text(line, SMALL_SIZE, faint=True)
     return page.drawn()
 
 
 class _Page:
     """A page that grows downwards."""
 
-    def __init__(self, width: int, ink: _Ink) -> None:
-        self.width, self.ink, self.y = width, ink, _MARGIN
-        self.texts: list[_Text] = []
-        self.boxes: list[tuple[int, int, NDArray[np.uint8]]] = []
+    def __init__(self, width: int, ink: Ink) -> None:
+        self.width, self.ink, self.y = width, ink, MARGIN
+        self.texts: list[TextLine] = []
+        self.boxes: list[Box] = []
 
     def text(self, text: str, size: int, *, bold: bool = False, faint: bool = False) -> None:
         colour = self.ink.faint if faint else self.ink.text
-        for line in _wrapped(text, size, self.width - 2 * _MARGIN, most=3, bold=bold):
-            self.texts.append(_Text(_MARGIN, self.y + _line(size) / 2, line, size, colour, bold=bold))
-            self.y += _line(size)
+        for line in wrapped_lines(text, size, self.width - 2 * MARGIN, most=3, bold=bold):
+            self.texts.append(TextLine(MARGIN, self.y + line_height(size) / 2, line, size, colour, bold=bold))
+            self.y += line_height(size)
 
     def bars(self, palette: str, opacity: float, threshold: float) -> None:
         """Both colour bars, side by side."""
-        half = (self.width - 2 * _MARGIN - 2 * _GAP) // 2
+        half = (self.width - 2 * MARGIN - 2 * GAP) // 2
         warning = note(palette)
         label = f"{_SCALE_LABEL} (laid over at {opacity:.0%}); contour at {threshold:g}"
         described = (
@@ -290,45 +285,43 @@ class _Page:
         kinds = ((palette, ("0", "0.5", "1")), (DIFFERENCE_PALETTE, ("−1", "0", "+1")))
         below = self.y
         for n, ((name, ticks), words) in enumerate(zip(kinds, described, strict=True)):
-            x, length = _MARGIN + n * (half + 2 * _GAP), min(320, half)
+            x, length = MARGIN + n * (half + 2 * GAP), min(320, half)
             ramp = table(name)[np.linspace(0, 255, length).round().astype(int)]
-            framed = np.full((_BAR + 2, length + 2, 3), 120, dtype=np.uint8)
+            framed = np.full((BAR_HEIGHT + 2, length + 2, 3), 120, dtype=np.uint8)
             framed[1:-1, 1:-1] = ramp
             self.boxes.append((self.y, x, framed))
             for part, tick in zip((0.0, 0.5, 1.0), ticks, strict=True):
-                side = _width(tick, _SMALL) / 2
+                side = text_width(tick, SMALL_SIZE) / 2
                 at = min(max(x + part * length, x + side), x + length - side)
-                middle = self.y + _BAR + 4 + _line(_SMALL) / 2
-                self.texts.append(_Text(at, middle, tick, _SMALL, self.ink.text, centred=True))
-            y = self.y + _BAR + 4 + _line(_SMALL)
-            for line in _wrapped(words, _SMALL, half, most=3):
-                self.texts.append(_Text(x, y + _line(_SMALL) / 2, line, _SMALL, self.ink.text))
-                y += _line(_SMALL)
+                middle = self.y + BAR_HEIGHT + 4 + line_height(SMALL_SIZE) / 2
+                self.texts.append(TextLine(at, middle, tick, SMALL_SIZE, self.ink.text, centred=True))
+            y = self.y + BAR_HEIGHT + 4 + line_height(SMALL_SIZE)
+            for line in wrapped_lines(words, SMALL_SIZE, half, most=3):
+                self.texts.append(TextLine(x, y + line_height(SMALL_SIZE) / 2, line, SMALL_SIZE, self.ink.text))
+                y += line_height(SMALL_SIZE)
             below = max(below, y)
-        self.y = below + _GAP
+        self.y = below + GAP
 
     def table(self, numbers: Table) -> None:
         """Columns as wide as their widest cell."""
         rows = [numbers.headings, *numbers.rows]
         marked = [True, *numbers.marked]
-        widths = [max(_width(row[n], _HEAD, True) for row in rows) for n in range(len(numbers.headings))]
+        widths = [max(text_width(row[n], HEAD_SIZE, True) for row in rows) for n in range(len(numbers.headings))]
         for row, bold in zip(rows, marked, strict=True):
-            x = float(_MARGIN)
+            x = float(MARGIN)
             for text, wide in zip(row, widths, strict=True):
-                self.texts.append(_Text(x, self.y + _line(_HEAD) / 2, text, _HEAD, self.ink.text, bold=bold))
-                x += wide + 2.4 * _GAP
-            self.y += _line(_HEAD) + 2
+                self.texts.append(
+                    TextLine(x, self.y + line_height(HEAD_SIZE) / 2, text, HEAD_SIZE, self.ink.text, bold=bold)
+                )
+                x += wide + 2.4 * GAP
+            self.y += line_height(HEAD_SIZE) + 2
             if row is numbers.headings:
-                rule = np.full((1, self.width - 2 * _MARGIN, 3), 150, dtype=np.uint8)
-                self.boxes.append((self.y - 1, _MARGIN, rule))
-        self.y += _GAP
+                rule = np.full((1, self.width - 2 * MARGIN, 3), 150, dtype=np.uint8)
+                self.boxes.append((self.y - 1, MARGIN, rule))
+        self.y += GAP
 
     def drawn(self) -> NDArray[np.uint8]:
-        sheet = np.empty((self.y + _MARGIN - 4, self.width, 3), dtype=np.uint8)
-        sheet[:] = self.ink.paper
-        for top, x, picture in self.boxes:
-            sheet[top : top + picture.shape[0], x : x + picture.shape[1]] = picture
-        return _written(sheet, self.texts)
+        return drawn_page(self.y + MARGIN - 4, self.width, self.ink, self.boxes, self.texts)
 
 
 def _panels(scene: Scene, threshold: float, palette: str, opacity: float) -> list[NDArray[np.uint8]]:
@@ -373,7 +366,3 @@ def _resized(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.f
     small = PILImage.fromarray(np.ascontiguousarray(values, dtype=np.float32)).resize(size[::-1], _FILTER)
     found: NDArray[np.float32] = np.clip(np.asarray(small), 0, 1)
     return found
-
-
-def _moved(text: _Text, x: int, y: int) -> _Text:
-    return _Text(text.x + x, text.y + y, text.line, text.size, text.colour, text.bold, text.centred, text.box)

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.errors import ImageError, InputError, MissingExtraError
+from cfcam.imaging.files import read_bytes, shown_path
 from cfcam.imaging.geometry import Affine, check_affine
-from cfcam.imaging.read import _read_bytes, _show
 from cfcam.imaging.volume import MAX_VOXELS, Source, Volume
 
 _HEADER = 540  # bytes of a NIfTI-2 header; a NIfTI-1 header has 348
@@ -34,8 +34,8 @@ def read_nifti(
     max_voxels: int = MAX_VOXELS,
 ) -> Volume:
     """Read a NIfTI file (.nii, .nii.gz); see `cfcam.imaging.volume.read_volume`, which is the usual way in."""
-    where = _show(path)
-    data = _read_bytes(path, where)
+    where = shown_path(path)
+    data = read_bytes(path, where)
     notices: list[str] = []
     header, stored = _opened(data, where, max_voxels, notices)
     picked = _picked(tuple(header.get_data_shape()), time, channel, where)

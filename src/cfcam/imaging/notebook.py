@@ -19,7 +19,8 @@ from PIL import Image as PILImage
 from torch import Tensor
 
 from cfcam.errors import InputError
-from cfcam.imaging.figure import COLORBAR_LABEL, Panel, contact_sheet
+from cfcam.imaging.figure import Panel, contact_sheet
+from cfcam.imaging.figure_parts import COLORBAR_LABEL
 from cfcam.imaging.overlay import overlay
 from cfcam.imaging.palettes import note
 from cfcam.imaging.palettes import table as palette_table

@@ -29,6 +29,7 @@ from PIL import Image as PILImage
 from torch import Tensor
 
 from cfcam.errors import ImageError, InputError
+from cfcam.imaging.files import DICOM_EXTENSIONS, PathLike, error_text, megapixels, read_bytes, shown_path
 
 EXTENSIONS: tuple[str, ...] = (
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".gif",
@@ -36,7 +37,6 @@ EXTENSIONS: tuple[str, ...] = (
 )  # fmt: skip
 """File name endings (lower case) that `list_images` takes for pictures inside a folder."""
 
-PathLike = str | os.PathLike[str]
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 # (first bytes, name, how Pillow opens it). The plugins are called directly rather than through
@@ -59,7 +59,6 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
     (rb"PK\x03\x04", "a zip archive"),
 )
 
-_DICOM_EXTENSIONS = (".dcm", ".dicom", ".ima")
 _SUGGESTED = "save it as an 8 or 16 bit grey or an 8 bit RGB PNG"
 _EXIF_ORIENTATION = 274
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
@@ -168,8 +167,8 @@ def read_image(
     """
     if max_pixels < 1:
         raise InputError(f"max_pixels is {max_pixels}: it must be at least 1")
-    where = _show(path)
-    data = _read_bytes(path, where)
+    where = shown_path(path)
+    data = read_bytes(path, where)
     if is_dicom_data(data, path):
         from cfcam.imaging.dicom import decode_picture
 
@@ -185,8 +184,8 @@ def read_image(
             width, height = picture.size
             if width * height > max_pixels:
                 raise ImageError(
-                    f"{where}: has {_megapixels(width * height)} megapixels ({width} x {height}), more "
-                    f"than the limit of {_megapixels(max_pixels)}; raise max_pixels "
+                    f"{where}: has {megapixels(width * height)} megapixels ({width} x {height}), more "
+                    f"than the limit of {megapixels(max_pixels)}; raise max_pixels "
                     "(--max-megapixels on the command line)"
                 )
             picture.load()
@@ -197,14 +196,16 @@ def read_image(
         raise
     except (PILImage.DecompressionBombError, PILImage.DecompressionBombWarning) as error:
         raise ImageError(
-            f"{where}: is too large a {name} for Pillow, whatever max_pixels is ({_say(error)}); save it "
+            f"{where}: is too large a {name} for Pillow, whatever max_pixels is ({error_text(error)}); save it "
             "as PNG or make it smaller"
         ) from error
     except Exception as error:  # a decoder fed with arbitrary bytes may raise anything
         if _is_truncation(error):
-            raise ImageError(f"{where}: the {name} file is cut off ({_say(error)}); copy or export it again") from error
+            raise ImageError(
+                f"{where}: the {name} file is cut off ({error_text(error)}); copy or export it again"
+            ) from error
         raise ImageError(
-            f"{where}: the {name} file is broken or of a kind that cannot be read ({_say(error)}); "
+            f"{where}: the {name} file is broken or of a kind that cannot be read ({error_text(error)}); "
             f"export it again or {_SUGGESTED}"
         ) from error
 
@@ -239,33 +240,12 @@ def list_images(paths: PathLike | Iterable[PathLike], *, recursive: bool = False
     return sorted(found.values(), key=_natural)
 
 
-def _read_bytes(path: PathLike, where: str) -> bytes:
-    try:
-        kind = Path(path).stat().st_mode
-        if stat.S_ISDIR(kind):
-            raise ImageError(f"{where}: is a folder, not a picture; name a file in it")
-        if not stat.S_ISREG(kind):
-            raise ImageError(f"{where}: is a device or a pipe, not a picture; name a file")
-        data = Path(path).read_bytes()
-    except FileNotFoundError as error:
-        raise ImageError(f"{where}: no such file; check the path") from error
-    except PermissionError as error:
-        raise ImageError(f"{where}: may not be read; check the permissions of the file and its folder") from error
-    except ImageError:
-        raise
-    except (OSError, ValueError) as error:
-        raise ImageError(f"{where}: cannot be read ({_say(error)}); check the path and the disk") from error
-    if not data:
-        raise ImageError(f"{where}: the file is empty (0 bytes); copy or export it again")
-    return data
-
-
 def is_dicom_data(data: bytes, path: PathLike) -> bool:
     """By its mark, or, for old files that have none, by the name alone."""
     if data[128:132] == b"DICM":
         return True
     known = any(re.match(start, data, re.DOTALL) for start, _, _ in _FORMATS)
-    return Path(path).suffix.lower() in _DICOM_EXTENSIONS and not known
+    return Path(path).suffix.lower() in DICOM_EXTENSIONS and not known
 
 
 def _recognise(data: bytes, where: str) -> tuple[str, Callable[[BytesIO], ImageFile.ImageFile]]:
@@ -372,7 +352,7 @@ def _is_truncation(error: Exception) -> bool:
 
 
 def _expand(path: PathLike, recursive: bool) -> Iterator[Path]:
-    where = _show(path)
+    where = shown_path(path)
     try:
         kind = Path(path).stat().st_mode
     except FileNotFoundError as error:
@@ -381,7 +361,9 @@ def _expand(path: PathLike, recursive: bool) -> Iterator[Path]:
         yield from _expand_glob(os.fspath(path), where, recursive)
         return
     except (OSError, ValueError) as error:
-        raise ImageError(f"{where}: cannot be read ({_say(error)}); check the path and its permissions") from error
+        raise ImageError(
+            f"{where}: cannot be read ({error_text(error)}); check the path and its permissions"
+        ) from error
     if not stat.S_ISDIR(kind):
         yield Path(path)
         return
@@ -409,7 +391,8 @@ def _expand_glob(pattern: str, where: str, recursive: bool) -> Iterator[Path]:
 def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
     def complain(error: OSError) -> None:
         raise ImageError(
-            f"{_show(error.filename or folder)}: the folder may not be listed ({error.strerror}); check its permissions"
+            f"{shown_path(error.filename or folder)}: the folder may not be listed ({error.strerror}); check its"
+            " permissions"
         ) from error
 
     for root, folders, files in os.walk(folder, onerror=complain):
@@ -433,18 +416,3 @@ def _natural(path: Path) -> tuple[list[list[tuple[int, int, str]]], str]:
 
 
 _DIGITS = re.compile(r"([0-9]+)")
-
-
-def _show(path: PathLike) -> str:
-    text = os.fspath(path)
-    return text if text.isprintable() and text else repr(text)
-
-
-def _say(error: BaseException) -> str:
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    line = " ".join(text.split())
-    return (line if line.isprintable() else repr(line))[:160] or type(error).__name__
-
-
-def _megapixels(pixels: int) -> str:
-    return f"{pixels / 1e6:.1f}" if pixels >= 100_000 else f"{pixels / 1e6:.6f}".rstrip("0")

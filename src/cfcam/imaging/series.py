@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from cfcam.errors import ImageError, InputError
 from cfcam.imaging.dicom_object import broken, extent, group, is_dicom, numbers, parsed, plane_axes
-from cfcam.imaging.read import _DICOM_EXTENSIONS, EXTENSIONS, _show
+from cfcam.imaging.files import DICOM_EXTENSIONS, shown_path
+from cfcam.imaging.read import EXTENSIONS
 
 _MODALITIES = frozenset({"CT", "MR", "PT", "NM", "US", "XA", "CR", "DX", "MG", "OT", "SEG", "RTDOSE", "OPT"})
 _SAME_DIRECTION = 2e-3  # per component; headers round to six digits
@@ -111,7 +112,7 @@ def scan_folder(folder: str | os.PathLike[str]) -> Scan:
     try:
         files = sorted(entry for entry in Path(folder).iterdir() if _may_be_dicom(entry))
     except OSError as error:
-        raise ImageError(f"{_show(folder)}: the folder may not be listed ({error.strerror}); check it") from error
+        raise ImageError(f"{shown_path(folder)}: the folder may not be listed ({error.strerror}); check it") from error
     return scan_files(files)
 
 
@@ -174,7 +175,7 @@ def _may_be_dicom(path: Path) -> bool:
     suffix = path.suffix.lower()
     if path.name.startswith(".") or path.name == "DICOMDIR" or not path.is_file():
         return False
-    if suffix in _DICOM_EXTENSIONS:
+    if suffix in DICOM_EXTENSIONS:
         return True
     if suffix in EXTENSIONS:
         return False
@@ -186,7 +187,7 @@ def _may_be_dicom(path: Path) -> bool:
 
 
 def _header(file: Path) -> tuple[Series, list[Plane]]:
-    where = _show(file)
+    where = shown_path(file)
     with parsed(file, where, pixels=False) as dataset, broken(where, "its header is broken"):
         rows, columns = (int(dataset.get(key) or 0) for key in ("Rows", "Columns"))
         modality = str(dataset.get("Modality") or "")

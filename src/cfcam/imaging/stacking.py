@@ -27,8 +27,8 @@ from cfcam.imaging.dicom_object import (
     plane_affine,
     rescaled,
 )
+from cfcam.imaging.files import DICOM_EXTENSIONS, read_bytes, shown_path
 from cfcam.imaging.geometry import LPS_TO_RAS, Affine
-from cfcam.imaging.read import _DICOM_EXTENSIONS, _read_bytes, _show
 from cfcam.imaging.series import Plane, Series, choose_series, scan_files, scan_folder
 from cfcam.imaging.volume import MAX_VOXELS, Instance, Source, Volume
 
@@ -47,7 +47,7 @@ def read_series(
     max_voxels: int = MAX_VOXELS,
 ) -> Volume:
     """Read the slices of a folder; see `cfcam.imaging.volume.read_volume`, which is the usual way in."""
-    where = _show(folder)
+    where = shown_path(folder)
     found = scan_folder(folder)
     if found.faults:
         raise found.faults[0]
@@ -61,9 +61,9 @@ def read_multi_frame(
     path: str | os.PathLike[str], *, irregular: Irregular = "refuse", max_voxels: int = MAX_VOXELS
 ) -> Volume:
     """Read the frames of one enhanced DICOM object; see `cfcam.imaging.volume.read_volume`."""
-    where = _show(path)
-    data = _read_bytes(path, where)
-    if not is_dicom(data) and Path(path).suffix.lower() not in _DICOM_EXTENSIONS:
+    where = shown_path(path)
+    data = read_bytes(path, where)
+    if not is_dicom(data) and Path(path).suffix.lower() not in DICOM_EXTENSIONS:
         raise ImageError(f"{where}: is neither NIfTI (.nii, .nii.gz) nor DICOM; volumes are read from these")
     found = scan_files([Path(path)])
     if found.faults:
@@ -80,13 +80,13 @@ def digest_of_series(path: str | os.PathLike[str], series: int | None = None) ->
     Raises:
         ImageError: as `read_series`, as far as headers tell.
     """
-    return _digest(hashlib.sha256(_read_bytes(file, _show(file))).hexdigest() for file in _files(path, series))
+    return _digest(hashlib.sha256(read_bytes(file, shown_path(file))).hexdigest() for file in _files(path, series))
 
 
 def _files(path: str | os.PathLike[str], series: int | None) -> list[Path]:
     if not Path(path).is_dir():
         return [Path(path)]
-    chosen = choose_series(scan_folder(path), series, _show(path))
+    chosen = choose_series(scan_folder(path), series, shown_path(path))
     return list(dict.fromkeys(plane.path for plane in _unique(chosen.planes)))
 
 
@@ -205,8 +205,8 @@ def _voxels(planes: Sequence[Plane], where: str) -> tuple[NDArray[np.float32], W
         places.setdefault(plane.path, []).append(n)
     window, mirrored, digests = None, False, []
     for file, numbers_of_slices in places.items():
-        name = _show(file)
-        data = _read_bytes(file, name)
+        name = shown_path(file)
+        data = read_bytes(file, name)
         digests.append(hashlib.sha256(data).hexdigest())
         with parsed(data, name) as dataset:
             if dataset.get("SamplesPerPixel", 1) != 1 or photometric(dataset) == "PALETTE COLOR":

@@ -23,7 +23,7 @@ __all__ = ["Case", "CaseError", "find_cases", "load_case", "resolve_label"]
 _MASK_NAME = re.compile(r"(.+?)[_-]mask(?:[_-]?\d+)?", re.IGNORECASE)
 
 
-def _ignore(line: str) -> None:
+def ignore_notice(line: str) -> None:
     """Tells nobody."""
 
 
@@ -78,7 +78,7 @@ def file_state(path: Path) -> tuple[int, int]:
 
 
 def load_case(
-    case: Case, preprocess: Preprocess, classes: Sequence[str] | int | None = None, notice: Notice = _ignore
+    case: Case, preprocess: Preprocess, classes: Sequence[str] | int | None = None, notice: Notice = ignore_notice
 ) -> Sample:
     """Reads a case and brings it to the network's input, its ground truth by the same geometry as its picture.
 
@@ -151,7 +151,11 @@ def resolve_label(label: int | str | None, classes: Sequence[str] | int | None) 
 
 
 def find_cases(
-    data: str | Path, classes: Sequence[str] | None = None, *, output: Path | None = None, notice: Notice = _ignore
+    data: str | Path,
+    classes: Sequence[str] | None = None,
+    *,
+    output: Path | None = None,
+    notice: Notice = ignore_notice,
 ) -> list[Case]:
     """Finds the cases in a folder of pictures, in a CSV file, or of a single picture.
 

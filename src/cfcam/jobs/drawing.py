@@ -19,8 +19,10 @@ from cfcam.jobs.settings import Save, Settings
 MOST_PANELS = 60
 """A sheet with more maps than this would not be looked at; the rest are in the overlays, and its title says so."""
 
+FIGURE_LOCK = threading.Lock()
+"""Held while a figure is drawn: matplotlib promises nothing to threads."""
+
 _SHEET_SIDE = 960  # thrice the side of a panel
-_FIGURES = threading.Lock()  # matplotlib promises nothing to threads
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Artist:
         files: list[Path] = []
         rgb = image.rgb()
         if Save.OVERLAY in self.settings.save:
-            names = _column_names(explanation, columns)
+            names = column_suffixes(explanation, columns)
             for method in explanation.methods:
                 for k in columns:
                     suffix = f"_{safe(method, 40)}{names[k]}.png"
@@ -98,7 +100,7 @@ class Artist:
             title += f" (the first {len(shown)} of {len(columns)} classes)"
         network = self.model.rpartition("/")[2] if ".py:" in self.model else self.model
         footer = f"{network}, layer {explanation.layer} · research use, not a medical device"
-        with _FIGURES:
+        with FIGURE_LOCK:
             return contact_sheet(
                 small,
                 panels,
@@ -131,7 +133,8 @@ def explained(explanation: Explanation) -> tuple[Explained, ...]:
     )
 
 
-def _column_names(explanation: Explanation, columns: list[int]) -> dict[int, str]:
+def column_suffixes(explanation: Explanation, columns: list[int]) -> dict[int, str]:
+    """Returns what tells the files of the targets in some columns apart: column -> "_class", "" for a single target."""
     if explanation.targets.shape[1] == 1:
         return {columns[0]: ""}
     indices = {k: int(explanation.targets[0, k]) for k in columns}

@@ -19,7 +19,7 @@ from cfcam.errors import CfcamError
 from cfcam.imaging import Preprocess
 from cfcam.jobs.evaluation_settings import EvaluationSettings
 from cfcam.jobs.ground_truth import Notice
-from cfcam.jobs.inference import NOT_FINITE, Engine, _is_out_of_memory, prepare_methods
+from cfcam.jobs.inference import NOT_FINITE, Engine, is_out_of_memory, prepare_methods
 from cfcam.jobs.manifest import settings_hash
 from cfcam.jobs.paper_columns import WRONG
 from cfcam.jobs.paper_protocol import PaperEvaluator
@@ -210,7 +210,7 @@ class EvaluationRun:
                 part.failed[case.name] = " ".join(str(error).split())
                 continue
             except (MemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 part.failed[case.name] = "not enough memory to read it: make it smaller"
                 continue

@@ -174,7 +174,7 @@ class Engine:
         channels = input_channels(self.network.model)
         what = "volumes" if len(shape) == 5 else "2-D pictures"
         hint = f"check the size (--size), and that it is a classifier of {what}"
-        if len(shape) == 5 and _is_out_of_memory(error):
+        if len(shape) == 5 and is_out_of_memory(error):
             hint = "explain it in windows (--sliding 96), or give a smaller --size"
         if channels in (1, 3) and channels != shape[1]:
             hint = f"it takes {channels} channel{'s' if channels > 1 else ''}: give mean and std {channels} number" + (
@@ -203,12 +203,12 @@ class Engine:
             try:
                 explained = self._explained(torch.stack(list(batch)))
             except Exception as error:  # noqa: BLE001 (a user's network may raise anything)
-                if len(batch) == 1 and _is_out_of_memory(error) and self._fewer_masks():
+                if len(batch) == 1 and is_out_of_memory(error) and self._fewer_masks():
                     pass
                 elif len(batch) == 1:
                     errors.append(error)
                     results.append(self._reason(error))
-                elif _is_out_of_memory(error):
+                elif is_out_of_memory(error):
                     self.batch_size = len(batch) // 2
                     self._say_smaller()
                 else:
@@ -248,7 +248,7 @@ class Engine:
     def _reason(self, error: Exception) -> str:
         if isinstance(error, CfcamError):
             return str(error)
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             windows = ", windows (--sliding)" if self.windows is None else ", smaller windows"
             return f"out of memory with this one alone: take fewer targets, a smaller input size{windows}, or the CPU"
         return f"the network failed on this picture ({_described(error)})"
@@ -287,7 +287,8 @@ def _lies_in_the_set_up(error: Exception) -> bool:
     return isinstance(error, CfcamError) and not isinstance(error, NotPredictedError)
 
 
-def _is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Tells whether an error says that there was too little memory, on the device or of the machine."""
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _NO_MEMORY)

@@ -111,13 +111,13 @@ class RegionMasks:
         return read_boxes(Path(self._labelled[0]))
 
     def _files(self, image: Path, *, several: bool) -> list[Path]:
-        masks, stem = self._labelled[0], _stem(image)
+        masks, stem = self._labelled[0], stem_of(image)
         if "{stem}" in masks:
             return [Path(match) for match in sorted(glob.glob(masks.replace("{stem}", glob.escape(stem))))]  # noqa: PTH207 (an absolute pattern)
         place = Path(masks)
         if place.is_dir():
             known = sorted(file for file in place.iterdir() if file.name.lower().endswith(_ENDINGS))
-            same = [file for file in known if _stem(file) == stem]
+            same = [file for file in known if stem_of(file) == stem]
             return same or [file for file in known if file.name.startswith(f"{stem}_")]
         if several and not (is_nifti(place) or is_segmentation(place)):
             raise InputError(
@@ -173,7 +173,8 @@ def prepare(
     )
 
 
-def _stem(path: Path) -> str:
+def stem_of(path: Path) -> str:
+    """Returns a file's name without its ending, which may be ".nii.gz"."""
     name = path.name
     return next((name[: -len(e)] for e in NIFTI_EXTENSIONS[::-1] if name.lower().endswith(e)), path.stem)
 

@@ -22,7 +22,7 @@ from cfcam.errors import CfcamError
 from cfcam.explanation import Explanation, Status
 from cfcam.imaging import Image, Volume
 from cfcam.imaging.dicom import named_window
-from cfcam.imaging.volume_figure import usual_range
+from cfcam.imaging.volume_planes import usual_range
 from cfcam.jobs.drawing import unique_columns
 from cfcam.jobs.inference import Engine
 from cfcam.jobs.inputs import Input

@@ -16,7 +16,7 @@ from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess
 from cfcam.jobs.inference import Engine
 from cfcam.jobs.inputs import Input
 from cfcam.jobs.region_checks import region_checks
-from cfcam.jobs.region_masks import Region, RegionKind, RegionMasks, _stem
+from cfcam.jobs.region_masks import Region, RegionKind, RegionMasks, stem_of
 from cfcam.jobs.study_names import SHORTEST_NAME
 from cfcam.jobs.study_settings import StudySettings
 
@@ -100,7 +100,7 @@ def to_input(preprocess: Preprocess | VolumePreprocess, image: Image | Volume) -
 
 def without_stem(text: str, given: Input) -> str:
     """Returns a line without the words that hold the name of a labelled input, such as that of its mask."""
-    stem = _stem(given.path)
+    stem = stem_of(given.path)
     if given.label is None or not stem:
         return text
     if len(stem) < SHORTEST_NAME:  # it could be a part of any word

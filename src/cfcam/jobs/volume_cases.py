@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cfcam.errors import ImageError
 from cfcam.imaging import Volume, VolumePreprocess, read_volume
 from cfcam.imaging.volume import NIFTI_EXTENSIONS, is_nifti
-from cfcam.jobs.cases import Case, CaseFolder, _ignore, file_state, resolve_label
+from cfcam.jobs.cases import Case, CaseFolder, file_state, ignore_notice, resolve_label
 from cfcam.jobs.ground_truth import CaseError, Notice, reaching
 from cfcam.jobs.inputs import Kind, find_inputs
 from cfcam.jobs.settings import JobError
@@ -67,7 +67,7 @@ class VolumeCase:
         resolve_label(self.case.label, classes)  # before the volume is read, which takes long
         return self.prepared(self.read(notice), preprocess, classes, notice)
 
-    def read(self, notice: Notice = _ignore) -> Volume:
+    def read(self, notice: Notice = ignore_notice) -> Volume:
         """Reads the volume.
 
         Raises:
@@ -119,7 +119,7 @@ def find_volume_cases(
     *,
     output: Path | None = None,
     how: VolumeSettings | None = None,
-    notice: Notice = _ignore,
+    notice: Notice = ignore_notice,
 ) -> list[VolumeCase]:
     """Finds the cases in a folder of volumes, in a CSV file, or of a single volume.
 
@@ -195,7 +195,7 @@ def holds_volumes(data: str | Path) -> bool:
     if path.suffix.lower() in _TABLES and path.is_file():
         from cfcam.jobs.case_table import read_table
 
-        first = read_table(path, _ignore)[0].image
+        first = read_table(path, ignore_notice)[0].image
         return is_nifti(first) or (first.is_dir() and first != path.parent)
     try:
         return any(one.kind is Kind.VOLUME for one in find_inputs([path], output=path, recursive=True))

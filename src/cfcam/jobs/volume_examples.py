@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from cfcam.imaging import Volume, contact_sheet
 from cfcam.imaging.geometry import Affine
-from cfcam.imaging.volume_figure import _ACROSS, PLANES, _cut, _heat_picture, _notes, _peak, _View
+from cfcam.imaging.volume_planes import NORMAL_AXIS, PLANES, VolumeView, cut_plane, heat_picture, peak_voxel, view_notes
 from cfcam.jobs.scorecard_examples import OUTLINE, Example, as_example, panels_of, rim
 from cfcam.metrics.evaluator import Evaluator
 from cfcam.metrics.samples import Sample
@@ -33,7 +33,7 @@ def volume_example(evaluator: Evaluator, sample: Sample, affine: Affine) -> Exam
         sample: the case, 3-D.
         affine: of the network's input, index to mm, RAS+.
     """
-    view = _View.of(Volume(sample.image[0].cpu().numpy(), affine), None)
+    view = VolumeView.of(Volume(sample.image[0].cpu().numpy(), affine), None)
     panels = panels_of(evaluator, sample)
     heats = {panel.method: view.heat(panel.heatmap) for panel in panels if panel.heatmap is not None}
     truth = None if sample.ground_truth is None else view.heat(sample.ground_truth.float())
@@ -44,38 +44,38 @@ def volume_example(evaluator: Evaluator, sample: Sample, affine: Affine) -> Exam
     ]
     picture = _picture(view, truth, index)
     through = "the middle of the ground truth" if truth is not None else "the peak of the maps' mean"
-    footer = "; ".join([f"{', '.join(PLANES)} slices through {through}", *_notes(view)])
+    footer = "; ".join([f"{', '.join(PLANES)} slices through {through}", *view_notes(view)])
     sheet = contact_sheet(
         picture, drawn, title=sample.name, footer=footer, panel_size=max(picture.shape[:2]), theme="light"
     )
     return as_example(sample.name, sheet)
 
 
-def _place(view: _View, truth: NDArray[np.float32] | None, heats: Sequence[NDArray[np.float32]]) -> _Index:
+def _place(view: VolumeView, truth: NDArray[np.float32] | None, heats: Sequence[NDArray[np.float32]]) -> _Index:
     if truth is not None:
-        return _peak(truth)
+        return peak_voxel(truth)
     if heats:
-        return _peak(sum(heats[1:], start=heats[0]))
+        return peak_voxel(sum(heats[1:], start=heats[0]))
     depth, height, width = (length // 2 for length in view.voxels.shape)
     return depth, height, width
 
 
-def _picture(view: _View, truth: NDArray[np.float32] | None, index: _Index) -> NDArray[np.uint8]:
+def _picture(view: VolumeView, truth: NDArray[np.float32] | None, index: _Index) -> NDArray[np.uint8]:
     """Three slices, grey, uint8 (h, w, 3), the ground truth outlined."""
     scale = view.scale(_SIDE)
-    planes = [view.picture(plane, index[_ACROSS[plane]], scale) for plane in PLANES]
+    planes = [view.picture(plane, index[NORMAL_AXIS[plane]], scale) for plane in PLANES]
     picture = _column(planes)
     if truth is not None:
         picture[rim(torch.from_numpy(_stacked(view, truth, index) >= 0.5)).numpy()] = OUTLINE
     return picture
 
 
-def _stacked(view: _View, values: NDArray[np.float32], index: _Index) -> NDArray[np.float32]:
+def _stacked(view: VolumeView, values: NDArray[np.float32], index: _Index) -> NDArray[np.float32]:
     """The same three slices of a map, float32 (h, w)."""
     scale = view.scale(_SIDE)
     return _column(
         [
-            _heat_picture(_cut(values, _ACROSS[plane], index[_ACROSS[plane]]), view.size(plane, scale))
+            heat_picture(cut_plane(values, NORMAL_AXIS[plane], index[NORMAL_AXIS[plane]]), view.size(plane, scale))
             for plane in PLANES
         ]
     )

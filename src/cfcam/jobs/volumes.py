@@ -28,7 +28,7 @@ from cfcam.imaging import (
 from cfcam.imaging.dicom import named_window
 from cfcam.imaging.stacking import digest_of_series
 from cfcam.imaging.volume import is_nifti
-from cfcam.jobs.drawing import _FIGURES, MOST_PANELS, _column_names, unique_columns
+from cfcam.jobs.drawing import FIGURE_LOCK, MOST_PANELS, column_suffixes, unique_columns
 from cfcam.jobs.inference import Windows, input_channels
 from cfcam.jobs.inputs import Input, Kind
 from cfcam.jobs.manifest import sha256_of
@@ -177,7 +177,7 @@ class VolumeArtist:
         stem = self.settings.output / name
         stem.parent.mkdir(parents=True, exist_ok=True)
         columns = unique_columns(explanation)
-        names = _column_names(explanation, columns)
+        names = column_suffixes(explanation, columns)
         shown = columns[: max(1, MOST_PANELS // len(explanation.methods))]
         small, thin = _thinned(volume)
         panels: list[Panel] = []
@@ -194,7 +194,7 @@ class VolumeArtist:
                     )
         if Save.SHEET in self.settings.save:
             title = _title(volume) + (f" (the first {len(shown)} of {len(columns)} classes)" * (shown != columns))
-            with _FIGURES:
+            with FIGURE_LOCK:
                 sheet = volume_sheet(small, panels, title=title, footer=self._footer(explanation), **self._look())
             files.append(save_image(sheet, stem.with_name(f"{stem.name}_sheet.png")))
         if Save.MAPS in self.settings.save:
@@ -221,7 +221,7 @@ class VolumeArtist:
         panel = _panel(explanation, method, k, heat)
         known = "" if panel.probability is None else f" {panel.probability:.2f}"
         title, footer = f"{_title(volume)} · {method} · {panel.label}{known}", self._footer(explanation)
-        with _FIGURES:
+        with FIGURE_LOCK:
             if heat is None:
                 drawn = volume_sheet(volume, [panel], title=title, footer=footer, **self._look())
             else:

@@ -17,7 +17,7 @@ from cfcam.clinical.study_result import StudyResult
 from cfcam.errors import InputError
 from cfcam.imaging.geometry import obliqueness
 from cfcam.imaging.palettes import note as palette_note
-from cfcam.imaging.volume_figure import _OBLIQUE_DEGREES, CONVENTION
+from cfcam.imaging.volume_planes import CONVENTION, OBLIQUE_DEGREES
 
 _CHOICES = (0, 30, 40, 50, 100)  # percent
 
@@ -110,4 +110,4 @@ def _orientation(study: StudyResult) -> str:
     angle = obliqueness(study.affine)
     oblique = f" It lies askew by up to {angle:.0f}°: letters name the nearest direction."
     convention = f"{CONVENTION[0].upper()}{CONVENTION[1:]}." if is_volume(study) else "Shown as it is stored."
-    return f"{convention} {letters}.{oblique if angle > _OBLIQUE_DEGREES else ''}"
+    return f"{convention} {letters}.{oblique if angle > OBLIQUE_DEGREES else ''}"

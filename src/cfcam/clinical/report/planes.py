@@ -19,17 +19,17 @@ from cfcam.clinical.study_result import Heat, StudyResult
 from cfcam.imaging.geometry import axis_codes
 from cfcam.imaging.overlay import check_rgb
 from cfcam.imaging.volume import Volume
-from cfcam.imaging.volume_figure import (
-    _ACROSS,
-    _LETTERS,
-    _SCALES_MM,
+from cfcam.imaging.volume_planes import (
+    BAR_LENGTHS_MM,
+    EDGE_LETTERS,
+    NORMAL_AXIS,
     PLANES,
     Plane,
-    _cut,
-    _heat_picture,
-    _millimetres,
-    _peak,
-    _View,
+    VolumeView,
+    coordinate_text,
+    cut_plane,
+    heat_picture,
+    peak_voxel,
 )
 
 _SMALLEST, _LARGEST = 240, 896  # pixels of the longer side of a picture in a report
@@ -122,7 +122,7 @@ def _picture_letters(study: StudyResult) -> tuple[str, ...]:
 
 
 def _bar(width_mm: float) -> tuple[int, float] | None:
-    fitting = [mm for mm in _SCALES_MM if mm <= width_mm / 3]
+    fitting = [mm for mm in BAR_LENGTHS_MM if mm <= width_mm / 3]
     return (fitting[-1], fitting[-1] / width_mm) if fitting else None
 
 
@@ -131,14 +131,14 @@ def _slices(study: StudyResult, heatmaps: Sequence[Heat]) -> tuple[Slice, ...]:
     spacing = study.spacing or (1.0, 1.0, 1.0)
     affine = np.diag([*spacing, 1.0]) if study.affine is None else study.affine
     window = None if study.window is None else (sum(study.window) / 2, study.window[1] - study.window[0])
-    view = _View.of(Volume(study.picture, affine), window)
+    view = VolumeView.of(Volume(study.picture, affine), window)
     heats = [view.heat(heat) for heat in heatmaps]
-    index = _peak(sum(heats[1:], start=heats[0])) if heats else _middle(view)
+    index = peak_voxel(sum(heats[1:], start=heats[0])) if heats else _middle(view)
     return tuple(_slice(study, view, plane, index) for plane in PLANES)
 
 
-def _slice(study: StudyResult, view: _View, plane: Plane, index: tuple[int, int, int]) -> Slice:
-    scale, axis = view.scale(_SLICE), _ACROSS[plane]
+def _slice(study: StudyResult, view: VolumeView, plane: Plane, index: tuple[int, int, int]) -> Slice:
+    scale, axis = view.scale(_SLICE), NORMAL_AXIS[plane]
     size = view.size(plane, scale)
     widest = max(view.size(each, scale)[0] for each in PLANES)
     column, row = view.pixel(plane, index, scale)
@@ -146,19 +146,19 @@ def _slice(study: StudyResult, view: _View, plane: Plane, index: tuple[int, int,
     known = placed or study.spacing is not None
 
     def cut(heat: Heat) -> Heat:
-        return _heat_picture(_cut(view.heat(heat), axis, index[axis]), size)
+        return heat_picture(cut_plane(view.heat(heat), axis, index[axis]), size)
 
     return Slice(
-        name=f"{plane}, {_millimetres(view.place(index), axis)}" if placed else f"across axis {axis + 1} of 3",
+        name=f"{plane}, {coordinate_text(view.place(index), axis)}" if placed else f"across axis {axis + 1} of 3",
         base=view.picture(plane, index[axis], scale),
         cut=cut,
-        letters=_LETTERS[plane] if placed else (),
+        letters=EDGE_LETTERS[plane] if placed else (),
         bar=_bar(size[0] / scale) if known else None,
         cross=((column + 0.5) / size[0], (row + 0.5) / size[1]),
         share=size[0] / widest,
     )
 
 
-def _middle(view: _View) -> tuple[int, int, int]:
+def _middle(view: VolumeView) -> tuple[int, int, int]:
     depth, height, width = view.voxels.shape
     return depth // 2, height // 2, width // 2

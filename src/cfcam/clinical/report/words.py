@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cfcam.clinical.check_results import CheckResult, Outcome
 from cfcam.clinical.regions import RegionTable
-from cfcam.imaging.volume_figure import _millimetres_of
+from cfcam.imaging.volume_planes import place_text
 
 NOT_KNOWN = "not known"
 RESEARCH = "Research use only. Not a medical device."
@@ -127,7 +127,7 @@ def in_patient(place: Sequence[float] | None) -> str:
         >>> in_patient((12.34, -5.0, 3.0))
         'R 12.3 mm, P 5.0 mm, S 3.0 mm'
     """
-    return NOT_KNOWN if place is None else _millimetres_of(place)
+    return NOT_KNOWN if place is None else place_text(place)
 
 
 def threshold(table: RegionTable) -> str:

@@ -1,0 +1,200 @@
+"""Letters of a figure: how wide they are, where a line breaks, and how they are written onto the page.
+
+All in the font that matplotlib brings along; characters that it lacks come from the East Asian fonts of the machine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.font_manager import FontProperties
+
+TITLE_SIZE, HEAD_SIZE, SMALL_SIZE = 18, 14, 12
+"""Heights of letters, in pixels."""
+
+_LEADING = 1.4
+_DPI = 100
+_DOTS_PER_POINT = _DPI / 72
+_EAST_ASIAN = (
+    "Noto Sans CJK JP", "Noto Sans CJK SC", "Noto Sans SC", "Source Han Sans", "WenQuanYi Zen Hei",
+    "PingFang SC",
+    "Microsoft YaHei", "Hiragino Sans", "Yu Gothic", "Malgun Gothic", "Arial Unicode MS",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TextLine:
+    """A line of text on a page or in a picture of it.
+
+    Attributes:
+        x: its left, or its centre if it is `centred`, in pixels from the left.
+        y: its middle, in pixels from the top.
+        line: what is written.
+        size: height of its letters in pixels.
+        colour: "#rrggbb".
+        bold: whether it is set in bold.
+        centred: whether `x` is its centre.
+        box: colour behind it, "#rrggbb" or "#rrggbbaa"; None: nothing.
+    """
+
+    x: float
+    y: float
+    line: str
+    size: int
+    colour: str
+    bold: bool = False
+    centred: bool = False
+    box: str | None = None
+
+    def moved(self, x: int, y: int) -> TextLine:
+        """Returns the same line, so many pixels further right and down."""
+        return replace(self, x=self.x + x, y=self.y + y)
+
+
+def line_height(size: int) -> int:
+    """Returns the height of a line with its leading, in pixels, for letters of a height in pixels."""
+    return round(size * _LEADING)
+
+
+def wrapped_lines(text: str, size: int, width: float, *, most: int, bold: bool = False) -> list[str]:
+    """Break a text at spaces and signs, at worst inside a word; cut it with "…" after the last line allowed.
+
+    Args:
+        text: its white space counts as single spaces; characters that no font here has become "□".
+        size: height of its letters in pixels.
+        width: of a line, in pixels.
+        most: how many lines.
+        bold: whether it is set in bold.
+
+    Returns:
+        The lines, none for an empty text.
+    """
+    rest = _drawable(text)
+    lines: list[str] = []
+    while rest and len(lines) < most:
+        fits = _fitting(rest, size, width, bold)
+        if fits < len(rest):
+            if len(lines) == most - 1:
+                shortened = max(1, _fitting(rest, size, width - text_width("…", size, bold), bold))
+                lines.append(rest[:shortened].rstrip() + "…")
+                break
+            breaks = [i for i in range(1, fits + 1) if rest[i - 1] in " ,_-/" or rest[i] == " "]
+            fits = breaks[-1] if breaks and breaks[-1] > fits // 3 else max(1, fits)
+        lines.append(rest[:fits].rstrip())
+        rest = rest[fits:].lstrip()
+    return lines
+
+
+@lru_cache(maxsize=4096)
+def text_width(text: str, size: int, bold: bool = False) -> float:
+    """Returns the width of a line as it will be drawn, in pixels, for letters of a height in pixels."""
+    from matplotlib.backends.backend_agg import RendererAgg
+
+    properties = _properties(_families(), size / _DOTS_PER_POINT, bold)
+    renderer = RendererAgg(1, 1, _DPI)  # type: ignore[no-untyped-call]
+    extent = renderer.get_text_width_height_descent(text, properties, ismath=False)  # type: ignore[no-untyped-call]
+    return float(extent[0])
+
+
+def write_texts(sheet: NDArray[np.uint8], texts: Sequence[TextLine]) -> NDArray[np.uint8]:
+    """Write lines onto a page.
+
+    Args:
+        sheet: uint8 `(height, width, 3)`; it is changed.
+        texts: in pixels from its top left.
+
+    Returns:
+        The same array.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+    height, width = sheet.shape[:2]
+    figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, frameon=False)
+    canvas = FigureCanvasAgg(figure)
+    for text in texts:
+        figure.add_artist(
+            Text(
+                text.x,
+                height - text.y,
+                text.line,
+                color=text.colour,
+                fontproperties=_properties(_families(), text.size / _DOTS_PER_POINT, text.bold),
+                horizontalalignment="center" if text.centred else "left",
+                verticalalignment="center_baseline",
+                bbox={"boxstyle": "square,pad=0.25", "facecolor": text.box, "linewidth": 0} if text.box else None,
+                parse_math=False,
+                usetex=False,
+                transform=None,
+            )
+        )
+    canvas.draw()  # type: ignore[no-untyped-call]
+    layer = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
+    alpha = layer[..., 3:].astype(np.uint16)
+    inked = alpha[..., 0].any(axis=1)  # most rows hold no text
+    under = sheet[inked].astype(np.uint16)
+    over, share = layer[inked, :, :3].astype(np.uint16), alpha[inked]
+    sheet[inked] = ((over * share + under * (255 - share) + 127) // 255).astype(np.uint8)
+    return sheet
+
+
+def _fitting(text: str, size: int, width: float, bold: bool) -> int:
+    """How many leading characters fit into the width."""
+    low, high = 0, len(text)
+    while low < high:
+        middle = (low + high + 1) // 2
+        low, high = (middle, high) if text_width(text[:middle], size, bold) <= width else (low, middle - 1)
+    return low
+
+
+def _drawable(text: str) -> str:
+    """One line, in which characters that no font here has are "□" rather than a warning."""
+    known: frozenset[int] = frozenset().union(*(_characters(path) for path in _font_files(False)))
+    return "".join(c if ord(c) in known else "□" for c in " ".join(text[:2000].split()))
+
+
+@cache
+def _characters(path: str) -> frozenset[int]:
+    from matplotlib.font_manager import get_font
+
+    return frozenset(get_font(path).get_charmap())
+
+
+@cache
+def _families() -> tuple[str, ...]:
+    """The font that matplotlib brings along, then what this machine has for East Asian scripts."""
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name for font in fontManager.ttflist}
+    return ("DejaVu Sans", *(name for name in _EAST_ASIAN if name in installed))
+
+
+@cache
+def _font_files(bold: bool) -> tuple[str, ...]:
+    from matplotlib.font_manager import fontManager
+
+    return tuple(
+        str(fontManager.findfont(_properties(family, 10, bold), fallback_to_default=True)) for family in _families()
+    )
+
+
+def _properties(family: str | tuple[str, ...], size: float, bold: bool) -> FontProperties:
+    from matplotlib.font_manager import FontProperties
+
+    # all spelt out, so that nothing is taken from the user's rcParams
+    return FontProperties(
+        family=[family] if isinstance(family, str) else list(family),
+        style="normal",
+        variant="normal",
+        weight="bold" if bold else "normal",
+        stretch="normal",
+        size=size,
+    )
