@@ -7,12 +7,13 @@ import json
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
 
 from benchmarks import report
 from benchmarks.datasets import NAMES, study
 from benchmarks.machine import describe, use_threads
 from benchmarks.scorecard import keep_memory
-from cfcam.capture import Network, automatic_layer
+from cfcam.capture import Network, automatic_layer, probe_layers
 from cfcam.metrics.layers import LayerScore, measure_layers
 
 METHODS = ("grad-cam", "cf-cam")
@@ -30,7 +31,7 @@ def main(arguments: argparse.Namespace) -> None:
         found = study(name, limit, "tune")
         images = torch.stack([sample.image for sample in found.samples])
         targets = torch.tensor([sample.label for sample in found.samples])
-        automatic = automatic_layer(Network(found.model), images[:1])
+        automatic = _automatic(found.model, images[:1])
         scores = {m: measure_layers(found.model, images, targets, method=m) for m in METHODS}
         record = {
             "command": f"python -m benchmarks layers --study {name} --limit {limit}",
@@ -39,17 +40,24 @@ def main(arguments: argparse.Namespace) -> None:
             "what": found.what,
             "images": len(images),
             "automatic": automatic,
-            "rows": {m: [_row(score, automatic) for score in ranked] for m, ranked in scores.items()},
+            "rows": {m: [_row(score) for score in ranked] for m, ranked in scores.items()},
         }
         (place / f"layers-{name}.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         print(f"{name}: {len(images)} images", flush=True)
     (place / "layers.md").write_text(_page(place), encoding="utf-8")
 
 
-def _row(score: LayerScore, automatic: str) -> list[str]:
-    name = f"**{score.name}** (automatic)" if score.name == automatic else score.name
+def _automatic(model: nn.Module, x: Tensor) -> list[str]:
+    """Returns the name of the automatic layer, and those of the modules that return the very same tensor."""
+    network = Network(model)
+    chosen, (infos, _) = automatic_layer(network, x), probe_layers(network, x)
+    tensor = next(info.same_as for info in infos if info.name == chosen)
+    return [chosen, *(info.name for info in infos if info.same_as == tensor and info.name != chosen)]
+
+
+def _row(score: LayerScore) -> list[str]:
     values = (score.insertion_deletion, score.adcc, score.stability)
-    return [name, " x ".join(map(str, score.grid)), *(f"{v:.3f}" for v in values), f"{score.rank:.1f}"]
+    return [score.name, " x ".join(map(str, score.grid)), *(f"{v:.3f}" for v in values), f"{score.rank:.1f}"]
 
 
 def _page(place: Path) -> str:
@@ -59,5 +67,7 @@ def _page(place: Path) -> str:
         parts.append(
             f"{r['what'][0].upper()}{r['what'][1:]}: {r['images']} images of the tuning part. `{r['command']}`"
         )
-        parts += [f"{method}:\n\n{report.table(HEADERS, rows)}" for method, rows in r["rows"].items()]
+        for method, rows in r["rows"].items():
+            marked = [[f"**{n}** (automatic)" if n in r["automatic"] else n, *values] for n, *values in rows]
+            parts.append(f"{method}:\n\n{report.table(HEADERS, marked)}")
     return "\n\n".join(parts) + "\n"

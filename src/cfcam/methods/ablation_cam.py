@@ -62,6 +62,8 @@ class AblationCAM(Method):
         active = (A.flatten(2) != 0).any(-1)
         for image in images:  # one at a time, so that its head is run once and not once per channel
             for channels in active[image].nonzero().squeeze(1).split(self.batch_size or chunk_size(capture.input)):
+                if len(channels) == 0:  # every channel is 0; splitting nothing yields one empty part
+                    continue
                 ablated = A[image].repeat(len(channels), *[1] * (A.ndim - 1))
                 ablated[torch.arange(len(channels), device=A.device), channels] = 0
                 scores = capture.rescore_activations(ablated, image.expand(len(channels)))

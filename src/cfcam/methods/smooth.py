@@ -97,6 +97,8 @@ class SSCAM(ScoreCAM):
             noise = self.noise * draw.to(masks)
             reference = capture.rescore(baseline + x * noise.to(x.dtype), images, probability=self._probability)
             for place in valid.nonzero().split(self.batch_size or chunk_size(x)):
+                if len(place) == 0:  # as in `ScoreCAM`
+                    continue
                 image, mask = place.unbind(1)
                 seen = F.interpolate(
                     masks[image, mask].unsqueeze(1), x.shape[2:], mode=LINEAR[x.ndim - 2], align_corners=False

@@ -257,6 +257,8 @@ def score_pairs(score: Score, make: Callable[[Tensor], Tensor], images: Tensor, 
     Raises:
         InputError: ``score`` returns anything but one number an input.
     """
+    if len(images) == 0:  # no map of the batch can be read; a network need not take an empty batch
+        return torch.zeros(0, device=images.device)
     parts = []
     with torch.no_grad():
         for pairs in torch.arange(len(images), device=images.device).split(batch_size):
@@ -267,7 +269,7 @@ def score_pairs(score: Score, make: Callable[[Tensor], Tensor], images: Tensor, 
                     f" each, ({len(pairs)},)"
                 )
             parts.append(values)
-    return torch.cat(parts) if parts else torch.zeros(0, device=images.device)
+    return torch.cat(parts)
 
 
 def spread(values: Tensor, assessed: Tensor, count: int) -> Tensor:
