@@ -219,7 +219,9 @@ def test_shared_options_have_one_text_in_all_commands():
     for name in ("explain", "evaluate", "check"):
         shown = cfcam(name, "--help").stdout
         texts[name] = {
-            option: re.search(rf"{option} .*", shown)[0].strip(" │") for option in ("--model", "--classes", "--layer")
+            # how wide the columns are depends on the command's longest option
+            option: " ".join(re.search(rf"{option} .*", shown)[0].strip(" │").split())
+            for option in ("--model", "--classes", "--layer")
         }
     assert texts["explain"]["--classes"] == texts["evaluate"]["--classes"] == texts["check"]["--classes"]
     assert texts["explain"]["--layer"] == texts["evaluate"]["--layer"] == texts["check"]["--layer"]
