@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from benchmarks import report
 from benchmarks.datasets import NAMES, study
-from benchmarks.machine import describe, use_threads
-from benchmarks.scorecard import keep_memory
+from benchmarks.machine import describe
+from benchmarks.scorecard import prepared
 from cfcam.capture import Network, automatic_layer, probe_layers
 from cfcam.metrics.layers import LayerScore, measure_layers
 
@@ -22,11 +22,7 @@ HEADERS = ("layers", "maps", "ins − del", "ADCC", "stability", "rank")
 
 def main(arguments: argparse.Namespace) -> None:
     """Writes ``scorecard/layers-NAME.json`` for each study, and of all that are there ``scorecard/layers.md``."""
-    use_threads(arguments.threads)
-    keep_memory()
-    limit = 2 if arguments.quick else arguments.limit
-    place = arguments.out / "scorecard"
-    place.mkdir(parents=True, exist_ok=True)
+    place, limit = prepared(arguments)
     for name in arguments.study or NAMES:
         found = study(name, limit, "tune")
         images = torch.stack([sample.image for sample in found.samples])

@@ -71,12 +71,9 @@ def main(arguments: Namespace) -> None:
 
     ``--score-cam`` compares `CFCAM.best` with exact Score-CAM; ``--second`` is the second round, on fresh pictures.
     """
-    use_threads(arguments.threads)
-    keep_memory()
+    results, limit = prepared(arguments)
     names: Sequence[str] = arguments.study or NAMES
-    limit, score_cam = (4 if arguments.quick else arguments.limit), arguments.score_cam
-    results = arguments.out / "scorecard"
-    results.mkdir(parents=True, exist_ok=True)
+    score_cam = arguments.score_cam
     for name in names:
         started = time.perf_counter()
         found = study(name, limit, skip=USED.get(name, 40) if arguments.second else 0)
@@ -108,6 +105,15 @@ def _methods(layer: str, *, second: bool, score_cam: bool) -> Sequence[str] | di
     if layer in NEIGHBOURS:
         methods["cf-cam-blocks"] = Fusion(base=CFCAM(), layers=NEIGHBOURS[layer])
     return methods | ({"score-cam": "score-cam"} if score_cam else {})
+
+
+def prepared(arguments: Namespace) -> tuple[Path, int]:
+    """Sets the process up; returns the folder of the tables, and how many pictures of each study are taken."""
+    use_threads(arguments.threads)
+    keep_memory()
+    results: Path = arguments.out / "scorecard"
+    results.mkdir(parents=True, exist_ok=True)
+    return results, 2 if arguments.quick else arguments.limit
 
 
 def keep_memory() -> None:

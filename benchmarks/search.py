@@ -1,7 +1,7 @@
 """``python -m benchmarks search``: settings of CF-CAM within its idea, on the tuning parts only.
 
-What is reported elsewhere was measured once on the test parts; these figures only say where the default came from, and
-what was tried besides. They are means over a few pictures, without correction for their number.
+What is reported elsewhere was measured on the test parts, each picture once; these figures only say where the default
+and `CFCAM.best` came from, and what was tried besides. They are means over a few pictures, without correction for their number.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from torch import Tensor
 import cfcam
 from benchmarks import report
 from benchmarks.datasets import study
-from benchmarks.machine import describe, use_threads
-from benchmarks.scorecard import NEIGHBOURS, keep_memory
+from benchmarks.machine import describe
+from benchmarks.scorecard import NEIGHBOURS, prepared
 from cfcam.capture import Capture
 from cfcam.capture.scores import Scores
 from cfcam.methods.base import Method
@@ -204,11 +204,7 @@ def candidates(neighbours: tuple[str, ...] = ()) -> dict[str, Method]:
 
 def main(arguments: argparse.Namespace) -> None:
     """Writes ``scorecard/search-NAME.json`` for each study, and of all that are there ``scorecard/search.md``."""
-    use_threads(arguments.threads)
-    keep_memory()
-    limit = 2 if arguments.quick else arguments.limit
-    place = arguments.out / "scorecard"
-    place.mkdir(parents=True, exist_ok=True)
+    place, limit = prepared(arguments)
     for name in arguments.study or STUDIES:
         started = time.perf_counter()
         found = study(name, limit, "tune")

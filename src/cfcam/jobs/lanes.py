@@ -45,8 +45,8 @@ def _use(torch_threads: int) -> None:
 class Lanes:
     """Explains the parts of a batch at the same time, each on its own copy of the network.
 
-    Operators that share two cores wait for each other at the end of each. Two passes with a core each do not: on two
-    cores a ResNet-50 explains about a seventh more pictures.
+    The threads of an operator wait for each other at its end, and longer where a picture is drawn beside them. Two
+    passes with a core each do not: ``docs/performance.md`` has a folder run on two cores.
 
     The copies share parameters and buffers with the network, so they take no memory to speak of.
 
