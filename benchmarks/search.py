@@ -1,7 +1,8 @@
 """``python -m benchmarks search``: settings of CF-CAM within its idea, on the tuning parts only.
 
 What is reported elsewhere was measured on the test parts, each picture once; these figures only say where the default
-and `CFCAM.best` came from, and what was tried besides. They are means over a few pictures, without correction for their number.
+and `CFCAM.best` came from, and what was tried besides. They are means over a few pictures, without correction for
+their number.
 """
 
 from __future__ import annotations
