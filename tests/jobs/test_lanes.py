@@ -104,6 +104,7 @@ def test_a_network_that_cannot_run_beside_itself_is_not_copied(net, layer):
     state = torch.get_rng_state()
     engine = Engine(net, {"grad-cam": GradCAM()}, [0], layer=layer)
     engine.rehearse(Preprocess(size=16))
+    engine.open_lanes(Preprocess(size=16))
     assert torch.equal(state, torch.get_rng_state())
     found = engine(list(pictures(8)))
     expected = Explainer(net, "grad-cam", layer=layer)(pictures(8), [0]).maps["grad-cam"]

@@ -134,11 +134,14 @@ class Engine:
             self.batch_size = 1
         if masked and channels >= _VERY_MANY_CHANNELS:
             self.notes.append(f"{', '.join(masked)} takes {channels + 2} passes of the network for each picture")
-        self._open_lanes(noise)
 
-    def _open_lanes(self, x: Tensor) -> None:
+    def open_lanes(self, preprocess: Preprocess) -> None:
+        """Has the parts of large batches explained side by side from here on, where that can be; after `rehearse`."""
         further = lane_count(self.batch_size) - 1
-        if further > 0 and self.windows is None and (copies := copies_of(self.network, x, self.layer, further)):
+        if not self.layer or further < 1 or self.windows is not None:
+            return
+        x = torch.zeros(1, preprocess.channels, *preprocess.input_size)
+        if copies := copies_of(self.network, x, self.layer, further):
             models = [self.network.model, *copies]
             self._lanes = Lanes([self._make(model, layer=self.layer, fingerprint=False) for model in models])
 

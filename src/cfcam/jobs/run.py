@@ -154,6 +154,7 @@ class FolderRun:
 
     def _rehearse(self) -> None:
         self._engine.rehearse(self.preprocess, leave_out=self.settings.leave_out)
+        self._engine.open_lanes(self.preprocess)
 
     def _drawing(self) -> Callable[[Any, Explanation, str], list[Path]]:
         """What writes the files of an input, given itself, its explanation, and what their names begin with."""
