@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import os
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+
+from tests.machine import COMPLETE, data_folder
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores; threads of one waiting for those of another cost more than they bring.
@@ -23,8 +27,41 @@ def _seed() -> None:
 
 @pytest.fixture(scope="session")
 def data() -> Path:
-    """The folder of real images and networks; tests that ask for it are skipped without it."""
-    folder = os.environ.get("CFCAM_DATA")
-    if not folder:
-        pytest.skip("CFCAM_DATA is not set: the real images and networks are not here")
-    return Path(folder)
+    """The folder of real pictures and networks; tests that ask for it are marked, and skipped without it."""
+    return data_folder()
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Marks what asks for the real data, so that `-m data` runs all of it and nothing else."""
+    if "data" in getattr(item, "fixturenames", ()):
+        item.add_marker(pytest.mark.data)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Prints what was skipped and why, one line for each reason."""
+    reasons = _skipped(terminalreporter)
+    if reasons:
+        terminalreporter.section(f"{reasons.total()} tests were skipped", sep="-")
+        for reason, count in reasons.most_common():
+            terminalreporter.write_line(f"{count:5d}  {reason}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fails a run that should have been complete, and was not because something is not installed."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not os.environ.get(COMPLETE) or reporter is None or hasattr(session.config, "workerinput"):
+        return
+    absent = [reason for reason in _skipped(reporter) if re.search(r"not installed|could not import", reason)]
+    if absent and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+        reporter.write_line(f"\n{COMPLETE} is set, and tests were skipped: {'; '.join(absent)}", red=True)
+
+
+def _skipped(reporter: pytest.TerminalReporter) -> Counter[str]:
+    """Returns the reasons for which tests were skipped, with how many were."""
+    return Counter(_reason(report) for report in reporter.stats.get("skipped", []))
+
+
+def _reason(report: pytest.TestReport) -> str:
+    text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+    return " ".join(text.removeprefix("Skipped: ").split())

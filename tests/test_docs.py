@@ -43,6 +43,14 @@ def test_the_code_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.
         exec(compile(code, page, "exec"), namespace)  # noqa: S102
 
 
+def test_what_is_to_be_installed_comes_from_the_clone() -> None:
+    for page in PAGES:
+        for block in re.findall(
+            r"^```sh\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+        ):
+            assert not re.search(r"pip install (-\S+ )*['\"]?cfcam", block), f"{page}: cfcam is on no package index"
+
+
 def test_links_between_pages_lead_somewhere() -> None:
     for page in PAGES:
         text = (ROOT / page).read_text(encoding="utf-8")

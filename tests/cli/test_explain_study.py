@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from importlib.util import find_spec
 
 import numpy as np
 import pytest
@@ -33,14 +32,14 @@ from tests.jobs.studies import (
 )
 from tests.jobs.studies import explain as run
 from tests.jobs.world import NETWORKS, folder_of, lines, written
+from tests.machine import pdf_writer
 
 FLAT = ["--model", f"{NETWORKS}:brightness", "--size", "32", "--mean", "0", "--std", "1", "--classes", "bright,dark",
         "--method", "grad-cam"]  # fmt: skip
 
 
 def test_one_command_takes_a_series_to_maps_objects_report_and_record(tmp_path):
-    if find_spec("weasyprint") is None:  # importing it here would change Pillow for all tests
-        pytest.skip("WeasyPrint is not installed")
+    pdf_writer()
     ct_study(tmp_path / "in")
     result = run(
         tmp_path / "in", tmp_path / "out", *BRIGHT_3D, "--method", "cam", "--dicom", "pm,seg,sr,sc,gsps", "--report",
@@ -93,8 +92,7 @@ def test_the_page_of_the_run_lists_studies_of_an_earlier_run_too(tmp_path):
 
 def test_pictures_are_read_after_a_pdf_was_written(tmp_path):
     """WeasyPrint tells Pillow to fill up what is cut off; pictures must neither be filled up nor refused for it."""
-    if find_spec("weasyprint") is None:  # importing it here would change Pillow for all tests
-        pytest.skip("WeasyPrint is not installed")
+    pdf_writer()
     folder_of(tmp_path / "in", 2)
     data = (tmp_path / "in" / "picture1.png").read_bytes()
     (tmp_path / "in" / "picture9.png").write_bytes(data[: len(data) // 2])
@@ -105,8 +103,7 @@ def test_pictures_are_read_after_a_pdf_was_written(tmp_path):
 
 
 def test_reports_have_the_same_bytes_in_another_run(tmp_path):
-    if find_spec("weasyprint") is None:  # importing it here would change Pillow for all tests
-        pytest.skip("WeasyPrint is not installed")
+    pdf_writer()
     phantom_radiograph(tmp_path / "a.dcm")
     arguments = ["--method", "grad-cam", "--report", "html,pdf", "--patient-page", "--dicom", "seg,sr"]
     for output in ("one", "two"):

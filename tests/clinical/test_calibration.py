@@ -1,4 +1,3 @@
-import doctest
 import math
 
 import numpy as np
@@ -7,7 +6,6 @@ import torch
 from sklearn.metrics import brier_score_loss, log_loss
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
-from cfcam.clinical import calibration
 from cfcam.clinical.calibration import (
     bootstrap_by_patient,
     brier_score,
@@ -28,10 +26,6 @@ def cases():
     honest = torch.randn(4000, 4, dtype=torch.float64) * 1.5
     labels = torch.multinomial(honest.softmax(1), 1)[:, 0]
     return honest * 2.5, labels
-
-
-def test_the_examples_of_the_docstrings_hold():
-    assert doctest.testmod(calibration, extraglobs={"torch": torch}).failed == 0
 
 
 def test_the_errors_are_the_numbers_worked_out_by_hand():

@@ -9,7 +9,6 @@ import re
 import shutil
 import warnings
 import zlib
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from cfcam.exchange.deidentify_profile import basic_profile
 from cfcam.jobs import find_inputs
 from tests.imaging import dicoms
 from tests.jobs.studies import AXES, BRIGHT_3D, SHAPE, ct_study, explain, marked_voxels, phantom_radiograph
+from tests.machine import pdf_writer
 
 KEY = b"a key of at least sixteen bytes"
 SITE = "1.2.840.99999.4711"  # the root of a site's own UIDs
@@ -175,8 +175,7 @@ def test_the_search_finds_what_is_hidden():
 
 @pytest.mark.parametrize("kind", ["series", "radiograph", "frames"])
 def test_a_whole_study_tells_nothing_of_the_patient(tmp_path, kind, heard, capfd):
-    if find_spec("weasyprint") is None:  # importing it here would change Pillow for all tests
-        pytest.skip("WeasyPrint is not installed")
+    pdf_writer()
     home = tmp_path / "PLANTED^IDENTITY"
     network, dicom = BRIGHT_3D, "pm,seg,sr,sc,gsps"
     if kind == "series":

@@ -5,23 +5,25 @@ from __future__ import annotations
 import builtins
 import importlib
 import json
+import os
 import re
-import shutil
 import subprocess
 import zlib
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cfcam.clinical.report import pdf, study_numbers, words, write_report
 from cfcam.errors import InputError, MissingExtraError
+from tests import machine
 from tests.clinical.test_report import MODEL, empty_study, picture_study, volume_study
 
-needs_weasyprint = pytest.mark.skipif(
-    importlib.util.find_spec("weasyprint") is None, reason="WeasyPrint is not installed: pip install 'cfcam[report]'"
-)
-pytestmark = needs_weasyprint
+
+@pytest.fixture(autouse=True, scope="module")
+def _writes_pdf() -> None:
+    machine.pdf_writer()
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +33,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def poppler(program: str, *arguments: object) -> str:
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed: apt-get install poppler-utils")
-    done = subprocess.run([program, *map(str, arguments)], capture_output=True, check=True)
+    path = machine.program(program, package="poppler-utils")
+    done = subprocess.run([path, *map(str, arguments)], capture_output=True, check=True)
     assert done.stderr == b""
     return done.stdout.decode()
 
@@ -111,6 +112,19 @@ def test_metadata_hold_neither_patient_nor_date(report, tmp_path):
 def test_the_same_study_gives_the_same_bytes(report, tmp_path):
     (again,) = write_report(picture_study(), tmp_path, formats=["pdf"])
     assert again.read_bytes() == report.read_bytes()
+
+
+def test_they_are_the_same_at_another_time_and_without_harfbuzz(tmp_path, monkeypatch):
+    # On a machine with Pango alone fontTools cuts the fonts down, and dates them.
+    monkeypatch.delenv("SOURCE_DATE_EPOCH", raising=False)
+    monkeypatch.setattr(importlib.import_module("weasyprint.pdf.fonts"), "harfbuzz_subset", None)
+    written = []
+    for now in (1_000_000_000, 1_700_000_000):
+        monkeypatch.setattr("fontTools.misc.timeTools.time", SimpleNamespace(time=lambda now=now: float(now)))
+        (path,) = write_report(picture_study(), tmp_path / str(now), formats=["pdf"])
+        written.append(path.read_bytes())
+    assert written[0] == written[1]
+    assert "SOURCE_DATE_EPOCH" not in os.environ
 
 
 def test_pictures_are_on_the_pages_whole(report, tmp_path):

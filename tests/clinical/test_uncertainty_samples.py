@@ -1,4 +1,3 @@
-import doctest
 import math
 import weakref
 from itertools import combinations, pairwise
@@ -45,10 +44,6 @@ def parts_of(samples, *sizes):
 def soft_iou(a, b):
     a, b = a / a.max(), b / b.max()
     return np.minimum(a, b).sum() / np.maximum(a, b).sum()
-
-
-def test_the_examples_of_the_docstrings_hold():
-    assert doctest.testmod(uncertainty_samples, extraglobs={"torch": torch}).failed == 0
 
 
 @pytest.mark.parametrize("spatial", [(6, 5), (3, 4, 5)])

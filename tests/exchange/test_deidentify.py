@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import sys
 from datetime import date
 from pathlib import Path
@@ -22,6 +21,7 @@ from cfcam.errors import ImageError, InputError, MissingExtraError  # noqa: E402
 from cfcam.exchange import Deidentifier, ResultInfo, deidentify_folder, write_objects  # noqa: E402
 from cfcam.exchange.deidentify_profile import basic_profile  # noqa: E402
 from tests.exchange.phantoms import ct_sources, errors_of, heatmap, radiograph  # noqa: E402
+from tests.machine import validator  # noqa: E402
 
 KEY = b"a key of the tests only"
 IDENTITY = "PLANTEDSECRET"
@@ -283,8 +283,7 @@ def test_broken_elements_are_refused_without_their_content():
 
 
 def test_dciodvfy_finds_no_new_error(tmp_path):
-    if shutil.which("dciodvfy") is None:
-        pytest.skip("dciodvfy is not installed (Debian: dicom3tools)")
+    validator("dciodvfy")
     source = pydicom.dcmread(pydicom.data.get_testdata_file("CT_small.dcm"))
     path = tmp_path / "clean.dcm"
     Deidentifier(KEY)(source).save_as(path, enforce_file_format=True)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from copy import deepcopy
 
 import numpy as np
@@ -29,6 +28,7 @@ from tests.exchange.phantoms import (  # noqa: E402
     radiograph,
 )
 from tests.imaging import dicoms  # noqa: E402
+from tests.machine import validator  # noqa: E402
 
 ALL = {"pm", "seg", "sr", "sc", "gsps"}
 MEASURED = {"volume_mm3": 12.5, "mean": 0.625, "peak_x_mm": -3.25}
@@ -297,8 +297,8 @@ def test_names_and_classes_in_every_alphabet_are_read_back(tmp_path, charset, na
     (region,), (report,) = read(paths, "seg-binary"), read(paths, "sr")
     assert region.SegmentSequence[0].SegmentLabel == "grad-cam: 結節 größer"
     assert "class: 1 結節 größer" in {item.TextValue for item in content(report, "Algorithm Parameters")}
-    if shutil.which("dciodvfy"):
-        assert {path.name: errors_of("dciodvfy", path) for path in paths} == {path.name: [] for path in paths}
+    validator("dciodvfy")
+    assert {path.name: errors_of("dciodvfy", path) for path in paths} == {path.name: [] for path in paths}
 
 
 def test_plain_texts_declare_no_other_character_set(tmp_path):
@@ -384,8 +384,7 @@ def test_an_empty_region_can_be_written_and_reported(tmp_path):
 @pytest.mark.parametrize("program", ["dciodvfy", "dcmpschk"])
 @pytest.mark.parametrize("source", ["ct", "cr", "ct_small", "enhanced"])
 def test_validators_find_no_error(tmp_path, program, source):
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed (Debian: dicom3tools, dcmtk)")
+    validator(program)
     if source == "ct":
         paths = write(tmp_path, ALL)
     elif source == "cr":

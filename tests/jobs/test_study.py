@@ -42,6 +42,7 @@ from tests.jobs.studies import (
     study_rows,
 )
 from tests.jobs.world import NETWORKS, draw, folder_of, lines, written
+from tests.machine import validator
 
 FLAT = ["--model", f"{NETWORKS}:brightness", "--size", "32", "--mean", "0", "--std", "1", "--classes", "bright,dark",
         "--method", "grad-cam"]  # fmt: skip
@@ -196,8 +197,7 @@ def test_an_independent_reader_finds_the_overlay_at_the_same_place(ct_run, tmp_p
 @pytest.mark.parametrize("which", ["ct", "cr"])
 @pytest.mark.parametrize("program", ["dciodvfy", "dcmpschk"])
 def test_validators_find_no_error(request, which, program):
-    if shutil.which(program) is None:
-        pytest.skip(f"{program} is not installed (Debian: dicom3tools, dcmtk)")
+    validator(program)
     folder, _ = request.getfixturevalue(f"{which}_run")
     found = sorted((folder / "out").rglob("*.dcm"))
     checked = [path for path in found if program == "dciodvfy" or path.name.startswith("gsps")]
@@ -338,9 +338,9 @@ def test_a_real_slice_of_ct(tmp_path):
     image = read_image(path)
     again = measure(values, image.spacing, "otsu", affine=image.affine)["map"]
     assert again.size == pytest.approx(told["maps"][0]["regions"]["regions"][0]["size"])
-    if shutil.which("dciodvfy"):
-        for path in (tmp_path / "out").rglob("*_dicom/*.dcm"):
-            assert errors_of("dciodvfy", path) == []
+    validator("dciodvfy")
+    for path in (tmp_path / "out").rglob("*_dicom/*.dcm"):
+        assert errors_of("dciodvfy", path) == []
 
 
 def test_an_enhanced_object_is_a_study_of_its_frames(tmp_path):

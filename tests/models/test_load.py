@@ -552,12 +552,9 @@ def test_the_demo_networks(spec):
     assert not loaded.module.training
 
 
-@pytest.mark.data
-@pytest.mark.skipif("CFCAM_DATA" not in os.environ, reason="CFCAM_DATA is unset")
-def test_a_real_network_of_a_users_file():
-    folder = Path(os.environ["CFCAM_DATA"])
-    loaded = load(f"{folder}/networks.py:busi_mobilenet_v2", classes=["benign", "malignant", "normal"])
-    weights = folder / "busi-breast-ultrasound-mobilenetv2" / "state_dict_fp16.pt"
-    again = load(f"{folder}/networks.py:mobilenet_v2", num_classes=3, weights=weights)
+def test_a_real_network_of_a_users_file(data):
+    loaded = load(f"{data}/networks.py:busi_mobilenet_v2", classes=["benign", "malignant", "normal"])
+    weights = data / "busi-breast-ultrasound-mobilenetv2" / "state_dict_fp16.pt"
+    again = load(f"{data}/networks.py:mobilenet_v2", num_classes=3, weights=weights)
     assert same_weights(loaded.module, again.module)
     assert loaded.module(torch.zeros(1, 3, 224, 224)).shape == (1, 3)

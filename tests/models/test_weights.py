@@ -7,7 +7,6 @@ import pickle
 import tarfile
 import zipfile
 from collections import OrderedDict
-from pathlib import Path
 
 import pytest
 import torch
@@ -383,10 +382,8 @@ def test_class_names_that_are_no_file_or_no_text(tmp_path):
     assert "empty name" in refused(read_classes, ["cat", " "])
 
 
-@pytest.mark.data
-@pytest.mark.skipif("CFCAM_DATA" not in os.environ, reason="CFCAM_DATA is unset")
-def test_imagenets_own_list_of_classes():
-    file = Path(os.environ["CFCAM_DATA"]) / "imagenet-mobilenet-weights" / "imagenet_classes.json"
+def test_imagenets_own_list_of_classes(data):
+    file = data / "imagenet-mobilenet-weights" / "imagenet_classes.json"
     names = read_classes(file)
     assert len(names) == len(set(names)) == 1000
     assert names[0] == json.loads(file.read_text())[0][1]

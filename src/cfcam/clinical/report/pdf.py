@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from importlib import import_module
 from pathlib import Path
+from threading import Lock
 from typing import Any, cast
 
 from cfcam.errors import InputError, MissingExtraError
@@ -16,6 +20,8 @@ NUMBERS = "study.json"
 _DATE = datetime(2000, 1, 1, tzinfo=UTC)  # of the attachment: a date of writing would change the bytes
 _SHARP = "* { image-rendering: crisp-edges }"  # ISO 19005-2, 6.2.8: no picture may ask to be interpolated
 _PURPOSE = "a report as PDF"
+_EPOCH = "SOURCE_DATE_EPOCH"
+_ENVIRONMENT = Lock()  # the environment belongs to the process: one report at a time is set without a clock
 
 
 def as_pdf(html: str, numbers: bytes) -> bytes:
@@ -45,14 +51,33 @@ def as_pdf(html: str, numbers: bytes) -> bytes:
         relationship="Data",
     )
     document = weasyprint.HTML(string=html, url_fetcher=fetcher)
-    pdf = document.write_pdf(
-        stylesheets=[own_style],
-        font_config=fonts,
-        attachments=[attachment],
-        pdf_variant="pdf/a-3b",
-        pdf_tags=True,
-    )
+    with _undated_fonts():
+        pdf = document.write_pdf(
+            stylesheets=[own_style],
+            font_config=fonts,
+            attachments=[attachment],
+            pdf_variant="pdf/a-3b",
+            pdf_tags=True,
+        )
     return cast("bytes", pdf)
+
+
+@contextmanager
+def _undated_fonts() -> Iterator[None]:
+    """Keeps the clock out of the fonts within the file.
+
+    Where HarfBuzz's subsetter is not installed WeasyPrint cuts fonts down with fontTools, which writes the time into
+    their ``head`` table unless SOURCE_DATE_EPOCH names another (https://reproducible-builds.org/specs/source-date-epoch).
+    One the user has set is kept.
+    """
+    with _ENVIRONMENT:
+        before = os.environ.get(_EPOCH)
+        os.environ.setdefault(_EPOCH, str(int(_DATE.timestamp())))
+        try:
+            yield
+        finally:
+            if before is None:
+                del os.environ[_EPOCH]
 
 
 @cache

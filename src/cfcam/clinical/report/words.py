@@ -49,11 +49,11 @@ def number(value: float | None) -> str:
 
 
 def probability(value: float | None) -> str:
-    """Returns a probability with three decimals; only 1 itself is shown as 1.
+    """Returns a probability as `number` does; only 1 itself is shown as 1.
 
     Example:
         >>> probability(0.94), probability(0.9999), probability(1.0)
-        ('0.940', '> 0.999', '1.000')
+        ('0.940', '> 0.999', '1.00')
     """
     return "> 0.999" if value is not None and 0.9995 <= value < 1 else number(value)
 
