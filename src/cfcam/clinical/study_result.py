@@ -127,6 +127,7 @@ class StudyResult:
         record_id: of the audit record; None if none was written.
         edges: of a picture without an affine, where its right and its lower edge point: letters R, L, A, P, S, I, such
             as ("L", "I") for a chest seen from the front; None if unknown.
+        window_function: what ``window`` does with values: LINEAR, LINEAR_EXACT or SIGMOID.
     """
 
     name: str
@@ -146,6 +147,7 @@ class StudyResult:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     record_id: str | None = None
     edges: tuple[str, str] | None = None
+    window_function: str = "LINEAR_EXACT"
 
     @property
     def volumetric(self) -> bool:

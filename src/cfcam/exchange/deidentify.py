@@ -75,11 +75,12 @@ class Deidentifier:
         """
         from copy import deepcopy
 
+        from cfcam.imaging.dicom_frames import inflated
         from cfcam.imaging.dicom_object import broken
 
         with quiet(), broken(where, "an element of it is broken"):
             self._check(source, where)
-            dataset = deepcopy(source)
+            dataset = deepcopy(inflated(source, where))
             patient = self._patient(dataset)
             words = _identity_words(dataset)
             _clean_pixels(dataset)

@@ -10,7 +10,8 @@ from cfcam.errors import ImageError, InputError, MissingExtraError
 from cfcam.exchange.deidentify import Deidentifier
 from cfcam.exchange.dicom import save_bytes
 from cfcam.exchange.sources import read_source
-from cfcam.imaging.dicom_object import broken, is_dicom, quiet
+from cfcam.imaging.dicom_object import broken, quiet
+from cfcam.imaging.read import is_dicom_file
 
 
 @dataclass
@@ -47,8 +48,8 @@ def deidentify_folder(source: Path, output: Path, deidentifier: Deidentifier) ->
     for number, path in enumerate(files, 1):
         where = f"file {number} of {len(files)}"
         try:
-            with broken(where, "it cannot be read"), path.open("rb") as stream:
-                known = is_dicom(stream.read(132))
+            with broken(where, "it cannot be read"):
+                known = is_dicom_file(path)
             if not known:
                 report.others += 1
                 continue

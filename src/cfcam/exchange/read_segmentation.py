@@ -16,7 +16,7 @@ from cfcam.clinical.organ_masks import OUTSIDE, fitted, laid_over
 from cfcam.errors import InputError, MissingExtraError
 from cfcam.imaging.dicom_object import broken, quiet
 from cfcam.imaging.geometry import LPS_TO_RAS
-from cfcam.imaging.read import Image
+from cfcam.imaging.read import Image, is_dicom_file
 from cfcam.imaging.volume import Volume
 
 _STORAGE = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # Segmentation, Label Map Segmentation
@@ -154,11 +154,10 @@ def _frame_of_reference(image: Image | Volume) -> str | None:
 def _header(path: Path) -> Any:
     """The identity of a DICOM file; empty for a file that is none."""
     try:
-        with path.open("rb") as file:
-            if file.read(132)[128:] != b"DICM":
-                return {}
+        if not is_dicom_file(path):
+            return {}
         from pydicom import dcmread
     except (OSError, ModuleNotFoundError):
         return {}
     with quiet(), broken(path.name, "the DICOM file is broken or cut off"):
-        return dcmread(path, specific_tags=_IDENTITY, stop_before_pixels=True)
+        return dcmread(path, force=True, specific_tags=_IDENTITY, stop_before_pixels=True)

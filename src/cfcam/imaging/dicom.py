@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,23 +13,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.errors import ImageError, InputError
+from cfcam.imaging.dicom_frames import decoded
 from cfcam.imaging.dicom_object import (
     Window,
     broken,
-    decoded,
     extent,
     group,
     numbers,
-    own_window,
-    padding,
     parsed,
     photometric,
     plane_affine,
     plane_axes,
+)
+from cfcam.imaging.dicom_values import (
+    inverted,
+    is_little,
+    own_window,
+    padding,
     rescaled,
+    stored_span,
+    voi_table,
 )
 from cfcam.imaging.files import megapixels, read_bytes, shown_path
-from cfcam.imaging.read import Image
+from cfcam.imaging.lookup_tables import Tell, coloured, palette_of
+from cfcam.imaging.read import Image, Pixels
 
 WINDOWS: dict[str, Window] = {
     "brain": (40, 80),
@@ -41,6 +49,7 @@ WINDOWS: dict[str, Window] = {
 """Usual windows of CT by name: centre and width in HU."""
 
 _CENTIMETRES = 3  # PS3.3 C.8.5.5.1.15, physical units of an ultrasound region
+_SQUARE = 0.01  # share by which the sides of a pixel may differ
 _TWO_D = 1  # PS3.3 C.8.5.5.1.1, region spatial format
 
 
@@ -56,7 +65,9 @@ def read_dicom(
     Grey values go through the modality LUT or rescaling (PS3.3 C.11.1), then through the window or VOI LUT
     (C.11.2): the one given, else the file's first, else from the smallest to the greatest value; so too where the
     file's own would leave nothing to see. Padding is black. MONOCHROME1 and the presentation LUT shape INVERSE are
-    inverted. The result is uint16, 0 black and 65535 white. Colours become RGB. Overlay planes are not drawn.
+    inverted. The result is uint16, 0 black and 65535 white. Colours become RGB; so do grey pictures some of whose
+    values a supplemental palette colours (C.7.6.19). Overlay planes are not drawn. Of several windows the first is
+    taken, and of several VOI LUTs.
 
     Args:
         path: the file; compressed ones need pylibjpeg.
@@ -66,7 +77,8 @@ def read_dicom(
 
     Returns:
         The picture with its spacing (mm; at the detector for projection radiographs) and, where the file has position
-        and orientation, its affine from (row, column, 0) to mm in RAS+.
+        and orientation, its affine from (row, column, 0) to mm in RAS+. Its notices say where tables, windows or
+        spacings of the file were not what they should be, and that pixels are not square.
 
     Raises:
         ImageError: the file is missing, no DICOM, broken, without pixels, too large, or cannot be decoded.
@@ -99,11 +111,21 @@ def decode_picture(
         if not 0 <= frame < frames:
             raise InputError(f"{where}: there is no frame {frame}: give 0 to {frames - 1}")
         stored = decoded(dataset, frame, where)
+        told: dict[str, None] = {}
         with broken(where, "its description of the pixels is broken"):
-            colour = dataset.get("SamplesPerPixel", 1) == 3 or photometric(dataset) == "PALETTE COLOR"
-            pixels = _colours(stored, dataset) if colour else _grey(stored, dataset, frame, wanted)
+            if dataset.get("SamplesPerPixel", 1) == 3:
+                pixels: Pixels = _colours(stored, dataset)
+            elif photometric(dataset) == "PALETTE COLOR":
+                tables = palette_of(dataset, is_little(dataset), stored_span(dataset), where, told.setdefault)
+                pixels = coloured(stored, tables, where)
+            else:
+                empty = padding(stored, dataset, partial(decoded, dataset, frame, where, every_bit=True))
+                values = rescaled(stored, dataset, frame, where, told.setdefault)
+                shown = _grey(values, empty, dataset, frame, where, wanted, told.setdefault)
+                pixels = _with_palette(shown, stored, dataset, where, told.setdefault)
             spacing, affine = _spacing(dataset, frame), _picture_affine(dataset, frame)
-    return Image(pixels, Path(path), hashlib.sha256(data).hexdigest(), spacing, affine)
+            _tell_of_pixels(dataset, frame, spacing, told.setdefault)
+    return Image(pixels, Path(path), hashlib.sha256(data).hexdigest(), spacing, affine, tuple(told))
 
 
 def named_window(window: str | Window | None) -> Window | None:
@@ -143,10 +165,17 @@ def windowed(values: NDArray[Any], window: Window, function: str = "LINEAR") -> 
     return np.clip((x - (centre - 0.5)) / (width - 1) + 0.5, 0, 1)
 
 
-def _grey(stored: NDArray[Any], dataset: Any, frame: int, window: Window | None) -> NDArray[np.uint16]:
-    values, empty = rescaled(stored, dataset, frame), padding(stored, dataset)
-    shown = _voi(values, dataset, frame, window, empty)
-    if photometric(dataset) == "MONOCHROME1" or dataset.get("PresentationLUTShape") == "INVERSE":
+def _grey(
+    values: NDArray[Any],
+    empty: NDArray[np.bool_] | None,
+    dataset: Any,
+    frame: int,
+    where: str,
+    window: Window | None,
+    tell: Tell,
+) -> NDArray[np.uint16]:
+    shown = _voi(values, dataset, frame, where, window, empty, tell)
+    if inverted(dataset):
         shown = 1 - shown
     if empty is not None:
         shown[empty] = 0
@@ -155,19 +184,25 @@ def _grey(stored: NDArray[Any], dataset: Any, frame: int, window: Window | None)
 
 
 def _voi(
-    values: NDArray[Any], dataset: Any, frame: int, window: Window | None, empty: NDArray[np.bool_] | None
+    values: NDArray[Any],
+    dataset: Any,
+    frame: int,
+    where: str,
+    window: Window | None,
+    empty: NDArray[np.bool_] | None,
+    tell: Tell,
 ) -> NDArray[np.float64]:
     if window is not None:
         return windowed(values, window)
     kept = values if empty is None else values[~empty]
-    if dataset.get("VOILUTSequence") and (values == np.rint(values)).all():
-        from pydicom.pixels.processing import apply_voi
-
-        most = float(2 ** int(dataset.VOILUTSequence[0].LUTDescriptor[2]) - 1)
-        shown = np.clip(apply_voi(values.astype(np.int64), dataset) / most, 0, 1)
+    table = voi_table(dataset, frame, where, tell)
+    if table is not None and table.lacks(kept):
+        tell(f"its VOI LUT holds {table.held}, and its pixels need more: it is left out")
+    elif table is not None and np.isfinite(values).all():
+        shown: NDArray[np.float64] = np.clip(table(values) / (2.0**table.bits - 1), 0, 1)
         if np.ptp(shown) > 0:
             return shown
-    if (own := own_window(dataset, frame)) is not None:
+    if (own := own_window(dataset, frame, tell)) is not None:
         shown = windowed(values, *own)
         if np.ptp(shown) > 0:
             return shown
@@ -175,17 +210,52 @@ def _voi(
     return np.clip(np.nan_to_num((np.asarray(values, np.float64) - low) / ((high - low) or 1)), 0, 1)
 
 
-def _colours(stored: NDArray[Any], dataset: Any) -> NDArray[np.uint8] | NDArray[np.uint16]:
-    if photometric(dataset) == "PALETTE COLOR":
-        from pydicom.pixels.processing import apply_color_lut
+def _with_palette(
+    grey: NDArray[np.uint16], stored: NDArray[Any], dataset: Any, where: str, tell: Tell
+) -> NDArray[np.uint16]:
+    """Grey values, or RGB where a supplemental palette colours those from its first value on (PS3.3 C.7.6.19)."""
+    presentation = str(dataset.get("PixelPresentation") or "").strip()
+    if presentation in ("", "MONOCHROME"):
+        return grey
+    if presentation not in ("COLOR", "MIXED") or "RedPaletteColorLookupTableDescriptor" not in dataset:
+        tell("the standard would have some of its values shown in colours: they are shown grey")
+        return grey
+    tables = palette_of(dataset, is_little(dataset), stored_span(dataset), where, tell)
+    there = stored >= tables[0].first
+    if not there.any():
+        return grey
+    colours = coloured(stored, tables, where).astype(np.uint16)
+    colours *= 257 if tables[0].bits == 8 else 1
+    tell(f"its values from {tables[0].first} on are colours: it is read as a colour picture")
+    return np.where(there[..., None], colours, grey[..., None])
 
-        coloured = apply_color_lut(stored, dataset)
-        return coloured if coloured.dtype == np.uint8 else coloured.astype(np.uint16)
+
+def _colours(stored: NDArray[Any], dataset: Any) -> Pixels:
     bits = int(dataset.BitsStored)
     if stored.dtype == np.uint8 and bits == 8:
         return np.ascontiguousarray(stored)
     scaled = np.clip(stored.astype(np.float64) / (2.0**bits - 1), 0, 1)
     return np.rint(scaled * 65535).astype(np.uint16)
+
+
+def _tell_of_pixels(dataset: Any, frame: int, spacing: tuple[float, float] | None, tell: Tell) -> None:
+    """Tell that pixels are not square, and how sure their spacing is."""
+    aspect = numbers(dataset.get("PixelAspectRatio"))
+    if spacing is None and len(aspect) == 2 and min(aspect) > 0 and aspect[0] != aspect[1]:
+        tell(
+            f"its pixels are {aspect[0]:g} high to {aspect[1]:g} wide, in unknown units: overlays show them as squares,"
+            " and sizes are counted in pixels"
+        )
+    if spacing is not None and abs(spacing[0] - spacing[1]) > _SQUARE * max(spacing):
+        tell(f"its pixels are {spacing[0]:.4g} mm high and {spacing[1]:.4g} wide: overlays show them as squares")
+    if spacing is None or numbers(group(dataset, frame, "PixelMeasuresSequence").get("PixelSpacing")):
+        return
+    enlarged = numbers(dataset.get("EstimatedRadiographicMagnificationFactor"))
+    if enlarged and enlarged[0] > 0 and numbers(dataset.get("ImagerPixelSpacing")):
+        tell(
+            f"its millimetres are those at the detector: the file estimates that the patient is {enlarged[0]:g} times"
+            " smaller"
+        )
 
 
 def _spacing(dataset: Any, frame: int) -> tuple[float, float] | None:

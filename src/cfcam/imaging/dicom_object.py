@@ -30,7 +30,10 @@ TAGS = (
     "FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "SpacingBetweenSlices",
     "PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing", "SequenceOfUltrasoundRegions",
     "SamplesPerPixel", "PhotometricInterpretation", "PlanarConfiguration", "NumberOfFrames", "Rows", "Columns",
-    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelPaddingValue", "PixelPaddingRangeLimit",
+    "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation", "PixelAspectRatio", "PixelPaddingValue",
+    "PixelPaddingRangeLimit", "FloatPixelPaddingValue", "FloatPixelPaddingRangeLimit", "DoubleFloatPixelPaddingValue",
+    "DoubleFloatPixelPaddingRangeLimit", "EstimatedRadiographicMagnificationFactor", "DoseGridScaling",
+    "PixelPresentation",
     "RescaleSlope", "RescaleIntercept", "ModalityLUTSequence", "WindowCenter", "WindowWidth", "VOILUTFunction",
     "VOILUTSequence", "PresentationLUTShape", "RedPaletteColorLookupTableDescriptor",
     "GreenPaletteColorLookupTableDescriptor", "BluePaletteColorLookupTableDescriptor",
@@ -42,8 +45,12 @@ TAGS = (
 )  # fmt: skip
 """Keywords of the elements that are parsed; all others are skipped."""
 
-_FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})  # SOF0 to SOF15 and JPEG-LS
-_PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
+HEAD = 1024
+"""Bytes of a file that tell whether it is DICOM."""
+
+_SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
+_LONG_VRS = frozenset(b"OB OW OF OD OL OV SQ UC UN UR UT SV UV".split())
+_LONGEST_FIRST = 1 << 16  # bytes of a first element that runs beyond what was looked at
 
 _LOGGERS = ("pydicom", "highdicom", "pylibjpeg", "libjpeg", "openjpeg", "rle", "jpeg_ls")
 
@@ -53,8 +60,32 @@ _QUIET = threading.RLock()
 
 
 def is_dicom(data: bytes) -> bool:
-    """Whether bytes begin as a DICOM file does: a preamble of 128 bytes, then "DICM"."""
-    return data[128:132] == b"DICM"
+    """Whether bytes begin as a DICOM file does; `HEAD` of them are enough.
+
+    That is a preamble of 128 bytes, then "DICM"; or, as old files have it that were saved without either, two elements
+    in the order of their tags, the first of group 2 (of the file) or 8 (of the object), in any of the three encodings.
+    """
+    return data[128:132] == b"DICM" or any(_begins(data, *how) for how in ((False, "<"), (True, "<"), (True, ">")))
+
+
+def _begins(data: bytes, explicit: bool, order: str) -> bool:
+    if len(data) < 16:
+        return False
+    group_, element = struct.unpack_from(f"{order}2H", data)
+    if group_ not in (0x0002, 0x0008) or element > 0x1199:
+        return False
+    if not explicit:
+        start, (length,) = 8, struct.unpack_from(f"{order}I", data, 4)
+    elif data[4:6] in _LONG_VRS:
+        start, (length,) = 12, struct.unpack_from(f"{order}I", data, 8)
+    elif data[4:6] in _SHORT_VRS:
+        start, (length,) = 8, struct.unpack_from(f"{order}H", data, 6)
+    else:
+        return False
+    following = start + length
+    if length % 2 or following + 4 > len(data):
+        return length % 2 == 0 and explicit and following < _LONGEST_FIRST
+    return struct.unpack_from(f"{order}2H", data, following) > (group_, element)
 
 
 @contextmanager
@@ -99,90 +130,6 @@ def extent(dataset: Any, where: str) -> tuple[int, int, int]:
     return rows, columns, frames
 
 
-def decoded(dataset: Any, frame: int, where: str) -> NDArray[Any]:
-    """Return the stored values of one frame: `(H, W)`, or `(H, W, 3)` in RGB.
-
-    Raises:
-        ImageError: the pixels are missing, cut off, or cannot be decompressed.
-    """
-    from pydicom.pixels.decoders.base import get_decoder
-    from pydicom.pixels.utils import pixel_array
-
-    if not any(key in dataset for key in _PIXELS):
-        raise ImageError(f"{where}: is a DICOM file whose pixels are missing; copy or export it again")
-    syntax = dataset.file_meta.TransferSyntaxUID
-    try:
-        decoder = get_decoder(syntax)
-    except NotImplementedError:
-        raise ImageError(
-            f"{where}: declares a transfer syntax that is not one of pictures; export it as Explicit VR Little Endian"
-        ) from None
-    if not decoder.is_available:
-        raise MissingExtraError("pylibjpeg", "dicom", f"decoding {syntax.name}")
-    with broken(where, f"its pixels are not what its transfer syntax says, {syntax.name}, or broken"):
-        if syntax.is_encapsulated:
-            _check_codestream(dataset, frame, where)
-        else:
-            _check_length(dataset, where)
-        array: NDArray[Any] = pixel_array(dataset, index=frame)
-    rows, columns, _ = extent(dataset, where)
-    if array.shape not in ((rows, columns), (rows, columns, 3)):
-        raise ImageError(f"{where}: holds pixels of shape {array.shape} instead of {(rows, columns)}; export it again")
-    return array
-
-
-def _check_length(dataset: Any, where: str) -> None:
-    """Without this, pydicom fills up what is missing, or takes compressed fragments for pixels."""
-    rows, columns, frames = extent(dataset, where)
-    samples, bits = int(dataset.get("SamplesPerPixel", 1)), int(dataset.get("BitsAllocated", 0))
-    key = next(key for key in _PIXELS if key in dataset)
-    bits = {"PixelData": bits, "FloatPixelData": 32, "DoubleFloatPixelData": 64}[key]
-    shared = 2 / 3 if photometric(dataset) == "YBR_FULL_422" else 1
-    needed, held = int(rows * columns * frames * samples * bits * shared) // 8, len(dataset[key].value)
-    if dataset[key].is_undefined_length:
-        raise ImageError(
-            f"{where}: declares uncompressed pixels, but holds compressed ones: its transfer syntax is wrong; export it"
-            " again"
-        )
-    if held < needed:
-        raise ImageError(f"{where}: its pixels are cut off ({held} of {needed} bytes); copy or export it again")
-
-
-def _check_codestream(dataset: Any, frame: int, where: str) -> None:
-    """A few bytes may claim a picture of terabytes, and decoders would ask for the memory before they compare."""
-    from pydicom.encaps import get_frame
-
-    rows, columns, frames = extent(dataset, where)
-    stream = get_frame(dataset.PixelData, frame, number_of_frames=frames)
-    claimed = _jpeg_2000_size(stream) or _jpeg_size(stream)
-    if claimed is not None and claimed != (rows, columns) and 0 not in claimed:  # 0 rows: they follow the scan
-        raise ImageError(
-            f"{where}: its compressed pixels claim to be {claimed[1]} x {claimed[0]}, its header says"
-            f" {columns} x {rows}; export it again"
-        )
-
-
-def _jpeg_2000_size(stream: bytes) -> tuple[int, int] | None:
-    """Rows and columns from the SIZ marker (ISO/IEC 15444-1, A.5.1), if this is JPEG 2000."""
-    start = stream[:256].find(b"\xff\x4f\xff\x51")
-    if start < 0 or len(stream) < start + 24:
-        return None
-    right, bottom, left, top = struct.unpack(">4I", stream[start + 8 : start + 24])
-    return bottom - top, right - left
-
-
-def _jpeg_size(stream: bytes) -> tuple[int, int] | None:
-    """Rows and columns from the start of frame (ISO/IEC 10918-1, B.2.2; JPEG-LS has the same), if this is JPEG."""
-    at = 2 if stream[:2] == b"\xff\xd8" else len(stream)
-    while at + 9 <= len(stream) and stream[at] == 0xFF:
-        marker, length = stream[at + 1], int.from_bytes(stream[at + 2 : at + 4], "big")
-        if marker in _FRAME_MARKERS:
-            rows, columns = struct.unpack(">2H", stream[at + 5 : at + 9])
-            return rows, columns
-        at += 2 + length if marker != 0xFF else 1
-    return None
-
-
 def group(dataset: Any, frame: int, keyword: str) -> Any:
     """Return the item of a functional group (PS3.3 C.7.6.16) for a frame, or the dataset itself without one.
 
@@ -195,35 +142,6 @@ def group(dataset: Any, frame: int, keyword: str) -> Any:
         if items:
             return items[0]
     return dataset
-
-
-def rescaled(stored: NDArray[Any], dataset: Any, frame: int) -> NDArray[Any]:
-    """Return the values in the object's units (PS3.3 C.11.1): by its modality LUT, or its slope and intercept."""
-    from pydicom.pixels.processing import apply_modality_lut
-
-    item = group(dataset, frame, "PixelValueTransformationSequence")
-    item = item if "RescaleSlope" in item else dataset
-    return apply_modality_lut(stored, item)
-
-
-def padding(stored: NDArray[Any], dataset: Any) -> NDArray[np.bool_] | None:
-    """Return which pixels are padding (PS3.3 C.7.5.1.1.2); None if there are none, or nothing else."""
-    value = dataset.get("PixelPaddingValue")
-    if not isinstance(value, int) or stored.dtype.kind not in "iu":
-        return None
-    limit = dataset.get("PixelPaddingRangeLimit")
-    limit = limit if isinstance(limit, int) else value
-    mask = (stored >= min(value, limit)) & (stored <= max(value, limit))
-    return mask if mask.any() and not mask.all() else None
-
-
-def own_window(dataset: Any, frame: int) -> tuple[Window, str] | None:
-    """Return the object's first window with its function (LINEAR, LINEAR_EXACT, SIGMOID); None without a usable one."""
-    item = group(dataset, frame, "FrameVOILUTSequence")
-    centre, width = numbers(item.get("WindowCenter")), numbers(item.get("WindowWidth"))
-    if not centre or not width or not width[0] > 0:
-        return None
-    return (centre[0], width[0]), str(item.get("VOILUTFunction") or "LINEAR").strip()
 
 
 def numbers(value: Any) -> tuple[float, ...]:

@@ -179,7 +179,7 @@ def volume_scenes(
         axis = NORMAL_AXIS[plane]
         size = view.size(plane, scale)[::-1]
         bare = view.picture(plane, index[axis], scale)
-        after = view.drawn(cut_plane(later, axis, index[axis]), plane, scale, view.window)
+        after = view.drawn(cut_plane(later, axis, index[axis]), plane, scale, view.window, view.function)
         first, second = (
             _resized(np.ascontiguousarray(cut_plane(values, axis, index[axis])[::-1, ::-1].T), size)
             for values in (here, there)

@@ -29,6 +29,7 @@ from PIL import Image as PILImage
 from torch import Tensor
 
 from cfcam.errors import ImageError, InputError
+from cfcam.imaging.dicom_object import HEAD, is_dicom
 from cfcam.imaging.files import DICOM_EXTENSIONS, PathLike, error_text, megapixels, read_bytes, shown_path
 
 EXTENSIONS: tuple[str, ...] = (
@@ -89,6 +90,7 @@ class Image:
         spacing: distance between pixel centres (rows, columns) in mm, where the source knows it.
         affine: 4 x 4 matrix from (row, column, 0, 1) to millimetres in the patient (RAS+, see
             `cfcam.imaging.geometry`), where the source knows it.
+        notices: what a user should know of how it was read, a line each, without anything of a patient.
     """
 
     pixels: Pixels
@@ -96,6 +98,7 @@ class Image:
     sha256: str
     spacing: tuple[float, float] | None = None
     affine: tuple[tuple[float, ...], ...] | None = None
+    notices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
@@ -241,11 +244,29 @@ def list_images(paths: PathLike | Iterable[PathLike], *, recursive: bool = False
 
 
 def is_dicom_data(data: bytes, path: PathLike) -> bool:
-    """By its mark, or, for old files that have none, by the name alone."""
-    if data[128:132] == b"DICM":
+    """Tells whether a file is DICOM: the one rule for all that take files.
+
+    By its mark, or, for old files that have none, by its first elements, or else by its name; a picture under such a
+    name is still a picture.
+
+    Args:
+        data: its beginning, `cfcam.imaging.dicom_object.HEAD` bytes or more.
+        path: its name.
+    """
+    if is_dicom(data):
         return True
     known = any(re.match(start, data, re.DOTALL) for start, _, _ in _FORMATS)
     return Path(path).suffix.lower() in DICOM_EXTENSIONS and not known
+
+
+def is_dicom_file(path: PathLike) -> bool:
+    """Tells whether a file is DICOM; see `is_dicom_data`.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with Path(path).open("rb") as stream:
+        return is_dicom_data(stream.read(HEAD), path)
 
 
 def _recognise(data: bytes, where: str) -> tuple[str, Callable[[BytesIO], ImageFile.ImageFile]]:

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.errors import ImageError, InputError
-from cfcam.imaging.dicom_object import broken, extent, group, is_dicom, numbers, parsed, plane_axes
+from cfcam.imaging.dicom_object import broken, extent, group, numbers, parsed, plane_axes
 from cfcam.imaging.files import DICOM_EXTENSIONS, shown_path
-from cfcam.imaging.read import EXTENSIONS
+from cfcam.imaging.read import EXTENSIONS, is_dicom_file
 
 _MODALITIES = frozenset({"CT", "MR", "PT", "NM", "US", "XA", "CR", "DX", "MG", "OT", "SEG", "RTDOSE", "OPT"})
 _SAME_DIRECTION = 2e-3  # per component; headers round to six digits
@@ -180,8 +180,7 @@ def _may_be_dicom(path: Path) -> bool:
     if suffix in EXTENSIONS:
         return False
     try:
-        with path.open("rb") as file:
-            return is_dicom(file.read(132))
+        return is_dicom_file(path)
     except OSError:
         return True  # reading it will say what is wrong
 

@@ -7,36 +7,37 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.errors import ImageError
+from cfcam.imaging.dicom_frames import decoded
 from cfcam.imaging.dicom_object import (
     Window,
     broken,
-    decoded,
-    is_dicom,
-    own_window,
-    padding,
     parsed,
     photometric,
     plane_affine,
-    rescaled,
 )
-from cfcam.imaging.files import DICOM_EXTENSIONS, read_bytes, shown_path
+from cfcam.imaging.dicom_values import inverted, own_window, padding, rescaled, voi_table
+from cfcam.imaging.files import read_bytes, shown_path
 from cfcam.imaging.geometry import LPS_TO_RAS, Affine
+from cfcam.imaging.lookup_tables import Tell
+from cfcam.imaging.read import is_dicom_data
 from cfcam.imaging.series import Plane, Series, choose_series, scan_files, scan_folder
 from cfcam.imaging.volume import MAX_VOXELS, Instance, Source, Volume
 
 Irregular = Literal["refuse", "resample"]
 
-_UNEVEN_SHARE, _UNEVEN_MM = 0.01, 0.02  # how far a distance between slices may be off their median
+_OFF_GRID = 0.05  # how far a slice may lie from its place in a regular grid, as a share of the distance between two
+_ON_GRID = 0.01  # likewise, so that first and last slice may be believed
 _SAME_PLACE_MM = 1e-3
-_ASIDE_MM = 0.2  # how far a slice may lie beside where it should: what headers round away
+_ASIDE_MM = 0.2  # how far a slice may always lie beside the line of the others: what headers round away
 
 
 def read_series(
@@ -63,7 +64,7 @@ def read_multi_frame(
     """Read the frames of one enhanced DICOM object; see `cfcam.imaging.volume.read_volume`."""
     where = shown_path(path)
     data = read_bytes(path, where)
-    if not is_dicom(data) and Path(path).suffix.lower() not in DICOM_EXTENSIONS:
+    if not is_dicom_data(data, path):
         raise ImageError(f"{where}: is neither NIfTI (.nii, .nii.gz) nor DICOM; volumes are read from these")
     found = scan_files([Path(path)])
     if found.faults:
@@ -120,23 +121,26 @@ def _assembled(series: Series, where: str, irregular: Irregular, max_voxels: int
     if uneven is not None:
         count = round(float((distances[-1] - distances[0]) / np.median(np.diff(distances)))) + 1
         _check_voxels(count, planes[0], max_voxels, where)
-    voxels, window, mirrored, digest = _voxels(planes, where)
-    if mirrored:
+    read = _voxels(planes, where)
+    notices += read.notices
+    if read.mirrored:
         notices.append("its grey values count downwards (MONOCHROME1): they are mirrored within their range")
     instances = tuple(
         Instance(p.path, p.sop_class_uid, p.sop_instance_uid, None if p.frame is None else p.frame + 1) for p in planes
     )
+    voxels = read.voxels
     if uneven is not None:
-        voxels, instances = _regular(voxels, distances, count), ()
+        voxels, instances = _regular(read.voxels, distances, count), ()
         notices.append(
             f"its slices lie {_range(np.diff(distances))} mm apart: they are resampled to {count} slices,"
             f" {(distances[-1] - distances[0]) / (count - 1):.3f} mm apart"
         )
-    affine = _affine(planes, count, where)
+    affine = _affine(planes, count, where, even=uneven is None)
     if (tilt := _tilt(planes)) > 0:
         notices.append(f"its slices are tilted by {tilt:.1f} degrees against their stack: the affine is sheared")
-    source = Source("dicom", digest, None, 1, series.uid, series.frame_of_reference_uid, instances)
-    return Volume(voxels, affine, source, window, tuple(notices))
+    source = Source("dicom", read.digest, None, 1, series.uid, series.frame_of_reference_uid, instances)
+    window, function = read.window or (None, "LINEAR_EXACT")
+    return Volume(voxels, affine, source, window, tuple(notices), function)
 
 
 def _check_voxels(count: int, plane: Plane, max_voxels: int, where: str) -> None:
@@ -160,15 +164,32 @@ def _check_stack(planes: Sequence[Plane], distances: NDArray[np.float64], where:
             f"{where}: {len(planes)} slices lie at {places} places, up to {most} at one (time points, echoes, or a"
             " repeated export); keep one of each"
         )
-    line = (distances - distances[0]) / (distances[-1] - distances[0])
     positions = np.array([plane.position for plane in planes])
-    aside = positions - positions[0] - line[:, None] * (positions[-1] - positions[0])
-    shift = float(np.linalg.norm(aside, axis=1).max())
-    if shift > _ASIDE_MM:
+    line = np.stack([np.ones_like(distances), distances], axis=1)
+    aside = positions - line @ np.linalg.lstsq(line, positions, rcond=None)[0]
+    if _longest(aside) > max(_ASIDE_MM, _OFF_GRID * float(np.median(gaps))):
+        share = (distances - distances[0])[:, None] / (distances[-1] - distances[0])
+        shift = _longest(positions - positions[0] - share * (positions[-1] - positions[0]))
         raise ImageError(
             f"{where}: its slices are shifted against each other by up to {shift:.2f} mm and are no grid; export them"
             " again"
         )
+
+
+def _longest(ways: NDArray[np.float64]) -> float:
+    return float(np.linalg.norm(ways, axis=1).max())
+
+
+def _fitted(distances: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Where the slices of the regular grid lie that is nearest to theirs, by least squares.
+
+    Positions that a header rounds are off by a little each; judged gap by gap, the errors of two neighbours add up,
+    and from first to last one error would decide over the whole.
+    """
+    index = np.arange(len(distances), dtype=np.float64)
+    ones = np.stack([np.ones_like(index), index], axis=1)
+    places: NDArray[np.float64] = ones @ np.linalg.lstsq(ones, distances, rcond=None)[0]
+    return places
 
 
 def _unevenness(distances: NDArray[np.float64], where: str) -> ImageError | None:
@@ -177,11 +198,13 @@ def _unevenness(distances: NDArray[np.float64], where: str) -> ImageError | None
     if len(gaps) == 0:
         return None
     median = float(np.median(gaps))
-    if np.abs(gaps - median).max() <= _UNEVEN_SHARE * median + _UNEVEN_MM:
+    fitted = _fitted(distances)
+    off, step = float(np.abs(distances - fitted).max()), float(fitted[1] - fitted[0])
+    if off <= _OFF_GRID * step:
         return None
     advice = "find them, or resample (irregular='resample', --irregular resample)"
     steps = gaps / median
-    if (np.abs(steps - np.rint(steps)) <= _UNEVEN_SHARE + _UNEVEN_MM / median).all() and steps.min() > 0.5:
+    if (np.abs(steps - np.rint(steps)) <= 2 * _OFF_GRID).all() and steps.min() > 0.5 and steps.max() > 1.5:
         widest = int(steps.argmax())
         missing = int(np.rint(steps).sum()) - len(gaps)
         return ImageError(
@@ -189,7 +212,8 @@ def _unevenness(distances: NDArray[np.float64], where: str) -> ImageError | None
             f" of {len(distances)} lie {gaps[widest]:.2f} mm apart, most others {median:.2f} mm; {advice}"
         )
     return ImageError(
-        f"{where}: its {len(distances)} slices lie {_range(gaps)} mm apart (median {median:.2f}), not evenly; {advice}"
+        f"{where}: its {len(distances)} slices lie {_range(gaps)} mm apart (median {median:.2f}), not evenly: up to"
+        f" {off:.2f} mm off a regular grid; {advice}"
     )
 
 
@@ -197,13 +221,31 @@ def _range(gaps: NDArray[np.float64]) -> str:
     return f"{gaps.min():.2f} to {gaps.max():.2f}"
 
 
-def _voxels(planes: Sequence[Plane], where: str) -> tuple[NDArray[np.float32], Window | None, bool, str]:
-    """The rescaled values, the window of the middle slice, whether they were mirrored, and the files' digest."""
-    voxels = np.empty((len(planes), *planes[0].size), dtype=np.float32)
+@dataclass
+class _Read:
+    """The values of a stack of slices.
+
+    Attributes:
+        voxels: rescaled; NaN where there is padding.
+        window: of the middle slice, with its function.
+        mirrored: whether they count downwards.
+        digest: of the files.
+        notices: what is to be told of them, each once.
+    """
+
+    voxels: NDArray[np.float32]
+    window: tuple[Window, str] | None = None
+    mirrored: bool = False
+    digest: str = ""
+    notices: dict[str, None] = field(default_factory=dict)
+
+
+def _voxels(planes: Sequence[Plane], where: str) -> _Read:
+    read = _Read(np.empty((len(planes), *planes[0].size), dtype=np.float32))
     places: dict[Path, list[int]] = {}
     for n, plane in enumerate(planes):
         places.setdefault(plane.path, []).append(n)
-    window, mirrored, digests = None, False, []
+    digests, windows = [], set()
     for file, numbers_of_slices in places.items():
         name = shown_path(file)
         data = read_bytes(file, name)
@@ -211,35 +253,51 @@ def _voxels(planes: Sequence[Plane], where: str) -> tuple[NDArray[np.float32], W
         with parsed(data, name) as dataset:
             if dataset.get("SamplesPerPixel", 1) != 1 or photometric(dataset) == "PALETTE COLOR":
                 raise ImageError(f"{name}: is in colour; a volume is made of grey slices")
-            mirrored |= photometric(dataset) == "MONOCHROME1"
+            read.mirrored |= inverted(dataset)
             for n in numbers_of_slices:
                 frame = planes[n].frame or 0
                 stored = decoded(dataset, frame, name)
                 if stored.shape != planes[n].size:
                     raise ImageError(f"{name}: changed while it was read; run again")
                 with broken(name, "its description of the pixels is broken"):
-                    voxels[n] = rescaled(stored, dataset, frame)
-                    empty = padding(stored, dataset)
-                    if n == len(planes) // 2 and (own := own_window(dataset, frame)):
-                        window = own[0]
+                    read.voxels[n] = rescaled(stored, dataset, frame, name, read.notices.setdefault)
+                    empty = padding(stored, dataset, partial(decoded, dataset, frame, name, every_bit=True))
+                    own = own_window(dataset, frame, read.notices.setdefault)
+                    windows.add(own)
+                    if n == len(planes) // 2:
+                        read.window = own
+                        _tell_of_display(dataset, frame, name, read.notices.setdefault)
                 if empty is not None:
-                    voxels[n][empty] = np.nan
-    return *_cleaned(voxels, window, mirrored, where), mirrored, _digest(iter(digests))
+                    read.voxels[n][empty] = np.nan
+    if len(windows) > 1 and read.window is not None:
+        read.notices[f"its slices have {len(windows)} different windows: that of the middle slice is shown"] = None
+    _clean(read, where)
+    read.digest = _digest(iter(digests))
+    return read
 
 
-def _cleaned(
-    voxels: NDArray[np.float32], window: Window | None, mirrored: bool, where: str
-) -> tuple[NDArray[np.float32], Window | None]:
-    """Fills padding with the smallest value; counts MONOCHROME1 upwards."""
-    bad = ~np.isfinite(voxels)
+def _tell_of_display(dataset: Any, frame: int, where: str, tell: Tell) -> None:
+    """What is made of pictures, and not of volumes, which keep their values."""
+    if voi_table(dataset, frame, where, lambda line: None) is not None:
+        tell("its VOI LUT is for pictures and is not used: the volume keeps its values")
+    if str(dataset.get("PixelPresentation") or "").strip() not in ("", "MONOCHROME"):
+        tell("the standard would have some of its values shown in colours: in the volume they are values like others")
+
+
+def _clean(read: _Read, where: str) -> None:
+    """Fills padding with the smallest value; counts upwards what counts downwards."""
+    bad = ~np.isfinite(read.voxels)
     if bad.all():
         raise ImageError(f"{where}: holds nothing but padding; export it again")
-    low, high = float(voxels[~bad].min()), float(voxels[~bad].max())
-    if mirrored:
-        np.subtract(low + high, voxels, out=voxels)
-        window = None if window is None else (low + high - window[0], window[1])
-    voxels[bad] = low
-    return voxels, window
+    low, high = float(read.voxels[~bad].min()), float(read.voxels[~bad].max())
+    if read.mirrored:
+        np.subtract(low + high, read.voxels, out=read.voxels)
+        if read.window is not None:
+            (centre, width), function = read.window
+            # LINEAR is not symmetric about its centre (PS3.3 C.11.2.1.2.1); mirrored, the exact one is nearest to it
+            mirrored = "SIGMOID" if function == "SIGMOID" else "LINEAR_EXACT"
+            read.window = (low + high - centre, width), mirrored
+    read.voxels[bad] = low
 
 
 def _regular(voxels: NDArray[np.float32], distances: NDArray[np.float64], count: int) -> NDArray[np.float32]:
@@ -253,20 +311,29 @@ def _regular(voxels: NDArray[np.float32], distances: NDArray[np.float64], count:
     return even
 
 
-def _affine(planes: Sequence[Plane], count: int, where: str) -> Affine:
-    """The affine from (slice, row, column) to mm in RAS+ (PS3.3 C.7.6.2.1.1)."""
-    first, last = planes[0], planes[-1]
-    in_plane = plane_affine(first.position, first.axes, first.spacing)
+def _affine(planes: Sequence[Plane], count: int, where: str, *, even: bool) -> Affine:
+    """The affine from (slice, row, column) to mm in RAS+ (PS3.3 C.7.6.2.1.1).
+
+    Where the slices lie on the grid from the first to the last, it is that one, as other readers have it; where they
+    do not, for positions were rounded, it is the regular grid nearest to all of them.
+    """
+    first, normal = planes[0], np.cross(*planes[0].axes)
     if len(planes) == 1:
         if first.thickness is None:
             raise ImageError(f"{where}: is one slice of unknown thickness; name a folder of slices")
-        step = in_plane[:3, 2] * first.thickness
-    elif _tilt(planes) > 0:
-        step = LPS_TO_RAS[:3, :3] @ ((last.position - first.position) / (count - 1))
+        origin, step = first.position, normal * first.thickness
     else:
-        step = in_plane[:3, 2] * float((last.position - first.position) @ np.cross(*first.axes)) / (count - 1)
+        positions = np.array([plane.position for plane in planes])
+        grid = np.linspace(positions[0], positions[-1], count)
+        if even and _longest(positions - grid) > _ON_GRID * float(np.linalg.norm(grid[1] - grid[0])):
+            grid = np.stack([_fitted(along) for along in positions.T], axis=1)
+        origin, step = grid[0], grid[1] - grid[0]
+        if _tilt(planes) == 0:
+            step = normal * float(step @ normal)
+    in_plane = plane_affine(origin, first.axes, first.spacing)
     affine = np.eye(4)
-    affine[:3, 0], affine[:3, 1], affine[:3, 2], affine[:3, 3] = step, in_plane[:3, 0], in_plane[:3, 1], in_plane[:3, 3]
+    affine[:3, 0] = LPS_TO_RAS[:3, :3] @ step
+    affine[:3, 1], affine[:3, 2], affine[:3, 3] = in_plane[:3, 0], in_plane[:3, 1], in_plane[:3, 3]
     return affine
 
 

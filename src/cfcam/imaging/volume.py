@@ -81,6 +81,7 @@ class Volume:
         source: where it came from.
         window: centre and width of the grey values as the source would have them shown, if it says.
         notices: what a user should know of how it was read, a line each, without anything of a patient.
+        window_function: what ``window`` does with values: LINEAR, LINEAR_EXACT or SIGMOID (PS3.3 C.11.2.1.2).
 
     Raises:
         InputError: the voxels have another shape.
@@ -92,6 +93,7 @@ class Volume:
     source: Source = field(default_factory=Source)
     window: tuple[float, float] | None = None
     notices: tuple[str, ...] = ()
+    window_function: str = "LINEAR_EXACT"
 
     def __post_init__(self) -> None:
         voxels = np.asarray(self.voxels)

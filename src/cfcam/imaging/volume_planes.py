@@ -58,6 +58,7 @@ class VolumeView:
         voxels: `(R, A, S)`, of several channels the first; a view of the volume's voxels, not a copy.
         spacing: of these axes, in mm.
         window: centre and width of the grey values.
+        function: what the window does with them: LINEAR, LINEAR_EXACT or SIGMOID.
         volume: as it is stored.
         order: which of its axes becomes R, A and S.
         flips: which of these are then turned round.
@@ -66,6 +67,7 @@ class VolumeView:
     voxels: NDArray[np.float32]
     spacing: tuple[float, float, float]
     window: tuple[float, float]
+    function: str
     volume: Volume
     order: tuple[int, int, int]
     flips: tuple[bool, bool, bool]
@@ -81,9 +83,9 @@ class VolumeView:
         """
         order, flips = turned(volume.orientation, "RAS")
         voxels = volume.voxels if volume.voxels.ndim == 3 else volume.voxels[0]
-        shown = named_window(window) or volume.window or usual_range(voxels)
+        shown, function = shown_window(volume, window)
         r, a, s = (volume.spacing[axis] for axis in order)
-        return cls(as_ras(voxels, order, flips), (r, a, s), shown, volume, order, flips)
+        return cls(as_ras(voxels, order, flips), (r, a, s), shown, function, volume, order, flips)
 
     def heat(self, heatmap: Tensor | ArrayLike) -> NDArray[np.float32]:
         """Returns a map `(D, H, W)` on the volume's grid in the order of the view.
@@ -113,13 +115,18 @@ class VolumeView:
 
     def picture(self, plane: Plane, index: int, scale: float) -> NDArray[np.uint8]:
         """One slice, grey, uint8 `(h, w, 3)`."""
-        return self.drawn(cut_plane(self.voxels, NORMAL_AXIS[plane], index), plane, scale, self.window)
+        return self.drawn(cut_plane(self.voxels, NORMAL_AXIS[plane], index), plane, scale, self.window, self.function)
 
     def drawn(
-        self, values: NDArray[np.float32], plane: Plane, scale: float, window: tuple[float, float]
+        self,
+        values: NDArray[np.float32],
+        plane: Plane,
+        scale: float,
+        window: tuple[float, float],
+        function: str = "LINEAR_EXACT",
     ) -> NDArray[np.uint8]:
         """Values of a plane as a grey picture."""
-        grey = np.rint(windowed(values[::-1, ::-1].T, window, "LINEAR_EXACT") * 255).astype(np.uint8)
+        grey = np.rint(windowed(values[::-1, ::-1].T, window, function) * 255).astype(np.uint8)
         small = PILImage.fromarray(grey).resize(self.size(plane, scale), _FILTER)
         return np.repeat(np.asarray(small)[..., None], 3, axis=2)
 
@@ -158,6 +165,15 @@ def peak_voxel(heat: NDArray[np.float32]) -> tuple[int, int, int]:
     best = np.argwhere(heat == heat.max())
     nearest = best[np.argmin(((best - best.mean(0)) ** 2).sum(1))]
     return int(nearest[0]), int(nearest[1]), int(nearest[2])
+
+
+def shown_window(volume: Volume, window: str | tuple[float, float] | None) -> tuple[tuple[float, float], str]:
+    """Returns the grey window of a volume and its function: that wanted, else its own, else its usual range."""
+    if (wanted := named_window(window)) is not None:
+        return wanted, "LINEAR_EXACT"
+    if volume.window is not None:
+        return volume.window, volume.window_function
+    return usual_range(volume.voxels if volume.voxels.ndim == 3 else volume.voxels[0]), "LINEAR_EXACT"
 
 
 def usual_range(voxels: NDArray[np.float32]) -> tuple[float, float]:

@@ -100,6 +100,8 @@ def load_case(
         raise CaseError(case.problem)
     label = resolve_label(case.label, classes)
     picture = read_image(case.image)
+    for line in picture.notices:
+        notice(line)
     return Sample(
         preprocess(picture),
         label,

@@ -12,8 +12,9 @@ from cfcam.clinical.comparison import ComparisonError, check_patient
 from cfcam.clinical.placed import Grid, Placed
 from cfcam.errors import InputError, MissingExtraError
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess
-from cfcam.imaging.dicom_object import broken, is_dicom, quiet
+from cfcam.imaging.dicom_object import broken, quiet
 from cfcam.imaging.geometry import axis_codes
+from cfcam.imaging.read import is_dicom_file
 from cfcam.jobs.manifest import sha256_of
 
 
@@ -112,15 +113,14 @@ def check_patients(prior: Path, current: Path) -> list[str]:
 def _patient(path: Path) -> tuple[str, str]:
     """Patient id and study date of a DICOM file, or of the first one in a folder; empty where there is none."""
     for file in filter(Path.is_file, sorted(path.iterdir()) if path.is_dir() else [path]):
-        with file.open("rb") as stream:
-            if not is_dicom(stream.read(132)):
-                continue
+        if not is_dicom_file(file):
+            continue
         try:
             from pydicom import dcmread
         except ModuleNotFoundError as error:
             raise MissingExtraError("pydicom", "dicom", "reading DICOM") from error
         with quiet(), broken(path.name, "the DICOM header is broken"):
-            header = dcmread(file, stop_before_pixels=True, specific_tags=["PatientID", "StudyDate"])
+            header = dcmread(file, force=True, stop_before_pixels=True, specific_tags=["PatientID", "StudyDate"])
             return str(header.get("PatientID") or "").strip(), str(header.get("StudyDate") or "").strip()
     return "", ""
 

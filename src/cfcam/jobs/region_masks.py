@@ -161,7 +161,11 @@ def prepare(
     if isinstance(preprocess, Preprocess):
         picture = read_image(path, window=window)
         return Prepared(
-            picture, preprocess(picture)[None], lambda heat: preprocess.to_original(heat, picture.size), preprocess.mask
+            picture,
+            preprocess(picture)[None],
+            lambda heat: preprocess.to_original(heat, picture.size),
+            preprocess.mask,
+            picture.notices,
         )
     volume = read_volume(path)
     return Prepared(

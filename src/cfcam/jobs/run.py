@@ -124,6 +124,7 @@ class FolderRun:
         self.inputs = self._named(inputs)
         self._model = model
         self.preprocess = self._preparation()
+        self._told: set[str] = set()
         self._engine = Engine(
             model.module,
             prepare_methods(settings.methods),
@@ -164,7 +165,12 @@ class FolderRun:
         """Reads an input."""
         if source.kind is not Kind.PICTURE:
             raise ImageError(f"{source.path}: is a volume, and the network takes pictures: give one that takes volumes")
-        return read_image(source.path, max_pixels=self.settings.max_pixels, window=self.settings.window)
+        image = read_image(source.path, max_pixels=self.settings.max_pixels, window=self.settings.window)
+        for notice in image.notices:
+            if notice not in self._told:
+                self._told.add(notice)
+                self._engine.notes.append(f"{source.shown.name}: {notice} (the first such file; others are not listed)")
+        return image
 
     def _loaded(self, source: Input) -> Any:
         """Reads an input; one with a label forgets its path."""

@@ -21,8 +21,7 @@ from cfcam.clinical.study_result import MapResult, ModelIdentity, StudyResult
 from cfcam.errors import CfcamError
 from cfcam.explanation import Explanation, Status
 from cfcam.imaging import Image, Volume
-from cfcam.imaging.dicom import named_window
-from cfcam.imaging.volume_planes import usual_range
+from cfcam.imaging.volume_planes import shown_window
 from cfcam.jobs.drawing import unique_columns
 from cfcam.jobs.inference import Engine
 from cfcam.jobs.inputs import Input
@@ -151,12 +150,13 @@ class Studies:
             for k in unique_columns(explanation)
             for method in explanation.methods
         )
-        shown = _shown(image, self._settings.window) if isinstance(image, Volume) else (image.rgb(), None)
+        picture, shown, function = _shown(image, self._settings.window)
         modality = "" if source is None else source.modality
         return StudyResult(
             name=name,
-            picture=shown[0],
-            window=shown[1],
+            picture=picture,
+            window=shown,
+            window_function=function,
             source_sha256=image.sha256,
             model=self._identity(explanation),
             probabilities=_probabilities(explanation),
@@ -223,7 +223,7 @@ class Studies:
 
     def _limits(self, image: Image | Volume, modality: str, maps: Sequence[MapResult], burned_in: str) -> list[str]:
         """What was not done or is not known, in sentences."""
-        said = [f"{notice[:1].upper()}{notice[1:]}." for notice in (image.notices if isinstance(image, Volume) else ())]
+        said = [f"{notice[:1].upper()}{notice[1:]}." for notice in image.notices]
         if (warning := warning_of(modality, burned_in)) is not None:
             said.append(warning)
         if image.spacing is None:
@@ -301,11 +301,15 @@ def _probabilities(explanation: Explanation) -> dict[str, float]:
     return dict(zip(unique, values, strict=True))
 
 
-def _shown(volume: Volume, window: str | tuple[float, float] | None) -> tuple[NDArray[np.float32], tuple[float, float]]:
-    """The voxels of the first channel, and from where to where they are shown: as on the run's own figures."""
-    voxels = volume.voxels if volume.voxels.ndim == 3 else volume.voxels[0]
-    centre, width = named_window(window) or volume.window or usual_range(voxels)
-    return voxels, (centre - width / 2, centre + width / 2)
+def _shown(
+    image: Image | Volume, window: str | tuple[float, float] | None
+) -> tuple[NDArray[Any], tuple[float, float] | None, str]:
+    """A picture as it is; or the voxels of the first channel, and how they are shown: as on the run's own figures."""
+    if not isinstance(image, Volume):
+        return image.rgb(), None, "LINEAR_EXACT"
+    (centre, width), function = shown_window(image, window)
+    voxels = image.voxels if image.voxels.ndim == 3 else image.voxels[0]
+    return voxels, (centre - width / 2, centre + width / 2), function
 
 
 def _opened(how: StudySettings) -> Audit | None:

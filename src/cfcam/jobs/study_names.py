@@ -16,7 +16,7 @@ from typing import Any
 from cfcam.errors import CfcamError
 from cfcam.imaging import Volume
 from cfcam.imaging.dicom_object import parsed
-from cfcam.imaging.read import is_dicom_data
+from cfcam.imaging.read import is_dicom_file
 from cfcam.imaging.series import has_several_planes, scan_files, scan_folder
 from cfcam.imaging.volume import is_nifti
 from cfcam.jobs.inputs import Input, Kind
@@ -27,14 +27,13 @@ SHORTEST_NAME = 4  # a shorter name of a file could be a part of any word
 
 
 def comes_from_dicom(source: Input) -> bool:
-    """Tells whether an input is DICOM: a folder of slices, or a file by its mark or its extension."""
+    """Tells whether an input is DICOM: a folder of slices, or a file as it is read."""
     if source.path.is_dir():
         return True
     if is_nifti(source.path):
         return False
     try:
-        with source.path.open("rb") as stream:
-            return is_dicom_data(stream.read(132), source.path)
+        return is_dicom_file(source.path)
     except OSError:
         return False
 

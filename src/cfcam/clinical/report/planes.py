@@ -131,7 +131,8 @@ def _slices(study: StudyResult, heatmaps: Sequence[Heat]) -> tuple[Slice, ...]:
     spacing = study.spacing or (1.0, 1.0, 1.0)
     affine = np.diag([*spacing, 1.0]) if study.affine is None else study.affine
     window = None if study.window is None else (sum(study.window) / 2, study.window[1] - study.window[0])
-    view = VolumeView.of(Volume(study.picture, affine), window)
+    volume = Volume(study.picture, affine, window=window, window_function=study.window_function)
+    view = VolumeView.of(volume, None)
     heats = [view.heat(heat) for heat in heatmaps]
     index = peak_voxel(sum(heats[1:], start=heats[0])) if heats else _middle(view)
     return tuple(_slice(study, view, plane, index) for plane in PLANES)
