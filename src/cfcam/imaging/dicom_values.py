@@ -42,7 +42,11 @@ def rescaled(stored: NDArray[Any], dataset: Any, frame: int, where: str, tell: T
 
 def modality_table(dataset: Any, tell: Tell) -> LookupTable | None:
     """Return the first modality LUT that holds data; None without one."""
-    return _first_table(dataset.get("ModalityLUTSequence"), dataset, stored_span(dataset), "modality LUT", tell)
+    items = _held(dataset.get("ModalityLUTSequence"), dataset, stored_span(dataset))
+    if len(items) > 1:
+        tell(f"it has {len(items)} modality LUTs: the first is taken")
+    # of what depth its entries are does not matter: they are values, not shades
+    return table_of(items[0], is_little(dataset), stored_span(dataset), "", _nothing) if items else None
 
 
 def voi_table(dataset: Any, frame: int, where: str, tell: Tell) -> LookupTable | None:
@@ -51,12 +55,15 @@ def voi_table(dataset: Any, frame: int, where: str, tell: Tell) -> LookupTable |
     if not items:
         return None
     low, high = stored_span(dataset)
-    if modality_table(dataset, lambda line: None) is not None:
+    if modality_table(dataset, _nothing) is not None:
         low, high = 0, _WORD - 1
     else:
         slope, intercept = _line(dataset, frame, where)
         low, high = sorted((low * slope + intercept, high * slope + intercept))
-    return _first_table(items, dataset, (low, high), "VOI LUT", tell)
+    held = _held(items, dataset, (low, high))
+    if len(held) > 1:
+        tell(f"it has {len(held)} VOI LUTs: the first is taken")
+    return table_of(held[0], is_little(dataset), (low, high), "VOI LUT", tell) if held else None
 
 
 def stored_span(dataset: Any) -> Span:
@@ -142,12 +149,14 @@ def _as(kind: np.dtype[Any], value: float) -> float:
     return word - (1 << bits) if info.min < 0 and word >= 1 << (bits - 1) else word
 
 
-def _first_table(items: Any, dataset: Any, span: Span, name: str, tell: Tell) -> LookupTable | None:
+def _held(items: Any, dataset: Any, span: Span) -> list[Any]:
+    """The items of a sequence of tables that hold data."""
     little = is_little(dataset)
-    held = [item for item in items or () if table_of(item, little, span, name, lambda line: None) is not None]
-    if len(held) > 1:
-        tell(f"it has {len(held)} {name}s: the first is taken")
-    return table_of(held[0], little, span, name, tell) if held else None
+    return [item for item in items or () if table_of(item, little, span, "", _nothing) is not None]
+
+
+def _nothing(line: str) -> None:
+    """Takes a notice that was told before."""
 
 
 def _line(dataset: Any, frame: int, where: str) -> tuple[float, float]:

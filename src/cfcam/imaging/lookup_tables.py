@@ -79,8 +79,13 @@ def table_of(item: Any, little: bool, span: Span, name: str, tell: Tell) -> Look
     count, first, bits = declared
     entries, packed = _entries(held, count, bits)
     depth = _depth(entries, packed, bits)
+    most = int(entries.max())
+    if depth > 8 and most < 256:  # less than a shade of grey above black: of 8 bits, in words
+        depth = 8
     if depth != bits:
         tell(f"its {name} says {bits} bits for each entry and holds {depth}: it is taken as of {depth}")
+    elif most.bit_length() < depth - 1:
+        tell(f"its {name} says {bits} bits for each entry and ends at {most}: it is shown as dark as it says")
     return LookupTable(_first(first, len(entries), span), entries, depth, count - len(entries))
 
 
