@@ -114,6 +114,7 @@ def read_source(path: Path) -> Dataset:
         ImageError: it cannot be read; what pydicom says is not passed on, for it may quote the file.
         MissingExtraError: pydicom is not installed.
     """
+    from cfcam.imaging.dicom_frames import inflated
     from cfcam.imaging.dicom_object import _complete_meta, broken
 
     try:
@@ -123,6 +124,7 @@ def read_source(path: Path) -> Dataset:
     with quiet(), broken("a source", "the DICOM file is broken or cut off"):
         source = dcmread(path, force=True)  # as pictures are read: old files have no mark at their beginning
         _complete_meta(source)
+        source = inflated(source, "a source")
         source.walk(lambda _dataset, _element: None)
     return source
 
