@@ -92,6 +92,7 @@ def _draw(
     """Writes the first picture with the maps of the best single layers."""
     from cfcam import explain
     from cfcam.imaging import Panel, contact_sheet, save_image
+    from cfcam.models.spec import model_name
 
     panels = []
     rgb = image.rgb()
@@ -108,4 +109,4 @@ def _draw(
         size = (rgb.shape[0], rgb.shape[1])
         heat = preprocess.to_original(e.heatmaps("grad-cam")[0, 0], size).clamp_(0, 1) if status == "ok" else None
         panels.append(Panel(heat, f"{score.name}: rank {score.rank:.1f}", e.label(0, 0), e.probability(0, 0), status))
-    save_image(contact_sheet(rgb, panels, title="Layers, best first", footer=loaded.spec), path)
+    save_image(contact_sheet(rgb, panels, title="Layers, best first", footer=model_name(loaded.spec)), path)

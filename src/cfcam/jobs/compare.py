@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -49,7 +48,7 @@ from cfcam.jobs.inputs import find_inputs
 from cfcam.jobs.manifest import settings_hash, sha256_of, write_whole
 from cfcam.jobs.settings import JobError
 from cfcam.jobs.volumes import VolumeSettings, takes_volumes, volume_preprocess_of
-from cfcam.models import LoadedModel
+from cfcam.models import LoadedModel, model_name
 
 TABLE_NAME = "comparisons.csv"
 _LEAST_DEGREES, _LEAST_ZOOM = 2.0, 0.02
@@ -289,7 +288,7 @@ class ComparePairs:
         )
         classes = self._model.classes or ()
         identity = ModelIdentity(
-            _network_name(self._model.spec),
+            model_name(self._model.spec),
             "unversioned",
             self._explainer.fingerprint(),
             self._explainer.layer_for(x),
@@ -395,10 +394,6 @@ def _reason(error: Exception) -> str:
         return f"a study cannot be read ({error.strerror}): check its permissions and the disk"
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"the network failed on this pair ({type(error).__name__}: {first[:200]})"
-
-
-def _network_name(spec: str) -> str:
-    return spec.rpartition("/")[2] if ".py:" in spec else spec.rpartition(os.sep)[2] if spec.startswith("hf:") else spec
 
 
 def _title(pair: Pair, comparison: Comparison) -> str:

@@ -15,6 +15,7 @@ from cfcam.imaging import Image, Panel, Preprocess, banner, contact_sheet, overl
 from cfcam.jobs.manifest import Explained
 from cfcam.jobs.names import label_names, safe
 from cfcam.jobs.settings import Save, Settings
+from cfcam.models import model_name
 
 MOST_PANELS = 60
 """A sheet with more maps than this would not be looked at; the rest are in the overlays, and its title says so."""
@@ -98,8 +99,7 @@ class Artist:
         title = image.path.name if image.path else ""
         if len(shown) < len(columns):
             title += f" (the first {len(shown)} of {len(columns)} classes)"
-        network = self.model.rpartition("/")[2] if ".py:" in self.model else self.model
-        footer = f"{network}, layer {explanation.layer} · research use, not a medical device"
+        footer = f"{model_name(self.model)}, layer {explanation.layer} · research use, not a medical device"
         with FIGURE_LOCK:
             return contact_sheet(
                 small,

@@ -30,7 +30,7 @@ from cfcam.methods.base import Method
 from cfcam.metrics.evaluator import Evaluator
 from cfcam.metrics.samples import Row, Sample
 from cfcam.metrics.scorecard import Scorecard, scorecard
-from cfcam.models import LoadedModel
+from cfcam.models import LoadedModel, model_name
 
 __all__ = ["EvaluationRun", "EvaluationSettings", "Loadable", "Progress", "drawn"]
 
@@ -342,6 +342,7 @@ class EvaluationRun:
         """What the scorecard's provenance holds beside the evaluator's own."""
         protocol = {"title": f"Measured by the protocol {self.settings.protocol}.", "wrong": list(WRONG)}
         return self._setup() | {
+            "model": {"spec": model_name(self._model.spec), **self._provenance["model"]},
             "protocol": protocol if self.settings.protocol else None,
             "fingerprint": self._file.fingerprint,
             "data": self.settings.data,

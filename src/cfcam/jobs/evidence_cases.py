@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,6 +20,7 @@ from cfcam.jobs.ground_truth import CaseError, Notice
 from cfcam.jobs.manifest import sha256_of
 from cfcam.jobs.phantom_cases import PhantomCase
 from cfcam.jobs.region_masks import RegionKind, RegionMasks
+from cfcam.jobs.study_names import alone
 from cfcam.metrics.samples import Sample
 from cfcam.models.demo import FINDINGS, make_phantom, sample_phantom
 
@@ -136,9 +138,11 @@ class FileCase:
             hidden += [str(path), path.name, path.stem]
         for mask in self.masks:
             hidden += [mask.given, Path(mask.given).name]
-            hidden += [part for part in text.split() if self.inner.image.stem in part]
-        for secret in sorted({one for one in hidden if len(one) > 1}, key=len, reverse=True):
-            text = text.replace(secret, "(file)")
+        # Masks are often called after the picture: lungs_PICTURE.png, PICTURE_mask.nii.gz.
+        stem = rf"(?<![^\W_]){re.escape(self.inner.image.stem)}(?![^\W_])"
+        text = re.sub(rf"[\w./-]*{stem}[\w./-]*\.\w+", "(file)", text)
+        for secret in sorted({one for one in hidden if one}, key=len, reverse=True):
+            text = re.sub(alone(secret), "(file)", text)
         return text
 
 

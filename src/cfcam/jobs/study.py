@@ -36,7 +36,7 @@ from cfcam.jobs.study_record import enter, enter_failure
 from cfcam.jobs.study_settings import StudySettings
 from cfcam.jobs.study_tables import regions_csv
 from cfcam.jobs.study_uncertainty import check_ways, uncertainties
-from cfcam.models import LoadedModel
+from cfcam.models import LoadedModel, model_name
 
 if TYPE_CHECKING:
     from cfcam.clinical.audit import Audit
@@ -204,7 +204,7 @@ class Studies:
 
     def _identity(self, explanation: Explanation) -> ModelIdentity:
         return ModelIdentity(
-            name=model_name(self._model.spec),
+            name=_coded_name(self._model.spec),
             version=UNVERSIONED,
             weights_sha256=explanation.provenance["model"]["sha256"],
             layer=explanation.layer,
@@ -279,14 +279,9 @@ class Studies:
             self._engine.notes.append(note)
 
 
-def model_name(spec: str) -> str:
-    """Returns what names a network, without the folders of its file, in at most 64 characters."""
-    form, colon, rest = spec.partition(":")
-    if form.endswith(".py"):
-        form = Path(form).name
-    elif form == "hf":
-        rest = Path(rest).name
-    name = re.sub(r"[^\x20-\x7e]|\\", "-", f"{form}{colon}{rest}").strip()
+def _coded_name(spec: str) -> str:
+    """What a network is called where DICOM takes 64 characters (LO) of the default repertoire."""
+    name = re.sub(r"[^\x20-\x7e]|\\", "-", model_name(spec)).strip()
     return name if len(name) <= 64 else f"{name[:61]}..."
 
 

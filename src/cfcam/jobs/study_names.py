@@ -91,7 +91,7 @@ def neutral(text: str, source: Input) -> str:
         return text
     for name, said in sorted(_names_of(source, source.label), key=lambda pair: -len(pair[0])):
         text = text.replace(repr(name), said)  # as a name with control characters is shown
-        text = re.sub(_alone(name), said, text)
+        text = re.sub(alone(name), said, text)
     return text
 
 
@@ -112,8 +112,8 @@ def _names_of(source: Input, label: str) -> list[tuple[str, str]]:
     return names
 
 
-def _alone(name: str) -> str:
-    """A pattern for a name that is no part of a longer word; one that may be a word itself must look like a path."""
+def alone(name: str) -> str:
+    """Returns a pattern for a name that is no part of a longer word; one that may be a word must look like a path."""
     if len(name) < SHORTEST_NAME:
         return rf"(?<![\w./-]){re.escape(name)}(?=[/:])"
     return rf"(?<![\w-]){re.escape(name)}(?![\w-])"

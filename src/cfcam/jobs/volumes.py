@@ -35,7 +35,7 @@ from cfcam.jobs.manifest import sha256_of
 from cfcam.jobs.names import safe
 from cfcam.jobs.run import FolderRun
 from cfcam.jobs.settings import Save, Settings
-from cfcam.models import LoadedModel
+from cfcam.models import LoadedModel, model_name
 
 _SHEET_VOXELS = 8_000_000  # a sheet of a larger volume is made of every second voxel, or third, ...
 
@@ -247,8 +247,7 @@ class VolumeArtist:
         return {"palette": self.settings.palette, "opacity": self.settings.opacity, "window": window}
 
     def _footer(self, explanation: Explanation) -> str:
-        network = self.model.rpartition("/")[2] if ".py:" in self.model else self.model
-        return f"{network}, layer {explanation.layer} · research use, not a medical device"
+        return f"{model_name(self.model)}, layer {explanation.layer} · research use, not a medical device"
 
 
 def takes_volumes(model: nn.Module) -> bool | None:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from cfcam.models.classes import read_classes
     from cfcam.models.head import replace_head
     from cfcam.models.loading import LoadedModel, load
-    from cfcam.models.spec import available_forms
+    from cfcam.models.spec import available_forms, model_name
     from cfcam.models.weights import load_weights, read_state_dict
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "available_forms",
     "load",
     "load_weights",
+    "model_name",
     "read_classes",
     "read_state_dict",
     "replace_head",
@@ -30,6 +31,7 @@ _HOMES = {
     "available_forms": "spec",
     "load": "loading",
     "load_weights": "weights",
+    "model_name": "spec",
     "read_classes": "classes",
     "read_state_dict": "weights",
     "replace_head": "head",

@@ -7,7 +7,7 @@ import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final, Literal
 
 from cfcam.errors import ModelError
@@ -50,6 +50,50 @@ def available_forms() -> list[tuple[str, str]]:
         Pairs ``(form, example)`` in the order in which they are documented.
     """
     return list(_FORMS)
+
+
+def model_name(text: str) -> str:
+    """Returns what a network is called wherever people read it: its spec without folders, which may name somebody.
+
+    Args:
+        text: A spec, as `parse_spec` reads it; anything else is shown without its folders too.
+
+    Example:
+        >>> model_name("/home/jane/nets/models.py:make('/data/best.pt', classes=3)")
+        "models.py:make('best.pt', classes=3)"
+        >>> model_name("hf:/data/models/vit/"), model_name("hf:google/vit-base"), model_name("timm:resnet18")
+        ('hf:vit', 'hf:google/vit-base', 'timm:resnet18')
+    """
+    spec = text.strip()
+    scheme, colon, rest = spec.partition(":")
+    if scheme in ("demo", "demo-shortcut", "torchvision", "timm"):
+        return spec
+    if colon and scheme == "hf":
+        # One slash may be that of an owner on the hub; more of them, or a beginning as of a path, are folders.
+        return spec if re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", rest) else f"hf:{_last(rest)}"
+    if colon and scheme == "monai":
+        return f"monai:{_without_folders(rest)}"
+    if match := _FILE.fullmatch(spec):
+        return f"{_last(match['path'])}:{_without_folders(match['call'])}"
+    return _without_folders(spec)
+
+
+def _last(path: str) -> str:
+    """The last name of a path; of one that only points elsewhere, of the place it points to."""
+    return PurePath(path.replace("\\", "/")).name.strip(".") or Path(path).expanduser().resolve().name
+
+
+def _without_folders(call: str) -> str:
+    """The text of a call; of a path among its arguments the last name alone."""
+    try:
+        tree = ast.parse(call.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return call.replace("\\", "/").rstrip("/").rpartition("/")[2]
+    paths = [n for n in ast.walk(tree) if isinstance(n, ast.Constant) and isinstance(n.value, str)]
+    paths = [n for n in paths if re.search(r"[/\\]", str(n.value))]
+    for node in paths:
+        node.value = _last(str(node.value))
+    return ast.unparse(tree) if paths else call
 
 
 def parse_spec(text: str) -> Spec:
