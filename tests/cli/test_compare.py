@@ -82,7 +82,7 @@ def test_mistakes_are_one_line(world, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
-def test_a_study_that_is_not_there_is_not_compared(world, tmp_path):
+def test_a_study_that_is_not_there_is_wrong_usage(world, tmp_path):
     result = compare(world / "first.png", world / "none.png", "-o", tmp_path / "out")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "none.png: no such file" in result.stderr

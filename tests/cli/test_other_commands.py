@@ -88,3 +88,19 @@ def test_the_demo_writes_pictures_maps_and_the_story_of_the_shortcut(tmp_path, m
         assert f"\n{number}. " in result.stdout
     again = cfcam("demo", "--output", tmp_path / "demo")
     assert "6 already done" in again.stdout
+
+
+def test_layers_takes_the_network_its_classes_and_a_method_as_the_other_commands_do(tmp_path):
+    spec = f"{NETWORKS}:brightness"
+    one, two = cfcam("layers", spec, "--json"), cfcam("layers", "-m", spec, "--classes", "bright,dark", "--json")
+    assert one.stdout == two.stdout
+    assert "2 classes" in cfcam("layers", "-m", spec, "--classes", "a,b,c", "--num-classes", "2").stderr
+    for n in range(2):
+        draw(tmp_path / f"{n}.png", corner=n)
+    told = cfcam("layers", "-m", spec, "--size", "32", "--measure", tmp_path, "--method", "hires-cam", "--json")
+    assert told.exit_code == 0, told.stderr
+    assert json.loads(told.stdout)["method"] == "hires-cam"
+    assert (
+        "hires-cam ranked on 2 pictures"
+        in cfcam("layers", "-m", spec, "--size", "32", "--measure", tmp_path, "--method", "hires-cam").stdout
+    )

@@ -205,19 +205,12 @@ def _prepared(
         mean=mean,
         std=std,
         size=size,
-        spacing=_spacing(spacing),
+        spacing=volumes.read_spacing(spacing),
         window=named_window(volumes.read_window(window)),
         intensity=intensity,
         orientation=None if orientation in (None, "source") else orientation,
     )
     return [one.path for one in found], replace(preprocess, orientation=None) if orientation == "source" else preprocess
-
-
-def _spacing(text: str | None) -> float | tuple[float, float, float] | None:
-    if text is None:
-        return None
-    millimetres = volumes._numbers("--spacing", text)
-    return (millimetres[0], millimetres[1], millimetres[2]) if len(millimetres) == 3 else millimetres[0]
 
 
 def _zones(given: list[str] | None, reported: str | None) -> Zones | None:

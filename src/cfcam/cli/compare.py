@@ -190,11 +190,10 @@ def _preprocess(
     means, deviations = options.read_numbers("--mean", mean), options.read_numbers("--std", std)
     if not takes_volumes(loaded.module):
         return preprocess_of(loaded, size=options.read_size(size), mean=means, std=deviations)
-    sides = None if spacing is None else volumes._numbers("--spacing", spacing)
     prepared = volume_preprocess_of(
         loaded,
         size=volumes.read_size(size),
-        spacing=sides if sides is None or len(sides) == 3 else sides[0],
+        spacing=volumes.read_spacing(spacing),
         window=named_window(volumes.read_window(window)),
         intensity=intensity,
         orientation=None if orientation == "source" else orientation,

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from cfcam.cli import arguments
 from cfcam.errors import CfcamError
 
 P = ParamSpec("P")
@@ -20,6 +21,10 @@ EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
+RESUMABLE = ("explain", "evaluate", "compare", "evidence")
+"""Commands that go on where they were stopped."""
+
+_GOES_ON = "give the same command again, and it goes on where it stopped"
 _FILE_WIDTH = 140  # of tables that go to a file or a pipe
 
 
@@ -66,9 +71,11 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         debug = bool(kwargs.get("debug"))
         try:
+            arguments.check(kwargs)
             function(*args, **kwargs)
         except KeyboardInterrupt:
-            error("interrupted: give the same command again, and it goes on where it stopped")
+            goes_on = function.__module__.rpartition(".")[2] in RESUMABLE
+            say("interrupted", _GOES_ON if goes_on else "give the command again to start anew", "yellow")
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except BrokenPipeError:
             # The reader of a pipe has seen enough; without this Python complains when it closes stdout.

@@ -207,7 +207,7 @@ def evaluate(
 
     settings = EvaluationSettings(
         methods=_methods(methods),
-        metrics=_words("--metrics", metrics),
+        metrics=options.read_words("--metrics", metrics),
         controls=controls,
         explained=_explained(explained, phantoms and protocol is None),
         protocol=protocol,
@@ -217,7 +217,7 @@ def evaluate(
         seed=seed,
         batch_size=batch_size,
         overwrite=overwrite,
-        leave_out="all" in _words("--methods", methods),
+        leave_out="all" in options.read_words("--methods", methods),
         data="drawn chest phantoms" if phantoms else str(data),
         command=tuple(sys.argv),
     )
@@ -264,17 +264,10 @@ def evaluate(
         raise typer.Exit(EXIT_FAILED)
 
 
-def _words(option: str, text: str) -> tuple[str, ...]:
-    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    if not words:
-        raise InputError(f"{option} {text!r}: give one or more names with commas between")
-    return words
-
-
 def _methods(text: str) -> tuple[str, ...]:
     from cfcam.methods import affordable_methods
 
-    names = _words("--methods", text)
+    names = options.read_words("--methods", text)
     every = [name for name in names if name != "all"] + (affordable_methods() if "all" in names else [])
     return tuple(dict.fromkeys(every))
 
@@ -383,13 +376,12 @@ def _volume_preprocess(loaded: LoadedModel, prepared: dict[str, Any], of_volumes
     from cfcam.jobs import volume_preprocess_of
 
     spacing, orientation = of_volumes["spacing"], of_volumes["orientation"]
-    sides = None if spacing is None else volumes._numbers("--spacing", spacing)
     preprocess = volume_preprocess_of(
         loaded,
         mean=prepared["mean"],
         std=prepared["std"],
         size=prepared["size"],
-        spacing=sides if sides is None or len(sides) == 3 else sides[0],
+        spacing=volumes.read_spacing(spacing),
         window=named_window(volumes.read_window(of_volumes["window"])),
         intensity=of_volumes["intensity"],
         orientation=None if orientation == "source" else orientation,

@@ -136,7 +136,6 @@ def explain(
     map is written as NIfTI too, on the volume's own grid. With an option for studies each input becomes one: its DICOM
     objects, tables, report and record hold the same numbers, and DICOM files are called study-1a2b3c4d there.
     """
-    wanted = _saved(save)
     study = study_options.read_study(
         dicom=dicom,
         report=report,
@@ -155,6 +154,8 @@ def explain(
         keep_names=keep_names,
     )
     sources = _sources(paths)
+    input_size = volumes.read_size(size)
+    means, stds = options.read_numbers("--mean", mean), options.read_numbers("--std", std)
 
     from cfcam.jobs import Settings, find_inputs
 
@@ -169,7 +170,7 @@ def explain(
         layer=layer,
         palette=palette,
         opacity=opacity,
-        save=wanted,
+        save=_saved(save),
         batch_size=batch_size,
         max_pixels=int(max_megapixels * 1e6),
         window=volumes.read_window(window),
@@ -179,7 +180,6 @@ def explain(
         study=study,
     )
     settings.check()  # before the network is loaded, which may take long
-    input_size = volumes.read_size(size)
     of_volumes = volumes.read_volume_settings(
         sliding=sliding,
         overlap=overlap,
@@ -189,7 +189,6 @@ def explain(
         channel=channel,
         irregular=irregular,
     )
-    means, stds = options.read_numbers("--mean", mean), options.read_numbers("--std", std)
 
     def load(checkpoint: str | None) -> LoadedModel:
         return options.load_model(model, weights=checkpoint, num_classes=num_classes, classes=classes, device=device)
@@ -233,11 +232,7 @@ def explain(
 def _saved(text: str) -> frozenset[Save]:
     from cfcam.jobs import Save
 
-    words = [word.strip() for word in text.split(",") if word.strip()]
-    unknown = [word for word in words if word not in list(Save)]
-    if unknown or not words:
-        raise InputError(f"--save {text!r}: give one or more of {', '.join(Save)}, with commas between")
-    return frozenset(map(Save, words))
+    return frozenset(map(Save, options.check_words("--save", text, options.SAVES)))
 
 
 def _command(study: StudySettings | None, sources: list[Path], output: Path) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ def rank_layers(
     preprocess: Preprocess,
     paths: list[Path],
     *,
+    method: str = "grad-cam",
     limit: int,
     picture: Path | None,
     as_json: bool,
@@ -35,18 +36,25 @@ def rank_layers(
 
     images = _read(paths, limit)
     x = torch.stack([preprocess(image) for image in images])
-    scores = measure_layers(loaded.module, x, probability=loaded.probability)
+    scores = measure_layers(loaded.module, x, method=method, classes=loaded.classes, probability=loaded.probability)
     if picture is not None:
-        _draw(loaded, preprocess, images[0], scores, picture)
+        _draw(loaded, preprocess, images[0], scores, picture, method=method)
     if as_json:
-        print_json({"model": loaded.spec, "pictures": len(images), "layers": [_row(score) for score in scores]})
+        print_json(
+            {
+                "model": loaded.spec,
+                "method": method,
+                "pictures": len(images),
+                "layers": [_row(score) for score in scores],
+            }
+        )
         return
     _table(scores)
     best = scores[0]
     use = f"--layer {best.name}" if best.fusion is None else "see cfcam.methods.Fusion to use a pair of layers"
     out().print(
-        f"ranked on {len(images)} pictures by the mean of three ranks: insertion - deletion, ADCC, stability under"
-        f" noise; {use}",
+        f"{method} ranked on {len(images)} pictures by the mean of three ranks: insertion - deletion, ADCC, stability"
+        f" under noise; {use}",
         markup=False,
         soft_wrap=True,
     )
@@ -87,7 +95,14 @@ def _table(scores: list[LayerScore]) -> None:
 
 
 def _draw(
-    loaded: LoadedModel, preprocess: Preprocess, image: Image, scores: list[LayerScore], path: Path, most: int = 9
+    loaded: LoadedModel,
+    preprocess: Preprocess,
+    image: Image,
+    scores: list[LayerScore],
+    path: Path,
+    *,
+    method: str = "grad-cam",
+    most: int = 9,
 ) -> None:
     """Writes the first picture with the maps of the best single layers."""
     from cfcam import explain
@@ -100,13 +115,13 @@ def _draw(
         e = explain(
             loaded.module,
             preprocess(image)[None],
-            "grad-cam",
+            method,
             layer=score.layers[0],
             classes=loaded.classes,
             probability=loaded.probability,
         )
-        status = str(e.status["grad-cam"][0, 0])
+        status = str(e.status[method][0, 0])
         size = (rgb.shape[0], rgb.shape[1])
-        heat = preprocess.to_original(e.heatmaps("grad-cam")[0, 0], size).clamp_(0, 1) if status == "ok" else None
+        heat = preprocess.to_original(e.heatmaps(method)[0, 0], size).clamp_(0, 1) if status == "ok" else None
         panels.append(Panel(heat, f"{score.name}: rank {score.rank:.1f}", e.label(0, 0), e.probability(0, 0), status))
     save_image(contact_sheet(rgb, panels, title="Layers, best first", footer=model_name(loaded.spec)), path)

@@ -10,7 +10,7 @@ import typer
 
 from cfcam.cli import options
 from cfcam.cli.console import EXIT_FAILED, command, error, out, plain, print_json, warn
-from cfcam.errors import CfcamError, ModelError
+from cfcam.errors import CfcamError, InputError, ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,15 +24,19 @@ _FEWEST_ROWS = 6
 
 @command
 def layers(
-    model: Annotated[
-        str,
+    network: Annotated[
+        str | None,
         typer.Argument(
-            help="The network, as for cfcam explain --model.",
+            metavar="[MODEL]",
+            help="The network, as for --model.",
             autocompletion=options.complete_model,
+            show_default=False,
         ),
-    ],
+    ] = None,
+    model: options.ModelOrNone = None,
     weights: options.Weights = None,
     num_classes: options.NumClasses = None,
+    classes: options.Classes = None,
     size: options.Size = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -43,6 +47,15 @@ def layers(
         typer.Option(
             metavar="PICTURE|FOLDER",
             help="Rank layers, and pairs of them fused, by what their maps of these pictures are worth.",
+        ),
+    ] = None,
+    method: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="With --measure: whose maps are compared; see cfcam methods. [default: grad-cam]",
+            autocompletion=options.complete_method,
+            show_default=False,
         ),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Pictures of --measure that are used.")] = 8,
@@ -57,14 +70,19 @@ def layers(
 
     The network runs once. Shapes are those of the output, for one picture.
     """
+    spec = _named(network, model)
+    if method is not None and not measure:
+        raise InputError("--method is for --measure: without pictures no map is made")
+
     from cfcam.capture import Network, choose_layer, probe_layers
 
-    loaded = options.load_model(model, weights=weights, num_classes=num_classes, device=device)
+    loaded = options.load_model(spec, weights=weights, num_classes=num_classes, classes=classes, device=device)
     if measure:
         from cfcam.cli.layer_ranking import rank_layers
 
         preprocess = _preprocess(loaded, size, mean, std)
-        rank_layers(loaded, preprocess, measure, limit=limit, picture=picture, as_json=as_json)
+        by = method or "grad-cam"
+        rank_layers(loaded, preprocess, measure, method=by, limit=limit, picture=picture, as_json=as_json)
         return
     x = _input(loaded, image, size, mean, std)
     try:
@@ -105,6 +123,12 @@ def layers(
     if chosen is None:
         error(problem_line)
         raise typer.Exit(EXIT_FAILED)
+
+
+def _named(network: str | None, model: str | None) -> str:
+    if network is not None and model is not None and network != model:
+        raise InputError(f"two networks are named, {network} and {model}: give one of them")
+    return network or model or "demo"
 
 
 def _input(loaded: LoadedModel, image: Path | None, size: str | None, mean: str | None, std: str | None) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 # Known here without importing torch; a test keeps it equal to cfcam.imaging.PALETTES.
 PALETTES = ("inferno", "magma", "plasma", "viridis", "cividis", "hot", "gray", "turbo", "jet")
 RESIZES = ("stretch", "shorter-side+crop", "pad")
+SAVES = ("overlay", "sheet", "maps")
 
 NETWORK, PICTURE, RUN = "The network", "The pictures it writes", "The run"
 
@@ -171,15 +172,36 @@ def read_device(text: str) -> str:
 Resize = Literal["stretch", "shorter-side+crop", "pad"]
 
 
+def read_words(option: str, text: str) -> tuple[str, ...]:
+    """Reads names with commas between, each once."""
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words:
+        raise InputError(f"{option} {text!r}: give one or more names with commas between")
+    return words
+
+
+def check_words(option: str, text: str | None, known: Sequence[str]) -> tuple[str, ...]:
+    """Reads words with commas between, each of which must be known; of None there are none."""
+    if text is None:
+        return ()
+    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
+    if not words or any(word not in known for word in words):
+        raise InputError(f"{option} {text!r}: give one or more of {', '.join(known)}, with commas between")
+    return words
+
+
+def class_names(given: str) -> str | list[str]:
+    """Returns the names that stand in an option with commas between; else what is given, a file of them."""
+    from pathlib import Path
+
+    return [name.strip() for name in given.split(",")] if "," in given and not Path(given).exists() else given
+
+
 def load_model(
     spec: str, *, weights: str | None, num_classes: int | None, classes: str | None = None, device: str = "auto"
 ) -> LoadedModel:
     """Loads the network that the options name; ``classes`` is a file, or names with commas between."""
-    from pathlib import Path
-
     from cfcam.models import load
 
-    names: str | list[str] | None = classes
-    if classes is not None and "," in classes and not Path(classes).exists():
-        names = [name.strip() for name in classes.split(",")]
+    names = None if classes is None else class_names(classes)
     return load(spec, weights=weights, num_classes=num_classes, classes=names, device=read_device(device))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cfcam.cli import options
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:
@@ -180,15 +181,16 @@ def read_study(
         raise InputError("an ensemble needs checkpoints: give --uncertainty ensemble and --ensemble FILE together")
     if samples is not None and not uncertainty:
         raise InputError("--samples is for --uncertainty: give --uncertainty mc-dropout")
+    ways = options.check_words("--uncertainty", ",".join(uncertainty or ()) or None, WAYS)
     from cfcam.clinical.check_results import Limits as SiteLimits
     from cfcam.jobs.study_settings import StudySettings
 
     return StudySettings(
-        dicom=_words("--dicom", dicom, KINDS),
-        report=_words("--report", report, FORMATS),
+        dicom=options.check_words("--dicom", dicom, KINDS),
+        report=options.check_words("--report", report, FORMATS),
         patient_page=patient_page,
         record=record or os.environ.get(AUDIT_VARIABLE) or None,
-        uncertainty=tuple(dict.fromkeys(_words("--uncertainty", ",".join(uncertainty or ()) or None, WAYS))),
+        uncertainty=ways,
         samples=samples,
         threshold=threshold,
         masks=masks,
@@ -235,13 +237,3 @@ def without_secrets(
         else:
             kept.append(argument)
     return tuple(kept)
-
-
-def _words(option: str, text: str | None, known: Sequence[str]) -> tuple[str, ...]:
-    if text is None:
-        return ()
-    words = tuple(dict.fromkeys(word.strip() for word in text.split(",") if word.strip()))
-    unknown = [word for word in words if word not in known]
-    if unknown or not words:
-        raise InputError(f"{option} {text!r}: give one or more of {', '.join(known)}, with commas between")
-    return words

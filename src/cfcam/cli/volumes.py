@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -121,6 +121,32 @@ def read_window(text: str | None) -> str | tuple[float, float] | None:
     return centre, width
 
 
+def read_spacing(text: str | None) -> float | tuple[float, float, float] | None:
+    """Reads ``1.5`` or ``1x1x2.5`` (mm)."""
+    if text is None:
+        return None
+    mm = _numbers("--spacing", text)
+    return (mm[0], mm[1], mm[2]) if len(mm) == 3 else mm[0]
+
+
+def read_sliding(text: str) -> int | tuple[int, ...]:
+    """Reads ``96`` or ``96x96x64`` (voxels)."""
+    sides = tuple(int(side) for side in _numbers("--sliding", text, whole=True))
+    return sides[0] if len(sides) == 1 else sides
+
+
+def check_overlap(overlap: float) -> None:
+    """Refuses an overlap of windows that leaves no progress."""
+    if not 0 <= overlap <= 0.9:
+        raise InputError(f"--overlap {overlap:g}: give a number from 0 to 0.9")
+
+
+def check_channel(channel: str | None) -> None:
+    """Refuses what is neither a channel's number nor ``all``."""
+    if channel is not None and channel != "all" and not channel.isdecimal():
+        raise InputError(f"--channel {channel!r}: give a number from 0, or all")
+
+
 def read_volume_settings(
     *,
     sliding: str | None,
@@ -134,20 +160,13 @@ def read_volume_settings(
     """Reads what concerns volumes alone."""
     from cfcam.jobs import VolumeSettings, Windows
 
-    if aggregate not in AGGREGATES:
-        raise InputError(f"--aggregate {aggregate!r}: give {' or '.join(AGGREGATES)}")
-    if irregular not in get_args(Irregular):
-        raise InputError(f"--irregular {irregular!r}: give {' or '.join(get_args(Irregular))}")
-    if not 0 <= overlap <= 0.9:
-        raise InputError(f"--overlap {overlap:g}: give a number from 0 to 0.9")
-    if channel is not None and channel != "all" and not channel.isdecimal():
-        raise InputError(f"--channel {channel!r}: give a number from 0, or all")
+    check_overlap(overlap)
+    check_channel(channel)
     windows = None
     by: Any = aggregate
     gaps: Any = irregular
     if sliding is not None:
-        sides = tuple(int(side) for side in _numbers("--sliding", sliding, whole=True))
-        windows = Windows(sides[0] if len(sides) == 1 else sides, overlap, by)
+        windows = Windows(read_sliding(sliding), overlap, by)
     chosen: Any = int(channel) if channel is not None and channel.isdecimal() else channel
     return VolumeSettings(time, chosen, series, gaps, windows)
 
@@ -177,13 +196,12 @@ def make_run(
 
     if resize is not None:
         raise InputError("--resize is for pictures: give volumes --size, or --spacing and --size")
-    millimetres = None if spacing is None else _numbers("--spacing", spacing)
     prepared = volume_preprocess_of(
         loaded,
         mean=mean,
         std=std,
         size=size,
-        spacing=millimetres if millimetres is None or len(millimetres) == 3 else millimetres[0],
+        spacing=read_spacing(spacing),
         window=named_window(settings.window),
         intensity=intensity,
         orientation=None if orientation in (None, "source") else orientation,

@@ -114,8 +114,8 @@ def affordable_methods() -> list[str]:
     return [name for name in _REGISTRY if name not in _TEN_PASSES_A_CHANNEL]
 
 
-def get_method(name: str) -> Method:
-    """Returns the method of this name with its default parameters.
+def check_name(name: str) -> None:
+    """Refuses a name that no method has; nothing is imported for it.
 
     Raises:
         MethodError: there is none; the nearest names are offered.
@@ -123,6 +123,15 @@ def get_method(name: str) -> Method:
     if name not in _REGISTRY:
         near = difflib.get_close_matches(name, _REGISTRY, n=3, cutoff=0.4) or _REGISTRY
         raise MethodError(f"no method is called {name!r}; nearest: {', '.join(near)} (all: cfcam methods)")
+
+
+def get_method(name: str) -> Method:
+    """Returns the method of this name with its default parameters.
+
+    Raises:
+        MethodError: there is none; the nearest names are offered.
+    """
+    check_name(name)
     module, cls, preset = _REGISTRY[name]
     found = getattr(import_module(f"{__name__}.{module}"), cls)
     method: Method = getattr(found, preset)() if preset else found()

@@ -15,8 +15,7 @@ from typing import Final
 from torch import nn
 
 from cfcam.errors import ModelError
-from cfcam.models.paths import is_file
-from cfcam.models.spec import Spec
+from cfcam.models.spec import Spec, check_place
 from cfcam.models.words import describe, few, nearest, one_line
 
 _NUMBERS: Final = count(1)
@@ -43,8 +42,7 @@ def from_file(spec: Spec) -> nn.Module:
     """
     if spec.path is None:
         raise ModelError(f"{one_line(spec.text)!r} names no file: give FILE.py:FACTORY")
-    if not is_file(spec.path):
-        raise ModelError(f"the model file {one_line(spec.path)} does not exist: check the path")
+    check_place(spec)
     path = spec.path.resolve()
     with _surroundings(path.parent):
         factory = _find(_import(path), spec)

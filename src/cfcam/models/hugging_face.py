@@ -11,8 +11,8 @@ from typing import Any, Final
 from cfcam.errors import ModelError
 from cfcam.models.built import RANDOM, Built, Probability, import_library
 from cfcam.models.hub import hub_answers
-from cfcam.models.paths import is_file, is_folder
-from cfcam.models.spec import Spec
+from cfcam.models.paths import is_folder
+from cfcam.models.spec import Spec, check_place
 from cfcam.models.words import describe, few, one_line
 
 _WEIGHTS: Final = (
@@ -24,7 +24,6 @@ _WEIGHTS: Final = (
 _OTHER_WEIGHTS: Final = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack"})
 _PREPROCESSOR: Final = "preprocessor_config.json"
 _INTERPOLATIONS: Final = {0: "nearest", 2: "bilinear", 3: "bicubic"}
-_HUB_NAME: Final = re.compile(r"\w[\w.\-]*(/\w[\w.\-]*)?")
 _NO_NAME: Final = re.compile(r"LABEL_\d+")
 
 
@@ -39,9 +38,7 @@ def from_hugging_face(spec: Spec) -> Built:
     local = is_folder(folder)
     if local and not (folder / "config.json").is_file():
         raise ModelError(f"{folder} holds no config.json: give a folder written by transformers' save_pretrained")
-    if not local and (is_file(folder) or not _HUB_NAME.fullmatch(spec.name)):
-        what = "is not a folder" if is_file(folder) else "does not exist"
-        raise ModelError(f"{one_line(folder)} {what}: give the folder that holds config.json and model.safetensors")
+    check_place(spec)
     transformers = import_library("transformers", spec.text)
     source = str(folder) if local else spec.name
     if not local and not hub_answers(source, ("config.json",)):

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from typing import Final, Literal
 
 from cfcam.errors import ModelError
-from cfcam.models.paths import is_folder
+from cfcam.models.paths import is_file, is_folder
 from cfcam.models.words import few, one_line
 
 Kind = Literal["demo", "torchvision", "timm", "hf", "monai", "file"]
@@ -25,6 +25,8 @@ _FORMS: Final = (
     ("FILE.py:FACTORY[(arguments)]", "path/to/networks.py:my_network(classes=3)"),
 )
 WEIGHT_SUFFIXES: Final = frozenset({".pt", ".pth", ".ckpt", ".bin", ".safetensors"})
+HUB_NAME: Final = re.compile(r"\w[\w.\-]*(/\w[\w.\-]*)?")
+"""What may be the name of a network on the Hugging Face Hub."""
 _LIBRARY_NAME: Final = re.compile(r"(?P<name>[A-Za-z0-9_.\-]+)(?:@(?P<variant>[A-Za-z0-9_.\-]+))?")
 _FILE: Final = re.compile(r"(?P<path>.+?\.py):(?P<call>.*)", re.DOTALL)
 
@@ -70,7 +72,7 @@ def model_name(text: str) -> str:
         return spec
     if colon and scheme == "hf":
         # One slash may be that of an owner on the hub; more of them, or a beginning as of a path, are folders.
-        return spec if re.fullmatch(r"[\w-][\w.-]*(/[\w.-]+)?", rest) else f"hf:{_last(rest)}"
+        return spec if HUB_NAME.fullmatch(rest) else f"hf:{_last(rest)}"
     if colon and scheme == "monai":
         return f"monai:{_without_folders(rest)}"
     if match := _FILE.fullmatch(spec):
@@ -130,6 +132,21 @@ def parse_spec(text: str) -> Spec:
         name, arguments, keywords, called = _call(match["call"], spec, "networks.py:my_network(classes=3)")
         return Spec(spec, "file", name, None, path, arguments, keywords, called)
     raise ModelError(_not_a_form(spec))
+
+
+def check_place(spec: Spec) -> None:
+    """Refuse a spec whose file or folder is not there, before the library that would read it is imported.
+
+    Raises:
+        ModelError: If there is no such file, or nothing that could be a folder or a name on the hub.
+    """
+    if spec.kind == "file" and spec.path is not None and not is_file(spec.path):
+        raise ModelError(f"the model file {one_line(spec.path)} does not exist: check the path")
+    if spec.kind == "hf":
+        folder = Path(spec.name).expanduser()
+        if not is_folder(folder) and (is_file(folder) or not HUB_NAME.fullmatch(spec.name)):
+            what = "is not a folder" if is_file(folder) else "does not exist"
+            raise ModelError(f"{one_line(folder)} {what}: give the folder that holds config.json and model.safetensors")
 
 
 def _library(spec: str, kind: Kind, rest: str) -> Spec:
