@@ -526,6 +526,9 @@ def test_cautions_name_what_weakens_the_numbers():
     empty = [replace(r, status="no positive evidence") if r.image < "3" and r.method == "mine" else r for r in empty]
     (line,) = scorecard_page.cautions(Findings.of(replace(many.card, rows=empty)))
     assert line.startswith("mine: 23 of 40 maps could not be read")
+    busy = replace(many.card, costs={"mine": {"milliseconds": 3.0, "calls": 5, "load per core": 2.04}})
+    (line,) = scorecard_page.cautions(Findings.of(busy))
+    assert line.startswith("Times were taken on a busy machine (2.0 processes for each core)")
     wrong = many.card.rows
     wrong = replace(many.card, rows=[replace(row, correct=row.image == "0.png") for row in wrong])
     assert any("right on only 1 of 40" in line for line in scorecard_page.cautions(Findings.of(wrong)))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import cfcam
-from cfcam.metrics.functional.cost import measure
+from cfcam.metrics.functional.cost import load_per_core, measure, measure_warm
 from tests.networks import GapNet
 
 
@@ -39,6 +39,47 @@ def test_the_clock_runs_during_the_call_and_cpu_memory_is_not_assessed() -> None
     cost = measure(GapNet(), lambda: time.sleep(0.02))
     assert cost.milliseconds >= 20
     assert math.isnan(cost.peak_bytes)
+
+
+def test_the_first_call_is_not_counted_and_the_time_is_the_median_of_the_others() -> None:
+    net, waits = GapNet().eval(), iter([0.2, 0.02, 0.06, 0.02, 0.06, 0.02])
+
+    def call() -> None:
+        net(torch.rand(3, 3, 8, 8))
+        time.sleep(next(waits))
+
+    cost, calls = measure_warm(net, call, rounds=5, seconds=60)
+    assert calls == 5
+    assert 20 <= cost.milliseconds < 60
+    assert cost.forward_passes == 3
+
+
+def test_a_slow_call_is_made_once() -> None:
+    made = []
+    cost, calls = measure_warm(GapNet(), lambda: made.append(time.sleep(0.03)), seconds=0.02)
+    assert (len(made), calls) == (1, 1)
+    assert cost.milliseconds >= 30
+
+
+def test_the_load_is_that_of_the_system_for_each_core(monkeypatch) -> None:
+    monkeypatch.setattr("cfcam.metrics.functional.cost.os.getloadavg", lambda: (3.0, 9.0, 9.0))
+    monkeypatch.setattr("cfcam.metrics.functional.cost.os.cpu_count", lambda: 2)
+    assert load_per_core() == 1.5
+
+    def none() -> None:
+        raise OSError
+
+    monkeypatch.setattr("cfcam.metrics.functional.cost.os.getloadavg", none)
+    assert load_per_core() is None
+
+
+def test_a_scorecard_says_how_often_it_called_and_how_busy_the_machine_was(monkeypatch) -> None:
+    monkeypatch.setattr("cfcam.metrics.functional.cost.os.getloadavg", lambda: (2.0, 9.0, 9.0))
+    monkeypatch.setattr("cfcam.metrics.functional.cost.os.cpu_count", lambda: 1)
+    sample = cfcam.metrics.Sample(torch.rand(3, 16, 16), name="a")
+    card = cfcam.evaluate(GapNet().eval(), [sample], ["grad-cam"], ["milliseconds"], layer="features", controls=False)
+    assert card.costs["grad-cam"]["calls"] == 5
+    assert card.costs["grad-cam"]["load per core"] == 2.0
 
 
 def test_no_hook_stays_also_after_an_error() -> None:

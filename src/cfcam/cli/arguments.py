@@ -99,7 +99,7 @@ def _one_of(option: str, known: tuple[str, ...]) -> Callable[[str], None]:
     return check_word
 
 
-def _some_of(option: str, known: tuple[str, ...]) -> Callable[[str], None]:
+def _some_of(option: str, known: tuple[str, ...]) -> Callable[[str], object]:
     return lambda text: options.check_words(option, text, known)
 
 
@@ -147,7 +147,7 @@ def _megapixels(most: float) -> None:
         raise InputError(f"--max-megapixels {most:g}: give a number above 0")
 
 
-_CHECKS: Mapping[str, Callable[[Any], None]] = {
+_CHECKS: Mapping[str, Callable[[Any], object]] = {
     "paths": _paths,
     "images": _paths,
     "measure": _paths,
@@ -155,7 +155,7 @@ _CHECKS: Mapping[str, Callable[[Any], None]] = {
     "prior": lambda path: _paths([path]),
     "current": lambda path: _paths([path]),
     "pairs": _file("--pairs"),
-    "ensemble": lambda paths: [_weights(str(path)) for path in paths],
+    "ensemble": lambda paths: list(map(_weights, map(str, paths))),
     "card": _file("--card"),
     "model": _model,
     "network": _model,

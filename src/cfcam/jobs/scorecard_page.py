@@ -26,6 +26,7 @@ FEW = 30
 _SHOWN = ("cases", "data", "finished", "layer", "model", "notes", "protocol")
 _KINDS = {".svg": "image/svg+xml", ".jpg": "image/jpeg"}
 _MANY_EMPTY = 0.1  # as a share of the images
+_BUSY = 1.5  # processes for each core; the run itself is at most one
 _LISTED = 50
 _GROUPS = 8
 
@@ -258,6 +259,11 @@ def cautions(findings: Findings) -> list[str]:
         )
     if len({row.target for row in card.rows}) == 1 and card.images > 1:
         found.append("One class only was explained: whether maps of other classes are as good is not known.")
+    if (load := max((costs.get("load per core", 0.0) for costs in card.costs.values()), default=0.0)) > _BUSY:
+        found.append(
+            f"Times were taken on a busy machine ({load:.1f} processes for each core): compare them with one another,"
+            " not with those of another run."
+        )
     if card.failed:
         total = card.images + len(card.failed)
         found.append(f"Failed, and in no number: {len(card.failed)} of {total} images; they may be the difficult ones.")

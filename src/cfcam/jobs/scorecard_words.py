@@ -59,7 +59,8 @@ _PLAIN: dict[str, str] = {
     "repeatability": "Similarity to the map of a second training of the same network.",
     "reproducibility": "Similarity to the map of another architecture.",
     "c-score": "How alike the maps of rightly classified images of one class are.",
-    "milliseconds": "Time for one map, with the pass of the network that it needs; measured on the first batch.",
+    "milliseconds": "Time for one map, with the pass of the network that it needs; of the first batch, the median of"
+    " up to five calls after one to warm up.",
     "forward-passes": "How often the network runs for one map.",
     "paper-average-drop": "Fall of the probability when all is black where the map is 0.5 or less; a rise is negative.",
     "paper-average-increase": "Probability of what the map has above 0.3 on grey, minus that of the grey alone.",

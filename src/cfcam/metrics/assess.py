@@ -306,17 +306,20 @@ def assess_trust(batch: Batch) -> None:
 
 
 def assess_cost(batch: Batch) -> None:
-    """Enters what each method costs by itself, measured on the first batch only."""
+    """Enters what each method costs by itself, measured on the first batch only, warm, with the load of the machine."""
     if batch.evaluator.costs is not None:
         return
     batch.evaluator.costs = {}
+    load = cost.load_per_core()
     for name, method in batch.methods.items():
-        measured = cost.measure(batch.evaluator.network.model, partial(_alone, batch, method))
+        measured, rounds = cost.measure_warm(batch.evaluator.network.model, partial(_alone, batch, method))
         n = len(batch.samples)
         batch.evaluator.costs[name] = {
             "milliseconds": measured.milliseconds / n,
             "forward-passes": measured.forward_passes / n,
             "peak-memory": measured.peak_bytes / 2**20,
+            "calls": rounds,
+            **({} if load is None else {"load per core": load}),
         }
 
 

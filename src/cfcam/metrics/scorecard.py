@@ -88,7 +88,8 @@ class Scorecard:
         rows: one per image and method.
         metrics: names, in the order of the catalogue.
         controls: names of the methods that are there for comparison.
-        costs: method -> milliseconds, forward passes and peak memory of an image.
+        costs: method -> milliseconds, forward passes and peak memory of an image; the calls that the time is the median
+            of, and the load of the machine before them.
         info: how it was made: settings, methods and their parameters, model, versions.
         failed: name of an image -> why it is not in the table.
     """

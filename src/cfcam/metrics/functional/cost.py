@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any
 
 import torch
@@ -65,6 +67,45 @@ def measure(model: nn.Module, call: Callable[[], object]) -> Cost:
         handle.remove()
     peak = torch.cuda.max_memory_allocated(device) - before if device.type == "cuda" else math.nan
     return Cost(1000 * seconds, sum(images), peak)
+
+
+def measure_warm(
+    model: nn.Module, call: Callable[[], object], *, rounds: int = 5, seconds: float = 2.0
+) -> tuple[Cost, int]:
+    """Returns what a call costs once everything is loaded, and how many calls that is the median of.
+
+    The first call loads, compiles and tunes; it is not counted, unless it alone took longer than ``seconds``: then what
+    it loaded is little of that.
+
+    Args:
+        model: whose passes are counted.
+        call: what is measured.
+        rounds: calls that are counted at most.
+        seconds: after which no further call is begun.
+
+    Returns:
+        Its time the median, its passes those of one call, its memory the largest.
+    """
+    start = time.perf_counter()
+    taken = [measure(model, call)]
+    while len(taken) <= rounds and time.perf_counter() - start < seconds:
+        taken.append(measure(model, call))
+    counted = taken[1:] or taken
+    peak = max(cost.peak_bytes for cost in counted)
+    return replace(counted[0], milliseconds=median(cost.milliseconds for cost in counted), peak_bytes=peak), len(
+        counted
+    )
+
+
+def load_per_core() -> float | None:
+    """Returns how many processes want each core, over the last minute; None where the system does not say.
+
+    The process that asks is one of them: with it alone on the machine the load is at most 1.
+    """
+    try:
+        return os.getloadavg()[0] / (os.cpu_count() or 1)
+    except (AttributeError, OSError):  # Windows has none
+        return None
 
 
 def _start_of_memory(device: torch.device) -> int:
