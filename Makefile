@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/data),)
 export CFCAM_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help demo test lint docs clean
+.PHONY: help demo test quick lint docs clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -37,6 +37,9 @@ demo: $(VENV)/.runtime  ## explain the demo images with the demo network
 
 test: $(VENV)/.dev  ## run the whole test suite (ARGS='-m data': a part of it)
 	$(BIN)/pytest -n auto --maxprocesses 2 $(ARGS)
+
+quick: $(VENV)/.dev  ## run the tests nearest to your change, for two minutes at most
+	$(BIN)/pytest -n auto --maxprocesses 2 --quick 100 $(ARGS)
 
 lint: $(VENV)/.dev  ## format check, lint, types, floors
 	$(BIN)/ruff format --check .

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from tests import quick
 from tests.machine import COMPLETE, data_folder
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -29,6 +30,21 @@ def _seed() -> None:
 def data() -> Path:
     """The folder of real pictures and networks; tests that ask for it are marked, and skipped without it."""
     return data_folder()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    told = "Run the tests nearest to the change first, and begin none after so many seconds (make quick)."
+    parser.addoption("--quick", type=float, metavar="SECONDS", help=told)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.option.quick:
+        quick.nearest_first(items)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if item.config.option.quick:
+        quick.leave_out_when_over(item.config.option.quick)
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
