@@ -97,6 +97,21 @@ def test_a_table_of_phantoms_becomes_tables_figures_and_a_page(tmp_path):
     assert all(path.stat().st_size > 0 for path in files)
 
 
+def test_no_page_and_no_table_tells_where_on_the_machine_anything_lies(tmp_path):
+    network, data = f"{NETWORKS}:brightness", phantoms(tmp_path / "in", 2)
+    typed = ("/opt/jane/bin/cfcam", "evaluate", str(data), "-m", network, f"-o={tmp_path}")
+    settings = EvaluationSettings(("grad-cam",), QUICK, preprocess=PLAIN, data=str(data), command=typed)
+    loaded = load(network)
+    write_report(
+        EvaluationRun(loaded, find_cases(data, loaded.classes), settings, tmp_path / "out")(), tmp_path / "out"
+    )
+    texts = (".html", ".json", ".md", ".csv")
+    told = [path.read_text() for path in (tmp_path / "out").rglob("*") if path.suffix in texts]
+    assert len(told) >= 5
+    assert not [text for text in told if str(tmp_path) in text or str(NETWORKS.parent) in text or "/opt/jane" in text]
+    assert any("network user_networks.py:brightness" in text and "data cases.csv" in text for text in told)
+
+
 def test_the_tables_hold_the_numbers_of_the_rows(tmp_path):
     write_tables(Findings.of(run(phantoms(tmp_path / "in"), tmp_path / "out")()), tmp_path / "out")
     values = [float(row["energy"]) for row in rows_of(tmp_path / "out") if row["method"] == "cam"]

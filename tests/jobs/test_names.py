@@ -2,7 +2,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from cfcam.jobs.names import label_names, output_names, safe
+from cfcam.jobs.names import label_names, output_names, safe, without_folders
 
 HERE, SUB = PurePosixPath(), PurePosixPath("sub")
 
@@ -54,3 +54,22 @@ def test_names_that_differ_in_case_only_are_told_apart():
 def test_an_input_keeps_the_name_of_an_earlier_run_and_others_stay_away_from_it():
     assert names(("/in/a.png", ""), ("/in/a.jpg", ""), known={"/in/a.jpg": "a"}) == ["a-png", "a"]
     assert names(("/in/a.png", ""), taken=["a"]) == ["a-png"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "shown"),
+    [
+        ("/home/jane/scans", "scans"),
+        ("/home/jane/scans/", "scans"),
+        ("--output=/home/jane/out", "--output=out"),
+        ("~/nets/models.py:make", "models.py:make"),
+        ("hf:/home/jane/vit", "hf:vit"),
+        ("C:\\Users\\jane\\scans", "scans"),
+        ("scans/today", "scans/today"),
+        ("--method", "--method"),
+        ("0.5,0.5", "0.5,0.5"),
+        ("/", "/"),
+    ],
+)
+def test_a_word_of_a_command_is_shown_without_the_folders_of_a_machine(argument, shown):
+    assert without_folders(argument) == shown

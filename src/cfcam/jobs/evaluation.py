@@ -21,6 +21,7 @@ from cfcam.jobs.evaluation_settings import EvaluationSettings
 from cfcam.jobs.ground_truth import Notice
 from cfcam.jobs.inference import NOT_FINITE, Engine, is_out_of_memory, prepare_methods
 from cfcam.jobs.manifest import settings_hash
+from cfcam.jobs.names import without_folders
 from cfcam.jobs.paper_columns import WRONG
 from cfcam.jobs.paper_protocol import PaperEvaluator
 from cfcam.jobs.rows_file import Part, RowsFile
@@ -345,11 +346,11 @@ class EvaluationRun:
             "model": {"spec": model_name(self._model.spec), **self._provenance["model"]},
             "protocol": protocol if self.settings.protocol else None,
             "fingerprint": self._file.fingerprint,
-            "data": self.settings.data,
+            "data": without_folders(self.settings.data),
             "cases": {"found": self._found, "taken": len(self), "seed": self.settings.seed},
             "versions": {key: self._provenance[key] for key in ("cfcam", "torch", "python")},
             "device": self._provenance["device"],
-            "command": list(self.settings.command),
+            "command": list(map(without_folders, self.settings.command)),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "notes": list(dict.fromkeys(self.notes)),
         }

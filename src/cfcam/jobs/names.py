@@ -7,7 +7,9 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from cfcam.models import model_name
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\s\ud800-\udfff]+')
 _STEM_BYTES, _LABEL_BYTES = 120, 48  # file systems allow 255 for the whole name
@@ -88,3 +90,17 @@ _FORMS: tuple[Callable[[Path, PurePosixPath], str], ...] = (_plain, _with_extens
 
 def _folded(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def without_folders(argument: str) -> str:
+    """Returns a word of a command line as it may stand on a page: of a path from the root, its last name alone.
+
+    The folders above would say where, and often who, somebody is. Paths from the folder one stood in are kept.
+    """
+    option, equals, value = argument.partition("=")
+    if argument.startswith("-") and equals:
+        return f"{option}={without_folders(value)}"
+    if ".py:" in argument or argument.startswith("hf:"):
+        return model_name(argument)
+    absolute = argument.startswith(("/", "~")) or PureWindowsPath(argument).is_absolute()
+    return PureWindowsPath(argument).name or argument if absolute else argument
