@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 from torch import Tensor
 
+from cfcam.clinical.peak_stability import PeakStability
 from cfcam.errors import InputError
 from cfcam.imaging.geometry import check_affine
 from cfcam.metrics.functional.ground_truth import check_ground_truth
@@ -42,7 +43,8 @@ class Region:
         count: positions in the region.
         components: connected parts; positions that touch by a corner are connected.
         largest: area or volume of the largest of them, in ``unit``.
-        peak: index (row, column) or (slice, row, column) of the region's largest value; of equal ones the first.
+        peak: index (row, column) or (slice, row, column) of the region's largest value; of equal ones the first. It is
+            no more exact than a cell of the layer, and often moves by one: see ``RegionTable.stability``.
         peak_mm: that position in mm from the centre of the first pixel, along the array's axes; None without spacing.
         peak_patient: (x, y, z) of the peak in the patient in mm, RAS+; None without an affine.
         centroid: centre of the region's shape (not weighted by the map), as an index with fractions.
@@ -82,6 +84,7 @@ class RegionTable:
         threshold: its value; None if the map has no positive evidence.
         unit: of all sizes.
         spacing: mm between positions along the axes; None if unknown.
+        stability: of the map's peak under small motions (`cfcam.clinical.peak_stability`); None: not measured.
     """
 
     regions: tuple[Region, ...]
@@ -89,6 +92,7 @@ class RegionTable:
     threshold: float | None
     unit: str
     spacing: Point | None
+    stability: PeakStability | None = None
 
     def __iter__(self) -> Any:
         return iter(self.regions)
@@ -114,14 +118,19 @@ class RegionTable:
         return json.dumps(self.as_dict(), indent=2, ensure_ascii=False, allow_nan=False)
 
     def to_csv(self) -> str:
-        """Returns one line for each region; the numbers of a position are separated by spaces, unknown is empty."""
+        """Returns one line for each region; the numbers of a position are separated by spaces, unknown is empty.
+
+        ``peak_stayed`` of ``peak_motions`` small motions left the map's peak where it is; empty: not measured.
+        """
         file = io.StringIO()
         writer = csv.writer(file, lineterminator="\n")
         fields = [name for name in Region.__dataclass_fields__ if name != "unit"]
-        writer.writerow([*fields, "unit", "threshold", "rule"])
+        steady = self.stability
+        writer.writerow([*fields, "unit", "threshold", "rule", "peak_stayed", "peak_motions"])
         for region in self.regions:
             cells = [_cell(getattr(region, name)) for name in fields]
-            writer.writerow([*cells, region.unit, _cell(self.threshold), self.rule])
+            counts = ("", "") if steady is None else (steady.stayed, steady.motions)
+            writer.writerow([*cells, region.unit, _cell(self.threshold), self.rule, *counts])
         return file.getvalue()
 
     def to_text(self) -> str:
@@ -129,10 +138,12 @@ class RegionTable:
         rows = [list(_HEADINGS), *(_shown(region) for region in self.regions)]
         widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        peak = "stability not measured" if self.stability is None else str(self.stability)
         return "\n".join(
             [
                 *lines,
-                f"sizes in {self.unit}; threshold {_number(self.threshold)} ({self.rule}); positions {self._where()}",
+                f"sizes in {self.unit}; threshold {_number(self.threshold)} ({self.rule}); positions {self._where()};"
+                f" peak of the map: {peak}",
             ]
         )
 

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.clinical.check_results import CheckResult
+from cfcam.clinical.origin import Origin
 from cfcam.clinical.regions import RegionTable
 
 Heat = NDArray[np.float32]
@@ -69,7 +70,7 @@ class Uncertainty:
     """How much a map and its prediction vary over samples.
 
     Attributes:
-        source: "mc-dropout", "ensemble", "augmentation" or "methods" (disagreement, never a probability).
+        source: "mc-dropout", "ensemble", "augmentation" or "methods" (of one layer: no certainty, never a probability).
         samples: how many.
         method: whose map varies; "several" if the samples are methods.
         class_index: the explained class.
@@ -128,6 +129,7 @@ class StudyResult:
         edges: of a picture without an affine, where its right and its lower edge point: letters R, L, A, P, S, I, such
             as ("L", "I") for a chest seen from the front; None if unknown.
         window_function: what ``window`` does with values: LINEAR, LINEAR_EXACT or SIGMOID.
+        origin: what the file says of the study, so that a report can be matched with it; None if it says nothing.
     """
 
     name: str
@@ -148,6 +150,7 @@ class StudyResult:
     record_id: str | None = None
     edges: tuple[str, str] | None = None
     window_function: str = "LINEAR_EXACT"
+    origin: Origin | None = None
 
     @property
     def volumetric(self) -> bool:

@@ -19,7 +19,7 @@ from cfcam.exchange.result import ResultInfo
 from cfcam.exchange.secondary_capture import secondary_captures
 from cfcam.exchange.segmentation import segmentation
 from cfcam.exchange.sources import headers_of, is_projection
-from cfcam.exchange.structured_report import structured_report
+from cfcam.exchange.structured_report import steady_of, structured_report
 from cfcam.imaging.dicom_object import quiet
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def write_objects(
     array = np.ascontiguousarray(np.asarray(heatmap, dtype=np.float32))
     array = array[None] if array.ndim == 2 else array
     with quiet():
-        job = Job(headers_of(sources), array, result, threshold, sources, (palette, opacity))
+        job = Job(headers_of(sources), array, result, threshold, sources, (palette, opacity), steady_of(measurements))
         if "pm" in kinds:
             check_place(job)
         return [_save(dataset, kind, output) for kind, dataset in _objects(job, kinds, measurements)]

@@ -47,6 +47,8 @@ class Job:
         threshold: from which value on a pixel belongs to the region.
         originals: the source pictures with their pixels.
         look: palette and opacity of overlays, which other overlays must not share a UID with.
+        steady: under how many of how many small motions the peak stays; None: not measured. It is in the objects that
+            tell where the peak is, and in their UIDs if it is known.
     """
 
     sources: list[Dataset]
@@ -55,6 +57,7 @@ class Job:
     threshold: float
     originals: Sequence[Dataset]
     look: tuple[str, float] = ("inferno", 0.4)
+    steady: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         source = self.sources[0]
@@ -68,6 +71,13 @@ class Job:
             raise InputError("the map holds values that are no finite numbers: there is nothing to write")
         if not 0 < self.threshold <= 1:
             raise InputError(f"threshold is {self.threshold!r}: it must lie in (0, 1]")
+
+    @property
+    def steadiness(self) -> str:
+        """How steady the peak is, for objects that tell its place."""
+        if self.steady is None:
+            return "stability not measured"
+        return f"stays under {self.steady[0]:g} of {self.steady[1]:g} small motions"
 
     @cached_property
     def moment(self) -> datetime:
@@ -154,7 +164,9 @@ class Job:
     def _identity(self, kind: str) -> list[object]:
         depends = kind in ("seg-binary", "sr", "gsps")
         sources = [str(source.SOPInstanceUID) for source in self.sources]
-        look = [list(self.look)] if kind == "sc" else []
+        look: list[object] = [list(self.look)] if kind == "sc" else []
+        if kind in ("sr", "gsps") and self.steady is not None:
+            look.append(["peak", *self.steady])
         return [sources, self.result.identity(), self.threshold if depends else None, __version__, *look]
 
 

@@ -122,5 +122,6 @@ def _label(job: Job, row: int, column: int) -> Any:
 
     probability = job.result.probability
     shown = "" if probability is None else f", probability {probability:.3f}"
-    text = f"{job.result.class_name}{shown}; peak {float(job.heatmap.max()):.3f} ({job.result.method}, research use)"
+    peak = f"peak {float(job.heatmap.max()):.3f}, {job.steadiness}"
+    text = f"{job.result.class_name}{shown}; {peak} ({job.result.method}, research use)"
     return TextObject(text, units="PIXEL", anchor_point=(column + 0.5, row + 0.5))

@@ -14,6 +14,7 @@ from cfcam.exchange.uids import derived_uid
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+    from cfcam.clinical.peak_stability import PeakStability
     from cfcam.clinical.regions import Region
 
 
@@ -35,6 +36,8 @@ MEASUREMENTS: dict[str, _Quantity] = {
     "energy_share": _Quantity("energy-share", SCHEME, "Share of the map's energy in the region", "1"),
     "components": _Quantity("components", SCHEME, "Number of connected regions", "1"),
     "pixels": _Quantity("pixels", SCHEME, "Number of pixels in the region", "1"),
+    "peak_stayed": _Quantity("peak-stayed", SCHEME, "Small motions under which the peak stays", "1"),
+    "peak_motions": _Quantity("peak-motions", SCHEME, "Small motions that were tried", "1"),
     "peak_column": _Quantity("peak-column", SCHEME, "Column of the peak, from 0", "1"),
     "peak_row": _Quantity("peak-row", SCHEME, "Row of the peak, from 0", "1"),
     "peak_x_mm": _Quantity("peak-x", SCHEME, "Peak, patient x (to the left, LPS)", "mm"),
@@ -50,11 +53,12 @@ _PROBABILITY = _Quantity("probability", SCHEME, "Probability of the class, as th
 _UNITS = {"1": "no units", "mm": "millimeter", "mm2": "square millimeter", "mm3": "cubic millimeter"}
 
 
-def measurements_of(region: Region) -> dict[str, float]:
+def measurements_of(region: Region, stability: PeakStability | None = None) -> dict[str, float]:
     """Return the numbers of a region for a report; places in the patient become LPS, as everywhere in DICOM.
 
     Args:
         region: from `cfcam.clinical.regions.measure`, with the threshold that `write_objects` is given.
+        stability: of the map's peak; None: not measured, which the report then says of its place.
     """
     found: dict[str, float | None] = {
         {"mm²": "area_mm2", "mm³": "volume_mm3"}.get(region.unit, "pixels"): region.size,
@@ -66,10 +70,18 @@ def measurements_of(region: Region) -> dict[str, float]:
     }
     if region.peak is not None and len(region.peak) == 2:
         found["peak_row"], found["peak_column"] = region.peak
+    if stability is not None:
+        found |= {"peak_stayed": stability.stayed, "peak_motions": stability.motions}
     for name, place in (("peak", region.peak_patient), ("centroid", region.centroid_patient)):
         if place is not None:
             found |= {f"{name}_{axis}_mm": sign * mm for axis, sign, mm in zip("xyz", (-1, -1, 1), place, strict=True)}
     return {name: float(value) for name, value in found.items() if value is not None}
+
+
+def steady_of(measurements: Mapping[str, float] | None) -> tuple[float, float] | None:
+    """Return under how many of how many small motions the peak stays, if that is among the numbers."""
+    found = measurements or {}
+    return (found["peak_stayed"], found["peak_motions"]) if {"peak_stayed", "peak_motions"} <= set(found) else None
 
 
 def structured_report(job: Job, region: Dataset, measurements: Mapping[str, float]) -> Dataset:
@@ -128,7 +140,7 @@ def _group(job: Job, region: Dataset, numbers: list[Any]) -> Any:
     from highdicom import sr
 
     result = job.result
-    settings = result.settings() | {"threshold": f"{job.threshold:g}"}
+    settings = result.settings() | {"threshold": f"{job.threshold:g}", "peak": job.steadiness}
     shared: dict[str, Any] = {
         "tracking_identifier": sr.TrackingIdentifier(uid=job.tracking_uid(), identifier=job.tracking_identifier()),
         "finding_type": class_code(result),

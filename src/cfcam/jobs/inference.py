@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -84,6 +85,12 @@ class Engine:
     def explainer(self) -> Explainer:
         """What explains, with the methods that are left after `rehearse`."""
         return self._explainer
+
+    def explainer_with(self, names: Sequence[str]) -> Explainer:
+        """Returns this explainer with some of its methods only; what it knows of layers stays known."""
+        fewer = copy(self._explainer)
+        fewer.methods = {name: method for name, method in self._explainer.methods.items() if name in names}
+        return fewer
 
     def explainer_of(self, model: nn.Module) -> Explainer:
         """Returns an explainer of another network, such as another checkpoint, that is like this one."""

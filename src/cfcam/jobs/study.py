@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cfcam.clinical.origin import Origin
 from cfcam.clinical.regions import measure
 from cfcam.clinical.study_result import MapResult, ModelIdentity, StudyResult
 from cfcam.errors import CfcamError
@@ -30,7 +31,9 @@ from cfcam.jobs.settings import Settings
 from cfcam.jobs.study_checks import Regions, check_map, read_regions, to_input
 from cfcam.jobs.study_names import comes_from_dicom
 from cfcam.jobs.study_objects import DicomSource, write_dicom
+from cfcam.jobs.study_origin import origin_of, placed
 from cfcam.jobs.study_pages import write_pages
+from cfcam.jobs.study_peaks import with_stability
 from cfcam.jobs.study_pixels import warning_of
 from cfcam.jobs.study_record import enter, enter_failure
 from cfcam.jobs.study_settings import StudySettings
@@ -104,6 +107,7 @@ class Studies:
         regions = read_regions(self._how, given, image, several=self._several)
         study = self._result(image, explanation, stem.name, source, regions)
         study = self._checked(study, image, x, regions)
+        study = with_stability(study, self._how, self._engine, x, explanation, self._back(image))
         level = study.maps[0].regions.threshold
         found, missing = uncertainties(self._how, self._engine, x, explanation, level, self._back(image))
         for sentence in missing:
@@ -143,7 +147,7 @@ class Studies:
         source: DicomSource | None,
         regions: Regions,
     ) -> StudyResult:
-        affine = None if image.affine is None else np.array(image.affine, dtype=np.float64)
+        affine = placed(image)
         masks: dict[str, Tensor] = {kind: region.mask for kind, region in regions.items()}
         maps = tuple(
             self._map(explanation, method, k, image, affine, masks)
@@ -166,9 +170,18 @@ class Studies:
             affine=affine,
             modality=modality,
             edges=None if source is None else source.edges,
+            origin=self._origin(image, source, affine),
             limits=tuple(self._limits(image, modality, maps, "" if source is None else source.burned_in)),
             provenance=self._provenance(explanation),
         )
+
+    def _origin(
+        self, image: Image | Volume, source: DicomSource | None, affine: NDArray[np.float64] | None
+    ) -> Origin | None:
+        if source is None or not source.objects:
+            return None
+        volume = isinstance(image, Volume)
+        return origin_of(source.objects[0], affine=affine, volume=volume, keep_dates=self._how.keep_dates)
 
     def _map(
         self,
@@ -230,7 +243,7 @@ class Studies:
             said.append("The size of a pixel in mm is not known: sizes are counted in pixels.")
         elif modality in _AT_DETECTOR and image.affine is None:
             said.append("Millimetres are those at the detector: in the patient distances are smaller.")
-        if image.affine is None:
+        if placed(image) is None:
             said.append("The place in the patient is not known: positions are counted from the first pixel.")
         if isinstance(image, Volume) and image.channels > 1:
             said.append(f"Of {image.channels} channels the first is shown.")
@@ -242,7 +255,7 @@ class Studies:
         if empty:
             said.append(f"Without a map: {', '.join(empty)}.")
         if not self._how.uncertainty:
-            said.append("How certain the map is was not estimated.")
+            said.append("How much the map varies was not measured.")
         return said
 
     def _objects(self, study: StudyResult, source: DicomSource | None, stem: Path) -> list[Path]:

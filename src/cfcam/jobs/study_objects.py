@@ -37,6 +37,7 @@ _RESAMPLED = (
     "slices that were resampled are not those of the files: no DICOM objects refer to them; the map is written as NIfTI"
 )
 
+_QUADRUPED = "QUADRUPED"
 _EDGES = {"R": "R", "L": "L", "A": "A", "P": "P", "H": "S", "F": "I"}
 _AXES = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
 
@@ -87,9 +88,15 @@ class DicomSource:
 
     @property
     def edges(self) -> tuple[str, str] | None:
-        """Where the right and the lower edge of a picture point, by Patient Orientation (PS3.3 C.7.6.1.1.1)."""
-        ways = [str(way) for way in (self.objects[0].get("PatientOrientation") or [])] if self.objects else []
-        letters = [_EDGES.get(way[:1], "") for way in ways]
+        """Where the right and the lower edge of a picture point, by Patient Orientation (PS3.3 C.7.6.1.1.1).
+
+        Of an oblique direction ("LA") the first letter counts, to which it is nearest. The letters of an animal on four
+        legs mean something else ("L" is lateral, "RT" right): they are not read.
+        """
+        if not self.objects or str(self.objects[0].get("AnatomicalOrientationType") or "").strip() == _QUADRUPED:
+            return None
+        ways = [str(way).strip() for way in (self.objects[0].get("PatientOrientation") or [])]
+        letters = [_EDGES[way[0]] if way and set(way) <= set(_EDGES) else "" for way in ways]
         across = len(letters) == 2 and all(letters) and _AXES[letters[0]] != _AXES[letters[1]]
         return (letters[0], letters[1]) if across else None
 
@@ -151,7 +158,7 @@ def write_dicom(
                 kinds=fitting,
                 threshold=one.regions.threshold,
                 output=folder,
-                measurements=measurements_of(one.regions["map"]),
+                measurements=measurements_of(one.regions["map"], one.regions.stability),
                 opacity=opacity,
                 palette=palette,
             )

@@ -55,7 +55,7 @@ def enter(
         "layer": study.model.layer,
         "target": [index for index, _ in probabilities],
         "probability": [value for _, value in probabilities if value is not None],
-        "measures": measurements_of(study.maps[0].regions["map"]),
+        "measures": measurements_of(study.maps[0].regions["map"], study.maps[0].regions.stability),
         "mask_sha256": [sha256_of(file) for file in masks if file.is_file()],
         "checks": {_short(check.name): check.outcome.value.replace(" ", "-") for check in study.checks},
         "formats": [*how.dicom, *how.report, *(["patient-page"] if how.patient_page else [])],

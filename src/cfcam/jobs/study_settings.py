@@ -45,6 +45,9 @@ class StudySettings:
         limits: of the site, for these checks.
         allow_burned_in: take pictures too that say that a name stands in their pixels.
         keep_names: name the files of a study by its DICOM file or folder, which may name the patient.
+        keep_dates: show the date of a study as its file states it, also where cfcam did not de-identify the file.
+        peak_stability: measure whether the peak of each map stays under small motions; None: where there is a report,
+            for maps that take no more than one pass.
     """
 
     dicom: tuple[str, ...] = ()
@@ -59,6 +62,8 @@ class StudySettings:
     limits: Limits = field(default_factory=Limits)
     allow_burned_in: bool = False
     keep_names: bool = False
+    keep_dates: bool = False
+    peak_stability: bool | None = None
 
     def check(self) -> None:
         """Checks what can be checked without a network.
@@ -91,6 +96,8 @@ class StudySettings:
             "samples": self.samples,
             "ensemble": list(self.fingerprints),
             "threshold": str(self.threshold),
+            **({"keep_dates": True} if self.keep_dates else {}),
+            **({"peak_stability": self.peak_stability} if self.peak_stability is not None else {}),
             **({"masks": dict(self.mask_states), "limits": asdict(self.limits)} if self.masks else {}),
         }
 
