@@ -18,6 +18,7 @@ import torch
 from PIL import Image as PILImage
 
 from cfcam.clinical.check_results import CheckResult, Outcome
+from cfcam.clinical.origin import Origin
 from cfcam.clinical.regions import measure
 from cfcam.clinical.report import study_numbers, words, write_report
 from cfcam.clinical.report.page import render
@@ -110,6 +111,12 @@ def empty_study() -> StudyResult:
         name="bare", picture=np.zeros((HEIGHT, WIDTH), np.uint8), source_sha256="", model=MODEL, probabilities={},
         maps=(map_of(empty, probability=None, status="no positive evidence"),), uncertainty=(nothing,),
     )  # fmt: skip
+
+
+ORIGIN = Origin(
+    "2021-03-04", "shifted by de-identification", "chest", "PA (back to front)",
+    uids={"study": "2.25.17", "series": "0123456789abcdef"},
+)  # fmt: skip
 
 
 class Page(HTMLParser):
@@ -262,7 +269,7 @@ def test_checks_are_told_by_word_and_sign():
     rows = [Page(row).text.strip() for row in table_.split("<tr")[2:]]
     assert [re.sub(r"^.*?> ", "", row).split(" ")[0] for row in rows] == ["flag", "not", "pass"]
     assert "5.43 at most 3.00" in rows[0]
-    assert "not known none the mask of the findings is empty" in rows[1]
+    assert rows[1].endswith("not assessed findings: covered the mask of the findings is empty")
     assert "0.912 at least 0.500" in rows[2]
     shapes = re.findall(r"<svg class=\"symbol\".*?</svg>", table_)
     assert len(shapes) == len(set(shapes)) == 3
@@ -270,7 +277,7 @@ def test_checks_are_told_by_word_and_sign():
 
 def test_uncertainty_is_shown_with_all_its_numbers():
     page = Page(render(picture_study()))
-    section = page.text.split("How sure is the map")[1]
+    section = page.text.split("How much the map varies")[1]
     for fact in ("20 samples", "0.612", "0.780 ± 0.046", "0.523 nats", "0.071 nats", "one module of dropout"):
         assert fact in section
     assert {"Mean map", "Spread", "How often marked"} <= set(re.findall(r"Mean map|Spread|How often marked", section))
@@ -279,21 +286,88 @@ def test_uncertainty_is_shown_with_all_its_numbers():
 def test_the_summary_names_answer_place_flags_and_agreement():
     text = Page(render(picture_study())).text.split("What the network answered")[0]
     assert "strongest answer is “nodule”, probability 0.813" in text
-    assert "grad-cam points most strongly to the upper left part of the picture (row 60, column 80)." in text
+    assert (
+        "grad-cam points most strongly to: upper left third of the picture (patient side not stated). Its peak:"
+        " stability not measured." in text
+    )
+    assert "row 60" not in text
     assert "Of 3 checks, 1 flagged, 1 passed, 1 not assessed." in text
     assert "1 check flagged: artefact: enrichment." in text
-    assert "dropout samples: agreement 0.612 over 20 samples" in text
+    assert "How far repeated maps overlap (1 is the same map, 0 nothing): dropout samples: 0.612 over 20" in text
 
 
-def test_what_is_missing_is_said_to_be_not_known():
+def test_what_is_missing_has_no_row_and_no_section():
     page = Page(render(empty_study()))
-    assert page.text.count("not known") >= 10
-    assert "None" not in page.text.replace("None was made", "")
+    assert "None" not in page.text
     assert "nan" not in page.text
     assert "The probabilities are not known." in page.text
-    assert "none was written" in page.text
     assert "Left and right of the patient are not known" in page.text
     assert "1 of 1 map cannot be read (grad-cam for “nodule”: no positive evidence)." in page.text
+
+
+@pytest.mark.parametrize(
+    "absent",
+    [
+        "Patient (pseudonym)", "Study date", "Body part", "View", "Audit record", "Source, SHA-256", "UID", "mm",
+        "Entropy", "Mutual information", "Overlap of the maps", "Regions in numbers", "Checks of the first map",
+        "No check was made",
+    ],
+)  # fmt: skip
+def test_rows_that_cannot_apply_are_left_out(absent):
+    assert absent not in Page(render(empty_study())).text
+    assert absent == "No check was made" or absent in Page(render(picture_study(origin=ORIGIN))).text
+
+
+def test_what_was_not_asked_for_is_left_out():
+    text = Page(render(picture_study(uncertainty=(), checks=()))).text
+    assert "How much the map varies" not in text
+    assert "Checks of the first map" not in text
+    assert "not measured: how much" not in text.lower()
+    assert "windows" not in Page(render(picture_study(provenance={"windows": None, "cfcam": "1"}))).text
+
+
+def test_a_picture_without_spacing_has_no_row_in_mm():
+    text = Page(render(picture_study(spacing=None, maps=(map_of(blob((HEIGHT, WIDTH), (60, 80), 15)),)))).text
+    regions = text.split("Regions in numbers")[1].split("Checks of")[0]
+    assert " mm" not in regions
+    assert "sizes are counted in pixels" in regions
+
+
+def test_agreement_of_methods_is_not_called_certainty():
+    (varied,) = picture_study().uncertainty
+    methods = replace(varied, source="methods", samples=2, probability_mean=None, entropy=None, mutual_information=None)
+    text = Page(render(picture_study(uncertainty=(methods,)))).text
+    assert "Maps of 2 methods overlap by 0.612. Methods that read the same layer agree by construction" in text
+    assert "How far repeated maps" not in text
+    section = text.split("How much the map varies")[1].split("What this report does not say")[0]
+    assert section.count("agree by construction") == 2
+    assert "Entropy" not in section
+    assert not re.search(r"how (sure|certain)|confiden", text, re.IGNORECASE)
+
+
+def test_the_map_of_an_unlikely_class_says_so():
+    text = Page(render(picture_study())).text
+    assert "effusion probability 0.250 map of a class with p = 0.25: not what the network predicts" in text
+    assert "nodule probability 0.813 map of" not in text
+    unlikely = picture_study(maps=picture_study().maps[2:])
+    assert "This is a map of a class with p = 0.25: not what the network predicts." in Page(render(unlikely)).text
+    strongest = picture_study(maps=picture_study().maps[2:], probabilities={"a": 0.2, "effusion": 0.25})
+    assert "p = 0.25: the strongest answer, and a doubtful one" in Page(render(strongest)).text
+    assert words.unlikely(0.001, 0.9) == "map of a class with p < 0.01: not what the network predicts"
+
+
+def test_the_study_can_be_matched_by_date_body_part_view_and_pseudonyms():
+    text = Page(render(picture_study(origin=ORIGIN))).text
+    for fact in (
+        "Study date 2021-03-04 (shifted by de-identification)",
+        "Body part chest",
+        "View PA (back to front)",
+        "Study UID, pseudonym 2.25.17",
+        "Series UID, first 16 digits of its SHA-256 0123456789abcdef",
+    ):
+        assert fact in text, fact
+    numbers = study_numbers(picture_study(origin=ORIGIN))["study"]
+    assert (numbers["date"], numbers["body_part"], numbers["uids"]["study"]) == ("2021-03-04", "chest", "2.25.17")
 
 
 def test_a_study_without_maps_or_anything_else_has_a_report():
@@ -322,7 +396,8 @@ def test_layers_add_up_to_the_overlay():
 def test_a_picture_is_in_the_page_once_however_many_maps_lie_over_it():
     html = render(picture_study())
     assert html.count("background-image: url(") == 1
-    assert len(Page(html).all("div", class_="under-1")) == 3 + 3  # maps, and what varies
+    # the original beside each map, and beside the mean of what varies
+    assert len(Page(html).all("div", class_="under-1")) == 3 + 3 + 3 + 1
 
 
 def test_every_map_stands_beside_the_original_class_by_class():
@@ -332,6 +407,7 @@ def test_every_map_stands_beside_the_original_class_by_class():
         "nodule",
         "Original",
         "grad-cam",
+        "Original",
         "cf-cam",
         "effusion",
         "Original",
@@ -440,7 +516,10 @@ def test_a_volume_has_three_slices_for_the_original_and_for_every_method():
     html = render(volume_study())
     names = re.findall(r"<figcaption><b>(.*?)</b> <span class=\"where\">(\w+), (\w [\d.]+ mm)", html)
     assert [name[:2] for name in names] == [
-        (title, plane) for title in ("Original", "grad-cam", "cam") for plane in ("axial", "coronal", "sagittal")
+        (title, plane)
+        for method in ("grad-cam", "cam")
+        for plane in ("axial", "coronal", "sagittal")
+        for title in ("Original", method)
     ]
     assert {name[2] for name in names} == {"I 4.0 mm", "A 20.0 mm", "R 13.0 mm"}
     text = Page(html).text

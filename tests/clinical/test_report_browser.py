@@ -116,6 +116,25 @@ def test_a_narrow_window_shows_everything(opened, name):
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
+@pytest.mark.parametrize("name", ["case-7_report", "volume-1_report"])
+def test_one_pair_stands_in_a_row_eight_centimetres_wide_each(opened, name):
+    page = opened(name)
+    page.set_viewport_size({"width": 1280, "height": 720})
+    for media in ("screen", "print"):
+        page.emulate_media(media=media)
+        if media == "print":
+            page.set_viewport_size({"width": 688, "height": 1000})  # A4 less its margins, in CSS pixels
+        rows = page.locator(".pictures").evaluate_all(
+            "rows => rows.map(r => [...r.querySelectorAll('.stack')].map(s => [s.getBoundingClientRect().width,"
+            " s.closest('.picture').getBoundingClientRect().top]))"
+        )
+        assert len(rows) > 2
+        for row in rows:
+            assert len(row) == 2
+            assert min(width for width, _ in row) >= 8 / 2.54 * 96
+            assert row[0][1] == row[1][1], media
+
+
 def opacities(page: Any, within: str) -> set[str]:
     return set(page.evaluate(f"[...document.querySelectorAll('{within} .heat')].map(e => getComputedStyle(e).opacity)"))
 

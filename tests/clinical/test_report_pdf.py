@@ -140,7 +140,17 @@ def test_pictures_are_on_the_pages_whole(report, tmp_path):
 @pytest.mark.parametrize("make", [volume_study, empty_study])
 def test_volumes_and_studies_with_nothing_are_written_too(make, tmp_path):
     (path,) = write_report(make(), tmp_path, formats=["pdf"])
-    assert "not known" in poppler("pdftotext", path, "-")
+    assert "Research use only" in poppler("pdftotext", path, "-")
+
+
+@pytest.mark.parametrize("make", [picture_study, volume_study])
+def test_pictures_are_eight_centimetres_wide_at_least(make, tmp_path):
+    (path,) = write_report(make(), tmp_path, formats=["pdf"])
+    lines = [line.split() for line in poppler("pdfimages", "-list", path).splitlines()[2:]]
+    # columns: page, number, type, width, height, ..., x-ppi, y-ppi; masks are of the pictures before them
+    shown = [(int(line[0]), int(line[3]) / float(line[12]) * 25.4) for line in lines if line[2] == "image"]
+    assert len(shown) > 5
+    assert min(width for _, width in shown) >= 80, shown
 
 
 def test_signs_in_names_survive(tmp_path):

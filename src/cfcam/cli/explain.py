@@ -108,6 +108,8 @@ def explain(
     limits: study_options.Limits = None,
     allow_burned_in: study_options.AllowBurnedIn = False,
     keep_names: study_options.KeepNames = False,
+    keep_dates: study_options.KeepDates = False,
+    peak_stability: study_options.PeakStability = None,
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Search sub-folders too.", rich_help_panel=options.RUN)
     ] = False,
@@ -152,6 +154,8 @@ def explain(
         limits=limits,
         allow_burned_in=allow_burned_in,
         keep_names=keep_names,
+        keep_dates=keep_dates,
+        peak_stability=peak_stability,
     )
     sources = _sources(paths)
     input_size = volumes.read_size(size)

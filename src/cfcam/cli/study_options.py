@@ -137,6 +137,23 @@ KeepNames = Annotated[
         rich_help_panel=PANEL,
     ),
 ]
+KeepDates = Annotated[
+    bool,
+    typer.Option(
+        "--keep-dates",
+        help="Show the date of a study as its DICOM file states it, in report and JSON.",
+        rich_help_panel=PANEL,
+    ),
+]
+PeakStability = Annotated[
+    bool | None,
+    typer.Option(
+        "--peak-stability/--no-peak-stability",
+        help="Under how many small motions each map's peak stays: 17 passes a picture. [default: in a report]",
+        show_default=False,
+        rich_help_panel=PANEL,
+    ),
+]
 
 
 def read_study(
@@ -156,6 +173,8 @@ def read_study(
     limits: Path | None,
     allow_burned_in: bool,
     keep_names: bool,
+    keep_dates: bool,
+    peak_stability: bool | None,
 ) -> StudySettings | None:
     """Reads what is asked for of each study; None if that is nothing.
 
@@ -169,12 +188,12 @@ def read_study(
     masks = tuple((kind, where) for kind, where in given if where is not None)
     if limits is not None and not masks:
         raise InputError("--limits is for checks: give --organ, --artefacts or --findings")
-    asked = bool(dicom or report or record or uncertainty or regions or patient_page or ensemble or masks)
-    if not asked:
-        if threshold != "otsu" or samples is not None or keep_names or allow_burned_in:
+    wanted = (dicom, report, record, uncertainty, regions, patient_page, ensemble, masks, peak_stability)
+    if not any(wanted):
+        if threshold != "otsu" or samples is not None or keep_names or keep_dates or allow_burned_in:
             raise InputError(
-                "--threshold, --samples, --keep-names and --allow-burned-in are for studies: give --regions, or"
-                " --report html"
+                "--threshold, --samples, --keep-names, --keep-dates and --allow-burned-in are for studies: give"
+                " --regions, or --report html"
             )
         return None
     if bool(ensemble) != ("ensemble" in (uncertainty or ())):
@@ -197,6 +216,8 @@ def read_study(
         limits=SiteLimits() if limits is None else SiteLimits.read(limits),
         allow_burned_in=allow_burned_in,
         keep_names=keep_names,
+        keep_dates=keep_dates,
+        peak_stability=peak_stability,
     )
 
 

@@ -121,7 +121,8 @@ def peak_stabilities(
     axes = x.ndim - 2
     if axes not in _AT_ONCE or len(x) != 1 or bool((targets < 0).any()):
         raise InputError(
-            f"peaks of x {tuple(x.shape)}, targets {targets.tolist()}: give one image (1, C, *spatial) and class indices"
+            f"peaks of x {tuple(x.shape)}, targets {targets.tolist()}: give one image (1, C, *spatial) and indices of"
+            " classes"
         )
     first = explain(x, targets[None]) if first is None else first
     size = tuple(x.shape[2:])
@@ -188,9 +189,10 @@ def _shown(place: tuple[int, ...], size: Sequence[int], back: Back | None) -> tu
     """A pixel of the input on the grid of the picture: where a hill with its top there has its top."""
     if back is None:
         return place
-    axes = [(torch.arange(n) - at).abs() / n for at, n in zip(place, size, strict=True)]
-    away = sum(one.reshape([-1 if a == b else 1 for b in range(len(size))]) for a, one in enumerate(axes))
-    hill = back((1 - away / len(size)).float())  # type: ignore[operator]
+    steps = torch.meshgrid(
+        *[(torch.arange(n) - at).abs() / n for at, n in zip(place, size, strict=True)], indexing="ij"
+    )
+    hill = back(1 - torch.stack(steps).mean(0))
     return tuple(int(at) for at in np.unravel_index(int(hill.argmax()), tuple(hill.shape)))
 
 

@@ -142,8 +142,8 @@ class RegionTable:
         return "\n".join(
             [
                 *lines,
-                f"sizes in {self.unit}; threshold {_number(self.threshold)} ({self.rule}); positions {self._where()};"
-                f" peak of the map: {peak}",
+                f"sizes in {self.unit}; threshold {_number(self.threshold)} ({self.rule}); positions {self._where()}",
+                f"peak of the map: {peak}",
             ]
         )
 

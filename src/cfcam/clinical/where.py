@@ -20,6 +20,9 @@ NO_PEAK = "nowhere: the map has no peak"
 UPRIGHT = ("I", "L"), ("I", "R"), ("I", "A"), ("I", "P")
 """Where rows and columns of a picture point that shows a patient who stands."""
 
+OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}
+"""Of each direction the other end."""
+
 _THIRDS = ("first", "middle", "last")
 _LOWEST, _HIGHEST = 0, 2
 _WORDS = {
@@ -32,7 +35,6 @@ _WORDS = {
 }
 _BETWEEN = {"L": "between left and right", "A": "between front and back", "S": "middle zone"}
 _AXIS = {"R": "L", "L": "L", "A": "A", "P": "A", "S": "S", "I": "S"}
-_OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}
 _ORDER = "LAS"
 _TIED = 1e-6  # of the highest value
 
@@ -154,7 +156,7 @@ def _in_patient(thirds: tuple[int, ...], directions: Sequence[str]) -> str:
     said = {}
     for third, direction in zip(thirds, directions, strict=True):
         axis = _AXIS[direction]
-        letter = {_LOWEST: _OPPOSITE[direction], _HIGHEST: direction}.get(third)
+        letter = {_LOWEST: OPPOSITE[direction], _HIGHEST: direction}.get(third)
         said[axis] = _BETWEEN[axis] if letter is None else _WORDS[letter]
     return ", ".join(said[axis] for axis in _ORDER if axis in said)
 

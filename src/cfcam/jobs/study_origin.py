@@ -20,16 +20,20 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 # Defined terms of Body Part Examined (PS3.16 annex L) that are of people; what is none of them may be free text.
-BODY_PARTS = frozenset(
-    "ABDOMEN ABDOMENPELVIS ACJOINT ADRENAL ANKLE ANUS AORTA ARM AXILLA BACK BILEDUCT BLADDER BRAIN BREAST BRONCHUS"
-    " BUTTOCK CALCANEUS CALF CAROTID CEREBELLUM CERVIX CHEEK CHEST CHESTABDOMEN CHESTABDPELVIS CIRCLEOFWILLIS CLAVICLE"
-    " COCCYX COLON CORNEA CORONARYARTERY CSPINE CTSPINE DUODENUM EAR ELBOW ESOPHAGUS EXTREMITY EYE EYELID FACE FEMUR"
-    " FINGER FOOT FOREARM GALLBLADDER HAND HEAD HEADNECK HEART HIP HUMERUS IAC ILEUM ILIUM JAW JEJUNUM KIDNEY KNEE"
-    " LARYNX LEG LIVER LSPINE LSSPINE LUNG MAXILLA MEDIASTINUM MOUTH NECK NECKCHEST NECKCHESTABDOMEN NECKCHESTABDPELV"
-    " NOSE ORBIT OVARY PANCREAS PAROTID PATELLA PELVIS PENIS PHARYNX PROSTATE RECTUM RIB SCALP SCAPULA SCLERA SCROTUM"
-    " SHOULDER SKIN SKULL SPINE SPLEEN SSPINE STERNUM STOMACH SUBMANDIBULAR TESTIS THIGH THUMB THYMUS THYROID TLSPINE"
-    " TMJOINT TOE TONGUE TRACHEA TSPINE URETER URETHRA UTERUS VAGINA VULVA WHOLEBODY WRIST ZYGOMA".split()
-)
+BODY_PARTS = frozenset({
+    "ABDOMEN", "ABDOMENPELVIS", "ACJOINT", "ADRENAL", "ANKLE", "ANUS", "AORTA", "ARM", "AXILLA", "BACK",
+    "BILEDUCT", "BLADDER", "BRAIN", "BREAST", "BRONCHUS", "BUTTOCK", "CALCANEUS", "CALF", "CAROTID", "CEREBELLUM",
+    "CERVIX", "CHEEK", "CHEST", "CHESTABDOMEN", "CHESTABDPELVIS", "CIRCLEOFWILLIS", "CLAVICLE", "COCCYX", "COLON",
+    "CORNEA", "CORONARYARTERY", "CSPINE", "CTSPINE", "DUODENUM", "EAR", "ELBOW", "ESOPHAGUS", "EXTREMITY", "EYE",
+    "EYELID", "FACE", "FEMUR", "FINGER", "FOOT", "FOREARM", "GALLBLADDER", "HAND", "HEAD", "HEADNECK", "HEART",
+    "HIP", "HUMERUS", "IAC", "ILEUM", "ILIUM", "JAW", "JEJUNUM", "KIDNEY", "KNEE", "LARYNX", "LEG", "LIVER",
+    "LSPINE", "LSSPINE", "LUNG", "MAXILLA", "MEDIASTINUM", "MOUTH", "NECK", "NECKCHEST", "NECKCHESTABDOMEN",
+    "NECKCHESTABDPELV", "NOSE", "ORBIT", "OVARY", "PANCREAS", "PAROTID", "PATELLA", "PELVIS", "PENIS", "PHARYNX",
+    "PROSTATE", "RECTUM", "RIB", "SCALP", "SCAPULA", "SCLERA", "SCROTUM", "SHOULDER", "SKIN", "SKULL", "SPINE",
+    "SPLEEN", "SSPINE", "STERNUM", "STOMACH", "SUBMANDIBULAR", "TESTIS", "THIGH", "THUMB", "THYMUS", "THYROID",
+    "TLSPINE", "TMJOINT", "TOE", "TONGUE", "TRACHEA", "TSPINE", "URETER", "URETHRA", "UTERUS", "VAGINA", "VULVA",
+    "WHOLEBODY", "WRIST", "ZYGOMA",
+})  # fmt: skip
 _SPELLED = {
     "CSPINE": "cervical spine", "TSPINE": "thoracic spine", "LSPINE": "lumbar spine", "SSPINE": "sacral spine",
     "CTSPINE": "cervicothoracic spine", "TLSPINE": "thoracolumbar spine", "LSSPINE": "lumbosacral spine",
@@ -65,7 +69,7 @@ HIDDEN = "not shown: the file was not de-identified by cfcam (--keep-dates shows
 
 
 def placed(image: Image | Volume) -> NDArray[np.float64] | None:
-    """Returns the affine of an image in the patient; None also where a volume has one that says nothing of a patient."""
+    """Returns the affine of an image in the patient; None also where that of a volume says nothing of a patient."""
     nowhere = isinstance(image, Volume) and image.source.kind == "nifti" and image.source.space == 0
     return None if image.affine is None or nowhere else np.array(image.affine, dtype=np.float64)
 
@@ -81,7 +85,9 @@ def origin_of(header: Dataset, *, affine: ArrayLike | None, volume: bool, keep_d
     """
     ours = pseudonym_of(header) is not None
     date, note = _date(header, ours=ours, keep=keep_dates)
-    given = {name: str(header.get(key) or "").strip() for name, key in _UIDS.items() if not (volume and name == "object")}
+    given = {
+        name: str(header.get(key) or "").strip() for name, key in _UIDS.items() if not (volume and name == "object")
+    }
     return Origin(
         date=date,
         date_note=note,

@@ -20,6 +20,7 @@ from cfcam.clinical.report.pictures import resampled
 from cfcam.clinical.report.planes import planes_of
 from cfcam.clinical.report.sections import readable
 from cfcam.clinical.study_result import StudyResult
+from cfcam.clinical.where import steadiness, where
 from cfcam.errors import InputError
 from cfcam.imaging.overlay import overlay
 
@@ -46,6 +47,10 @@ class IndexEntry:
         assessed: checks that passed or were flagged.
         files: what was written of this study, within the folder of the page.
         thumbnail: data URI of a small picture with the first map.
+        doubt: that the class of the first map is one that the network does not predict; "" for a likely one.
+        where: where the first map points, in words; "" without a map.
+        peak: how steady that is.
+        origin: date, body part and view of the study, as far as they are known.
     """
 
     name: str
@@ -60,6 +65,10 @@ class IndexEntry:
     assessed: int
     files: tuple[Path, ...]
     thumbnail: str = ""
+    doubt: str = ""
+    where: str = ""
+    peak: str = ""
+    origin: str = ""
 
     @classmethod
     def of(
@@ -94,6 +103,10 @@ class IndexEntry:
             assessed=len(outcomes) - outcomes.count(Outcome.NOT_ASSESSED),
             files=tuple(files),
             thumbnail=_thumbnail(study, palette, opacity),
+            doubt="" if first is None else words.doubt(study, first),
+            where="" if region is None or first is None else where(study, first),
+            peak="" if region is None or first is None else steadiness(study, first),
+            origin=_origin(study),
         )
 
     @property
@@ -143,6 +156,11 @@ def _link(file: Path, entry: IndexEntry, folder: Path) -> tuple[str, str]:
     if not inside.is_relative_to(root):
         raise InputError(f"{file.name}: lies outside of the folder of {INDEX}; write it there, or leave it out")
     return inside.relative_to(root).as_posix(), file.name.removeprefix(entry.name).lstrip("_.") or file.name
+
+
+def _origin(study: StudyResult) -> str:
+    origin = study.origin
+    return "" if origin is None else ", ".join(filter(None, (origin.date, origin.part, origin.view)))
 
 
 def _thumbnail(study: StudyResult, palette: str, opacity: float) -> str:

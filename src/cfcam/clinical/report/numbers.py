@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from cfcam.clinical.report.words import RESEARCH
+from cfcam.clinical.report.words import RESEARCH, doubt
 from cfcam.clinical.study_result import MapResult, StudyResult, Uncertainty
+from cfcam.clinical.where import directions_of, steadiness, where
 from cfcam.errors import InputError
 
 FORMAT = 1
@@ -42,6 +43,8 @@ def study_numbers(study: StudyResult) -> dict[str, Any]:
             "spacing_mm": spacing,
             "affine_ras": None if affine is None else affine.tolist(),
         },
+        "directions": directions_of(study),
+        "study": None if study.origin is None else study.origin.as_dict(),
         "model": {
             "name": study.model.name,
             "version": study.model.version,
@@ -50,7 +53,7 @@ def study_numbers(study: StudyResult) -> dict[str, Any]:
             "classes": study.model.classes,
         },
         "probabilities": study.probabilities,
-        "maps": [_of_map(one) for one in study.maps],
+        "maps": [_of_map(study, one) for one in study.maps],
         "checks": [check.as_dict() for check in study.checks],
         "uncertainty": [_of_uncertainty(one) for one in study.uncertainty],
         "limits": study.limits,
@@ -67,7 +70,7 @@ def as_json(study: StudyResult) -> bytes:
     return f"{text}\n".encode()
 
 
-def _of_map(one: MapResult) -> dict[str, Any]:
+def _of_map(study: StudyResult, one: MapResult) -> dict[str, Any]:
     return {
         "method": one.method,
         "parameters": one.parameters,
@@ -75,6 +78,9 @@ def _of_map(one: MapResult) -> dict[str, Any]:
         "class_name": one.class_name,
         "probability": one.probability,
         "status": one.status,
+        "where": where(study, one),
+        "peak": steadiness(study, one),
+        "doubt": doubt(study, one),
         "regions": one.regions.as_dict(),
     }
 

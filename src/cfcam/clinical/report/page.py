@@ -50,13 +50,13 @@ def render(study: StudyResult, *, palette: str = "inferno", opacity: float = 0.4
         "bars": bars,
         "left_out": left_out,
         "classes": classes,
-        "methods": list(dict.fromkeys(one.method for one in study.maps)),
-        "explained": list(dict.fromkeys(one.class_name for one in study.maps)),
         "regions": region_rows(study),
         "checks": check_rows(study.checks),
         "uncertainty": varied,
         "settings": settings(study),
         "grid": _grid(study),
+        "facts": _facts(study),
+        "identity": _identity(study),
         "orientation": _orientation(study),
         "percent": percent,
         "choices": sorted({*_CHOICES, percent}),
@@ -71,7 +71,7 @@ def render(study: StudyResult, *, palette: str = "inferno", opacity: float = 0.4
 
 def backgrounds(rows: Iterable[Row]) -> dict[str, str]:
     """Returns a short name for each picture under a map, so that it is in the page once."""
-    bases = dict.fromkeys(one.base for one in _pictures(rows) if one.heat is not None)
+    bases = dict.fromkeys(one.base for one in _pictures(rows) if one.heat is not None or one.clear is not None)
     return {base: f"under-{n}" for n, base in enumerate(bases, 1)}
 
 
@@ -86,6 +86,41 @@ def _pictures(rows: Iterable[Row]) -> Iterable[Picture]:
     return (one for row in rows for one in row.pictures)
 
 
+def _facts(study: StudyResult) -> list[tuple[str, str]]:
+    """What the study is of and what explained it; what is not known has no line."""
+    origin = study.origin
+    date = "" if origin is None else f"{origin.date} ({origin.date_note})" if origin.date else origin.date_note
+    modality = f"{study.modality}, " if study.modality else ""
+    facts = [
+        ("Patient (pseudonym)", study.pseudonym or ""),
+        ("Study date", date),
+        ("Body part", "" if origin is None else origin.part),
+        ("View", "" if origin is None else origin.view),
+        ("Network", _model(study)),
+        ("Explained", ", ".join(dict.fromkeys(one.class_name for one in study.maps)) or "nothing"),
+        ("Methods", ", ".join(dict.fromkeys(one.method for one in study.maps))),
+        ("Layer", study.model.layer),
+        ("Volume" if is_volume(study) else "Picture", modality + _grid(study)),
+    ]
+    return [(name, value) for name, value in facts if value]
+
+
+def _identity(study: StudyResult) -> list[tuple[str, str]]:
+    """By what a report is matched with its study, its source and its network; what there is not has no line."""
+    uids = {} if study.origin is None else study.origin.uids
+    rows = [
+        ("Audit record", study.record_id),
+        ("Source, SHA-256", study.source_sha256),
+        *((f"{name.capitalize()} UID, {_uid_kind(uid)}", uid) for name, uid in uids.items()),
+        ("Weights, SHA-256", study.model.weights_sha256),
+    ]
+    return [(name, value) for name, value in rows if value]
+
+
+def _uid_kind(uid: str) -> str:
+    return "pseudonym" if uid.startswith("2.25.") else "first 16 digits of its SHA-256"
+
+
 def _model(study: StudyResult) -> str:
     name, version = study.model.name, study.model.version
     return f"{name}, {version}" if version == "unversioned" else f"{name}, version {version}"
@@ -95,7 +130,7 @@ def _grid(study: StudyResult) -> str:
     shape: Sequence[int] = study.picture.shape[:3] if is_volume(study) else study.picture.shape[:2]
     size = " × ".join(map(str, shape)) + (" voxels" if is_volume(study) else " pixels")
     if study.spacing is None:
-        return f"{size}, spacing {words.NOT_KNOWN}"
+        return size
     return f"{size}, {' × '.join(f'{mm:.3g}' for mm in study.spacing)} mm apart"
 
 
@@ -104,7 +139,10 @@ def _orientation(study: StudyResult) -> str:
     what = "volume" if is_volume(study) else "picture"
     letters = "R right, L left, A anterior, P posterior, S superior, I inferior"
     if study.affine is None and study.edges is not None:
-        return f"Shown as it is stored; the letters at its edges are what its header says. {letters}."
+        askew = (
+            " Its edges lie askew: letters name the nearest direction." if study.origin and study.origin.oblique else ""
+        )
+        return f"Shown as it is stored; the letters at its edges are what its header says. {letters}.{askew}"
     if study.affine is None:
         return f"Left and right of the patient are {words.NOT_KNOWN}: the {what} is shown as it is stored."
     angle = obliqueness(study.affine)

@@ -55,6 +55,7 @@ class Picture:
         alt: what it shows, for those who do not see it.
         base: PNG data URI of the picture without a map.
         heat: PNG data URI of the coloured map; None where there is none.
+        clear: PNG data URI of nothing at all, where only the picture under it is shown: that is in the page once.
         outline: SVG path around the region from the threshold on; "" where there is none.
         view: width and height of the outline's units.
         letters: directions at the left, right, top and bottom edge.
@@ -71,6 +72,7 @@ class Picture:
     alt: str
     base: str
     heat: str | None = None
+    clear: str | None = None
     outline: str = ""
     view: tuple[int, int] = (1, 1)
     letters: tuple[str, ...] = ()
@@ -89,6 +91,7 @@ def bare(plane: Slice, title: str, alt: str, *, stamp: str = "") -> Picture:
         note=plane.name,
         alt=alt,
         base=plane.uri,
+        clear=None if stamp else _clear(plane.base.shape),
         view=(plane.base.shape[1], plane.base.shape[0]),
         letters=plane.letters,
         bar=plane.bar,
@@ -168,6 +171,10 @@ def resampled(values: Heat, shape: tuple[int, ...]) -> Heat:
     size = shape[1], shape[0]
     enlarged = PILImage.fromarray(np.ascontiguousarray(values)).resize(size, PILImage.Resampling.BILINEAR)
     return np.clip(np.asarray(enlarged), 0, 1)
+
+
+def _clear(shape: tuple[int, ...]) -> str:
+    return png(PILImage.new("LA", (shape[1], shape[0])))
 
 
 def _coloured(values: Heat, shape: tuple[int, ...], palette: str) -> PILImage.Image:

@@ -16,7 +16,7 @@ from PIL import Image as PILImage
 
 from cfcam.clinical.report.encoding import png
 from cfcam.clinical.study_result import Heat, StudyResult
-from cfcam.imaging.geometry import axis_codes
+from cfcam.clinical.where import OPPOSITE, directions_of
 from cfcam.imaging.overlay import check_rgb
 from cfcam.imaging.volume import Volume
 from cfcam.imaging.volume_planes import (
@@ -34,8 +34,7 @@ from cfcam.imaging.volume_planes import (
 
 _SMALLEST, _LARGEST = 240, 896  # pixels of the longer side of a picture in a report
 _SLICE = 384
-_OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}
-_ROW, _COLUMN = 0, 1
+_TALLEST = 2.4  # times as tall as wide: what is taller would not fit a page at the full width of its column
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +48,7 @@ class Slice:
         letters: directions at the left, right, top and bottom edge; empty where they are not known.
         bar: millimetres of the scale bar and its share of the width; None where the spacing is not known.
         cross: where the planes of a volume meet, as shares of width and height; None for a picture.
-        share: width beside the widest plane, so that a millimetre is equally long in all.
+        share: of the width of its column, less than 1 only where it is very tall.
     """
 
     name: str
@@ -93,7 +92,8 @@ def _picture(study: StudyResult) -> Slice:
     tall, wide = study.spacing or (1.0, 1.0)
     shown = _shown_size(height * tall, width * wide, max(height, width))
     bar = None if study.spacing is None else _bar(width * wide)
-    return Slice("", _resized(rgb, shown), lambda heat: heat, _picture_letters(study), bar)
+    share = min(1.0, _TALLEST * shown[0] / shown[1])
+    return Slice("", _resized(rgb, shown), lambda heat: heat, _picture_letters(study), bar, share=share)
 
 
 def _shown_size(height: float, width: float, pixels: int) -> tuple[int, int]:
@@ -111,14 +111,11 @@ def _resized(rgb: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]
 
 
 def _picture_letters(study: StudyResult) -> tuple[str, ...]:
-    if study.affine is None:
-        if study.edges is None:
-            return ()
-        right, bottom = study.edges
-        return _OPPOSITE[right], right, _OPPOSITE[bottom], bottom
-    codes = axis_codes(study.affine)
-    right, bottom = codes[_COLUMN], codes[_ROW]
-    return _OPPOSITE[right], right, _OPPOSITE[bottom], bottom
+    known = directions_of(study)
+    if not known:
+        return ()
+    bottom, right = known
+    return OPPOSITE[right], right, OPPOSITE[bottom], bottom
 
 
 def _bar(width_mm: float) -> tuple[int, float] | None:
@@ -141,7 +138,6 @@ def _slices(study: StudyResult, heatmaps: Sequence[Heat]) -> tuple[Slice, ...]:
 def _slice(study: StudyResult, view: VolumeView, plane: Plane, index: tuple[int, int, int]) -> Slice:
     scale, axis = view.scale(_SLICE), NORMAL_AXIS[plane]
     size = view.size(plane, scale)
-    widest = max(view.size(each, scale)[0] for each in PLANES)
     column, row = view.pixel(plane, index, scale)
     placed = study.affine is not None
     known = placed or study.spacing is not None
@@ -156,7 +152,7 @@ def _slice(study: StudyResult, view: VolumeView, plane: Plane, index: tuple[int,
         letters=EDGE_LETTERS[plane] if placed else (),
         bar=_bar(size[0] / scale) if known else None,
         cross=((column + 0.5) / size[0], (row + 0.5) / size[1]),
-        share=size[0] / widest,
+        share=min(1.0, _TALLEST * size[0] / size[1]),
     )
 
 

@@ -8,8 +8,9 @@ from itertools import groupby
 
 from cfcam.clinical.report import words
 from cfcam.clinical.report.pictures import Picture, Scale, bare, mapped
-from cfcam.clinical.report.planes import Slice, is_volume, planes_of
+from cfcam.clinical.report.planes import Slice, planes_of
 from cfcam.clinical.study_result import Heat, MapResult, StudyResult, Uncertainty
+from cfcam.clinical.where import steadiness, where
 
 OK = "ok"
 EVIDENCE = "share of this map's highest value"
@@ -38,11 +39,13 @@ class ClassSection:
     Attributes:
         name: of the class.
         probability: as shown.
-        rows: a picture has one row, the original and all methods; a volume one for the original and for each method.
+        doubt: why the map may explain nothing that the network says; "" where its class is likely.
+        rows: the original beside the map of each method; of a volume for each plane.
     """
 
     name: str
     probability: str
+    doubt: str
     rows: tuple[Row, ...]
 
 
@@ -77,16 +80,13 @@ def uncertainty_section(study: StudyResult, one: Uncertainty, palette: str) -> U
         ("Spread", one.sd, spread, None),
         ("How often marked", one.inclusion, share, _HALF if one.inclusion.any() else None),
     )
-    pictures = [
-        [
+    rows = []
+    for plane in planes:
+        mean_map, varied, marked = (
             mapped(plane, heat, scale, title, _alt(study, plane, f"{title}, {scale.label}"), threshold=level)
-            for plane in planes
-        ]
-        for title, heat, scale, level in shown
-    ]
-    rows = (
-        [Row("", tuple(row)) for row in pictures] if len(planes) > 1 else [Row("", tuple(row[0] for row in pictures))]
-    )
+            for title, heat, scale, level in shown
+        )
+        rows += [Row("", (_original(study, plane), mean_map)), Row("", (varied, marked))]
     return UncertaintySection(
         title=words.SOURCES.get(one.source, one.source),
         subject=f"{words.counted(one.samples, 'sample')}; map: {one.method}; class: {one.class_name}",
@@ -110,23 +110,25 @@ def map_picture(study: StudyResult, one: MapResult, plane: Slice, palette: str, 
     region, level = one.regions.regions[0], one.regions.threshold
     mark = "" if level is None else words.threshold(one.regions)
     scale = Scale(palette, 1.0, EVIDENCE, level, mark)
-    where = words.index(region.peak)
-    alt = f"{_alt(study, plane, 'The picture')} with the {one.method} map for {one.class_name}; its peak is at {where}."
+    place = f"it points most strongly to: {where(study, one)} ({steadiness(study, one)})"
+    alt = f"{_alt(study, plane, 'The picture')} with the {one.method} map for {one.class_name}; {place}."
     return mapped(plane, one.heatmap, scale, title, alt, threshold=level, peak=region.peak)
 
 
 def _class_section(study: StudyResult, maps: list[MapResult], palette: str) -> ClassSection:
     planes = planes_of(study, [one.heatmap for one in readable(maps)])
-    original = tuple(
-        bare(plane, "Original", f"{_alt(study, plane, 'The picture')} as the network was given it, without a map.")
+    rows = [
+        Row("", (_original(study, plane), map_picture(study, one, plane, palette, one.method)))
+        for one in maps
         for plane in planes
-    )
-    drawn = [tuple(map_picture(study, one, plane, palette, one.method) for plane in planes) for one in maps]
-    if is_volume(study):
-        rows = [Row("", pictures) for pictures in (original, *drawn)]
-    else:
-        rows = [Row("", (*original, *(pictures[0] for pictures in drawn)))]
-    return ClassSection(maps[0].class_name, words.probability(maps[0].probability), tuple(rows))
+    ]
+    first = maps[0]
+    return ClassSection(first.class_name, words.probability(first.probability), words.doubt(study, first), tuple(rows))
+
+
+def _original(study: StudyResult, plane: Slice) -> Picture:
+    alt = f"{_alt(study, plane, 'The picture')} as the network was given it, without a map."
+    return bare(plane, "Original", alt)
 
 
 def _alt(study: StudyResult, plane: Slice, what: str) -> str:
@@ -135,20 +137,30 @@ def _alt(study: StudyResult, plane: Slice, what: str) -> str:
 
 
 def _uncertainty_numbers(one: Uncertainty) -> tuple[tuple[str, str, str], ...]:
+    """The numbers that there are: samples that share one prediction have no more than an overlap."""
     mean, sd = words.probability(one.probability_mean), words.number(one.probability_sd)
-    both = words.NOT_KNOWN if one.probability_mean is None else f"{mean} ± {sd}"
-    unit = " nats"
-    return (
-        ("Agreement of the maps", words.number(one.agreement), "mean overlap of pairs of maps: 1 the same, 0 none"),
-        ("Probability", both, f"of {one.class_name}: mean ± standard deviation over the samples"),
-        ("Entropy", _with_unit(one.entropy, unit), "how undecided the answer is on the whole; 0 is decided"),
+    overlap = "mean overlap of pairs of maps: 1 the same, 0 none"
+    if one.source == "methods":
+        overlap += f". {words.BY_CONSTRUCTION}"
+    rows = (
+        (one.agreement, "Overlap of the maps", words.number(one.agreement), overlap),
         (
+            one.probability_mean,
+            "Probability",
+            f"{mean} ± {sd}",
+            f"of {one.class_name}: mean ± standard deviation over the samples",
+        ),
+        (
+            one.entropy,
+            "Entropy",
+            f"{words.number(one.entropy)} nats",
+            "how undecided the answer is on the whole; 0 is decided",
+        ),
+        (
+            one.mutual_information,
             "Mutual information",
-            _with_unit(one.mutual_information, unit),
+            f"{words.number(one.mutual_information)} nats",
             "the part of the entropy that comes from samples contradicting each other",
         ),
     )
-
-
-def _with_unit(value: float | None, unit: str) -> str:
-    return words.NOT_KNOWN if value is None else words.number(value) + unit
+    return tuple(shown for value, *text in rows if value is not None for shown in [(text[0], text[1], text[2])])

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections import Counter
 
 from cfcam.clinical.check_results import Outcome
-from cfcam.clinical.regions import Region
 from cfcam.clinical.report import words
 from cfcam.clinical.report.planes import is_volume
 from cfcam.clinical.report.sections import OK
 from cfcam.clinical.study_result import MapResult, StudyResult
+from cfcam.clinical.where import steadiness, where
 
 
 def summary(study: StudyResult) -> list[str]:
     """Returns the sentences of a report's first section."""
-    return [_answer(study), *_maps(study), _checks(study), _uncertainty(study)]
+    return [line for line in (_answer(study), *_maps(study), _checks(study), *_uncertainty(study)) if line]
 
 
 def _answer(study: StudyResult) -> str:
@@ -38,19 +38,12 @@ def _where(study: StudyResult, one: MapResult) -> str:
     parts = words.counted(region.components, "part")
     marked = f"marks {words.size(region.size, region.unit)} in {parts}" if region.count else "marks no region"
     what = "volume" if is_volume(study) else "picture"
+    doubt = words.doubt(study, one)
     return (
-        f"Asked which parts of the {what} speak for “{one.class_name}”, {one.method} points most strongly to"
-        f" {_place(one, region)}. From its threshold on it {marked}."
+        f"Asked which parts of the {what} speak for “{one.class_name}”, {one.method} points most strongly to:"
+        f" {where(study, one)}. Its peak: {steadiness(study, one)}. From its threshold on it {marked}."
+        + (f" This is a {doubt}." if doubt else "")
     )
-
-
-def _place(one: MapResult, region: Region) -> str:
-    if region.peak_patient:
-        return words.in_patient(region.peak_patient)
-    if region.peak is not None and len(region.peak) == 2:
-        part = words.part_of_picture(region.peak, one.heatmap.shape)
-        return f"the {part} of the picture ({words.index(region.peak)})"
-    return words.index(region.peak)
 
 
 def _without(study: StudyResult, failed: list[MapResult]) -> str:
@@ -60,7 +53,7 @@ def _without(study: StudyResult, failed: list[MapResult]) -> str:
 
 def _checks(study: StudyResult) -> str:
     if not study.checks:
-        return "No check was made of whether the map lies where it should."
+        return ""
     counts = Counter(check.outcome for check in study.checks)
     return (
         f"Of {words.counted(len(study.checks), 'check')}, {counts[Outcome.FLAG] or 'none'} flagged,"
@@ -68,12 +61,19 @@ def _checks(study: StudyResult) -> str:
     )
 
 
-def _uncertainty(study: StudyResult) -> str:
-    if not study.uncertainty:
-        return "How much the map would vary was not measured."
+def _uncertainty(study: StudyResult) -> list[str]:
+    known = [one for one in study.uncertainty if one.agreement is not None]
     said = [
-        f"{words.SOURCES.get(one.source, one.source).lower()}: agreement {words.number(one.agreement)}"
+        f"{words.SOURCES.get(one.source, one.source).lower()}: {words.number(one.agreement)}"
         f" over {words.counted(one.samples, 'sample')}"
-        for one in study.uncertainty
+        for one in known
+        if one.source != "methods"
     ]
-    return f"How well repeated maps agree (1 is the same map, 0 no overlap): {'; '.join(said)}."
+    lines = [f"How far repeated maps overlap (1 is the same map, 0 nothing): {'; '.join(said)}."] if said else []
+    methods = [
+        f"Maps of {words.counted(one.samples, 'method')} overlap by {words.number(one.agreement)}."
+        f" {words.BY_CONSTRUCTION}"
+        for one in known
+        if one.source == "methods"
+    ]
+    return lines + methods

@@ -12,7 +12,9 @@ from cfcam.clinical.check_results import CheckResult, Outcome
 from cfcam.clinical.regions import Region
 from cfcam.clinical.report import words
 from cfcam.clinical.report.numbers import study_numbers
+from cfcam.clinical.report.sections import readable
 from cfcam.clinical.study_result import MapResult, StudyResult
+from cfcam.clinical.where import NOT_MEASURED, place_of, steadiness, where
 
 _MOST_CLASSES = 5
 
@@ -78,15 +80,15 @@ def region_rows(study: StudyResult) -> list[RegionRow]:
     """Returns the regions of all maps, the thresholded one of each map first."""
     classes = list(dict.fromkeys((one.class_index, one.class_name) for one in study.maps))
     return [
-        region_row(one, region, classes.index((one.class_index, one.class_name)))
-        for one in study.maps
+        region_row(study, one, region, classes.index((one.class_index, one.class_name)))
+        for one in readable(study.maps)
         for region in one.regions.regions
     ]
 
 
-def region_row(one: MapResult, region: Region, class_number: int) -> RegionRow:
-    """Returns the numbers of a region as text."""
-    number = words.number
+def region_row(study: StudyResult, one: MapResult, region: Region, class_number: int) -> RegionRow:
+    """Returns the numbers of a region as text; an empty one has none."""
+    number = words.number if region.count else lambda value: ""
     positions = "pixels" if one.heatmap.ndim == 2 else "voxels"
     marked = region.name == "map"
     count = "" if region.unit == positions else f"{region.count} {positions}"
@@ -96,7 +98,7 @@ def region_row(one: MapResult, region: Region, class_number: int) -> RegionRow:
         class_name=one.class_name,
         method=one.method,
         region="marked by the map" if marked else region.name,
-        detail=", ".join(filter(None, (count, threshold))),
+        detail=", ".join(filter(None, ("" if region.count else "empty", count, threshold))),
         size=words.size_lines(region.size, region.unit),
         largest=words.size_lines(region.largest, region.unit),
         components=str(region.components),
@@ -104,9 +106,19 @@ def region_row(one: MapResult, region: Region, class_number: int) -> RegionRow:
         sd=number(region.sd),
         maximum=number(region.maximum),
         energy=number(region.energy),
-        peak=_places(region.peak, region.peak_mm, region.peak_patient),
+        peak=_peak(study, one, region),
         centroid=_places(region.centroid, region.centroid_mm, region.centroid_patient),
     )
+
+
+def _peak(study: StudyResult, one: MapResult, region: Region) -> tuple[str, ...]:
+    """In which part it lies, its place, and how steady that is; a mask's own peak is not tried."""
+    if region.peak is None:
+        return ()
+    of_map = region.peak == one.regions.regions[0].peak
+    part = where(study, one) if of_map else place_of(study, region.peak, one.heatmap.shape)
+    steady = steadiness(study, one) if of_map else NOT_MEASURED
+    return (part, *_places(region.peak, region.peak_mm, region.peak_patient), steady)
 
 
 def check_rows(checks: tuple[CheckResult, ...]) -> list[CheckRow]:
@@ -118,8 +130,8 @@ def check_rows(checks: tuple[CheckResult, ...]) -> list[CheckRow]:
             name=check.name,
             kind=kinds[check.outcome],
             outcome=check.outcome.value,
-            value=words.check_value(check.value, check.unit),
-            limit=words.limit(check),
+            value="" if check.value is None else words.check_value(check.value, check.unit),
+            limit="" if check.value is None else words.limit(check),
             detail=check.detail,
         )
         for check in sorted(checks, key=lambda check: order.index(check.outcome))
@@ -127,7 +139,7 @@ def check_rows(checks: tuple[CheckResult, ...]) -> list[CheckRow]:
 
 
 def settings(study: StudyResult) -> list[tuple[str, str]]:
-    """Returns provenance and the parameters of every method, name and value."""
+    """Returns provenance and the parameters of every method, name and value; what is not set is left out."""
     numbers = study_numbers(study)
     rows = _flat(numbers["provenance"])
     seen: dict[str, str] = {}
@@ -139,7 +151,7 @@ def settings(study: StudyResult) -> list[tuple[str, str]]:
 def _places(*places: tuple[float, ...] | None) -> tuple[str, ...]:
     at, mm, patient = places
     if at is None:
-        return (words.NOT_KNOWN,)
+        return ()
     lines = (
         words.index(at),
         "" if mm is None else words.millimetres(mm),
@@ -154,14 +166,12 @@ def _flat(values: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
         title = f"{above}{name}".replace("_", " ")
         if isinstance(value, Mapping):
             rows += _flat(value, f"{title}, ")
-        else:
+        elif value is not None:
             rows.append((title, _text(value)))
     return rows
 
 
 def _text(value: Any) -> str:
-    if value is None:
-        return words.NOT_KNOWN
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 

@@ -7,10 +7,14 @@ from collections.abc import Sequence
 
 from cfcam.clinical.check_results import CheckResult, Outcome
 from cfcam.clinical.regions import RegionTable
+from cfcam.clinical.study_result import MapResult, StudyResult
 from cfcam.imaging.volume_planes import place_text
 
 NOT_KNOWN = "not known"
 RESEARCH = "Research use only. Not a medical device."
+BY_CONSTRUCTION = "Methods that read the same layer agree by construction: this is not certainty."
+LIKELY = 0.5
+"""From this probability on a class is one that the network predicts."""
 
 _AXES = {2: ("row", "column"), 3: ("slice", "row", "column")}
 _PER_CM = {"mm²": ("cm²", 100.0), "mm³": ("cm³", 1000.0)}
@@ -27,7 +31,8 @@ SOURCE_MEANINGS = {
     "mc-dropout": "The same network was asked again and again, each time with other units switched off at random.",
     "ensemble": "Networks that were trained separately were asked about the same picture.",
     "augmentation": "The network was asked about slightly changed copies of the picture; the maps were turned back.",
-    "methods": "Different methods explain the same answer. Their disagreement is not a probability.",
+    "methods": "Different methods explain the same answer. "
+    "Those that read the same layer agree by construction: agreement is not certainty, disagreement no probability.",
 }
 """What was varied, in a sentence for each source."""
 
@@ -98,16 +103,31 @@ def index(place: Sequence[float] | None) -> str:
     )
 
 
-def part_of_picture(place: Sequence[float], shape: Sequence[int]) -> str:
-    """Returns in which of nine parts of a picture, as shown, an index (row, column) lies.
+def doubt(study: StudyResult, one: MapResult) -> str:
+    """Returns that a map explains a class that the network does not predict; "" for one with a probability from 0.5."""
+    if one.probability is None or not one.probability < LIKELY:
+        return ""
+    return unlikely(one.probability, max((p for p in study.probabilities.values() if p is not None), default=None))
+
+
+def unlikely(value: float, highest: float | None) -> str:
+    """Returns what to say of the map of a class below 0.5.
+
+    Args:
+        value: probability of the class.
+        highest: of all classes; None: unknown.
 
     Example:
-        >>> part_of_picture((10, 95), (100, 100)), part_of_picture((50, 50), (100, 100))
-        ('upper right part', 'middle')
+        >>> unlikely(0.03, 0.9)
+        'map of a class with p = 0.03: not what the network predicts'
+        >>> unlikely(0.3, 0.3)
+        'map of a class with p = 0.30: the strongest answer, and a doubtful one'
     """
-    down, across = (min(2, int(3 * at / n)) for at, n in zip(place, shape, strict=True))
-    named = f"{('upper', '', 'lower')[down]} {('left', '', 'right')[across]}".strip()
-    return f"{named} part" if named else "middle"
+    shown = f"{value:.2f}" if value >= 0.005 else "< 0.01"
+    equals = "" if value < 0.005 else "= "
+    strongest = highest is not None and value >= highest - 1e-6
+    said = "the strongest answer, and a doubtful one" if strongest else "not what the network predicts"
+    return f"map of a class with p {equals}{shown}: {said}"
 
 
 def millimetres(place: Sequence[float] | None) -> str:
