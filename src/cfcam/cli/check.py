@@ -104,6 +104,14 @@ def check(
     retest: Annotated[
         bool, typer.Option("--retest/--no-retest", help="Explain again under small changes.", rich_help_panel=PANEL)
     ] = True,
+    peak_stability: Annotated[
+        bool,
+        typer.Option(
+            "--peak-stability",
+            help="Tell where each map points, and under how many small motions that stays (17 passes a picture).",
+            rich_help_panel=PANEL,
+        ),
+    ] = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="Write the results as JSON too.", rich_help_panel=PANEL),
@@ -144,7 +152,9 @@ def check(
     masks += [RegionMasks("artefacts", artefacts)] if artefacts else []
     masks += [RegionMasks("findings", findings)] if findings else []
     read = partial(prepare, preprocess=preprocess, window=volumes.read_window(window))
-    session = _Session(explainer, read, method, options.read_target(target), chosen, retest, masks, zones)
+    session = _Session(
+        explainer, read, method, options.read_target(target), chosen, retest, masks, zones, peak_stability
+    )
     cases = [session.case(file, several=len(files) > 1) for file in files]
     of_set = session.similar()
     if len(cases) > 1:
@@ -234,8 +244,9 @@ class _Session:
         retest: bool,
         masks: Sequence[RegionMasks],
         zones: Zones | None,
+        peak_stability: bool = False,
     ) -> None:
-        self.zones = zones
+        self.zones, self.peak_stability = zones, peak_stability
         self.explainer, self.read, self.method = explainer, read, method
         self.target, self.limits, self.retest, self.masks = target, limits, retest, masks
         self.maps: dict[str, list[tuple[Tensor, float]]] = {}
@@ -288,9 +299,17 @@ class _Session:
             results += self.zones.check(file, image, heat, self.limits, several=several)
         if self.retest:
             results += checks.retest_stability(self.explainer, x, index, self.method, limits=self.limits)
+        pointed: dict[str, Any] = {}
+        if self.peak_stability:
+            from cfcam.jobs.peak_checks import peak_check
+
+            found, pointed = peak_check(
+                self.explainer, x, index, self.method, heat, image, file, prepared.back, limits=self.limits
+            )
+            results += found
         if probability is not None and probability >= self.limits.min_probability:
             self.maps.setdefault(label, []).append((explanation.heatmaps(self.method)[0, 0].cpu(), probability))
-        return {"class": label, "probability": probability, "checks": results}
+        return {"class": label, "probability": probability, **pointed, "checks": results}
 
     def similar(self) -> list[CheckResult]:
         """Compares the maps of each class that two or more pictures have."""

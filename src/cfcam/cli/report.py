@@ -159,7 +159,10 @@ def show_table(tally: Tally, run: FolderRun) -> None:
     table.add_column("class", overflow="ellipsis", no_wrap=True, ratio=2)
     table.add_column("probability", justify="right", no_wrap=True)
     table.add_column("maps", overflow="fold", ratio=2)
-    table.add_column("where", overflow="ellipsis", no_wrap=True, ratio=3)
+    placed = any(target.where for outcome, _ in rows for target in outcome.targets)
+    if placed:
+        table.add_column("points to", overflow="fold", ratio=4)
+    table.add_column("file", overflow="ellipsis", no_wrap=True, ratio=3)
     several = len({outcome.path.parent for outcome in shown}) > 1
     for outcome, k in rows[:ROWS_SHOWN]:
         target = outcome.targets[k]
@@ -170,6 +173,7 @@ def show_table(tally: Tally, run: FolderRun) -> None:
             Text(plain(target.label)),
             Text(probability),
             _maps(target.maps),
+            *([Text(plain(target.where))] if placed else []),
             _where(outcome, run.settings.output) if k == 0 else Text(""),
         )
     console = out()

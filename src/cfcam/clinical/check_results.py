@@ -63,6 +63,7 @@ class Limits:
         artefact_map_change: largest 1 - soft IoU of the maps before and after that.
         retest_agreement: least soft IoU between the map and that of a slightly changed image.
         retest_probability_change: largest change of the probability under such changes.
+        peak_stays: least share of small motions (1 and 2 pixels, JPEG 90) under which the map's peak stays.
         similar_cases: least consistency (C-score-style) of the maps of similar cases.
         finding_threshold: the map marks from here on, when findings are counted.
         finding_overlap: share of a finding that must be marked.
@@ -82,6 +83,7 @@ class Limits:
     artefact_map_change: float = 0.4
     retest_agreement: float = 0.5
     retest_probability_change: float = 0.1
+    peak_stays: float = 0.5
     similar_cases: float = 0.2
     finding_threshold: float = 0.5
     finding_overlap: float = 0.1

@@ -97,8 +97,8 @@ def where(study: StudyResult, one: MapResult) -> str:
     peak = one.regions.regions[0].peak
     if peak is None:
         return NO_PEAK
-    if _is_spread(one.heatmap):
-        return f"no single place: its highest value is found more than a third of the {_what(study)} apart"
+    if is_spread(one.heatmap):
+        return nowhere(_what(study))
     return place_of(study, peak, one.heatmap.shape)
 
 
@@ -121,6 +121,18 @@ def short(table: RegionTable) -> str:
     return NOT_MEASURED if table.stability is None else str(table.stability)
 
 
+def nowhere(what: str) -> str:
+    """Returns what is said of a peak that is in no single place of a "picture" or "volume"."""
+    return f"no single place: its highest value is found more than a third of the {what} apart"
+
+
+def is_spread(heatmap: Heat) -> bool:
+    """Returns whether the positions at the highest value span more than a third of an axis, as in a constant map."""
+    found = np.argwhere(heatmap >= heatmap.max() * (1 - _TIED))
+    spans = found.max(0) - found.min(0)
+    return bool((3 * spans > np.array(heatmap.shape)).any())
+
+
 def _axes_of(study: StudyResult) -> int:
     if study.maps:
         return study.maps[0].heatmap.ndim
@@ -129,13 +141,6 @@ def _axes_of(study: StudyResult) -> int:
 
 def _what(study: StudyResult) -> str:
     return "volume" if _axes_of(study) == 3 else "picture"
-
-
-def _is_spread(heatmap: Heat) -> bool:
-    """Whether the positions at the highest value span more than a third of an axis, as those of a constant map do."""
-    found = np.argwhere(heatmap >= heatmap.max() * (1 - _TIED))
-    spans = found.max(0) - found.min(0)
-    return bool((3 * spans > np.array(heatmap.shape)).any())
 
 
 def _in_picture(thirds: tuple[int, ...]) -> str:

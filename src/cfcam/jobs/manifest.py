@@ -30,12 +30,14 @@ class Explained:
         label: its name.
         probability: in [0, 1]; None where the network's scores are no probabilities.
         maps: method -> status of its map, "ok" or why there is none.
+        where: of a study, in which part of the picture the first method's map is hottest, and how steady that is.
     """
 
     index: int
     label: str
     probability: float | None
     maps: dict[str, str]
+    where: str = ""
 
 
 @dataclass(frozen=True)

@@ -320,6 +320,8 @@ class FolderRun:
                     files += self._studies(image, explanation, x, task.name, task.input)
             digests = {file.relative_to(self.settings.output).as_posix(): sha256_of(file) for file in files}
             targets = explained(explanation)
+            if self._studies is not None:
+                targets = self._studies.placed(targets)
             outcome = Outcome(task.input.shown, State.DONE, targets, tuple(files), None, self._spent(task))
             task.record = self._record(task, outcome, digests)
             task.outcome = outcome

@@ -19,6 +19,7 @@ from torch import Tensor
 from cfcam.clinical.origin import Origin
 from cfcam.clinical.regions import measure
 from cfcam.clinical.study_result import MapResult, ModelIdentity, StudyResult
+from cfcam.clinical.where import steadiness, where
 from cfcam.errors import CfcamError
 from cfcam.explanation import Explanation, Status
 from cfcam.imaging import Image, Volume
@@ -26,7 +27,7 @@ from cfcam.imaging.volume_planes import shown_window
 from cfcam.jobs.drawing import unique_columns
 from cfcam.jobs.inference import Engine
 from cfcam.jobs.inputs import Input
-from cfcam.jobs.manifest import write_whole
+from cfcam.jobs.manifest import Explained, write_whole
 from cfcam.jobs.settings import Settings
 from cfcam.jobs.study_checks import Regions, check_map, read_regions, to_input
 from cfcam.jobs.study_names import comes_from_dicom
@@ -82,6 +83,7 @@ class Studies:
         self._look: dict[str, Any] = {"palette": settings.palette, "opacity": settings.opacity}
         check_ways(self._how, engine)
         self._audit = _opened(self._how)
+        self._places: dict[tuple[int, str], str] = {}
 
     def __call__(
         self, image: Image | Volume, explanation: Explanation, x: Tensor, name: str, given: Input
@@ -113,6 +115,7 @@ class Studies:
         for sentence in missing:
             self._note(sentence.rstrip("."))
         study = replace(study, uncertainty=found, limits=(*missing, *study.limits))
+        self._places = _places(study)
         files = self._objects(study, source, stem)
         if self._audit is not None:
             masks = [file for region in regions.values() for file in region.files]
@@ -121,6 +124,10 @@ class Studies:
         tables = self._tables(study, stem)
         pages = write_pages(study, stem.parent, tables, self._how, **self._look)
         return [*files, *tables, *pages]
+
+    def placed(self, targets: Sequence[Explained]) -> tuple[Explained, ...]:
+        """Returns the classes of the study that was written last with the places of their maps' peaks, in words."""
+        return tuple(replace(one, where=self._places.get((one.index, one.label), "")) for one in targets)
 
     def failed(self, data_sha256: str | None, cause: str) -> None:
         """Enters in the audit that a study failed; what cannot be entered becomes a note."""
@@ -318,6 +325,15 @@ def _shown(
     (centre, width), function = shown_window(image, window)
     voxels = image.voxels if image.voxels.ndim == 3 else image.voxels[0]
     return voxels, (centre - width / 2, centre + width / 2), function
+
+
+def _places(study: StudyResult) -> dict[tuple[int, str], str]:
+    """For each class where the first map that can be read is hottest, and how steady that is."""
+    found: dict[tuple[int, str], str] = {}
+    for one in study.maps:
+        if one.status == Status.OK:
+            found.setdefault((one.class_index, one.class_name), f"{where(study, one)}, {steadiness(study, one)}")
+    return found
 
 
 def _opened(how: StudySettings) -> Audit | None:
