@@ -85,3 +85,19 @@ def test_mistakes_are_one_line(world, tmp_path):
     assert wrong.exit_code == 2
     assert "artifact" in wrong.stderr
     assert check(tmp_path / "none.png").exit_code == 2
+
+
+def test_the_peak_is_told_with_its_part_and_its_share_where_somebody_asks(world, tmp_path):
+    arguments = [world / "images" / "b.png", "--target", "consolidation", "--no-retest", "--model", "demo"]
+    told = json.loads(check(*arguments, "--peak-stability", "--json").stdout)["cases"][0]
+    (result,) = [one for one in told["checks"] if one["name"] == "peak: stays"]
+    assert told["peak_stability"]["motions"] == 17
+    assert result["value"] == told["peak_stability"]["stayed"] / 17
+    assert result["detail"].startswith(f"{told['where']}: stays under {told['peak_stability']['stayed']} of 17")
+    assert told["where"].endswith("third of the picture (patient side not stated)")
+    (tmp_path / "strict.json").write_text('{"peak_stays": 1.5}')
+    flagged = json.loads(check(*arguments, "--peak-stability", "--limits", tmp_path / "strict.json", "--json").stdout)
+    assert [one["outcome"] for one in flagged["cases"][0]["checks"]] == ["flag"]
+    without = json.loads(check(*arguments, "--json").stdout)["cases"][0]
+    assert "where" not in without
+    assert without["checks"] == []

@@ -173,6 +173,22 @@ def test_the_search_finds_what_is_hidden():
     assert found_in(b"nothing of the kind") == set()
 
 
+def test_body_part_and_view_are_shown_as_words_of_the_standard_only(tmp_path):
+    path = phantom_radiograph(tmp_path / "a.dcm")
+    source = pydicom.dcmread(path)
+    source.BodyPartExamined = source.ViewPosition = source.ImageLaterality = WORD
+    source.StudyDate, source.StudyInstanceUID = DATE, f"{SITE}.1"
+    source.save_as(path)
+    result = explain(path, tmp_path / "out", *DEMO, "--report", "html", "--no-peak-stability", "--json")
+    assert result.exit_code == 0, result.output
+    assert assert_clean(tmp_path / "out") > 6
+    assert not any(secret in result.output for secret in SECRETS)
+    kept = explain(path, tmp_path / "kept", *DEMO, "--report", "html", "--no-peak-stability", "--keep-dates")
+    assert kept.exit_code == 0, kept.output
+    (report,) = (tmp_path / "kept").glob("*_report.html")
+    assert found_in(report.read_bytes()) == {"1901-02-03"}  # what was asked for, and nothing else
+
+
 @pytest.mark.parametrize("kind", ["series", "radiograph", "frames"])
 def test_a_whole_study_tells_nothing_of_the_patient(tmp_path, kind, heard, capfd):
     pdf_writer()

@@ -77,7 +77,7 @@ Uncertainty = Annotated[
     typer.Option(
         "--uncertainty",
         metavar="WAY",
-        help=f"How certain the first map is: {', '.join(WAYS)}; repeatable.",
+        help=f"How much the first map varies: {', '.join(WAYS)}; repeatable.",
         autocompletion=lambda incomplete: [way for way in WAYS if way.startswith(incomplete)],
         rich_help_panel=PANEL,
     ),

@@ -28,7 +28,7 @@ _MEANING: dict[Source, str] = {
     "mc-dropout": "how map and prediction vary when the network's dropout stays on",
     "ensemble": "how far networks that were trained apart disagree",
     "augmentation": "how map and prediction vary under small changes of the image",
-    "methods": "disagreement between methods on one prediction: not a probability",
+    "methods": "methods of one layer agree by construction: not certainty, and not a probability",
 }
 _KEPT = 1 << 20
 """Positions of a map that are kept for the agreement; larger maps are averaged over blocks."""

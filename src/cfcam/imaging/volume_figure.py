@@ -106,7 +106,12 @@ def slices_figure(
         marks = (*edge_texts(plane, picture), *draw_scale_bar(marked, scale))
         over.append(_Cell(marked, plane, coordinate_text(view.place(index), axis), marks))
         bare.append(_Cell(picture, "", "without the map"))
-    where = f"through the {'peak of the map' if at is None else 'point chosen'}: {place_text(view.place(index))}"
+    place = place_text(view.place(index))
+    where = (
+        f"through the peak of the map: {place} (stability not measured)"
+        if at is None
+        else f"through the point chosen: {place}"
+    )
     return _page([over, bare], title, [where, *view_notes(view), footer], palette, opacity, ink_of(theme))
 
 

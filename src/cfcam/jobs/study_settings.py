@@ -21,7 +21,7 @@ FORMATS = ("html", "pdf")
 """What a report can be written as."""
 
 WAYS = ("mc-dropout", "augmentation", "methods", "ensemble")
-"""Ways of estimating how certain a map is."""
+"""Ways of estimating how much a map varies."""
 
 _FEWEST_SAMPLES, _MOST_SAMPLES = 2, 1000
 

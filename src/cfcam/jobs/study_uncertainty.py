@@ -1,4 +1,4 @@
-"""How certain the first map of a study is, by the ways that were asked for."""
+"""How much the first map of a study varies, by the ways that were asked for."""
 
 from __future__ import annotations
 
