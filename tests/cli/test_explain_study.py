@@ -184,7 +184,10 @@ def test_an_audit_that_cannot_be_opened_stops_the_run_before_anything_is_explain
         (["--dicom", "xml"], "--dicom 'xml': give one or more of pm, seg, sr, sc, gsps"),
         (["--dicom", ","], "--dicom"),
         (["--report", "docx"], "--report 'docx'"),
-        (["--threshold", "0.4"], "--threshold, --samples, --keep-names, --keep-dates and --allow-burned-in are for studies"),
+        (
+            ["--threshold", "0.4"],
+            "--threshold, --samples, --keep-names, --keep-dates and --allow-burned-in are for studies",
+        ),
         (["--regions", "--threshold", "most"], "threshold 'most'"),
         (["--regions", "--threshold", "1.5"], "threshold '1.5'"),
         (["--record", "mysql://host/db"], "an audit cannot be kept in 'mysql'"),
