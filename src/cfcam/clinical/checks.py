@@ -182,7 +182,12 @@ def artefact_sensitivity(
             "share of energy over share of the picture; 1 is chance",
             "ratio",
         ),
-        at_most(_ARTEFACT[2], peak, 0.0, "1: the map's maximum lies in the artefact; 0: it does not"),
+        at_most(
+            _ARTEFACT[2],
+            peak,
+            0.0,
+            "1: the map's maximum lies in the artefact; 0: it does not (it may move by a cell of the layer: peak stability)",
+        ),
     ]
 
 
