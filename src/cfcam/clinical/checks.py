@@ -186,7 +186,7 @@ def artefact_sensitivity(
             _ARTEFACT[2],
             peak,
             0.0,
-            "1: the map's maximum lies in the artefact; 0: it does not (it may move by a cell of the layer: peak stability)",
+            "1: the map's maximum lies in the artefact; 0: it does not; it may move by a cell (peak: stays)",
         ),
     ]
 
