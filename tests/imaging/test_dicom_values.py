@@ -270,6 +270,20 @@ def test_of_several_windows_the_first_usable_one(tmp_path, width):
     )
 
 
+def test_a_window_that_leaves_nothing_to_see_is_told_and_one_value_alone_is_shown_as_it_says(tmp_path):
+    ds = ct(GREYS, (0, 0, 0), spacing=(1, 1), slope=1, intercept=0)
+    ds.WindowCenter, ds.WindowWidth = 5000, 100
+    image = read_image(save(ds, tmp_path / "a.dcm"))
+    np.testing.assert_array_equal(image.pixels, GREYS * 257)
+    told = "its window (centre 5000, width 100) would leave nothing to see of values from 0 to 255: these are shown"
+    assert image.notices[0].startswith(told)
+    ds = ct(np.full((4, 4), 30), (0, 0, 0), spacing=(1, 1), slope=1, intercept=0)
+    ds.WindowCenter, ds.WindowWidth = 40, 100
+    image = read_image(save(ds, tmp_path / "b.dcm"))
+    assert (image.pixels == round(float(windowed(30, (40, 100))) * 65535)).all()
+    assert image.notices == ()
+
+
 def test_windows_that_differ_by_frame(tmp_path):
     stored = phantom((3, 8, 8))
     ds = enhanced(stored)

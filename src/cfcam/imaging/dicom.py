@@ -63,11 +63,11 @@ def read_dicom(
     """Read a DICOM picture (CR, DX, MG, US, one slice of CT or MR, secondary capture) as it is meant to be seen.
 
     Grey values go through the modality LUT or rescaling (PS3.3 C.11.1), then through the window or VOI LUT
-    (C.11.2): the one given, else the file's first, else from the smallest to the greatest value; so too where the
-    file's own would leave nothing to see. Padding is black. MONOCHROME1 and the presentation LUT shape INVERSE are
-    inverted. The result is uint16, 0 black and 65535 white. Colours become RGB; so do grey pictures some of whose
-    values a supplemental palette colours (C.7.6.19). Overlay planes are not drawn. Of several windows the first is
-    taken, and of several VOI LUTs.
+    (C.11.2): the one given, else the file's first, else from the smallest to the greatest value; so too, with a
+    notice, where the file's own would leave nothing to see. Padding is black. MONOCHROME1 and the presentation LUT
+    shape INVERSE are inverted. The result is uint16, 0 black and 65535 white. Colours become RGB; so do grey pictures
+    some of whose values a supplemental palette colours (C.7.6.19). Overlay planes are not drawn. Of several windows
+    the first is taken, and of several VOI LUTs.
 
     Args:
         path: the file; compressed ones need pylibjpeg.
@@ -195,18 +195,23 @@ def _voi(
     if window is not None:
         return windowed(values, window)
     kept = values if empty is None else values[~empty]
+    low, high = float(np.nanmin(kept)), float(np.nanmax(kept))
     table = voi_table(dataset, frame, where, tell)
     if table is not None and table.lacks(kept):
         tell(f"its VOI LUT holds {table.held}, and its pixels need more: it is left out")
     elif table is not None and np.isfinite(values).all():
         shown: NDArray[np.float64] = np.clip(table(values) / (2.0**table.bits - 1), 0, 1)
-        if np.ptp(shown) > 0:
+        if low == high or np.ptp(shown) > 0:
             return shown
+        tell("its VOI LUT would leave nothing to see: it is left out")
     if (own := own_window(dataset, frame, tell)) is not None:
         shown = windowed(values, *own)
-        if np.ptp(shown) > 0:
+        if low == high or np.ptp(shown) > 0:
             return shown
-    low, high = float(np.nanmin(kept)), float(np.nanmax(kept))
+        tell(
+            f"its window (centre {own[0][0]:g}, width {own[0][1]:g}) would leave nothing to see of values from {low:g}"
+            f" to {high:g}: these are shown from black to white"
+        )
     return np.clip(np.nan_to_num((np.asarray(values, np.float64) - low) / ((high - low) or 1)), 0, 1)
 
 
