@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from cfcam._version import __version__
 from cfcam.capture import Capture, Network, automatic_layer, find_layer, probabilities
-from cfcam.capture.targets import Probability, function_name
+from cfcam.capture.targets import Probability, class_names, function_name, wanted_of
 from cfcam.errors import InputError
 from cfcam.explanation import Explanation
 from cfcam.methods import named_methods
@@ -37,7 +37,10 @@ class Explainer:
             a spatial extent, found by one probing pass of the first image of each input size; "measured": the one that
             `cfcam.metrics.measure_layers` puts first on the first images of each input size.
         classes: class names, so that targets can be given and shown by name.
-        probability: "softmax", "sigmoid" (multi-label) or "auto".
+        probability: how the output is read: "softmax", "sigmoid" (multi-label), "given" (it is probabilities already)
+            or "auto" (as the network ends; else softmax, and sigmoid for a single logit).
+        output: which tensor holds the class scores, if the network returns several: a key, a place, or a dotted path of
+            these; None: the one that fits class names and targets.
         fingerprint: put the SHA-256 of the model's weights into the provenance (about 0.1 s for 100 MB, once).
 
     Raises:
@@ -53,11 +56,13 @@ class Explainer:
         layer: str | nn.Module | None = None,
         classes: Sequence[str] | None = None,
         probability: Probability = "auto",
+        output: str | int | None = None,
         fingerprint: bool = False,
     ) -> None:
         self.methods = named_methods(methods)
-        self.classes = None if classes is None else tuple(classes)
-        self._network = Network(model, probability)
+        self.classes = class_names(classes)
+        self._network = Network(model, probability, output)
+        self._network.want = wanted_of([], self.classes)
         self._measured = layer == MEASURED
         self._layer = None if layer is None or self._measured else find_layer(self._network.model, layer)[0]
         self._automatic: dict[tuple[int, ...], str] = {}
@@ -85,7 +90,9 @@ class Explainer:
         size = tuple(x.shape[1:])
         if size not in self._automatic:
             self._automatic[size] = (
-                self._best_measured(x, targets) if self._measured else automatic_layer(self._network, x)
+                self._best_measured(x, targets)
+                if self._measured
+                else automatic_layer(self._network, x, targets, self.classes)
             )
         return self._automatic[size]
 
@@ -94,7 +101,12 @@ class Explainer:
         layers = import_module("cfcam.metrics.layers")
         images = x[:8] if targets is None else x  # targets may be image by image
         return layers.measured_layer(
-            self._network.model, images, targets, classes=self.classes, probability=self._network.probability
+            self._network.model,
+            images,
+            targets,
+            classes=self.classes,
+            probability=self._network.probability,
+            output=self._network.output,
         )
 
     def __call__(self, x: Tensor, targets: Any = None) -> Explanation:
@@ -122,7 +134,9 @@ class Explainer:
                 if not method.uses_gradients:  # its masked passes score all targets at once
                     maps[name].append(method(capture))
             logits = capture.logits
-            proba = probabilities(logits.float(), self._network.kind()) if logits.ndim == 2 else None
+            proba = (
+                probabilities(logits.float(), self._network.kind()) if logits.ndim == 2 and logits.shape[1] else None
+            )
         functions = capture.targets.functions
         return Explanation(
             maps={name: parts[0] if len(parts) == 1 else torch.cat(parts, dim=1) for name, parts in maps.items()},
@@ -148,7 +162,7 @@ class Explainer:
             "python": platform.python_version(),
             "device": str(next((p.device for p in model.parameters()), "cpu")),
             "methods": {name: method.parameters() for name, method in self.methods.items()},
-            "probability": self._network.kind(),
+            **self._network.record(),
             "model": {"class": type(model).__name__, "parameters": self._parameters},
         }
         if self._fingerprint:
@@ -181,6 +195,7 @@ def explain(
     layer: str | nn.Module | None = None,
     classes: Sequence[str] | None = None,
     probability: Probability = "auto",
+    output: str | int | None = None,
 ) -> Explanation:
     """Explains a batch of images with several methods, in one forward pass.
 
@@ -191,10 +206,11 @@ def explain(
         targets: see `Explainer.__call__`; None: the predicted class of each image.
         layer: see `Explainer`; None: chosen automatically.
         classes: class names.
-        probability: "softmax", "sigmoid" (multi-label) or "auto".
+        probability: "softmax", "sigmoid" (multi-label), "given" or "auto"; see `Explainer`.
+        output: which tensor holds the class scores, if the network returns several; see `Explainer`.
 
     Returns:
         The raw maps, their heatmaps, statuses, scores and provenance.
     """
-    explainer = Explainer(model, methods, layer=layer, classes=classes, probability=probability)
+    explainer = Explainer(model, methods, layer=layer, classes=classes, probability=probability, output=output)
     return explainer(x, targets)

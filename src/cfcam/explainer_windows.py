@@ -89,7 +89,9 @@ def explain_windows(
     return replace(
         whole,
         input_size=spatial,
-        probabilities=probabilities(whole.logits.float(), network.kind()) if whole.logits.ndim == 2 else None,
+        probabilities=probabilities(whole.logits.float(), network.kind())
+        if whole.logits.ndim == 2 and whole.logits.shape[1]
+        else None,
         provenance={**explainer.provenance(), "windows": settings},
     )
 

@@ -69,9 +69,10 @@ class Explanation:
         maps: method -> raw maps (N, K, *layer_spatial); signed where the method is.
         targets: (N, K) int64 class indices; -1 for a callable.
         scores: (N, K) the explained scores (logits, or a callable's numbers).
-        logits: (N, classes) the network's class scores, as it returned them.
-        probabilities: (N, classes) softmax or sigmoid of the logits; for a single logit (N, 2); None if the network's
-            output is no vector of classes.
+        logits: (N, classes) the network's class scores, as it returned them; of a network that ends in a softmax or a
+            sigmoid those from before it. (N, 0) if it has none.
+        probabilities: (N, classes) softmax or sigmoid of the logits, which are those that the network returned if it
+            returned probabilities; for a single logit (N, 2); None if the network's output is no vector of classes.
         layer: dotted name of the target layer.
         input_size: *spatial of the network's input, to which heatmaps are interpolated.
         classes: class names, if known.
@@ -128,6 +129,12 @@ class Explanation:
         """Returns the probability of the explained class in [0, 1]; None for a callable."""
         index = int(self.targets[image, target])
         return None if index < 0 or self.probabilities is None else float(self.probabilities[image, index])
+
+    @property
+    def multilabel(self) -> bool:
+        """Whether each class has a probability of its own, and they need not sum to 1."""
+        kind = self.provenance.get("kind", self.provenance.get("probability"))
+        return kind == "sigmoid" and self.logits.ndim > 1 and self.logits.shape[1] > 1
 
     def select(
         self,

@@ -184,7 +184,7 @@ def test_a_wrong_set_up_is_refused_before_anything_is_written(tmp_path, network,
 
 def test_class_names_must_be_as_many_as_classes(tmp_path):
     folder_of(tmp_path / "in", 1)
-    with pytest.raises(ModelError, match="3 class names for a network with 2"):
+    with pytest.raises(TargetError, match="3 class names for a network with 2"):
         run(tmp_path / "in", tmp_path / "out", classes=("a", "b", "c"))
 
 

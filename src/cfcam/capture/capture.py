@@ -12,14 +12,25 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture.adapter import call, unwrapped
+from cfcam.capture.answers import Answer, Answers, Taken
 from cfcam.capture.dense_layers import dense_layers
+from cfcam.capture.heads import Wanted
 from cfcam.capture.kernels import PackedKernels
 from cfcam.capture.layers import LayerInfo, candidates, choose_layer, find_layer, probe, with_reach
-from cfcam.capture.outputs import LOGIT_KEYS, find_tensor, replace_tensor
+from cfcam.capture.outputs import find_tensor, replace_tensor
+from cfcam.capture.readings import checked_probability
 from cfcam.capture.state import Autocast, preserved
-from cfcam.capture.targets import Probability, Scores, check_targets, resolve_targets
+from cfcam.capture.targets import (
+    Kind,
+    Probability,
+    Scores,
+    check_names,
+    check_targets,
+    resolve_targets,
+    wanted_of,
+)
 from cfcam.capture.tokens import Evidence, TokenGrid, one_reading
-from cfcam.errors import CfcamError, InputError, LayerError, OutputError
+from cfcam.errors import CfcamError, InputError, LayerError
 
 T = TypeVar("T")
 
@@ -29,13 +40,23 @@ class Network:
 
     Args:
         model: any module; it is never changed, see `cfcam.capture.state.preserved`.
-        probability: how logits become probabilities; "auto" takes the sigmoid for a single logit and for a Hugging
-            Face configuration that says "multi_label_classification", else the softmax.
+        probability: how logits become probabilities; "auto" takes them as they are if the network ends in a softmax or
+            sigmoid, else the sigmoid for a single logit and for a Hugging Face configuration that says
+            "multi_label_classification", else the softmax; "given": the output is probabilities.
+        output: which tensor of the output holds the class scores, see `cfcam.capture.heads.named_leaf`; None: the one
+            that fits class names and targets.
+
+    Raises:
+        InputError: the model is none that can be observed, or ``probability`` is unknown.
     """
 
-    def __init__(self, model: nn.Module, probability: Probability = "auto") -> None:
+    def __init__(self, model: nn.Module, probability: Probability = "auto", output: str | int | None = None) -> None:
         self.model = unwrapped(model)
-        self.probability = probability
+        self.probability = checked_probability(probability)
+        self.output = output
+        self.want = Wanted()
+        """What class scores must fit in passes that ask for nothing else."""
+        self.answers = Answers(self.probability, output)
         self.grids: dict[tuple[str, torch.Size], TokenGrid] = {}
         """Layer and input shape (C, *spatial) -> how the layer's output is seen as maps, once that is known."""
 
@@ -62,16 +83,32 @@ class Network:
     def __call__(
         self, x: Tensor, weights: dict[str, Tensor] | None = None, images: Tensor | None = None
     ) -> tuple[Any, Tensor]:
-        """Runs the network and returns its output, and the tensor of logits in it.
+        """Runs the network and returns its output, and the class scores in it; see `answer`."""
+        found = self.answer(x, weights, images)
+        return found.output, found.logits
+
+    def answer(
+        self,
+        x: Tensor,
+        weights: dict[str, Tensor] | None = None,
+        images: Tensor | None = None,
+        *,
+        want: Wanted | None = None,
+        taken: Taken | None = None,
+    ) -> Answer:
+        """Runs the network and returns its output, and the class scores in it, those from before a last activation.
 
         Args:
             x: (N, C, *spatial) input.
             weights: parameters and buffers that stand in for the model's own in this pass.
             images: (N,) int64, which image of the batch each was made from, for an `Adapter`; None: they are the batch.
+            want: what the class scores must fit; None: `want`.
+            taken: which tensor was taken in the first pass, and how it was read; None: this is a first pass.
 
         Raises:
             InputError: the model cannot be called with one tensor.
-            OutputError: the output holds no tensor.
+            OutputError: the output holds no class scores, several tensors that could be, or numbers that are not what
+                they are said to be.
         """
         run: Callable[..., Any] = self.model
         if weights or self._frozen:
@@ -80,21 +117,32 @@ class Network:
             def run(*args: Any) -> Any:
                 return torch.func.functional_call(self.model, copies, args)
 
-        output = call(self.model, x, images, run)
-        logits = find_tensor(output, LOGIT_KEYS)
-        if logits is None:
-            raise OutputError(
-                f"{type(self.model).__name__} returned a {type(output).__name__} without a tensor of class scores: wrap"
-                " it in a module whose forward returns logits (N, classes)"
-            )
-        return output, logits.unsqueeze(1) if logits.ndim == 1 and logits.shape[0] == x.shape[0] else logits
+        with self.answers.heard(self.model) as listener:
+            output = call(self.model, x, images, run)
+        return self.answers.taken(
+            output, x, listener, self._usual(), want or self.want, taken, type(self.model).__name__
+        )
 
-    def kind(self) -> Any:
-        """Returns "softmax" or "sigmoid"."""
-        if self.probability != "auto":
+    def kind(self) -> Kind:
+        """Returns "softmax" or "sigmoid": how the scores become probabilities, as far as passes have told."""
+        last = self.answers.last
+        return self._usual() if last is None else last.reading.kind
+
+    def _usual(self) -> Kind:
+        if self.probability in ("softmax", "sigmoid"):
             return self.probability
         problem = getattr(getattr(self.model, "config", None), "problem_type", None)
         return "sigmoid" if problem == "multi_label_classification" else "softmax"
+
+    def record(self) -> dict[str, Any]:
+        """Returns how the output is read, as plain values: the tensor taken, if it is one of several; notes."""
+        last = self.answers.last
+        if last is None:
+            return {"probability": self.probability if self.probability == "given" else self._usual()}
+        taken = {"output": last.path} if last.path else {}
+        notes = {"notes": list(last.reading.notes)} if last.reading.notes else {}
+        kind = {} if last.reading.given is None else {"kind": last.reading.kind}
+        return {"probability": last.reading.words, **kind, **taken, **notes}
 
     @cached_property
     def quantised(self) -> str | None:
@@ -109,23 +157,37 @@ class Network:
         return {name: tensor for name, tensor in tensors if tensor.is_inference()}
 
 
-def probe_layers(network: Network, x: Tensor) -> tuple[list[LayerInfo], tuple[int, ...]]:
-    """Runs the network on the first image of ``x`` and returns its layers and its output's shape."""
+def probe_layers(
+    network: Network, x: Tensor, targets: Any = None, classes: Sequence[str] | None = None
+) -> tuple[list[LayerInfo], tuple[int, ...]]:
+    """Runs the network on the first image of ``x`` and returns its layers and its output's shape.
+
+    Args:
+        network: the model.
+        x: (N, C, *spatial).
+        targets: what will be explained, see `check_targets`: of several outputs the one that fits is taken.
+        classes: class names.
+    """
     shape: list[tuple[int, ...]] = []
     with torch.inference_mode(False):
-        sample = network.prepare(x)[:1]
+        batch = network.prepare(x)
+        sample, want = batch[:1], wanted_of(check_targets(targets, len(batch), batch.shape[2:]), classes)
+
+        def logits() -> Tensor:
+            return network.answer(sample, want=want).or_anything()
+
         with preserved(network.model, sample.device):
-            layers = probe(network.model, sample.shape, lambda: shape.append(tuple(network(sample)[1].shape)))
+            layers = probe(network.model, sample.shape, lambda: shape.append(tuple(logits().shape)))
             if len(shape[0]) == sample.ndim:
-                layers = dense_layers(network.model, layers, shape[0], lambda: network(sample)[1])
+                layers = dense_layers(network.model, layers, shape[0], logits)
             elif any(info.tokens for info in candidates(layers)):
-                layers = with_reach(network.model, layers, lambda: network(sample)[1])
+                layers = with_reach(network.model, layers, logits)
     return layers, shape[0]
 
 
-def automatic_layer(network: Network, x: Tensor) -> str:
+def automatic_layer(network: Network, x: Tensor, targets: Any = None, classes: Sequence[str] | None = None) -> str:
     """Returns the name of the layer that `choose_layer` picks for the user's own input ``x`` (N, C, *spatial)."""
-    layers, output_shape = probe_layers(network, x)
+    layers, output_shape = probe_layers(network, x, targets, classes)
     return choose_layer(layers, (1, *x.shape[1:]), output_shape).name
 
 
@@ -172,10 +234,19 @@ class Capture:
             self.input = network.prepare(x)
             rules = check_targets(targets, len(self.input), self.input.shape[2:])
             self.autocast = Autocast.current(self.input.device.type)
+            self._want, self.taken = wanted_of(rules, classes), None
             self._run()
+            self.taken = self._answer.taken
+            check_names(classes, self._logits, self._answer.outputs, self._want)
             with torch.enable_grad():
                 self.targets: Scores = resolve_targets(
-                    rules, self._logits, classes, network.kind(), self.output, self.input.shape[2:]
+                    rules,
+                    self._logits,
+                    classes,
+                    self._answer.kind,
+                    self.output,
+                    self.input.shape[2:],
+                    self._answer.numbers,
                 )
             self._score()
         self._memo: dict[Any, Any] = {}
@@ -222,11 +293,12 @@ class Capture:
         with preserved(model, self.input.device), torch.set_grad_enabled(grad), observed:
             handle = self._module.register_forward_hook(hook)
             try:
-                self.output, self._logits = self.network(self.input)
+                self._answer = self.network.answer(self.input, want=self._want, taken=self.taken)
             finally:
                 handle.remove()
         if not leaves:
             raise LayerError(f"layer {self.layer!r} did not run on this input: name one that does (cfcam layers)")
+        self.output, self._logits = self._answer.output, self._answer.logits
         self._leaf = leaves[0]
         self.grid = grids[place]
 
@@ -234,6 +306,11 @@ class Capture:
     def logits(self) -> Tensor:
         """(N, classes) the network's class scores, detached."""
         return self._logits.detach()
+
+    @property
+    def kind(self) -> Kind:
+        """How the class scores become probabilities: "softmax" or "sigmoid"."""
+        return self._answer.kind
 
     @property
     def scores(self) -> Tensor:
@@ -293,10 +370,14 @@ class Capture:
             _keep_freed_memory()
         with torch.inference_mode(False), torch.no_grad(), preserved(self.network.model, self.input.device):
             with self.autocast(), self._packed_kernels():
-                output, logits = self.network(x.to(self.input.dtype), images=images)
+                found = self._again_answered(x.to(self.input.dtype), images)
             # A softmax in half precision would round away the small differences that masks make.
-            scores = self.targets(output, _at_least_float32(logits), images, probability=probability)
+            scores = self.targets(found.output, _at_least_float32(found.logits), images, probability=probability)
         return _at_least_float32(scores)
+
+    def _again_answered(self, x: Tensor, images: Tensor, rows: int | None = None) -> Answer:
+        """Runs the network on other inputs, and reads the same tensor of its output as in the first pass."""
+        return self.network.answer(x, images=images, want=self._want, taken=self._answer.again(rows))
 
     def rescore_activations(self, activations: Tensor, images: Tensor, *, probability: bool = False) -> Tensor:
         """Returns the scores (M, K) with the target layer's output replaced, without a graph.
@@ -323,10 +404,10 @@ class Capture:
             handle = self._module.register_forward_hook(hook)
             try:
                 with self.autocast():
-                    output, logits = self.network(x, images=images[: len(x)])
+                    found = self._again_answered(x, images[: len(x)], len(images))
             finally:
                 handle.remove()
-            scores = self.targets(output, _at_least_float32(logits), images, probability=probability)
+            scores = self.targets(found.output, _at_least_float32(found.logits), images, probability=probability)
         return _at_least_float32(scores)
 
     def _tail_runs_alone(self, activations: Tensor, images: Tensor) -> bool:

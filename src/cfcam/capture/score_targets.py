@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -111,10 +111,11 @@ class Regression(ScoreTarget):
 
     def resolve(self, first: FirstPass) -> list[ImageScore]:
         """Returns one score; raises `TargetError` if there is no such output."""
-        outputs = first.vector("a regression").shape[1]
+        logits = first.vector("a regression")
+        outputs = (logits if first.numbers is None else first.numbers(first.output, len(logits))).shape[1]
         if not 0 <= self.index < outputs:
             raise TargetError(f"output {self.index} is out of range: the network has {outputs}, 0 to {outputs - 1}")
-        return [Estimate(self)]
+        return [Estimate(self, first.numbers)]
 
 
 @dataclass(frozen=True)
@@ -123,9 +124,11 @@ class Estimate(ImageScore):
 
     Attributes:
         target: which one.
+        numbers: where it is in the network's output; None: among the logits.
     """
 
     target: Regression
+    numbers: Callable[[Any, int], Tensor] | None = None
 
     @property
     def name(self) -> str:
@@ -134,7 +137,7 @@ class Estimate(ImageScore):
 
     def __call__(self, output: Any, logits: Tensor, images: Tensor, *, probability: bool) -> Tensor:
         """Returns the numbers (M,); see `ImageScore`."""
-        values = logits[:, self.target.index]
+        values = (logits if self.numbers is None else self.numbers(output, len(images)))[:, self.target.index]
         return -values if self.target.lower else values
 
 
@@ -150,6 +153,7 @@ class PerImage(ScoreTarget, ImageScore):
         words: what is explained, as shown to people; None: the function's name.
     """
 
+    needs_logits: ClassVar[bool] = False
     function: Callable[[Any, Tensor], Tensor]
     words: str | None = None
 

@@ -6,14 +6,14 @@ import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from cfcam.errors import TargetError
 
-Probability = Literal["auto", "softmax", "sigmoid"]
+Probability = Literal["auto", "softmax", "sigmoid", "given"]
 Kind = Literal["softmax", "sigmoid"]
 ScoreFunction = Callable[[Any], Tensor]
 
@@ -32,6 +32,8 @@ class FirstPass:
         classes: class names, if known.
         probability: how logits become probabilities.
         spatial: *spatial of the input; None: unknown.
+        numbers: from an output of the network to the numbers in it from which the logits are read, which may be
+            probabilities; None: they are the logits.
     """
 
     output: Any
@@ -39,6 +41,7 @@ class FirstPass:
     classes: Sequence[str] | None
     probability: Kind
     spatial: tuple[int, ...] | None = None
+    numbers: Callable[[Any, int], Tensor] | None = None
 
     @property
     def dense(self) -> bool:
@@ -90,6 +93,9 @@ class ImageScore(ABC):
 
 class ScoreTarget(ABC):
     """A rule that becomes scores once the network has answered to the input itself; see `ImageScore`."""
+
+    needs_logits: ClassVar[bool] = True
+    """Whether the scores are made of logits, and not of the network's output as it is."""
 
     def check(self, batch: int, spatial: Sequence[int] | None) -> None:  # noqa: B027  (most have nothing to check)
         """Raises `TargetError`, before the network runs, if the target does not fit N images of this size."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ class Similarity(ScoreTarget, ImageScore):
     text, the score of Radford et al. 2021, "CLIP", arXiv 2103.00020.
     """
 
+    needs_logits: ClassVar[bool] = False
     reference: Any
     of: Embedding = None
     words: str = "similarity"

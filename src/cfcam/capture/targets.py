@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cfcam.capture.dense_targets import dense_columns, without_background
+from cfcam.capture.dense_targets import Segmentation, dense_columns, without_background
+from cfcam.capture.heads import Wanted
 from cfcam.capture.score_targets import Contrast, Regression
 from cfcam.capture.scores import (
     FirstPass,
@@ -38,12 +39,15 @@ __all__ = [
     "Scores",
     "Target",
     "TopK",
+    "check_names",
     "check_targets",
     "class_index",
+    "class_names",
     "function_name",
     "probabilities",
     "resolve_targets",
     "signed_logits",
+    "wanted_of",
 ]
 
 
@@ -151,6 +155,66 @@ def _check_one(target: Any, batch: int, spatial: Sequence[int] | None) -> Rule:
     raise TargetError(f"target {target!r} is a {type(target).__name__}: give an index, a name, a Target or a callable")
 
 
+def wanted_of(rules: Sequence[Rule], classes: Sequence[str] | None) -> Wanted:
+    """Returns what the rules of `check_targets` and the class names ask of the class scores in an output."""
+    needing = [rule for rule in rules if isinstance(rule, (Target, Tensor)) or getattr(rule, "needs_logits", False)]
+    highest, outputs = [0], [0]
+    for rule in needing:
+        labels = {ClassTarget: ("label",), Segmentation: ("label",), Contrast: ("a", "b")}.get(type(rule), ())
+        highest += [label + 1 for name in labels if isinstance(label := getattr(rule, name), int)]
+        if isinstance(rule, Tensor):
+            highest.append(int(rule.max()) + 1)
+        elif isinstance(rule, TopK) and rule.k > 1:
+            highest.append(rule.k)
+        elif isinstance(rule, Regression):
+            outputs.append(rule.index + 1)
+    return Wanted(
+        names=None if classes is None else len(classes),
+        least=max(highest),
+        outputs=max(outputs),
+        numbers=bool(needing) and all(isinstance(rule, Regression) for rule in needing),
+        dense=bool(needing) and all(isinstance(rule, Segmentation) for rule in needing),
+        vector=any(isinstance(rule, (Contrast, Regression)) for rule in needing),
+        scores=bool(needing) or not rules,
+    )
+
+
+def class_names(classes: Any) -> tuple[str, ...] | None:
+    """Returns a user's class names; raises `TargetError` if they are no sequence of text."""
+    if classes is None:
+        return None
+    if isinstance(classes, (str, Mapping)) or not hasattr(classes, "__iter__"):
+        raise TargetError(
+            f"classes is a {type(classes).__name__}: give a list of names, one for each output in its order"
+        )
+    names = tuple(classes)
+    if wrong := [name for name in names if not isinstance(name, str)]:
+        raise TargetError(f"a class name is text, not {wrong[0]!r}: give strings, one for each output in its order")
+    return names
+
+
+def check_names(classes: Sequence[str] | None, logits: Tensor, outputs: int, want: Wanted) -> None:
+    """Raises `TargetError` if there are not as many class names as there are classes.
+
+    Args:
+        classes: class names; None: not known.
+        logits: (N, classes, ...), (N, 1, ...) of a single logit.
+        outputs: number of outputs of the network, of which regressions may bear the names.
+        want: what is asked.
+    """
+    if classes is None or not want.scores or logits.ndim < 2:
+        return
+    single = logits.shape[1] == 1
+    count = 2 if single else logits.shape[1]
+    if len(classes) == count or (want.numbers and len(classes) == outputs):
+        return
+    names = f"{len(classes)} class name{'s' if len(classes) != 1 else ''}"
+    raise TargetError(
+        f"{names} for a network with {count} classes{' (a single score: class 0 is its opposite)' if single else ''}:"
+        " give one name for each, in the order of training"
+    )
+
+
 def _keyword(name: str) -> Rule | None:
     if name == "all":
         return AllClasses()
@@ -170,6 +234,7 @@ def resolve_targets(
     probability: Kind,
     output: Any = None,
     spatial: Sequence[int] | None = None,
+    numbers: Callable[[Any, int], Tensor] | None = None,
 ) -> Scores:
     """Turns the rules of `check_targets` into the K scores of this batch, now that its logits are known.
 
@@ -180,13 +245,14 @@ def resolve_targets(
         probability: how logits become probabilities.
         output: what the network returned; None: the logits.
         spatial: *spatial of the input; None: unknown.
+        numbers: see `FirstPass`.
 
     Raises:
         TargetError: a class is out of range or unknown, predicted nowhere in a segmentation, or the network's output is
             neither a vector of classes nor a segmentation.
     """
     size = None if spatial is None else tuple(spatial)
-    first = FirstPass(logits if output is None else output, logits.detach(), classes, probability, size)
+    first = FirstPass(logits if output is None else output, logits.detach(), classes, probability, size, numbers)
     columns: list[Tensor] = []
     functions: dict[int, ScoreFunction | ImageScore] = {}
     for rule in rules:

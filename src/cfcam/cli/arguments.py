@@ -162,6 +162,7 @@ _CHECKS: Mapping[str, Callable[[Any], object]] = {
     "data": _data,
     "weights": _weights,
     "classes": _classes,
+    "probability": _one_of("--probability", options.PROBABILITIES),
     "size": volumes.read_size,
     "resize": _one_of("--resize", options.RESIZES),
     "mean": lambda text: options.read_numbers("--mean", text),

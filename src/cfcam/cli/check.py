@@ -33,6 +33,8 @@ def check(
     weights: options.Weights = None,
     num_classes: options.NumClasses = None,
     classes: options.Classes = None,
+    head: options.Head = None,
+    probability: options.ProbabilityHow = None,
     layer: options.Layer = None,
     size: options.Size = None,
     mean: options.Mean = None,
@@ -131,7 +133,15 @@ def check(
 
     chosen = Limits() if limits is None else Limits.read(limits)
     zones = _zones(zone, reported)
-    loaded = options.load_model(model, weights=weights, num_classes=num_classes, classes=classes, device=device)
+    loaded = options.load_model(
+        model,
+        weights=weights,
+        num_classes=num_classes,
+        classes=classes,
+        device=device,
+        head=head,
+        probability=probability,
+    )
     for note in loaded.notes:
         warn(note)
     files, preprocess = _prepared(
@@ -146,7 +156,13 @@ def check(
         intensity=intensity,
     )
     explainer = Explainer(
-        loaded.module, [method], layer=layer, classes=loaded.classes, probability=loaded.probability, fingerprint=True
+        loaded.module,
+        [method],
+        layer=layer,
+        classes=loaded.classes,
+        probability=loaded.probability,
+        output=loaded.output,
+        fingerprint=True,
     )
     masks = [RegionMasks("organ", organ)] if organ else []
     masks += [RegionMasks("artefacts", artefacts)] if artefacts else []

@@ -40,6 +40,8 @@ def compare(
     weights: options.Weights = None,
     num_classes: options.NumClasses = None,
     classes: options.Classes = None,
+    head: options.Head = None,
+    probability: options.ProbabilityHow = None,
     layer: options.Layer = None,
     size: options.Size = None,
     mean: options.Mean = None,
@@ -124,7 +126,15 @@ def compare(
         raise InputError(f"--registration {registration!r}: give {' or '.join(get_args(Registration))}")
     wanted = read_pairs(pairs) if pairs is not None else [make_pair(Path(str(prior)), Path(str(current)))]
     limits = Gate.parse(gate)
-    loaded = options.load_model(model, weights=weights, num_classes=num_classes, classes=classes, device=device)
+    loaded = options.load_model(
+        model,
+        weights=weights,
+        num_classes=num_classes,
+        classes=classes,
+        device=device,
+        head=head,
+        probability=probability,
+    )
     for note in loaded.notes:
         warn(note)
     kind: Any = "none" if no_registration else registration

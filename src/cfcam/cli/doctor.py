@@ -31,6 +31,8 @@ def doctor(
     weights: options.Weights = None,
     num_classes: options.NumClasses = None,
     classes: options.Classes = None,
+    head: options.Head = None,
+    probability: options.ProbabilityHow = None,
     layer: options.Layer = None,
     size: options.Size = None,
     mean: options.Mean = None,
@@ -56,7 +58,15 @@ def doctor(
     """
     from cfcam.jobs.diagnosis import diagnose
 
-    loaded = options.load_model(model, weights=weights, num_classes=num_classes, classes=classes, device=device)
+    loaded = options.load_model(
+        model,
+        weights=weights,
+        num_classes=num_classes,
+        classes=classes,
+        device=device,
+        head=head,
+        probability=probability,
+    )
     x, preprocess = _input(loaded, images or [], size, mean, std)
     wanted = options.read_target(target)
     found = diagnose(
@@ -66,6 +76,7 @@ def doctor(
         targets=None if wanted == "predicted" else wanted,
         classes=loaded.classes,
         probability=loaded.probability,
+        output=loaded.output,
         method=method,
         preprocess=preprocess,
     )

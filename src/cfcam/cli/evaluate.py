@@ -66,6 +66,8 @@ def evaluate(
     weights: options.Weights = None,
     num_classes: options.NumClasses = None,
     classes: options.Classes = None,
+    head: options.Head = None,
+    probability: options.ProbabilityHow = None,
     layer: options.Layer = None,
     size: Annotated[
         str | None,
@@ -237,7 +239,15 @@ def evaluate(
         "channel": channel,
         "irregular": None if irregular == "refuse" else irregular,
     }
-    loaded = options.load_model(model or DEMO, weights=weights, num_classes=num_classes, classes=classes, device=device)
+    loaded = options.load_model(
+        model or DEMO,
+        weights=weights,
+        num_classes=num_classes,
+        classes=classes,
+        device=device,
+        head=head,
+        probability=probability,
+    )
     notes: list[str] = []
     run = _run(None if phantoms else data, loaded, settings, output, notes, prepared | {"resize": resize}, of_volumes)
     run.notes += notes

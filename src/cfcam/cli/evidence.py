@@ -51,6 +51,8 @@ def make(
     weights: options.Weights = None,
     num_classes: options.NumClasses = None,
     classes: options.Classes = None,
+    head: options.Head = None,
+    probability: options.ProbabilityHow = None,
     layer: options.Layer = None,
     size: options.Size = None,
     resize: options.ResizeWay = None,
@@ -183,7 +185,15 @@ def make(
     input_size, means = options.read_size(size), options.read_numbers("--mean", mean)
     stds = options.read_numbers("--std", std)
     stated = {} if card is None else read_fields(card, "--card")
-    loaded = options.load_model(model, weights=weights, num_classes=num_classes, classes=classes, device=device)
+    loaded = options.load_model(
+        model,
+        weights=weights,
+        num_classes=num_classes,
+        classes=classes,
+        device=device,
+        head=head,
+        probability=probability,
+    )
     if explained not in (None, "predicted", "label"):
         raise InputError(f"--explain {explained!r}: give predicted or label")
     settings = EvidenceSettings(

@@ -34,6 +34,8 @@ def explain(
     weights: options.Weights = None,
     num_classes: options.NumClasses = None,
     classes: options.Classes = None,
+    head: options.Head = None,
+    probability: options.ProbabilityHow = None,
     layer: options.Layer = None,
     size: options.Size = None,
     resize: options.ResizeWay = None,
@@ -195,7 +197,15 @@ def explain(
     )
 
     def load(checkpoint: str | None) -> LoadedModel:
-        return options.load_model(model, weights=checkpoint, num_classes=num_classes, classes=classes, device=device)
+        return options.load_model(
+            model,
+            weights=checkpoint,
+            num_classes=num_classes,
+            classes=classes,
+            device=device,
+            head=head,
+            probability=probability,
+        )
 
     loaded = load(weights)
     settings = replace(settings, study=study_options.with_ensemble(study, ensemble, load))

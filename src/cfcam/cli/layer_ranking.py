@@ -36,7 +36,14 @@ def rank_layers(
 
     images = _read(paths, limit)
     x = torch.stack([preprocess(image) for image in images])
-    scores = measure_layers(loaded.module, x, method=method, classes=loaded.classes, probability=loaded.probability)
+    scores = measure_layers(
+        loaded.module,
+        x,
+        method=method,
+        classes=loaded.classes,
+        probability=loaded.probability,
+        output=loaded.output,
+    )
     if picture is not None:
         _draw(loaded, preprocess, images[0], scores, picture, method=method)
     if as_json:
@@ -119,6 +126,7 @@ def _draw(
             layer=score.layers[0],
             classes=loaded.classes,
             probability=loaded.probability,
+            output=loaded.output,
         )
         status = str(e.status[method][0, 0])
         size = (rgb.shape[0], rgb.shape[1])

@@ -37,6 +37,8 @@ def layers(
     weights: options.Weights = None,
     num_classes: options.NumClasses = None,
     classes: options.Classes = None,
+    head: options.Head = None,
+    probability: options.ProbabilityHow = None,
     size: options.Size = None,
     mean: options.Mean = None,
     std: options.Std = None,
@@ -76,7 +78,15 @@ def layers(
 
     from cfcam.capture import Network, choose_layer, probe_layers
 
-    loaded = options.load_model(spec, weights=weights, num_classes=num_classes, classes=classes, device=device)
+    loaded = options.load_model(
+        spec,
+        weights=weights,
+        num_classes=num_classes,
+        classes=classes,
+        device=device,
+        head=head,
+        probability=probability,
+    )
     if measure:
         from cfcam.cli.layer_ranking import rank_layers
 
@@ -86,7 +96,7 @@ def layers(
         return
     x = _input(loaded, image, size, mean, std)
     try:
-        found, output_shape = probe_layers(Network(loaded.module, loaded.probability), x)
+        found, output_shape = probe_layers(Network(loaded.module, loaded.probability, loaded.output), x)
     except CfcamError:
         raise
     except Exception as problem:

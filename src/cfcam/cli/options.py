@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
@@ -11,11 +11,14 @@ from cfcam.errors import InputError
 
 if TYPE_CHECKING:
     from cfcam.models import LoadedModel
+    from cfcam.models.built import Probability
 
 # Known here without importing torch; a test keeps it equal to cfcam.imaging.PALETTES.
 PALETTES = ("inferno", "magma", "plasma", "viridis", "cividis", "hot", "gray", "turbo", "jet")
 RESIZES = ("stretch", "shorter-side+crop", "pad")
 SAVES = ("overlay", "sheet", "maps")
+
+PROBABILITIES = ("auto", "softmax", "sigmoid", "given")
 
 NETWORK, PICTURE, RUN = "The network", "The pictures it writes", "The run"
 
@@ -46,6 +49,11 @@ def complete_resize(incomplete: str) -> list[str]:
     return _completed(RESIZES, incomplete)
 
 
+def complete_probability(incomplete: str) -> list[str]:
+    """Ways of reading the output, for the Tab key."""
+    return _completed(PROBABILITIES, incomplete)
+
+
 def complete_target(incomplete: str) -> list[str]:
     """What can always be explained, for the Tab key."""
     return _completed(("predicted", "all", "top-3"), incomplete)
@@ -69,6 +77,26 @@ Classes = Annotated[
         metavar="FILE|A,B,C",
         help="Class names: a text or JSON file, or with commas between.",
         rich_help_panel=NETWORK,
+    ),
+]
+Head = Annotated[
+    str | None,
+    typer.Option(
+        "--head",
+        metavar="NAME",
+        help="Which tensor holds the class scores, if the network returns several: a key, a place, or a dotted path.",
+        rich_help_panel=NETWORK,
+    ),
+]
+ProbabilityHow = Annotated[
+    str | None,
+    typer.Option(
+        "--probability",
+        metavar="HOW",
+        help="How the output is read: softmax, sigmoid, or given (it is probabilities). [default: as the network ends]",
+        autocompletion=complete_probability,
+        rich_help_panel=NETWORK,
+        show_default=False,
     ),
 ]
 Layer = Annotated[
@@ -198,10 +226,20 @@ def class_names(given: str) -> str | list[str]:
 
 
 def load_model(
-    spec: str, *, weights: str | None, num_classes: int | None, classes: str | None = None, device: str = "auto"
+    spec: str,
+    *,
+    weights: str | None,
+    num_classes: int | None,
+    classes: str | None = None,
+    device: str = "auto",
+    head: str | None = None,
+    probability: str | None = None,
 ) -> LoadedModel:
     """Loads the network that the options name; ``classes`` is a file, or names with commas between."""
+    from dataclasses import replace
+
     from cfcam.models import load
 
     names = None if classes is None else class_names(classes)
-    return load(spec, weights=weights, num_classes=num_classes, classes=names, device=read_device(device))
+    loaded = load(spec, weights=weights, num_classes=num_classes, classes=names, device=read_device(device))
+    return replace(loaded, output=head, probability=cast("Probability", probability or loaded.probability))

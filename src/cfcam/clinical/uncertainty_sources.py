@@ -275,7 +275,7 @@ class _Job:
             targets=explanation.targets.unflatten(0, count)[0],
             source=self.source,
             method=self.method,
-            multilabel=explanation.provenance.get("probability") == "sigmoid",
+            multilabel=explanation.multilabel,
         )
 
     def groups(self, x: Tensor, goals: _Goals, batch_size: int | None) -> tuple[list[slice], int]:

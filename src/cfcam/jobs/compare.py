@@ -141,6 +141,7 @@ class ComparePairs:
             layer=settings.layer,
             classes=model.classes,
             probability=model.probability,
+            output=model.output,
             fingerprint=True,
         )
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Network
-from cfcam.capture.targets import Probability
+from cfcam.capture.readings import checked_probability
+from cfcam.capture.targets import Probability, class_names
 from cfcam.errors import InputError
 from cfcam.imaging import Preprocess
 from cfcam.jobs.diagnosis_findings import Diagnosis, Finding, Severity, not_assessed
@@ -37,6 +38,7 @@ def diagnose(
     targets: Any = None,
     classes: Sequence[str] | None = None,
     probability: Probability = "auto",
+    output: str | int | None = None,
     method: str = "grad-cam",
     preprocess: Preprocess | None = None,
 ) -> Diagnosis:
@@ -52,14 +54,23 @@ def diagnose(
         targets: as for `cfcam.explain`.
         classes: class names.
         probability: as for `cfcam.explain`.
+        output: as for `cfcam.explain`.
         method: the method whose maps are looked at.
         preprocess: what made ``x`` of pictures, if that is known: other normalisations are then tried on their pixels.
 
     Returns:
         The findings; print it, or leave it as the last line of a notebook's cell.
     """
+    asked: tuple[tuple[str, Callable[[], Any]], ...] = (
+        ("probability", lambda: checked_probability(probability)),
+        ("classes", lambda: class_names(classes)),
+    )
+    for check, read in asked:
+        _, wrong = attempt(read)
+        if wrong is not None:
+            return Diagnosis((Finding(check, Severity.PROBLEM, str(wrong)),), type(model).__name__)
     try:
-        network = Network(model, probability)
+        network = Network(model, probability, output)
     except InputError as error:
         finding = Finding("model", Severity.PROBLEM, str(error), "cfcam observes the modules of a Python model")
         return Diagnosis((finding,), type(model).__name__)
@@ -79,6 +90,7 @@ def diagnose(
         preprocess=preprocess,
         method=method,
     )
+    network.want = setup.want
     findings += _examined(setup)
     mapped, _ = attempt(lambda: setup.layer) if "layer" in {f.check for f in findings} else (None, None)
     return Diagnosis(tuple(findings), name, mapped, tuple(setup.x.shape), setup.synthetic)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from cfcam.capture import Capture, LayerInfo
 from cfcam.capture.layers import candidates
-from cfcam.capture.outputs import LOGIT_KEYS, find_tensor
+from cfcam.capture.outputs import find_tensor
+from cfcam.capture.scores import FirstPass, ImageScore, ScoreTarget
 from cfcam.errors import CfcamError, LayerError, TargetError
 from cfcam.jobs.diagnosis_findings import Finding, Severity, not_assessed, ok
 from cfcam.jobs.diagnosis_setup import Setup, attempt, cells, count, said, size_option
@@ -123,12 +124,22 @@ def _shrunk_away(info: LayerInfo, layers: list[LayerInfo], axes: int) -> str | N
     return None
 
 
-def strongest(output: Any) -> Tensor:
-    """Returns the mean score of the strongest class (N,): something to explain in an output that is no classes."""
-    scores = find_tensor(output, LOGIT_KEYS)
-    assert scores is not None  # noqa: S101  (the first pass found one)
-    flat = scores.flatten(2).mean(2) if scores.ndim > 2 else scores.reshape(len(scores), -1)
-    return flat.amax(1)
+class Strongest(ScoreTarget, ImageScore):
+    """The mean score of the strongest class: something to explain in an output that is no classes."""
+
+    @property
+    def name(self) -> str:
+        """What is explained, as shown to people."""
+        return "the strongest class"
+
+    def resolve(self, first: FirstPass) -> list[ImageScore]:
+        """Returns itself."""
+        return [self]
+
+    def __call__(self, output: Any, logits: Tensor, images: Tensor, *, probability: bool) -> Tensor:
+        """Returns the scores (M,)."""
+        flat = logits.flatten(2).mean(2) if logits.ndim > 2 else logits.reshape(len(logits), -1)
+        return flat.amax(1)
 
 
 def check_target(setup: Setup) -> tuple[Capture | None, list[Finding]]:
@@ -146,7 +157,7 @@ def check_target(setup: Setup) -> tuple[Capture | None, list[Finding]]:
             if len(outputs) == 2
             else "targets=lambda out: out[:, 1].mean((-2, -1))",
         )
-        instead, _ = attempt(lambda: setup.capture(strongest))
+        instead, _ = attempt(lambda: setup.capture(Strongest(), named=False))
         return instead, [finding]
     except CfcamError as error:
         return None, [_blocked(setup, error)]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import probabilities
+from cfcam.capture.heads import leaves
 from cfcam.errors import CfcamError
 from cfcam.jobs.diagnosis_findings import Finding, Severity, not_assessed, ok
 from cfcam.jobs.diagnosis_setup import (
@@ -206,7 +207,9 @@ def check_classes(setup: Setup) -> Iterator[Finding]:
     logits = setup.first.logits
     seen = f"scores {tuple(logits.shape)}"
     outputs = max(2, logits.shape[1]) if logits.ndim >= 2 else 0
-    if setup.classes is None:
+    if logits.numel() == 0:
+        yield not_assessed("classes", "the network returns no class scores")
+    elif setup.classes is None:
         yield ok("classes", f"{seen}, no class names", outputs=outputs)
     elif len(setup.classes) != outputs:
         yield Finding(
@@ -222,10 +225,36 @@ def check_classes(setup: Setup) -> Iterator[Finding]:
         yield ok("classes", f"{seen}, {len(setup.classes)} class names", outputs=outputs)
 
 
+def check_output(setup: Setup) -> Iterator[Finding]:
+    """Says which tensor of the output is read, and whether it is logits or probabilities already."""
+    last = setup.network.answers.last
+    if last is None:
+        yield not_assessed("output", "the network returns no class scores", "targets=lambda out: one number per image")
+        return
+    reading = last.reading
+    seen = f"class scores are {last.path!r} of {_several(setup.first.output)}; " if last.path else ""
+    values = {"output": last.path, "given": reading.given, "kind": reading.kind}
+    if reading.given is not None and reading.reached:
+        seen += f"they are probabilities already ({reading.given}), taken as they are; maps explain the score before"
+    elif reading.given is not None:
+        seen += f"they are probabilities already ({reading.given}), taken as they are"
+    else:
+        seen += "they are logits"
+    if not reading.notes:
+        yield ok("output", seen, **values)
+        return
+    advice = "probability='given' (--probability given) if they are probabilities" if reading.given is None else ""
+    yield Finding("output", Severity.NOTE, seen, "; ".join(reading.notes), advice, values)
+
+
+def _several(output: Any) -> str:
+    return ", ".join(map(str, leaves(output)))
+
+
 def check_saturation(setup: Setup) -> Iterator[Finding]:
     """Looks whether the probability has room to move: its gradient is p (1 - p) times the logit's."""
     logits = setup.first.logits.cpu()
-    if logits.ndim != 2:
+    if logits.ndim != 2 or logits.numel() == 0:
         yield not_assessed("saturation", f"scores {tuple(logits.shape)} are no vector of classes")
         return
     if not bool(logits.isfinite().all()):
@@ -265,4 +294,4 @@ def _rest(logits: Tensor, top: Tensor, kind: str) -> Tensor:
     return logits.softmax(1).scatter(1, top, 0.0).sum(1)
 
 
-OUTPUT_CHECKS = (check_finite, check_classes, check_repeat, check_batch, check_saturation)
+OUTPUT_CHECKS = (check_finite, check_output, check_classes, check_repeat, check_batch, check_saturation)

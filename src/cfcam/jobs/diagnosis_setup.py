@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cfcam.capture import Adapter, Capture, LayerInfo, Network, choose_layer, find_layer, probe_layers
+from cfcam.capture.heads import Wanted
 from cfcam.capture.layers import candidates, with_reach
 from cfcam.capture.outputs import find_tensor
 from cfcam.capture.state import preserved
+from cfcam.capture.targets import TopK, check_targets, wanted_of
 from cfcam.imaging import Preprocess
 
 T = TypeVar("T")
@@ -93,6 +95,12 @@ class Setup:
         """The module that does the work."""
         return self.network.model
 
+    @property
+    def want(self) -> Wanted:
+        """What the class scores must fit; targets that are wrong are judged later."""
+        rules, _ = attempt(lambda: check_targets(self.targets, len(self.x), self.x.shape[2:]))
+        return wanted_of(rules or [TopK(1)], self.classes)
+
     @cached_property
     def first(self) -> Pass:
         """The first pass, on the input itself."""
@@ -101,7 +109,7 @@ class Setup:
     @cached_property
     def probed(self) -> tuple[list[LayerInfo], tuple[int, ...]]:
         """What each layer did on the first image, and the shape of the output."""
-        return probe_layers(self.network, self.x)
+        return probe_layers(self.network, self.x, self.targets, self.classes)
 
     @cached_property
     def layer(self) -> str:
@@ -120,13 +128,23 @@ class Setup:
         with torch.inference_mode(False):
             sample = self.x[:1].clone() if self.x.is_inference() else self.x[:1]
             with preserved(self.module, sample.device):
-                tried, _ = attempt(lambda: with_reach(self.module, layers, lambda: self.network(sample)[1]))
+                tried, _ = attempt(
+                    lambda: with_reach(self.module, layers, lambda: self.network.answer(sample).or_anything())
+                )
         reached = {info.name for info in tried or () if info.reaches}
         return [info for info in candidates(layers) if info.name in reached]
 
-    def capture(self, targets: Any) -> Capture:
-        """Runs the network for maps; raises what `Capture` raises."""
-        return Capture(self.network, self.x, layer=self.layer, targets=targets, classes=self.classes)
+    def capture(self, targets: Any, *, named: bool = True) -> Capture:
+        """Runs the network for maps, with class names unless not ``named``; raises what `Capture` raises."""
+        classes = self._fitted_names() if named else None
+        return Capture(self.network, self.x, layer=self.layer, targets=targets, classes=classes)
+
+    def _fitted_names(self) -> Sequence[str] | None:
+        """The class names, as many as there are classes; that they are too many or too few is a finding of its own."""
+        if self.classes is None or self.first.logits.ndim < 2:
+            return self.classes
+        count = max(2, self.first.logits.shape[1])
+        return [*self.classes, *(f"class {n}" for n in range(len(self.classes), count))][:count]
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
@@ -170,11 +188,11 @@ def observed(network: Network, x: Tensor) -> Pass:
     handles += [module.register_forward_hook(after) for module in names if module is not network.model]
     try:
         with torch.inference_mode(False), torch.no_grad(), preserved(network.model, x.device):
-            output, logits = network(x)
+            found = network.answer(x)
     finally:
         for handle in handles:
             handle.remove()
-    return Pass(output, logits.detach(), broken[0] if broken else None, norms)
+    return Pass(found.output, found.logits.detach(), broken[0] if broken else None, norms)
 
 
 def _finite(tensor: Tensor) -> bool:

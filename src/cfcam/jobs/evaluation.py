@@ -281,6 +281,7 @@ class EvaluationRun:
             layer=self.settings.layer,
             classes=self._model.classes,
             probability=self._model.probability,
+            output=self._model.output,
         )
         engine.rehearse(self._sized, leave_out=self.settings.leave_out)
         self.notes += engine.notes
@@ -289,7 +290,7 @@ class EvaluationRun:
     def _applicable(self, methods: Mapping[str, Method]) -> dict[str, Method]:
         """Returns the methods that give a map of noise; of the others a note is left."""
         noise = torch.randn(self._input_shape(), generator=torch.Generator().manual_seed(0))
-        capture = Capture(Network(self._model.module, self._model.probability), noise, layer=self.layer)
+        capture = Capture(self._network(), noise, layer=self.layer)
         kept = {}
         for name, method in methods.items():
             try:
@@ -301,13 +302,16 @@ class EvaluationRun:
                 self.notes.append(f"{name} is left out: {error}")
         return kept
 
+    def _network(self) -> Network:
+        return Network(self._model.module, self._model.probability, self._model.output)
+
     def _input_shape(self) -> tuple[int, ...]:
         return (1, self._sized.channels, *self._sized.input_size)
 
     def _known_classes(self) -> Sequence[str] | int:
         if self._model.classes is not None:
             return self._model.classes
-        outputs = probe_layers(Network(self._model.module), torch.zeros(self._input_shape()))[1][-1]
+        outputs = probe_layers(self._network(), torch.zeros(self._input_shape()))[1][-1]
         return max(2, outputs)  # a single output tells two classes apart
 
     def _evaluator(self, methods: Mapping[str, Method]) -> Evaluator:
@@ -317,6 +321,7 @@ class EvaluationRun:
             "layer": self.layer,
             "classes": self._model.classes,
             "probability": self._model.probability,
+            "output": self._model.output,
             "threshold": chosen.threshold,
             "seed": chosen.seed,
             **self._measuring(),
@@ -332,6 +337,7 @@ class EvaluationRun:
             "model": {"spec": self._model.spec, **self._provenance["model"]},
             "classes": list(self._model.classes) if self._model.classes else None,
             "probability": self._provenance["probability"],
+            **{key: self._provenance[key] for key in ("output",) if key in self._provenance},
             "layer": self.layer,
             "preprocess": self.preprocess.as_dict(),
             "methods": {name: method.parameters() for name, method in self.evaluator.methods.items()},

@@ -163,6 +163,7 @@ class EvidenceRun:
             layer=named_layer(settings.layer),
             classes=model.classes,
             probability=model.probability,
+            output=model.output,
             fingerprint=True,
         )
         evaluation = EvaluationSettings(

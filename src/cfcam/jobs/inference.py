@@ -46,7 +46,8 @@ class Engine:
         targets: see `cfcam.explain`.
         layer: see `cfcam.explain`.
         classes: class names.
-        probability: how logits become probabilities.
+        probability: how the output is read; see `cfcam.Explainer`.
+        output: which tensor holds the class scores; see `cfcam.Explainer`.
         batch_size: pictures in one pass.
 
     Attributes:
@@ -65,9 +66,10 @@ class Engine:
         layer: str | None = None,
         classes: Sequence[str] | None = None,
         probability: Probability = "auto",
+        output: str | int | None = None,
         batch_size: int = 8,
     ) -> None:
-        self.network = Network(model, probability)
+        self.network = Network(model, probability, output)
         self.targets = list(targets)
         self.classes = classes
         self.methods = methods
@@ -97,14 +99,18 @@ class Engine:
         return self._make(model)
 
     def _make(self, model: nn.Module | None = None, *, layer: str | None = None, fingerprint: bool = True) -> Explainer:
-        return Explainer(
+        explainer = Explainer(
             self.network.model if model is None else model,
             self.methods,
             layer=layer or self._given,
             classes=self.classes,
             probability=self._probability,
+            output=self.network.output,
             fingerprint=fingerprint,
         )
+        if model is None:
+            explainer._network = self.network  # what one has learned of the output, the other need not learn again
+        return explainer
 
     def rehearse(self, preprocess: Preprocess, *, leave_out: bool = False) -> None:
         """Runs the network once on noise, so that a wrong set-up shows before the first picture is read.
@@ -119,7 +125,7 @@ class Engine:
         shape = (1, preprocess.channels, *preprocess.input_size)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         try:
-            self.layer = self._explainer.layer_for(noise)
+            self.layer = self._explainer.layer_for(noise, self.targets)
             capture = Capture(self.network, noise, layer=self.layer, targets=self.targets, classes=self.classes)
         except NotPredictedError:
             return  # noise need not hold the class that a segmentation network is asked for; each picture will tell
@@ -127,7 +133,7 @@ class Engine:
             raise
         except Exception as error:
             raise ModelError(self._cannot_run(shape, error)) from error
-        self._check_classes(capture.logits)
+        self._say_what_is_read()
         if not bool(capture.logits.isfinite().all()):
             self._complain_of_weights()
             return
@@ -163,12 +169,14 @@ class Engine:
             self.notes.append(f"{name} is left out: {error}")
             self._explainer = self._make()
 
-    def _check_classes(self, logits: Tensor) -> None:
-        outputs = 2 if logits.shape[-1] == 1 else logits.shape[-1]
-        if self.classes is not None and logits.ndim == 2 and len(self.classes) != outputs:
-            raise ModelError(
-                f"{len(self.classes)} class names for a network with {outputs} classes: give one name for each"
-            )
+    def _say_what_is_read(self) -> None:
+        """Notes what was assumed of the network's output, where it is not one tensor of logits."""
+        read = self.network.record()
+        if "output" in read and self.network.output is None:
+            self.notes.append(f"the network returns several tensors; the class scores are {read['output']!r} (--head)")
+        if str(read["probability"]).startswith("given"):
+            self.notes.append(f"the network's probabilities are {read['probability']}: no softmax or sigmoid is added")
+        self.notes += read.get("notes", [])
 
     def _complain_of_weights(self) -> None:
         state = self.network.model.state_dict()

@@ -94,7 +94,7 @@ def copies_of(network: Network, x: Tensor, layer: str, count: int) -> list[nn.Mo
         return []
     try:
         copies = [copy.deepcopy(model, {id(t): t for t in tensors}) for _ in range(count)]
-        if all(_same(network, Network(other, network.probability), x, layer) for other in copies):
+        if all(_same(network, Network(other, network.probability, network.output), x, layer) for other in copies):
             return copies
     except Exception:  # noqa: BLE001 (a network may refuse to be copied with any error; it then runs alone)
         return []

@@ -132,6 +132,7 @@ class FolderRun:
             layer=settings.layer,
             classes=model.classes,
             probability=model.probability,
+            output=model.output,
             batch_size=settings.batch_size,
         )
         self._rehearse()
@@ -417,6 +418,7 @@ class FolderRun:
             "classes": list(self._model.classes) if self._model.classes else None,
             "methods": made_by["methods"],
             "probability": made_by["probability"],
+            **{key: made_by[key] for key in ("output",) if key in made_by},
             "layer": self.layer,
             "preprocess": self.preprocess.as_dict(),
         }

@@ -288,7 +288,7 @@ def randomised_networks(network: Network, sample: Tensor, most: int, seed: int) 
     # Fresh parameters would leave a deep network without normalisation layers hardly any positive map to compare.
     cascade = sanity.randomised(network.model, seed=seed, most=most, sample=sample, reset=False)
     stages = [copy.deepcopy(model) for _, model in cascade]
-    return [Network(model, network.probability) for model in stages]
+    return [Network(model, network.probability, network.output) for model in stages]
 
 
 def assess_trust(batch: Batch) -> None:

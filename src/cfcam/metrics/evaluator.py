@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Capture, Network, Target, TopK, automatic_layer, find_layer
-from cfcam.capture.targets import Probability
+from cfcam.capture.targets import Probability, class_names
 from cfcam.errors import InputError, TargetError
 from cfcam.explainer import Methods
 from cfcam.explanation import Status, heatmaps_of, statuses_of
@@ -168,7 +168,8 @@ class Evaluator:
             anything.
         layer: name of the target layer; None: chosen on the first batch.
         classes: class names.
-        probability: how logits become probabilities.
+        probability: how the output is read; see `cfcam.Explainer`.
+        output: which tensor holds the class scores; see `cfcam.Explainer`.
         retrained: a second training of the same architecture, for "repeatability".
         other: a network of another architecture, for "reproducibility".
         **settings: see `Settings`.
@@ -188,16 +189,17 @@ class Evaluator:
         layer: str | None = None,
         classes: Sequence[str] | None = None,
         probability: Probability = "auto",
+        output: str | int | None = None,
         retrained: nn.Module | None = None,
         other: nn.Module | None = None,
         **settings: Any,
     ) -> None:
-        self.network = Network(model, probability)
+        self.network = Network(model, probability, output)
         self.methods = named_methods(methods)
         if controls:
             self.methods |= {m.label: m for m in CONTROLS if m.label not in self.methods}
         self.controls = tuple(m.label for m in CONTROLS) if controls else ()
-        self.classes = None if classes is None else tuple(classes)
+        self.classes = class_names(classes)
         named = "all" if metrics == "all" else None
         chosen = resolve_metrics(metrics)
         self.networks = {"repeatability": retrained, "reproducibility": other}
@@ -221,7 +223,7 @@ class Evaluator:
     def layer(self, x: Tensor) -> str:
         """Returns the name of the target layer, chosen on the first batch (N, C, *spatial) if none was named."""
         if self._layer is None:
-            self._layer = automatic_layer(self.network, x)
+            self._layer = automatic_layer(self.network, x, classes=self.classes)
         return self._layer
 
     def capture(self, x: Tensor, targets: Any, network: Network | None = None, layer: str | None = None) -> Capture:
@@ -239,7 +241,7 @@ class Evaluator:
             model = self.networks[metric]
             if model is None:
                 raise MetricError(f"{metric} needs a second network")
-            network = Network(model, self.network.probability)
+            network = Network(model, self.network.probability, self.network.output)
             self._others[metric] = (network, automatic_layer(network, x))
         return self._others[metric]
 

@@ -56,18 +56,22 @@ class LayerScore:
         return self.layers[0] if self.fusion is None else f"{self.fusion}({', '.join(self.layers)})"
 
 
-def candidate_layers(network: Network, x: Tensor, most: int = 8) -> list[LayerInfo]:
+def candidate_layers(
+    network: Network, x: Tensor, most: int = 8, targets: Any = None, classes: Sequence[str] | None = None
+) -> list[LayerInfo]:
     """Returns the last layers worth comparing, from early to late: the outermost module of each distinct output.
 
     Args:
         network: the model.
         x: (N, C, *spatial) input.
         most: candidates.
+        targets: as for `cfcam.explain`.
+        classes: class names.
 
     Raises:
         LayerError: no layer's output has a spatial extent.
     """
-    layers, output_shape = probe_layers(network, x)
+    layers, output_shape = probe_layers(network, x, targets, classes)
     found = [
         info
         for info in layers
@@ -110,6 +114,7 @@ def measure_layers(
     fusions: bool = True,
     classes: Sequence[str] | None = None,
     probability: Probability = "auto",
+    output: str | int | None = None,
     seed: int = 0,
 ) -> list[LayerScore]:
     """Ranks layers, and fusions of two of the best, by faithfulness and robustness on a few images.
@@ -125,7 +130,8 @@ def measure_layers(
         most: candidates, if none are named.
         fusions: try the mean and the product of two layers' maps as well.
         classes: class names, for targets given by name.
-        probability: how logits become probabilities.
+        probability: how the output is read; see `cfcam.Explainer`.
+        output: which tensor holds the class scores; see `cfcam.Explainer`.
         seed: of the noise, and of ties in the order of pixels.
 
     Returns:
@@ -134,8 +140,10 @@ def measure_layers(
     Raises:
         LayerError: none of the candidates can be mapped.
     """
-    network = Network(model, probability)
-    names = list(layers) if layers else [info.name for info in candidate_layers(network, images, most)]
+    network = Network(model, probability, output)
+    names = (
+        list(layers) if layers else [info.name for info in candidate_layers(network, images, most, targets, classes)]
+    )
     chosen = get_method(method) if isinstance(method, str) else method
     trial = _Trial(network, images, targets, classes, chosen, seed)
     scores = _ranked([score for name in names for score in trial.single(name)])

@@ -310,6 +310,7 @@ def evaluate(
     layer: str | None = None,
     classes: Sequence[str] | None = None,
     probability: Probability = "auto",
+    output: str | int | None = None,
     batch_size: int = 8,
     limit: int | None = None,
     progress: Callable[[int], None] | None = None,
@@ -327,7 +328,8 @@ def evaluate(
         controls: add the maps that know nothing or little.
         layer: name of the target layer; None: chosen automatically.
         classes: class names.
-        probability: "softmax", "sigmoid" (multi-label) or "auto".
+        probability: "softmax", "sigmoid" (multi-label), "given" or "auto"; see `cfcam.Explainer`.
+        output: which tensor holds the class scores; see `cfcam.Explainer`.
         batch_size: images in one pass.
         limit: at most this many images.
         progress: called with the number of images done so far.
@@ -351,6 +353,7 @@ def evaluate(
         layer=layer,
         classes=classes,
         probability=probability,
+        output=output,
         retrained=retrained,
         other=other,
         **settings,

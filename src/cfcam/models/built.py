@@ -11,7 +11,7 @@ from torch import nn
 from cfcam.errors import MissingExtraError, ModelError
 from cfcam.models.words import describe
 
-Probability = Literal["auto", "softmax", "sigmoid"]
+Probability = Literal["auto", "softmax", "sigmoid", "given"]
 
 RANDOM: Final = "no weights given: the network is randomly initialised, its maps mean nothing"
 

@@ -31,6 +31,7 @@ class LoadedModel:
             of ``size``, ``resize``, ``crop_ratio``, ``mean``, ``std``, ``interpolation``.
         probability: How its scores become probabilities; ``auto`` where the network does not say.
         notes: Lines a user should see, e.g. that the network is randomly initialised.
+        output: Which tensor of its output holds the class scores, if a user said so.
     """
 
     module: nn.Module
@@ -39,6 +40,7 @@ class LoadedModel:
     preprocess: Mapping[str, object] = field(default_factory=dict)
     probability: Probability = "auto"
     notes: tuple[str, ...] = ()
+    output: str | int | None = None
 
 
 def load(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Network
+from cfcam.capture.heads import Wanted
 from cfcam.capture.state import preserved
 from cfcam.errors import InputError
 from cfcam.metrics.functional.perturbation import has_evidence
@@ -105,7 +106,7 @@ def _starts(network: nn.Module, sample: Tensor) -> dict[str, int]:
     handles = [m.register_forward_pre_hook(lambda *_, name=n: note(name)) for n, m in network.named_modules()]
     try:
         with torch.inference_mode(False), torch.no_grad(), preserved(network, x.device):
-            runner(x)
+            runner.answer(x, want=Wanted(scores=False))
     finally:
         for handle in handles:
             handle.remove()
