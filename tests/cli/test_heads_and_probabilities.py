@@ -25,7 +25,8 @@ class Heads(nn.Module):
 
     def forward(self, x):
         z = self.fc(self.f(x).mean((2, 3)))
-        return {"two": {"age": 60 + z[:, :1], "diagnosis": z}, "given": z.softmax(1), "half": 0.5 + z.tanh() / 9}[self.how]
+        two = {"age": 60 + z[:, :1], "diagnosis": z}
+        return {"two": two, "given": z.softmax(1), "half": 0.5 + z.tanh() / 9}[self.how]
 
 
 def make(how="two"):
