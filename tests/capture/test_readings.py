@@ -144,6 +144,12 @@ def test_the_pair_of_a_sigmoid_is_one_score_and_two_sigmoids_are_two(x: Tensor) 
     assert torch.allclose(cfcam.explain(two, x, "grad-cam").probabilities, two(x))
 
 
+def put_in_place(z: Tensor) -> Tensor:
+    p = torch.zeros(len(z), 3)
+    p[:, :2], p[:, 2] = z.sigmoid()[:, :2], 0.5
+    return p
+
+
 UNREACHED: dict[str, tuple[Ending, bool]] = {
     "mean of two": (lambda z: (z.softmax(1) + (2 * z).softmax(1)) / 2, True),
     "ensemble": (lambda z: torch.stack([z.softmax(1), (2 * z).softmax(1)]).mean(0), True),
@@ -151,6 +157,10 @@ UNREACHED: dict[str, tuple[Ending, bool]] = {
     "evidence": (lambda z: (F.softplus(z) + 1) / (F.softplus(z) + 1).sum(1, keepdim=True), True),
     "product": (lambda z: z.sigmoid() * (z + 1).sigmoid(), False),
     "hard": (lambda z: F.hardsigmoid(z / 9), False),
+    "masked": (lambda z: z.sigmoid() * torch.tensor([0.0, 1.0, 0.0]), False),
+    "filled": (lambda z: z.sigmoid().masked_fill(torch.tensor([True, False, False]), 0.5), False),
+    "put in place": (put_in_place, False),
+    "noisy or": (lambda z: 1 - (1 - z[:, :2].sigmoid()).prod(1), False),
     "one of a softmax": (lambda z: z.softmax(1)[:, 1], False),
 }
 
@@ -349,6 +359,23 @@ def test_a_network_without_an_activation_is_listened_to_once(x: Tensor) -> None:
     network(x)
     with network.answers.heard(network.model) as listener:
         assert listener is None
+
+
+@pytest.mark.parametrize("ending", ["module", "(1 - p, p)", "squeezed"])
+def test_metrics_and_doctor_read_alike(ending: str, x: Tensor) -> None:
+    net = Ends(1, SINGLE[ending]).eval()
+    given = cfcam.evaluate(net, [(one, 0) for one in x], "grad-cam", "average-drop", explained="label", controls=False)
+    bare = cfcam.evaluate(
+        plain(net), [(one, 0) for one in x], "grad-cam", "average-drop", explained="label", controls=False
+    )
+    for row, right in zip(given.rows, bare.rows, strict=True):
+        assert row.probability == pytest.approx(right.probability, rel=1e-4)
+        assert row.values == pytest.approx(right.values, rel=1e-3, nan_ok=True)
+    found = cfcam.diagnose(net, x)["output"]
+    assert found.severity == "ok"
+    assert "probabilities already (sigmoid at the end), taken as they are" in found.seen
+    assert not cfcam.explain(net, x, "grad-cam").multilabel
+    assert cfcam.explain(Ends(2, torch.sigmoid).eval(), x, "grad-cam").multilabel
 
 
 def test_other_readers_of_probabilities(x: Tensor) -> None:

@@ -52,6 +52,7 @@ _BOUNDED = _names("clamp clip clamp_min clamp_max nan_to_num")
 _MIXED = _names(
     "mean nanmean add radd div truediv true_divide divide mul rmul multiply sum nansum median lerp interpolate upsample"
     " avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d prod"
+    " masked_fill where index_fill pad"
 )
 _SLIGHT = 1e-3  # an epsilon that keeps a logarithm finite
 _DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]
@@ -147,7 +148,9 @@ class Listener(TorchFunctionMode):
         if changes and isinstance(first, Tensor):
             self._note(first, None)
         if base == "setitem":
-            self._note(first, None)
+            inside = self.of(args[2]) if len(args) > 2 else None
+            self._note(first, None if inside is None or not inside.activated else replace(inside, scores=None))
+            return
         if not given.traces:
             return
         trace = given.traces[0]
@@ -170,7 +173,7 @@ class Listener(TorchFunctionMode):
             self._note(result, replace(trace, log=True))
         elif base == "exp" and trace.log:
             self._note(result, replace(trace, log=False))
-        elif base in _MIXED and not given.foreign and not trace.log:
+        elif base in _MIXED and not trace.log and (not given.foreign or (trace.activated and given.masked(base))):
             self._note(result, replace(given.joint(), scores=None))
 
     def _note_moved(self, result: Any, given: _Arguments, apply: Any) -> None:
@@ -201,7 +204,7 @@ class _Arguments:
         changed: tuple[Any, Trace | None] | None,
     ) -> None:
         self.traces: list[Trace] = []
-        self.foreign = False
+        self.others: list[Tensor] = []
         self.args, self.kwargs = args, kwargs
 
         def put(value: Any) -> Any:
@@ -211,7 +214,8 @@ class _Arguments:
                     self.traces.append(trace)
                     return trace.scores
                 # An index, or a constant; any other tensor is an input of its own.
-                self.foreign |= value.is_floating_point() and (value.numel() > 1 or value.requires_grad)
+                if value.is_floating_point() and (value.numel() > 1 or value.requires_grad):
+                    self.others.append(value)
                 return value
             if type(value) in (list, tuple):
                 return type(value)([put(one) for one in value])
@@ -223,6 +227,17 @@ class _Arguments:
     def reached(self) -> bool:
         """Whether the scores of all that is traced are known."""
         return all(trace.scores is not None for trace in self.traces)
+
+    @property
+    def foreign(self) -> bool:
+        """Whether there are other inputs."""
+        return bool(self.others)
+
+    def masked(self, base: str) -> bool:
+        """Whether the other inputs are masks that are multiplied: a probability stays one, or becomes 0."""
+        if base not in ("mul", "rmul", "multiply"):
+            return False
+        return all(not other.requires_grad and bool(((other == 0) | (other == 1)).all()) for other in self.others)
 
     def joint(self) -> Trace:
         """Returns the trace of what is made of all of them."""

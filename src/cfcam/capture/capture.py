@@ -370,13 +370,19 @@ class Capture:
             _keep_freed_memory()
         with torch.inference_mode(False), torch.no_grad(), preserved(self.network.model, self.input.device):
             with self.autocast(), self._packed_kernels():
-                found = self._again_answered(x.to(self.input.dtype), images)
+                found = self.answer(x.to(self.input.dtype), images)
             # A softmax in half precision would round away the small differences that masks make.
             scores = self.targets(found.output, _at_least_float32(found.logits), images, probability=probability)
         return _at_least_float32(scores)
 
-    def _again_answered(self, x: Tensor, images: Tensor, rows: int | None = None) -> Answer:
-        """Runs the network on other inputs, and reads the same tensor of its output as in the first pass."""
+    def answer(self, x: Tensor, images: Tensor | None = None, rows: int | None = None) -> Answer:
+        """Runs the network on other inputs, and reads the same tensor of its output as in the first pass.
+
+        Args:
+            x: (M, C, *spatial).
+            images: (M,) the image of the batch that each was made from; None: they are the batch.
+            rows: of the output, where hooks make more or fewer of them than M.
+        """
         return self.network.answer(x, images=images, want=self._want, taken=self._answer.again(rows))
 
     def rescore_activations(self, activations: Tensor, images: Tensor, *, probability: bool = False) -> Tensor:
@@ -404,7 +410,7 @@ class Capture:
             handle = self._module.register_forward_hook(hook)
             try:
                 with self.autocast():
-                    found = self._again_answered(x, images[: len(x)], len(images))
+                    found = self.answer(x, images[: len(x)], len(images))
             finally:
                 handle.remove()
             scores = self.targets(found.output, _at_least_float32(found.logits), images, probability=probability)

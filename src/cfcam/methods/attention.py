@@ -42,7 +42,7 @@ class AttentionRollout(Method):
         """Returns maps (N, K, *grid), zero or positive, equal for all K targets."""
         structure = _structure(capture, self.name)
         with _watched(capture, differentiable=False) as recorder:
-            capture.network(capture.input)
+            capture.answer(capture.input)
         batch = len(capture.input)
         attention = [_at_least_float32(layer.by_image(layer.weights, batch).mean(1)) for layer in recorder.maps]
         identity = torch.eye(attention[0].shape[-1], device=attention[0].device, dtype=attention[0].dtype)
@@ -79,9 +79,9 @@ class LeGrad(Method):
         blocks = _structure(capture, self.name).blocks(self.name)
         batch = len(capture.input)
         with _watched(capture, differentiable=True) as recorder, _last_block_gives_all(capture.network.model, blocks):
-            output, logits = capture.network(capture.input)
-            images = torch.arange(batch, device=logits.device).repeat(len(blocks))
-            scores = capture.targets(output, logits, images).unflatten(0, (len(blocks), batch))
+            found = capture.answer(capture.input, rows=len(blocks) * batch)
+            images = torch.arange(batch, device=found.logits.device).repeat(len(blocks))
+            scores = capture.targets(found.output, found.logits, images).unflatten(0, (len(blocks), batch))
         if not scores.requires_grad:
             raise MethodError(f"legrad needs gradients behind the attention, and the scores have none: {_ADVICE}")
         with torch.inference_mode(False), torch.enable_grad():
@@ -143,7 +143,7 @@ def _structure(capture: Capture, method: str) -> _Structure:
 
     def find() -> tuple[_Structure, AttentionRecorder]:
         with _watched(capture, differentiable=True, batch=1) as recorder:
-            _, logits = capture.network(capture.input[:1])
+            logits = capture.answer(capture.input[:1]).logits
         reads = False
         if recorder.maps and capture.grid.prefix and logits.requires_grad:
             last = recorder.maps[-1]
