@@ -146,9 +146,10 @@ class Listener(TorchFunctionMode):
         first = args[0] if args else kwargs.get("input")
         given = _Arguments(self, args, kwargs, (first, old) if changes else None)
         if changes and isinstance(first, Tensor):
-            self._note(first, None)
+            self._note(first, None)  # until it is known what it has become
         if base == "setitem":
-            inside = self.of(args[2]) if len(args) > 2 else None
+            put = args[2] if len(args) > 2 else None
+            inside = self.of(put if isinstance(put, Tensor) else first)
             self._note(first, None if inside is None or not inside.activated else replace(inside, scores=None))
             return
         if not given.traces:
