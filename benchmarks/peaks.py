@@ -12,7 +12,7 @@ from cfcam import Explainer
 from cfcam.clinical.peak_stability import PeakStability, peak_stabilities
 from cfcam.clinical.where import part_of
 
-STUDIES = ("imagenet-v2", "ultrasound", "chest", "adrenal")
+STUDIES = ("imagenet-v2", "ultrasound", "chest")
 METHODS = ("grad-cam", "cf-cam")
 _HEADERS = (
     "pictures",
@@ -64,7 +64,7 @@ def main(arguments: argparse.Namespace) -> None:
     ]  # fmt: skip
     body = (
         "`python -m benchmarks peaks`. Maps of the predicted class; shifts by 1 and 2 pixels of the input in 8"
-        " directions, and JPEG 90 (of volumes shifts only, through the slices too). The peak stays if the middle of its"
+        " directions, and JPEG 90. The peak stays if the middle of its"
         " cell, moved back, lies within half a cell of where it was. *Moves on average*: share of the motions. *Never"
         " moves* and *moves to another third*: share of the pictures.\n\n" + report.table(_HEADERS, cells)
     )

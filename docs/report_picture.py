@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from PIL import Image as PILImage
 
 import cfcam
 from cfcam.clinical.checks import artefact_sensitivity, plausibility
+from cfcam.clinical.origin import Origin
+from cfcam.clinical.peak_stability import peak_stabilities
 from cfcam.clinical.regions import measure
 from cfcam.clinical.report import write_report
 from cfcam.clinical.study_result import MapResult, ModelIdentity, StudyResult, Uncertainty
@@ -42,7 +45,10 @@ def phantom_study(
     phantom = make_phantom(10, devices=["pacemaker"], findings=["effusion"])
     image, network = Image(phantom.image, None, ""), load_demo_network(shortcut=shortcut)
     x = PREPROCESS(image)[None]
-    found = cfcam.explain(network, x, list(methods), targets=list(targets), classes=CLASSES, probability="sigmoid")
+    explainer = cfcam.Explainer(network, list(methods), classes=CLASSES, probability="sigmoid")
+    found = explainer(x, list(targets))
+    steady = peak_stabilities(explainer, x, found.targets[0], methods=methods, first=found,
+                              back=lambda heat: PREPROCESS.to_original(heat, image.size))  # fmt: skip
     masks = {name: torch.from_numpy(phantom.masks[name]) for name in ("left lung", "right lung", "pacemaker")}
     maps = []
     for k, target in enumerate(targets):
@@ -50,7 +56,7 @@ def phantom_study(
             heat = PREPROCESS.to_original(found.heatmaps(method)[0, k], image.size)
             given = masks if not maps else {}
             status, index = str(found.status[method][0, k]), int(found.targets[0, k])
-            table = measure(heat, SPACING, "otsu", given)
+            table = replace(measure(heat, SPACING, "otsu", given), stability=steady.get((method, k)))
             maps.append(
                 MapResult(
                     method, index, target, found.probability(0, k), status, heat.numpy(), table, {"layer": "auto"}
@@ -73,6 +79,8 @@ def phantom_study(
         pseudonym="P-3F9A",
         spacing=SPACING,
         modality="CR",
+        edges=("L", "I"),
+        origin=Origin("2026-03-04", "shifted by de-identification", "chest", "PA (back to front)"),
         checks=tuple(checks),
         uncertainty=(disagreement(maps[: len(methods)]),),
         limits=("The picture is a phantom: it was drawn, not taken.", "The limits of the checks are cfcam's defaults."),
