@@ -67,6 +67,7 @@ def test_where_the_peak_goes_is_told_once_for_each_place():
     found = peak_stability(explainer(Pooled()), dot(15, 12), 0, "grad-cam")
     # the cell below, its middle (row 20) moved back by 1 or by 2 pixels: the first motion that led there is told
     assert len(found.elsewhere) == 1
+    assert found.times == (6,)
     (row, column) = found.elsewhere[0]
     assert (row, abs(column - 12) <= 1) == (19, True)
     assert peak_stability(explainer(Pooled()), dot(12, 12), 0, "grad-cam").elsewhere == ()
@@ -205,7 +206,7 @@ def test_a_table_says_how_steady_its_peak_is_or_that_it_was_not_measured():
     assert table.as_dict()["stability"] is None
     assert table.to_csv().splitlines()[0].endswith("peak_stayed,peak_motions")
     assert table.to_csv().splitlines()[1].endswith(",,")
-    measured = replace(table, stability=PeakStability(13, 17, ((0, 4),)))
+    measured = replace(table, stability=PeakStability(13, 17, ((0, 4),), (4,)))
     assert measured.to_text().endswith("peak of the map: stays under 13 of 17 small motions")
     assert measured.to_csv().splitlines()[1].endswith(",13,17")
     assert measured.as_dict()["stability"]["stayed"] == 13

@@ -108,18 +108,19 @@ def steady(study, stability):
 
 
 def test_the_share_of_motions_stands_wherever_the_peak_does():
-    stays = steady(picture_study(), PeakStability(13, 17, ((60, 90), (61, 85))))
+    stays = steady(picture_study(), PeakStability(13, 17, ((60, 90), (61, 85)), (1, 3)))
     assert steadiness(stays, stays.maps[0]) == "stays under 13 of 17 small motions"
     text = Page(render(stays)).text
     assert text.count("stays under 13 of 17 small motions") >= 2
     assert study_numbers(stays)["maps"][0]["regions"]["stability"]["stayed"] == 13
-    goes = steady(picture_study(edges=("L", "I")), PeakStability(13, 17, ((200, 300), (61, 85))))
+    goes = steady(picture_study(edges=("L", "I")), PeakStability(12, 17, ((61, 85), (200, 300)), (1, 3)))
     assert steadiness(goes, goes.maps[0]) == (
-        "stays under 13 of 17 small motions; else it goes to: patient's left, lower zone (right side of the picture)"
+        "stays under 12 of 17 small motions, in this part under 13; else it goes to patient's left, lower zone (right"
+        " side of the picture): 3"
     )
     alt = next(found["alt"] for found in Page(render(goes)).all("img", class_="heat"))
     assert "row 60" not in alt
-    assert "stays under 13 of 17" in alt
+    assert "stays under 12 of 17" in alt
 
 
 def test_a_map_that_is_the_same_everywhere_points_nowhere():

@@ -7,6 +7,7 @@ share of small motions under which it stays, and as a part of the picture rather
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -43,12 +44,14 @@ class PeakStability:
         motions: how many there were: one pass of the network each.
         elsewhere: where it went under the others, as indices on the grid of the map as shown, each place once; the
             motions under which it was lost have none.
+        times: under how many motions it went to each of these.
         left_out: motions that such an input has not, a line each.
     """
 
     stayed: int
     motions: int
     elsewhere: tuple[tuple[int, ...], ...] = ()
+    times: tuple[int, ...] = ()
     left_out: tuple[str, ...] = field(default=())
 
     @property
@@ -130,6 +133,7 @@ def peak_stabilities(
               if first.status[m][0, k] == Status.OK}  # fmt: skip
     stayed: dict[Key, int] = dict.fromkeys(before, 0)
     places: dict[Key, dict[tuple[int, ...], tuple[int, ...]]] = {key: {} for key in before}
+    times: dict[Key, Counter[tuple[int, ...]]] = {key: Counter() for key in before}
     count = shifts = 0
     for ways, explained in _explained(explain, x, targets, at_once or _AT_ONCE[axes]) if before else ():
         count += len(ways)
@@ -142,11 +146,15 @@ def peak_stabilities(
             for cell, way, stays_here in zip(peak_cells(maps).tolist(), ways, stays.tolist(), strict=True):
                 if not stays_here and min(cell) >= 0:
                     places[method, k].setdefault(tuple(cell), _place(cell, raw.shape, way, size))
+                    times[method, k][tuple(cell)] += 1
     left_out = _left_out(x, count, shifts)
-    return {
-        key: PeakStability(n, count, tuple(sorted({_shown(p, size, back) for p in places[key].values()})), left_out)
-        for key, n in stayed.items()
-    }
+    found = {}
+    for key, n in stayed.items():
+        went: Counter[tuple[int, ...]] = Counter()
+        for cell, place in places[key].items():
+            went[_shown(place, size, back)] += times[key][cell]
+        found[key] = PeakStability(n, count, tuple(sorted(went)), tuple(went[at] for at in sorted(went)), left_out)
+    return found
 
 
 def _explained(

@@ -6,11 +6,12 @@ chest was taken from the front does not tell which way round it is stored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from cfcam.clinical.regions import RegionTable
+from cfcam.clinical.peak_stability import PeakStability
 from cfcam.clinical.study_result import Heat, MapResult, StudyResult
 from cfcam.imaging.geometry import axis_codes
 
@@ -109,16 +110,25 @@ def steadiness(study: StudyResult, one: MapResult) -> str:
         return ""
     if stability is None:
         return NOT_MEASURED
-    own = where(study, one)
-    shape = one.heatmap.shape
-    others = [part for part in dict.fromkeys(place_of(study, at, shape) for at in stability.elsewhere) if part != own]
-    goes = f"; else it goes to: {' / '.join(others)}" if others else ""
-    return f"{stability}{goes}"
+    return with_parts(stability, where(study, one), lambda at: place_of(study, at, one.heatmap.shape))
 
 
-def short(table: RegionTable) -> str:
-    """Returns how steady a table's peak is, in a few words."""
-    return NOT_MEASURED if table.stability is None else str(table.stability)
+def with_parts(stability: PeakStability, own: str, part: Callable[[tuple[int, ...]], str]) -> str:
+    """Returns how steady a peak is, and, if it leaves its part, under how many motions it does not and where it goes.
+
+    Args:
+        stability: of the peak.
+        own: the part that it lies in.
+        part: names the part of an index.
+    """
+    went: Counter[str] = Counter()
+    for place, times in zip(stability.elsewhere, stability.times, strict=True):
+        went[part(place)] += times
+    within = stability.stayed + went.pop(own, 0)
+    if not went:
+        return str(stability)
+    others = ", ".join(f"{name}: {times}" for name, times in went.most_common())
+    return f"{stability}, in this part under {within}; else it goes to {others}"
 
 
 def nowhere(what: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 from cfcam.clinical.check_results import CheckResult, Limits, at_least, not_assessed
 from cfcam.clinical.interventions import Explain
 from cfcam.clinical.peak_stability import peak_stability
-from cfcam.clinical.where import is_spread, nowhere, part_of
+from cfcam.clinical.where import is_spread, nowhere, part_of, with_parts
 from cfcam.imaging import Image, Volume
 from cfcam.imaging.geometry import axis_codes
 from cfcam.jobs.study_names import comes_from_dicom, labelled
@@ -61,11 +62,9 @@ def peak_check(
     peak = [int(at) for at in np.unravel_index(int(heatmap.argmax()), shape)]
     spread = is_spread(heatmap.cpu().numpy())
     part = nowhere("volume" if len(shape) == 3 else "picture") if spread else part_of(peak, shape, directions, side)
-    others = [p for p in dict.fromkeys(part_of(at, shape, directions, side) for at in found.elsewhere) if p != part]
-    goes = f"; else it goes to: {' / '.join(others)}" if others else ""
-    result = at_least(NAME, found.share, limits.peak_stays, f"{part}: {found}{goes}")
-    told = {"stayed": found.stayed, "motions": found.motions, "left_out": list(found.left_out), "elsewhere": others}
-    return [result], {"where": part, "peak_stability": told}
+    said = with_parts(found, part, lambda at: part_of(at, shape, directions, side))
+    result = at_least(NAME, found.share, limits.peak_stays, f"{part}: {said}")
+    return [result], {"where": part, "peak_stability": asdict(found)}
 
 
 def _sides(image: Image | Volume, file: Path) -> tuple[tuple[str, ...], str]:
