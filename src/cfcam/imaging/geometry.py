@@ -60,6 +60,27 @@ def spacing_of(affine: Affine) -> tuple[float, float, float]:
     return float(lengths[0]), float(lengths[1]), float(lengths[2])
 
 
+def cell_size(affine: Affine, axes: int) -> float:
+    """Return the area (2 axes) or volume (3 axes) that belongs to one position of a grid, in mm² or mm³.
+
+    Of a sheared grid it is less than the product of its spacings: the determinant; in a plane the cross product.
+    """
+    ways = np.asarray(affine, dtype=np.float64)[:3, :axes]
+    return float(np.sqrt(np.linalg.det(ways.T @ ways)))
+
+
+def metric_of(affine: Affine, axes: int) -> Affine:
+    """Return an upper triangular (axes, axes) with the lengths and angles of a grid's axes, whichever way it lies.
+
+    The length of ``metric_of(affine, n) @ steps`` is how far apart two positions are, in mm; on a grid at right angles
+    it is the diagonal of its spacings.
+    """
+    ways = np.asarray(affine, dtype=np.float64)[:-1, :axes]
+    upper = np.linalg.qr(ways)[1]
+    found: Affine = upper * np.where(np.diag(upper) < 0, -1.0, 1.0)[:, None]
+    return found
+
+
 def axis_codes(affine: Affine) -> str:
     """Return for each axis of the array the patient's direction nearest to it, such as "RAS" or "PSR".
 
@@ -80,8 +101,13 @@ def obliqueness(affine: Affine) -> float:
 
 def is_sheared(affine: Affine) -> bool:
     """Whether the axes are not at right angles, as after a tilted gantry."""
+    return skewness(affine) > float(np.degrees(np.arcsin(_SHEAR)))
+
+
+def skewness(affine: Affine) -> float:
+    """Return by how many degrees two axes of the array are off a right angle at most."""
     cosines = affine[:3, :3] / np.linalg.norm(affine[:3, :3], axis=0)
-    return bool(np.abs(cosines.T @ cosines - np.eye(3)).max() > _SHEAR)
+    return float(np.degrees(np.arcsin(np.clip(np.abs(cosines.T @ cosines - np.eye(3)).max(), 0, 1))))
 
 
 def turned(codes: str, into: str) -> tuple[tuple[int, int, int], tuple[bool, bool, bool]]:
@@ -95,8 +121,9 @@ def turned(codes: str, into: str) -> tuple[tuple[int, int, int], tuple[bool, boo
         For each axis of the result: which axis of the array it is, and whether it runs backwards.
 
     Raises:
-        InputError: ``into`` does not name each of the three directions once.
+        InputError: ``codes`` or ``into`` do not name each of the three directions once.
     """
+    check_codes(codes)
     check_codes(into)
     ways = [_way(code) for code in codes]
     axes = [ways.index(_way(code)) for code in into]

@@ -16,14 +16,12 @@ from numpy.typing import NDArray
 
 from cfcam.errors import ImageError, InputError, MissingExtraError
 from cfcam.imaging.files import read_bytes, shown_path
-from cfcam.imaging.geometry import Affine, check_affine
+from cfcam.imaging.nifti_space import space_of
 from cfcam.imaging.volume import MAX_VOXELS, Source, Volume
 
 _HEADER = 540  # bytes of a NIfTI-2 header; a NIfTI-1 header has 348
 _SLACK = 2**20  # extensions and padding behind the voxels
-_TO_MM = {1: 1e3, 3: 1e-3}  # NIFTI_UNITS_METER, NIFTI_UNITS_MICRON
 _UNFIXABLE = 40  # nibabel's level from which on it would guess
-_AGREEMENT = 0.1  # mm between the two transforms, at the corners
 
 
 def read_nifti(
@@ -37,24 +35,29 @@ def read_nifti(
     where = shown_path(path)
     data = read_bytes(path, where)
     notices: list[str] = []
-    header, stored = _opened(data, where, max_voxels, notices)
+    header, raw, stored = _opened(data, where, max_voxels, notices)
     picked = _picked(tuple(header.get_data_shape()), time, channel, where)
-    affine, space = _transform(header, where, notices)
-    voxels = _finite(_voxels(header, stored, where)[picked], where, notices)
+    space, code = space_of(header, raw, where, notices)
+    _scaled_as_told(header, raw, notices)
+    with np.errstate(over="ignore"):
+        voxels: NDArray[np.float32] = np.array(_voxels(header, stored, where)[picked], dtype=np.float32, order="C")
     if voxels.ndim > 3:
         voxels = np.ascontiguousarray(np.moveaxis(voxels.reshape(*voxels.shape[:3], -1), -1, 0))
     low, high = float(header["cal_min"]), float(header["cal_max"])
     window = ((low + high) / 2, high - low) if math.isfinite(high - low) and high > low else None
-    source = Source("nifti", hashlib.sha256(data).hexdigest(), Path(path), space)
-    return Volume(voxels, affine, source, window, tuple(notices))
+    source = Source("nifti", hashlib.sha256(data).hexdigest(), Path(path), code, nifti=space)
+    try:
+        return Volume(voxels, space.affine, source, window, tuple(notices))
+    except ImageError as error:
+        raise ImageError(f"{where}: {error}") from error
 
 
-def _opened(data: bytes, where: str, max_voxels: int, notices: list[str]) -> tuple[Any, bytes]:
-    """The header, as nibabel has it after a check, and the file with its voxels, decompressed."""
+def _opened(data: bytes, where: str, max_voxels: int, notices: list[str]) -> tuple[Any, Any, bytes]:
+    """The header, as nibabel has it after a check and as it is stored, and the file with its voxels, decompressed."""
     stream: Any = gzip.GzipFile(fileobj=BytesIO(data)) if data[:2] == b"\x1f\x8b" else BytesIO(data)
     try:
         start = stream.read(_HEADER)
-        header = _header(start, where, notices)
+        header, raw = _header(start, where, notices)
         shape = tuple(int(n) for n in header.get_data_shape())
         if len(shape) < 3 or min(shape) < 1:
             raise ImageError(f"{where}: has {len(shape)} axes of {_times(shape)} voxels; a volume has three")
@@ -73,11 +76,11 @@ def _opened(data: bytes, where: str, max_voxels: int, notices: list[str]) -> tup
         raise ImageError(
             f"{where}: the NIfTI file is cut off ({len(whole)} of {needed} bytes); copy or export it again"
         )
-    return header, whole
+    return header, raw, whole
 
 
-def _header(start: bytes, where: str, notices: list[str]) -> Any:
-    """The header in the first bytes of a file; what nibabel puts right in it becomes a notice."""
+def _header(start: bytes, where: str, notices: list[str]) -> tuple[Any, Any]:
+    """The header in the first bytes of a file, put right and as it is stored; what nibabel puts right in it becomes a notice."""
     try:
         import nibabel as nib
         from nibabel.spatialimages import HeaderDataError
@@ -94,6 +97,7 @@ def _header(start: bytes, where: str, notices: list[str]) -> Any:
     told = _Told()
     try:
         header = kind(start[: kind.template_dtype.itemsize], check=False)
+        raw = header.copy()
         header.check_fix(logger=told, error_level=_UNFIXABLE)
         header.get_data_dtype()
         header.get_slope_inter()
@@ -102,7 +106,7 @@ def _header(start: bytes, where: str, notices: list[str]) -> Any:
             f"{where}: the NIfTI header is broken ({type(error).__name__}); export it again or repair it"
         ) from error
     notices += [f"its header was wrong: {line}" for line in told.lines]
-    return header
+    return header, raw
 
 
 class _Told:
@@ -158,42 +162,6 @@ def _one(choice: int | str, count: int, where: str) -> int | slice:
     return choice
 
 
-def _transform(header: Any, where: str, notices: list[str]) -> tuple[Affine, int]:
-    """The affine in mm with the code of its space: the sform, else the qform, else what nibabel makes of nothing."""
-    from nibabel.spatialimages import HeaderDataError
-
-    scale = _TO_MM.get(int(header["xyzt_units"]) & 7, 1.0)
-    to_mm = np.diag([scale, scale, scale, 1])
-    s_code, q_code = int(header["sform_code"]), int(header["qform_code"])
-    try:
-        affine = check_affine(to_mm @ header.get_best_affine(), where)
-    except (HeaderDataError, ValueError) as error:  # ValueError: a quaternion that is none
-        if isinstance(error, ImageError):
-            raise
-        raise ImageError(
-            f"{where}: its header holds no usable transform (voxel sizes or handedness are wrong); repair it first"
-        ) from error
-    if s_code == q_code != 0 and (apart := _apart(header, affine, to_mm)) > _AGREEMENT:
-        notices.append(f"its sform and qform disagree by {apart:.1f} mm: the sform is used")
-    if s_code == q_code == 0:
-        notices.append("its header does not say how it lies in the patient: left and right are unknown")
-    return affine, s_code or q_code
-
-
-def _apart(header: Any, affine: Affine, to_mm: Affine) -> float:
-    """How far the qform puts the corners from where the affine has them, in mm; infinite if it is broken."""
-    from nibabel.spatialimages import HeaderDataError
-
-    try:
-        other = to_mm @ header.get_qform()
-    except (HeaderDataError, ValueError):
-        return math.inf
-    ends = [(0, n - 1) for n in header.get_data_shape()[:3]]
-    corners = np.array(np.meshgrid(*ends, [1])).reshape(4, -1)
-    apart = float(np.linalg.norm(((affine - other) @ corners)[:3], axis=0).max())
-    return apart if math.isfinite(apart) else math.inf
-
-
 def _voxels(header: Any, whole: bytes, where: str) -> NDArray[Any]:
     from nibabel.arrayproxy import ArrayProxy
 
@@ -207,17 +175,14 @@ def _voxels(header: Any, whole: bytes, where: str) -> NDArray[Any]:
         raise ImageError(f"{where}: its voxels cannot be read ({type(error).__name__}); export it again") from error
 
 
-def _finite(voxels: NDArray[Any], where: str, notices: list[str]) -> NDArray[np.float32]:
-    with np.errstate(over="ignore"):
-        values: NDArray[np.float32] = np.array(voxels, dtype=np.float32, order="C")
-    bad = ~np.isfinite(values)
-    if bad.all():
-        raise ImageError(f"{where}: holds no finite number; export it again")
-    if bad.any():
-        lowest = values[~bad].min()
-        values[bad] = lowest
-        notices.append(f"{int(bad.sum())} voxels are no finite numbers: they are taken as {lowest:g}, the smallest")
-    return values
+def _scaled_as_told(header: Any, stored: Any, notices: list[str]) -> None:
+    """A slope of 0 means that there is none (nifti1.h); ITK and NiiVue add the intercept all the same."""
+    slope, intercept = float(stored["scl_slope"]), float(stored["scl_inter"])
+    if header.get_slope_inter() == (None, None) and math.isfinite(intercept) and intercept:
+        notices.append(
+            f"its header has the slope {slope:g} with an intercept of {intercept:g}: neither is applied, as the format"
+            " says; ITK and NiiVue add the intercept"
+        )
 
 
 def _times(shape: tuple[int, ...]) -> str:
