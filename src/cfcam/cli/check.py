@@ -308,6 +308,7 @@ class _Session:
                 self.explainer, x, prepared.forth(mask), index, self.method, limits=self.limits
             ),
             spacing=image.spacing,
+            affine=image.affine,
             probability=probability,
             limits=self.limits,
         )

@@ -12,6 +12,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from scipy import ndimage
 from torch import Tensor
 
@@ -81,6 +82,7 @@ def plausibility(
     organ: Tensor,
     *,
     spacing: Spacing | None = None,
+    affine: ArrayLike | None = None,
     probability: float | None = None,
     limits: Limits = _DEFAULT,
 ) -> list[CheckResult]:
@@ -93,6 +95,7 @@ def plausibility(
         heatmap: (*spatial) in [0, 1], on the picture's grid.
         organ: (*spatial) bool.
         spacing: mm between positions; with it the organ is widened by ``limits.tolerance_mm``.
+        affine: (4, 4), index to mm, if known: distances are then right on sheared grids too.
         probability: of the explained class; below ``limits.min_probability`` nothing is assessed.
         limits: of the site.
 
@@ -102,7 +105,7 @@ def plausibility(
     reason = _unassessable(heatmap, organ, "organ", probability, limits)
     if reason:
         return not_assessed(_ORGAN, reason)
-    wide = organ if spacing is None else dilate(organ, limits.tolerance_mm, spacing)
+    wide = organ if spacing is None else dilate(organ, limits.tolerance_mm, spacing, affine=affine)
     how = "no tolerance: spacing unknown" if spacing is None else f"tolerance {limits.tolerance_mm:g} mm"
     heat, mask = heatmap[None], wide[None]
     area = float(wide.double().mean())

@@ -373,7 +373,8 @@ def _state(
     marked = table["map"]
     centroid = np.full(len(grid.size), np.nan) if marked.centroid is None else grid.places(marked.centroid)
     means = {name: math.nan if (mean := table[name].mean) is None else mean for name in regions}
-    return _State(math.nan if probability is None else probability, marked.size, centroid, heat, means)
+    area = marked.count * grid.cell
+    return _State(math.nan if probability is None else probability, area, centroid, heat, means)
 
 
 def _repeated(

@@ -6,13 +6,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from torch import Tensor
 
 from cfcam.clinical.motions import inverse_motion, motion_of, warp
 from cfcam.errors import InputError, MissingExtraError
 from cfcam.explanation import Explanation
+from cfcam.imaging.geometry import metric_of
 from cfcam.metrics.functional.imputation import noisy_linear_imputation
 from cfcam.metrics.functional.robustness import add_noise, window
 from cfcam.metrics.functional.similarity import soft_iou
@@ -27,6 +30,7 @@ RETEST_DEGREES, RETEST_ZOOM = 2.0, 0.02
 """How far a retest turns an image, in degrees, and by which share it becomes larger or smaller."""
 
 _RIM = 2.0
+_SKEW = 1e-3  # of a step: axes that are less off right angles are at right angles, as far as headers say
 
 
 @dataclass(frozen=True)
@@ -180,15 +184,41 @@ def retest(explain: Explain, x: Tensor, target: int, method: str, *, seed: int =
     return effects
 
 
-def dilate(mask: Tensor, distance: float, spacing: tuple[float, ...] | None = None) -> Tensor:
+def dilate(
+    mask: Tensor, distance: float, spacing: tuple[float, ...] | None = None, *, affine: ArrayLike | None = None
+) -> Tensor:
     """Returns the positions within a Euclidean distance of a mask: (*spatial) bool.
 
     Args:
         mask: (*spatial) bool.
         distance: in mm, or in positions without a spacing.
         spacing: mm between positions along each axis.
+        affine: (4, 4), index to mm; given, distances are those of its axes, also where these are not at right angles.
     """
     if not distance or not bool(mask.any()):
         return mask
+    if affine is not None:
+        metric = metric_of(np.asarray(affine, dtype=np.float64), mask.ndim)
+        if np.abs(metric - np.diag(np.diag(metric))).max() > _SKEW * np.diag(metric).min():
+            return torch.from_numpy(_widened(mask.cpu().numpy(), distance, metric)).to(mask.device)
     away = ndimage.distance_transform_edt(~mask.cpu().numpy(), sampling=spacing)
     return torch.from_numpy(away <= distance).to(mask.device)
+
+
+def _widened(mask: NDArray[np.bool_], distance: float, metric: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """A mask and all positions within a distance, on a grid whose axes are not at right angles.
+
+    A distance transform knows right angles only; so the ball is laid about every marked position, by convolution, in
+    the part of the grid that it can reach.
+    """
+    from scipy.signal import fftconvolve
+
+    reach = np.ceil(distance * np.linalg.norm(np.linalg.inv(metric), axis=1) - 1e-9).astype(int)
+    offsets = np.stack(np.meshgrid(*[np.arange(-n, n + 1) for n in reach], indexing="ij"), -1)
+    ball = np.linalg.norm(offsets @ metric.T, axis=-1) <= distance * (1 + 1e-9)
+    box = tuple(
+        slice(max(0, int(at.min()) - n), int(at.max()) + n + 1) for at, n in zip(np.nonzero(mask), reach, strict=True)
+    )
+    wide = mask.copy()
+    wide[box] |= fftconvolve(mask[box].astype(np.float32), ball.astype(np.float32), mode="same") > 0.5
+    return wide

@@ -14,18 +14,20 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from cfcam.clinical.mask_place import Lying, is_reordering, is_same, way_to_mask
 from cfcam.errors import InputError
 from cfcam.imaging.geometry import Affine
 from cfcam.imaging.masks import pixels_inside
 from cfcam.imaging.nifti import read_nifti
+from cfcam.imaging.nifti_space import Reading
 from cfcam.imaging.read import Image, read_image
-from cfcam.imaging.volume import Volume, is_nifti
+from cfcam.imaging.volume import NOT_FINITE, Volume, is_nifti
 
 OUTSIDE = "lies wholly outside of the image"
 """What a notice says of a mask of which nothing lies in the image."""
 
 _ASPECT = 0.01
-_SAME_INDEX = 5e-3  # of a voxel; places in headers are rounded
+_WHOLE = 2**24  # whole numbers up to this one are exact in float32
 # Where the one slice's normal points: name of the view, where rows and columns run as radiologists are shown it.
 _VIEWS = {"SI": ("axial", "PA", "LR"), "AP": ("coronal", "IS", "LR"), "LR": ("sagittal", "IS", "PA")}
 
@@ -60,6 +62,8 @@ class CtLungs:
         """
         if not isinstance(image, Volume) or image.voxels.ndim != 3:
             raise InputError("lungs by threshold need a CT volume in HU with one channel: give a mask instead")
+        if not image.placed:
+            raise InputError("lungs by threshold: the header does not say where the head is: give a mask instead")
         up = next(axis for axis, code in enumerate(image.orientation) if code in "SI")
         labels, count = ndimage.label(image.voxels < self.threshold)
         sizes = np.bincount(labels.ravel(), minlength=count + 1)
@@ -118,35 +122,61 @@ def read_mask(
 
 
 def laid_over(
-    marked: NDArray[np.bool_], affine: Affine, image: Image | Volume, name: str
+    marked: NDArray[np.bool_],
+    affine: Affine,
+    image: Image | Volume,
+    name: str,
+    *,
+    placed: bool = True,
+    readings: tuple[Reading, ...] = (),
 ) -> tuple[NDArray[np.bool_], list[str]]:
-    """Lays a mask over an image that has a place in the patient.
+    """Lays a mask over an image that has a place in the patient, or over a volume of the same grid that has none.
 
     Args:
         marked: (D, H, W) on the mask's grid.
         affine: of the mask, index to mm, RAS+.
         image: a `Volume`, or an `Image` with an affine.
         name: what to call the mask.
+        placed: whether the mask's file says how it lies in the patient.
+        readings: where else other programs have the mask.
 
     Returns:
-        (*spatial) on the image's grid, and notices: that it was resampled, or that nothing of it lies in the image.
+        (*spatial) on the image's grid, and notices: that it was resampled, by which of several transforms it was laid,
+        or that nothing of it lies in the image.
+
+    Raises:
+        InputError: where it lies cannot be told, see `cfcam.clinical.mask_place.way_to_mask`.
     """
-    place, size = _grid_of(image)
-    way = np.linalg.inv(affine) @ place
-    same = _is_reordering(way)
-    if same and np.abs(way - np.eye(4)).max() < _SAME_INDEX and marked.shape == size:
+    grid = Lying.of(image)
+    way, notices = way_to_mask(Lying(_three(marked.shape), affine, placed, readings), grid, name)
+    if is_same(way) and marked.shape == grid.size:
         moved = marked
     else:
         moved = (
             ndimage.affine_transform(
-                marked.astype(np.uint8), way[:3, :3], way[:3, 3], size, order=0, mode="grid-constant", cval=0
+                marked.astype(np.uint8), way[:3, :3], way[:3, 3], grid.size, order=0, mode="grid-constant", cval=0
             )
             > 0
         )
-    notices = [] if same else [f"the mask {name} is on another grid: it was resampled by its place in the patient"]
+    if not is_reordering(way):
+        notices.append(f"the mask {name} is on another grid: it was resampled by its place in the patient")
     if marked.any() and not moved.any():
         notices.append(f"the mask {name} {OUTSIDE}: is it of this patient and this examination?")
     return moved.reshape(image.size), notices
+
+
+def voxels_inside(mask: Volume, labels: Sequence[int] | None, name: str) -> NDArray[np.bool_]:
+    """Returns (D, H, W) bool: which voxels of a NIfTI mask mark what is asked for; what is no number marks nothing.
+
+    Raises:
+        InputError: the mask has several channels, or a label cannot be told from its neighbours.
+    """
+    if mask.voxels.ndim > 3:
+        raise InputError(f"the mask {name} has several channels: save each as a file of its own")
+    if labels is not None and max(map(abs, labels), default=0) > _WHOLE:
+        raise InputError(f"the mask {name}: labels above {_WHOLE} cannot be told apart: give it smaller ones")
+    marked = np.asarray(mask.voxels > 0 if labels is None else np.isin(mask.voxels, list(labels)))
+    return marked if mask.missing is None else marked & ~mask.missing
 
 
 def fitted(marked: NDArray[np.bool_], image: Image, name: str) -> tuple[NDArray[np.bool_], list[str]]:
@@ -178,17 +208,36 @@ def _from_nifti(
 ) -> tuple[NDArray[np.bool_], list[str]]:
     mask = read_nifti(path)
     name = Path(path).name
-    marked = np.asarray(mask.voxels > 0 if labels is None else np.isin(mask.voxels, list(labels)))
-    notices = [f"the mask {name}: {notice}" for notice in mask.notices]
+    marked = voxels_inside(mask, labels, name)
+    notices = mask_notices(mask, name)
     if isinstance(image, Volume) or image.affine is not None:
-        moved, more = laid_over(marked, mask.affine, image, name)
+        grid = Lying.of(mask)
+        moved, more = laid_over(marked, mask.affine, image, name, placed=grid.placed, readings=grid.readings)
     else:
+        if not mask.placed:
+            raise InputError(
+                f"the header of the mask {name} does not say how it lies in the patient, and the picture has no place:"
+                " which way up it is cannot be told; give the mask as a picture"
+            )
         flat, view = _as_shown(marked, mask.orientation, name)
         moved, more = fitted(flat, image, name)
         more.append(
             f"the mask {name} was laid over the picture as a {view} view is shown, for the picture has no place"
         )
     return moved, notices + more
+
+
+def mask_notices(mask: Volume, name: str) -> list[str]:
+    """Returns what a user should know of how a NIfTI mask was read, a line each."""
+    lines = [line for line in mask.notices if NOT_FINITE not in line]
+    if mask.missing is not None:
+        lines.append(f"{int(mask.missing.sum())} voxels {NOT_FINITE} (of {mask.missing.size}): they mark nothing")
+    return [f"the mask {name}: {line}" for line in lines]
+
+
+def _three(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    depth, height, width = shape
+    return depth, height, width
 
 
 def _as_shown(marked: NDArray[np.bool_], codes: str, name: str) -> tuple[NDArray[np.bool_], str]:
@@ -205,16 +254,3 @@ def _as_shown(marked: NDArray[np.bool_], codes: str, name: str) -> tuple[NDArray
         if codes[source] != ends[0]:
             flat = np.flip(flat, axis)
     return np.ascontiguousarray(flat), view
-
-
-def _grid_of(image: Image | Volume) -> tuple[Affine, tuple[int, int, int]]:
-    if isinstance(image, Volume):
-        return image.affine, image.size
-    return np.array(image.affine, dtype=np.float64), (*image.size, 1)
-
-
-def _is_reordering(way: Affine) -> bool:
-    """Whether centres fall on centres, with axes in any order and direction: nothing is resampled then."""
-    whole = np.rint(way)
-    turns = np.abs(whole[:3, :3])
-    return bool(np.abs(way - whole).max() < _SAME_INDEX and (turns.sum(0) == 1).all() and (turns.sum(1) == 1).all())

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 
 from cfcam.errors import InputError
+from cfcam.imaging.geometry import metric_of
 
 Matrix = NDArray[np.float64]
 
@@ -48,6 +49,17 @@ class Grid:
         """Distances between neighbours along each axis."""
         axes = len(self.size)
         return tuple(float(step) for step in np.linalg.norm(self.affine[:axes, :axes], axis=0))
+
+    @property
+    def cell(self) -> float:
+        """Area or volume that belongs to one position; on a sheared grid less than the product of the spacings."""
+        axes = len(self.size)
+        return float(abs(np.linalg.det(self.affine[:axes, :axes])))
+
+    @property
+    def metric(self) -> Matrix:
+        """(n, n), lengths and angles of the axes, see `cfcam.imaging.geometry.metric_of`."""
+        return metric_of(self.affine, len(self.size))
 
     @property
     def extent(self) -> tuple[float, ...]:

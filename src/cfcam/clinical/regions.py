@@ -22,7 +22,7 @@ from torch import Tensor
 
 from cfcam.clinical.peak_stability import PeakStability
 from cfcam.errors import InputError
-from cfcam.imaging.geometry import check_affine
+from cfcam.imaging.geometry import cell_size, check_affine
 from cfcam.metrics.functional.ground_truth import check_ground_truth
 from cfcam.metrics.functional.heatmaps import read_heatmaps
 from cfcam.metrics.functional.localization import otsu_threshold
@@ -85,6 +85,8 @@ class RegionTable:
         unit: of all sizes.
         spacing: mm between positions along the axes; None if unknown.
         stability: of the map's peak under small motions (`cfcam.clinical.peak_stability`); None: not measured.
+        left_out: positions of which the source held no finite number: no region has them.
+        left_out_energy: share of the map's sum that lies there, in [0, 1]; None if the map is 0 everywhere.
     """
 
     regions: tuple[Region, ...]
@@ -93,6 +95,8 @@ class RegionTable:
     unit: str
     spacing: Point | None
     stability: PeakStability | None = None
+    left_out: int = 0
+    left_out_energy: float | None = 0.0
 
     def __iter__(self) -> Any:
         return iter(self.regions)
@@ -144,7 +148,15 @@ class RegionTable:
                 *lines,
                 f"sizes in {self.unit}; threshold {_number(self.threshold)} ({self.rule}); positions {self._where()}",
                 f"peak of the map: {peak}",
+                *([self.left_out_line()] if self.left_out else []),
             ]
+        )
+
+    def left_out_line(self) -> str:
+        """Returns in a line what was left out, and how much of the map lay there."""
+        return (
+            f"{self.left_out} positions without a finite number in the source are in no region; of the map's sum"
+            f" {_number(self.left_out_energy)} lies there"
         )
 
     def _where(self) -> str:
@@ -160,6 +172,7 @@ def measure(
     masks: Mapping[str, Tensor] | None = None,
     *,
     affine: ArrayLike | None = None,
+    missing: ArrayLike | None = None,
 ) -> RegionTable:
     """Measures what a map marks, and the regions of masks.
 
@@ -174,7 +187,9 @@ def measure(
         masks: name -> (*spatial) bool or 0 and one other value, as `check_ground_truth` takes them; an empty mask
             gives an empty region.
         affine: 4 x 4, from an index to mm in the patient, RAS+ (`cfcam.imaging.geometry`); for a picture from
-            (row, column, 0, 1).
+            (row, column, 0, 1). Sizes follow from it, also where its axes are not at right angles.
+        missing: (*spatial) bool, where the source held no finite number (`Volume.missing`): left out of all regions,
+            of their numbers and of the threshold.
 
     Returns:
         The table; the thresholded region comes first, named "map". A map without positive evidence, or one that is not
@@ -196,15 +211,26 @@ def measure(
     heat = read_heatmaps(heatmap[None]).reshape(heatmap.shape)
     matrix = None if affine is None else torch.from_numpy(np.array(check_affine(affine, "regions")))
     steps = _spacing(spacing, matrix, axes)
-    level = threshold_value(heat, threshold)
+    cell = 1.0 if steps is None else math.prod(steps) if matrix is None else cell_size(matrix.numpy(), axes)
+    out = None if missing is None else _left_out(missing, heat)
+    left_out_energy = 0.0 if bool((heat > 0).any()) else None
+    if out is not None:
+        if left_out_energy is not None:
+            left_out_energy = float(heat[out].double().sum() / heat.double().sum())
+        heat = torch.where(out, 0, heat)
+    level = threshold_value(heat if out is None else heat[~out], threshold)
     marked = torch.zeros_like(heat, dtype=torch.bool) if level is None else (heat >= level) & (heat > 0)
     given = {"map": marked}
     for name, mask in (masks or {}).items():
         if name in given:
             raise InputError(f"a mask called {name!r}: that is the name of the thresholded map, give it another")
         given[name] = check_ground_truth(mask, heatmap.shape).reshape(heatmap.shape).to(heat.device)
-    regions = tuple(_region(name, mask, heat, steps, matrix) for name, mask in given.items())
-    return RegionTable(regions, str(threshold), level, _UNITS[axes, steps is not None], steps)
+    if out is not None:
+        given = {name: mask & ~out for name, mask in given.items()}
+    regions = tuple(_region(name, mask, heat, steps, matrix, cell) for name, mask in given.items())
+    left_out = 0 if out is None else int(out.sum())
+    unit = _UNITS[axes, steps is not None]
+    return RegionTable(regions, str(threshold), level, unit, steps, left_out, left_out_energy)
 
 
 def threshold_value(heat: Tensor, threshold: str | float) -> float | None:
@@ -232,6 +258,13 @@ def threshold_value(heat: Tensor, threshold: str | float) -> float | None:
     return value if bool((heat > 0).any()) else None
 
 
+def _left_out(missing: ArrayLike, heat: Tensor) -> Tensor:
+    out = torch.from_numpy(np.array(missing, dtype=bool)).to(heat.device)
+    if out.shape != heat.shape or bool(out.all()):
+        raise InputError(f"missing of shape {tuple(out.shape)} for a map of {tuple(heat.shape)}: give it, not all True")
+    return out
+
+
 def _to_float(text: str | float) -> float:
     try:
         return float(text)
@@ -248,9 +281,8 @@ def _spacing(spacing: Sequence[float] | None, matrix: Tensor | None, axes: int) 
     return steps
 
 
-def _region(name: str, mask: Tensor, heat: Tensor, steps: Point | None, matrix: Tensor | None) -> Region:
+def _region(name: str, mask: Tensor, heat: Tensor, steps: Point | None, matrix: Tensor | None, cell: float) -> Region:
     unit = _UNITS[heat.ndim, steps is not None]
-    cell = math.prod(steps) if steps else 1.0
     count = int(mask.sum())
     total = float(heat.double().sum())
     if not count:

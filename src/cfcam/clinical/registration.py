@@ -212,7 +212,7 @@ def _prepared(image: Placed, which: str, needed: bool) -> Placed:
     if not np.isfinite(values).all():
         raise RegistrationError(f"the {which} image holds values that are no numbers: it cannot be registered")
     axes = values.ndim
-    step = (math.prod(image.grid.extent) / _POSITIONS[axes]) ** (1 / axes)
+    step = (math.prod(image.grid.size) * image.grid.cell / _POSITIONS[axes]) ** (1 / axes)
     factors = [min(max(1, round(step / old)), n) for old, n in zip(image.grid.spacing, image.grid.size, strict=True)]
     kept = [n // factor for n, factor in zip(values.shape, factors, strict=True)]
     cut = values[tuple(slice(0, n * factor) for n, factor in zip(kept, factors, strict=True))]

@@ -52,7 +52,7 @@ def retest_samples(
     method: str,
     *,
     count: int = 8,
-    steps: Sequence[float] | None = None,
+    steps: Sequence[float] | NDArray[np.float64] | None = None,
     degrees: float = RETEST_DEGREES,
     zoom: float = RETEST_ZOOM,
     seed: int = 0,
@@ -71,7 +71,8 @@ def retest_samples(
         target: class index.
         method: one of the explainer's.
         count: how many retests; 0: none.
-        steps: mm between the input's positions along each axis, so that a turn is one in the patient; None: all alike.
+        steps: mm between the input's positions along each axis, so that a turn is one in the patient; of a sheared
+            grid its (n, n) `cfcam.imaging.geometry.metric_of`; None: all alike.
         degrees: largest turn about an axis; that between the two studies, if it is more than 2.
         zoom: largest change of size, as a share; that between the two studies, if it is more than 0.02.
         seed: of the draws and the noise.
@@ -83,10 +84,11 @@ def retest_samples(
         InputError: another number of axes or of steps, or a negative count.
     """
     axes = x.ndim - 2
-    sizes = tuple(steps or (1.0,) * axes)
-    if axes not in _LINEAR or len(x) != 1 or len(sizes) != axes or count < 0:
+    metric = np.array((1.0,) * axes if steps is None else steps, dtype=np.float64)
+    metric = np.diag(metric) if metric.ndim == 1 else metric
+    if axes not in _LINEAR or len(x) != 1 or metric.shape != (axes, axes) or count < 0:
         raise InputError(
-            f"retests of x {tuple(x.shape)}, steps {sizes}, count {count}: give (1, C, *spatial), 2 or 3 axes"
+            f"retests of x {tuple(x.shape)}, steps {steps}, count {count}: give (1, C, *spatial), 2 or 3 axes"
         )
     first, cells = _explained(explain, x, target, method)
     found = list(first)
@@ -95,10 +97,9 @@ def retest_samples(
     draws = 2 * qmc.LatinHypercube(turns + 1 + axes + 2, rng=seed).random(count) - 1
     for n, draw in enumerate(draws):
         turn, size, shift, (width, centre) = np.split(draw, np.cumsum([turns, 1, axes]))
-        moved = [part * extent / cell / 2 * step for part, extent, cell, step in
-                 zip(shift, x.shape[2:], cells, sizes, strict=True)]  # fmt: skip
+        moved = [part * extent / cell / 2 for part, extent, cell in zip(shift, x.shape[2:], cells, strict=True)]
         linear = rotation(np.radians(degrees) * turn) * (1 + zoom) ** float(size[0])
-        motions.append(_theta(linear, np.array(moved), x.shape[2:], sizes))
+        motions.append(_theta(linear, metric @ np.array(moved), x.shape[2:], metric))
         still = window(add_noise(x, RETEST_NOISE, seed=seed + n), 1 + _WINDOW_WIDTH * width, _WINDOW_CENTRE * centre)
         changed.append(warp(still, motions[-1], "border"))
     for begin in range(0, count, _AT_ONCE[axes]):
@@ -170,10 +171,10 @@ def _explained(
 
 
 def _theta(
-    linear: NDArray[np.float64], shift: NDArray[np.float64], size: Sequence[int], steps: Sequence[float]
+    linear: NDArray[np.float64], shift: NDArray[np.float64], size: Sequence[int], metric: NDArray[np.float64]
 ) -> Tensor:
     """A motion about the middle, in mm, as `F.affine_grid` takes it: the last axis first, in units of half an axis."""
-    half = np.array([n * step / 2 for n, step in zip(size, steps, strict=True)])
-    matrix = np.concatenate([linear * half / half[:, None], (shift / half)[:, None]], axis=1)
+    half = metric * np.array(size) / 2  # from units of half an axis to mm
+    matrix = np.linalg.solve(half, np.concatenate([linear @ half, shift[:, None]], axis=1))
     axes = len(half)
     return torch.from_numpy(np.ascontiguousarray(matrix[::-1][:, [*reversed(range(axes)), axes]]))

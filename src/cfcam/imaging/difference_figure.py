@@ -30,7 +30,6 @@ from cfcam.imaging.volume_planes import (
     PLANES,
     VolumeView,
     as_ras,
-    coordinate_text,
     cut_plane,
     edge_texts,
     peak_voxel,
@@ -185,10 +184,9 @@ def volume_scenes(
             for values in (here, there)
         )
         inside = None if compared is None else cut_plane(compared, axis, index[axis])[::-1, ::-1].T > 0
-        name = f"{plane} {coordinate_text(view.place(index), axis)}"
-        scenes.append(
-            Scene(bare, after, first, second, second - first, _kept(inside, size), name, edge_texts(plane, bare))
-        )
+        name = f"{view.name(plane)} {view.where(plane, index)}"
+        letters = edge_texts(view.letters(plane), bare)
+        scenes.append(Scene(bare, after, first, second, second - first, _kept(inside, size), name, letters))
     where = "greatest difference of the maps" if apart.any() else "peak of the maps"
     return scenes, [f"slices through the {where}", *view_notes(view)]
 

@@ -80,7 +80,7 @@ def _opened(data: bytes, where: str, max_voxels: int, notices: list[str]) -> tup
 
 
 def _header(start: bytes, where: str, notices: list[str]) -> tuple[Any, Any]:
-    """The header in the first bytes of a file, put right and as it is stored; what nibabel puts right in it becomes a notice."""
+    """The header in the first bytes of a file, put right and as it is stored; what nibabel puts right is told."""
     try:
         import nibabel as nib
         from nibabel.spatialimages import HeaderDataError

@@ -20,6 +20,8 @@ from cfcam.imaging.geometry import Affine, check_affine, is_sheared, spacing_of
 
 UNKNOWN = 0
 """The code of a transform that is not there."""
+NO_UNIT = "lengths are taken as mm"
+"""What is said where a header names no unit, as most files made with nibabel do not."""
 
 _FIELDS = (
     "sform_code", "qform_code", "xyzt_units", "quatern_b", "quatern_c", "quatern_d", "qoffset_x", "qoffset_y",
@@ -66,6 +68,11 @@ class NiftiSpace:
     pixdim: NDArray[Any] = field(repr=False)
     readings: tuple[Reading, ...] = ()
 
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """What was assumed for want of a word in the header, a line each; too common to be a notice."""
+        return () if int(self.fields["xyzt_units"]) & 7 else (f"the header names no unit of length: {NO_UNIT}",)
+
     def write_to(self, header: Any) -> None:
         """Give another header of nibabel's the same place and units."""
         for name, value in self.fields.items():
@@ -105,8 +112,8 @@ def space_of(header: Any, stored: Any, where: str, notices: list[str]) -> tuple[
             "its axes are not at right angles: sizes and distances are computed by its affine, and pictures are drawn"
             " as if they were"
         )
-    if unit not in _TO_MM:
-        notices.append(f"its header names no {'' if not unit else 'known '}unit of length: it is taken as mm")
+    if unit and unit not in _TO_MM:
+        notices.append(f"its header names the unit of length by {unit}, which is none: {NO_UNIT}")
     elif unit in _UNIT_NAMES:
         notices.append(f"its header counts in {_UNIT_NAMES[unit]}, which nibabel and NiiVue take as mm: brought to mm")
         plain = np.linalg.inv(to_mm) @ affine
@@ -165,10 +172,6 @@ def _by_sizes(header: Any, affine: Affine, scale: float, notices: list[str]) -> 
 
 def _by_nothing(header: Any, scale: float, notices: list[str]) -> list[Reading]:
     notices.append("its header does not say how it lies in the patient: left and right are unknown")
-    notices.append(
-        "its place and all its directions are unknown: pictures show ? for letters; where the network's input is to be"
-        " turned, its axes are taken as left, anterior, superior (as nibabel takes them)"
-    )
     sizes = np.abs(np.asarray(header["pixdim"][1:4], dtype=np.float64)) * scale
     ways = {"ITK": (-1, -1, 1), "NiiVue": (1, 1, 1)}
     return [

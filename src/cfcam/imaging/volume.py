@@ -26,6 +26,8 @@ MAX_VOXELS = 2**29
 """Largest volume that is read unless told otherwise: 2 GB as float32."""
 
 NIFTI_EXTENSIONS = (".nii", ".nii.gz")
+NOT_FINITE = "are no finite numbers"
+"""What a notice says of voxels that are NaN or infinite."""
 UNKNOWN_ORIENTATION = "???"
 """What `Volume.orientation` is where a header does not say how the volume lies in the patient."""
 
@@ -58,8 +60,8 @@ class Source:
         kind: "nifti", "dicom", or "memory" for an array that was given.
         sha256: hexadecimal SHA-256: of the NIfTI file; of the sorted SHA-256 digests of a series' files.
         path: the file or folder, if there is one.
-        space: NIfTI code of the space that the affine leads to: 1 scanner, 2 aligned, 3 Talairach, 4 MNI, 5 a template's; 0
-            unknown: the affine then gives sizes alone.
+        space: NIfTI code of the space that the affine leads to: 1 scanner, 2 aligned, 3 Talairach, 4 MNI, 5 a
+            template's; 0 unknown: the affine then gives sizes alone.
         series_uid: the DICOM series.
         frame_of_reference_uid: the DICOM frame of reference.
         instances: the DICOM objects of the slices along the volume's first axis; empty where slices were resampled.
@@ -143,7 +145,7 @@ class Volume:
         missing = missing if self.missing is None else missing | self.missing
         count, of_channels = int(bad.sum()), " of each channel" * (len(filled) > 1)
         line = (
-            f"{count} voxels are no finite numbers (of {bad.size}): they are taken as"
+            f"{count} voxels {NOT_FINITE} (of {bad.size}): they are taken as"
             f" {', '.join(dict.fromkeys(taken))}, the smallest{of_channels}, and numbers of regions leave them out"
         )
         object.__setattr__(self, "missing", missing)
@@ -183,6 +185,11 @@ class Volume:
         See `cfcam.imaging.geometry.axis_codes`.
         """
         return axis_codes(self.affine) if self.placed else UNKNOWN_ORIENTATION
+
+    @property
+    def assumed(self) -> tuple[str, ...]:
+        """What was assumed of sizes for want of a word in the source, a line each; shown with every picture."""
+        return () if self.source.nifti is None else self.source.nifti.assumed
 
     @property
     def path(self) -> Path | None:
@@ -342,10 +349,14 @@ def display_range(values: NDArray[Any]) -> tuple[float, float]:
     """Return from where to where a map is shown: 0 to 1 if it lies there; else as far as it goes, about or from 0."""
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
-    if 0 <= low and high <= 1:
-        return 0.0, 1.0
+    return (0.0, 1.0) if low >= 0 and high <= 1 else raw_range(finite)
+
+
+def raw_range(values: NDArray[Any]) -> tuple[float, float]:
+    """Return from where to where a raw map is shown, which has no unit: as far as it goes, about or from 0."""
+    low, high = float(np.nanmin(values)), float(np.nanmax(values))
     most = max(-low, high)
-    return (-most, most) if low < 0 else (0.0, high)
+    return (-most if low < 0 else 0.0, most) if most > 0 else (0.0, 1.0)
 
 
 def _map_header(volume: Volume, affine: NDArray[np.float64], shape: tuple[int, ...]) -> Any:

@@ -35,13 +35,11 @@ from cfcam.imaging.volume_planes import (
     PLANES,
     Plane,
     VolumeView,
-    coordinate_text,
     cut_plane,
     draw_scale_bar,
     edge_texts,
     heat_picture,
     peak_voxel,
-    place_text,
     usual_range,
     view_notes,
 )
@@ -103,10 +101,10 @@ def slices_figure(
         picture = view.picture(plane, index[axis], scale)
         shown = heat_picture(cut_plane(heat, axis, index[axis]), view.size(plane, scale))
         marked = _crossed(overlay(picture, shown, opacity=opacity, palette=palette), *view.pixel(plane, index, scale))
-        marks = (*edge_texts(plane, picture), *draw_scale_bar(marked, scale))
-        over.append(_Cell(marked, plane, coordinate_text(view.place(index), axis), marks))
+        marks = (*edge_texts(view.letters(plane), picture), *draw_scale_bar(marked, scale))
+        over.append(_Cell(marked, view.name(plane), view.where(plane, index), marks))
         bare.append(_Cell(picture, "", "without the map"))
-    place = place_text(view.place(index))
+    place = view.point(index)
     where = (
         f"through the peak of the map: {place} (stability not measured)"
         if at is None
@@ -227,11 +225,12 @@ def montage_figure(
             opacity=opacity,
             palette=palette,
         )
-        place = view.place([index if a == axis else centre[a] for a in range(3)])
-        texts = (*edge_texts(plane, picture), *draw_scale_bar(picture, scale)) if n == 0 else ()
-        cells.append(_Cell(picture, "", coordinate_text(place, axis), texts))
+        where = view.where(plane, [index if a == axis else centre[a] for a in range(3)])
+        texts = (*edge_texts(view.letters(plane), picture), *draw_scale_bar(picture, scale)) if n == 0 else ()
+        cells.append(_Cell(picture, "", where, texts))
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
-    step = f"{plane} slices, {length} in all, {view.spacing[axis]:.3g} mm apart"
+    called = f"{plane} slices" if view.volume.placed else f"slices {view.name(plane)}"
+    step = f"{called}, {length} in all, {view.gap(plane):.3g} mm apart"
     return _page(rows, title, [step, *view_notes(view), footer], palette, opacity, ink_of(theme))
 
 
@@ -278,8 +277,8 @@ def projection_figure(
         under = view.voxels.mean(axis=axis)
         grey = view.drawn(under, plane, scale, usual_range(under) if window is None else view.window)
         picture = overlay(grey, heat_picture(heat.max(axis=axis), size), opacity=opacity, palette=palette)
-        marks = (*edge_texts(plane, picture), *draw_scale_bar(picture, scale))
-        cells.append(_Cell(picture, plane, "projection", marks))
+        marks = (*edge_texts(view.letters(plane), picture), *draw_scale_bar(picture, scale))
+        cells.append(_Cell(picture, view.name(plane), "projection", marks))
     notes = ["maximum-intensity projections of the map, over the mean of the volume", *view_notes(view), footer]
     return _page([cells], title, notes, palette, opacity, ink_of(theme))
 
@@ -300,9 +299,9 @@ def _class_rows(
         bare = view.picture(plane, index[axis], scale)
         column, row = view.pixel(plane, index, scale)
         first = plane == PLANES[0]
-        where = f"{plane}, {coordinate_text(view.place(index), axis)}"
+        where = f"{view.name(plane)}, {view.where(plane, index)}"
         marked = _crossed(bare, column, row)
-        marks = (*edge_texts(plane, bare), *draw_scale_bar(marked, scale))
+        marks = (*edge_texts(view.letters(plane), bare), *draw_scale_bar(marked, scale))
         cells = [_Cell(marked, "original" if first else "", where, marks)]
         for panel, heat in zip(panels, heats, strict=True):
             name, detail = _named(panel) if first else ("", "")

@@ -19,7 +19,7 @@ from torch import Tensor
 from cfcam.errors import InputError
 from cfcam.imaging.dicom import named_window, windowed
 from cfcam.imaging.figure_text import HEAD_SIZE, SMALL_SIZE, TextLine
-from cfcam.imaging.geometry import obliqueness, turned
+from cfcam.imaging.geometry import axis_codes, cell_size, is_sheared, obliqueness, skewness, turned
 from cfcam.imaging.palettes import as_array, check_unit_range
 from cfcam.imaging.volume import Volume
 
@@ -39,6 +39,13 @@ EDGE_LETTERS: dict[Plane, tuple[str, str, str, str]] = {
     "sagittal": ("A", "P", "S", "I"),
 }
 """Directions at the left, right, top and bottom edge of a plane's picture."""
+UNKNOWN_LETTERS = ("?", "?", "?", "?")
+"""What stands there where nothing says how the volume lies."""
+UNKNOWN_DIRECTIONS = (
+    "left, right and all other directions are unknown (?): the header does not say how the volume lies in the patient;"
+    " it is shown as it is stored, and where the network's input is turned its axes count as left, anterior, superior"
+)
+"""What every figure of such a volume says in place of `CONVENTION`."""
 BAR_LENGTHS_MM = (1, 2, 5, 10, 20, 50, 100)
 """Lengths of a scale bar."""
 OBLIQUE_DEGREES = 5
@@ -81,7 +88,8 @@ class VolumeView:
             window: centre and width of the grey values, or a name of `cfcam.imaging.dicom.WINDOWS`; None: the volume's
                 own, else `usual_range`.
         """
-        order, flips = turned(volume.orientation, "RAS")
+        # without a place nothing is turned: the picture shows the axes as they are stored
+        order, flips = turned(axis_codes(volume.affine) if volume.placed else "RAS", "RAS")
         voxels = volume.voxels if volume.voxels.ndim == 3 else volume.voxels[0]
         shown, function = shown_window(volume, window)
         r, a, s = (volume.spacing[axis] for axis in order)
@@ -108,6 +116,31 @@ class VolumeView:
         for at, axis, flip, length in zip(index, self.order, self.flips, self.voxels.shape, strict=True):
             source[axis] = length - 1 - at if flip else at
         return self.volume.place(source)
+
+    def letters(self, plane: Plane) -> tuple[str, str, str, str]:
+        """Directions at the left, right, top and bottom edge of a plane's picture; "?" where they are unknown."""
+        return EDGE_LETTERS[plane] if self.volume.placed else UNKNOWN_LETTERS
+
+    def name(self, plane: Plane) -> str:
+        """What a plane is called: after the patient, or after the axis that it stands across."""
+        return plane if self.volume.placed else f"across axis {NORMAL_AXIS[plane] + 1} of 3"
+
+    def where(self, plane: Plane, index: Sequence[int]) -> str:
+        """Where a plane lies: its coordinate in the patient, or the number of its slice."""
+        axis = NORMAL_AXIS[plane]
+        return coordinate_text(self.place(index), axis) if self.volume.placed else f"slice {index[axis]} (from 0)"
+
+    def point(self, index: Sequence[int]) -> str:
+        """Where a voxel lies: its place in the patient, or its index."""
+        if self.volume.placed:
+            return place_text(self.place(index))
+        return f"voxel ({', '.join(map(str, index))}), from 0; its place in the patient is unknown"
+
+    def gap(self, plane: Plane) -> float:
+        """Distance between neighbouring slices of a plane in mm, at right angles to them."""
+        kept = [self.order[axis] for axis in range(3) if axis != NORMAL_AXIS[plane]]
+        affine = self.volume.affine
+        return cell_size(affine, 3) / cell_size(affine[:, [*kept, 3]], 2)
 
     def scale(self, panel_size: int) -> float:
         """Pixels of a picture in a millimetre, so that the longest side of the volume fills a panel."""
@@ -207,10 +240,10 @@ def heat_picture(values: NDArray[np.float32], size: tuple[int, int]) -> NDArray[
     return picture
 
 
-def edge_texts(plane: Plane, picture: NDArray[np.uint8]) -> tuple[TextLine, ...]:
-    """Returns the directions of a plane, to be written into its picture, uint8 `(h, w, 3)`."""
+def edge_texts(letters: tuple[str, str, str, str], picture: NDArray[np.uint8]) -> tuple[TextLine, ...]:
+    """Returns the directions of a plane (`VolumeView.letters`), to be written into its picture, uint8 `(h, w, 3)`."""
     height, width = picture.shape[:2]
-    left, right, top, bottom = EDGE_LETTERS[plane]
+    left, right, top, bottom = letters
     places = (
         (10, height / 2, left),
         (width - 10, height / 2, right),
@@ -219,9 +252,9 @@ def edge_texts(plane: Plane, picture: NDArray[np.uint8]) -> tuple[TextLine, ...]
     )
     # a little aside, so that a crosshair through the middle does not strike them out
     return tuple(
-        TextLine(x + (14 if letter in (top, bottom) else 0), y - (16 if letter in (left, right) else 0), letter,
+        TextLine(x + (14 if n > 1 else 0), y - (16 if n < 2 else 0), letter,
                  HEAD_SIZE, "#ffffff", bold=True, centred=True, box=_SHADE)
-        for x, y, letter in places
+        for n, (x, y, letter) in enumerate(places)
     )  # fmt: skip
 
 
@@ -256,7 +289,19 @@ def place_text(place: Sequence[float]) -> str:
 
 
 def view_notes(view: VolumeView) -> list[str]:
-    """Returns what a figure of a volume says of its directions, a line each."""
-    angle = obliqueness(view.volume.affine)
+    """Returns what a figure of a volume says of its directions and of how it was read, a line each."""
+    volume = view.volume
+    angle, skew = obliqueness(volume.affine), skewness(volume.affine)
     oblique = f"the volume lies askew by up to {angle:.0f}°: letters name the nearest direction"
-    return [CONVENTION, *([oblique] if angle > OBLIQUE_DEGREES else [])]
+    notes = [CONVENTION] if volume.placed else [UNKNOWN_DIRECTIONS]
+    notes += [oblique] if volume.placed and angle > OBLIQUE_DEGREES else []
+    notes += [sheared_note(skew)] if is_sheared(volume.affine) else []
+    return [*notes, *volume.notices, *volume.assumed]
+
+
+def sheared_note(degrees: float) -> str:
+    """Returns what a picture of a sheared grid says of itself."""
+    return (
+        f"the grid's axes are up to {degrees:.1f}° off right angles, and drawn as if they were at right angles: a scale"
+        " bar holds along them, angles and shapes are distorted"
+    )

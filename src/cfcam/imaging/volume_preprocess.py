@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cfcam.errors import InputError
-from cfcam.imaging.geometry import check_codes, turned
+from cfcam.imaging.geometry import axis_codes, check_codes, turned
 from cfcam.imaging.volume import Volume
 
 Intensity = Literal["z-score", "unit", "none"]
@@ -204,7 +204,7 @@ class VolumePreprocess:
 
     def _way(self, volume: Volume) -> tuple[tuple[int, int, int], tuple[bool, bool, bool], list[_Axis]]:
         """For each axis of the input: which of the volume's it is, whether it runs backwards, how it is sampled."""
-        codes = volume.orientation
+        codes = axis_codes(volume.affine)  # of a volume without a place nibabel's guess, which its notices tell
         order, flips = turned(codes, self.orientation or codes)
         spacing = _triple(self.spacing)
         axes = []

@@ -40,6 +40,7 @@ from cfcam.jobs.compare_studies import (
     check_sides,
     digest_of,
     input_grid,
+    read_notices,
     without_spacing,
 )
 from cfcam.jobs.inference import preprocess_of
@@ -221,6 +222,7 @@ class ComparePairs:
         if studies[0].physical != studies[1].physical:
             notes.append("the spacing of one image alone is known: lengths are in pixels of the prior")
             studies = [without_spacing(study) for study in studies]
+        notes += read_notices(*studies)
         check_sides(*studies)
         here, there = (study.placed for study in studies)
         found = register(here, there, self.settings.registration)
@@ -282,7 +284,7 @@ class ComparePairs:
             target,
             self.settings.method,
             count=self.settings.retests,
-            steps=grid.spacing,
+            steps=grid.metric,
             degrees=degrees,
             zoom=zoom,
             seed=self.settings.seed,
@@ -349,6 +351,7 @@ class ComparePairs:
                     study.image,
                     how.output / f"{pair.name}_difference.nii.gz",
                     description=description,
+                    window=(-1.0, 1.0),
                 )
             )
         else:

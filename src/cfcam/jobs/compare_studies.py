@@ -72,11 +72,19 @@ def without_spacing(study: Study) -> Study:
 
 
 def check_sides(prior: Study, current: Study) -> None:
-    """Refuses two pictures that show the patient from two sides, or one of them mirrored.
+    """Refuses two pictures that show the patient from two sides, or one of them mirrored, and a volume without a place.
 
     Raises:
-        ComparisonError: the axes of the two point elsewhere in the patient.
+        ComparisonError: the axes of the two point elsewhere in the patient, or of one volume that is not known.
     """
+    if isinstance(prior.image, Volume) and isinstance(current.image, Volume):
+        known = [study.image.placed for study in (prior, current) if isinstance(study.image, Volume)]
+        if known[0] != known[1]:
+            without = "current" if known[0] else "prior"
+            raise ComparisonError(
+                f"the header of the {without} volume does not say how it lies in the patient, and that of the other"
+                " does: left could be laid on right; not compared; repair the header first"
+            )
     if (
         isinstance(prior.image, Image)
         and isinstance(current.image, Image)
@@ -89,6 +97,20 @@ def check_sides(prior: Study, current: Study) -> None:
                 f"the pictures show the patient from two sides (axes {codes[0]} and {codes[1]}): not compared; give"
                 " two of one view, or whole volumes"
             )
+
+
+def read_notices(prior: Study, current: Study) -> list[str]:
+    """Returns what was to be told of how two volumes were read, a line each, with which of them it is of."""
+    lines = [
+        f"the {which} volume: {line}"
+        for which, study in (("prior", prior), ("current", current))
+        if isinstance(study.image, Volume)
+        for line in (*study.image.notices, *study.image.assumed)
+    ]
+    both = [study.image.placed for study in (prior, current) if isinstance(study.image, Volume)]
+    if len(both) == 2 and not any(both):
+        lines.append("how the two volumes lie in the patient is unknown: they were laid on each other as stored")
+    return lines
 
 
 def check_patients(prior: Path, current: Path) -> list[str]:

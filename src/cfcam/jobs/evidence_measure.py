@@ -112,8 +112,9 @@ class Measuring:
             elif kind == "organ":
                 heat = self._heat(explanation, material.image)
                 probability = explanation.probability(0, 0)
+                image = material.image
                 found += checks.plausibility(
-                    heat, mask, spacing=material.image.spacing, probability=probability, limits=limits
+                    heat, mask, spacing=image.spacing, affine=image.affine, probability=probability, limits=limits
                 )
             elif kind == "artefacts":
                 found += self._of_artefact(material.artefact_image or material.image, mask)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from cfcam.clinical import checks
@@ -17,6 +18,7 @@ def region_checks(
     intervention: Callable[[Tensor], list[CheckResult]],
     *,
     spacing: tuple[float, ...] | None,
+    affine: ArrayLike | None = None,
     probability: float | None,
     limits: Limits,
 ) -> list[CheckResult]:
@@ -27,6 +29,7 @@ def region_checks(
         heatmap: (*spatial) in [0, 1], on the image's grid.
         intervention: what becomes of the map without an artefact, given its mask on that grid.
         spacing: mm along the axes; None if unknown.
+        affine: (4, 4), index to mm in the patient; None if unknown.
         probability: of the explained class; None if the network gives none.
         limits: of the site.
     """
@@ -35,7 +38,9 @@ def region_checks(
         if region.reason:
             found += checks.without_mask(kind, region.reason)
         elif kind == "organ":
-            found += checks.plausibility(heatmap, region.mask, spacing=spacing, probability=probability, limits=limits)
+            found += checks.plausibility(
+                heatmap, region.mask, spacing=spacing, affine=affine, probability=probability, limits=limits
+            )
         elif kind == "artefacts":
             found += checks.artefact_sensitivity(heatmap, region.mask, probability=probability, limits=limits)
             found += intervention(region.mask)

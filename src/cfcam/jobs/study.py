@@ -142,7 +142,9 @@ class Studies:
         if not regions:
             return replace(study, limits=(*study.limits, _NO_CHECKS))
         forth = to_input(self._preprocess, image)
-        found, missing = check_map(self._how, self._engine, x, study.maps[0], regions, forth, image.spacing)
+        found, missing = check_map(
+            self._how, self._engine, x, study.maps[0], regions, forth, image.spacing, image.affine
+        )
         notices = [f"{notice[:1].upper()}{notice[1:]}." for region in regions.values() for notice in region.notices]
         return replace(study, checks=found, limits=(*study.limits, *missing, *notices))
 
@@ -208,7 +210,14 @@ class Studies:
             probability=explanation.probability(0, k),
             status=str(explanation.status[method][0, k]),
             heatmap=heat.numpy(),
-            regions=measure(heat, image.spacing, self._how.threshold, masks, affine=affine),
+            regions=measure(
+                heat,
+                image.spacing,
+                self._how.threshold,
+                masks,
+                affine=affine,
+                missing=image.missing if isinstance(image, Volume) else None,
+            ),
             parameters=explanation.provenance["methods"].get(method, {}),
         )
 
@@ -252,6 +261,8 @@ class Studies:
             said.append("Millimetres are those at the detector: in the patient distances are smaller.")
         if placed(image) is None:
             said.append("The place in the patient is not known: positions are counted from the first pixel.")
+        said += [f"{line[:1].upper()}{line[1:]}." for line in (image.assumed if isinstance(image, Volume) else ())]
+        said += [f"{line}." for line in dict.fromkeys(m.regions.left_out_line() for m in maps if m.regions.left_out)]
         if isinstance(image, Volume) and image.channels > 1:
             said.append(f"Of {image.channels} channels the first is shown.")
         if self._engine.windows is not None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from cfcam.clinical import checks
@@ -54,6 +55,7 @@ def check_map(
     regions: Regions,
     forth: Callable[[Tensor], Tensor],
     spacing: tuple[float, ...] | None,
+    affine: ArrayLike | None = None,
 ) -> tuple[tuple[CheckResult, ...], tuple[str, ...]]:
     """Checks a map with the masks of its study, as ``cfcam check`` does.
 
@@ -65,6 +67,7 @@ def check_map(
         regions: from `read_regions`.
         forth: brings a mask onto the grid of the network's input.
         spacing: mm along the axes of the map; None if unknown.
+        affine: (4, 4), index to mm in the patient; None if unknown.
 
     Returns:
         The results, and a sentence for each check that was not made.
@@ -84,6 +87,7 @@ def check_map(
         torch.from_numpy(one.heatmap),
         intervention,
         spacing=spacing,
+        affine=affine,
         probability=one.probability,
         limits=how.limits,
     )

@@ -70,7 +70,7 @@ HIDDEN = "not shown: the file was not de-identified by cfcam (--keep-dates shows
 
 def placed(image: Image | Volume) -> NDArray[np.float64] | None:
     """Returns the affine of an image in the patient; None also where that of a volume says nothing of a patient."""
-    nowhere = isinstance(image, Volume) and image.source.kind == "nifti" and image.source.space == 0
+    nowhere = isinstance(image, Volume) and not image.placed
     return None if image.affine is None or nowhere else np.array(image.affine, dtype=np.float64)
 
 

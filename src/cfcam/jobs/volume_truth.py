@@ -11,9 +11,12 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from cfcam.clinical.organ_masks import OUTSIDE, laid_over
+from cfcam.clinical.mask_place import Lying, is_same, way_to_mask
+from cfcam.clinical.organ_masks import OUTSIDE, laid_over, mask_notices, voxels_inside
+from cfcam.errors import InputError
 from cfcam.exchange.read_segmentation import is_segmentation, read_segmentation
 from cfcam.imaging import Volume
+from cfcam.imaging.geometry import Affine
 from cfcam.imaging.nifti import read_nifti
 from cfcam.imaging.volume import is_nifti
 from cfcam.jobs.ground_truth import CaseError, Notice
@@ -55,18 +58,20 @@ def _read(path: Path, volume: Volume, notice: Notice) -> Tensor:
 
 def _from_nifti(path: Path, volume: Volume, notice: Notice) -> NDArray[np.bool_]:
     mask, name = read_nifti(path), path.name
-    for line in mask.notices:
-        notice(f"the mask {name}: {line}")
-    marked = np.asarray(mask.voxels > 0)
-    if mask.voxels.ndim > 3:
-        raise CaseError(f"the mask {name} has several channels: save each as a file of its own")
-    if not (mask.source.space and volume.source.space):
-        _check_own_grid(mask, volume, name)
-        return marked
-    moved, notices = laid_over(marked, mask.affine, volume, name)
+    for line in mask_notices(mask, name):
+        notice(line)
+    grid = Lying.of(mask)
+    try:
+        marked = voxels_inside(mask, None, name)
+        if mask.missing is not None and marked[~mask.missing].all():
+            marked = np.ones_like(marked)  # numbers in the finding alone: what is outside of it the file does not say
+        moved, notices = laid_over(marked, mask.affine, volume, name, placed=grid.placed, readings=grid.readings)
+        way, _ = way_to_mask(grid, Lying.of(volume), name)
+    except InputError as error:
+        raise CaseError(str(error)) from error
     for line in notices:
         _told(line, notice)
-    _tell_cut(marked, mask, volume, name, notice)
+    _tell_cut(marked, np.asarray(np.linalg.inv(way), dtype=np.float64), volume, name, notice)
     return moved
 
 
@@ -76,32 +81,15 @@ def _told(line: str, notice: Notice) -> None:
     notice(line)
 
 
-def _check_own_grid(mask: Volume, volume: Volume, name: str) -> None:
-    """Raises unless a mask and a volume of which one has no place are of one grid that has none."""
-    if mask.source.space or volume.source.space:
-        without, other = ("the mask", "the volume") if volume.source.space else ("the volume", "the mask")
-        raise CaseError(
-            f"the header of {without} does not say how it lies in the patient, and that of {other} does (mask {name}):"
-            " save the mask with the volume's affine"
-        )
-    if mask.size != volume.size or not np.allclose(mask.affine, volume.affine, atol=1e-3):
-        sizes = " and the volume ".join(" x ".join(map(str, one.size)) for one in (mask, volume))
-        raise CaseError(
-            f"the mask {name} has {sizes} voxels, and their headers do not say how they lie in the patient: save the"
-            " mask on the volume's grid"
-        )
-
-
-def _tell_cut(marked: NDArray[np.bool_], mask: Volume, volume: Volume, name: str, notice: Notice) -> None:
-    """Tells how much of a mask lies outside of the volume."""
-    way = np.linalg.inv(volume.affine) @ mask.affine
-    if mask.size == volume.size and np.allclose(way, np.eye(4), atol=1e-3):
+def _tell_cut(marked: NDArray[np.bool_], way: Affine, volume: Volume, name: str, notice: Notice) -> None:
+    """Tells how much of a mask lies outside of the volume, given the way from the mask's index to the volume's."""
+    if marked.shape == volume.size and is_same(way):
         return
     within = ndimage.affine_transform(
         np.ones(volume.size, np.uint8),
         way[:3, :3],
         way[:3, 3],
-        mask.size,
+        marked.shape,
         order=0,
         mode="grid-constant",
         cval=0,

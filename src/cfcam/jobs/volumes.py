@@ -27,7 +27,7 @@ from cfcam.imaging import (
 )
 from cfcam.imaging.dicom import named_window
 from cfcam.imaging.stacking import digest_of_series
-from cfcam.imaging.volume import is_nifti
+from cfcam.imaging.volume import is_nifti, raw_range
 from cfcam.jobs.drawing import FIGURE_LOCK, MOST_PANELS, column_suffixes, unique_columns
 from cfcam.jobs.inference import Windows, input_channels
 from cfcam.jobs.inputs import Input, Kind
@@ -217,7 +217,8 @@ class VolumeArtist:
         if status != Status.NOT_FINITE:
             raw = self._back(explanation.maps[method][0, k], explanation, volume)
             description = f"{method}, raw map, {status}; research use"
-            files.append(save_map_nifti(raw, volume, f"{stem}.nii.gz", description=description))
+            shown = raw_range(raw.numpy())
+            files.append(save_map_nifti(raw, volume, f"{stem}.nii.gz", description=description, window=shown))
         panel = _panel(explanation, method, k, heat)
         known = "" if panel.probability is None else f" {panel.probability:.2f}"
         title, footer = f"{_title(volume)} · {method} · {panel.label}{known}", self._footer(explanation)
@@ -303,4 +304,5 @@ def _thinned(volume: Volume) -> tuple[Volume, tuple[slice, slice, slice]]:
     if step == 1:
         return volume, index
     affine = volume.affine @ np.diag([step, step, step, 1])
-    return replace(volume, voxels=volume.voxels[(..., *index)], affine=affine), index
+    missing = None if volume.missing is None else volume.missing[index]
+    return replace(volume, voxels=volume.voxels[(..., *index)], affine=affine, missing=missing), index

@@ -15,9 +15,9 @@ from cfcam.clinical.report.summary import summary
 from cfcam.clinical.report.tables import check_rows, class_bars, region_rows, settings
 from cfcam.clinical.study_result import StudyResult
 from cfcam.errors import InputError
-from cfcam.imaging.geometry import obliqueness
+from cfcam.imaging.geometry import is_sheared, obliqueness, skewness
 from cfcam.imaging.palettes import note as palette_note
-from cfcam.imaging.volume_planes import CONVENTION, OBLIQUE_DEGREES
+from cfcam.imaging.volume_planes import CONVENTION, OBLIQUE_DEGREES, sheared_note
 
 _CHOICES = (0, 30, 40, 50, 100)  # percent
 
@@ -145,7 +145,9 @@ def _orientation(study: StudyResult) -> str:
         return f"Shown as it is stored; the letters at its edges are what its header says. {letters}.{askew}"
     if study.affine is None:
         return f"Left and right of the patient are {words.NOT_KNOWN}: the {what} is shown as it is stored."
+    skew = sheared_note(skewness(study.affine))
+    sheared = f" {skew[0].upper()}{skew[1:]}." if is_volume(study) and is_sheared(study.affine) else ""
     angle = obliqueness(study.affine)
     oblique = f" It lies askew by up to {angle:.0f}°: letters name the nearest direction."
     convention = f"{CONVENTION[0].upper()}{CONVENTION[1:]}." if is_volume(study) else "Shown as it is stored."
-    return f"{convention} {letters}.{oblique if angle > OBLIQUE_DEGREES else ''}"
+    return f"{convention} {letters}.{oblique if angle > OBLIQUE_DEGREES else ''}{sheared}"

@@ -18,15 +18,13 @@ from cfcam.clinical.report.encoding import png
 from cfcam.clinical.study_result import Heat, StudyResult
 from cfcam.clinical.where import OPPOSITE, directions_of
 from cfcam.imaging.overlay import check_rgb
-from cfcam.imaging.volume import Volume
+from cfcam.imaging.volume import Source, Volume
 from cfcam.imaging.volume_planes import (
     BAR_LENGTHS_MM,
-    EDGE_LETTERS,
     NORMAL_AXIS,
     PLANES,
     Plane,
     VolumeView,
-    coordinate_text,
     cut_plane,
     heat_picture,
     peak_voxel,
@@ -45,7 +43,8 @@ class Slice:
         name: "" for a picture; for a volume the plane and where it lies.
         base: uint8 (h, w, 3), the picture without a map.
         cut: takes a map on the study's grid, gives its values (rows, columns) in this plane, turned as shown.
-        letters: directions at the left, right, top and bottom edge; empty where they are not known.
+        letters: directions at the left, right, top and bottom edge; of a volume "?" where they are not known, of a
+            picture then empty.
         bar: millimetres of the scale bar and its share of the width; None where the spacing is not known.
         cross: where the planes of a volume meet, as shares of width and height; None for a picture.
         share: of the width of its column, less than 1 only where it is very tall.
@@ -128,7 +127,8 @@ def _slices(study: StudyResult, heatmaps: Sequence[Heat]) -> tuple[Slice, ...]:
     spacing = study.spacing or (1.0, 1.0, 1.0)
     affine = np.diag([*spacing, 1.0]) if study.affine is None else study.affine
     window = None if study.window is None else (sum(study.window) / 2, study.window[1] - study.window[0])
-    volume = Volume(study.picture, affine, window=window, window_function=study.window_function)
+    placed = Source(space=0 if study.affine is None else 1)
+    volume = Volume(study.picture, affine, placed, window, window_function=study.window_function)
     view = VolumeView.of(volume, None)
     heats = [view.heat(heat) for heat in heatmaps]
     index = peak_voxel(sum(heats[1:], start=heats[0])) if heats else _middle(view)
@@ -146,10 +146,10 @@ def _slice(study: StudyResult, view: VolumeView, plane: Plane, index: tuple[int,
         return heat_picture(cut_plane(view.heat(heat), axis, index[axis]), size)
 
     return Slice(
-        name=f"{plane}, {coordinate_text(view.place(index), axis)}" if placed else f"across axis {axis + 1} of 3",
+        name=f"{view.name(plane)}, {view.where(plane, index)}" if placed else view.name(plane),
         base=view.picture(plane, index[axis], scale),
         cut=cut,
-        letters=EDGE_LETTERS[plane] if placed else (),
+        letters=view.letters(plane),
         bar=_bar(size[0] / scale) if known else None,
         cross=((column + 0.5) / size[0], (row + 0.5) / size[1]),
         share=min(1.0, _TALLEST * size[0] / size[1]),
