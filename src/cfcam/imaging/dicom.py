@@ -121,11 +121,26 @@ def decode_picture(
             else:
                 empty = padding(stored, dataset, partial(decoded, dataset, frame, where, every_bit=True))
                 values = rescaled(stored, dataset, frame, where, told.setdefault)
+                empty = _without_numbers(values, empty, where, told.setdefault)
                 shown = _grey(values, empty, dataset, frame, where, wanted, told.setdefault)
                 pixels = _with_palette(shown, stored, dataset, where, told.setdefault)
             spacing, affine = _spacing(dataset, frame), _picture_affine(dataset, frame)
             _tell_of_pixels(dataset, frame, spacing, told.setdefault)
     return Image(pixels, Path(path), hashlib.sha256(data).hexdigest(), spacing, affine, tuple(told))
+
+
+def _without_numbers(
+    values: NDArray[Any], empty: NDArray[np.bool_] | None, where: str, tell: Tell
+) -> NDArray[np.bool_] | None:
+    """What is shown as padding: padding, and pixels of floating point files that are no finite numbers."""
+    bad = ~np.isfinite(values)
+    if not bad.any():
+        return empty
+    if bad.all():
+        raise ImageError(f"{where}: holds no finite number; export it again")
+    if count := int((bad if empty is None else bad & ~empty).sum()):
+        tell(f"{count} of its {bad.size} pixels are no finite numbers: they are black, as padding is")
+    return bad if empty is None else bad | empty
 
 
 def named_window(window: str | Window | None) -> Window | None:

@@ -314,7 +314,12 @@ def _sixteen_bit(picture: ImageFile.ImageFile, where: str) -> NDArray[np.uint16]
     values: NDArray[Any] = np.asarray(picture)
     low, high = values.min(), values.max()
     if values.dtype.kind == "f":
-        if not (low >= 0 and high <= 1):  # also when either is NaN
+        if bad := int((~np.isfinite(values)).sum()):
+            raise ImageError(
+                f"{where}: {bad} of {values.size} pixels are no finite numbers (NaN or infinite), and what they should"
+                f" look like is not known; fill them, or {_SUGGESTED}"
+            )
+        if not (low >= 0 and high <= 1):
             raise ImageError(
                 f"{where}: holds floating point values from {low:g} to {high:g}, and what is white is not "
                 f"known; scale them to [0, 1] or {_SUGGESTED}"

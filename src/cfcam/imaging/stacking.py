@@ -30,7 +30,7 @@ from cfcam.imaging.geometry import LPS_TO_RAS, Affine
 from cfcam.imaging.lookup_tables import Tell
 from cfcam.imaging.read import is_dicom_data
 from cfcam.imaging.series import Plane, Series, choose_series, scan_files, scan_folder
-from cfcam.imaging.volume import MAX_VOXELS, Instance, Source, Volume
+from cfcam.imaging.volume import MAX_VOXELS, Instance, Source, Volume, missing_notice
 
 Irregular = Literal["refuse", "resample"]
 
@@ -128,9 +128,11 @@ def _assembled(series: Series, where: str, irregular: Irregular, max_voxels: int
     instances = tuple(
         Instance(p.path, p.sop_class_uid, p.sop_instance_uid, None if p.frame is None else p.frame + 1) for p in planes
     )
-    voxels = read.voxels
+    voxels, missing = read.voxels, read.missing
     if uneven is not None:
         voxels, instances = _regular(read.voxels, distances, count), ()
+        if missing is not None:
+            missing = _regular(missing.astype(np.float32), distances, count) > 0
         notices.append(
             f"its slices lie {_range(np.diff(distances))} mm apart: they are resampled to {count} slices,"
             f" {(distances[-1] - distances[0]) / (count - 1):.3f} mm apart"
@@ -140,7 +142,7 @@ def _assembled(series: Series, where: str, irregular: Irregular, max_voxels: int
         notices.append(f"its slices are tilted by {tilt:.1f} degrees against their stack: the affine is sheared")
     source = Source("dicom", read.digest, None, 1, series.uid, series.frame_of_reference_uid, instances)
     window, function = read.window or (None, "LINEAR_EXACT")
-    return Volume(voxels, affine, source, window, tuple(notices), function)
+    return Volume(voxels, affine, source, window, tuple(notices), function, missing)
 
 
 def _check_voxels(count: int, plane: Plane, max_voxels: int, where: str) -> None:
@@ -227,6 +229,7 @@ class _Read:
 
     Attributes:
         voxels: rescaled; NaN where there is padding.
+        missing: where a file of floating point values held no finite number; None: nowhere.
         window: of the middle slice, with its function.
         mirrored: whether they count downwards.
         digest: of the files.
@@ -234,6 +237,7 @@ class _Read:
     """
 
     voxels: NDArray[np.float32]
+    missing: NDArray[np.bool_] | None = None
     window: tuple[Window, str] | None = None
     mirrored: bool = False
     digest: str = ""
@@ -267,6 +271,10 @@ def _voxels(planes: Sequence[Plane], where: str) -> _Read:
                     if n == len(planes) // 2:
                         read.window = own
                         _tell_of_display(dataset, frame, name, read.notices.setdefault)
+                if not np.isfinite(read.voxels[n].sum(dtype=np.float64)):
+                    missing = np.zeros(read.voxels.shape, bool) if read.missing is None else read.missing
+                    missing[n] = ~np.isfinite(read.voxels[n]) & (True if empty is None else ~empty)
+                    read.missing = missing
                 if empty is not None:
                     read.voxels[n][empty] = np.nan
     if len(windows) > 1 and read.window is not None:
@@ -298,6 +306,8 @@ def _clean(read: _Read, where: str) -> None:
             mirrored = "SIGMOID" if function == "SIGMOID" else "LINEAR_EXACT"
             read.window = (low + high - centre, width), mirrored
     read.voxels[bad] = low
+    if read.missing is not None and (count := int(read.missing.sum())):
+        read.notices[missing_notice(count, read.missing.size, f"{low:g}, the smallest")] = None
 
 
 def _regular(voxels: NDArray[np.float32], distances: NDArray[np.float64], count: int) -> NDArray[np.float32]:

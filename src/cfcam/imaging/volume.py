@@ -144,10 +144,7 @@ class Volume:
         missing = bad.any(0) if bad.ndim == 4 else bad
         missing = missing if self.missing is None else missing | self.missing
         count, of_channels = int(bad.sum()), " of each channel" * (len(filled) > 1)
-        line = (
-            f"{count} voxels {NOT_FINITE} (of {bad.size}): they are taken as"
-            f" {', '.join(dict.fromkeys(taken))}, the smallest{of_channels}, and numbers of regions leave them out"
-        )
+        line = missing_notice(count, bad.size, f"{', '.join(dict.fromkeys(taken))}, the smallest{of_channels}")
         object.__setattr__(self, "missing", missing)
         object.__setattr__(self, "notices", (*self.notices, line))
         return filled.reshape(voxels.shape)
@@ -215,6 +212,11 @@ class Volume:
         size, spacing = " x ".join(map(str, self.size)), " x ".join(f"{mm:.3g}" for mm in self.spacing)
         channels = f", {self.channels} channels" if self.channels > 1 else ""
         return f"Volume({size}{channels}, {spacing} mm, {self.orientation}, {self.source.kind})"
+
+
+def missing_notice(count: int, total: int, taken: str) -> str:
+    """Return what is told of voxels that are no finite numbers: how many of how many, and as what they are taken."""
+    return f"{count} voxels {NOT_FINITE} (of {total}): they are taken as {taken}, and numbers of regions leave them out"
 
 
 def is_nifti(path: str | os.PathLike[str]) -> bool:
