@@ -317,7 +317,7 @@ def _sixteen_bit(picture: ImageFile.ImageFile, where: str) -> NDArray[np.uint16]
         if bad := int((~np.isfinite(values)).sum()):
             raise ImageError(
                 f"{where}: {bad} of {values.size} pixels are no finite numbers (NaN or infinite), and what they should"
-                f" look like is not known; fill them, or {_SUGGESTED}"
+                f" look like is not known; fill them and scale to [0, 1], or {_SUGGESTED}"
             )
         if not (low >= 0 and high <= 1):
             raise ImageError(
