@@ -230,7 +230,7 @@ def measure(
     regions = tuple(_region(name, mask, heat, steps, matrix, cell) for name, mask in given.items())
     left_out = 0 if out is None else int(out.sum())
     unit = _UNITS[axes, steps is not None]
-    return RegionTable(regions, str(threshold), level, unit, steps, left_out, left_out_energy)
+    return RegionTable(regions, str(threshold), level, unit, steps, left_out=left_out, left_out_energy=left_out_energy)
 
 
 def threshold_value(heat: Tensor, threshold: str | float) -> float | None:
