@@ -146,9 +146,9 @@ class RegionTable:
         return "\n".join(
             [
                 *lines,
-                f"sizes in {self.unit}; threshold {_number(self.threshold)} ({self.rule}); positions {self._where()}",
-                f"peak of the map: {peak}",
                 *([self.left_out_line()] if self.left_out else []),
+                f"sizes in {self.unit}; threshold {_number(self.threshold)} ({self.rule}); positions {self._where()};"
+                f" peak of the map: {peak}",
             ]
         )
 
