@@ -143,12 +143,12 @@ class RegionTable:
         widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         peak = "stability not measured" if self.stability is None else str(self.stability)
+        sizes = f"sizes in {self.unit}; threshold {_number(self.threshold)} ({self.rule})"
         return "\n".join(
             [
                 *lines,
                 *([self.left_out_line()] if self.left_out else []),
-                f"sizes in {self.unit}; threshold {_number(self.threshold)} ({self.rule}); positions {self._where()};"
-                f" peak of the map: {peak}",
+                f"{sizes}; positions {self._where()}; peak of the map: {peak}",
             ]
         )
 
