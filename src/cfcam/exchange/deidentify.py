@@ -9,10 +9,9 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from cfcam._version import __version__
-from cfcam.errors import ImageError, InputError, MissingExtraError
+from cfcam.errors import ImageError, InputError
+from cfcam.exchange.deidentify_pixels import PIXELS, check_same_pixels, clean_pixels
 from cfcam.exchange.deidentify_profile import PUBLIC_SCHEMES, Action, BasicProfile, action_for, basic_profile
 from cfcam.imaging.dicom_object import quiet
 
@@ -41,8 +40,8 @@ class Deidentifier:
 
     Beside the table of PS3.15: private and unknown elements, every text and every binary element that is not on a
     short list, and overlays are removed, at every depth; codes of a site's own schemes too; every UID that is not one
-    of the standard's is replaced; pixels are decompressed, so that no comment within them stays, and bits that
-    belong to no grey value are cleared. Faces in head scans are not removed.
+    of the standard's is replaced; comments within compressed pixels, bytes behind them and bits that belong to no grey
+    value go. What the pixels decode to stays the same: each frame is compared. Faces in head scans are not removed.
 
     Args:
         key: secret of at least 16 bytes. Who has it can find out who is behind a pseudonym.
@@ -71,7 +70,8 @@ class Deidentifier:
             where: what to call it in messages; nothing of a patient.
 
         Raises:
-            ImageError: it has no pixels, may show a name in them, or is broken; no message quotes what it holds.
+            ImageError: it has no pixels, may show a name in them, is broken, or its pixels would change; no message
+                quotes what it holds.
         """
         from copy import deepcopy
 
@@ -83,10 +83,12 @@ class Deidentifier:
             dataset = deepcopy(inflated(source, where))
             patient = self._patient(dataset)
             words = _identity_words(dataset)
-            _clean_pixels(dataset)
+            clean_pixels(dataset, where)
             self._clean(dataset, self._shift(patient), words)
             self._mark(dataset, self.pseudonym(patient))
             _new_meta(dataset)
+        with quiet(), broken(where, "its pixels cannot be decoded, so that nothing shows that they stay the same"):
+            check_same_pixels(source, dataset, where)
         return dataset
 
     def pseudonym(self, patient: str) -> str:
@@ -105,7 +107,7 @@ class Deidentifier:
         return timedelta(days=-1 - number % _LONGEST_SHIFT)
 
     def _check(self, source: Dataset, where: str) -> None:
-        if not any(key in source for key in ("PixelData", "FloatPixelData", "DoubleFloatPixelData")):
+        if not any(key in source for key in PIXELS):
             raise ImageError(f"{where}: has no pixels; only pictures are de-identified, not reports or plans")
         if not source.get("SOPInstanceUID") or not source.get("StudyInstanceUID"):
             raise ImageError(f"{where}: has no UIDs of its own and its study; export it again")
@@ -151,6 +153,8 @@ class Deidentifier:
             del dataset[element.tag]
             return
         for item in kept:
+            for key in PIXELS:  # of an icon or the like, in a compression of its own
+                item.pop(key, None)
             self._clean(item, shift, words)
         element.value = kept
 
@@ -212,35 +216,6 @@ def _shows(element: Any, words: frozenset[str]) -> bool:
         return False
     text = str(element.value).casefold()
     return any(word in text for word in words)
-
-
-def _clean_pixels(dataset: Dataset) -> None:
-    """Native pixels without what decoders skip: comments of JPEG, overlays in unused bits, bytes behind the end."""
-    from pydicom.uid import ExplicitVRLittleEndian
-
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if syntax.is_encapsulated:
-        try:
-            dataset.decompress(generate_instance_uid=False)
-        except NotImplementedError:
-            raise MissingExtraError("pylibjpeg", "dicom", f"decoding {syntax.name}") from None
-    elif not syntax.is_little_endian:
-        raise ImageError("the pixels are in big endian order, which is retired; convert the picture first")
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    if "PixelData" not in dataset:
-        return
-    allocated, stored = int(dataset.BitsAllocated), int(dataset.BitsStored)
-    samples = int(dataset.get("SamplesPerPixel", 1)) * int(dataset.get("NumberOfFrames") or 1)
-    count = int(dataset.Rows) * int(dataset.Columns) * samples
-    if allocated not in (8, 16) or str(dataset.PhotometricInterpretation) == "YBR_FULL_422":
-        return
-    kind = np.dtype(f"<{'i' if int(dataset.get('PixelRepresentation', 0)) else 'u'}{allocated // 8}")
-    values = np.frombuffer(dataset.PixelData, kind, count)
-    if stored < allocated and int(dataset.get("HighBit", stored - 1)) == stored - 1:
-        unused = allocated - stored
-        values = (values << unused) >> unused  # for signed values this carries the sign into the unused bits
-    data = values.astype(kind).tobytes()
-    dataset.PixelData = data + b"\0" * (len(data) % 2)
 
 
 def _new_meta(dataset: Dataset) -> None:

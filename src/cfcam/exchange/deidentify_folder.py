@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cfcam.errors import ImageError, InputError, MissingExtraError
 from cfcam.exchange.deidentify import Deidentifier
+from cfcam.exchange.deidentify_pixels import check_same_stored
 from cfcam.exchange.dicom import save_bytes
 from cfcam.exchange.sources import read_source
 from cfcam.imaging.dicom_object import broken, quiet
@@ -64,9 +65,12 @@ def deidentify_folder(source: Path, output: Path, deidentifier: Deidentifier) ->
 
 def _one(path: Path, where: str, output: Path, deidentifier: Deidentifier) -> Path:
     dataset = deidentifier(read_source(path), where)
+    from pydicom import dcmread
+
     stream = BytesIO()
     with quiet(), broken(where, "an element of it cannot be encoded"):
         dataset.save_as(stream, enforce_file_format=True)
+        check_same_stored(dataset, dcmread(BytesIO(stream.getvalue())), where)
     series = str(dataset.get("SeriesInstanceUID") or dataset.StudyInstanceUID)
     target = output / str(dataset.PatientID) / series / f"{dataset.SOPInstanceUID}.dcm"
     return save_bytes(stream.getvalue(), target)
