@@ -32,9 +32,26 @@ def chromium() -> str:
     return program("chromium", "chromium-browser", "google-chrome", package="chromium")
 
 
+VALIDATORS = ("dciodvfy", "dciodvfy of PyPI", "dcmpschk")
+"""Validators of DICOM objects: dciodvfy twice, for Debian's and PyPI's are years apart, and disagree."""
+
+
 def validator(name: str) -> str:
-    """Returns the path of a validator of DICOM objects, dciodvfy or dcmpschk."""
-    return program(name, package={"dciodvfy": "dicom3tools", "dcmpschk": "dcmtk"}[name])
+    """Returns the path of one of `VALIDATORS`."""
+    own = Path(sys.executable).parent  # where pip puts programs, and what often comes first on the PATH
+    if name.endswith("of PyPI"):
+        return python_program("dciodvfy", package="dicom3tools")
+    rest = [place for place in os.environ.get("PATH", "").split(os.pathsep) if Path(place) != own]
+    found = shutil.which(name, path=os.pathsep.join(rest))
+    return found or program(f"{name} of Debian", package={"dciodvfy": "dicom3tools", "dcmpschk": "dcmtk"}[name])
+
+
+def python_program(name: str, *, package: str) -> str:
+    """Returns the path of a program that a Python package brings along."""
+    found = shutil.which(name, path=str(Path(sys.executable).parent))
+    if found is None:
+        pytest.skip(f"{name} of PyPI is not installed: pip install {package}")
+    return found
 
 
 def pdf_writer() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from cfcam.exchange import ResultInfo
 from tests.imaging import dicoms
+from tests.machine import validator
 
 AXES = dicoms.rotated(dicoms.AXIAL, 25)
 SPACING = (0.8, 0.7)  # between rows, between columns
@@ -55,8 +56,8 @@ def place_by_hand(plane, row, column):
     return dicoms.positions(SHAPE[0], AXES)[int(plane)] + column * SPACING[1] * along + row * SPACING[0] * down
 
 
-def errors_of(program: str, path: Path) -> list[str]:
-    """What a validator calls an error."""
-    done = subprocess.run([program, str(path)], capture_output=True, text=True, check=False)
+def errors_of(name: str, path: Path) -> list[str]:
+    """What one of `tests.machine.VALIDATORS` calls an error; skips where it is not installed."""
+    done = subprocess.run([validator(name), str(path)], capture_output=True, text=True, check=False)
     lines = (done.stdout + done.stderr).splitlines()
     return [line for line in lines if line.startswith(("Error", "E:")) or "Test failed" in line]

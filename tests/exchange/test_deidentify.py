@@ -21,7 +21,6 @@ from cfcam.errors import ImageError, InputError, MissingExtraError  # noqa: E402
 from cfcam.exchange import Deidentifier, ResultInfo, deidentify_folder, write_objects  # noqa: E402
 from cfcam.exchange.deidentify_profile import basic_profile  # noqa: E402
 from tests.exchange.phantoms import ct_sources, errors_of, heatmap, radiograph  # noqa: E402
-from tests.machine import validator  # noqa: E402
 
 KEY = b"a key of the tests only"
 IDENTITY = "PLANTEDSECRET"
@@ -283,11 +282,10 @@ def test_broken_elements_are_refused_without_their_content():
 
 
 def test_dciodvfy_finds_no_new_error(tmp_path):
-    validator("dciodvfy")
     source = pydicom.dcmread(pydicom.data.get_testdata_file("CT_small.dcm"))
     path = tmp_path / "clean.dcm"
     Deidentifier(KEY)(source).save_as(path, enforce_file_format=True)
-    assert errors_of("dciodvfy", path) == []
+    assert errors_of("dciodvfy", path) == errors_of("dciodvfy of PyPI", path) == []
 
 
 def run(*arguments):

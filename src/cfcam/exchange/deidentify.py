@@ -80,7 +80,8 @@ class Deidentifier:
 
         with quiet(), broken(where, "an element of it is broken"):
             self._check(source, where)
-            dataset = deepcopy(inflated(source, where))
+            source = inflated(source, where)
+            dataset = deepcopy(source)
             patient = self._patient(dataset)
             words = _identity_words(dataset)
             clean_pixels(dataset, where)

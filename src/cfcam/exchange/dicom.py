@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from cfcam.errors import ImageError, InputError, MissingExtraError
 from cfcam.exchange.job import Job
+from cfcam.exchange.moments import say_when_made, when_made
 from cfcam.exchange.parametric_map import check_place, parametric_map
 from cfcam.exchange.presentation_state import presentation_state, why_no_state
 from cfcam.exchange.result import ResultInfo
-from cfcam.exchange.secondary_capture import secondary_captures
-from cfcam.exchange.segmentation import segmentation
-from cfcam.exchange.sources import headers_of, is_projection
+from cfcam.exchange.secondary_capture import secondary_capture
+from cfcam.exchange.segmentation import NO_THICKNESS, segmentation
+from cfcam.exchange.sources import (
+    distance_of,
+    frames_of,
+    headers_of,
+    is_projection,
+    missing_place,
+    without_thickness,
+)
 from cfcam.exchange.structured_report import steady_of, structured_report
 from cfcam.imaging.dicom_object import quiet
 
@@ -29,6 +39,8 @@ _LONGEST_MODALITY = 8
 
 KINDS = ("pm", "seg", "sr", "sc", "gsps")
 """The kinds of objects: map, segmentations, report, overlay pictures, presentation state."""
+
+_NEEDS_PLACE = ("pm", "seg-fractional", "seg-binary")
 
 _FRACTIONAL = "seg-fractional"  # of the two segmentations the one that holds the map
 
@@ -44,6 +56,7 @@ def write_objects(
     measurements: Mapping[str, float] | None = None,
     opacity: float = 0.4,
     palette: str = "inferno",
+    refused: dict[str, str] | None = None,
 ) -> list[Path]:
     """Write a map as DICOM objects of the source's study.
 
@@ -63,6 +76,8 @@ def write_objects(
         measurements: numbers of the region for "sr", by their names in `structured_report.MEASUREMENTS`.
         opacity: of the map in "sc".
         palette: of the map in "sc".
+        refused: takes up, by kind, why an object cannot be made of these sources; the others are written. Without it
+            nothing is written unless all can be.
 
     Returns:
         The files; a binary Segmentation comes before the report on it.
@@ -79,57 +94,123 @@ def write_objects(
     array = array[None] if array.ndim == 2 else array
     with quiet():
         job = Job(headers_of(sources), array, result, threshold, sources, (palette, opacity), steady_of(measurements))
-        if "pm" in kinds:
+        if "pm" in kinds and refused is None:
             check_place(job)
-        return [_save(dataset, kind, output) for kind, dataset in _objects(job, kinds, measurements)]
+        return [_save(dataset, kind, output) for kind, dataset in _objects(job, kinds, measurements, refused)]
 
 
-def fitting_kinds(source: Dataset, kinds: Collection[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the kinds that can be written for a source in place of those asked for.
+def fitting_kinds(
+    source: Dataset | Sequence[Dataset], kinds: Collection[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the kinds that can be written for sources in place of those asked for.
 
     Args:
-        source: the first of the sources.
+        source: the sources, or of pictures that are alike the first of them.
         kinds: some of `KINDS`.
 
     Returns:
         The kinds for `write_objects`, and a line for each that was replaced or left out.
     """
+    sources: list[Any] = list(source) if isinstance(source, Sequence) else [source]
     fitting, notes = [kind for kind in KINDS if kind in kinds], []
-    modality = str(source.get("Modality") or "")
-    known = modality if modality.isalpha() and modality.isupper() and len(modality) <= _LONGEST_MODALITY else "unknown"
-    if "pm" in fitting and is_projection(source):
+    missing = missing_place(sources)
+    if missing and frames_of(sources) > 1:
+        lost = [kind for kind in ("pm", "seg", "sr") if kind in fitting]
+        fitting = [kind for kind in fitting if kind not in lost]
+        notes += [f"{kind}: several planes need a place in space, {_has_no(missing)}: not written" for kind in lost]
+    elif missing and "pm" in fitting:
         fitting.remove("pm")
         if "seg" not in fitting:
             fitting.insert(0, _FRACTIONAL)
+        modality = str(sources[0].get("Modality") or "")
+        known = modality.isalpha() and modality.isupper() and len(modality) <= _LONGEST_MODALITY
+        which = f"which pictures of modality {modality if known else 'unknown'} have not"
+        which = which if is_projection(sources[0]) and "FrameOfReferenceUID" in missing else _has_no(missing)
         notes.append(
-            f"pm: a Parametric Map needs a Frame of Reference, which pictures of modality {known} have not: the map is"
-            " written as a fractional Segmentation instead, to 1/510"
+            f"pm: a Parametric Map needs a Frame of Reference, {which}: the map is written as a fractional Segmentation"
+            " instead, to 1/510"
         )
-    if "gsps" in fitting and (reason := why_no_state(source)) is not None:
+    if "seg" in fitting or "sr" in fitting:
+        notes += _about_thickness(sources, fitting)
+    if "gsps" in fitting and (reason := why_no_state(sources[0])) is not None:
         fitting.remove("gsps")
         notes.append(f"gsps: {reason}: no presentation state is written")
     return tuple(fitting), tuple(notes)
 
 
-def _objects(job: Job, kinds: Collection[str], measurements: Mapping[str, float] | None) -> list[tuple[str, Dataset]]:
+def _about_thickness(sources: Sequence[Any], fitting: list[str]) -> list[str]:
+    """What is told, and left out, where the sources do not say how thick their planes are."""
+    if not without_thickness(sources):
+        return []
+    if (distance := distance_of(sources)) is not None:
+        return [
+            f"seg: the source has no SliceThickness: the distance between planes, {distance:g} mm, is written for it"
+        ]
+    lost = [kind for kind in ("seg", "sr") if kind in fitting]
+    fitting[:] = [kind for kind in fitting if kind not in lost]
+    return [f"{kind}: {NO_THICKNESS}: not written" for kind in lost]
+
+
+def _has_no(missing: Sequence[str]) -> str:
+    return f"and the source has no {', '.join(missing)}"
+
+
+def _objects(
+    job: Job, kinds: Collection[str], measurements: Mapping[str, float] | None, refused: dict[str, str] | None
+) -> list[tuple[str, Dataset]]:
+    made: list[tuple[str, Dataset]] = []
+
+    def make(kind: str, build: Callable[[], Dataset]) -> Dataset | None:
+        try:
+            with _named(job, kind):
+                made.append((kind, build()))
+        except (ImageError, InputError) as problem:
+            if refused is None:
+                raise
+            refused[kind] = str(problem)
+            return None
+        return made[-1][1]
+
+    if "pm" in kinds:
+        make("pm", lambda: parametric_map(job))
+    if "seg" in kinds or _FRACTIONAL in kinds:
+        make(_FRACTIONAL, lambda: segmentation(job, "seg-fractional"))
+    region = make("seg-binary", lambda: segmentation(job, "seg-binary")) if {"seg", "sr"} & set(kinds) else None
+    if "sr" in kinds and region is not None:
+        make("sr", lambda: structured_report(job, region, measurements or {}))
+    elif "sr" in kinds and refused is not None:
+        refused["sr"] = "sr: its numbers refer to a binary Segmentation, which cannot be written"
+    if "sc" in kinds:
+        make("sc", lambda: secondary_capture(job))
+    if "gsps" in kinds:
+        make("gsps", lambda: presentation_state(job))
+    return made
+
+
+@contextmanager
+def _named(job: Job, kind: str) -> Iterator[None]:
+    """Says of an object that cannot be made which element of the sources it needs, where that can be told."""
     from cfcam.imaging.dicom_object import broken
 
-    made: list[tuple[str, Dataset]] = []
-    with broken("the sources", "an element that the objects inherit is missing or not valid"):
-        if "pm" in kinds:
-            made.append(("pm", parametric_map(job)))
-        if "seg" in kinds or _FRACTIONAL in kinds:
-            made.append((_FRACTIONAL, segmentation(job, "seg-fractional")))
-        if "seg" in kinds or "sr" in kinds:
-            region = segmentation(job, "seg-binary")
-            made.append(("seg-binary", region))
-        if "sr" in kinds:
-            made.append(("sr", structured_report(job, region, measurements or {})))
-        if "sc" in kinds:
-            made.extend(("sc", one) for one in secondary_captures(job))
-        if "gsps" in kinds:
-            made.append(("gsps", presentation_state(job)))
-    return made
+    missing = missing_place(job.originals) if kind in _NEEDS_PLACE else []
+    what = f"{kind}: an element that the objects inherit is missing or not valid"
+    if missing:
+        what = f"{kind}: cannot be made of a {job.sources[0].Modality} without {', '.join(missing)}"
+    with broken("the sources", what):
+        try:
+            yield
+        except AttributeError as error:
+            found = re.search(r"no attribute '(\w+)'", str(error))
+            if missing or found is None or not _is_keyword(found[1]) or found[1] in job.sources[0]:
+                raise
+            raise ImageError(f"{kind}: needs {found[1]}, which the sources have not; export them again") from None
+
+
+def _is_keyword(name: str) -> bool:
+    from pydicom.datadict import dictionary_has_tag, tag_for_keyword
+
+    tag = tag_for_keyword(name)
+    return tag is not None and dictionary_has_tag(tag)
 
 
 def check_kinds(kinds: Collection[str]) -> None:
@@ -149,12 +230,21 @@ def check_installed() -> None:
 
 
 def _save(dataset: Dataset, kind: str, output: Path) -> Path:
+    target = output / f"{kind}_{dataset.SOPInstanceUID}.dcm"
+    data = _encoded(dataset)
+    if target.exists() and target.read_bytes() != data and (before := when_made(target)) is not None:
+        say_when_made(dataset, before)  # the same object again is no other because it is made later
+        data = _encoded(dataset)
+    return save_bytes(data, target)
+
+
+def _encoded(dataset: Dataset) -> bytes:
     from cfcam.imaging.dicom_object import broken
 
     stream = BytesIO()
     with broken("the sources", "an element that the objects inherit cannot be encoded"):
         dataset.save_as(stream, enforce_file_format=True)
-    return save_bytes(stream.getvalue(), output / f"{kind}_{dataset.SOPInstanceUID}.dcm")
+    return stream.getvalue()
 
 
 def save_bytes(data: bytes, target: Path) -> Path:

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 
 from cfcam._version import __version__
 from cfcam.errors import InputError
+from cfcam.exchange.anatomy import say_body_part
+from cfcam.exchange.moments import now, say_when_made
 from cfcam.exchange.result import ResultInfo
 from cfcam.exchange.sources import frames_of
 from cfcam.exchange.uids import derived_uid
@@ -25,7 +27,8 @@ SCHEME = "99CFCAM"
 
 MANUFACTURER = "cfcam"
 RESEARCH = "Research use only; an explanation of the model, not a finding"
-SERIES_NUMBERS = {"pm": 9001, "seg-fractional": 9002, "seg-binary": 9003, "sr": 9004, "sc": 9005, "gsps": 9006}
+_LAST_DIGITS = {"pm": 1, "seg-fractional": 2, "seg-binary": 3, "sr": 4, "sc": 5, "gsps": 6}  # of series numbers
+_SERIES = 100_000_000, 114_000_000  # with a digit behind it, the series numbers of ten digits that an IS takes
 
 UNICODE = "ISO_IR 192"
 """The character set of UTF-8 (PS3.3 C.12.1.1.2)."""
@@ -33,7 +36,6 @@ UNICODE = "ISO_IR 192"
 _TEXTS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _LONGEST_TEXT = 64
 _EPOCH = datetime(1970, 1, 1)
-_CAPTURED = ("", "OfSecondaryCapture")
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +83,13 @@ class Job:
 
     @cached_property
     def moment(self) -> datetime:
-        """When the content was made: as the result says, else the source's content, else 1970."""
+        """Of the content: as the result says, else when the source's content was made, else 1970."""
         return self.result.created or _moment_of(self.sources[0])
+
+    @cached_property
+    def made(self) -> datetime:
+        """When the objects are made: as the result says, else now."""
+        return self.result.created or now()
 
     def check_unit_range(self, kind: str) -> None:
         """Raise an `InputError` unless the map lies in [0, 1]."""
@@ -95,6 +102,11 @@ class Job:
     def series_uid(self, kind: str) -> str:
         """Return the UID of the series of one kind of object."""
         return derived_uid("series", kind, self._identity(kind))
+
+    def series_number(self, kind: str) -> int:
+        """Return the number of that series, which no other series of the study shares; its last digit is the kind."""
+        first, count = _SERIES
+        return (first + int(self.series_uid(kind).rpartition(".")[2]) % count) * 10 + _LAST_DIGITS[kind]
 
     def instance_uid(self, kind: str, number: int = 1) -> str:
         """Return the UID of an object."""
@@ -119,7 +131,7 @@ class Job:
         """Return the arguments that all of highdicom's objects share."""
         return {
             "series_instance_uid": self.series_uid(kind),
-            "series_number": SERIES_NUMBERS[kind],
+            "series_number": self.series_number(kind),
             "sop_instance_uid": self.instance_uid(kind, number),
             "instance_number": number,
             "manufacturer": MANUFACTURER,
@@ -131,35 +143,22 @@ class Job:
 
     def finish(self, dataset: Dataset, kind: str) -> Dataset:
         """Replace by what follows from the job all that a library took from the clock or from chance."""
-        date, time = self.moment.strftime("%Y%m%d"), self.moment.strftime("%H%M%S")
-        for before, after in (("InstanceCreation", ""), ("Content", ""), ("PresentationCreation", ""), _CAPTURED):
-            if f"{before}Date{after}" in dataset:
-                setattr(dataset, f"{before}Date{after}", date)
-                setattr(dataset, f"{before}Time{after}", time)
-        self._say_body_part(dataset, kind)
+        if "ContentDate" in dataset:
+            dataset.ContentDate, dataset.ContentTime = self.moment.strftime("%Y%m%d"), self.moment.strftime("%H%M%S")
+        if "ContentLabel" in dataset and "ContentCreatorName" not in dataset:
+            dataset.ContentCreatorName = ""  # of type 2 (PS3.3 table 10-12)
+        say_when_made(dataset, self.made)
+        say_body_part(dataset, self.sources[0], kind)
         dimension = derived_uid("dimensions", kind, self._identity(kind))
 
         def replace(_parent: Dataset, element: Any) -> None:
             if element.keyword == "DimensionOrganizationUID":
                 element.value = dimension
-            elif element.keyword == "ContributionDateTime":
-                element.value = date + time
 
         dataset.walk(replace)
         if _beyond_ascii(dataset):
             dataset.SpecificCharacterSet = UNICODE
         return dataset
-
-    def _say_body_part(self, dataset: Dataset, kind: str) -> None:
-        """The body part is the source's; an empty Laterality says that the side is not known (PS3.3 C.7.3.1)."""
-        if kind == "sr":
-            return
-        source = self.sources[0]
-        for key in ("BodyPartExamined", "Laterality", "ImageLaterality"):
-            if source.get(key) and key not in dataset and (key != "ImageLaterality" or kind == "sc"):
-                setattr(dataset, key, source.get(key))
-        if not any(key in dataset for key in ("Laterality", "ImageLaterality")) and not kind.startswith("seg"):
-            dataset.Laterality = ""
 
     def _identity(self, kind: str) -> list[object]:
         depends = kind in ("seg-binary", "sr", "gsps")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from cfcam.errors import InputError
+from cfcam.exchange.anatomy import frame_anatomy
 from cfcam.exchange.job import RESEARCH, Job, code
-from cfcam.exchange.sources import is_projection
+from cfcam.exchange.sources import missing_place
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -16,7 +19,7 @@ def parametric_map(job: Job) -> Dataset:
     """Return the map as a Parametric Map, bit for bit.
 
     Raises:
-        InputError: the source has no Frame of Reference, which this object cannot be without.
+        InputError: the source has no place in a Frame of Reference, which this object cannot be without.
     """
     check_place(job)
     from highdicom import VOILUTTransformation
@@ -43,14 +46,35 @@ def parametric_map(job: Job) -> Dataset:
         content_description=RESEARCH[:64],
         **job.common("pm"),
     )
+    _order_frames(dataset)
+    # Of type U in this object (PS3.3 A.75.4), but readers such as dcmqi, and with it 3D Slicer, give up without it.
+    dataset.SharedFunctionalGroupsSequence[0].FrameAnatomySequence = [frame_anatomy(job.sources[0])]
     return job.finish(dataset, "pm")
 
 
+def _order_frames(dataset: Any) -> None:
+    """Puts the planes along the normal of their rows and columns, the way in which dcmqi takes them to be stored.
+
+    Each frame says where it lies, in any order (PS3.3 C.7.6.17). But highdicom 0.28 stores them from the other end, and
+    dcmqi 1.5.7 does not look: 3D Slicer would show the map upside down.
+    """
+    frames = list(dataset.PerFrameFunctionalGroupsSequence)
+    places = np.array([frame.PlanePositionSequence[0].ImagePositionPatient for frame in frames], dtype=np.float64)
+    shared = dataset.SharedFunctionalGroupsSequence[0]
+    axes = np.array(shared.PlaneOrientationSequence[0].ImageOrientationPatient, dtype=np.float64)
+    order = np.argsort(places @ np.cross(axes[:3], axes[3:]), kind="stable")
+    pixels = np.frombuffer(dataset.FloatPixelData, "<f4").reshape(len(frames), -1)
+    dataset.FloatPixelData = pixels[order].tobytes()
+    dataset.PerFrameFunctionalGroupsSequence = [frames[n] for n in order]
+    for number, frame in enumerate(dataset.PerFrameFunctionalGroupsSequence, 1):
+        frame.FrameContentSequence[0].DimensionIndexValues = [number]  # of the position, the only dimension
+
+
 def check_place(job: Job) -> None:
-    """Raise an `InputError` where the source has no place in space."""
-    source = job.sources[0]
-    if is_projection(source):
+    """Raise an `InputError` where a plane has no place in space."""
+    if missing := missing_place(job.originals):
+        modality = job.sources[0].Modality
         raise InputError(
-            f"pm: a Parametric Map needs a Frame of Reference, which the source ({source.Modality}) has not; write seg,"
-            " whose fractions keep the map to 1/510"
+            f"pm: a Parametric Map needs a Frame of Reference with a place for each plane, and the source ({modality})"
+            f" has no {', '.join(missing)}; write seg, whose fractions keep the map to 1/510"
         )

@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from cfcam.errors import InputError
 from cfcam.exchange.job import MANUFACTURER, Job, code, shortened
 from cfcam.exchange.job import RESEARCH as _RESEARCH
-from cfcam.exchange.sources import is_projection
+from cfcam.exchange.sources import distance_of, is_projection, without_thickness
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
 _LEVELS = 255
+
+NO_THICKNESS = "a Segmentation needs SliceThickness, which the source has not, and planes with one distance neither"
+"""Why a Segmentation with a place cannot be written."""
 
 
 def segmentation(job: Job, kind: Literal["seg-fractional", "seg-binary"]) -> Dataset:
@@ -23,7 +27,7 @@ def segmentation(job: Job, kind: Literal["seg-fractional", "seg-binary"]) -> Dat
     without a pixel too.
 
     Raises:
-        InputError: the map does not lie in [0, 1].
+        InputError: the map does not lie in [0, 1], or the planes have neither a thickness nor one distance.
     """
     from highdicom.seg import Segmentation
 
@@ -43,6 +47,7 @@ def segmentation(job: Job, kind: Literal["seg-fractional", "seg-binary"]) -> Dat
         **job.common(kind),
     )
     _copy_orientation(job, dataset)
+    _say_thickness(job, dataset)
     return job.finish(dataset, kind)
 
 
@@ -74,7 +79,19 @@ def _segment(job: Job, kind: str) -> Any:
 
 
 def _copy_orientation(job: Job, dataset: Dataset) -> None:
-    """A radiograph says by this alone where left and head are."""
+    """A radiograph says by this alone where left and head are; empty where it is not known (PS3.3 C.7.6.1.1.1)."""
     source = job.sources[0]
-    if source.get("PatientOrientation") and is_projection(source):
-        dataset.PatientOrientation = source.PatientOrientation
+    if is_projection(source):
+        dataset.PatientOrientation = source.get("PatientOrientation") or None
+
+
+def _say_thickness(job: Job, dataset: Dataset) -> None:
+    """A Segmentation with a place says how thick its planes are (PS3.3 C.7.6.16.2.1): as thick as they are apart."""
+    from pydicom.valuerep import DSfloat
+
+    if without_thickness(job.originals):
+        distance = distance_of(job.originals)
+        if distance is None:
+            raise InputError(f"seg: {NO_THICKNESS}")
+        shared = dataset.SharedFunctionalGroupsSequence[0]
+        shared.PixelMeasuresSequence[0].SliceThickness = DSfloat(distance, auto_format=True)

@@ -25,6 +25,12 @@ _MAY_BE_EMPTY = (
     "StudyTime", "ReferringPhysicianName",
 )  # fmt: skip
 _ONE_OF_ALL = ("StudyInstanceUID", "SeriesInstanceUID", "PatientID", "Rows", "Columns", "FrameOfReferenceUID")
+_PLACE = (
+    ("PlaneOrientationSequence", "ImageOrientationPatient", 6),
+    ("PlanePositionSequence", "ImagePositionPatient", 3),
+    ("PixelMeasuresSequence", "PixelSpacing", 2),
+)
+_UNEVEN = 0.02  # by which part distances of planes may differ and be one
 _PSEUDONYM = re.compile(r"P-[A-Z2-7]{16}")
 PIXELS = (0x7FE00001, 0x7FE00002, 0x7FE00008, 0x7FE00009, 0x7FE00010)
 """Tags of pixels, and of the tables of where frames begin."""
@@ -50,7 +56,8 @@ def headers_of(sources: Sequence[Dataset]) -> list[Dataset]:
         raise InputError(f"of the {len(sources)} sources some are there twice: give each once")
     if len(sources) > 1 and any(int(source.get("NumberOfFrames") or 1) > 1 for source in sources):
         raise InputError(f"{len(sources)} sources, one with several frames: give such an object alone")
-    return [_header(source) for source in sources]
+    placed = not missing_place(sources)
+    return [_header(source, placed) for source in sources]
 
 
 def frames_of(sources: Sequence[Dataset]) -> int:
@@ -144,12 +151,56 @@ def is_projection(source: Any) -> bool:
     )
 
 
-def _header(source: Dataset) -> Dataset:
+def missing_place(sources: Sequence[Any]) -> list[str]:
+    """Return what one of the sources lacks of a place in the patient's space; empty where all planes have one."""
+    from cfcam.imaging.dicom_object import group, numbers
+
+    missing = [] if all(source.get("FrameOfReferenceUID") for source in sources) else ["FrameOfReferenceUID"]
+    for keyword, element, count in _PLACE:
+        places = ((source, frame) for source in sources for frame in range(int(source.get("NumberOfFrames") or 1)))
+        if not all(len(numbers(group(source, frame, keyword).get(element))) == count for source, frame in places):
+            missing.append(element)
+    return missing
+
+
+def without_thickness(sources: Sequence[Any]) -> bool:
+    """Whether one of the sources has a place, but no slice thickness, which may be absent or empty (type 2)."""
+    from cfcam.imaging.dicom_object import group
+
+    return not missing_place(sources) and not all(
+        group(source, frame, "PixelMeasuresSequence").get("SliceThickness")
+        for source in sources
+        for frame in range(int(source.get("NumberOfFrames") or 1))
+    )
+
+
+def distance_of(sources: Sequence[Any]) -> float | None:
+    """Return the distance between neighbouring planes, mm; None where it is not the same everywhere, or for one."""
+    from cfcam.imaging.dicom_object import group, plane_axes
+
+    places = [(source, frame) for source in sources for frame in range(int(source.get("NumberOfFrames") or 1))]
+    axes = plane_axes(group(*places[0], "PlaneOrientationSequence").get("ImageOrientationPatient"))
+    if axes is None or len(places) < 2:
+        return None
+    positions = [group(*place, "PlanePositionSequence").get("ImagePositionPatient") for place in places]
+    steps = np.diff(np.sort(np.array(positions, dtype=np.float64) @ np.cross(*axes)))
+    mean = float(steps.mean())
+    return mean if mean > 0 and bool((np.abs(steps - mean) <= _UNEVEN * mean).all()) else None
+
+
+def _header(source: Dataset, placed: bool) -> Dataset:
     from pydicom import Dataset as NewDataset
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian
 
     header = NewDataset({tag: source[tag] for tag in source.keys() if tag not in PIXELS})  # noqa: SIM118
+    for tag in [element.tag for element in header if element.is_empty and element.VR != "SQ"]:
+        del header[tag]  # it says as much as one that is absent, and highdicom takes it for a value
+    if not placed:  # half a place is none, and highdicom takes it for a whole one
+        header.pop("ImagePositionPatient", None)
+        header.pop("ImageOrientationPatient", None)
+    elif "ImagePositionPatient" in header and "SliceThickness" not in header:
+        header.SliceThickness = None  # of type 2 (PS3.3 C.7.6.2): highdicom writes objects without it
     for key in _MAY_BE_EMPTY:
         if key not in header:
             setattr(header, key, "")

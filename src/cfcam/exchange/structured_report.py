@@ -106,7 +106,8 @@ def structured_report(job: Job, region: Dataset, measurements: Mapping[str, floa
         title=codes.DCM.ImagingMeasurementReport,
     )
     common = job.common("sr")
-    dataset = Comprehensive3DSR(evidence=[*job.sources, region], content=report, is_complete=True, **common)
+    # Partial, preliminary and unverified, as highdicom has it: nobody has looked at these numbers.
+    dataset = Comprehensive3DSR(evidence=[*job.sources, region], content=report, **common)
     dataset.CompletionFlagDescription = RESEARCH[:64]
     return job.finish(dataset, "sr")
 

@@ -56,6 +56,7 @@ class Record:
         seconds: time from the start of reading to the last file on disk.
         settings: SHA-256 over everything that changes the pictures; its meaning stands in ``run.json``.
         cfcam: version that wrote the line.
+        left_out: which DICOM objects were asked for and not written of this input, and why.
     """
 
     input: str
@@ -69,6 +70,7 @@ class Record:
     seconds: float
     settings: str
     cfcam: str
+    left_out: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, line: bytes) -> Record | None:
@@ -77,13 +79,17 @@ class Record:
             values = json.loads(line)
             values["targets"] = tuple(Explained(**target) for target in values["targets"])
             values["status"] = State(values["status"])
+            values["left_out"] = tuple(values.get("left_out", ()))
             return cls(**values)
         except (ValueError, TypeError, KeyError):
             return None
 
     def line(self) -> bytes:
         """Returns the record as one line of JSON, in ASCII."""
-        return json.dumps(asdict(self), separators=(",", ":")).encode("ascii") + b"\n"
+        values = asdict(self)
+        if not self.left_out:
+            del values["left_out"]
+        return json.dumps(values, separators=(",", ":")).encode("ascii") + b"\n"
 
 
 @dataclass

@@ -324,7 +324,7 @@ class FolderRun:
             if self._studies is not None:
                 targets = self._studies.placed(targets)
             outcome = Outcome(task.input.shown, State.DONE, targets, tuple(files), None, self._spent(task))
-            task.record = self._record(task, outcome, digests)
+            task.record = self._record(task, outcome, digests, () if self._studies is None else self._studies.left_out)
             task.outcome = outcome
         except CfcamError as error:
             self._fail(task, str(error), error)
@@ -347,7 +347,7 @@ class FolderRun:
             self._studies.failed(task.sha256, "ModelError" if cause is None else type(cause).__name__)
         task.outcome = outcome
 
-    def _record(self, task: _Task, outcome: Outcome, digests: dict[str, str]) -> Record:
+    def _record(self, task: _Task, outcome: Outcome, digests: dict[str, str], left_out: tuple[str, ...] = ()) -> Record:
         return Record(
             input=task.input.key,
             sha256=task.sha256,
@@ -360,6 +360,7 @@ class FolderRun:
             seconds=round(outcome.seconds, 3),
             settings=self._hash,
             cfcam=__version__,
+            left_out=left_out,
         )
 
     @staticmethod

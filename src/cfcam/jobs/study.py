@@ -80,6 +80,7 @@ class Studies:
         self._settings, self._how = settings, settings.study
         self._engine, self._preprocess, self._model = engine, preprocess, model
         self._sha256, self._several = settings_sha256, several
+        self.left_out: tuple[str, ...] = ()  # of the last study: which DICOM objects were not written, and why
         self._look: dict[str, Any] = {"palette": settings.palette, "opacity": settings.opacity}
         check_ways(self._how, engine)
         self._audit = _opened(self._how)
@@ -277,6 +278,7 @@ class Studies:
         return said
 
     def _objects(self, study: StudyResult, source: DicomSource | None, stem: Path) -> list[Path]:
+        self.left_out = ()
         if not self._how.dicom:
             return []
         if source is None:
@@ -290,6 +292,7 @@ class Studies:
             self._preprocess.as_dict(),
             **self._look,
         )
+        self.left_out = tuple(notes)
         for note in notes:
             self._note(note)
         return files

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.clinical.study_result import MapResult, StudyResult
-from cfcam.errors import InputError
+from cfcam.errors import ImageError, InputError
 from cfcam.exchange import (
     ResultInfo,
     fitting_kinds,
@@ -145,8 +145,9 @@ def write_dicom(
     """
     if source.missing is not None:
         return [], [source.missing]
-    fitting, notes = fitting_kinds(source.objects[0], kinds)
+    fitting, notes = fitting_kinds(source.objects, kinds)
     files: list[Path] = []
+    refused: dict[str, str] = {}
     for one in study.maps:
         if one.status != Status.OK or one.regions.threshold is None:
             notes = (*notes, f"no DICOM objects of a map without evidence ({one.method}: {one.status})")
@@ -161,8 +162,11 @@ def write_dicom(
                 measurements=measurements_of(one.regions["map"], one.regions.stability),
                 opacity=opacity,
                 palette=palette,
+                refused=refused,
             )
-    return files, list(notes)
+    if refused and not files:
+        raise ImageError(next(iter(refused.values())))
+    return files, [*notes, *(f"{reason}: not written" for reason in refused.values())]
 
 
 def _result_info(study: StudyResult, one: MapResult, preprocess: Mapping[str, Any]) -> ResultInfo:
