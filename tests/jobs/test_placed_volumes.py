@@ -8,17 +8,18 @@ from dataclasses import replace
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from cfcam.imaging import VolumePreprocess
 from cfcam.jobs.compare import ComparePairs, CompareSettings
 from cfcam.jobs.compare_pairs import make_pair
 from cfcam.models import load
-from tests.clinical.test_sheared import LEANING
 from tests.imaging.test_nifti_space import moved, written
 from tests.jobs.studies import BRIGHT_3D, explain, marked_voxels, study_json
 from tests.jobs.volume_networks import __file__ as networks_file
 
 STRAIGHT = np.diag([2.0, 1.5, 3.0, 1.0])
+LEANING = np.array([[2.0, 0, 0, 0], [0, 3, 4, 0], [0, 0, 4, 0], [0, 0, 0, 1]])  # by 45 degrees; a voxel has 24 mm³
 
 
 def told(folder):
@@ -129,3 +130,19 @@ def test_a_comparison_of_sheared_volumes_counts_their_voxels(tmp_path):
     assert done.state == "compared", done.reason
     hot = int((done.comparison.prior >= done.comparison.threshold).sum())
     assert done.comparison["hot volume"].prior == pytest.approx(hot * 24)
+
+
+@pytest.mark.parametrize("placed", [True, False])
+def test_the_examples_of_a_scorecard_name_directions_only_where_they_are_known(monkeypatch, placed):
+    from types import SimpleNamespace
+
+    from cfcam.jobs import volume_examples
+
+    said = []
+    monkeypatch.setattr(volume_examples, "panels_of", lambda *_: [])
+    monkeypatch.setattr(volume_examples, "contact_sheet", lambda *_, footer, **__: said.append(footer))
+    monkeypatch.setattr(volume_examples, "as_example", lambda *_: None)
+    sample = SimpleNamespace(image=torch.rand(1, 6, 7, 8), ground_truth=None, name="a")
+    volume_examples.volume_example(SimpleNamespace(controls=()), sample, STRAIGHT, placed=placed)
+    assert ("axial" in said[0]) == placed
+    assert ("directions are unknown" in said[0]) != placed

@@ -109,7 +109,7 @@ class VolumeEvaluationRun(EvaluationRun):
     def _example(self, case: VolumeCase) -> Example:
         volume = case.read()
         sample = case.prepared(volume, self.preprocess, self._classes, lambda _: None)
-        return volume_example(self.evaluator, sample, self.preprocess.grid(volume)[1])
+        return volume_example(self.evaluator, sample, self.preprocess.grid(volume)[1], placed=volume.placed)
 
     def _setup(self) -> dict[str, Any]:
         how = [case.identity()["how"] for case in self.cases[:1]]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cfcam.imaging import Volume, contact_sheet
 from cfcam.imaging.geometry import Affine
+from cfcam.imaging.volume import Source
 from cfcam.imaging.volume_planes import NORMAL_AXIS, PLANES, VolumeView, cut_plane, heat_picture, peak_voxel, view_notes
 from cfcam.jobs.scorecard_examples import OUTLINE, Example, as_example, panels_of, rim
 from cfcam.metrics.evaluator import Evaluator
@@ -22,7 +23,7 @@ _Index = tuple[int, int, int]
 _Number = TypeVar("_Number", np.uint8, np.float32)
 
 
-def volume_example(evaluator: Evaluator, sample: Sample, affine: Affine) -> Example:
+def volume_example(evaluator: Evaluator, sample: Sample, affine: Affine, *, placed: bool = True) -> Example:
     """Draws the maps of one volume over what the network saw; the ground truth is outlined.
 
     An axial, a coronal and a sagittal slice stand one under the other. They go through the middle of the ground truth,
@@ -32,8 +33,9 @@ def volume_example(evaluator: Evaluator, sample: Sample, affine: Affine) -> Exam
         evaluator: gives methods, layer, and which class is explained.
         sample: the case, 3-D.
         affine: of the network's input, index to mm, RAS+.
+        placed: whether it is known how the volume lies in the patient; if not, no direction is named.
     """
-    view = VolumeView.of(Volume(sample.image[0].cpu().numpy(), affine), None)
+    view = VolumeView.of(Volume(sample.image[0].cpu().numpy(), affine, Source(space=int(placed))), None)
     panels = panels_of(evaluator, sample)
     heats = {panel.method: view.heat(panel.heatmap) for panel in panels if panel.heatmap is not None}
     truth = None if sample.ground_truth is None else view.heat(sample.ground_truth.float())
@@ -44,7 +46,7 @@ def volume_example(evaluator: Evaluator, sample: Sample, affine: Affine) -> Exam
     ]
     picture = _picture(view, truth, index)
     through = "the middle of the ground truth" if truth is not None else "the peak of the maps' mean"
-    footer = "; ".join([f"{', '.join(PLANES)} slices through {through}", *view_notes(view)])
+    footer = "; ".join([f"slices ({', '.join(map(view.name, PLANES))}) through {through}", *view_notes(view)])
     sheet = contact_sheet(
         picture, drawn, title=sample.name, footer=footer, panel_size=max(picture.shape[:2]), theme="light"
     )
