@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from cfcam._version import __version__
 from cfcam.capture import Capture, Network, automatic_layer, find_layer, probabilities
+from cfcam.capture.inputs import check_type
 from cfcam.capture.targets import Probability, class_names, function_name, wanted_of
-from cfcam.errors import InputError
 from cfcam.explanation import Explanation
 from cfcam.methods import named_methods
 from cfcam.methods.base import Method
@@ -121,25 +121,28 @@ class Explainer:
         Raises:
             CfcamError: one of its subclasses, for an input, target, layer or method that does not fit.
         """
-        if not isinstance(x, Tensor):
-            raise InputError(f"the input is a {type(x).__name__}, not a tensor (N, C, *spatial)")
+        check_type(x)
         capture = Capture(self._network, x, layer=self.layer_for(x, targets), targets=targets, classes=self.classes)
         maps: dict[str, list[Tensor]] = {name: [] for name in self.methods}
         with capture.quiet():
             for part in capture.split():
                 for name, method in self.methods.items():
                     if method.uses_gradients:
-                        maps[name].append(method(part))
+                        maps[name].append(method.maps(part))
             for name, method in self.methods.items():
                 if not method.uses_gradients:  # its masked passes score all targets at once
-                    maps[name].append(method(capture))
+                    maps[name].append(method.maps(capture))
             logits = capture.logits
             proba = (
                 probabilities(logits.float(), self._network.kind()) if logits.ndim == 2 and logits.shape[1] else None
             )
         functions = capture.targets.functions
+        whole = {name: parts[0] if len(parts) == 1 else torch.cat(parts, dim=1) for name, parts in maps.items()}
+        placed = {name: capture.placement(found.shape[2:]) for name, found in whole.items()}
         return Explanation(
-            maps={name: parts[0] if len(parts) == 1 else torch.cat(parts, dim=1) for name, parts in maps.items()},
+            maps=whole,
+            placements={name: placement for name, placement in placed.items() if placement is not None},
+            frames=capture.frame_axis,
             targets=capture.targets.indices,
             scores=capture.scores,
             logits=logits,

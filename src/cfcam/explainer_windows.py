@@ -122,6 +122,11 @@ def _laid_out(explainer: Explainer, x: Tensor, size: tuple[int, ...], overlap: f
     first = _cut(x[:1], (0,) * len(size), size)
     layer = explainer.layer_for(first)
     capture = Capture(explainer._network, first, layer=layer, targets=targets, classes=explainer.classes)
+    if capture.given.shape != capture.input.shape:
+        raise InputError(
+            f"windows cut (N, C, *spatial), and this network takes {tuple(x.shape)} with its frames on axis 1: give"
+            " them on axis 2, and the model as cfcam.capture.Adapter(model, lambda x, images: x.transpose(1, 2))"
+        )
     starts: list[tuple[int, ...]] = []
     for side, cells, extent in zip(size, capture.activations.shape[2:], x.shape[2:], strict=True):
         if side == extent:
@@ -134,12 +139,25 @@ def _laid_out(explainer: Explainer, x: Tensor, size: tuple[int, ...], overlap: f
                 f"a window of {side} voxels becomes {cells} cells of layer {layer!r}, which do not divide it: take a"
                 f" window of {lower} or {lower + likely}"
             )
+        _check_covered(capture, size)
         cell = side // cells
         end = math.ceil(extent / cell) - cells  # in cells
         step = max(1, math.floor(cells * (1 - overlap)))
         count = math.ceil(end / step) + 1
         starts.append(tuple(round(n * end / (count - 1)) * cell for n in range(count)))
     return _Windows(size, tuple(starts))
+
+
+def _check_covered(capture: Capture, size: tuple[int, ...]) -> None:
+    """Raises `InputError` if the layer's patches do not cover a window: cells of two windows would not coincide."""
+    if placement := capture.placement():
+        steps = [span.step for span in placement.spans if span is not None]
+        patch = math.lcm(*(round(step) for step in steps if step >= 1)) if steps else 1
+        fits = max(patch, min(size) // patch * patch)
+        raise InputError(
+            f"a window of {list(size)} voxels is not covered by the patches of layer {capture.layer!r}, which are"
+            f" {' x '.join(f'{step:g}' for step in steps)} voxels: take a window of {fits} or {fits + patch}"
+        )
 
 
 def _cut(x: Tensor, start: Sequence[int], size: Sequence[int]) -> Tensor:

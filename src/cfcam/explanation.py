@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from cfcam.capture.placement import Placement, upsampled
 from cfcam.errors import CfcamError
 
-_LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
-_FORMAT = 1
+_FORMAT = 2
+"""2: with placements, which an earlier cfcam would pass over; written only where there are some."""
 
 
 class Status(StrEnum):
@@ -35,11 +35,17 @@ class ExplanationError(CfcamError, ValueError):
     """An explanation cannot be loaded, or holds no such map."""
 
 
-def heatmaps_of(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """Returns maps for the eye (N, K, *size) in [0, 1] of raw maps (N, K, *spatial); see `Explanation.heatmaps`."""
+def heatmaps_of(maps: Tensor, size: Sequence[int], placement: Placement | None = None) -> Tensor:
+    """Returns maps for the eye (N, K, *size) in [0, 1] of raw maps (N, K, *spatial); see `Explanation.heatmaps`.
+
+    Args:
+        maps: raw.
+        size: of the result.
+        placement: where the maps' cells lie on the input, see `Capture.placement`; None: they share it evenly.
+    """
     usable = maps.flatten(2).isfinite().all(2).reshape(*maps.shape[:2], *[1] * (maps.ndim - 2))
     positive = torch.where(usable, maps, 0).clamp_(min=0)
-    heat = F.interpolate(positive, size=tuple(size), mode=_LINEAR[len(size)], align_corners=False)
+    heat = upsampled(positive, size, placement)
     peak = heat.flatten(2).amax(2).reshape(*heat.shape[:2], *[1] * len(size))
     return torch.where(peak > 0, heat / peak, 0)
 
@@ -78,6 +84,9 @@ class Explanation:
         classes: class names, if known.
         target_names: (K,) names of callables; None for classes.
         provenance: methods' parameters, model, versions: plain values only.
+        placements: method -> where the cells of its maps lie on the input, for those that do not share it evenly:
+            patches that leave a rim, or pad it.
+        frames: axis of the input on which the frames of clips lie, 1 or 2, if the first axis of maps is these; else 0.
         pictures: what is shown under the maps, if `with_pictures` was told; it is not saved.
     """
 
@@ -92,6 +101,8 @@ class Explanation:
     target_names: tuple[str | None, ...] = ()
     provenance: dict[str, Any] = field(default_factory=dict)
     pictures: tuple[np.ndarray[Any, Any], ...] | None = None
+    placements: dict[str, Placement] = field(default_factory=dict)
+    frames: int = 0
 
     @property
     def methods(self) -> list[str]:
@@ -102,16 +113,24 @@ class Explanation:
         """Returns maps for the eye: (N, K, *size), each in [0, 1].
 
         The positive part is interpolated linearly (without corner alignment) and divided by its maximum, map by map. No
-        minimum is subtracted. A map that is not `Status.OK` is 0 everywhere; ask `status` before showing it.
+        minimum is subtracted. A map that is not `Status.OK` is 0 everywhere; ask `status` before showing it. Cells lie
+        where the patches lie that they stand for, see `placements`; what no patch covers is 0. Frames of a clip are
+        interpolated each by itself; another number of them is that of the nearest frames.
 
         Args:
             method: one of `methods`.
             size: spatial size; None: the input's.
 
         Raises:
-            ExplanationError: there are no maps of this method.
+            ExplanationError: there are no maps of this method, or ``size`` has another number of axes.
         """
-        return heatmaps_of(self._of(method), self.input_size if size is None else size)
+        maps, size = self._of(method), self.input_size if size is None else tuple(size)
+        if len(size) != maps.ndim - 2:
+            raise ExplanationError(f"size {tuple(size)} for maps of {maps.ndim - 2} axes: give one number for each")
+        if self.frames and size[0] != maps.shape[2]:  # frames are repeated or left out, and never mixed
+            nearest = ((torch.arange(size[0]) + 0.5) * (maps.shape[2] / size[0])).long()
+            maps = maps.index_select(2, nearest.to(maps.device))
+        return heatmaps_of(maps, size, self.placements.get(method))
 
     @cached_property
     def status(self) -> dict[str, np.ndarray[Any, Any]]:
@@ -225,7 +244,7 @@ class Explanation:
         save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
         temporary.replace(folder / "maps.safetensors")
         header = {
-            "format": _FORMAT,
+            "format": _FORMAT if self.placements or self.frames else 1,
             "methods": self.methods,
             "layer": self.layer,
             "input_size": list(self.input_size),
@@ -234,6 +253,9 @@ class Explanation:
             "status": {method: codes.tolist() for method, codes in self.status.items()},
             "provenance": self.provenance,
         }
+        if header["format"] == _FORMAT:
+            header["placements"] = {method: placement.plain() for method, placement in self.placements.items()}
+            header["frames"] = self.frames
         temporary = folder / f".explanation.json.{os.getpid()}"
         temporary.write_text(json.dumps(header, indent=1), encoding="utf-8")
         temporary.replace(folder / "explanation.json")
@@ -268,6 +290,11 @@ class Explanation:
                 classes=None if header["classes"] is None else tuple(header["classes"]),
                 target_names=tuple(header["target_names"]),
                 provenance=header["provenance"],
+                placements={
+                    method: Placement.of_plain(header["input_size"], spans)
+                    for method, spans in header.get("placements", {}).items()
+                },
+                frames=header.get("frames", 0),
             )
         except FileNotFoundError as error:
             raise ExplanationError(

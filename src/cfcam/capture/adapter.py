@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from cfcam.errors import InputError
+from cfcam.capture.inputs import what_is_due
+from cfcam.errors import CfcamError, InputError
 
 Arguments = Callable[[Tensor, Tensor], Any]
 
@@ -92,19 +94,22 @@ def call(model: nn.Module, x: Tensor, images: Tensor | None, run: Callable[..., 
         return run(x, images)
     try:
         return run(x)
-    except (TypeError, KeyError, IndexError, AttributeError) as error:
+    except CfcamError:
+        raise
+    except (TypeError, KeyError, IndexError, AttributeError, ValueError, AssertionError) as error:
         reason = " ".join(str(error).split())[:160]
+        other = "if it is called with other things, wrap it in cfcam.capture.Adapter(model, lambda x, images: ...)"
         raise InputError(
             f"{type(model).__name__} fails on one batch of images {tuple(x.shape)} ({type(error).__name__}: {reason}):"
-            " if it is called with other things, wrap it in cfcam.capture.Adapter(model, lambda x, images: ...)"
+            f" {what_is_due(model, tuple(x.shape)) or other}"
         ) from error
     except RuntimeError as error:
-        if instead := _instead(model, error):
+        if instead := _instead(model, error, tuple(x.shape)):
             raise InputError(f"{type(model).__name__} cannot be run on {tuple(x.shape)}: {instead}") from error
         raise
 
 
-def _instead(model: nn.Module, error: RuntimeError) -> str | None:
+def _instead(model: nn.Module, error: RuntimeError, shape: tuple[int, ...]) -> str | None:
     """Returns what to do about an error of torch's own whose message does not tell; None: it is the network's."""
     if isinstance(error, NotImplementedError) and '"forward"' in str(error):
         return (
@@ -116,4 +121,6 @@ def _instead(model: nn.Module, error: RuntimeError) -> str | None:
             "it was exported for one batch size: export it with a dynamic batch,"
             " dynamic_shapes={'x': {0: torch.export.Dim('batch')}}"
         )
+    if re.search("channels|shape|size|dimension", str(error)) and not isinstance(error, torch.OutOfMemoryError):
+        return what_is_due(model, shape)
     return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from dataclasses import replace
 from functools import cache, cached_property
 from typing import Any, TypeVar, cast
 
@@ -13,11 +14,16 @@ from torch import Tensor, nn
 
 from cfcam.capture.adapter import call, unwrapped
 from cfcam.capture.answers import Answer, Answers, Taken
+from cfcam.capture.calls import check_calls, split_call
 from cfcam.capture.dense_layers import dense_layers
+from cfcam.capture.frames import IMAGES, ClipEvidence, FrameGrid, Layout, layout_of, seen_picture, settled
+from cfcam.capture.half_precision import at_least_float32, gradients, takes_part
 from cfcam.capture.heads import Wanted
+from cfcam.capture.inputs import check_rows, check_type
 from cfcam.capture.kernels import PackedKernels
 from cfcam.capture.layers import LayerInfo, candidates, choose_layer, find_layer, probe, with_reach
 from cfcam.capture.outputs import find_tensor, replace_tensor
+from cfcam.capture.placement import Placement, upsampled
 from cfcam.capture.readings import checked_probability
 from cfcam.capture.state import Autocast, preserved
 from cfcam.capture.targets import (
@@ -29,7 +35,7 @@ from cfcam.capture.targets import (
     resolve_targets,
     wanted_of,
 )
-from cfcam.capture.tokens import Evidence, TokenGrid, one_reading
+from cfcam.capture.tokens import TokenGrid, one_reading
 from cfcam.errors import CfcamError, InputError, LayerError
 
 T = TypeVar("T")
@@ -57,8 +63,13 @@ class Network:
         self.want = Wanted()
         """What class scores must fit in passes that ask for nothing else."""
         self.answers = Answers(self.probability, output)
-        self.grids: dict[tuple[str, torch.Size], TokenGrid] = {}
-        """Layer and input shape (C, *spatial) -> how the layer's output is seen as maps, once that is known."""
+        self.grids: dict[tuple[str, torch.Size], tuple[TokenGrid, Layout, ClipEvidence]] = {}
+        """Layer and input shape (C, *spatial) -> how the layer's output is seen as maps, and the input as images, and
+        what tells where the maps' cells lie; once that is known."""
+        self.placements: dict[tuple[str, torch.Size], dict[tuple[int, ...], Placement | None]] = {}
+        """For the same layer and input shape: grid -> where its cells lie."""
+        self.one_at_a_time = False
+        """Whether the network was seen to take no second clip: one that takes the slices of one case as its batch."""
 
     def prepare(self, x: Tensor) -> Tensor:
         """Checks an input and brings it to the device and floating type of the network's parameters.
@@ -66,10 +77,12 @@ class Network:
         Raises:
             InputError: ``x`` is no floating tensor (N, C, *spatial) with N >= 1 and one to three spatial axes.
         """
-        if not isinstance(x, Tensor):
-            raise InputError(f"the input is a {type(x).__name__}, not a tensor (N, C, *spatial)")
+        check_type(x)
         if not 3 <= x.ndim <= 5 or x.numel() == 0:
-            raise InputError(f"the input has shape {tuple(x.shape)}: give a batch (N, C, H, W) or (N, C, D, H, W)")
+            single = " (of a single picture, x[None, None])" if x.ndim == 2 and x.numel() else ""
+            raise InputError(
+                f"the input has shape {tuple(x.shape)}: give a batch (N, C, H, W) or (N, C, D, H, W){single}"
+            )
         if not x.is_floating_point():
             raise InputError(f"the input is a tensor of {x.dtype}: give normalised floating-point images")
         first = next((p for p in self.model.parameters() if p.is_floating_point()), None)
@@ -149,6 +162,11 @@ class Network:
         """Name of a module whose quantised arithmetic has no gradient, and would be passed by in silence; or None."""
         modules = self.model.named_modules()
         return next((name for name, m in modules if type(m).__module__.startswith("torch.ao.nn.quantized")), None)
+
+    @cached_property
+    def half(self) -> bool:
+        """Whether any parameter is float16, whose gradients vanish unless they are scaled."""
+        return any(p.dtype == torch.float16 for p in self.model.parameters())
 
     @cached_property
     def _frozen(self) -> dict[str, Tensor]:
@@ -231,7 +249,7 @@ class Capture:
         self.network = network
         self.layer, self._module = find_layer(network.model, layer)
         with torch.inference_mode(False):
-            self.input = network.prepare(x)
+            self._given = self.input = network.prepare(x)
             rules = check_targets(targets, len(self.input), self.input.shape[2:])
             self.autocast = Autocast.current(self.input.device.type)
             self._want, self.taken = wanted_of(rules, classes), None
@@ -248,6 +266,7 @@ class Capture:
                     self.input.shape[2:],
                     self._answer.numbers,
                 )
+            check_rows(len(self.targets.indices), self._given.shape)
             self._score()
         self._memo: dict[Any, Any] = {}
         self._change: Callable[[Tensor], Tensor] | None = None
@@ -263,44 +282,144 @@ class Capture:
 
     def _run(self, *, grad: bool = False) -> None:
         leaves: list[Tensor] = []
-        place = (self.layer, self.input.shape[1:])
-        evidence = Evidence(tuple(self.input.shape))
+        given, call = self._given, split_call(self.layer)[1]
+        place = (self.layer, given.shape[1:])
+        evidence = ClipEvidence(tuple(given.shape), x=lambda: given)
+        readings: list[TokenGrid] = []
+        calls = 0
 
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
-            tensor = find_tensor(output)
-            if tensor is None:
-                raise LayerError(f"layer {self.layer!r} returned a {type(output).__name__} without a tensor")
-            if leaves:
-                raise LayerError(
-                    f"layer {self.layer!r} runs several times in one pass, so its output is ambiguous: name the block"
-                    " around it"
-                )
-            if not tensor.is_floating_point():
-                raise LayerError(
-                    f"layer {self.layer!r} returns {tensor.dtype}, which has neither gradients nor maps: name a layer"
-                    " that returns floating-point numbers, or give the network from before it was quantised"
-                )
-            leaves.append(tensor.detach().requires_grad_())
-            if place not in grids:
-                readings = evidence.readings(tensor.shape)
-                grids[place] = one_reading(readings, self.layer, tensor.shape, self.input.shape)
+            nonlocal calls, readings
+            calls += 1
+            if call is not None and calls - 1 != call:
+                return output
+            tensor = self._checked(output)
+            if place not in grids and not leaves:
+                readings = evidence.readings(tensor.shape) or evidence.of_one(tensor.shape)
+            # A later call's output may depend on an earlier one's: then it keeps its own place in the graph.
+            leaves.append(tensor if leaves and tensor.requires_grad else tensor.detach().requires_grad_())
             torch.set_grad_enabled(True)
             # The tail gets a copy: an in-place activation behind the layer must not change what was captured.
-            return replace_tensor(output, leaves[0].clone())
+            return replace_tensor(output, leaves[-1].clone())
+
+        def before(module: nn.Module, args: Any, kwargs: Any) -> None:
+            # A later call on the input alone needs no graph of what is inside of the layer.
+            seen = [*args, *kwargs.values()]
+            if leaves and all(isinstance(one, Tensor) and not one.requires_grad for one in seen):
+                torch.set_grad_enabled(grad)
 
         model, grids = self.network.model, self.network.grids
         observed = nullcontext() if place in grids else evidence.collected(model)
-        with preserved(model, self.input.device), torch.set_grad_enabled(grad), observed:
+        with preserved(model, given.device), torch.set_grad_enabled(grad), observed:
+            handles = [self._module.register_forward_hook(hook)]
+            if call is None:
+                handles.append(self._module.register_forward_pre_hook(before, with_kwargs=True))
+            try:
+                self._answer = self.network.answer(given, want=self._want, taken=self.taken)
+            finally:
+                for handle in handles:
+                    handle.remove()
+        self.output, self._logits = self._answer.output, self._answer.logits
+        self._leaves = leaves
+        if place not in grids:
+            if len(leaves) > 1:
+                readings = evidence.looped(leaves[0].shape, calls)
+            if len(leaves) < 2 or not readings:
+                check_calls(self.layer, calls)
+            self._settle(place, one_reading(readings, self.layer, leaves[0].shape, given.shape), evidence)
+        self.grid, self._layout, _ = grids[place]
+        if len(leaves) != 1 and not isinstance(self.grid, FrameGrid):
+            check_calls(self.layer, calls)
+        self.input = self._layout.images(given)
+
+    def _checked(self, output: Any) -> Tensor:
+        """Returns the tensor in the layer's output, once it is known to have gradients and maps."""
+        tensor = find_tensor(output)
+        if tensor is None:
+            raise LayerError(f"layer {self.layer!r} returned a {type(output).__name__} without a tensor")
+        if not tensor.is_floating_point():
+            raise LayerError(
+                f"layer {self.layer!r} returns {tensor.dtype}, which has neither gradients nor maps: name a layer"
+                " that returns floating-point numbers, or give the network from before it was quantised"
+            )
+        return tensor
+
+    def _settle(self, place: tuple[str, torch.Size], grid: TokenGrid, evidence: ClipEvidence) -> None:
+        """Keeps how the layer's output is seen as maps, and the input as images, once clips are understood."""
+        given, call, layout = self._given, split_call(self.layer)[1], IMAGES
+        if isinstance(grid, FrameGrid):
+            calls = len(self._leaves) > 1
+            # Of one clip two copies: the order of the rows shows in a batch only.
+            pair = given if len(given) > 1 else torch.cat([given, given])
+            if len(given) == 1 and not self._takes_two(pair, sum(map(len, self._leaves))):
+                pair, self.network.one_at_a_time = given, True
+            grid = settled(grid, pair, self._outputs, self.layer, calls=calls)
+            layout = layout_of(grid, given.ndim)
+        elif len(grid.grid) == given.ndim - 3:  # one picture of several
+            found = None if call is None else seen_picture(given, call, self._leaves[0], self._outputs)
+            if found is None:
+                one_reading([], self.layer, self._leaves[0].shape, given.shape)
+            layout = found or IMAGES
+        evidence.forget()
+        self.network.grids[place] = grid, layout, evidence
+
+    def _outputs(self, given: Tensor) -> Tensor:
+        """Returns the layer's outputs (rows, ...) for another input, one call after another."""
+        call, found = split_call(self.layer)[1], list[Tensor]()
+
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            found.append(self._checked(output).detach().clone())
+
+        with torch.no_grad(), preserved(self.network.model, given.device):
             handle = self._module.register_forward_hook(hook)
             try:
-                self._answer = self.network.answer(self.input, want=self._want, taken=self.taken)
+                images = None if len(given) == len(self._given) else given.new_zeros(len(given), dtype=torch.int64)
+                self.network.answer(given, images=images, want=self._want, taken=self._answer.again(len(given)))
             finally:
                 handle.remove()
-        if not leaves:
-            raise LayerError(f"layer {self.layer!r} did not run on this input: name one that does (cfcam layers)")
-        self.output, self._logits = self._answer.output, self._answer.logits
-        self._leaf = leaves[0]
-        self.grid = grids[place]
+        return torch.cat(found if call is None else found[call : call + 1])
+
+    def _takes_two(self, pair: Tensor, rows: int) -> bool:
+        """Tells whether the network takes two clips at once; one that takes the slices of one case does not."""
+        try:
+            return len(self._outputs(pair)) == 2 * rows
+        except (RuntimeError, ValueError, TypeError):  # a `CfcamError` among them
+            return False
+
+    @property
+    def given(self) -> Tensor:
+        """What the network is given for `input`: the same but for clips, whose frames may lie before their channels."""
+        return self._given
+
+    def as_given(self, x: Tensor) -> Tensor:
+        """Returns what the network is given for changed versions (N, C, *spatial) of `input`, all of them, in order."""
+        return self._layout.given(x, self._given)
+
+    def placement(self, grid: Sequence[int] | None = None) -> Placement | None:
+        """Returns where the cells of a grid lie on the input; None: they share it evenly.
+
+        Args:
+            grid: of maps of this capture; None: the layer's.
+        """
+        own = self.activations.shape[2:] if grid is None else tuple(grid)
+        place = (self.layer, self._given.shape[1:])
+        placements = self.network.placements.setdefault(place, {})
+        if tuple(own) not in placements:
+            placements[tuple(own)] = self._placement(tuple(own), *self.network.grids[place])
+        return placements[tuple(own)]
+
+    def _placement(
+        self, own: tuple[int, ...], known: TokenGrid, layout: Layout, evidence: ClipEvidence
+    ) -> Placement | None:
+        if own != tuple(known.grid) or isinstance(known, FrameGrid):
+            return evidence.placement(known if own == tuple(known.grid) else TokenGrid(own))
+        if layout.kind == "one":
+            return evidence.single.placement(known) if evidence.single is not None else None
+        return evidence.placement(known)
+
+    def over_input(self, maps: Tensor) -> Tensor:
+        """Returns maps (M, K, *grid) at the size of `input`, each cell over what it sees; 0 where none does."""
+        return upsampled(maps, self.input.shape[2:], self.placement(maps.shape[2:]))
 
     @property
     def logits(self) -> Tensor:
@@ -326,7 +445,7 @@ class Capture:
     @cached_property
     def activations(self) -> Tensor:
         """(N, C, *spatial) the target layer's output, at least float32."""
-        return _at_least_float32(self.grid.maps(self._leaf.detach()))
+        return at_least_float32(self.grid.maps(_joined([leaf.detach() for leaf in self._leaves])))
 
     @cached_property
     def gradients(self) -> Tensor:
@@ -336,11 +455,11 @@ class Capture:
             LayerError: a score does not depend on the layer.
         """
         # Images do not mix in evaluation mode, so the gradient of a sum over a batch is theirs, one by one.
-        found = torch.stack([_at_least_float32(self._gradient(k)) for k in range(self._scores.shape[1])], dim=1)
+        found = torch.stack([self._gradient(k) for k in range(self._scores.shape[1])], dim=1)
         return found if self._change is None else self._change(found)
 
     def _gradient(self, k: int) -> Tensor:
-        gradient = None
+        found: list[Tensor | None] = [None]
         if self.network.quantised:
             raise LayerError(
                 f"the explained score has no gradient, because {self.network.quantised!r} of this network is quantised:"
@@ -348,15 +467,51 @@ class Capture:
             )
         if self._scores.requires_grad:
             with torch.inference_mode(False):
-                (gradient,) = torch.autograd.grad(
-                    self._scores[:, k].sum(), self._leaf, retain_graph=True, allow_unused=True
+                half = self.network.half or takes_part(
+                    *self._leaves, self._logits, self._scores, autocast=self.autocast
                 )
-        if gradient is None:
+                found = gradients(
+                    self._scores[:, k], self._leaves, self._rows(), half=half, retain_graph=True, allow_unused=True
+                )
+        if all(gradient is None for gradient in found):
             raise LayerError(
                 f"the explained score does not depend on layer {self.layer!r} (its output is unused, or detached on the"
                 " way to the logits): name a layer on the path to them"
             )
-        return self.grid.maps(gradient)
+        pairs = zip(found, self._leaves, strict=True)
+        return self.grid.maps(_joined([torch.zeros_like(leaf) if g is None else g for g, leaf in pairs]))
+
+    def _rows(self) -> list[Tensor] | None:
+        """Returns for each leaf which image its rows are of; None: row n is of image n."""
+        if not isinstance(self.grid, FrameGrid) or len(self._leaves) > 1:
+            return None
+        return [self.grid.rows(len(self._given)).to(self._given.device)]
+
+    @property
+    def framed(self) -> bool:
+        """Whether the layer works on single frames of clips, and has a map for each."""
+        return isinstance(self.grid, FrameGrid)
+
+    @property
+    def frame_axis(self) -> int:
+        """Axis of what the network is given on which the frames of clips lie, 1 or 2; 0: no map has frames."""
+        return self.grid.axes[0] if isinstance(self.grid, FrameGrid) else 0
+
+    def frames_apart(self) -> Capture:
+        """Returns a copy whose activations and gradients are those of N * T pictures, for methods that pool over them.
+
+        Nothing else of it is to be used: its scores and passes are those of the clips.
+        """
+        other = object.__new__(Capture)
+        other.__dict__.update(self.__dict__)
+        other.__dict__["activations"] = self.activations.transpose(1, 2).flatten(0, 1)
+        other.__dict__["gradients"] = self.gradients.movedim(3, 1).flatten(0, 1)
+        other._memo = self.memo("frames apart", dict)
+        return other
+
+    def frames_together(self, maps: Tensor) -> Tensor:
+        """Returns maps (N, K, T, *spatial) of clips from those of their frames, (N * T, K, *spatial)."""
+        return maps.unflatten(0, (len(self.input), -1)).transpose(1, 2)
 
     def rescore(self, x: Tensor, images: Tensor, *, probability: bool = False) -> Tensor:
         """Returns the scores (M, K) of other inputs, without a graph and without hooks.
@@ -372,8 +527,8 @@ class Capture:
             with self.autocast(), self._packed_kernels():
                 found = self.answer(x.to(self.input.dtype), images)
             # A softmax in half precision would round away the small differences that masks make.
-            scores = self.targets(found.output, _at_least_float32(found.logits), images, probability=probability)
-        return _at_least_float32(scores)
+            scores = self.targets(found.output, at_least_float32(found.logits), images, probability=probability)
+        return at_least_float32(scores)
 
     def answer(self, x: Tensor, images: Tensor | None = None, rows: int | None = None) -> Answer:
         """Runs the network on other inputs, and reads the same tensor of its output as in the first pass.
@@ -383,7 +538,17 @@ class Capture:
             images: (M,) the image of the batch that each was made from; None: they are the batch.
             rows: of the output, where hooks make more or fewer of them than M.
         """
-        return self.network.answer(x, images=images, want=self._want, taken=self._answer.again(rows))
+        given = self._layout.given(x, self._given, images)
+        if not self.network.one_at_a_time or len(given) == 1:
+            return self.network.answer(given, images=images, want=self._want, taken=self._answer.again(rows))
+        single = [None] * len(given) if images is None else images.split(1)
+        found = [
+            self.network.answer(one, images=image, want=self._want, taken=self._answer.again())
+            for one, image in zip(given.split(1), single, strict=True)
+        ]
+        outputs = [one.output for one in found]
+        joined = torch.cat(outputs) if all(isinstance(output, Tensor) for output in outputs) else outputs
+        return replace(found[0], output=joined, logits=torch.cat([one.logits for one in found]))
 
     def rescore_activations(self, activations: Tensor, images: Tensor, *, probability: bool = False) -> Tensor:
         """Returns the scores (M, K) with the target layer's output replaced, without a graph.
@@ -396,15 +561,28 @@ class Capture:
             images: (M,) int64, which image of the batch each was made from: its K targets are scored.
             probability: class scores as probabilities instead of logits.
         """
+        if self.network.one_at_a_time and len(images) > 1:
+            pairs = zip(activations.split(1), images.split(1), strict=True)
+            return torch.cat([self.rescore_activations(a, i, probability=probability) for a, i in pairs])
         alone = len(images) > 1 and bool((images == images[0]).all()) and self._tail_runs_alone(activations, images)
         x = self.input[images[:1]] if alone else self.input[images]
         return self._rescored_activations(x, activations, images, probability=probability)
 
     def _rescored_activations(self, x: Tensor, activations: Tensor, images: Tensor, *, probability: bool) -> Tensor:
+        call, calls = split_call(self.layer)[1], 0
+        parts: list[Tensor] = []
+
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
-            # The tail gets a copy: an in-place activation behind the layer must not change the caller's tensor.
-            maps = activations.to(self._leaf.dtype, copy=True)
-            return replace_tensor(output, self.grid.replaced(self._leaf.detach(), maps, images))
+            nonlocal calls, parts
+            calls += 1
+            if call is not None and calls - 1 != call:
+                return output
+            if not parts:
+                # The tail gets a copy: an in-place activation behind the layer must not change the caller's tensor.
+                maps = activations.to(self._leaves[0].dtype, copy=True)
+                own = _joined([leaf.detach() for leaf in self._leaves])
+                parts = list(self.grid.replaced(own, maps, images).chunk(len(self._leaves)))
+            return replace_tensor(output, parts.pop(0))
 
         with torch.inference_mode(False), torch.no_grad(), preserved(self.network.model, self.input.device):
             handle = self._module.register_forward_hook(hook)
@@ -413,8 +591,8 @@ class Capture:
                     found = self.answer(x, images[: len(x)], len(images))
             finally:
                 handle.remove()
-            scores = self.targets(found.output, _at_least_float32(found.logits), images, probability=probability)
-        return _at_least_float32(scores)
+            scores = self.targets(found.output, at_least_float32(found.logits), images, probability=probability)
+        return at_least_float32(scores)
 
     def _tail_runs_alone(self, activations: Tensor, images: Tensor) -> bool:
         """Tells whether the tail scores a batch of activations alike behind a head that saw one image."""
@@ -427,7 +605,7 @@ class Capture:
                 found = self._rescored_activations(self.input[images[:1]], pair, images[:2], probability=False)
             except (RuntimeError, CfcamError):  # as a concatenation with features from before the layer raises
                 return False
-            tolerance = {torch.float64: 1e-8, torch.float32: 1e-4}.get(self._leaf.dtype, 2e-2)
+            tolerance = {torch.float64: 1e-8, torch.float32: 1e-4}.get(self._leaves[0].dtype, 2e-2)
             return found.shape == expected.shape and torch.allclose(
                 found,
                 expected,
@@ -463,6 +641,7 @@ class Capture:
                 raise InputError(f"the other input has shape {tuple(x.shape)} instead of {tuple(self.input.shape)}")
             x = x.to(self.input)
             other.input = x.clone() if x.is_inference() else x.detach()
+            other._given = self._layout.given(other.input, self._given)
         if layer is not None:
             other.layer, other._module = find_layer(self.network.model, layer)
         other.targets = self.targets if targets is None else targets
@@ -511,7 +690,8 @@ class Capture:
         """
         limit = limit or (1 << 23 if self.input.device.type == "cpu" else 1 << 28)
         columns = self._scores.shape[1]
-        step = max(1, limit // max(1, self._leaf.numel() * max(4, self._leaf.element_size())))
+        numbers = sum(leaf.numel() * max(4, leaf.element_size()) for leaf in self._leaves)
+        step = max(1, limit // max(1, numbers))
         if step >= columns:
             yield self
             return
@@ -536,6 +716,11 @@ class Capture:
         return stack
 
 
+def _joined(leaves: Sequence[Tensor]) -> Tensor:
+    """Returns the outputs of one layer, call after call, as one tensor."""
+    return leaves[0] if len(leaves) == 1 else torch.cat(list(leaves))
+
+
 @cache
 def _keep_freed_memory() -> None:
     """Has the C library keep what one masked pass frees for the next; once for the process.
@@ -545,7 +730,3 @@ def _keep_freed_memory() -> None:
     M_MMAP_THRESHOLD). This block is never touched.
     """
     torch.empty(31 << 20, dtype=torch.uint8)
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()

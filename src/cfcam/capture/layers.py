@@ -13,8 +13,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from cfcam.capture.calls import call_names, split_call
+from cfcam.capture.frames import ClipEvidence, FrameGrid
+from cfcam.capture.half_precision import gradients, takes_part
 from cfcam.capture.outputs import find_tensor, replace_tensor
-from cfcam.capture.tokens import Evidence, TokenGrid, is_norm, one_reading
+from cfcam.capture.tokens import TokenGrid, is_norm, one_reading
 from cfcam.errors import LayerError
 
 _ATTENTION = re.compile(r"(attn|attention)[^.]*$", re.IGNORECASE)
@@ -37,6 +40,7 @@ class LayerInfo:
         step: whether the module is one step inside a block (linear layer, activation, dropout), no block and no norm.
         reaches: whether the predicted class's logit depends on the output at most places; None: not tried.
         head: of a segmentation network, whether the output is the class scores, on whatever grid; None: not judged.
+        looped: whether it runs once for each frame of a clip, which give one map together.
     """
 
     name: str
@@ -51,6 +55,7 @@ class LayerInfo:
     step: bool = False
     reaches: bool | None = None
     head: bool | None = None
+    looped: bool = False
 
     @property
     def grid(self) -> tuple[int, ...] | None:
@@ -60,11 +65,17 @@ class LayerInfo:
     @property
     def tokens(self) -> bool:
         """Whether maps of the output are no view of it with the channels first: (N, T, C), (N, C, T), (N, *grid, C)."""
-        return any(r.channels == -1 or len(self.shape or ()) != len(r.grid) + 2 for r in self.readings)
+        return any(not r.is_view(len(self.shape or ())) for r in self.readings)
+
+    @property
+    def framed(self) -> bool:
+        """Whether its maps are those of the frames of a clip, one by one."""
+        return any(isinstance(r, FrameGrid) for r in self.readings)
 
     def spatial(self, input_shape: Sequence[int]) -> tuple[int, ...] | None:
         """Returns `grid` if the network was probed with one input of this shape (N, C, *spatial)."""
-        return self.grid if self.grid is not None and len(self.grid) == len(input_shape) - 2 else None
+        fits = self.framed or (self.grid is not None and len(self.grid) == len(input_shape) - 2)
+        return self.grid if fits else None
 
 
 @dataclass
@@ -72,7 +83,7 @@ class _Recorder:
     """Collects `LayerInfo` in the order in which modules finish; tensors are held weakly, never kept alive."""
 
     names: dict[nn.Module, str]
-    evidence: Evidence
+    evidence: ClipEvidence
     order: list[LayerInfo] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=dict)
     last: tuple[Callable[[], Tensor | None], int, str, bool] | None = None
@@ -123,7 +134,7 @@ def probe(model: nn.Module, input_shape: Sequence[int], run: Callable[[], Any]) 
         run: runs the network on a sample of the user's own input, without a graph.
     """
     names = {module: name for name, module in model.named_modules() if name}
-    recorder = _Recorder(names, Evidence(tuple(input_shape)))
+    recorder = _Recorder(names, ClipEvidence(tuple(input_shape)))
     handles = [module.register_forward_hook(recorder) for module in recorder.names]
     try:
         with torch.no_grad():
@@ -131,7 +142,16 @@ def probe(model: nn.Module, input_shape: Sequence[int], run: Callable[[], Any]) 
     finally:
         for handle in handles:
             handle.remove()
-    return [replace(info, calls=recorder.counts[info.name]) for info in recorder.order]
+    layers = [replace(info, calls=recorder.counts[info.name]) for info in recorder.order]
+    return [_looped(info, recorder.evidence) for info in layers]
+
+
+def _looped(info: LayerInfo, evidence: ClipEvidence) -> LayerInfo:
+    """Returns what a layer did, as one map of a clip if it ran frame by frame."""
+    if info.readings or info.shape is None or not info.plain:
+        return info
+    found = tuple(filter(evidence.fits, evidence.looped(info.shape, info.calls)))
+    return replace(info, readings=found, looped=True) if found else info
 
 
 def with_reach(model: nn.Module, layers: Sequence[LayerInfo], run: Callable[[], Tensor]) -> list[LayerInfo]:
@@ -167,25 +187,36 @@ def with_reach(model: nn.Module, layers: Sequence[LayerInfo], run: Callable[[], 
     finally:
         for handle in handles:
             handle.remove()
-    gradients: Sequence[Tensor | None] = [None] * len(kept)
+    found: Sequence[Tensor | None] = [None] * len(kept)
     if logits.requires_grad:
         with torch.enable_grad():
-            score = logits.float().amax(1).sum()
-            gradients = torch.autograd.grad(score, list(kept.values()), allow_unused=True)
-    reach = {n: _most_places(tried[n], g) for n, g in zip(kept, gradients, strict=True)}
+            score = logits.float().amax(1).sum()[None]
+            one = [torch.zeros(len(t), dtype=torch.int64, device=t.device) for t in kept.values()]
+            half = takes_part(logits, *kept.values())
+            found = gradients(score, list(kept.values()), one, half=half, allow_unused=True)
+    reach = {n: _most_places(tried[n], g) for n, g in zip(kept, found, strict=True)}
     return [replace(i, reaches=reach.get(i.name)) for i in layers]
 
 
 def _most_places(info: LayerInfo, gradient: Tensor | None) -> bool:
     if gradient is None:
         return False
-    moved = (info.readings[0].maps(gradient) != 0).any(1)
+    reading = info.readings[0]
+    if info.looped and isinstance(reading, FrameGrid):
+        reading = reading.frame  # what was kept is the last call's
+    moved = (reading.maps(gradient) != 0).any(1)
     return bool(moved.float().mean() >= 0.5)
 
 
 def candidates(layers: Sequence[LayerInfo]) -> list[LayerInfo]:
     """Returns the layers among which one is chosen: those with one way to see their output as maps."""
-    return [i for i in _eligible(layers) if len(i.readings) == 1]
+    return [i for i in _usable(layers) if len(i.readings) == 1]
+
+
+def _usable(layers: Sequence[LayerInfo]) -> list[LayerInfo]:
+    """Returns the eligible layers; those of single frames only where none has places along all axes of the input."""
+    eligible = _eligible(layers)
+    return [i for i in eligible if not i.framed] or eligible
 
 
 def _eligible(layers: Sequence[LayerInfo]) -> list[LayerInfo]:
@@ -195,7 +226,7 @@ def _eligible(layers: Sequence[LayerInfo]) -> list[LayerInfo]:
     return [
         i
         for i in layers
-        if i.calls == 1
+        if (i.calls == 1 or i.looped)
         and i.readings
         and not i.reducing
         and not i.head
@@ -254,7 +285,7 @@ def choose_layer(
         LayerError: no layer fits, or the network goes on to tokens that are no grid, or could be several; lists
             candidates.
     """
-    eligible = [i for i in _eligible(layers) if i.head is False or i.shape != tuple(output_shape or ())]
+    eligible = [i for i in _usable(layers) if i.head is False or i.shape != tuple(output_shape or ())]
     fitting = [i for i in eligible if len(i.readings) == 1 and i.reaches is not False]
     if not fitting:
         raise LayerError(_why_none(layers, eligible, input_shape))
@@ -293,6 +324,13 @@ def _why_none(layers: Sequence[LayerInfo], eligible: Sequence[LayerInfo], input_
             "no module of this network was seen at work (a traced or exported graph?): give the Python module, or"
             " torch.export.unflatten(program)"
         )
+    repeated = [i for i in layers if i.calls > 1 and i.plain and not i.reducing and len(i.shape or ()) > 3]
+    if repeated and not eligible:
+        last = [i for i in repeated if i.same_as == repeated[-1].same_as][-1]
+        return (
+            f"every layer with places runs several times in one pass (two pictures, and one trunk?): name one call with"
+            f" layer=..., {call_names(last.name, last.calls)}. Layers: {_listing(layers)}"
+        )
     if any(len(i.readings) == 1 for i in eligible):
         why = (
             "the predicted class's logit depends on no layer's output at most places (a classifier of zeros, or a"
@@ -311,35 +349,45 @@ def _listing(layers: Sequence[LayerInfo], most: int = 6) -> str:
     return ", ".join(shown) or "none ran"
 
 
-def find_layer(model: nn.Module, layer: str | nn.Module) -> tuple[str, nn.Module]:
-    """Returns a layer's canonical dotted name and its module.
+def find_layer(model: nn.Module, layer: Any) -> tuple[str, nn.Module]:
+    """Returns a layer's canonical dotted name, with the call that was asked for, and its module.
 
     Args:
         model: the network.
-        layer: a module of it, or a name; ``layer4[-1]`` is understood as well as ``layer4.2``.
+        layer: a module of it, or a name; ``layer4[-1]`` is understood as well as ``layer4.2``. Of a layer that runs
+            several times, ``trunk#1`` is its second call; of a module, ``(model.trunk, 1)``.
 
     Raises:
-        LayerError: the network has no such layer; the nearest names are offered.
+        LayerError: the network has no such layer, and the nearest names are offered; or this is no name and no module.
     """
     if isinstance(layer, nn.Module):
         for name, module in model.named_modules():
             if module is layer:
                 return name, module
         raise LayerError(f"the given {type(layer).__name__} is not a module of this {type(model).__name__}")
+    if isinstance(layer, tuple) and len(layer) == 2 and type(layer[1]) is int and layer[1] >= 0:
+        name, module = find_layer(model, layer[0])
+        return f"{name}#{layer[1]}", module
+    if not isinstance(layer, str):
+        several = (
+            " (several are fused by cfcam.methods.Fusion(layers=(...)))" if isinstance(layer, (list, tuple)) else ""
+        )
+        raise LayerError(f"layer is a {type(layer).__name__}: give one dotted name, or one module{several}")
     module = model
     path: list[str] = []
-    for part in re.findall(r"[^.\[\]]+", layer):
+    name, call = split_call(layer)
+    for part in re.findall(r"[^.\[\]]+", name):
         children = dict(module.named_children())
         key = part
         if re.fullmatch(r"-\d+", part) and int(part) >= -len(children):
             key = list(children)[int(part)]
         if key not in children:
-            raise LayerError(_unknown(model, layer))
+            raise LayerError(_unknown(model, name))
         module = children[key]
         path.append(key)
     if not path:
-        raise LayerError(_unknown(model, layer))
-    return ".".join(path), module
+        raise LayerError(_unknown(model, name))
+    return ".".join(path) + ("" if call is None else f"#{call}"), module
 
 
 def _unknown(model: nn.Module, layer: str) -> str:

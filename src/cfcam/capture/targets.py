@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -121,12 +122,15 @@ def check_targets(targets: Any, batch: int, spatial: Sequence[int] | None = None
             raise TargetError("targets is empty: give at least one class, or None for the predicted class")
         return [_check_one(target, batch, spatial) for target in targets]
     if hasattr(targets, "__array__") and not isinstance(targets, Tensor):
-        targets = torch.as_tensor(targets)
-    if isinstance(targets, Tensor) and targets.ndim == 0:
-        targets = int(targets)
+        targets = _as_tensor(targets)
     if isinstance(targets, Tensor):
         if targets.is_floating_point() or targets.is_complex() or targets.dtype == torch.bool:
-            raise TargetError(f"targets is a tensor of {targets.dtype}: class indices are integers")
+            raise TargetError(
+                f"targets is a tensor of {targets.dtype}: class indices are integers (of a row of zeros and ones:"
+                " .argmax(1), or a list of the classes that are 1)"
+            )
+        if targets.ndim == 0:
+            return [_check_one(int(targets), batch, spatial)]
         if targets.ndim > 2 or targets.shape[0] != batch or targets.numel() == 0:
             raise TargetError(
                 f"targets has shape {tuple(targets.shape)} for {batch} images: give ({batch},) or ({batch}, K) indices"
@@ -148,11 +152,32 @@ def _check_one(target: Any, batch: int, spatial: Sequence[int] | None) -> Rule:
         return target
     if isinstance(target, Target):
         return target
-    if hasattr(target, "__index__"):
-        return ClassTarget(target.__index__())
-    if callable(target) and not isinstance(target, type):
+    if isinstance(target, type):
+        raise TargetError(f"target {target.__name__} is a class: give an instance, {target.__name__}(...)")
+    if hasattr(target, "__index__") and not getattr(target, "shape", None):
+        try:
+            return ClassTarget(operator.index(target))
+        except (TypeError, RuntimeError):  # a tensor or an array with one number that is no whole one
+            pass
+    elif callable(target):
         return target
-    raise TargetError(f"target {target!r} is a {type(target).__name__}: give an index, a name, a Target or a callable")
+    one_by_one = ""
+    if isinstance(target, (list, tuple)) or getattr(target, "shape", None):
+        one_by_one = "; classes image by image go into one integer tensor (N, K)"
+    what = " ".join(repr(target).split())[:60]
+    raise TargetError(
+        f"target {what} is a {type(target).__name__}: give an index, a name, a Target or a callable{one_by_one}"
+    )
+
+
+def _as_tensor(targets: Any) -> Tensor:
+    try:
+        return torch.as_tensor(targets)
+    except (TypeError, ValueError) as error:
+        raise TargetError(
+            f"targets is a {type(targets).__name__} of {getattr(targets, 'dtype', 'no numbers')}: give class indices,"
+            " or names in a list"
+        ) from error
 
 
 def wanted_of(rules: Sequence[Rule], classes: Sequence[str] | None) -> Wanted:
@@ -282,9 +307,20 @@ def _resolved(rule: Rule, first: FirstPass) -> Tensor | Sequence[ScoreFunction |
 def _classes(rule: Target | Tensor, values: Tensor, first: FirstPass) -> Tensor:
     if isinstance(rule, Tensor):
         check_range(rule, values.shape[1])
+        _check_indices(rule, values.shape[1])
         return rule.to(values.device)
     ranked = first.dense and isinstance(rule, TopK)
     return rule.indices(without_background(values) if ranked else values, first.classes)
+
+
+def _check_indices(rule: Tensor, classes: int) -> None:
+    """Raises `TargetError` for rows (N, classes) of zeros and ones that name a class twice: these are no indices."""
+    repeated = rule.shape[1] == classes > 1 and bool((rule <= 1).all())
+    if repeated and bool((rule.sort(1).values.diff(dim=1) == 0).any()):
+        raise TargetError(
+            f"targets of shape {tuple(rule.shape)} hold zeros and ones, one a class: class indices are due (of one-hot"
+            " rows .argmax(1); of several classes a list of them, image by image (N, K))"
+        )
 
 
 def _words(rule: Target | Tensor) -> str:

@@ -8,7 +8,7 @@ facts allow several readings, none is taken.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,7 +20,10 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, _AvgPoolNd, _MaxPoolNd
 
+from cfcam.capture.inputs import check_seen
 from cfcam.capture.outputs import find_tensor
+from cfcam.capture.patches import Patches
+from cfcam.capture.placement import Placement
 from cfcam.errors import LayerError
 
 MAX_PREFIX = 16
@@ -48,6 +51,10 @@ class TokenGrid:
     prefix: int = 0
     channels: int = 1
     suffix: int = 0
+
+    def is_view(self, ndim: int) -> bool:
+        """Whether maps are a view of an output with so many axes that has its channels first."""
+        return self.channels == 1 and ndim == len(self.grid) + 2
 
     def maps(self, output: Tensor) -> Tensor:
         """Returns the maps (N, C, *grid) in an output like the layer's; a view where the output's layout allows it."""
@@ -91,6 +98,8 @@ class Evidence:
         prefixes: how many tokens were before those of a convolution's grid; merging patches leaves them.
         ordered: the most tokens that lie in the order of the grid; None: any number does.
         behind: how many tokens the network puts behind those of the grid.
+        patches: how the network's convolutions cut the input into patches.
+        x: gives the batch itself, to find it again where the network pads it; None: not known.
     """
 
     input_shape: tuple[int, ...]
@@ -100,9 +109,24 @@ class Evidence:
     prefixes: dict[int, None] = field(default_factory=lambda: {0: None})
     ordered: int | None = None
     behind: int = 0
+    x: Callable[[], Tensor] | None = None
+    patches: Patches = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.patches = Patches(self.input_shape[2:])
 
     def observe(self, module: nn.Module, args: Any, output: Any) -> None:
-        """Takes note of one module's output; fit to be a forward hook."""
+        """Takes note of one module's output; fit to be a forward hook.
+
+        Raises:
+            InputError: a convolution shows that the input lacks its batch axis, or has its channels last.
+        """
+        if args:
+            check_seen(module, args[0], self.input_shape)
+        self.note(module, args, output)
+
+    def note(self, module: nn.Module, args: Any, output: Any) -> None:
+        """Takes note of one module's output."""
         tensor = find_tensor(output)
         if tensor is None or tensor.ndim < 3:
             return
@@ -111,6 +135,8 @@ class Evidence:
         if schedule and "unroll" in type(module).__name__.lower():
             # Hiera keeps its tokens in the order in which it will pool them; only behind the last pooling is it a grid.
             self.ordered = shape[1] // math.prod(math.prod(stride) for stride in schedule)
+        if shape[0] == self.input_shape[0]:
+            self.patches.observe(module, args, output, self.x)
         axis = channel_axis(module, shape)
         if axis is None:
             return
@@ -130,13 +156,21 @@ class Evidence:
             for m in model.modules()
             if m._parameters or isinstance(m, _POOLING) or hasattr(m, "out_features") or hasattr(m, "schedule")
         ]
-        self.behind = sum(p.shape[1] for n, p in model.named_parameters() if n.endswith(_BEHIND) and p.ndim == 3)
+        self.expect(model)
         handles = [module.register_forward_hook(self.observe) for module in telling]
         try:
             yield
         finally:
             for handle in handles:
                 handle.remove()
+
+    def expect(self, model: nn.Module) -> None:
+        """Takes note of what the model's parameters tell."""
+        self.behind = sum(p.shape[1] for n, p in model.named_parameters() if n.endswith(_BEHIND) and p.ndim == 3)
+
+    def placement(self, grid: TokenGrid) -> Placement | None:
+        """Returns where the cells of a layer's maps lie on the input; None: they share it evenly."""
+        return self.patches.placement(grid.grid, self.first_tokens)
 
     def readings(self, shape: Sequence[int]) -> list[TokenGrid]:
         """Returns the ways in which an output of this shape carries maps: none, one, or several that cannot be told.
@@ -155,7 +189,7 @@ class Evidence:
         found: list[TokenGrid] = []
         if 1 in axes or not axes:
             flat = [replace(reading, channels=1) for reading in self._token_readings(shape[2])]
-            found += flat if len(spatial) > 1 else [TokenGrid(shape[2:])] if _fits(shape[2:], spatial) else []
+            found += flat if len(spatial) > 1 else [TokenGrid(shape[2:])] if fitting(shape[2:], spatial) else []
         if -1 in axes or (not axes and not found):
             found += self._token_readings(shape[1])
         return found
@@ -172,12 +206,12 @@ class Evidence:
 
     def _direct(self, count: int) -> set[tuple[tuple[int, ...], int]]:
         """Returns grids of convolutions, and how many of ``count`` tokens come before their positions."""
-        rest = {g: count - math.prod(g) - self.behind for g in self.grids if _fits(g, self.input_shape[2:])}
+        rest = {g: count - math.prod(g) - self.behind for g in self.grids if fitting(g, self.input_shape[2:])}
         return {(g, p) for g, p in rest.items() if 0 <= p <= MAX_PREFIX and p < math.prod(g)}
 
     def fits(self, reading: TokenGrid) -> bool:
         """Tells whether maps can be maps of the input: more than one position, and no axis finer than the input's."""
-        return _fits(reading.grid, self.input_shape[2:])
+        return fitting(reading.grid, self.input_shape[2:])
 
     def _token_readings(self, count: int) -> list[TokenGrid]:
         """Returns the grids of which ``count`` tokens may be the positions, channels last."""
@@ -186,12 +220,12 @@ class Evidence:
         spatial = self.input_shape[2:]
         found = self._direct(count)
         # No convolution left this grid: a merging of patches halved one, or a linear layer embedded equal patches.
-        seen = [g for g in self.grids if _fits(g, spatial)]
+        seen = [g for g in self.grids if fitting(g, spatial)]
         possible = {h for g in seen for h in _halvings(g)} if seen else set(_patchings(spatial))
         for prefix in (*self.prefixes, count - (self.first_tokens or count) - self.behind):
             if not found and 0 <= prefix <= MAX_PREFIX:
                 around = prefix + self.behind
-                found = {(g, prefix) for g in possible if math.prod(g) + around == count and _fits(g, spatial)}
+                found = {(g, prefix) for g in possible if math.prod(g) + around == count and fitting(g, spatial)}
         return [TokenGrid(grid, prefix, -1, self.behind) for grid, prefix in sorted(found)]
 
 
@@ -244,6 +278,11 @@ def one_reading(
         LayerError: there is none, or there are several; they are listed.
     """
     what = f"layer {layer!r} returns {tuple(shape)} for an input of {tuple(input_shape)}"
+    if not readings and len(shape) > 2 and shape[0] != input_shape[0]:
+        raise LayerError(
+            f"{what}, {shape[0]} rows for {input_shape[0]} images: which row is of which image, or of which of its"
+            " frames, cannot be told; name another layer (all: cfcam layers)"
+        )
     if not readings:
         raise LayerError(f"{what}, which has no spatial extent to map: name another layer (all: cfcam layers)")
     if len(readings) > 1:
@@ -254,7 +293,7 @@ def one_reading(
     return readings[0]
 
 
-def _fits(grid: Sequence[int], spatial: Sequence[int]) -> bool:
+def fitting(grid: Sequence[int], spatial: Sequence[int]) -> bool:
     """Tells whether a grid can be one of an input: more than one position, and no axis finer than the input's."""
     return (
         len(grid) == len(spatial)

@@ -214,6 +214,8 @@ def _show(shown: Sequence[LayerInfo], chosen: LayerInfo | None, input_shape: tup
     from rich.table import Table
     from rich.text import Text
 
+    from cfcam.capture.calls import call_names
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("", "layer", "kind", "output", "grid", ""):
         table.add_column(title, no_wrap=title in ("", "layer", "output", "grid"))
@@ -221,7 +223,9 @@ def _show(shown: Sequence[LayerInfo], chosen: LayerInfo | None, input_shape: tup
         mapped = info.spatial(input_shape) is not None
         style = "bold green" if info is chosen else "" if mapped else "dim"
         shape = "no tensor" if info.shape is None else " x ".join(map(str, info.shape[1:]))
-        remark = "no spatial extent" if not mapped else f"runs {info.calls} times" if info.calls > 1 else ""
+        remark = "" if mapped else "no spatial extent"
+        if info.calls > 1 and not info.looped and len(info.shape or ()) > 2:
+            remark = f"runs {info.calls} times: {call_names(plain(info.name), info.calls)}"
         remark = "its places do not count" if info.reaches is False else remark
         table.add_row(
             Text(">" if info is chosen else ""),

@@ -15,11 +15,11 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy.stats import qmc, t
 from torch import Tensor
 
+from cfcam.capture.placement import upsampled
 from cfcam.clinical.interventions import RETEST_DEGREES, RETEST_NOISE, RETEST_ZOOM, Explain
 from cfcam.clinical.motions import inverse_motion, warp
 from cfcam.errors import InputError
@@ -163,7 +163,7 @@ def _explained(
     """Maps at the input's size, moved back, and how many cells the layer has along each axis."""
     explanation = explain(x, torch.full((len(x), 1), target))
     maps = explanation.maps[method].detach().float()
-    raw = F.interpolate(maps, size=tuple(x.shape[2:]), mode=_LINEAR[x.ndim - 2], align_corners=False)
+    raw = upsampled(maps, explanation.input_size, explanation.placements.get(method))
     if motions is not None:
         raw = torch.cat([warp(one[None], inverse_motion(m), "border") for one, m in zip(raw, motions, strict=True)])
     samples = [Sample(one[0].cpu().numpy(), explanation.probability(n, 0)) for n, one in enumerate(raw)]

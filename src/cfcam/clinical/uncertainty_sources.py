@@ -267,6 +267,12 @@ class _Job:
         """Explains inputs (b, n, C, *spatial), of which the n are different images."""
         count = inputs.shape[:2]
         explanation = self.run(self.explainer, inputs.flatten(0, 1), targets)
+        places = inputs.ndim - 3
+        if self.source == "augmentation" and (explanation.frames == 1 or len(explanation.input_size) != places):
+            raise InputError(
+                "what is flipped and moved are axes 2 and up, and this network has its frames on axis 1: give clips"
+                " (N, C, T, H, W), and the model as cfcam.capture.Adapter(model, lambda x, images: x.transpose(1, 2))"
+            )
         proba = explanation.probabilities
         return Samples(
             heatmaps=explanation.heatmaps(self.method).unflatten(0, count),

@@ -36,7 +36,7 @@ _INCHES, _DPI = 2.1, 100
 _SHOWN_IMAGES, _SHOWN_TARGETS = 4, 4
 _PANEL = 176
 _RESEARCH = "research use only"
-_PLANES = 3
+_PLANES, _SHOWN_FRAMES = 3, 4
 
 
 class NotebookFigure(Figure):
@@ -52,11 +52,13 @@ def as_pictures(explanation: Explanation, images: Any) -> tuple[Picture, ...]:
     Args:
         explanation: its maps have the axes of the pictures.
         images: N pictures in a sequence, an array or a tensor: (H, W), (C, H, W), (H, W, 3), or `Image`; signals (L,)
-            or (C, L); volumes (D, H, W) or (C, D, H, W). Unsigned bytes are shown as they are; other numbers are
+            or (C, L); volumes (D, H, W) or (C, D, H, W); clips with the axes of the input, (T, H, W) or (T, H, W, 3).
+            Unsigned bytes are shown as they are; other numbers are
             stretched from their least to their greatest value, so that normalised inputs can be given.
 
     Returns:
-        uint8 arrays: (H, W, 3); of a signal its channels (C, L); of a volume its first channel (D, H, W).
+        uint8 arrays: (H, W, 3); of a signal its channels (C, L); of a volume its first channel (D, H, W); of a clip its
+        frames (T, H, W, 3).
 
     Raises:
         InputError: the number of pictures, or the axes of one, do not fit.
@@ -67,11 +69,30 @@ def as_pictures(explanation: Explanation, images: Any) -> tuple[Picture, ...]:
         given = [images]
     if len(given) != n:
         raise InputError(f"{len(given)} pictures for an explanation of {n} images: give one for each")
-    return tuple(_picture(one, axes) for one in given)
+    if explanation.frames:
+        return tuple(_frames(_values(one), explanation) for one in given)
+    return tuple(_picture(_values(one), axes) for one in given)
 
 
-def _picture(one: Any, axes: int) -> Picture:
-    values = np.asarray(one.rgb() if isinstance(one, Image) else one.detach().cpu() if isinstance(one, Tensor) else one)
+def _values(one: Any) -> NDArray[Any]:
+    return np.asarray(one.rgb() if isinstance(one, Image) else one.detach().cpu() if isinstance(one, Tensor) else one)
+
+
+def _frames(values: NDArray[Any], explanation: Explanation) -> Picture:
+    """The frames of a clip (T, H, W, 3), which has its channels where the network's input has them, or last."""
+    shape, frames = values.shape, explanation.input_size[0]
+    channels = 2 - explanation.frames  # axis 2 or 1 of the input, less the one of the images
+    if values.ndim == 3:
+        values = values[..., None]
+    elif values.ndim == 4 and (shape[-1] != 3 or shape[channels] in (1, 3)):
+        values = np.moveaxis(values, channels, -1)
+    if values.ndim != 4 or len(values) != frames:
+        raise InputError(f"a clip of shape {shape} for maps of {frames} frames: give it as the network was given it")
+    scaled = _bytes(values)
+    return scaled.copy() if scaled.shape[-1] == 3 else np.repeat(scaled[..., :1], 3, axis=-1)
+
+
+def _picture(values: NDArray[Any], axes: int) -> Picture:
     shape = values.shape
     if axes == 2 and values.ndim == 3 and shape[-1] == 3 and shape[0] != 3:
         values = np.moveaxis(values, -1, 0)
@@ -172,7 +193,9 @@ def _rows(
     """Yields the rows of one image and target: one, or of a volume one for each axis, through the peak."""
     picture: NDArray[Any] | None = None if pictures is None else pictures[n]
     axes = len(explanation.input_size)
-    size = explanation.input_size if picture is None else picture.shape[-axes:] if axes != 2 else picture.shape[:2]
+    size = explanation.input_size
+    if picture is not None:
+        size = picture.shape[:axes] if axes == 2 or explanation.frames else picture.shape[-axes:]
     statuses = [str(explanation.status[m][n, k]) for m in methods]
     one = explanation.select(slice(n, n + 1), slice(k, k + 1), methods)
     heats = [
@@ -186,6 +209,9 @@ def _rows(
     if axes < _PLANES:
         yield _Row(picture, heats, label, list(methods), statuses)
         return
+    if explanation.frames:
+        yield from _frame_rows(picture, heats, label, methods, statuses)
+        return
     known = [heat for heat in heats if heat is not None]
     mean = sum(known[1:], start=known[0]) if known else np.zeros(size, np.float32)
     peak = np.unravel_index(int(mean.argmax()), size) if known else tuple(s // 2 for s in size)
@@ -196,6 +222,28 @@ def _rows(
         first = axis == 0
         name = f"{label}\n" if first else ""
         yield _Row(shown, cut, f"{name}axis {axis} at {at}", list(methods) if first else [], statuses)
+
+
+def _frame_rows(
+    picture: NDArray[Any] | None,
+    heats: list[NDArray[np.float32] | None],
+    label: str,
+    methods: Sequence[str],
+    statuses: list[str],
+) -> Iterator[_Row]:
+    """Yields a row for each of some frames of a clip, spread over it, that with the peak among them."""
+    known = [heat for heat in heats if heat is not None]
+    count = next((len(some) for some in (picture, *known) if some is not None), 1)
+    shown = {round(at) for at in np.linspace(0, count - 1, min(count, _SHOWN_FRAMES))}
+    if known:
+        peak = int(np.stack(known).mean(0).reshape(count, -1).max(1).argmax())
+        nearest = min(shown, key=lambda at: abs(at - peak))
+        shown = {peak if at == nearest else at for at in shown}
+    for first, at in zip([True] + [False] * count, sorted(shown), strict=False):
+        cut = [None if heat is None else heat[at] for heat in heats]
+        name = f"{label}\n" if first else ""
+        under = None if picture is None else picture[at]
+        yield _Row(under, cut, f"{name}frame {at}", list(methods) if first else [], statuses)
 
 
 def _draw(

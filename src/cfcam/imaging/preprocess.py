@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cfcam.errors import InputError
+from cfcam.imaging.plain import as_plain, check_per_channel, is_number
 from cfcam.imaging.read import Image
 
 Resize = Literal["stretch", "shorter-side+crop", "pad"]
@@ -69,9 +70,8 @@ class Preprocess:
     crop_ratio: float = 0.875
 
     def __post_init__(self) -> None:
-        for name in ("size", "mean", "std"):  # lists, as they come from JSON
-            if isinstance(getattr(self, name), list):
-                object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("size", "mean", "std", "crop_ratio"):
+            object.__setattr__(self, name, as_plain(getattr(self, name)))
         sides = self.size if isinstance(self.size, tuple) else (self.size, self.size)
         if len(sides) != 2 or not all(isinstance(side, int) and side >= 1 for side in sides):
             raise InputError(f"size is {self.size!r}: it must be a positive whole number or two, (height, width)")
@@ -80,15 +80,14 @@ class Preprocess:
         if self.interpolation not in get_args(Interpolation):
             choices = ", ".join(get_args(Interpolation))
             raise InputError(f"interpolation is {self.interpolation!r}: it must be one of {choices}")
-        if not (isinstance(self.mean, tuple) and isinstance(self.std, tuple)):
-            raise InputError(f"mean is {self.mean!r} and std {self.std!r}: both must be tuples, also for one channel")
+        check_per_channel(self.mean, self.std)
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
             raise InputError(
                 f"mean has {len(self.mean)} and std {len(self.std)} values: both must have 1 (grey) or 3 (RGB)"
             )
         if not all(map(math.isfinite, self.mean)) or not all(math.isfinite(s) and s > 0 for s in self.std):
             raise InputError(f"mean {self.mean} and std {self.std}: they must be finite, and std above 0")
-        if not 0 < self.crop_ratio <= 1:
+        if not is_number(self.crop_ratio) or not 0 < self.crop_ratio <= 1:
             raise InputError(f"crop_ratio is {self.crop_ratio!r}: it must be above 0 and at most 1")
 
     @property

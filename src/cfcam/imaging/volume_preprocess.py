@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cfcam.errors import InputError
 from cfcam.imaging.geometry import axis_codes, check_codes, turned
+from cfcam.imaging.plain import as_plain, check_per_channel, is_number
 from cfcam.imaging.volume import Volume
 
 Intensity = Literal["z-score", "unit", "none"]
@@ -75,9 +76,8 @@ class VolumePreprocess:
     std: tuple[float, ...] = (1.0,)
 
     def __post_init__(self) -> None:
-        for name in ("spacing", "size", "window", "mean", "std"):  # lists, as they come from JSON
-            if isinstance(getattr(self, name), list):
-                object.__setattr__(self, name, tuple(getattr(self, name)))
+        for name in ("spacing", "size", "window", "mean", "std"):
+            object.__setattr__(self, name, as_plain(getattr(self, name)))
         if self.orientation is not None:
             check_codes(self.orientation)
         if self.spacing is not None and not _three(self.spacing, lambda mm: math.isfinite(mm) and mm > 0):
@@ -85,13 +85,16 @@ class VolumePreprocess:
         if self.size is not None and not _three(self.size, lambda n: isinstance(n, int) and n >= 1):
             raise InputError(f"size is {self.size!r}: it must be a positive whole number or three")
         if self.window is not None and not (
-            len(self.window) == 2 and all(map(math.isfinite, self.window)) and self.window[1] > 0
+            isinstance(self.window, tuple)
+            and len(self.window) == 2
+            and all(map(is_number, self.window))
+            and all(map(math.isfinite, self.window))
+            and self.window[1] > 0
         ):
             raise InputError(f"window is {self.window!r}: it must be a centre and a width above 0")
         if self.intensity not in get_args(Intensity):
             raise InputError(f"intensity is {self.intensity!r}: it must be one of {', '.join(get_args(Intensity))}")
-        if not (isinstance(self.mean, tuple) and isinstance(self.std, tuple)):
-            raise InputError(f"mean is {self.mean!r} and std {self.std!r}: both must be tuples, also for one channel")
+        check_per_channel(self.mean, self.std)
         if len(self.mean) != len(self.std) or not self.mean:
             raise InputError(f"mean has {len(self.mean)} and std {len(self.std)} values: both must have one a channel")
         if not all(map(math.isfinite, self.mean)) or not all(math.isfinite(s) and s > 0 for s in self.std):

@@ -8,6 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from cfcam.capture import Capture, LayerInfo
+from cfcam.capture.calls import split_call
+from cfcam.capture.frames import layout_of
 from cfcam.capture.layers import candidates
 from cfcam.capture.outputs import find_tensor
 from cfcam.capture.scores import FirstPass, ImageScore, ScoreTarget
@@ -29,7 +31,7 @@ def check_layer(setup: Setup) -> Iterator[Finding]:
     info = None
     try:
         name = setup.layer
-        info = next((i for i in layers if i.name == name), None)
+        info = next((i for i in layers if i.name == split_call(name)[0]), None)
         wrong = _wrong(setup, name, info)
     except LayerError as error:
         wrong = (str(error), _why_no_layer(layers), _other_layer(setup))
@@ -48,6 +50,7 @@ def check_layer(setup: Setup) -> Iterator[Finding]:
 
 def _wrong(setup: Setup, name: str, info: LayerInfo | None) -> tuple[str, str, str] | None:
     """What is wrong with a layer that exists: seen, means, advice; None: nothing."""
+    name, call = split_call(name)
     kind = type(setup.module.get_submodule(name)).__name__
     if info is None:
         return (
@@ -55,11 +58,11 @@ def _wrong(setup: Setup, name: str, info: LayerInfo | None) -> tuple[str, str, s
             "the network passes it by: a branch for training or for other inputs, or a module called as a function",
             _other_layer(setup),
         )
-    if info.calls > 1:
+    if info.calls > 1 and call is None and not info.looped:
         return (
             f"layer {name!r} ({kind}) runs {info.calls} times in one pass",
-            "it has no single output that could be mapped (a shared activation)",
-            _other_layer(setup, name.rpartition(".")[0]),
+            "it has no single output that could be mapped (a shared activation, or one trunk for two pictures)",
+            f"{_other_layer(setup, name.rpartition('.')[0])}; or name one call, {name}#0",
         )
     if info.shape is None:
         return (f"layer {name!r} ({kind}) returns no tensor", "a hook finds nothing to map in it", _other_layer(setup))
@@ -98,7 +101,7 @@ def _other_layer(setup: Setup, preferred: str = "") -> str:
 
 
 def _grid(setup: Setup, info: LayerInfo, layers: list[LayerInfo]) -> Finding:
-    grid, size = info.grid or (), tuple(setup.x.shape[2:])
+    grid, size = info.grid or (), tuple(layout_of(info.readings[0], setup.x.ndim).images(setup.x).shape[2:])
     cell = tuple(round(s / g) for s, g in zip(size, grid, strict=True))
     seen = f"a grid of {cells(grid)} over an input of {cells(size)}: one cell stands for {cells(cell)}"
     values = {"grid": list(grid), "cell": list(cell)}
@@ -254,7 +257,7 @@ def _in_place(setup: Setup) -> Finding:
         if tensor is not None and not kept:
             kept.append((tensor, tensor._version))
 
-    handle = setup.module.get_submodule(setup.layer).register_forward_hook(hook)
+    handle = setup.module.get_submodule(split_call(setup.layer)[0]).register_forward_hook(hook)
     try:
         with setup.undisturbed():
             setup.network(setup.x)

@@ -296,7 +296,7 @@ class EvaluationRun:
             try:
                 if not _masks_channels(method):
                     with capture.quiet():
-                        method(capture)
+                        method.maps(capture)
                 kept[name] = method
             except CfcamError as error:
                 self.notes.append(f"{name} is left out: {error}")

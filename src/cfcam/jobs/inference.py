@@ -161,7 +161,7 @@ class Engine:
     def _try(self, name: str, method: Method, capture: Capture, *, leave_out: bool) -> None:
         try:
             with capture.quiet():
-                method(capture)
+                method.maps(capture)
         except MethodError as error:
             if not leave_out:
                 raise

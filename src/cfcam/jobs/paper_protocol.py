@@ -39,7 +39,8 @@ class PaperEvaluator(Evaluator):
         background = _score(capture, paper.paper_background(capture.input))
         rows = []
         for method, maps in self.maps(capture).items():
-            columns = self._columns(capture, heatmaps_of(maps, capture.input.shape[2:])[:, 0], probability, background)
+            heat = heatmaps_of(maps, capture.input.shape[2:], capture.placement(maps.shape[2:]))[:, 0]
+            columns = self._columns(capture, heat, probability, background)
             for n, sample in enumerate(samples):
                 values = {name: float(column[n]) for name, column in columns.items()}
                 rows.append(

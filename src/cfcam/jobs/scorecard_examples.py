@@ -69,7 +69,11 @@ def panels_of(evaluator: Evaluator, sample: Sample) -> list[Panel]:
     panels = []
     for method, maps in evaluator.maps(capture, chosen[:MOST_METHODS]).items():
         status = statuses_of(maps)[0, 0]
-        heat = heatmaps_of(maps, sample.image.shape[1:])[0, 0].cpu() if status == Status.OK else None
+        heat = (
+            heatmaps_of(maps, capture.input.shape[2:], capture.placement(maps.shape[2:]))[0, 0].cpu()
+            if status == Status.OK
+            else None
+        )
         panels.append(Panel(heat, method, named, float(explained_probability(capture)[0]), str(status)))
     return panels
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cfcam.capture.placement import upsampled
 from cfcam.errors import CfcamError, ImageError, InputError
 from cfcam.explanation import Explanation, Status
 from cfcam.imaging import (
@@ -215,7 +215,7 @@ class VolumeArtist:
         status = explanation.status[method][0, k]
         files = []
         if status != Status.NOT_FINITE:
-            raw = self._back(explanation.maps[method][0, k], explanation, volume)
+            raw = self._back(explanation, method, k, volume)
             description = f"{method}, raw map, {status}; research use"
             shown = raw_range(raw.numpy())
             files.append(save_map_nifti(raw, volume, f"{stem}.nii.gz", description=description, window=shown))
@@ -237,11 +237,11 @@ class VolumeArtist:
         heat: NDArray[np.float32] = self.preprocess.to_original(one.heatmaps(method)[0, 0], volume).numpy()
         return heat
 
-    def _back(self, raw: Tensor, explanation: Explanation, volume: Volume) -> Tensor:
+    def _back(self, explanation: Explanation, method: str, k: int, volume: Volume) -> Tensor:
         """A raw map on the volume's grid: signed, linear between the cells of the layer."""
-        size = explanation.input_size
-        upsampled = F.interpolate(raw[None, None], size=size, mode="trilinear", align_corners=False)[0, 0]
-        return self.preprocess.to_original(upsampled, volume)
+        raw = explanation.maps[method][:1, k : k + 1]
+        whole = upsampled(raw, explanation.input_size, explanation.placements.get(method))
+        return self.preprocess.to_original(whole[0, 0], volume)
 
     def _look(self) -> dict[str, Any]:
         window = named_window(self.settings.window)

@@ -147,21 +147,35 @@ def named_methods(
         methods: a name, an instance, a sequence of these, or a mapping from names of your own.
 
     Raises:
-        MethodError: a name is unknown, something is no method, or two methods of a sequence have the same name.
+        MethodError: a name is unknown, something is no method (a class in place of its instance, a class that is no
+            frozen dataclass with a name), or two methods of a sequence have the same name.
     """
     from cfcam.methods.base import Method
 
     def one(method: Any) -> Method:
         found = get_method(method) if isinstance(method, str) else method
+        if isinstance(found, type):
+            kind = found.__name__
+            raise MethodError(
+                f"{kind} is a class, which is no method: give a name of list_methods(), or an instance, {kind}()"
+            )
         if not isinstance(found, Method):
-            raise MethodError(f"{method!r} is no method: give a name of list_methods(), or an instance like GradCAM()")
+            what = " ".join(repr(method).split())[:80]
+            raise MethodError(f"{what} is no method: give a name of list_methods(), or an instance like GradCAM()")
+        found.check()
         return found
 
     if isinstance(methods, Mapping):
         named = {name: one(method) for name, method in methods.items()}
+        if wrong := [name for name in named if not isinstance(name, str) or not name]:
+            raise MethodError(
+                f"a method is called {wrong[0]!r}: the names of a mapping are texts, as {{'a': GradCAM()}}"
+            )
     else:
+        single = isinstance(methods, (str, Method, type)) or not isinstance(methods, Iterable)
+        given: Any = [methods] if single else methods
         named = {}
-        for method in map(one, [methods] if isinstance(methods, (str, Method)) else methods):
+        for method in map(one, given):
             if named.setdefault(method.label, method) is not method and named[method.label] != method:
                 raise MethodError(
                     f"two different methods are called {method.label!r}: name them with a mapping,"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from cfcam.capture import Capture
 from cfcam.capture.attention import AttentionMap, AttentionRecorder
+from cfcam.capture.half_precision import at_least_float32, gradients, takes_part
 from cfcam.capture.outputs import find_tensor, replace_tensor
 from cfcam.capture.state import preserved
 from cfcam.errors import MethodError
@@ -44,7 +45,7 @@ class AttentionRollout(Method):
         with _watched(capture, differentiable=False) as recorder:
             capture.answer(capture.input)
         batch = len(capture.input)
-        attention = [_at_least_float32(layer.by_image(layer.weights, batch).mean(1)) for layer in recorder.maps]
+        attention = [at_least_float32(layer.by_image(layer.weights, batch).mean(1)) for layer in recorder.maps]
         identity = torch.eye(attention[0].shape[-1], device=attention[0].device, dtype=attention[0].dtype)
         rollout = identity
         for weights in attention:
@@ -94,13 +95,13 @@ def _relevance(layers: Sequence[AttentionMap], scores: Tensor) -> Tensor:
     """Returns (N, T) the mean positive gradient of scores (L, N) with respect to the L layers' attention to a token."""
     means = []
     for layer, score in zip(layers, scores, strict=True):
-        (gradient,) = torch.autograd.grad(score.sum(), layer.weights, retain_graph=True)
-        means.append(layer.by_image(_at_least_float32(gradient), len(score)).relu().mean((1, 2)))
+        images = torch.arange(len(score), device=score.device)
+        rows = images.repeat_interleave(len(layer.weights) // len(score))
+        half = takes_part(score, layer.weights)
+        (gradient,) = gradients(score, [layer.weights], [rows], half=half, retain_graph=True)
+        assert gradient is not None  # noqa: S101 (it raises if there is none)
+        means.append(layer.by_image(gradient, len(score)).relu().mean((1, 2)))
     return torch.stack(means).mean(0)
-
-
-def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
 @dataclass(frozen=True)
@@ -148,8 +149,9 @@ def _structure(capture: Capture, method: str) -> _Structure:
         if recorder.maps and capture.grid.prefix and logits.requires_grad:
             last = recorder.maps[-1]
             with torch.inference_mode(False), torch.enable_grad():
-                score = logits.amax(1).sum()
-                (gradient,) = torch.autograd.grad(score, last.weights, allow_unused=True)
+                score, one = logits.amax(1), torch.zeros(len(last.weights), dtype=torch.int64, device=logits.device)
+                half = takes_part(score, last.weights)
+                (gradient,) = gradients(score, [last.weights], [one], half=half, allow_unused=True)
             reads = gradient is not None and bool((last.by_image(gradient, 1)[:, :, 0] != 0).any())
         return _Structure(tuple(m.path for m in recorder.maps), reads), recorder
 

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cfcam.capture import Capture
+from cfcam.capture.placement import Placement, along
 from cfcam.errors import MethodError
 from cfcam.methods.wrapping import Wrapper
 
@@ -64,8 +65,9 @@ class Augmented(Wrapper):
                 seen = zoomed(capture.input.flip(axis_subset), scale, "border")
                 targets = capture.targets.moved(partial(_moved, axes=axis_subset, scale=scale))
                 maps = self.base_maps(capture.again(seen, targets=targets))
-            total = total + zoomed(maps, 1 / scale, "zeros").flip(axis_subset)
-            covered = covered + zoomed(torch.ones_like(maps[:1, :1]), 1 / scale, "zeros").flip(axis_subset)
+            placement = capture.placement(maps.shape[2:])
+            total = total + _laid_back(maps, axis_subset, scale, placement)
+            covered = covered + _laid_back(torch.ones_like(maps[:1, :1]), axis_subset, scale, placement)
         return total / covered
 
     def _versions(self) -> Iterator[tuple[tuple[int, ...], float]]:
@@ -73,6 +75,20 @@ class Augmented(Wrapper):
             for axes in combinations(self.flips, count):
                 for scale in dict.fromkeys((1.0, *self.scales)):
                     yield axes, scale
+
+
+def _laid_back(maps: Tensor, axes: tuple[int, ...], scale: float, placement: Placement | None) -> Tensor:
+    """Returns maps (N, K, *layer_spatial) of a flipped and zoomed input where they lie on the input itself."""
+    if placement is None:
+        return zoomed(maps, 1 / scale, "zeros").flip(axes)
+    for axis, (length, cells) in enumerate(zip(placement.input_size, maps.shape[2:], strict=True)):
+        span = placement.span(axis, cells)
+        centres = span.first + span.step * torch.arange(cells, dtype=torch.float64)
+        flipped = length - centres if axis - len(placement.input_size) in axes else centres
+        seen = length / 2 + (flipped - length / 2) * scale
+        positions, unseen = span.positions(seen, cells)
+        maps = along(maps, axis + 2, positions, unseen | (seen < 0) | (seen > length))
+    return maps
 
 
 def _moved(mask: Tensor, axes: tuple[int, ...], scale: float) -> Tensor:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from cfcam.capture import Capture
+from cfcam.errors import MethodError
 
 
 class Method(ABC):
@@ -25,9 +26,31 @@ class Method(ABC):
     uses_gradients: ClassVar[bool] = True
     """Whether it may be given the targets in parts, because gradients of many take much memory."""
 
+    pools: ClassVar[bool] = False
+    """Whether it pools activations and gradients, and uses nothing else: frames of a clip are then pooled one by one,
+    because a network may look at some of them only."""
+
     @abstractmethod
     def __call__(self, capture: Capture) -> Tensor:
         """Returns the raw, unnormalised maps (N, K, *layer_spatial) of the capture's N images and K targets."""
+
+    def maps(self, capture: Capture) -> Tensor:
+        """Returns what calling the method gives, once it is known to be maps of this capture.
+
+        Raises:
+            MethodError: the method returned something else than floating-point maps (N, K, *spatial).
+        """
+        if self.pools and capture.framed:
+            return _checked(capture.frames_together(self(capture.frames_apart())), type(self).__name__, capture)
+        return _checked(self(capture), type(self).__name__, capture)
+
+    def check(self) -> None:
+        """Raises `MethodError` for a class that lacks what a method needs: a name, and fields for provenance."""
+        name = type(self).__name__
+        if not is_dataclass(type(self)):
+            raise MethodError(f"{name} is no dataclass: put @dataclass(frozen=True) before it, for its provenance")
+        if not isinstance(getattr(self, "name", None), str):
+            raise MethodError(f"{name} has no name: give it one, name: ClassVar[str] = {name.lower()!r}")
 
     @property
     def label(self) -> str:
@@ -37,6 +60,19 @@ class Method(ABC):
     def parameters(self) -> dict[str, Any]:
         """Returns the hyper-parameters as plain values, for provenance."""
         return {"method": type(self).__name__, **asdict(self)}  # type: ignore[call-overload]
+
+
+def _checked(maps: Any, name: str, capture: Capture) -> Tensor:
+    n, k = capture.scores.shape
+    axes = capture.activations.ndim - 2
+    due = f"maps ({n}, {k}, {', '.join('DHW'[-axes:])}) of {n} images and {k} targets are due"
+    if not isinstance(maps, Tensor):
+        raise MethodError(f"{name} returned a {type(maps).__name__}, and no tensor: {due}")
+    if maps.ndim != axes + 2 or maps.shape[:2] != (n, k) or maps.numel() == 0:
+        raise MethodError(f"{name} returned shape {tuple(maps.shape)}: {due}")
+    if not maps.is_floating_point():
+        raise MethodError(f"{name} returned {maps.dtype}, and no floating-point numbers: {due}")
+    return maps.detach().to(capture.input.device)
 
 
 def weighted_sum(weights: Tensor, activations: Tensor) -> Tensor:

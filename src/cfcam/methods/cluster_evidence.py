@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cfcam.capture import Capture
 from cfcam.methods.clustering import one_hot
-from cfcam.methods.score_cam import LINEAR, blurred, chunk_size
+from cfcam.methods.score_cam import blurred, chunk_size
 
 _EXTREME = 1e-5  # probabilities nearer to 0 or 1 than this are rounding
 
@@ -73,8 +72,7 @@ def _answers(capture: Capture, H: Tensor) -> Tensor:
         if len(place) == 0:  # splitting nothing yields one empty part
             continue
         image, group = place.unbind(1)
-        seen = F.interpolate(H[image, group].unsqueeze(1), x.shape[2:], mode=LINEAR[x.ndim - 2], align_corners=False)
-        seen = seen.to(x.dtype)
+        seen = capture.over_input(H[image, group].unsqueeze(1)).to(x.dtype)
         inside = hidden[image] + seen * (x[image] - hidden[image])
         gained[image, group] = _score(capture, inside, image) - nothing[image]
         lost[image, group] = whole[image] - _score(capture, x[image] + hidden[image] - inside, image)

@@ -156,6 +156,11 @@ class CFCAM(Method):
         return cls(groups=30, evidence=True, doubt=5.0)
 
     @property
+    def pools(self) -> bool:  # type: ignore[override]
+        """Whether frames of a clip are taken one by one: masked passes see all of the clip."""
+        return not self.evidence
+
+    @property
     def label(self) -> str:
         """The method's name, with that of the preset that these parameters are, if they are one."""
         names = ("bilateral", "guided", "hierarchical", "reference", "best")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cfcam.capture import Capture, probe_layers
+from cfcam.capture.calls import split_call
 from cfcam.capture.layers import candidates
+from cfcam.capture.placement import Placement, upsampled
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method
 from cfcam.methods.grad_cam import GradCAM, GradCAMPlusPlus
-from cfcam.methods.score_cam import LINEAR
 from cfcam.methods.wrapping import Wrapper
 
 
@@ -55,8 +55,9 @@ class Fusion(Wrapper):
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *finest_layer_spatial) in [0, 1]."""
         layers = self.layers or grid_layers(capture, self.grids)
-        maps = [self.base_maps(capture if n == capture.layer else capture.again(layer=n)) for n in layers]
-        return fused(maps, self.mode)
+        captures = [capture if n == capture.layer else capture.again(layer=n) for n in layers]
+        maps = [self.base_maps(one) for one in captures]
+        return fused(maps, self.mode, [one.placement(m.shape[2:]) for one, m in zip(captures, maps, strict=True)])
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,29 @@ class RefineCAM(Fusion):
     mode: Literal["mean", "max", "product"] = "product"
 
 
-def fused(maps: Iterable[Tensor], mode: Literal["mean", "max", "product"]) -> Tensor:
-    """Returns maps (N, K, *finest_spatial) in [0, 1]: the scaled positive parts of maps (N, K, *spatial), fused."""
+def fused(
+    maps: Iterable[Tensor],
+    mode: Literal["mean", "max", "product"],
+    placements: Sequence[Placement | None] | None = None,
+) -> Tensor:
+    """Returns maps (N, K, *finest_spatial) in [0, 1]: the scaled positive parts of maps (N, K, *spatial), fused.
+
+    Args:
+        maps: of one batch at several layers.
+        mode: how they are fused.
+        placements: where the cells of each lie on the input; None: they share it evenly. The fused map's cells lie
+            where those of the map with the finest grid do.
+    """
     scaled = [_unit_peak(m) for m in maps]
     size = [max(sizes) for sizes in zip(*[m.shape[2:] for m in scaled], strict=True)]
-    linear = LINEAR[len(size)]
-    stack = torch.stack([F.interpolate(m, size=size, mode=linear, align_corners=False) for m in scaled])
+    placed = list(placements) if placements else [None] * len(scaled)
+    known = next((p for p in placed if p is not None), None)
+    if known is None:
+        stack = torch.stack([upsampled(m, size) for m in scaled])
+    else:
+        own = [p or Placement(known.input_size, (None,) * len(size)) for p in placed]
+        finest = next((p for p, m in zip(placed, scaled, strict=True) if list(m.shape[2:]) == size), None)
+        stack = torch.stack([p.to(m, finest, size) for p, m in zip(own, scaled, strict=True)])
     if mode == "product":
         return stack.prod(0)
     return stack.mean(0) if mode == "mean" else stack.amax(0)
@@ -102,11 +120,11 @@ def grid_layers(capture: Capture, count: int) -> tuple[str, ...]:
     """
 
     def found() -> tuple[str, ...]:
-        infos, _ = probe_layers(capture.network, capture.input)
+        infos, _ = probe_layers(capture.network, capture.given)
         grids = {info.name: info.grid for info in infos}
         usable = {i.name for i in candidates(infos) if i.reaches is not False and "pad" not in i.kind.lower()}
         ends: dict[tuple[int, ...], str] = {}
-        for name in itertools.takewhile(lambda name: name != capture.layer, grids):
+        for name in itertools.takewhile(lambda name: name != split_call(capture.layer)[0], grids):
             grid = grids[name]
             if grid is None or name not in usable:
                 continue

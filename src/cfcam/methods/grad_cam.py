@@ -20,6 +20,7 @@ class GradCAM(Method):
     """
 
     name: ClassVar[str] = "grad-cam"
+    pools: ClassVar[bool] = True
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive."""
@@ -37,6 +38,7 @@ class GradCAMPlusPlus(Method):
     """
 
     name: ClassVar[str] = "grad-cam++"
+    pools: ClassVar[bool] = True
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive."""

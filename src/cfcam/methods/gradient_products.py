@@ -54,6 +54,7 @@ class XGradCAM(Method):
     """
 
     name: ClassVar[str] = "xgrad-cam"
+    pools: ClassVar[bool] = True
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive."""

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cfcam.capture import Capture
+from cfcam.capture.placement import Span
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method
 from cfcam.methods.score_cam import blurred, chunk_size
@@ -18,8 +19,9 @@ from cfcam.methods.score_cam import blurred, chunk_size
 class Occlusion(Method):
     """Occlusion: ``Y(X) - Y(X with a window around the place covered)``, signed.
 
-    There is one window for each position of the target layer's grid, centred on its share of the input; the layer
-    plays no other part. Negative: the class is more likely without that window. One pass serves all K targets.
+    There is one window for each position of the target layer's grid, centred on its share of the input (on its patch;
+    on its frame of a clip, of which no window covers two); the layer plays no other part. Negative: the class is more
+    likely without that window. One pass serves all K targets.
 
     Args:
         window: extent of the window along each axis, in positions of the layer's grid; 1 tiles the input.
@@ -56,7 +58,13 @@ class Occlusion(Method):
         images = torch.arange(len(x), device=x.device)
         reference = capture.rescore(x, images, probability=probability)
         cover = self._cover(x)
-        windows = [self._windows(size, cells).to(x.device) for size, cells in zip(x.shape[2:], grid, strict=True)]
+        placement = capture.placement()
+        spans = (None,) * len(grid) if placement is None else placement.spans
+        extents = [1.0 if capture.framed and axis == 0 else self.window for axis in range(len(grid))]
+        windows = [
+            self._windows(size, cells, span, extent).to(x.device)
+            for size, cells, span, extent in zip(x.shape[2:], grid, spans, extents, strict=True)
+        ]
         drops = reference.new_zeros(len(x), grid.numel(), reference.shape[1])
         for place in torch.cartesian_prod(images, torch.arange(grid.numel(), device=x.device)).split(
             self.batch_size or chunk_size(x)
@@ -71,10 +79,12 @@ class Occlusion(Method):
             return blurred(x)
         return torch.full_like(x, 0.0 if self.baseline == "zero" else self.baseline)
 
-    def _windows(self, size: int, cells: int) -> Tensor:
+    @staticmethod
+    def _windows(size: int, cells: int, span: Span | None, extent: float) -> Tensor:
         """Returns which input places each window covers along one axis, (cells, size) bool."""
-        middle = (torch.arange(cells, dtype=torch.float64) + 0.5) * size / cells
-        reach = self.window * size / cells / 2
+        place = torch.arange(cells, dtype=torch.float64)
+        middle = (place + 0.5) * size / cells if span is None else place * span.step + span.first
+        reach = extent * (size / cells if span is None else span.step) / 2
         places = torch.arange(size, dtype=torch.float64) + 0.5
         offset = places - middle[:, None]
         covered = (offset >= -reach) & (offset < reach)

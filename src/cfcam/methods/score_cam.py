@@ -11,11 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cfcam.capture import Capture
+from cfcam.capture.placement import LINEAR as LINEAR
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, weighted_sum
 from cfcam.methods.clustering import k_means, one_hot
-
-LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 _CACHED = 20 << 20
 """Bytes of the largest activation of a masked pass on a CPU: the C library keeps three such blocks for the next pass,
@@ -92,9 +91,7 @@ class ScoreCAM(Method):
             if len(place) == 0:  # no channel carries a mask; splitting nothing yields one empty part
                 continue
             image, mask = place.unbind(1)
-            seen = F.interpolate(
-                masks[image, mask].unsqueeze(1), x.shape[2:], mode=LINEAR[x.ndim - 2], align_corners=False
-            )
+            seen = capture.over_input(masks[image, mask].unsqueeze(1))
             scores = capture.rescore(x[image] * seen.to(x.dtype), image, probability=self._probability)
             alpha[image, mask] = scores - reference[image]
         return alpha.transpose(1, 2).to(masks.dtype)

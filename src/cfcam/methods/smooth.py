@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from cfcam.capture import Capture
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, weighted_sum
-from cfcam.methods.score_cam import LINEAR, ScoreCAM, chunk_size
+from cfcam.methods.score_cam import ScoreCAM, chunk_size
 
 
 @dataclass(frozen=True)
@@ -51,14 +50,17 @@ class SmoothGradCAMPlusPlus(Method):
         deviation = (self.noise * (high - low)).reshape(-1, *[1] * (x.ndim - 1))
         sums: list[Tensor] = []
         for draw in _normal(self.samples, x.shape[1:], self.seed):
-            g = capture.again(x + deviation * draw.to(x)).gradients.flatten(3)
+            noisy = capture.again(x + deviation * draw.to(x))
+            g = (noisy.frames_apart() if noisy.framed else noisy).gradients.flatten(3)
             powers = (g, g.square(), g**3)
             sums = [s + p for s, p in zip(sums, powers, strict=True)] if sums else list(powers)
         first, second, third = (s / self.samples for s in sums)
-        total = capture.activations.flatten(2).sum(-1)[:, None, :, None]
+        A = capture.frames_apart().activations if capture.framed else capture.activations
+        total = A.flatten(2).sum(-1)[:, None, :, None]
         denominator = 2 * second + total * third
         alpha = torch.where(denominator == 0, 0, second / denominator)
-        return weighted_sum((alpha * first.relu()).sum(-1), capture.activations).relu_()
+        maps = weighted_sum((alpha * first.relu()).sum(-1), A).relu_()
+        return capture.frames_together(maps) if capture.framed else maps
 
 
 @dataclass(frozen=True)
@@ -100,9 +102,7 @@ class SSCAM(ScoreCAM):
                 if len(place) == 0:  # as in `ScoreCAM`
                     continue
                 image, mask = place.unbind(1)
-                seen = F.interpolate(
-                    masks[image, mask].unsqueeze(1), x.shape[2:], mode=LINEAR[x.ndim - 2], align_corners=False
-                )
+                seen = capture.over_input(masks[image, mask].unsqueeze(1))
                 scores = capture.rescore(x[image] * (seen + noise).to(x.dtype), image, probability=self._probability)
                 total[image, mask] += (scores - reference[image]).to(total.dtype)
         return (total / self.samples).transpose(1, 2)

@@ -39,6 +39,6 @@ class Wrapper(Method):
     def base_maps(self, capture: Capture) -> Tensor:
         """Returns the wrapped method's maps (N, K, *layer_spatial), in parts if gradients of all targets are large."""
         if not self.base.uses_gradients:
-            return self.base(capture)
-        parts = [self.base(part) for part in capture.split()]
+            return self.base.maps(capture)
+        parts = [self.base.maps(part) for part in capture.split()]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)

@@ -221,7 +221,7 @@ def _perturbed(batch: Batch) -> Any:
 
 def _stability(batch: Batch, name: str, changed: Tensor, undo: Any, flipped: dict[str, list[Tensor]]) -> None:
     targets = batch.capture.targets.indices
-    capture = batch.evaluator.capture(changed, targets)
+    capture = batch.evaluator.capture(batch.capture.as_given(changed), targets)
     now = batch.predictions_of(capture)
     unchanged = now == batch.predictions_of(batch.capture)
     maps = batch.evaluator.maps(capture)
@@ -271,7 +271,7 @@ def assess_sanity(batch: Batch) -> None:
     if not batch.settings.wants("mprt", "mprt-passed", "emprt"):
         return
     stages: dict[str, list[Tensor]] = {name: [] for name in batch.methods}
-    for network in batch.evaluator.randomised(batch.x):
+    for network in batch.evaluator.randomised(batch.capture.given):
         for method, maps in batch.again(batch.x, batch.methods, network)[1].items():
             stages[method].append(batch.drawn(maps))
     for method, found in stages.items():
@@ -296,8 +296,8 @@ def assess_trust(batch: Batch) -> None:
     for metric, function in (("repeatability", trust.repeatability), ("reproducibility", trust.reproducibility)):
         if not batch.settings.wants(metric):
             continue
-        network, layer = batch.evaluator.second(metric, batch.x)
-        capture = batch.evaluator.capture(batch.x, batch.capture.targets.indices, network, layer)
+        network, layer = batch.evaluator.second(metric, batch.capture.given)
+        capture = batch.evaluator.capture(batch.capture.given, batch.capture.targets.indices, network, layer)
         for method, maps in batch.evaluator.maps(capture).items():
             batch.add(method, metric, function(batch.heatmaps[method], batch.drawn(maps)))
     if batch.settings.wants("c-score"):
@@ -324,9 +324,9 @@ def assess_cost(batch: Batch) -> None:
 
 
 def _alone(batch: Batch, method: Method) -> Tensor:
-    capture = batch.evaluator.capture(batch.x, batch.capture.targets.indices[:, :1])
+    capture = batch.evaluator.capture(batch.capture.given, batch.capture.targets.indices[:, :1])
     with capture.quiet():
-        return method(capture)
+        return method.maps(capture)
 
 
 BY_GROUP: dict[str, Callable[[Batch], None]] = {

@@ -73,7 +73,7 @@ class BlurredGradCAM(Method):
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive."""
-        maps = GradCAM()(capture)
+        maps = GradCAM().maps(capture)
         offsets = torch.arange(-2.0, 3.0, device=maps.device, dtype=maps.dtype)
         kernel = (-offsets.square() / 2).exp()
         for axis in range(2, maps.ndim):

@@ -122,7 +122,7 @@ class Batch:
         """Returns raw maps (N, K, *layer_spatial) of one column as (N, *spatial) in [0, 1], NaN if not finite."""
         one = maps[:, column : column + 1]
         broken = ~one.flatten(1).isfinite().all(1)
-        heat = heatmaps_of(one, self.x.shape[2:])[:, 0]
+        heat = heatmaps_of(one, self.x.shape[2:], self.capture.placement(one.shape[2:]))[:, 0]
         heat[broken] = torch.nan
         return heat
 
@@ -142,7 +142,7 @@ class Batch:
         self, x: Tensor, methods: Iterable[str], network: Network | None = None
     ) -> tuple[Capture, dict[str, Tensor]]:
         """Returns a capture of other inputs (N, ...) with the same targets, and raw maps of some methods."""
-        capture = self.evaluator.capture(x, self.capture.targets.indices, network)
+        capture = self.evaluator.capture(self.capture.as_given(x), self.capture.targets.indices, network)
         return capture, self.evaluator.maps(capture, methods)
 
     def add(self, method: str, metric: str, values: Tensor) -> None:
@@ -233,7 +233,7 @@ class Evaluator:
     def maps(self, capture: Capture, methods: Iterable[str] | None = None) -> dict[str, Tensor]:
         """Returns raw maps (N, K, *layer_spatial) by method name."""
         with capture.quiet():
-            return {name: self.methods[name](capture) for name in (self.methods if methods is None else methods)}
+            return {name: self.methods[name].maps(capture) for name in (self.methods if methods is None else methods)}
 
     def second(self, metric: str, x: Tensor) -> tuple[Network, str]:
         """Returns the network that a trust metric compares with, and its layer."""

@@ -182,7 +182,7 @@ class _Trial:
     def maps(self, capture: Capture) -> Tensor:
         """Returns maps (N, 1, *layer_spatial) of the first target."""
         with capture.quiet():
-            return self.method(capture)[:, :1]
+            return self.method.maps(capture)[:, :1]
 
     def single(self, layer: str) -> Iterator[LayerScore]:
         """Yields the layer's score; nothing if its score does not depend on it."""
@@ -200,7 +200,8 @@ class _Trial:
         moved = self.maps(capture.again(robustness.add_noise(capture.input, _NOISE, seed=self.seed)))
         self.captures[layer] = capture
         self.grids[layer] = tuple(maps.shape[2:])
-        self.heat[layer] = (heatmaps_of(maps, size)[:, 0], heatmaps_of(moved, size)[:, 0])
+        placement = capture.placement(maps.shape[2:])
+        self.heat[layer] = (heatmaps_of(maps, size, placement)[:, 0], heatmaps_of(moved, size, placement)[:, 0])
         yield self._score((layer,), None, *self.heat[layer])
 
     def fused(self, layers: tuple[str, ...], how: str) -> LayerScore:
@@ -231,7 +232,7 @@ class _Trial:
         ]
         seen = perturbation.masked_input(x, heat)
         again = [self.captures[layer].again(seen) for layer in layers]
-        masked = [heatmaps_of(self.maps(other), x.shape[2:])[:, 0] for other in again]
+        masked = [heatmaps_of(self.maps(other), x.shape[2:], other.placement())[:, 0] for other in again]
         second = masked[0] if how is None else _fuse(masked[0], masked[1], how)
         adcc = faithfulness.adcc(
             faithfulness.coherency(heat, second),
