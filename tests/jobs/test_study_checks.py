@@ -137,7 +137,9 @@ def test_no_name_of_a_mask_or_its_study_is_told(tmp_path):
 )
 def test_options_that_do_not_fit(tmp_path, options, words):
     draw(tmp_path / "a.png")
-    result = explain(tmp_path / "a.png", tmp_path / "out", *FLAT, *options)
+    (tmp_path / "site.json").write_text("{}")
+    given = [str(tmp_path / word) if word == "site.json" else word for word in options]
+    result = explain(tmp_path / "a.png", tmp_path / "out", *FLAT, *given)
     assert result.exit_code in (1, 2)
     assert words in result.stderr
 
