@@ -151,15 +151,24 @@ def test_a_volume_of_one_value_stays_finite(intensity):
     assert float(x.max() - x.min()) == pytest.approx(0, abs=1e-5)
 
 
+@pytest.mark.parametrize("channels", [2, 4, 5])
+def test_one_channel_is_not_made_up_for_a_network_of_several(channels):
+    prepare = VolumePreprocess(mean=(0.0,) * channels, std=(1.0,) * channels)
+    with pytest.raises(InputError, match=f"one channel for a network with {channels}: give a file with exactly"):
+        prepare(Volume(phantom(), np.eye(4)))
+
+
 def test_channels_are_scaled_one_by_one_and_a_grey_volume_is_repeated():
     voxels = np.stack([phantom(), 1000 * phantom(seed=1)]).astype(np.float32)
     two = VolumePreprocess(mean=(0.0, 0.0), std=(1.0, 1.0))
     x = two(Volume(voxels, np.eye(4)))
     torch.testing.assert_close(x.mean((1, 2, 3)), torch.zeros(2), atol=1e-4, rtol=0)
     torch.testing.assert_close(x.std((1, 2, 3), correction=0), torch.ones(2))
-    grey = VolumePreprocess(intensity="unit", mean=(0.5, 0.25), std=(0.5, 0.1))(Volume(voxels[0], np.eye(4)))
+    three = VolumePreprocess(intensity="unit", mean=(0.5, 0.25, 0.0), std=(0.5, 0.1, 1.0))
+    grey = three(Volume(voxels[0], np.eye(4)))
     unit = VolumePreprocess(intensity="unit")(Volume(voxels[0], np.eye(4)))[0]
-    torch.testing.assert_close(grey, torch.stack([(unit - 0.5) / 0.5, (unit - 0.25) / 0.1]))
+    torch.testing.assert_close(grey, torch.stack([(unit - 0.5) / 0.5, (unit - 0.25) / 0.1, unit]))
+    assert three.notices(Volume(voxels[0], np.eye(4))) == ("it has one channel: repeated to 3",)
     with pytest.raises(InputError, match="2 channels for a network with 1"):
         VolumePreprocess()(Volume(voxels, np.eye(4)))
 

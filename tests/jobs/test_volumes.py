@@ -267,6 +267,8 @@ def test_a_picture_run_refuses_volumes(tmp_path):
         "0",
         "--std",
         "1",
+        "--resize",
+        "stretch",
         network=f"{FLAT_NETWORKS}:brightness",
     )
     assert result.exit_code == 1
@@ -355,6 +357,8 @@ def test_every_option_for_volumes_reaches_the_run(tmp_path):
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     settings = next(iter(json.loads((tmp_path / "out" / "run.json").read_text())["runs"].values()))["settings"]
+    sources = settings["preprocess"].pop("sources")
+    assert sources["window"] == "given"
     assert settings["preprocess"] == {
         "orientation": "LPS", "spacing": [1.5, 2.0, 3.0], "size": [12, 15, 18], "window": [450.0, 900.0],
         "intensity": "unit", "mean": [0.5], "std": [0.5],

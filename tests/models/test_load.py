@@ -518,11 +518,14 @@ PROCESSORS = [
 @pytest.mark.parametrize(("config", "expected"), PROCESSORS)
 def test_preprocessing_of_a_hugging_face_folder(config, expected, small_vit):
     (small_vit / "preprocessor_config.json").write_text(json.dumps(config))
-    assert load(f"hf:{small_vit}").preprocess == expected
+    loaded = load(f"hf:{small_vit}")
+    assert loaded.preprocess == {"size": 224, **expected}  # of its config.json, where the processor states none
+    said = "stated by the network (its preprocessor_config.json)"
+    assert {name: loaded.sources[name] for name in expected} == dict.fromkeys(expected, said)
 
 
 @pytest.mark.parametrize(
-    "config", ['{"image_mean": 3', "[1]", '{"rescale_factor": "x"}', '{"image_mean": 3, "image_std": 2}']
+    "config", ['{"image_mean": 3', "[1]", '{"rescale_factor": "x"}', '{"image_mean": {"a": 3}, "image_std": {"b": 2}}']
 )
 def test_preprocessing_that_cannot_be_read(config, small_vit):
     (small_vit / "preprocessor_config.json").write_text(config)

@@ -129,6 +129,7 @@ def check(
 
     from cfcam.clinical.checks import Limits, count_outcomes, over_cases
     from cfcam.explainer import Explainer
+    from cfcam.jobs.preparing import assumption_notes
     from cfcam.jobs.region_masks import RegionMasks, prepare
 
     chosen = Limits() if limits is None else Limits.read(limits)
@@ -155,6 +156,8 @@ def check(
         orientation=orientation,
         intensity=intensity,
     )
+    for note in assumption_notes(preprocess):
+        warn(note)
     explainer = Explainer(
         loaded.module,
         [method],
@@ -180,7 +183,12 @@ def check(
         "all": [result.as_dict() for result in of_set],
         "counts": count_outcomes([case["checks"] for case in cases]),
         "limits": {name: getattr(chosen, name) for name in Limits.__dataclass_fields__},
-        "provenance": explainer.provenance(),
+        "provenance": {
+            **explainer.provenance(),
+            "prepared": preprocess.told,
+            "preprocess": preprocess.as_dict(),
+            "assumed": list(preprocess.assumptions),
+        },
     }
     if output is not None:
         _write(output, document)
@@ -212,31 +220,28 @@ def _prepared(
     """The images, and what is done to them: as volumes if the network takes volumes, else as pictures one by one."""
     from cfcam.imaging import list_images
     from cfcam.jobs import preprocess_of
-    from cfcam.jobs.volumes import takes_volumes
+    from cfcam.models.expects import takes_volumes
 
     if not takes_volumes(loaded.module):
         if spacing or orientation or intensity:
             raise InputError("--spacing, --orientation and --intensity are for volumes, and the network takes pictures")
         return list_images(images), preprocess_of(loaded, size=size, mean=mean, std=std)
-    from dataclasses import replace
-
-    from cfcam.imaging.dicom import named_window
-    from cfcam.jobs import Kind, find_inputs, volume_preprocess_of
+    from cfcam.jobs import Kind, find_inputs
 
     found = find_inputs(images, output="")
     if pictures := [one.path.name for one in found if one.kind is not Kind.VOLUME]:
         raise InputError(f"{pictures[0]} is a picture, and the network takes volumes: give NIfTI or DICOM series")
-    preprocess = volume_preprocess_of(
+    preprocess = volumes.prepared_volumes(
         loaded,
         mean=mean,
         std=std,
         size=size,
-        spacing=volumes.read_spacing(spacing),
-        window=named_window(volumes.read_window(window)),
+        spacing=spacing,
+        window=volumes.read_window(window),
         intensity=intensity,
-        orientation=None if orientation in (None, "source") else orientation,
+        orientation=orientation,
     )
-    return [one.path for one in found], replace(preprocess, orientation=None) if orientation == "source" else preprocess
+    return [one.path for one in found], preprocess
 
 
 def _zones(given: list[str] | None, reported: str | None) -> Zones | None:

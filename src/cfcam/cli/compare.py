@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -193,24 +192,22 @@ def _preprocess(
     intensity: str | None,
 ) -> Preprocess | VolumePreprocess:
     """The preparation that the network asks for, as ``cfcam explain`` makes it."""
-    from cfcam.imaging.dicom import named_window
-    from cfcam.jobs import preprocess_of, volume_preprocess_of
-    from cfcam.jobs.volumes import takes_volumes
+    from cfcam.jobs import preprocess_of
+    from cfcam.models.expects import takes_volumes
 
     means, deviations = options.read_numbers("--mean", mean), options.read_numbers("--std", std)
     if not takes_volumes(loaded.module):
         return preprocess_of(loaded, size=options.read_size(size), mean=means, std=deviations)
-    prepared = volume_preprocess_of(
+    return volumes.prepared_volumes(
         loaded,
-        size=volumes.read_size(size),
-        spacing=volumes.read_spacing(spacing),
-        window=named_window(volumes.read_window(window)),
-        intensity=intensity,
-        orientation=None if orientation == "source" else orientation,
         mean=means,
         std=deviations,
+        size=volumes.read_size(size),
+        spacing=spacing,
+        window=volumes.read_window(window),
+        intensity=intensity,
+        orientation=orientation,
     )
-    return replace(prepared, orientation=None) if orientation == "source" else prepared
 
 
 def _progress(count: int) -> Any:

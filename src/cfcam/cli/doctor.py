@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from cfcam.models import LoadedModel
 
 _STYLES = {"ok": "green", "note": "cyan", "warning": "yellow", "problem": "bold red"}
-_MOST_PICTURES = 8
+_MOST_PICTURES = 32
 
 
 @command
@@ -96,7 +97,7 @@ def _input(
 
     from cfcam.imaging import list_images, read_image, read_volume
     from cfcam.jobs import preprocess_of, volume_preprocess_of
-    from cfcam.jobs.volumes import takes_volumes
+    from cfcam.models.expects import takes_volumes
 
     means, stds = options.read_numbers("--mean", mean), options.read_numbers("--std", std)
     side = options.read_size(size)
@@ -108,7 +109,9 @@ def _input(
     preprocess = preprocess_of(loaded, size=side, mean=means, std=stds)
     if not images:
         return None, preprocess
-    return torch.stack([preprocess(read_image(path)) for path in list_images(images)[:_MOST_PICTURES]]), preprocess
+    files = list_images(images)
+    spread = files[:: math.ceil(len(files) / _MOST_PICTURES)]  # folders are often in the order of the classes
+    return torch.stack([preprocess(read_image(path)) for path in spread]), preprocess
 
 
 def _show(found: Diagnosis, notes: tuple[str, ...]) -> None:

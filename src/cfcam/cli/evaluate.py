@@ -311,7 +311,7 @@ def _run(
         of_volumes: what the options for volumes say, None where they are not given.
     """
     from cfcam.jobs.volume_cases import are_volumes
-    from cfcam.jobs.volumes import takes_volumes
+    from cfcam.models.expects import takes_volumes
 
     if data is None:
         if takes_volumes(loaded.module):
@@ -382,18 +382,13 @@ def _volume_run(
 
 def _volume_preprocess(loaded: LoadedModel, prepared: dict[str, Any], of_volumes: dict[str, Any]) -> VolumePreprocess:
     """The preparation, as ``cfcam explain`` makes it."""
-    from cfcam.imaging.dicom import named_window
-    from cfcam.jobs import volume_preprocess_of
-
-    spacing, orientation = of_volumes["spacing"], of_volumes["orientation"]
-    preprocess = volume_preprocess_of(
+    return volumes.prepared_volumes(
         loaded,
         mean=prepared["mean"],
         std=prepared["std"],
         size=prepared["size"],
-        spacing=volumes.read_spacing(spacing),
-        window=named_window(volumes.read_window(of_volumes["window"])),
+        spacing=of_volumes["spacing"],
+        window=volumes.read_window(of_volumes["window"]),
         intensity=of_volumes["intensity"],
-        orientation=None if orientation == "source" else orientation,
+        orientation=of_volumes["orientation"],
     )
-    return replace(preprocess, orientation=None) if orientation == "source" else preprocess

@@ -235,6 +235,7 @@ def explain(
         print_json(said.summary(tally, run, list(loaded.notes)))
     elif not quiet:
         said.show_table(tally, run)
+        said.show_preparation(tally, run)
     said.show_failures(tally)
     if not (quiet or as_json):
         said.show_summary(tally, run)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cfcam.cli import options
-from cfcam.cli.console import EXIT_FAILED, command, error, out, plain, print_json, warn
+from cfcam.cli.console import EXIT_FAILED, command, error, hint, out, plain, print_json, warn
 from cfcam.errors import CfcamError, InputError, ModelError
 
 if TYPE_CHECKING:
@@ -91,6 +91,7 @@ def layers(
         from cfcam.cli.layer_ranking import rank_layers
 
         preprocess = _preprocess(loaded, size, mean, std)
+        _tell_assumptions(preprocess)
         by = method or "grad-cam"
         rank_layers(loaded, preprocess, measure, method=by, limit=limit, picture=picture, as_json=as_json)
         return
@@ -148,9 +149,17 @@ def _input(loaded: LoadedModel, image: Path | None, size: str | None, mean: str 
 
     preprocess = _preprocess(loaded, size, mean, std)
     if image is not None:
+        _tell_assumptions(preprocess)
         return preprocess(read_image(image))[None]
     shape = (1, preprocess.channels, *preprocess.input_size)
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def _tell_assumptions(preprocess: Preprocess) -> None:
+    from cfcam.jobs.preparing import assumption_notes
+
+    for note in assumption_notes(preprocess):
+        hint(note)
 
 
 def _preprocess(loaded: LoadedModel, size: str | None, mean: str | None, std: str | None) -> Preprocess:

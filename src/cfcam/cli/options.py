@@ -168,15 +168,17 @@ def read_size(text: str | None) -> int | tuple[int, int] | None:
 
 
 def read_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
-    """Reads one number or three, separated by commas."""
+    """Reads one number, or one for each channel, separated by commas."""
     if text is None:
         return None
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         numbers = ()
-    if len(numbers) not in (1, 3):
-        raise InputError(f"{option} {text!r}: give one number or three with commas between, like 0.485,0.456,0.406")
+    if not numbers:
+        raise InputError(
+            f"{option} {text!r}: give one number, or one for each channel with commas between, like 0.485,0.456,0.406"
+        )
     return numbers
 
 

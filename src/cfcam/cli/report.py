@@ -183,6 +183,21 @@ def show_table(tally: Tally, run: FolderRun) -> None:
         console.print(Text(f"... and {len(rows) - ROWS_SHOWN} more rows, all in {listed}", style="dim"))
 
 
+def show_preparation(tally: Tally, run: FolderRun) -> None:
+    """Prints how the inputs were prepared and who says so, and what is to be known of how they were read."""
+    console, prepared = out(), run.preprocess
+    console.print(
+        Text.assemble("prepared: ", (plain(prepared.told), "yellow" if prepared.assumed else "dim")), soft_wrap=True
+    )
+    of: dict[str, list[str]] = {}
+    for outcome in tally.outcomes:
+        for notice in outcome.notices:
+            of.setdefault(notice, []).append(outcome.path.name)
+    for notice, names in of.items():
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        console.print(Text(plain(f"{names[0]}{more}: {notice}"), style="dim"), soft_wrap=True)
+
+
 def _maps(statuses: dict[str, str]) -> Text:
     bad: dict[str, list[str]] = {}
     for method, status in statuses.items():
@@ -257,12 +272,16 @@ def summary(tally: Tally, run: FolderRun, notes: list[str]) -> dict[str, Any]:
         "failed": tally.count("failed"),
         "seconds": round(tally.seconds, 3),
         "images_per_second": round(tally.rate, 3),
+        "prepared": run.preprocess.told,
+        "preprocess": run.preprocess.as_dict(),
+        "assumed": list(run.preprocess.assumptions),
         "notes": [*notes, *run.notes],
         "images": [
             {
                 "path": str(outcome.path),
                 "status": str(outcome.status),
                 "error": outcome.error,
+                "notices": list(outcome.notices),
                 "targets": [asdict(target) for target in outcome.targets],
                 "files": [str(file) for file in outcome.files],
             }

@@ -12,6 +12,7 @@ from cfcam.cli import options
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:
+    from cfcam.imaging import VolumePreprocess
     from cfcam.jobs import FolderRun, Input, Settings, VolumeSettings
     from cfcam.models import LoadedModel
 
@@ -186,29 +187,52 @@ def make_run(
     intensity: str | None,
 ) -> FolderRun:
     """Makes the run that the network asks for: over pictures or over volumes."""
-    from cfcam.jobs import FolderRun, VolumeRun, is_volume_run, preprocess_of, volume_preprocess_of
+    from cfcam.jobs import FolderRun, VolumeRun, is_volume_run, preprocess_of
 
     if not is_volume_run(loaded.module, inputs):
         flat: Any = size
         preprocess = preprocess_of(loaded, size=flat, resize=resize, mean=mean, std=std)
         return FolderRun(loaded, inputs, replace(settings, preprocess=preprocess))
-    from cfcam.imaging.dicom import named_window
-
     if resize is not None:
         raise InputError("--resize is for pictures: give volumes --size, or --spacing and --size")
-    prepared = volume_preprocess_of(
+    prepared = prepared_volumes(
+        loaded,
+        mean=mean,
+        std=std,
+        size=size,
+        spacing=spacing,
+        window=settings.window,
+        intensity=intensity,
+        orientation=orientation,
+    )
+    return VolumeRun(loaded, inputs, replace(settings, preprocess=prepared), volumes)
+
+
+def prepared_volumes(
+    loaded: LoadedModel,
+    *,
+    mean: tuple[float, ...] | None,
+    std: tuple[float, ...] | None,
+    size: int | tuple[int, ...] | None,
+    spacing: str | None,
+    window: str | tuple[float, float] | None,
+    intensity: str | None,
+    orientation: str | None,
+) -> VolumePreprocess:
+    """The preparation of volumes that the options ask for."""
+    from cfcam.imaging.dicom import named_window
+    from cfcam.jobs import volume_preprocess_of
+
+    return volume_preprocess_of(
         loaded,
         mean=mean,
         std=std,
         size=size,
         spacing=read_spacing(spacing),
-        window=named_window(settings.window),
+        window=named_window(window),
         intensity=intensity,
-        orientation=None if orientation in (None, "source") else orientation,
+        orientation=orientation,
     )
-    if orientation == "source":
-        prepared = replace(prepared, orientation=None)
-    return VolumeRun(loaded, inputs, replace(settings, preprocess=prepared), volumes)
 
 
 def _numbers(option: str, text: str, *, whole: bool = False) -> tuple[float, ...]:

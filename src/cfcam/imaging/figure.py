@@ -132,7 +132,7 @@ def contact_sheet(
                 texts += status_stamp(panel.status, x, y + height + 3, size)
         y += height + 3 + size[0] + GAP + 4
     y = place_legend(texts, boxes, y, left, width, palette, opacity, ink)
-    for line in wrapped_lines(footer, SMALL_SIZE, width - 2 * MARGIN, most=3):
+    for line in wrapped_lines(footer, SMALL_SIZE, width - 2 * MARGIN, most=5):
         texts.append(TextLine(left, y + line_height(SMALL_SIZE) / 2, line, SMALL_SIZE, ink.faint))
         y += line_height(SMALL_SIZE)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -11,14 +12,21 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cfcam.errors import InputError
+from cfcam.imaging import stated
 from cfcam.imaging.plain import as_plain, check_per_channel, is_number
 from cfcam.imaging.read import Image
 
 Resize = Literal["stretch", "shorter-side+crop", "pad"]
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
+Order = Literal["rgb", "bgr"]
 
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601-7, section 2.5.1; as Pillow's mode "L"
 _MOST_PIXELS = 2**26
+_WAYS = {
+    "stretch": "stretched, not cropped",
+    "shorter-side+crop": "shorter side scaled, the rest cut off",
+    "pad": "fitted in and filled up with black",
+}
+_BYTES = 2.0  # a mean or standard deviation beyond this is of pixels from 0 to 255, not from 0 to 1
 
 
 class _Axis(NamedTuple):
@@ -52,11 +60,15 @@ class Preprocess:
             proportions, scales the shorter side to `round(size / crop_ratio)` (256 for 224) and cuts `size`
             from the centre; `pad` keeps the proportions, fits the longer side and fills up with black on
             both ends.
-        mean: subtracted per channel, after scaling to [0, 1]; its length, 1 or 3, is the number of channels.
-            With one channel, colours become grey by the BT.601 luma, as in Pillow's mode "L".
+        mean: subtracted per channel, after scaling to [0, 1]; its length is the number of channels. With one channel,
+            colours become grey by the BT.601 luma, as in Pillow's mode "L"; with three, grey is repeated; with any
+            other number a picture must have as many bands.
         std: divided by, per channel.
         interpolation: `bilinear`, `bicubic` (overshoots are cut to [0, 1]) or `nearest` (not antialiased).
         crop_ratio: the part of the shorter side that `shorter-side+crop` keeps, in (0, 1].
+        order: of the three colours as the network takes them, "rgb" or "bgr"; mean and std are in this order.
+        sources: field -> who says so: "given", "stated by the network (...)", "assumed: ..."; a field that is not there
+            was given. Two preparations that differ in it alone are equal.
 
     Raises:
         InputError: a value is not one of the above.
@@ -68,6 +80,8 @@ class Preprocess:
     std: tuple[float, ...] = (0.229, 0.224, 0.225)
     interpolation: Interpolation = "bilinear"
     crop_ratio: float = 0.875
+    order: Order = "rgb"
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("size", "mean", "std", "crop_ratio"):
@@ -81,12 +95,20 @@ class Preprocess:
             choices = ", ".join(get_args(Interpolation))
             raise InputError(f"interpolation is {self.interpolation!r}: it must be one of {choices}")
         check_per_channel(self.mean, self.std)
-        if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
+        if len(self.mean) != len(self.std) or not self.mean:
             raise InputError(
-                f"mean has {len(self.mean)} and std {len(self.std)} values: both must have 1 (grey) or 3 (RGB)"
+                f"mean has {len(self.mean)} and std {len(self.std)} values: both must have as many as the network has"
+                " channels, 1 (grey) or 3 (RGB) or one for each band"
             )
         if not all(map(math.isfinite, self.mean)) or not all(math.isfinite(s) and s > 0 for s in self.std):
             raise InputError(f"mean {self.mean} and std {self.std}: they must be finite, and std above 0")
+        if max(map(abs, (*self.mean, *self.std))) > _BYTES:
+            raise InputError(
+                f"mean {self.mean} and std {self.std}: these are for pixels from 0 to 255, and pixels are in 0..1 here:"
+                " divide them by 255"
+            )
+        if self.order not in get_args(Order):
+            raise InputError(f"order is {self.order!r}: it must be rgb or bgr")
         if not is_number(self.crop_ratio) or not 0 < self.crop_ratio <= 1:
             raise InputError(f"crop_ratio is {self.crop_ratio!r}: it must be above 0 and at most 1")
 
@@ -97,21 +119,78 @@ class Preprocess:
 
     @property
     def channels(self) -> int:
-        """Number of channels of the network's input, 1 or 3."""
+        """Number of channels of the network's input."""
         return len(self.mean)
+
+    @property
+    def told(self) -> str:
+        """What is done to pictures and who says so, in one line."""
+        channels = {1: "; colours become grey", 3: "; grey is repeated to 3 channels"}
+        return stated.told(self._said()) + channels.get(self.channels, f"; {self.channels} bands in their order")
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What is done to pictures though nobody stated it, a line each; it may decide every number."""
+        return stated.assumptions(self._weighty())
+
+    def notices(self, image: Image) -> tuple[str, ...]:
+        """What a user should know of how a picture was read and is brought to the network's channels, a line each."""
+        found = list(image.notices)
+        if image.bands is not None and image.bands.shape[2] == self.channels:
+            found = [f"its {self.channels} bands are taken in their order"]
+        elif self.channels == 3 and image.pixels.ndim == 2:
+            found.append("it is grey: repeated to 3 channels")
+        elif self.channels == 1 and image.pixels.ndim == 3 and bool((image.pixels != image.pixels[..., :1]).any()):
+            found.append("its colours are turned into grey")
+        return tuple(found)
+
+    @property
+    def assumed(self) -> str:
+        """The assumptions in one line, for a sheet or a table; "" if there are none."""
+        return stated.told([pair for pair in self._weighty() if stated.is_assumed(pair[1])])
+
+    def _weighty(self) -> list[tuple[str, str]]:
+        """What is said, without what decides next to nothing: how it is resampled, where all else is known."""
+        return [pair for pair in self._said() if not pair[0].startswith("resampled ")]
+
+    def _said(self) -> list[tuple[str, str]]:
+        h, w = self.input_size
+        ways = {
+            "stretch": f"stretched to {h} x {w}",
+            "shorter-side+crop": f"shorter side scaled and {h} x {w} cut from the middle ({self.crop_ratio:.3g} of it)",
+            "pad": f"fitted into {h} x {w} and filled up with black",
+        }
+        bgr = self.order == "bgr"
+        way = ("resize", "crop_ratio") if self.resize == "shorter-side+crop" else ("resize",)
+        said: list[tuple[str, tuple[str, ...]]] = [
+            (
+                stated.normalisation(self.mean, self.std) + (", in the order blue, green, red" if bgr else ""),
+                ("mean", "std", "order") if bgr else ("mean", "std"),
+            )
+        ]
+        of = self.sources.get
+        if any(of(name) != of("size") for name in way):  # some of it is known: only the rest is assumed
+            said += [(f"{h} x {w} pixels", ("size",)), (_WAYS[self.resize], way)]
+        else:
+            said.append((ways[self.resize], ("size", *way)))
+        if of("interpolation") == of("resize"):
+            said[-1] = (f"{said[-1][0]}, {self.interpolation}", said[-1][1])
+        else:
+            said.append((f"resampled {self.interpolation}", ("interpolation",)))
+        return stated.grouped(said, self.sources)
 
     def __call__(self, image: Image) -> Tensor:
         """Prepare a picture.
 
         Returns:
-            float32 `(C, h, w)`, normalised; C is 1 or 3.
+            float32 `(C, h, w)`, normalised; C is the number of channels.
 
         Raises:
-            InputError: the picture is too elongated for `shorter-side+crop`.
+            InputError: the picture is too elongated for `shorter-side+crop`, or has another number of bands.
         """
-        planes = image.planes()
-        if self.channels == 1 and planes.shape[0] == 3:
-            planes = torch.einsum("c,chw->hw", torch.tensor(_LUMA), planes)[None]
+        planes = image.planes_for(self.channels)
+        if self.order == "bgr" and planes.shape[0] == 3:
+            planes = planes.flip(0)
         y, x = self._axes(image.size)
         planes = self._resized(planes, (y.resized, x.resized))
         if self.resize == "pad":
@@ -183,7 +262,7 @@ class Preprocess:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields, for provenance; `Preprocess(**d)` takes them back, also after a way through JSON."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "sources" or value}
 
     def _axes(self, size_hw: tuple[int, int]) -> tuple[_Axis, _Axis]:
         (H, W), (h, w) = size_hw, self.input_size

@@ -28,7 +28,8 @@ from PIL import (
 from PIL import Image as PILImage
 from torch import Tensor
 
-from cfcam.errors import ImageError, InputError
+from cfcam.errors import ImageError, InputError, MissingExtraError
+from cfcam.imaging.bands import Bands, over_black, read_bands
 from cfcam.imaging.dicom_object import HEAD, is_dicom
 from cfcam.imaging.files import DICOM_EXTENSIONS, PathLike, error_text, megapixels, read_bytes, shown_path
 
@@ -60,6 +61,8 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
     (rb"PK\x03\x04", "a zip archive"),
 )
 
+_TRANSPARENT = "it is transparent in places: they are black"
+_MOST_BANDS = 64
 _SUGGESTED = "save it as an 8 or 16 bit grey or an 8 bit RGB PNG"
 _EXIF_ORIENTATION = 274
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
@@ -74,6 +77,8 @@ _UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
     7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
     8: lambda p: np.rot90(p, 1),
 }
+
+_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601-7, section 2.5.1; as Pillow's mode "L"
 
 _TO_8_BIT = ((np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
@@ -91,6 +96,8 @@ class Image:
         affine: 4 x 4 matrix from (row, column, 0, 1) to millimetres in the patient (RAS+, see
             `cfcam.imaging.geometry`), where the source knows it.
         notices: what a user should know of how it was read, a line each, without anything of a patient.
+        bands: `(H, W, B)`, uint8 or uint16, all bands of a TIFF that has more than it shows, for networks that take
+            exactly so many; read-only. Grey `pixels` beside it are its first band: no colours are known then.
     """
 
     pixels: Pixels
@@ -99,6 +106,7 @@ class Image:
     spacing: tuple[float, float] | None = None
     affine: tuple[tuple[float, ...], ...] | None = None
     notices: tuple[str, ...] = ()
+    bands: Pixels | None = None
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype
@@ -106,9 +114,13 @@ class Image:
             raise InputError(f"pixels of shape {shape}: an image is (H, W) grey or (H, W, 3) RGB")
         if dtype not in (np.uint8, np.uint16):
             raise InputError(f"pixels of type {dtype}: an image is uint8 or uint16")
-        own = np.ascontiguousarray(self.pixels).view()
-        own.flags.writeable = False
-        object.__setattr__(self, "pixels", own)
+        if self.bands is not None and (self.bands.shape[:2] != shape[:2] or self.bands.ndim != 3):
+            raise InputError(f"bands of shape {self.bands.shape}: give all bands of the image as (H, W, B)")
+        for name in ("pixels", "bands"):
+            if (values := getattr(self, name)) is not None:
+                own = np.ascontiguousarray(values).view()
+                own.flags.writeable = False
+                object.__setattr__(self, name, own)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -133,9 +145,40 @@ class Image:
 
     def planes(self) -> Tensor:
         """Like `tensor`, but with the channels the picture has: `(1, H, W)` if grey, `(3, H, W)` if RGB."""
-        pixels = self.pixels if self.pixels.ndim == 3 else self.pixels[..., None]
-        values = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, -1, 0), dtype=np.float32))
-        return values.div_(float(np.iinfo(self.pixels.dtype).max))
+        return _planes(self.pixels if self.pixels.ndim == 3 else self.pixels[..., None])
+
+    def planes_for(self, channels: int) -> Tensor:
+        """The planes for a network with so many channels: float32 in [0, 1] `(channels, H, W)`, or `(1, H, W)` if grey.
+
+        A network with 3 takes a grey picture repeated, which is left to the caller; one with 1 takes colours as grey by
+        the BT.601 luma. Any other number must be that of the file's own bands.
+
+        Raises:
+            InputError: the picture has another number of bands, so that some would be made up or dropped.
+        """
+        own = 1 if self.pixels.ndim == 2 else 3
+        if self.bands is not None and self.bands.shape[2] == channels:
+            return _planes(self.bands)
+        if self.bands is not None and own == 1:
+            raise InputError(
+                f"the picture has {self.bands.shape[2]} bands, the network takes {channels}, and which of them it wants"
+                " is not known: save those it was trained on as a picture of their own"
+            )
+        if channels not in (1, 3):
+            has = "is grey" if own == 1 else "has three colours"
+            raise InputError(
+                f"the picture {has}, the network takes {channels} channels: give a TIFF with exactly {channels} bands,"
+                " in the order of its training"
+            )
+        planes = self.planes()
+        if channels == 1 and own == 3:
+            return torch.einsum("c,chw->hw", torch.tensor(_LUMA), planes)[None]
+        return planes
+
+
+def _planes(pixels: Pixels) -> Tensor:
+    values = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, -1, 0), dtype=np.float32))
+    return values.div_(float(np.iinfo(pixels.dtype).max))
 
 
 def read_image(
@@ -152,6 +195,9 @@ def read_image(
     * 32 bit integers are taken as 16 bit values; floating point values must lie in [0, 1] and become 16 bit.
     * Transparent pictures are laid over black, so that what was hidden stays hidden.
     * Of several pages or frames the first is read.
+    * A TIFF with further bands shows its colours, and keeps all for a network that takes as many (`Image.bands`).
+
+    Wherever something of the file is thereby lost, `Image.notices` says so.
     * DICOM is shown with its own window, if no other is given; see `cfcam.imaging.dicom.read_dicom`.
 
     Args:
@@ -182,20 +228,24 @@ def read_image(
             f"{where}: not read, since other code set PIL.ImageFile.LOAD_TRUNCATED_IMAGES, which "
             "silently fills the missing part of a cut-off picture; set it back to False"
         )
+    about = Bands.of(data) if name == "TIFF" else None
+    bands = None if about is None or not about.special else _bands(data, about, where, max_pixels)
+    if bands is not None and about is not None and about.shown in (1, 3):
+        return _of_bands(bands, about, Path(path), data)
     try:
         with opener(BytesIO(data)) as picture:
             width, height = picture.size
-            if width * height > max_pixels:
-                raise ImageError(
-                    f"{where}: has {megapixels(width * height)} megapixels ({width} x {height}), more "
-                    f"than the limit of {megapixels(max_pixels)}; raise max_pixels "
-                    "(--max-megapixels on the command line)"
-                )
+            _check_pixels(width, height, max_pixels, where)
+            depth = data[24] if name == "PNG" else 8
+            losses = _losses(picture, depth)
             picture.load()
-            pixels = _pixels(picture, where, depth=data[24] if name == "PNG" else 8)
+            pixels = _pixels(picture, where, depth)
+            losses += [*_hidden(picture), *(about.told if about is not None else ())]
             turn = _UPRIGHT.get(_orientation(picture))
-            return Image(turn(pixels) if turn else pixels, Path(path), hashlib.sha256(data).hexdigest())
-    except ImageError:
+            return Image(
+                turn(pixels) if turn else pixels, Path(path), hashlib.sha256(data).hexdigest(), notices=tuple(losses)
+            )
+    except (ImageError, MissingExtraError):
         raise
     except (PILImage.DecompressionBombError, PILImage.DecompressionBombWarning) as error:
         raise ImageError(
@@ -211,6 +261,82 @@ def read_image(
             f"{where}: the {name} file is broken or of a kind that cannot be read ({error_text(error)}); "
             f"export it again or {_SUGGESTED}"
         ) from error
+
+
+def _check_pixels(width: int, height: int, max_pixels: int, where: str) -> None:
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{where}: has {megapixels(width * height)} megapixels ({width} x {height}), more "
+            f"than the limit of {megapixels(max_pixels)}; raise max_pixels "
+            "(--max-megapixels on the command line)"
+        )
+
+
+def _bands(data: bytes, about: Bands, where: str, max_pixels: int) -> Pixels | None:
+    """All bands of a TIFF; None where they cannot be had, but Pillow reads the colours and the rest can be told."""
+    height, width = about.size
+    _check_pixels(width, height, max_pixels, where)
+    if about.count > _MOST_BANDS:
+        raise ImageError(f"{where}: has {about.count} bands, more than {_MOST_BANDS}; save those that are wanted")
+    pillow = about.bits <= 8 and not about.separate and (about.shown > 1 or about.alpha > 0)
+    try:
+        return read_bands(data, about)
+    except MissingExtraError:
+        if pillow:
+            return None
+        raise
+    except Exception as error:  # a decoder fed with arbitrary bytes may raise anything
+        if pillow:
+            return None
+        raise ImageError(
+            f"{where}: its {about.count} bands cannot be read ({error_text(error)}); {_SUGGESTED}"
+        ) from error
+
+
+def _as_it_is(pixels: Pixels) -> Pixels:
+    return pixels
+
+
+def _of_bands(bands: Pixels, about: Bands, path: Path, data: bytes) -> Image:
+    turn: Callable[[Pixels], Pixels] = _UPRIGHT.get(about.orientation, _as_it_is)
+    notices = about.told
+    if about.alpha and bool((bands[..., about.shown] < np.iinfo(bands.dtype).max).any()):
+        notices.append(about.transparency)
+    known = about.count == about.shown or (about.shown == 1 and about.alpha and about.count == 2)  # grey and alpha
+    return Image(
+        turn(over_black(bands, about)),
+        path,
+        hashlib.sha256(data).hexdigest(),
+        notices=tuple(notices),
+        bands=None if known else turn(bands),
+    )
+
+
+def _losses(picture: ImageFile.ImageFile, depth: int) -> list[str]:
+    """What of a file is not read, as far as its beginning says; to be asked before its pixels are loaded."""
+    found = []
+    pages = int(getattr(picture, "n_frames", 1))
+    if pages > 1:
+        found.append(f"it holds {pages} pages or frames: the first is read")
+    if picture.mode == "CMYK":
+        found.append("it is CMYK: its colours are turned into RGB without its colour profile")
+    bits = max(depth, *getattr(picture, "tag_v2", {}).get(_TIFF_BITS, (8,)))
+    if picture.mode in ("LA", "RGB", "RGBA", "CMYK") and bits > 8:
+        found.append(f"its {bits} bits are read as 8: only grey pictures without transparency keep them")
+    return found
+
+
+def _hidden(picture: ImageFile.ImageFile) -> list[str]:
+    """Tells whether something of the picture is transparent, and therefore black."""
+    if picture.mode in ("LA", "La", "RGBA", "RGBa", "PA"):
+        lowest: Any = picture.getchannel("A").getextrema()[0]
+    elif "transparency" not in picture.info:
+        return []
+    elif picture.mode in ("1", "L", "P", "RGB"):
+        lowest = picture.convert("RGBA").getchannel("A").getextrema()[0]
+    else:
+        lowest = 255 * bool((np.asarray(picture) != picture.info["transparency"]).all())
+    return [_TRANSPARENT] if lowest < 255 else []
 
 
 def list_images(paths: PathLike | Iterable[PathLike], *, recursive: bool = False) -> list[Path]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cfcam.errors import InputError
+from cfcam.imaging import stated
 from cfcam.imaging.geometry import axis_codes, check_codes, turned
 from cfcam.imaging.plain import as_plain, check_per_channel, is_number
 from cfcam.imaging.volume import Volume
@@ -19,6 +21,7 @@ from cfcam.imaging.volume import Volume
 Intensity = Literal["z-score", "unit", "none"]
 
 _MOST_VOXELS = 2**30
+_REPEATED = 3  # channels of networks for colours, which are usually given grey three times
 _TIE = 6  # decimals of a voxel: what lies half-way between two is rounded one way, whatever the affine's rounding
 
 
@@ -57,8 +60,9 @@ class VolumePreprocess:
             by channel; "unit" maps the window, or without one the smallest and the greatest value, to [0, 1]; "none"
             leaves them.
         mean: subtracted afterwards, per channel; its length is the number of channels of the network. A volume with one
-            channel is repeated to it.
+            channel is repeated to three; any other number it must have itself.
         std: divided by, per channel.
+        sources: field -> who says so, see `Preprocess`; two preparations that differ in it alone are equal.
 
     Resampling to fewer voxels is antialiased by a triangle as wide as the step, as Pillow does; to more it is linear.
     Outside the volume the network sees its smallest value.
@@ -74,6 +78,7 @@ class VolumePreprocess:
     intensity: Intensity = "z-score"
     mean: tuple[float, ...] = (0.0,)
     std: tuple[float, ...] = (1.0,)
+    sources: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("spacing", "size", "window", "mean", "std"):
@@ -119,11 +124,14 @@ class VolumePreprocess:
         Raises:
             InputError: the volume has another number of channels, or the result would be absurdly large.
         """
-        if volume.channels not in (1, self.channels):
-            raise InputError(
-                f"a volume with {volume.channels} channels for a network with {self.channels}: pick one when reading,"
-                f" or give mean and std {volume.channels} numbers each"
+        if volume.channels != self.channels and (volume.channels != 1 or self.channels != _REPEATED):
+            one = "one channel" if volume.channels == 1 else f"{volume.channels} channels"
+            advice = (
+                f"give a file with exactly {self.channels} channels, in the order of its training (--channel all)"
+                if volume.channels == 1
+                else f"pick one when reading (--channel N), or give mean and std {volume.channels} numbers each"
             )
+            raise InputError(f"a volume with {one} for a network with {self.channels}: {advice}")
         order, flips, axes = self._way(volume)
         values = self._scaled(volume.tensor())
         outside = values.amin((1, 2, 3), keepdim=True)
@@ -203,7 +211,46 @@ class VolumePreprocess:
 
     def as_dict(self) -> dict[str, Any]:
         """The fields, for provenance; `VolumePreprocess(**d)` takes them back, also after a way through JSON."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if name != "sources" or value}
+
+    @property
+    def told(self) -> str:
+        """What is done to volumes and who says so, in one line."""
+        return stated.told(self._said())
+
+    @property
+    def assumptions(self) -> tuple[str, ...]:
+        """What is done to volumes though nobody stated it, a line each; it may decide every number."""
+        return stated.assumptions(self._said())
+
+    @property
+    def assumed(self) -> str:
+        """The assumptions in one line, for a sheet or a table; "" if there are none."""
+        return stated.told([pair for pair in self._said() if stated.is_assumed(pair[1])])
+
+    def notices(self, volume: Volume) -> tuple[str, ...]:
+        """What a user should know of how a volume was read and is brought to the network's channels, a line each."""
+        repeated = self.channels == _REPEATED and volume.channels == 1
+        return (*volume.notices, *(["it has one channel: repeated to 3"] if repeated else ()))
+
+    def _said(self) -> list[tuple[str, str]]:
+        grey = {
+            "z-score": "z-score of each volume",
+            "unit": "grey values brought to 0..1",
+            "none": "grey values as stored",
+        }
+        clipped = "" if self.window is None else f", clipped to {self.window[0]:g} ± {self.window[1] / 2:g}"
+        said: list[tuple[str, tuple[str, ...]]] = [
+            (grey[self.intensity] + clipped, ("intensity", *(() if self.window is None else ("window",)))),
+            (f"axes turned to {self.orientation}" if self.orientation else "axes as stored", ("orientation",)),
+        ]
+        if (set(self.mean), set(self.std)) != ({0.0}, {1.0}):
+            said.append((f"then mean {stated.numbers(self.mean)} and SD {stated.numbers(self.std)}", ("mean", "std")))
+        said.append(
+            ("voxels of their own size" if self.spacing is None else f"voxels of {_mm(self.spacing)} mm", ("spacing",))
+        )
+        said.append(("size as it comes" if self.size is None else f"{_cells(self.size)} voxels", ("size",)))
+        return stated.grouped(said, self.sources)
 
     def _way(self, volume: Volume) -> tuple[tuple[int, int, int], tuple[bool, bool, bool], list[_Axis]]:
         """For each axis of the input: which of the volume's it is, whether it runs backwards, how it is sampled."""
@@ -273,6 +320,14 @@ def _back(maps: Tensor, axis: _Axis, dim: int) -> Tensor:
     line = torch.lerp(maps.index_select(dim, below), maps.index_select(dim, above), weight)
     unseen = ((places < -0.5) | (places > axis.net - 0.5)).to(maps.device).view(shape)
     return line.masked_fill_(unseen, 0) if unseen.any() else line
+
+
+def _mm(value: float | tuple[float, float, float]) -> str:
+    return " x ".join(f"{side:g}" for side in (_triple(value) or ()))
+
+
+def _cells(value: int | tuple[int, int, int]) -> str:
+    return " x ".join(map(str, value if isinstance(value, tuple) else (value,) * 3))
 
 
 def _three(value: Any, good: Any) -> bool:

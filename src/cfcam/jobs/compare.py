@@ -43,13 +43,14 @@ from cfcam.jobs.compare_studies import (
     read_notices,
     without_spacing,
 )
-from cfcam.jobs.inference import preprocess_of
 from cfcam.jobs.inputs import Kind as Source
 from cfcam.jobs.inputs import find_inputs
 from cfcam.jobs.manifest import settings_hash, sha256_of, write_whole
+from cfcam.jobs.preparing import assumption_notes, preprocess_of, volume_preprocess_of
 from cfcam.jobs.settings import JobError
-from cfcam.jobs.volumes import VolumeSettings, takes_volumes, volume_preprocess_of
+from cfcam.jobs.volumes import VolumeSettings
 from cfcam.models import LoadedModel, model_name
+from cfcam.models.expects import takes_volumes
 
 TABLE_NAME = "comparisons.csv"
 _LEAST_DEGREES, _LEAST_ZOOM = 2.0, 0.02
@@ -200,6 +201,8 @@ class ComparePairs:
             "state": "compared",
             **comparison.as_dict(),
             "row": comparison.as_row(),
+            "prepared": self.preprocess.told,
+            "preprocess": self.preprocess.as_dict(),
             "settings": key,
             "files": {file.name: sha256_of(file) for file in files},
         }
@@ -217,8 +220,10 @@ class ComparePairs:
         return self._compared(prior, current)[0]
 
     def _compared(self, prior: Path, current: Path) -> tuple[Comparison, Study]:
-        notes = check_patients(prior, current)
+        notes = [*assumption_notes(self.preprocess), *check_patients(prior, current)]
         studies = [self._read(path) for path in (prior, current)]
+        for which, study in zip(("prior", "current"), studies, strict=True):
+            notes += [f"the {which} study: {line}" for line in study.image.notices]
         if studies[0].physical != studies[1].physical:
             notes.append("the spacing of one image alone is known: lengths are in pixels of the prior")
             studies = [without_spacing(study) for study in studies]

@@ -24,6 +24,7 @@ from cfcam.jobs.diagnosis_layer import (
     needs_gradients,
 )
 from cfcam.jobs.diagnosis_model import MODEL_CHECKS
+from cfcam.jobs.diagnosis_normalisation import MOST_PICTURES
 from cfcam.jobs.diagnosis_output import OUTPUT_CHECKS, why_it_does_not_run
 from cfcam.jobs.diagnosis_setup import Setup, attempt, made_up_input, said
 
@@ -89,11 +90,19 @@ def diagnose(
         classes=classes,
         preprocess=preprocess,
         method=method,
+        further=_further(given, tensor),
     )
     network.want = setup.want
     findings += _examined(setup)
     mapped, _ = attempt(lambda: setup.layer) if "layer" in {f.check for f in findings} else (None, None)
     return Diagnosis(tuple(findings), name, mapped, tuple(setup.x.shape), setup.synthetic)
+
+
+def _further(given: Tensor, first: Tensor) -> Tensor | None:
+    """The images behind the first ones, if they need no repair."""
+    rest = given[len(first) : MOST_PICTURES]
+    usable = given.shape[1:] == first.shape[1:] and given.is_floating_point() and bool(rest.isfinite().all())
+    return rest if usable and len(rest) else None
 
 
 def _examined(setup: Setup) -> list[Finding]:

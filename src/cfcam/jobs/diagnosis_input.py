@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from cfcam.imaging import Preprocess
 from cfcam.jobs.diagnosis_findings import Finding, Severity, not_assessed, ok
+from cfcam.jobs.diagnosis_normalisation import ADVICE, MOST_PICTURES, check_answers, imagenet, normalised
 from cfcam.jobs.diagnosis_setup import (
     MOST_IMAGES,
     NormStatistics,
@@ -23,7 +25,6 @@ from cfcam.jobs.diagnosis_setup import (
     size_option,
 )
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 _RAW_RANGE = 30.0
 """Greatest absolute value of a normalised picture; 8-bit pixels go to 255, and (1 - 0.4) / 0.2 is 3."""
 _FAR, _SUSPECT = 20.0, 0.3
@@ -97,7 +98,7 @@ def check_tensor(x: Any, model: nn.Module) -> tuple[Tensor | None, list[Finding]
             )
         )
     if len(x) > MOST_IMAGES:
-        seen = f"{len(x)} images; the first {MOST_IMAGES} are looked at"
+        seen = f"{len(x)} images; the first {MOST_IMAGES} are looked at (for the normalisation {MOST_PICTURES})"
         findings.append(Finding("input", Severity.NOTE, seen))
     return x[:MOST_IMAGES], findings
 
@@ -174,6 +175,9 @@ def check_normalisation(setup: Setup) -> Iterator[Finding]:
     """
     modules = list(setup.module.modules())
     if not any(isinstance(m, _BatchNorm) for m in modules):
+        if setup.preprocess is not None and setup.x.ndim == 4 and not setup.synthetic:
+            yield from check_answers(setup, _raw(setup.pictures, setup.preprocess))
+            return
         kinds = sorted({type(m).__name__ for m in modules if "Norm" in type(m).__name__})
         why = f"the network has no BatchNorm ({', '.join(kinds) or 'no norm at all'}), which alone remembers its data"
         yield not_assessed("normalisation", why, "compare --mean and --std with what was used in training")
@@ -208,7 +212,7 @@ def check_normalisation(setup: Setup) -> Iterator[Finding]:
     else:
         means += ", or these pictures are unlike its own"
     advice = (
-        _ADVICE[best] if best is not None and better else "--mean and --std as in training, and pictures like its own"
+        ADVICE[best] if best is not None and better else "--mean and --std as in training, and pictures like its own"
     )
     yield Finding("normalisation", Severity.PROBLEM if own > _FAR else Severity.WARNING, seen, means, advice, values)
 
@@ -217,53 +221,49 @@ def _divergence(norms: list[NormStatistics]) -> float:
     return sum(n.divergence for n in norms) / len(norms)
 
 
-_ADVICE = {
-    "ImageNet's normalisation": "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225 (Preprocess's default)",
-    "pixels in -1..1": "--mean 0.5 --std 0.5",
-    "pixels in 0..1": "--mean 0 --std 1",
-    "pixels in 0..255": "--mean 0 --std 0.00392157 (1/255)",
-}
-
-
 def _trials(setup: Setup) -> dict[str, float]:
     """Returns the divergence of the same pictures in other normalisations, the best where several are possible."""
     found: dict[str, float] = {}
     for pixels in _pixels(setup):
-        for name, x in _normalised(pixels).items():
+        for name, x in normalised(pixels).items():
             result, _ = attempt(lambda x=x: observed(setup.network, x.to(setup.x.dtype)))  # type: ignore[misc]
             if result is not None and result.norms:
                 found[name] = min(found.get(name, float("inf")), _divergence(result.norms))
     return found
 
 
-def _normalised(pixels: Tensor) -> dict[str, Tensor]:
-    mean, std = _imagenet(pixels)
-    return {
-        "ImageNet's normalisation": (pixels - mean) / std,
-        "pixels in -1..1": 2 * pixels - 1,
-        "pixels in 0..1": pixels,
-        "pixels in 0..255": 255 * pixels,
-    }
-
-
-def _imagenet(pixels: Tensor) -> tuple[Tensor, Tensor]:
-    """ImageNet's mean and standard deviation for each channel, or their means."""
-    three = pixels.shape[1] == 3
-    mean, std = (torch.tensor(v if three else (sum(v) / 3,)).to(pixels) for v in (MEAN, STD))
-    shape = (1, -1, *[1] * (pixels.ndim - 2))
-    return mean.reshape(shape), std.reshape(shape)
-
-
 def _pixels(setup: Setup) -> list[Tensor]:
     """Returns the pictures as pixels in 0..1, in every way in which the input can have been made of such."""
     x = setup.x.float()
     if setup.preprocess is not None and x.ndim == 4:
-        shape = (1, -1, 1, 1)
-        mean, std = (torch.tensor(v).to(x).reshape(shape) for v in (setup.preprocess.mean, setup.preprocess.std))
-        return [x * std + mean]
-    mean, std = _imagenet(x)
+        return [_raw(x, setup.preprocess)]
+    mean, std = imagenet(x)
     ways = [x, (x + 1) / 2, x / 255, x * std + mean]
     return [pixels for pixels in ways if float(pixels.min()) > -0.02 and float(pixels.max()) < 1.02]
 
 
-INPUT_CHECKS = (check_range, check_size)
+def _raw(x: Tensor, preprocess: Preprocess) -> Tensor:
+    """The pictures (N, C, H, W) as pixels in 0..1, red first."""
+    mean, std = (torch.tensor(v).to(x.float()).reshape(1, -1, 1, 1) for v in (preprocess.mean, preprocess.std))
+    pixels = x.float() * std + mean
+    return pixels.flip(1) if preprocess.order == "bgr" else pixels
+
+
+def check_preparation(setup: Setup) -> Iterator[Finding]:
+    """Says how the pictures were prepared, and what of it nobody stated."""
+    if setup.preprocess is None or not setup.preprocess.sources:
+        return
+    if not setup.preprocess.assumptions:
+        yield ok("preparation", setup.preprocess.told)
+        return
+    yield Finding(
+        "preparation",
+        Severity.WARNING,
+        setup.preprocess.told,
+        "what is not stated decides every number, and a network does not fail on the wrong one",
+        "what was used in training: --mean, --std, --size, --resize, or a file NAME.preprocess.json beside the weights",
+        {"assumed": list(setup.preprocess.assumptions)},
+    )
+
+
+INPUT_CHECKS = (check_range, check_size, check_preparation)

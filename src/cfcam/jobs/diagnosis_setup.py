@@ -20,12 +20,12 @@ from cfcam.capture.outputs import find_tensor
 from cfcam.capture.state import preserved
 from cfcam.capture.targets import TopK, check_targets, wanted_of
 from cfcam.imaging import Preprocess
+from cfcam.models.expects import first_convolution
 
 T = TypeVar("T")
 
 MOST_IMAGES = 8
 _NORMS = 3
-_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _USUAL_SIDE = {1: 256, 2: 224, 3: 64}
 
 
@@ -78,6 +78,7 @@ class Setup:
         classes: class names, if known.
         preprocess: what made the input of a picture, if known.
         method: name of the method whose maps are looked at.
+        further: images beyond the first `MOST_IMAGES`, which are looked at for the normalisation alone.
     """
 
     model: nn.Module
@@ -89,6 +90,12 @@ class Setup:
     classes: Sequence[str] | None = None
     preprocess: Preprocess | None = None
     method: str = "grad-cam"
+    further: Tensor | None = None
+
+    @property
+    def pictures(self) -> Tensor:
+        """The input, and the further images like it that were given."""
+        return self.x if self.further is None else torch.cat([self.x, self.further.to(self.x)])
 
     @property
     def module(self) -> nn.Module:
@@ -218,11 +225,6 @@ def _statistics(name: str, norm: Any, tensor: Tensor) -> NormStatistics:
     divergence = (ratio + distance**2 - 1 - ratio.log()) / 2
     medians = (float(t.median()) for t in (distance, ratio.sqrt(), divergence))
     return NormStatistics(name, *medians)
-
-
-def first_convolution(model: nn.Module) -> nn.Conv1d | nn.Conv2d | nn.Conv3d | None:
-    """Returns the first convolution, which says how many axes and channels the input has."""
-    return next((m for m in model.modules() if isinstance(m, _CONVOLUTIONS)), None)
 
 
 def direct_convolution(model: nn.Module) -> nn.Conv1d | nn.Conv2d | nn.Conv3d | None:

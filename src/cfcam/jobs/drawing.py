@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.explanation import Explanation, Status
-from cfcam.imaging import Image, Panel, Preprocess, banner, contact_sheet, overlay, save_image
+from cfcam.imaging import Image, Panel, Preprocess, VolumePreprocess, banner, contact_sheet, overlay, save_image
 from cfcam.jobs.manifest import Explained
 from cfcam.jobs.names import label_names, safe
 from cfcam.jobs.settings import Save, Settings
@@ -99,7 +99,7 @@ class Artist:
         title = image.path.name if image.path else ""
         if len(shown) < len(columns):
             title += f" (the first {len(shown)} of {len(columns)} classes)"
-        footer = f"{model_name(self.model)}, layer {explanation.layer} · research use, not a medical device"
+        footer = footer_of(model_name(self.model), explanation.layer, self.preprocess)
         with FIGURE_LOCK:
             return contact_sheet(
                 small,
@@ -109,6 +109,12 @@ class Artist:
                 palette=self.settings.palette,
                 opacity=self.settings.opacity,
             )
+
+
+def footer_of(network: str, layer: str, preprocess: Preprocess | VolumePreprocess) -> str:
+    """Returns the small line under a sheet: what was explained, and what was assumed about its input."""
+    assumed = f" · assumed: {preprocess.assumed}" if preprocess.assumed else ""
+    return f"{network}, layer {layer}{assumed} · research use, not a medical device"
 
 
 def unique_columns(explanation: Explanation) -> list[int]:

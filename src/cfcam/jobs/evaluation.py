@@ -16,7 +16,6 @@ import torch
 from cfcam._version import __version__
 from cfcam.capture import Capture, Network, probe_layers
 from cfcam.errors import CfcamError
-from cfcam.imaging import Preprocess
 from cfcam.jobs.evaluation_settings import EvaluationSettings
 from cfcam.jobs.ground_truth import Notice
 from cfcam.jobs.inference import NOT_FINITE, Engine, is_out_of_memory, prepare_methods
@@ -24,6 +23,7 @@ from cfcam.jobs.manifest import settings_hash
 from cfcam.jobs.names import without_folders
 from cfcam.jobs.paper_columns import WRONG
 from cfcam.jobs.paper_protocol import PaperEvaluator
+from cfcam.jobs.preparing import assumption_notes, prepared_for
 from cfcam.jobs.rows_file import Part, RowsFile
 from cfcam.jobs.scorecard_examples import Example, example
 from cfcam.jobs.settings import JobError
@@ -111,6 +111,7 @@ class EvaluationRun:
             raise JobError("two cases have the same name: give each its own")
         self._model = model
         self.preprocess = self._preparation()
+        self.notes += assumption_notes(self.preprocess)
         self._sized = self._with_size()
         engine = self._rehearse()
         self.layer = engine.layer
@@ -127,7 +128,7 @@ class EvaluationRun:
 
     def _preparation(self) -> Any:
         """What is done to each case before the network sees it."""
-        return self.settings.preprocess or Preprocess(**dict(self._model.preprocess))  # type: ignore[arg-type]
+        return prepared_for(self._model, self.settings.preprocess)
 
     def _with_size(self) -> Any:
         """The preparation, with a size of the network's input to rehearse with."""
@@ -339,6 +340,7 @@ class EvaluationRun:
             "probability": self._provenance["probability"],
             **{key: self._provenance[key] for key in ("output",) if key in self._provenance},
             "layer": self.layer,
+            "prepared": self.preprocess.told,
             "preprocess": self.preprocess.as_dict(),
             "methods": {name: method.parameters() for name, method in self.evaluator.methods.items()},
             "settings": asdict(self.evaluator.settings),

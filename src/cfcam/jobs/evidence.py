@@ -33,6 +33,7 @@ from cfcam.jobs.evidence_protocol import Protocol, Rules, fix
 from cfcam.jobs.evidence_software import bill_of_materials, check_installed, environment, lock
 from cfcam.jobs.evidence_trace import table, traced
 from cfcam.jobs.manifest import write_whole
+from cfcam.jobs.preparing import prepared_for
 from cfcam.jobs.scorecard_page import write_report
 from cfcam.jobs.settings import named_layer
 from cfcam.metrics.catalogue import METRICS, resolve_metrics
@@ -67,7 +68,7 @@ class EvidenceSettings:
         limits: of the checks.
         explained: which class the scorecard explains; checks and repeatability are of the predicted one.
         layer: to map; None: chosen automatically.
-        preprocess: what is done to each picture.
+        preprocess: what is done to each picture; None: what is known of the network, else what is usual.
         limit: largest number of cases.
         seed: of everything drawn.
         retests: how often each case is explained again.
@@ -87,7 +88,7 @@ class EvidenceSettings:
     limits: Limits = field(default_factory=Limits)
     explained: Explained = "predicted"
     layer: str | None = None
-    preprocess: Preprocess = field(default_factory=Preprocess)
+    preprocess: Preprocess | None = None
     limit: int | None = None
     seed: int = 0
     retests: int = 8
@@ -147,6 +148,7 @@ class EvidenceRun:
         self, model: LoadedModel, cases: Sequence[EvidenceCase], settings: EvidenceSettings, output: str | Path
     ) -> None:
         check_installed()
+        self.preprocess = prepared_for(model, settings.preprocess)
         self.settings, self.output = settings, Path(output)
         self.stated = card.stated(settings.card)
         self.traced = traced(settings.junit)
@@ -171,7 +173,7 @@ class EvidenceRun:
             metrics=resolve_metrics([*settings.metrics, *_SANITY]),
             explained=settings.explained,
             layer=self._layer(),
-            preprocess=settings.preprocess,
+            preprocess=self.preprocess,
             limit=settings.limit,
             seed=settings.seed,
             batch_size=settings.batch_size,
@@ -238,12 +240,12 @@ class EvidenceRun:
         return Pack(self.output / PAGE, tuple(rules), manifest, failed, len(records), tuple(self.notes))
 
     def _layer(self) -> str:
-        shape = (1, self.settings.preprocess.channels, *self.settings.preprocess.input_size)
+        shape = (1, self.preprocess.channels, *self.preprocess.input_size)
         return self._explainer.layer_for(torch.randn(shape, generator=torch.Generator().manual_seed(0)))
 
     def _measuring(self) -> Measuring:
         classes = self._model.classes
-        return Measuring(self._explainer, self.settings.preprocess, self.protocol, classes)
+        return Measuring(self._explainer, self.preprocess, self.protocol, classes)
 
     def _protocol(self, evaluation: EvaluationSettings) -> Protocol:
         settings = self.settings
@@ -267,7 +269,7 @@ class EvidenceRun:
                 "layer": str(evaluation.layer),
                 "classes": list(self._model.classes or ()),
                 "probability": provenance["probability"],
-                "preprocess": settings.preprocess.as_dict(),
+                "preprocess": self.preprocess.as_dict(),
                 "parameters_of_method": provenance["methods"][settings.method],
             },
             data={"cases": len(self.cases), "sha256": digest(of_cases)},
@@ -304,7 +306,7 @@ class EvidenceRun:
             classes=names,
             layer=str(self.scorecard.layer),
             probability=str(self._explainer.provenance()["probability"]),
-            preprocess=self.settings.preprocess,
+            preprocess=self.preprocess,
         )
 
     def _values(self, scored: Scorecard, metric: str | None) -> dict[str, float | None]:

@@ -90,6 +90,7 @@ def described(
         "classes": classes,
         "probability": probability,
         "layer": layer,
+        "prepared": preprocess.told,
         "preprocess": preprocess.as_dict(),
     }
 

@@ -21,7 +21,7 @@ from cfcam.jobs.lanes import LEAST, Lanes, copies_of, lane_count
 from cfcam.jobs.settings import JobError, named_layer
 from cfcam.methods import CAM, AttentionRollout, LeGrad, ScoreCAM, named_methods
 from cfcam.methods.base import Method
-from cfcam.models import LoadedModel
+from cfcam.models.expects import input_channels
 
 NOT_FINITE = "the network's output is not finite: check the weights and the normalisation"
 _MANY_CHANNELS, _VERY_MANY_CHANNELS = 64, 256
@@ -194,7 +194,7 @@ class Engine:
         hint = f"check the size (--size), and that it is a classifier of {what}"
         if len(shape) == 5 and is_out_of_memory(error):
             hint = "explain it in windows (--sliding 96), or give a smaller --size"
-        if channels in (1, 3) and channels != shape[1]:
+        if channels is not None and channels != shape[1]:
             hint = f"it takes {channels} channel{'s' if channels > 1 else ''}: give mean and std {channels} number" + (
                 "s each" if channels > 1 else " each, e.g. --mean 0.5 --std 0.5"
             )
@@ -294,12 +294,6 @@ def _by_image(explanation: Explanation) -> list[Explanation | str]:
     return [NOT_FINITE if wrong else explanation.select(slice(n, n + 1)) for n, wrong in enumerate(bad.tolist())]
 
 
-def input_channels(model: nn.Module) -> int | None:
-    """Returns the number of channels of the first convolution, which is that of the pictures; None if there is none."""
-    first = next((m for m in model.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d))), None)
-    return None if first is None else first.in_channels
-
-
 def _lies_in_the_set_up(error: Exception) -> bool:
     """Tells whether an error would come with any picture; a class that is predicted nowhere lies in this one."""
     return isinstance(error, CfcamError) and not isinstance(error, NotPredictedError)
@@ -329,28 +323,3 @@ def prepare_methods(settings_methods: Any) -> dict[str, Method]:
     if wrong:
         raise JobError(f"a method called {wrong[0]!r} cannot name a file: choose another name for it")
     return named
-
-
-def preprocess_of(
-    model: LoadedModel,
-    *,
-    size: int | tuple[int, int] | None = None,
-    resize: str | None = None,
-    mean: tuple[float, ...] | None = None,
-    std: tuple[float, ...] | None = None,
-) -> Preprocess:
-    """Returns what is done to pictures for this network: what is given, else what is known of it, else the default.
-
-    A single number for ``mean`` or ``std`` stands for all channels that the network takes.
-
-    Raises:
-        InputError: a value is out of its range.
-    """
-    channels = 1 if input_channels(model.module) == 1 else 3
-
-    def spread(values: tuple[float, ...] | None) -> tuple[float, ...] | None:
-        return values * channels if values is not None and len(values) == 1 else values
-
-    given = {"size": size, "resize": resize, "mean": spread(mean), "std": spread(std)}
-    values: dict[str, Any] = dict(model.preprocess) | {k: v for k, v in given.items() if v is not None}
-    return Preprocess(**values)

@@ -57,6 +57,7 @@ class Record:
         settings: SHA-256 over everything that changes the pictures; its meaning stands in ``run.json``.
         cfcam: version that wrote the line.
         left_out: which DICOM objects were asked for and not written of this input, and why.
+        notices: what a user should know of how the picture was read and prepared.
     """
 
     input: str
@@ -71,6 +72,7 @@ class Record:
     settings: str
     cfcam: str
     left_out: tuple[str, ...] = ()
+    notices: tuple[str, ...] = ()
 
     @classmethod
     def parse(cls, line: bytes) -> Record | None:
@@ -80,6 +82,7 @@ class Record:
             values["targets"] = tuple(Explained(**target) for target in values["targets"])
             values["status"] = State(values["status"])
             values["left_out"] = tuple(values.get("left_out", ()))
+            values["notices"] = tuple(values.get("notices", ()))
             return cls(**values)
         except (ValueError, TypeError, KeyError):
             return None

@@ -22,7 +22,7 @@ from torch import Tensor
 from cfcam._version import __version__
 from cfcam.errors import CfcamError, ImageError
 from cfcam.explanation import Explanation
-from cfcam.imaging import Preprocess, read_image
+from cfcam.imaging import read_image
 from cfcam.jobs.drawing import Artist, explained
 from cfcam.jobs.inference import Engine, prepare_methods
 from cfcam.jobs.inputs import Input, Kind
@@ -39,6 +39,7 @@ from cfcam.jobs.manifest import (
     write_whole,
 )
 from cfcam.jobs.names import output_names
+from cfcam.jobs.preparing import assumption_notes, prepared_for
 from cfcam.jobs.settings import JobError, Settings
 from cfcam.jobs.study import Studies
 from cfcam.jobs.study_names import comes_from_dicom, renamed, with_labels, without_paths
@@ -66,6 +67,7 @@ class Outcome:
         files: what is on disk for it.
         error: why it failed, one line.
         seconds: time spent on it.
+        notices: what the user should know of how it was read and prepared.
     """
 
     path: Path
@@ -74,6 +76,7 @@ class Outcome:
     files: tuple[Path, ...] = ()
     error: str | None = None
     seconds: float = 0.0
+    notices: tuple[str, ...] = ()
 
 
 @dataclass
@@ -86,6 +89,7 @@ class _Task:
     sha256: str | None = None
     tensor: Tensor | None = None
     image: Any = None
+    notices: tuple[str, ...] = ()
     outcome: Outcome | None = None
     record: Record | None = None
     drawing: Future[None] | None = field(default=None, repr=False)
@@ -135,6 +139,7 @@ class FolderRun:
             output=model.output,
             batch_size=settings.batch_size,
         )
+        self._engine.notes += assumption_notes(self.preprocess)
         self._rehearse()
         self.layer = self._engine.layer
         self._prepare_folder()
@@ -152,7 +157,7 @@ class FolderRun:
 
     def _preparation(self) -> Any:
         """What is done to each input before the network sees it."""
-        return self.settings.preprocess or Preprocess(**dict(self._model.preprocess))  # type: ignore[arg-type]
+        return prepared_for(self._model, self.settings.preprocess)
 
     def _rehearse(self) -> None:
         self._engine.rehearse(self.preprocess, leave_out=self.settings.leave_out)
@@ -269,7 +274,7 @@ class FolderRun:
             if self._is_done(task, manifest):
                 return
             image = self._loaded(task.input)
-            task.sha256 = image.sha256
+            task.sha256, task.notices = image.sha256, self.preprocess.notices(image)
             with self._alone_if_large(image):
                 task.tensor = self.preprocess(image)
             task.image = image if self._studies is not None or self._bytes(image) <= _KEPT_BYTES else None
@@ -291,7 +296,7 @@ class FolderRun:
         if not same or not verified(record, self.settings.output):
             return False
         files = tuple(self.settings.output / name for name in record.files)
-        task.outcome = Outcome(task.input.shown, State.SKIPPED, record.targets, files)
+        task.outcome = Outcome(task.input.shown, State.SKIPPED, record.targets, files, notices=record.notices)
         return True
 
     def _explain(self, batch: Sequence[_Task], drawers: ThreadPoolExecutor) -> None:
@@ -323,7 +328,9 @@ class FolderRun:
             targets = explained(explanation)
             if self._studies is not None:
                 targets = self._studies.placed(targets)
-            outcome = Outcome(task.input.shown, State.DONE, targets, tuple(files), None, self._spent(task))
+            outcome = Outcome(
+                task.input.shown, State.DONE, targets, tuple(files), None, self._spent(task), task.notices
+            )
             task.record = self._record(task, outcome, digests, () if self._studies is None else self._studies.left_out)
             task.outcome = outcome
         except CfcamError as error:
@@ -361,6 +368,7 @@ class FolderRun:
             settings=self._hash,
             cfcam=__version__,
             left_out=left_out,
+            notices=outcome.notices,
         )
 
     @staticmethod

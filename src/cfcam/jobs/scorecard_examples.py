@@ -89,7 +89,9 @@ def _picture(sample: Sample, preprocess: Preprocess) -> NDArray[np.uint8]:
     """Returns what the network saw as uint8 (h, w, 3), the ground truth outlined."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
     planes = ((sample.image.cpu() * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
-    rgb = planes.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy().copy()
+    planes = planes.flip(0) if preprocess.order == "bgr" else planes
+    shown = planes if len(planes) == 3 else planes[:3] if len(planes) > 3 else planes[:1]
+    rgb = shown.expand(3, -1, -1).permute(1, 2, 0).contiguous().numpy().copy()
     if sample.ground_truth is not None:
         rgb[rim(sample.ground_truth).numpy()] = OUTLINE
     return rgb

@@ -245,6 +245,7 @@ class Studies:
         windows = self._engine.windows
         return {
             **{key: value for key, value in explanation.provenance.items() if key != "methods"},
+            "prepared": self._preprocess.told,
             "preprocess": self._preprocess.as_dict(),
             "windows": None if windows is None else vars(windows),
             "settings": self._settings.drawn(),
@@ -253,7 +254,8 @@ class Studies:
 
     def _limits(self, image: Image | Volume, modality: str, maps: Sequence[MapResult], burned_in: str) -> list[str]:
         """What was not done or is not known, in sentences."""
-        said = [f"{notice[:1].upper()}{notice[1:]}." for notice in image.notices]
+        noticed = (*self._preprocess.assumptions, *self._preprocess.notices(image))
+        said = [f"{notice[:1].upper()}{notice[1:]}." for notice in noticed]
         if (warning := warning_of(modality, burned_in)) is not None:
             said.append(warning)
         if image.spacing is None:

@@ -11,11 +11,11 @@ from typing import Any
 from cfcam.errors import CfcamError, InputError, MissingExtraError
 from cfcam.imaging import VolumePreprocess
 from cfcam.jobs.evaluation import EvaluationRun, EvaluationSettings
+from cfcam.jobs.preparing import prepared_volumes_for
 from cfcam.jobs.scorecard_examples import Example
 from cfcam.jobs.settings import JobError
 from cfcam.jobs.volume_cases import VolumeCase
 from cfcam.jobs.volume_examples import volume_example
-from cfcam.jobs.volumes import volume_preprocess_of
 from cfcam.metrics.catalogue import resolve_metrics
 from cfcam.models import LoadedModel
 
@@ -48,10 +48,7 @@ class VolumeEvaluationRun(EvaluationRun):
         super().__init__(model, cases, settings, output)
 
     def _preparation(self) -> VolumePreprocess:
-        given = self.settings.preprocess
-        if given is not None and not isinstance(given, VolumePreprocess):
-            raise InputError("these are volumes: give a VolumePreprocess, not a Preprocess")
-        return given or volume_preprocess_of(self._model)
+        return prepared_volumes_for(self._model, self.settings.preprocess)
 
     def _with_size(self) -> VolumePreprocess:
         preprocess: VolumePreprocess = self.preprocess

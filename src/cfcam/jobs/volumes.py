@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cfcam.capture.placement import upsampled
-from cfcam.errors import CfcamError, ImageError, InputError
+from cfcam.errors import CfcamError, ImageError
 from cfcam.explanation import Explanation, Status
 from cfcam.imaging import (
     Panel,
@@ -28,14 +28,16 @@ from cfcam.imaging import (
 from cfcam.imaging.dicom import named_window
 from cfcam.imaging.stacking import digest_of_series
 from cfcam.imaging.volume import is_nifti, raw_range
-from cfcam.jobs.drawing import FIGURE_LOCK, MOST_PANELS, column_suffixes, unique_columns
-from cfcam.jobs.inference import Windows, input_channels
+from cfcam.jobs.drawing import FIGURE_LOCK, MOST_PANELS, column_suffixes, footer_of, unique_columns
+from cfcam.jobs.inference import Windows
 from cfcam.jobs.inputs import Input, Kind
 from cfcam.jobs.manifest import sha256_of
 from cfcam.jobs.names import safe
+from cfcam.jobs.preparing import prepared_volumes_for
 from cfcam.jobs.run import FolderRun
 from cfcam.jobs.settings import Save, Settings
 from cfcam.models import LoadedModel, model_name
+from cfcam.models.expects import takes_volumes
 
 _SHEET_VOXELS = 8_000_000  # a sheet of a larger volume is made of every second voxel, or third, ...
 
@@ -83,10 +85,7 @@ class VolumeRun(FolderRun):
         super().__init__(model, inputs, replace(settings, batch_size=1))
 
     def _preparation(self) -> VolumePreprocess:
-        given = self.settings.preprocess
-        if given is not None and not isinstance(given, VolumePreprocess):
-            raise InputError("these are volumes: give a VolumePreprocess, not a Preprocess")
-        return given or volume_preprocess_of(self._model)
+        return prepared_volumes_for(self._model, self.settings.preprocess)
 
     def _rehearse(self) -> None:
         self._engine.windows = self.volumes.windows
@@ -248,44 +247,13 @@ class VolumeArtist:
         return {"palette": self.settings.palette, "opacity": self.settings.opacity, "window": window}
 
     def _footer(self, explanation: Explanation) -> str:
-        return f"{model_name(self.model)}, layer {explanation.layer} · research use, not a medical device"
-
-
-def takes_volumes(model: nn.Module) -> bool | None:
-    """Tells whether a network's first convolution is three-dimensional; None if it has none."""
-    first = next((m for m in model.modules() if isinstance(m, (nn.Conv1d, nn.Conv2d, nn.Conv3d))), None)
-    return None if first is None else isinstance(first, nn.Conv3d)
+        return footer_of(model_name(self.model), explanation.layer, self.preprocess)
 
 
 def is_volume_run(model: nn.Module, inputs: Sequence[Input]) -> bool:
     """Tells whether a run is one over volumes: by the network, else by its first input."""
     by_network = takes_volumes(model)
     return inputs[0].kind is Kind.VOLUME if by_network is None and inputs else bool(by_network)
-
-
-def volume_preprocess_of(
-    model: LoadedModel,
-    *,
-    mean: tuple[float, ...] | None = None,
-    std: tuple[float, ...] | None = None,
-    **given: Any,
-) -> VolumePreprocess:
-    """Returns what is done to volumes for this network: what is given, else `VolumePreprocess`'s own.
-
-    A single number for ``mean`` or ``std`` stands for all channels that the network takes. Other values than None are
-    handed on.
-
-    Raises:
-        InputError: a value is out of its range.
-    """
-    channels = input_channels(model.module) or 1
-
-    def spread(values: tuple[float, ...] | None, usual: float) -> tuple[float, ...]:
-        values = (usual,) if values is None else values
-        return values * channels if len(values) == 1 else values
-
-    chosen = {name: value for name, value in given.items() if value is not None}
-    return VolumePreprocess(mean=spread(mean, 0.0), std=spread(std, 1.0), **chosen)
 
 
 def _panel(explanation: Explanation, method: str, k: int, heat: NDArray[np.float32] | None) -> Panel:

@@ -1,7 +1,6 @@
 """What a source of networks hands over, and how the libraries behind it are imported."""
 
 import importlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -9,6 +8,7 @@ import torch
 from torch import nn
 
 from cfcam.errors import MissingExtraError, ModelError
+from cfcam.models.stated import Stated
 from cfcam.models.words import describe
 
 Probability = Literal["auto", "softmax", "sigmoid", "given"]
@@ -24,7 +24,7 @@ class Built:
 
     module: nn.Module
     classes: tuple[str, ...] | None = None
-    preprocess: Mapping[str, object] = field(default_factory=dict)
+    stated: Stated = field(default_factory=Stated)
     probability: Probability = "auto"
     untrained: str | None = None
     notes: tuple[str, ...] = ()

@@ -22,7 +22,7 @@ _NUMBERS: Final = count(1)
 _PRIVATE: Final = "_cfcam_model_file_"
 
 
-def from_file(spec: Spec) -> nn.Module:
+def from_file(spec: Spec) -> tuple[nn.Module, object]:
     """Import a user's file and call the factory in it.
 
     The file is imported under a private name. While it is imported and its factory runs, its folder is first
@@ -34,7 +34,7 @@ def from_file(spec: Spec) -> nn.Module:
         spec: A spec of kind ``file``.
 
     Returns:
-        What the factory returned.
+        What the factory returned, and how pictures are prepared if it returned a pair of both, else None.
 
     Raises:
         ModelError: If there is no such file or factory, the arguments do not fit it, the user's code raises,
@@ -47,10 +47,12 @@ def from_file(spec: Spec) -> nn.Module:
     with _surroundings(path.parent):
         factory = _find(_import(path), spec)
         if isinstance(factory, nn.Module) and not spec.called:
-            return factory
+            return factory, None
         result = _call(factory, spec, path)
     if isinstance(result, nn.Module):
-        return result
+        return result, None
+    if isinstance(result, tuple) and len(result) == 2 and isinstance(result[0], nn.Module) and result[1]:
+        return result[0], result[1]
     if isinstance(result, type) and issubclass(result, nn.Module):
         raise ModelError(f"{spec.path}:{spec.name} returned the class {result.__name__}: return an instance of it")
     hint = "end it with a return of the network" if result is None else "return the network alone"

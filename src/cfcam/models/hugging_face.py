@@ -13,6 +13,7 @@ from cfcam.models.built import RANDOM, Built, Probability, import_library
 from cfcam.models.hub import hub_answers
 from cfcam.models.paths import is_folder
 from cfcam.models.spec import Spec, check_place
+from cfcam.models.stated import Stated, interpolation
 from cfcam.models.words import describe, few, one_line
 
 _WEIGHTS: Final = (
@@ -22,8 +23,8 @@ _WEIGHTS: Final = (
     "pytorch_model.bin.index.json",
 )
 _OTHER_WEIGHTS: Final = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack"})
-_PREPROCESSOR: Final = "preprocessor_config.json"
-_INTERPOLATIONS: Final = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+_PREPROCESSORS: Final = ("preprocessor_config.json", "processor_config.json")
+_INTERPOLATIONS: Final = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 _NO_NAME: Final = re.compile(r"LABEL_\d+")
 
 
@@ -56,7 +57,7 @@ def from_hugging_face(spec: Spec) -> Built:
     return Built(
         module.float(),
         _class_names(config),
-        _preprocess(_preprocessor_config(source, local=local, cached=cached), source),
+        _stated(config, *_preprocessor_config(source, local=local, cached=cached)),
         _probability(config),
         untrained,
         notes,
@@ -155,56 +156,84 @@ def _probability(config: Any) -> Probability:
             return "auto"
 
 
-def _preprocessor_config(source: str, *, local: bool, cached: bool) -> Mapping[str, Any]:
-    if local:
-        file = Path(source) / _PREPROCESSOR
-    else:
-        import huggingface_hub
-        from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
-
+def _preprocessor_config(source: str, *, local: bool, cached: bool) -> tuple[Mapping[str, Any], str]:
+    """The settings of the image processor, {} without any, and the name of their file."""
+    for name in _PREPROCESSORS:
+        file = _file(source, name, local=local, cached=cached)
+        if file is None:
+            continue
         try:
-            file = Path(huggingface_hub.hf_hub_download(source, _PREPROCESSOR, local_files_only=cached))
-        except (EntryNotFoundError, HfHubHTTPError, OSError):
-            return {}
-    if not file.is_file():
-        return {}
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise ModelError(f"cannot read {file} ({one_line(error, 80)}): repair it or take it away") from error
+        if not isinstance(content, Mapping):
+            raise ModelError(f"{file} holds no JSON object: repair it or take it away")
+        inner = content.get("image_processor")
+        return (inner if isinstance(inner, Mapping) else content), name
+    return {}, _PREPROCESSORS[0]
+
+
+def _file(source: str, name: str, *, local: bool, cached: bool) -> Path | None:
+    if local:
+        file = Path(source) / name
+        return file if file.is_file() else None
+    import huggingface_hub
+    from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
+
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"cannot read {file} ({one_line(error, 80)}): repair it or take it away") from error
-    if not isinstance(content, Mapping):
-        raise ModelError(f"{file} holds no JSON object: repair it or take it away")
-    return content
+        return Path(huggingface_hub.hf_hub_download(source, name, local_files_only=cached))
+    except (EntryNotFoundError, HfHubHTTPError, OSError):
+        return None
 
 
-def _preprocess(config: Mapping[str, Any], source: str) -> dict[str, object]:
+def _stated(config: Any, processor: Mapping[str, Any], name: str) -> Stated:
+    """What the image processor states, and for want of a size that of the network's own configuration."""
+    said = Stated()
+    size = _sides(getattr(config, "image_size", None))
+    if size is not None:
+        said = Stated.by("stated by the network (its config.json)", {"size": size})
+    if not processor:
+        return said
+    return said | Stated.by(f"stated by the network (its {name})", *processor_settings(processor, f"its {name}"))
+
+
+def processor_settings(config: Mapping[str, Any], where: str) -> tuple[dict[str, object], dict[str, str]]:
     """Express an image processor's settings for pixels in [0, 1].
 
     transformers scales bytes by ``rescale_factor`` (1/255 unless told) and then subtracts the mean; another
     factor, an offset, or no scaling at all is therefore folded into mean and standard deviation.
+
+    Returns:
+        What it states, and why some of it cannot be had.
     """
-    if not config:
-        return {}
     known: dict[str, object] = {}
+    lacking: dict[str, str] = {}
     try:
         rescaled, normalised = config.get("do_rescale", True), config.get("do_normalize", True)
         factor = 255.0 * float(config.get("rescale_factor") or 1 / 255) if rescaled else 255.0
         offset = 1.0 if rescaled and config.get("rescale_offset") else 0.0
-        mean = config.get("image_mean") if normalised else [0.0] * 3
-        std = config.get("image_std") if normalised else [1.0] * 3
-        if mean and std and len(mean) == len(std) and len(mean) in (1, 3):
+        mean, std = (
+            config.get(name) if normalised else [value] * 3 for name, value in (("image_mean", 0.0), ("image_std", 1.0))
+        )
+        mean, std = ([v] if isinstance(v, (int, float)) else v for v in (mean, std))
+        if mean and std and len(mean) == len(std):
             known["mean"] = tuple(round((float(value) + offset) / factor, 9) for value in mean)
             known["std"] = tuple(round(float(value) / factor, 9) for value in std)
+        else:
+            lacking |= dict.fromkeys(("mean", "std"), f"{where} does not say what it normalises with")
         if config.get("do_resize", True):
             known |= _sizes(config)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        raise ModelError(
-            f"the {_PREPROCESSOR} of {source} cannot be understood ({describe(error, 100)}): repair it or take it away"
-        ) from error
-    interpolation = config.get("resample")
-    if isinstance(interpolation, int) and interpolation in _INTERPOLATIONS:
-        known["interpolation"] = _INTERPOLATIONS[interpolation]
-    return known
+            if "resize" not in known:
+                lacking["resize"] = f"{where} states a size of a kind that cfcam does not have"
+        if config.get("do_flip_channel_order"):
+            known["order"] = "bgr"
+        if config.get("do_pad"):
+            lacking["resize"] = f"{where} pads, in a way that cfcam does not have"
+    except (TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
+        raise ModelError(f"{where} cannot be understood ({describe(error, 100)}): repair it or take it away") from error
+    resample = config.get("resample")
+    known |= interpolation(_INTERPOLATIONS.get(resample, resample) if isinstance(resample, int) else None, lacking)
+    return known, lacking
 
 
 def _sizes(config: Mapping[str, Any]) -> dict[str, object]:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from typing import Any
 
 from torch import nn
 
@@ -10,9 +10,9 @@ from cfcam.errors import ModelError
 from cfcam.models.built import RANDOM, Built, import_library
 from cfcam.models.hub import hub_answers
 from cfcam.models.spec import Spec
+from cfcam.models.stated import Stated, timm_settings
+from cfcam.models.stated_by_module import preset_settings
 from cfcam.models.words import describe, few, nearest, one_line
-
-_CROP_MODES: Final = {"center": "shorter-side+crop", "squash": "stretch", "border": "pad"}
 
 
 def from_torchvision(spec: Spec) -> Built:
@@ -33,7 +33,10 @@ def from_torchvision(spec: Spec) -> Built:
     if weights is None:
         return Built(module, untrained=RANDOM)
     categories = weights.meta.get("categories")
-    return Built(module, tuple(categories) if categories else None, _torchvision_preprocess(weights.transforms()))
+    said = Stated.by(
+        "stated by the network (torchvision's transforms of these weights)", *preset_settings(weights.transforms())
+    )
+    return Built(module, tuple(categories) if categories else None, said)
 
 
 def _torchvision_weights(models: Any, name: str, variant: str) -> Any:
@@ -42,19 +45,6 @@ def _torchvision_weights(models: Any, name: str, variant: str) -> Any:
     if variant not in names:
         raise ModelError(f"torchvision has no weights {variant!r} for {name}: it has {few(names, 8) or 'none'}")
     return entries[variant]
-
-
-def _torchvision_preprocess(preset: object) -> dict[str, object]:
-    """Read torchvision's classification preset: the shorter side to ``resize_size``, then the centre crop."""
-    crop, mean, std = (getattr(preset, name, None) for name in ("crop_size", "mean", "std"))
-    known: dict[str, object] = _mean_and_std(mean, std)
-    if size := _size(crop):
-        known |= {"size": size, "resize": "shorter-side+crop"}
-        resized = _size(getattr(preset, "resize_size", None))
-        if isinstance(size, int) and isinstance(resized, int):
-            known["crop_ratio"] = min(1.0, size / resized)
-    interpolation = getattr(getattr(preset, "interpolation", None), "value", None)
-    return known | _interpolation(interpolation)
 
 
 def from_timm(spec: Spec) -> Built:
@@ -78,15 +68,9 @@ def from_timm(spec: Spec) -> Built:
     except Exception as error:
         raise ModelError(_no_weights(spec, error)) from error
     settings: Mapping[str, Any] = getattr(module, "pretrained_cfg", None) or {}
-    known = _mean_and_std(settings.get("mean"), settings.get("std"))
-    if size := _size(tuple(settings.get("input_size") or ())[1:]):
-        resize = _CROP_MODES.get(settings.get("crop_mode", "center"), "stretch")
-        known |= {"size": size, "resize": resize}
-        if resize == "shorter-side+crop":
-            known["crop_ratio"] = min(1.0, float(settings.get("crop_pct") or 1.0))
-    known |= _interpolation(settings.get("interpolation"))
+    said = Stated.by("stated by the network (timm's pretrained_cfg)", *timm_settings(settings))
     names = settings.get("label_names") if pretrained else None
-    return Built(module, tuple(names) if names else None, known, untrained=None if pretrained else RANDOM)
+    return Built(module, tuple(names) if names else None, said, untrained=None if pretrained else RANDOM)
 
 
 def from_monai(spec: Spec) -> Built:
@@ -122,22 +106,3 @@ def _no_weights(spec: Spec, error: BaseException) -> str:
         f"the weights of {spec.text} cannot be loaded ({describe(error, 160)}): "
         f"give {spec.text.partition('@')[0]} and a file of weights that you have"
     )
-
-
-def _mean_and_std(mean: object, std: object) -> dict[str, object]:
-    """Take the two over if they are for one channel or three."""
-    if not isinstance(mean, Sequence) or not isinstance(std, Sequence) or len(mean) != len(std):
-        return {}
-    if len(mean) not in (1, 3):
-        return {}
-    return {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
-
-
-def _size(size: object) -> int | tuple[int, ...] | None:
-    if not isinstance(size, Sequence) or len(size) not in (1, 2) or not all(isinstance(side, int) for side in size):
-        return None
-    return int(size[0]) if len(set(size)) == 1 else tuple(size)
-
-
-def _interpolation(name: object) -> dict[str, object]:
-    return {"interpolation": name} if name in ("nearest", "bilinear", "bicubic") else {}

@@ -1,7 +1,7 @@
 """One call from a user's words to a network that can be explained."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -10,12 +10,15 @@ from torch import nn
 from cfcam.errors import ModelError
 from cfcam.models.built import Built, Probability
 from cfcam.models.classes import read_classes
+from cfcam.models.expects import input_channels
 from cfcam.models.factory import from_file
 from cfcam.models.head import find_head, outputs_of, replace_head
 from cfcam.models.hugging_face import from_hugging_face
 from cfcam.models.libraries import from_monai, from_timm, from_torchvision
 from cfcam.models.spec import Spec, parse_spec
-from cfcam.models.weights import fit_weights, read_state_dict
+from cfcam.models.stated import Stated, beside, from_json
+from cfcam.models.stated_by_module import of_module, of_transform
+from cfcam.models.weights import fit_weights, read_checkpoint
 from cfcam.models.words import describe, one_line
 
 
@@ -28,7 +31,9 @@ class LoadedModel:
         spec: What named it.
         classes: The names of its outputs, if known.
         preprocess: The keyword arguments of `cfcam.imaging.Preprocess` that are known for this network: any
-            of ``size``, ``resize``, ``crop_ratio``, ``mean``, ``std``, ``interpolation``.
+            of ``size``, ``resize``, ``crop_ratio``, ``mean``, ``std``, ``interpolation``, ``order``; for a network of
+            volumes those of `VolumePreprocess`.
+        sources: who says so, for each of them; and why one that was stated is assumed all the same.
         probability: How its scores become probabilities; ``auto`` where the network does not say.
         notes: Lines a user should see, e.g. that the network is randomly initialised.
         output: Which tensor of its output holds the class scores, if a user said so.
@@ -38,6 +43,7 @@ class LoadedModel:
     spec: str
     classes: tuple[str, ...] | None = None
     preprocess: Mapping[str, object] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
     probability: Probability = "auto"
     notes: tuple[str, ...] = ()
     output: str | int | None = None
@@ -76,7 +82,7 @@ def load(
     names = None if classes is None else read_classes(classes)
     if names is not None and num_classes is not None and len(names) != num_classes:
         raise ModelError(f"{len(names)} class names for {num_classes} classes: give one name for each")
-    state, notes = (None, ()) if weights is None else read_state_dict(weights)
+    state, notes, in_file = (None, (), None) if weights is None else read_checkpoint(weights)
     with torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False), torch.enable_grad():
         built = _build(parsed)
         changed = num_classes is not None and _set_classes(built.module, num_classes)
@@ -86,7 +92,8 @@ def load(
             module = built.module.to(place).eval()
         except (RuntimeError, AssertionError, NotImplementedError) as error:
             raise ModelError(_no_device(device, error)) from error
-    notes = built.notes + notes
+    said = _stated(parsed, built, weights, in_file)
+    notes = built.notes + notes + said.notes
     if state is None and built.untrained:
         notes = (built.untrained, *notes)
     elif state is None and changed:
@@ -95,7 +102,15 @@ def load(
             *notes,
         )
     known = None if changed else built.classes
-    return LoadedModel(module, parsed.text, names or known, dict(built.preprocess), built.probability, notes)
+    return LoadedModel(
+        module,
+        parsed.text,
+        names or known,
+        dict(said.values),
+        sources=dict(said.sources),
+        probability=built.probability,
+        notes=notes,
+    )
 
 
 def _build(spec: Spec) -> Built:
@@ -111,13 +126,53 @@ def _build(spec: Spec) -> Built:
         case "monai":
             return from_monai(spec)
         case "file":
-            return Built(from_file(spec))
+            return _of_file(spec)
+
+
+def _stated(spec: Spec, built: Built, weights: str | Path | None, in_file: Stated | None) -> Stated:
+    """What is said of the pictures: by the network, in the weights' file, beside it; the later wins.
+
+    What a library states for its own weights is an assumption once others are loaded.
+    """
+    said = built.stated
+    if weights is not None:
+        said = said.of_other_weights(spec.kind) if said.values else said
+        said |= in_file or Stated()
+        said |= beside(Path(weights).expanduser()) or Stated()
+    values = dict(said.values)
+    channels = input_channels(built.module) or 3
+    for name in ("mean", "std"):
+        if isinstance(of := values.get(name), tuple) and len(of) == 1:
+            values[name] = of * channels
+    return replace(said, values=values)
 
 
 def _demo(spec: Spec) -> Built:
     from cfcam.models.demo import CLASSES, load_demo_network
+    from cfcam.models.demo.network import TRAINED_WITH
 
-    return Built(load_demo_network(shortcut=spec.name == "demo-shortcut"), tuple(CLASSES), probability="sigmoid")
+    network = load_demo_network(shortcut=spec.name == "demo-shortcut")
+    said = Stated.by("stated by the network (its training)", TRAINED_WITH)
+    return Built(network, tuple(CLASSES), said, probability="sigmoid")
+
+
+def _of_file(spec: Spec) -> Built:
+    module, given = from_file(spec)
+    said = of_module(module) or Stated()
+    if spec.path is not None:
+        stem, folder = spec.path.stem, spec.path.parent
+        name = f"{stem}.preprocess.json"
+        said |= from_json(folder / name, f"stated beside the network ({name})") or Stated()
+    if given is not None:
+        source = f"stated by the network (beside it from {spec.name})"
+        stated = of_transform(given, source, f"what {spec.name} returned", strict=True)
+        if stated is None:
+            raise ModelError(
+                f"{one_line(spec.text, 80)} returned the network and a {type(given).__name__}, which does not say how"
+                " pictures are prepared: return a mapping with mean, std and size, or transforms of torchvision"
+            )
+        said |= stated
+    return Built(module, stated=said)
 
 
 def _set_classes(module: nn.Module, num_classes: int) -> bool:

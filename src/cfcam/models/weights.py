@@ -20,6 +20,7 @@ from torch.nn.parameter import is_lazy
 from cfcam.errors import ModelError
 from cfcam.models.head import find_head
 from cfcam.models.spec import WEIGHT_SUFFIXES
+from cfcam.models.stated import Stated, in_checkpoint, in_safetensors
 from cfcam.models.words import describe, few, one_line
 
 NESTS: Final = (
@@ -68,8 +69,14 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...
         ModelError: If the file is missing, empty, damaged, of another format, would have to be unpickled, or
             holds no tensors.
     """
+    return read_checkpoint(path)[:2]
+
+
+def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...], Stated | None]:
+    """As `read_state_dict`, with what the file says of how pictures are prepared; None if nothing."""
     file = Path(path).expanduser()
     content = _read(file)
+    said = in_checkpoint(content) or in_safetensors(_metadata(file))
     notes: tuple[str, ...] = ()
     for _ in range(_DEPTH + 1):
         if not isinstance(content, Mapping):
@@ -89,7 +96,7 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...
     if not state:
         keys = f"only {few(map(str, content), 5)}" if content else "nothing"
         raise ModelError(f"{file} holds no tensors ({keys}): save model.state_dict() and give that file")
-    return state, notes
+    return state, notes, said
 
 
 def load_weights(module: nn.Module, path: str | Path, *, network: str = "the network") -> tuple[str, ...]:
@@ -190,6 +197,17 @@ def _read_safetensors(path: Path) -> object:
         raise ModelError(
             f"{path} is not a valid safetensors file ({describe(error, 90)}): copy or download it again"
         ) from error
+
+
+def _metadata(path: Path) -> Mapping[str, str] | None:
+    """What a safetensors file says beside its tensors."""
+    if path.suffix != ".safetensors":
+        return None
+    from safetensors import safe_open
+
+    with safe_open(path, framework="pt") as file:
+        metadata: Mapping[str, str] | None = file.metadata()
+    return metadata
 
 
 def _require_torch_file(path: Path, start: bytes) -> None:

@@ -100,6 +100,7 @@ def _facts(study: StudyResult) -> list[tuple[str, str]]:
         ("Explained", ", ".join(dict.fromkeys(one.class_name for one in study.maps)) or "nothing"),
         ("Methods", ", ".join(dict.fromkeys(one.method for one in study.maps))),
         ("Layer", study.model.layer),
+        ("Prepared", str(study.provenance.get("prepared") or "")),
         ("Volume" if is_volume(study) else "Picture", modality + _grid(study)),
     ]
     return [(name, value) for name, value in facts if value]

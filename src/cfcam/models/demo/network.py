@@ -19,6 +19,14 @@ CLASSES: Final = ("no finding", "nodule", "consolidation", "effusion")
 MEAN: Final = (0.485, 0.456, 0.406)
 STD: Final = (0.229, 0.224, 0.225)
 INPUT_SIZE: Final = 224
+TRAINED_WITH: Final = {
+    "mean": MEAN,
+    "std": STD,
+    "size": INPUT_SIZE,
+    "resize": "stretch",
+    "interpolation": "bilinear",
+}
+"""In the words of `cfcam.imaging.Preprocess`."""
 
 
 class Block(nn.Module):

@@ -1,0 +1,113 @@
+"""How pictures and volumes are prepared for a network: what is given, else what it states, else what is usual."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any
+
+from cfcam.errors import InputError
+from cfcam.imaging import Preprocess, VolumePreprocess
+from cfcam.imaging.stated import ASSUMED, GIVEN
+from cfcam.models import LoadedModel
+from cfcam.models.expects import input_channels
+
+
+def preprocess_of(
+    model: LoadedModel,
+    *,
+    size: int | tuple[int, int] | None = None,
+    resize: str | None = None,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+) -> Preprocess:
+    """Returns what is done to pictures for this network: what is given, else what is known of it, else the default.
+
+    A single number for ``mean`` or ``std`` stands for all channels that the network takes. `Preprocess.sources` says of
+    each value whether it was given, stated by the network, or assumed.
+
+    Raises:
+        InputError: a value is out of its range, or the network takes another number of channels than one or three, for
+            which nothing is usual, and nobody states its mean and standard deviation.
+    """
+    channels = input_channels(model.module) or 3
+    given = {"size": size, "resize": resize, "mean": _spread(mean, channels), "std": _spread(std, channels)}
+    values, sources = _settled(Preprocess, given, model)
+    if channels not in (1, 3) and {"mean", "std"} - values.keys():
+        raise InputError(
+            f"the network takes {channels} channels, and nobody says how they are normalised: give --mean and --std,"
+            f" one number for all or {channels} with commas between"
+        )
+    return Preprocess(**values, sources=sources)
+
+
+def volume_preprocess_of(
+    model: LoadedModel,
+    *,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+    **given: Any,
+) -> VolumePreprocess:
+    """Returns what is done to volumes for this network: what is given, else what is known of it, else the default.
+
+    A single number for ``mean`` or ``std`` stands for all channels that the network takes. Other values than None are
+    handed on; the orientation "source" keeps the source's own.
+
+    Raises:
+        InputError: a value is out of its range.
+    """
+    channels = input_channels(model.module) or 1
+    kept = given.get("orientation") == "source"
+    given |= {"mean": _spread(mean, channels), "std": _spread(std, channels)}
+    values, sources = _settled(VolumePreprocess, given, model)
+    values = {"mean": (0.0,) * channels, "std": (1.0,) * channels} | values
+    if kept:
+        values["orientation"] = None
+    return VolumePreprocess(**values, sources=sources)
+
+
+def prepared_for(model: LoadedModel, given: Preprocess | VolumePreprocess | None) -> Preprocess:
+    """Returns the preparation of pictures that was given, or that of the network.
+
+    Raises:
+        InputError: one of volumes was given.
+    """
+    if isinstance(given, VolumePreprocess):
+        raise InputError("these are pictures: give a Preprocess, not a VolumePreprocess")
+    return preprocess_of(model) if given is None else given
+
+
+def prepared_volumes_for(model: LoadedModel, given: Preprocess | VolumePreprocess | None) -> VolumePreprocess:
+    """Returns the preparation of volumes that was given, or that of the network.
+
+    Raises:
+        InputError: one of pictures was given.
+    """
+    if given is not None and not isinstance(given, VolumePreprocess):
+        raise InputError("these are volumes: give a VolumePreprocess, not a Preprocess")
+    return volume_preprocess_of(model) if given is None else given
+
+
+def assumption_notes(preprocess: Preprocess | VolumePreprocess) -> list[str]:
+    """Returns what is assumed in a preparation, as one note with what to do; none if nothing is."""
+    if not preprocess.assumed:
+        return []
+    options = "--mean, --std, --size" if isinstance(preprocess, Preprocess) else "--intensity, --spacing, --orientation"
+    advice = f"give what was used in training ({options}, or a JSON file beside the weights)"
+    return [f"{preprocess.assumed}; {advice}"]
+
+
+def _spread(values: tuple[float, ...] | None, channels: int) -> tuple[float, ...] | None:
+    return values * channels if values is not None and len(values) == 1 else values
+
+
+def _settled(
+    kind: type[Preprocess] | type[VolumePreprocess], given: Mapping[str, Any], model: LoadedModel
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The values that somebody states, and for every field who does."""
+    names = [field.name for field in fields(kind) if field.name != "sources"]
+    own = {name: value for name, value in given.items() if value is not None}
+    known = {name: value for name, value in model.preprocess.items() if name in names}
+    sources = dict.fromkeys(names, ASSUMED) | {name: model.sources.get(name, "stated by the network") for name in known}
+    sources |= {name: model.sources[name] for name in names if name in model.sources and name not in known}
+    return known | own, sources | dict.fromkeys(own, GIVEN)

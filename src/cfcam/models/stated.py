@@ -1,0 +1,213 @@
+"""What is stated of the pictures that a network expects: by itself, in its checkpoint, or in a file beside its weights.
+
+Everything is brought to the words of `cfcam.imaging.Preprocess`, for pixels in 0..1, or of `VolumePreprocess`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from cfcam.errors import ModelError
+from cfcam.models.paths import is_file
+from cfcam.models.words import few, one_line
+
+PICTURE_FIELDS: Final = ("size", "resize", "crop_ratio", "mean", "std", "interpolation", "order")
+VOLUME_FIELDS: Final = ("orientation", "spacing", "size", "window", "intensity", "mean", "std")
+_FIELDS: Final = frozenset((*PICTURE_FIELDS, *VOLUME_FIELDS))
+_TRANSFORMERS: Final = frozenset(
+    {"image_mean", "image_std", "do_normalize", "do_rescale", "crop_size", "rescale_factor"}
+)
+_TIMM: Final = frozenset({"input_size", "crop_pct", "crop_mode"})
+_NESTS: Final = ("preprocess", "preprocessing", "normalization", "normalisation", "pretrained_cfg", "image_processor")
+_INTERPOLATIONS: Final = ("nearest", "bilinear", "bicubic")
+_CROP_MODES: Final = {"center": "shorter-side+crop", "squash": "stretch", "border": "pad"}
+
+
+@dataclass(frozen=True)
+class Stated:
+    """Values that were stated, and who said so.
+
+    Attributes:
+        values: keyword arguments of `cfcam.imaging.Preprocess` or `VolumePreprocess`.
+        sources: of each value, "stated by the network (...)"; of a value that was stated and cannot be had, why another
+            is "assumed: ...".
+        notes: what a user should know.
+    """
+
+    values: Mapping[str, object] = field(default_factory=dict)
+    sources: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def by(cls, source: str, values: Mapping[str, object], lacking: Mapping[str, str] | None = None) -> Stated:
+        """Makes one of values with a single source; ``lacking`` says why a field has no value."""
+        sources = dict.fromkeys(values, source) | {
+            name: f"assumed: {reason}" for name, reason in (lacking or {}).items() if name not in values
+        }
+        return cls(dict(values), sources)
+
+    def __or__(self, stronger: Stated) -> Stated:
+        """Values of both; where both state one, that of the stronger."""
+        weaker = {n: s for n, s in self.sources.items() if n not in stronger.sources}
+        return Stated(
+            {n: v for n, v in self.values.items() if n not in stronger.sources} | dict(stronger.values),
+            weaker | dict(stronger.sources),
+            self.notes + stronger.notes,
+        )
+
+    def of_other_weights(self, name: str) -> Stated:
+        """The same, when other weights were loaded into the network than those that it was stated for."""
+        said = f"assumed: as for {name}'s own weights, not stated by these"
+        return Stated(self.values, dict.fromkeys(self.sources, said), self.notes)
+
+
+def understood(content: object, source: str, where: str, *, strict: bool = False) -> Stated | None:
+    """Reads what a mapping says, in cfcam's words, in timm's or in transformers'.
+
+    Args:
+        content: such as what a JSON file holds; nested under one of `preprocess`, `preprocessing`, `normalization`,
+            `normalisation`, `pretrained_cfg`, `image_processor`, or at the top.
+        source: what to call it as a source.
+        where: the file or attribute, for messages.
+        strict: whether it is about preparation alone, so that an unknown word is a mistake, and words of cfcam's are
+            meant so. Else "mean" and "std" at the top count only if both are lists: a file of results has them too.
+
+    Returns:
+        None if it says nothing of preparation.
+
+    Raises:
+        ModelError: a value cannot be used, or a word is unknown.
+    """
+    if not isinstance(content, Mapping):
+        if strict:
+            raise ModelError(f"{where} holds no JSON object: repair it or take it away")
+        return None
+    for nest in _NESTS:
+        if isinstance(content.get(nest), Mapping):
+            return understood(content[nest], source, where, strict=nest != "pretrained_cfg")
+    keys = set(map(str, content))
+    if keys & _TRANSFORMERS:
+        from cfcam.models.hugging_face import processor_settings
+
+        return Stated.by(source, *processor_settings(content, where))
+    if keys & _TIMM:
+        return Stated.by(source, *timm_settings(content))
+    known = {str(name): value for name, value in content.items() if name in _FIELDS}
+    if not strict and not (_are_numbers(content.get("mean")) and _are_numbers(content.get("std"))):
+        return None
+    if strict and (unknown := sorted(k for k in keys - _FIELDS if not k.startswith("_") and k != "sources")):
+        raise ModelError(
+            f"{where} says {few(unknown)}, which cfcam does not know: it knows {', '.join(sorted(_FIELDS))}"
+        )
+    if not known:
+        return None
+    return Stated.by(source, {name: _plain(name, value, where) for name, value in known.items() if value is not None})
+
+
+def _are_numbers(value: object) -> bool:
+    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(v, (int, float)) for v in value)
+
+
+def _plain(name: str, value: object, where: str) -> object:
+    if name in ("mean", "std"):
+        values = value if isinstance(value, (list, tuple)) else [value]
+        if not all(isinstance(v, (int, float)) and math.isfinite(v) for v in values) or not values:
+            raise ModelError(f"{where}: {name} is {one_line(value, 60)}: give a number, or one for each channel")
+        return tuple(map(float, values))
+    return tuple(value) if isinstance(value, list) else value
+
+
+def timm_settings(config: Mapping[str, Any]) -> tuple[dict[str, object], dict[str, str]]:
+    """Reads timm's ``pretrained_cfg``: the values, and why some that it states cannot be had."""
+    known = mean_and_std(config.get("mean"), config.get("std"))
+    lacking: dict[str, str] = {}
+    if size := square(tuple(config.get("input_size") or ())[1:]):
+        resize = _CROP_MODES.get(config.get("crop_mode") or "center", "stretch")
+        known |= {"size": size, "resize": resize}
+        if resize == "shorter-side+crop":
+            known["crop_ratio"] = min(1.0, float(config.get("crop_pct") or 1.0))
+    return known | interpolation(config.get("interpolation"), lacking), lacking
+
+
+def mean_and_std(mean: object, std: object) -> dict[str, object]:
+    """Takes two lists of one length over; else nothing."""
+    if not isinstance(mean, Sequence) or not isinstance(std, Sequence) or len(mean) != len(std) or not mean:
+        return {}
+    return {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
+
+
+def square(size: object) -> int | tuple[int, ...] | None:
+    """Returns a size of one or two sides as a single number where they are equal; None for anything else."""
+    if not isinstance(size, Sequence) or len(size) not in (1, 2) or not all(isinstance(side, int) for side in size):
+        return None
+    return int(size[0]) if len(set(size)) == 1 else tuple(size)
+
+
+def interpolation(name: object, lacking: dict[str, str]) -> dict[str, object]:
+    """Takes an interpolation over that cfcam has; of another it enters in ``lacking`` that there is none."""
+    if name in _INTERPOLATIONS:
+        return {"interpolation": name}
+    if name is not None:
+        lacking["interpolation"] = f"the network states {one_line(name, 20)}, which cfcam does not have"
+    return {}
+
+
+def beside(weights: Path) -> Stated | None:
+    """Reads the JSON file beside a file of weights that says how pictures are prepared.
+
+    Of ``best.pt`` these are looked for in its folder, and the first that says something is taken:
+    ``best.preprocess.json``, ``best.pt.json``, ``best.json``, ``preprocess.json``, ``preprocessor_config.json``,
+    ``processor_config.json``, ``config.json`` (timm's).
+
+    Raises:
+        ModelError: a file that is about preparation alone cannot be read or used.
+    """
+    stem, folder = weights.name.removesuffix(weights.suffix), weights.parent
+    names = (f"{stem}.preprocess.json", f"{weights.name}.json", f"{stem}.json", "preprocess.json")
+    for name in dict.fromkeys((*names, "preprocessor_config.json", "processor_config.json", "config.json")):
+        if (found := from_json(folder / name, f"stated beside the weights ({name})")) is not None:
+            return found
+    return None
+
+
+def from_json(file: Path, source: str) -> Stated | None:
+    """Reads a JSON file; None if there is none, or it says nothing of preparation.
+
+    Raises:
+        ModelError: as for `beside`.
+    """
+    if not is_file(file):
+        return None
+    strict = file.name.endswith("preprocess.json")
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        if strict:
+            raise ModelError(f"cannot read {file} ({one_line(error, 80)}): repair it or take it away") from error
+        return None
+    return understood(content, source, str(file), strict=strict)
+
+
+def in_checkpoint(content: object) -> Stated | None:
+    """Reads what a checkpoint holds beside its tensors, under one of the names of `understood`."""
+    if not isinstance(content, Mapping):
+        return None
+    nested = {nest: content[nest] for nest in _NESTS if isinstance(content.get(nest), Mapping)}
+    return understood(nested, "stated in the weights' file", "the weights' file") if nested else None
+
+
+def in_safetensors(metadata: Mapping[str, str] | None) -> Stated | None:
+    """Reads the metadata of a safetensors file: texts, of which one of the names of `understood` may hold JSON."""
+    found: dict[str, object] = {}
+    for nest in _NESTS:
+        if nest in (metadata or {}):
+            try:
+                found[nest] = json.loads((metadata or {})[nest])
+            except ValueError as error:
+                raise ModelError(f"the weights' metadata {nest!r} is no JSON ({one_line(error, 60)})") from error
+    return in_checkpoint(found)

@@ -1,0 +1,164 @@
+"""Every command that prepares pictures says what was assumed about them, and on what its numbers therefore rest."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.cli.test_explain import cfcam
+from tests.jobs.world import NETWORKS, folder_of, lines
+
+ASSUMED = "normalised with ImageNet's mean and SD"
+SAID = "not stated by the network"
+MODEL = ["--model", f"{NETWORKS}:brightness", "--size", "32", "--classes", "bright,dark"]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    folder_of(tmp_path / "in", 2)
+    return tmp_path / "in"
+
+
+def one_text(text):
+    return " ".join(text.split())
+
+
+def test_explain_in_its_table_and_its_files(folder, tmp_path, monkeypatch):
+    from cfcam.jobs import drawing
+
+    footers = []
+    drawn = drawing.contact_sheet
+    monkeypatch.setattr(drawing, "contact_sheet", lambda *a, **k: footers.append(k["footer"]) or drawn(*a, **k))
+    result = cfcam("explain", folder, "-o", tmp_path / "out", *MODEL)
+    assert f"prepared: {ASSUMED}" in result.stdout
+    assert SAID in result.stdout
+    assert f"{ASSUMED}" in result.stderr
+    assert "--mean, --std, --size, or a JSON file beside the weights" in one_text(result.stderr)
+    assert all(f"assumed: {ASSUMED}" in footer and "not a medical device" in footer for footer in footers)
+    assert len(footers) == 2
+    (run,) = json.loads((tmp_path / "out" / "run.json").read_text())["runs"].values()
+    assert run["settings"]["preprocess"]["sources"]["mean"] == "assumed"
+    assert run["settings"]["preprocess"]["sources"]["size"] == "given"
+    assert any(ASSUMED in note for note in run["notes"])
+    again = json.loads(cfcam("explain", folder, "-o", tmp_path / "out", *MODEL, "--json").stdout)
+    assert any(ASSUMED in line for line in again["assumed"])
+    assert ASSUMED in again["prepared"]
+
+
+def test_what_is_given_or_beside_the_weights_is_not_assumed(folder, tmp_path):
+    result = cfcam("explain", folder, "-o", tmp_path / "a", *MODEL, "--mean", "0", "--std", "1", "--resize", "stretch")
+    assert "normalised with mean 0 and SD 1, 32 x 32 pixels" in result.stdout or "given" in result.stdout
+    assert result.stderr == ""
+
+
+def test_bands_and_grey_pictures_are_told_below_the_table_and_in_the_manifest(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    (tmp_path / "in").mkdir()
+    bands = np.random.default_rng(0).integers(0, 255, (40, 40, 4), np.uint8)
+    tifffile.imwrite(tmp_path / "in" / "a.tif", bands, photometric="rgb", extrasamples=["unspecified"])
+    for name in "bcd":
+        Image.new("L", (40, 40), 99).save(tmp_path / "in" / f"{name}.png")
+    result = cfcam("explain", tmp_path / "in", "-o", tmp_path / "out", *MODEL, "--method", "grad-cam")
+    assert "a.tif: it has 4 bands: red, green and blue are taken" in result.stdout
+    assert "b.png and 2 more: it is grey: repeated to 3 channels" in result.stdout
+    told = {line["name"]: line["notices"] for line in lines(tmp_path / "out")}
+    assert told["b"] == ["it is grey: repeated to 3 channels"]
+    assert "4 bands" in told["a"][0]
+    resumed = json.loads(
+        cfcam("explain", tmp_path / "in", "-o", tmp_path / "out", *MODEL, "--method", "grad-cam", "--json").stdout
+    )
+    assert [image["status"] for image in resumed["images"]] == ["skipped"] * 4
+    assert resumed["images"][1]["notices"] == ["it is grey: repeated to 3 channels"]
+
+
+def test_evaluate_on_its_page_and_in_its_json(folder, tmp_path):
+    result = cfcam("evaluate", folder, "-o", tmp_path / "out", *MODEL, "--methods", "grad-cam", "--metrics", "adcc")
+    assert ASSUMED in one_text(result.stderr), result.stderr
+    info = json.loads((tmp_path / "out" / "scorecard.json").read_text())["info"]
+    assert ASSUMED in info["prepared"]
+    assert info["preprocess"]["sources"]["mean"] == "assumed"
+    page = (tmp_path / "out" / "index.html").read_text().replace("&#39;", "'")
+    assert ASSUMED in page
+    assert SAID in page
+
+
+def test_check(folder):
+    result = cfcam("check", folder / "picture0.png", *MODEL, "--no-retest", "--json")
+    assert ASSUMED in one_text(result.stderr)
+    assert any(ASSUMED in line for line in json.loads(result.stdout)["provenance"]["assumed"])
+
+
+def test_compare(folder, tmp_path):
+    result = cfcam(
+        "compare", folder / "picture0.png", folder / "picture1.png", *MODEL, "-o", tmp_path / "out", "--retests", "0",
+        "--no-registration", "--json",
+    )  # fmt: skip
+    (document,) = json.loads(result.stdout)
+    assert any(ASSUMED in note for note in document["notes"]), document
+    assert document["preprocess"]["sources"]["mean"] == "assumed"
+
+
+def test_evidence(folder, tmp_path):
+    result = cfcam(
+        "evidence", "--data", folder, *MODEL, "-o", tmp_path / "out", "--retests", "0", "--gallery", "0", "--limit",
+        "1", "--metrics", "adcc",
+    )  # fmt: skip
+    assert ASSUMED in one_text(result.stderr), result.output
+    page = (tmp_path / "out" / "index.html").read_text().replace("&#39;", "'")
+    assert ASSUMED in page
+
+
+def test_a_report_says_so_with_the_network_and_among_its_limits(folder, tmp_path):
+    result = cfcam("explain", folder / "picture0.png", "-o", tmp_path / "out", *MODEL, "--report", "html")
+    assert result.exit_code == 0, result.stderr
+    (report,) = (tmp_path / "out").glob("*_report.html")
+    page = report.read_text().replace("&#39;", "'")
+    assert page.count(ASSUMED) >= 2
+    assert f"Normalised with ImageNet's mean and SD: {SAID}." in page
+    numbers = json.loads(next((tmp_path / "out").glob("*_regions.json")).read_text())
+    assert ASSUMED in numbers["provenance"]["prepared"]
+
+
+def test_layers_measured_on_pictures(folder):
+    result = cfcam("layers", f"{NETWORKS}:brightness", "--size", "32", "--measure", folder)
+    assert ASSUMED in one_text(result.stderr), result.output
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+def test_a_network_of_other_channels_is_refused_in_one_line(channels, folder, tmp_path):
+    nets = tmp_path / "nets.py"
+    nets.write_text(
+        "from torch import nn\n\ndef make(channels):\n"
+        "    return nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),"
+        " nn.Linear(4, 2))\n"
+    )
+    spec = ["--model", f"{nets}:make(channels={channels})", "--size", "32"]
+    result = cfcam("explain", folder, "-o", tmp_path / "out", *spec)
+    assert result.exit_code != 0
+    assert f"the network takes {channels} channels, and nobody says how they are normalised" in one_text(result.stderr)
+    result = cfcam("explain", folder, "-o", tmp_path / "out", *spec, "--mean", "0.5", "--std", "0.5")
+    assert f"the network takes {channels} channels: give a TIFF with exactly {channels} bands" in one_text(
+        result.stderr
+    )
+    assert result.exit_code == 1
+
+
+def test_a_network_of_four_channels_takes_a_picture_of_four_bands(tmp_path):
+    tifffile = pytest.importorskip("tifffile")
+    nets = tmp_path / "nets.py"
+    nets.write_text(
+        "from torch import nn\n\ndef make():\n"
+        "    return nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),"
+        " nn.Linear(4, 2))\n"
+    )
+    bands = np.random.default_rng(0).integers(0, 255, (40, 40, 4), np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", bands, photometric="minisblack", planarconfig="contig")
+    result = cfcam(
+        "explain", tmp_path / "a.tif", "-o", tmp_path / "out", "--model", f"{nets}:make", "--mean", "0.1,0.2,0.3,0.4",
+        "--std", "0.5", "--method", "grad-cam",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert "its 4 bands are taken in their order" in one_text(result.stdout)
