@@ -87,10 +87,14 @@ class Listener(TorchFunctionMode):
 
     Scores before an activation are led through whatever moves the activation's result about (views, slices, casts,
     concatenations), so that they arrive laid out like the output. They keep their graph where the result was detached.
+
+    Args:
+        affine: follow the results of affine functions too, which a later pass need not do again.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, affine: bool = True) -> None:
         super().__init__()
+        self._affine = affine
         self._known: dict[int, tuple[weakref.ref[Tensor], Trace]] = {}
 
     def of(self, tensor: Any) -> Trace | None:
@@ -118,7 +122,8 @@ class Listener(TorchFunctionMode):
             before = None if words == "hard sigmoid" else -scores if words == "softmin" else scores
             self._note(result, Trace(end, words, before, log))
         elif base in _LINEAR:
-            self._note(result, Trace("linear"))
+            if self._affine:
+                self._note(result, Trace("linear"))
         elif self._known:
             self._follow(base, func, args, kwargs, result, old if changes else None, changes)
         return result

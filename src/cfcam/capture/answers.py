@@ -96,7 +96,7 @@ class Answers:
         if not self._listens:
             yield None
             return
-        with Listener() as listener:
+        with Listener(affine=not self._ends) as listener:
             yield listener
 
     def taken(
