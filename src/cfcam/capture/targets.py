@@ -208,7 +208,7 @@ def class_names(classes: Any) -> tuple[str, ...] | None:
     """Returns a user's class names; raises `TargetError` if they are no sequence of text."""
     if classes is None:
         return None
-    if isinstance(classes, (str, Mapping)) or not hasattr(classes, "__iter__"):
+    if isinstance(classes, Mapping) or not hasattr(classes, "__iter__"):
         raise TargetError(
             f"classes is a {type(classes).__name__}: give a list of names, one for each output in its order"
         )
