@@ -13,20 +13,29 @@ from cfcam.capture import Capture, Network
 class Net(nn.Module):
     """Convolutions, the mean over places (a gradient of 1 / places), a linear head with a factor."""
 
-    def __init__(self, axes=2, factor=1.0, width=6):
+    def __init__(self, axes=2, factor=1.0, width=16):
         super().__init__()
         conv = (nn.Conv1d, nn.Conv2d, nn.Conv3d)[axes - 1]
-        self.f = nn.Sequential(conv(1, width, 3, padding=1), nn.ReLU())
-        self.g = nn.Sequential(conv(width, width, 3, padding=1), nn.ReLU())
+        self.f, self.g = nn.Sequential(conv(1, width, 1), nn.ReLU()), nn.Sequential(conv(width, width, 1), nn.ReLU())
         self.fc, self.factor = nn.Linear(width, 3), factor
 
     def forward(self, x):
         return self.fc(self.g(self.f(x)).flatten(2).mean(2)) * self.factor
 
 
-def built(**settings):
+class Shallow(Net):
+    """As little as a volume of 160 x 160 x 160 needs."""
+
+    def forward(self, x):
+        return self.fc(self.f(x).flatten(2).mean(2))
+
+
+def built(make=Net, **settings):
     torch.manual_seed(3)
-    return Net(**settings).eval()
+    net = make(**settings).eval()
+    with torch.no_grad():
+        net.fc.weight /= 8  # as small as those of a wide layer
+    return net
 
 
 def picture(*shape):
@@ -44,7 +53,7 @@ METHODS = ["grad-cam", "grad-cam++", "layer-cam", "hires-cam", "xgrad-cam", "eig
 
 
 def test_a_volume_of_160_behind_a_mean():
-    net, x = built(axes=3, width=4), picture(1, 1, 160, 160, 160)
+    net, x = built(Shallow, axes=3), picture(1, 1, 160, 160, 160)
     right = cfcam.explain(net, x, "grad-cam", layer="f", targets=[0, 1]).maps["grad-cam"]
     found = cfcam.explain(net.half(), x.half(), "grad-cam", layer="f", targets=[0, 1]).maps["grad-cam"]
     usable = [k for k in range(2) if right[0, k].any()]
@@ -55,16 +64,17 @@ def test_a_volume_of_160_behind_a_mean():
 @pytest.mark.parametrize("method", [*METHODS, "smooth-grad-cam++"])
 @pytest.mark.parametrize("layer", ["f", "g"])
 def test_every_gradient_method_keeps_its_map(method, layer):
-    net, x = built(), picture(2, 1, 512, 512)
+    net, x = built(), picture(1, 1, 512, 512)
     settings = {"layer": layer, "targets": "all"}
     right = cfcam.explain(net, x, method, **settings).maps[method]
     found = cfcam.explain(copy.deepcopy(net).half(), x.half(), method, **settings).maps[method]
     usable = [k for k in range(3) if right[:, k].flatten(1).any(1).all()]
     assert usable
-    assert correlation(found[:, usable], right[:, usable]) > 0.995
+    # Behind two layers a gate of layer-cam may open or close by the rounding of the forward pass.
+    assert correlation(found[:, usable], right[:, usable]) > (0.998 if method == "layer-cam" else 0.999)
 
 
-@pytest.mark.parametrize("factor", [2.0**-18, 1.0, 3e3, 2.0**14])
+@pytest.mark.parametrize("factor", [2.0**-12, 1.0, 3e3, 2.0**14])
 def test_scaling_neither_overflows_nor_changes_the_size(factor):
     net = built(factor=factor)
     x = picture(2, 1, 64, 64) * (1e-2 if factor > 1 else 1)  # so that the scores themselves fit into float16
