@@ -27,6 +27,7 @@ from cfcam.exchange.sources import (
     headers_of,
     is_projection,
     missing_place,
+    modality_of,
     without_thickness,
 )
 from cfcam.exchange.structured_report import steady_of, structured_report
@@ -35,12 +36,8 @@ from cfcam.imaging.dicom_object import quiet
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-_LONGEST_MODALITY = 8
-
 KINDS = ("pm", "seg", "sr", "sc", "gsps")
 """The kinds of objects: map, segmentations, report, overlay pictures, presentation state."""
-
-_NEEDS_PLACE = ("pm", "seg-fractional", "seg-binary")
 
 _FRACTIONAL = "seg-fractional"  # of the two segmentations the one that holds the map
 
@@ -122,9 +119,7 @@ def fitting_kinds(
         fitting.remove("pm")
         if "seg" not in fitting:
             fitting.insert(0, _FRACTIONAL)
-        modality = str(sources[0].get("Modality") or "")
-        known = modality.isalpha() and modality.isupper() and len(modality) <= _LONGEST_MODALITY
-        which = f"which pictures of modality {modality if known else 'unknown'} have not"
+        which = f"which pictures of modality {modality_of(sources[0])} have not"
         which = which if is_projection(sources[0]) and "FrameOfReferenceUID" in missing else _has_no(missing)
         notes.append(
             f"pm: a Parametric Map needs a Frame of Reference, {which}: the map is written as a fractional Segmentation"
@@ -192,18 +187,21 @@ def _named(job: Job, kind: str) -> Iterator[None]:
     """Says of an object that cannot be made which element of the sources it needs, where that can be told."""
     from cfcam.imaging.dicom_object import broken
 
-    missing = missing_place(job.originals) if kind in _NEEDS_PLACE else []
-    what = f"{kind}: an element that the objects inherit is missing or not valid"
-    if missing:
-        what = f"{kind}: cannot be made of a {job.sources[0].Modality} without {', '.join(missing)}"
-    with broken("the sources", what):
+    with broken("the sources", f"{kind}: an element that the objects inherit is missing or not valid"):
         try:
             yield
         except AttributeError as error:
             found = re.search(r"no attribute '(\w+)'", str(error))
-            if missing or found is None or not _is_keyword(found[1]) or found[1] in job.sources[0]:
+            if found is None or not _is_keyword(found[1]) or found[1] in job.sources[0]:
                 raise
             raise ImageError(f"{kind}: needs {found[1]}, which the sources have not; export them again") from None
+        except ValueError as error:
+            missing = missing_place(job.originals)
+            if not missing or "frame of reference" not in str(error).casefold():
+                raise
+            raise ImageError(
+                f"{kind}: cannot be made of a {modality_of(job.sources[0])} without {', '.join(missing)}; export it again"
+            ) from None
 
 
 def _is_keyword(name: str) -> bool:

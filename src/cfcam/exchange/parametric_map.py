@@ -9,7 +9,7 @@ import numpy as np
 from cfcam.errors import InputError
 from cfcam.exchange.anatomy import frame_anatomy
 from cfcam.exchange.job import RESEARCH, Job, code
-from cfcam.exchange.sources import missing_place
+from cfcam.exchange.sources import missing_place, modality_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -73,7 +73,7 @@ def _order_frames(dataset: Any) -> None:
 def check_place(job: Job) -> None:
     """Raise an `InputError` where a plane has no place in space."""
     if missing := missing_place(job.originals):
-        modality = job.sources[0].Modality
+        modality = modality_of(job.sources[0])
         raise InputError(
             f"pm: a Parametric Map needs a Frame of Reference with a place for each plane, and the source ({modality})"
             f" has no {', '.join(missing)}; write seg, whose fractions keep the map to 1/510"

@@ -163,6 +163,12 @@ def missing_place(sources: Sequence[Any]) -> list[str]:
     return missing
 
 
+def modality_of(source: Any) -> str:
+    """Return the modality as messages may show it: a few capitals, else "unknown", for anything may stand there."""
+    found = str(source.get("Modality") or "")
+    return found if found.isascii() and found.isalpha() and found.isupper() and len(found) <= 8 else "unknown"
+
+
 def without_thickness(sources: Sequence[Any]) -> bool:
     """Whether one of the sources has a place, but no slice thickness, which may be absent or empty (type 2)."""
     from cfcam.imaging.dicom_object import group
