@@ -200,7 +200,7 @@ def _named(job: Job, kind: str) -> Iterator[None]:
             if not missing or "frame of reference" not in str(error).casefold():
                 raise
             raise ImageError(
-                f"{kind}: cannot be made of a {modality_of(job.sources[0])} without {', '.join(missing)}; export it again"
+                f"{kind}: {modality_of(job.sources[0])} has no {', '.join(missing)}, which it needs: export it anew"
             ) from None
 
 
