@@ -64,6 +64,12 @@ def test_nothing_is_usual_for_other_numbers_of_channels(channels):
     assert preprocess_of(model(channels), mean=(0.5,), std=(0.5,)).mean == (0.5,) * channels
 
 
+def test_nor_for_one():
+    with pytest.raises(InputError, match="the network takes 1 channel, and nobody says how it is normalised"):
+        preprocess_of(model(1))
+    assert preprocess_of(model(1), mean=(0.5,), std=(0.5,)).mean == (0.5,)
+
+
 def test_numbers_for_bytes_are_refused():
     with pytest.raises(InputError, match="these are for pixels from 0 to 255"):
         preprocess_of(model(), mean=(123.675, 116.28, 103.53), std=(58.4, 57.1, 57.4))

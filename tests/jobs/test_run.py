@@ -169,7 +169,7 @@ def test_score_cam_halves_its_own_batches_when_one_picture_is_too_much(tmp_path)
         ("brightness", {"batch_size": 0}, InputError, "batch"),
         ("flat", {}, LayerError, "spatial"),
         ("grey", {"methods": ("cam",), "preprocess": Preprocess(32, mean=(0.5,), std=(0.5,))}, MethodError, "grad-cam"),
-        ("grey", {}, ModelError, "1 channel"),
+        ("grey", {}, InputError, "takes 1 channel"),
         ("broken_weights", {}, ModelError, "features.weight"),
     ],
 )

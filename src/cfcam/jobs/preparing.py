@@ -27,17 +27,22 @@ def preprocess_of(
     each value whether it was given, stated by the network, or assumed.
 
     Raises:
-        InputError: a value is out of its range, or the network takes another number of channels than one or three, for
-            which nothing is usual, and nobody states its mean and standard deviation.
+        InputError: a value is out of its range, or the network takes another number of channels than three, for which
+            nothing is usual, and nobody states its mean and standard deviation.
     """
     channels = input_channels(model.module) or 3
     given = {"size": size, "resize": resize, "mean": _spread(mean, channels), "std": _spread(std, channels)}
     values, sources = _settled(Preprocess, given, model)
-    if channels not in (1, 3) and {"mean", "std"} - values.keys():
-        raise InputError(
-            f"the network takes {channels} channels, and nobody says how they are normalised: give --mean and --std,"
-            f" one number for all or {channels} with commas between"
+    if channels != len(Preprocess.mean) and {"mean", "std"} - values.keys():
+        several = (
+            f"{channels} channels, and nobody says how they are"
+            if channels > 1
+            else "1 channel, and nobody says how it is"
         )
+        each = (
+            f", one number for all or {channels} with commas between" if channels > 1 else ", e.g. --mean 0.5 --std 0.5"
+        )
+        raise InputError(f"the network takes {several} normalised: give --mean and --std{each}")
     return Preprocess(**values, sources=sources)
 
 

@@ -165,7 +165,7 @@ def prepare(
             preprocess(picture)[None],
             lambda heat: preprocess.to_original(heat, picture.size),
             preprocess.mask,
-            preprocess.notices(picture),
+            picture.notices,
         )
     volume = read_volume(path)
     return Prepared(
@@ -173,7 +173,7 @@ def prepare(
         preprocess(volume)[None],
         lambda heat: preprocess.to_original(heat, volume),
         lambda mask: preprocess.mask(mask, volume),
-        preprocess.notices(volume),
+        volume.notices,
     )
 
 

@@ -254,7 +254,7 @@ class Studies:
 
     def _limits(self, image: Image | Volume, modality: str, maps: Sequence[MapResult], burned_in: str) -> list[str]:
         """What was not done or is not known, in sentences."""
-        noticed = (*self._preprocess.assumptions, *self._preprocess.notices(image))
+        noticed = (*self._preprocess.assumptions, *image.notices)
         said = [f"{notice[:1].upper()}{notice[1:]}." for notice in noticed]
         if (warning := warning_of(modality, burned_in)) is not None:
             said.append(warning)
