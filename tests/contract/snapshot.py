@@ -1,23 +1,15 @@
-"""Everything of a model and of the process that a call must leave as it was."""
+"""Everything of a model and of the process that a call must leave as it was, written without cfcam's own walk."""
 
 from __future__ import annotations
 
 import hashlib
 import random
+from collections import deque
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-
-HOOKS = (
-    "_forward_hooks",
-    "_forward_pre_hooks",
-    "_backward_hooks",
-    "_backward_pre_hooks",
-    "_state_dict_hooks",
-    "_load_state_dict_pre_hooks",
-)
 
 
 def digest(tensor: Tensor | None) -> str | None:
@@ -27,13 +19,43 @@ def digest(tensor: Tensor | None) -> str | None:
     return hashlib.sha256(data).hexdigest()
 
 
+def frozen(value: Any, seen: dict[int, int]) -> Any:
+    """Returns what an object is and holds, of any depth, as plain values that can be compared."""
+    if value is None or isinstance(value, (int, float, str, bytes, type)):
+        return value
+    if id(value) in seen:
+        return ("seen", seen[id(value)])
+    seen[id(value)] = len(seen)
+    me: Any = (type(value).__name__, id(value))
+    if isinstance(value, Tensor):
+        return (*me, digest(value), value.requires_grad, frozen(value.grad, seen) if value.is_leaf else None)
+    if isinstance(value, np.ndarray):
+        return (*me, value.tobytes())
+    if isinstance(value, torch.Generator):
+        return (*me, digest(value.get_state()))
+    if isinstance(value, random.Random):
+        return (*me, value.getstate())
+    if isinstance(value, np.random.Generator):
+        return (*me, str(value.bit_generator.state))
+    if isinstance(value, dict):
+        me = (*me, [(str(key), frozen(one, seen)) for key, one in value.items()])
+    elif isinstance(value, (list, tuple, deque)):
+        me = (*me, [frozen(one, seen) for one in value])
+    elif isinstance(value, (set, frozenset)):
+        me = (*me, sorted(str(frozen(one, seen)) for one in value))
+    if callable(value) and not isinstance(value, nn.Module):
+        return me
+    slots = [name for kind in type(value).__mro__ for name in getattr(kind, "__slots__", ())]
+    held = {name: getattr(value, name) for name in slots if hasattr(value, name)} | getattr(value, "__dict__", {})
+    return (*me, [(name, frozen(one, seen)) for name, one in held.items()])
+
+
 def snapshot(model: nn.Module) -> dict[str, Any]:
     return {
         "modules": [(name, id(module), module.training) for name, module in model.named_modules()],
-        "hooks": [(n, h, list(getattr(m, h))) for n, m in model.named_modules() for h in HOOKS],
         "parameters": {n: (id(p), digest(p), p.requires_grad, digest(p.grad)) for n, p in model.named_parameters()},
         "buffers": {n: (id(b), digest(b)) for n, b in model.named_buffers()},
-        "attributes": sorted(vars(model)),
+        "all that is reachable": frozen(model, {}),
         "torch rng": digest(torch.get_rng_state()),
         "numpy rng": str(np.random.get_state()),  # noqa: NPY002
         "python rng": random.getstate(),

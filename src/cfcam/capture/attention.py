@@ -19,6 +19,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from cfcam.capture.state import observable
+
 _SOFTMAX = (torch.softmax, F.softmax, Tensor.softmax)
 _MULTI_HEAD = inspect.signature(F.multi_head_attention_forward)
 
@@ -67,7 +69,7 @@ class AttentionRecorder(TorchFunctionMode):
     def recording(self) -> Iterator[None]:
         """Records while its body runs."""
         handles = []
-        for name, module in self._model.named_modules():
+        for module, name in observable(self._model).items():
             handles.append(module.register_forward_pre_hook(lambda *_, name=name: self._running.append(name)))
             handles.append(module.register_forward_hook(lambda *_: self._leave(), always_call=True))
         try:

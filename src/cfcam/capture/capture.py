@@ -14,12 +14,15 @@ from torch import Tensor, nn
 
 from cfcam.capture.adapter import call, unwrapped
 from cfcam.capture.answers import Answer, Answers, Taken
+from cfcam.capture.batches import by_batches, of_one_size
 from cfcam.capture.calls import check_calls, split_call
+from cfcam.capture.checkpoints import without_checkpoints
 from cfcam.capture.dense_layers import dense_layers
 from cfcam.capture.frames import IMAGES, ClipEvidence, FrameGrid, Layout, layout_of, seen_picture, settled
 from cfcam.capture.half_precision import at_least_float32, gradients, takes_part
 from cfcam.capture.heads import Wanted
 from cfcam.capture.inputs import check_rows, check_type
+from cfcam.capture.keeping import Keeper
 from cfcam.capture.kernels import PackedKernels
 from cfcam.capture.layers import LayerInfo, candidates, choose_layer, find_layer, probe, with_reach
 from cfcam.capture.outputs import find_tensor, replace_tensor
@@ -36,7 +39,7 @@ from cfcam.capture.targets import (
     wanted_of,
 )
 from cfcam.capture.tokens import TokenGrid, one_reading
-from cfcam.errors import CfcamError, InputError, LayerError
+from cfcam.errors import CfcamError, InputError, LayerError, OutputError
 
 T = TypeVar("T")
 
@@ -63,6 +66,9 @@ class Network:
         self.want = Wanted()
         """What class scores must fit in passes that ask for nothing else."""
         self.answers = Answers(self.probability, output)
+        self.keeper = Keeper(self.model)
+        self.batch: int | None = None
+        """The only batch size that the network takes, once it was seen to fail on another."""
         self.grids: dict[tuple[str, torch.Size], tuple[TokenGrid, Layout, ClipEvidence]] = {}
         """Layer and input shape (C, *spatial) -> how the layer's output is seen as maps, and the input as images, and
         what tells where the maps' cells lie; once that is known."""
@@ -85,6 +91,11 @@ class Network:
             )
         if not x.is_floating_point():
             raise InputError(f"the input is a tensor of {x.dtype}: give normalised floating-point images")
+        if any(isinstance(p, nn.UninitializedParameter) for p in self.model.parameters()):
+            raise InputError(
+                f"{type(self.model).__name__} has lazy layers without weights: run it once on a batch of your own, or"
+                " load its weights"
+            )
         first = next((p for p in self.model.parameters() if p.is_floating_point()), None)
         if first is not None:
             known = x.dtype == first.dtype or torch.is_autocast_enabled(first.device.type)
@@ -124,14 +135,19 @@ class Network:
                 they are said to be.
         """
         run: Callable[..., Any] = self.model
-        if weights or self._frozen:
-            copies = {name: tensor.clone() for name, tensor in self._frozen.items()} | (weights or {})
+        if weights:
 
             def run(*args: Any) -> Any:
-                return torch.func.functional_call(self.model, copies, args)
+                return torch.func.functional_call(self.model, weights, args)
 
-        with self.answers.heard(self.model) as listener:
-            output = call(self.model, x, images, run)
+        look = weights is None and not torch.overrides._get_current_function_mode_stack()
+        with (
+            self.keeper.kept(x.device, len(x), look=look),
+            without_checkpoints(),
+            self.answers.heard(self.model) as listener,
+        ):
+            # The network gets an input of its own, which it may change in place.
+            output = call(self.model, x.clone(), images, run)
         return self.answers.taken(
             output, x, listener, self._usual(), want or self.want, taken, type(self.model).__name__
         )
@@ -168,17 +184,14 @@ class Network:
         """Whether any parameter is float16, whose gradients vanish unless they are scaled."""
         return any(p.dtype == torch.float16 for p in self.model.parameters())
 
-    @cached_property
-    def _frozen(self) -> dict[str, Tensor]:
-        """Parameters and buffers of a model built under inference mode: autograd works on copies of them."""
-        tensors = [*self.model.named_parameters(), *self.model.named_buffers()]
-        return {name: tensor for name, tensor in tensors if tensor.is_inference()}
-
 
 def probe_layers(
     network: Network, x: Tensor, targets: Any = None, classes: Sequence[str] | None = None
 ) -> tuple[list[LayerInfo], tuple[int, ...]]:
     """Runs the network on the first image of ``x`` and returns its layers and its output's shape.
+
+    A network that takes batches of one size only (``x.view(8, -1)`` in its forward, an exported program) is run on all
+    of ``x``: then the layers' and the output's shapes begin with that size.
 
     Args:
         network: the model.
@@ -186,27 +199,49 @@ def probe_layers(
         targets: what will be explained, see `check_targets`: of several outputs the one that fits is taken.
         classes: class names.
     """
-    shape: list[tuple[int, ...]] = []
     with torch.inference_mode(False):
         batch = network.prepare(x)
-        sample, want = batch[:1], wanted_of(check_targets(targets, len(batch), batch.shape[2:]), classes)
+        want = wanted_of(check_targets(targets, len(batch), batch.shape[2:]), classes)
+        with preserved(network.model, batch.device):
+            try:
+                return _probed(network, batch[: network.batch or 1], want)
+            except Exception as error:
+                if len(batch) == 1 or network.batch is not None or not of_one_size(error):
+                    raise
+                try:
+                    found = _probed(network, batch, want)
+                except Exception:  # noqa: BLE001 (it was not the size)
+                    raise error from None
+                network.batch = len(batch)
+                return found
 
-        def logits() -> Tensor:
-            return network.answer(sample, want=want).or_anything()
 
-        with preserved(network.model, sample.device):
-            layers = probe(network.model, sample.shape, lambda: shape.append(tuple(logits().shape)))
-            if len(shape[0]) == sample.ndim:
-                layers = dense_layers(network.model, layers, shape[0], logits)
-            elif any(info.tokens for info in candidates(layers)):
-                layers = with_reach(network.model, layers, logits)
+def _probed(network: Network, sample: Tensor, want: Wanted) -> tuple[list[LayerInfo], tuple[int, ...]]:
+    shape: list[tuple[int, ...]] = []
+
+    def logits() -> Tensor:
+        return network.answer(sample, want=want).or_anything()
+
+    def run() -> None:
+        shape.append(tuple(logits().shape))
+        if len(sample) == 1 and shape[0] and shape[0][0] > 1:
+            raise OutputError(
+                f"{type(network.model).__name__} returned scores {shape[0]} for a batch of 1 image: if a batch size is"
+                f" written into its forward, give it that many images ({shape[0][0]}?)"
+            )
+
+    layers = probe(network.model, sample.shape, run)
+    if len(shape[0]) == sample.ndim:
+        layers = dense_layers(network.model, layers, shape[0], logits)
+    elif any(info.tokens for info in candidates(layers)):
+        layers = with_reach(network.model, layers, logits)
     return layers, shape[0]
 
 
 def automatic_layer(network: Network, x: Tensor, targets: Any = None, classes: Sequence[str] | None = None) -> str:
     """Returns the name of the layer that `choose_layer` picks for the user's own input ``x`` (N, C, *spatial)."""
     layers, output_shape = probe_layers(network, x, targets, classes)
-    return choose_layer(layers, (1, *x.shape[1:]), output_shape).name
+    return choose_layer(layers, (network.batch or 1, *x.shape[1:]), output_shape).name
 
 
 class Capture:
@@ -282,6 +317,7 @@ class Capture:
 
     def _run(self, *, grad: bool = False) -> None:
         leaves: list[Tensor] = []
+        self._inside = False
         given, call = self._given, split_call(self.layer)[1]
         place = (self.layer, given.shape[1:])
         evidence = ClipEvidence(tuple(given.shape), x=lambda: given)
@@ -297,10 +333,15 @@ class Capture:
             if place not in grids and not leaves:
                 readings = evidence.readings(tensor.shape) or evidence.of_one(tensor.shape)
             # A later call's output may depend on an earlier one's: then it keeps its own place in the graph.
-            leaves.append(tensor if leaves and tensor.requires_grad else tensor.detach().requires_grad_())
+            self._inside = torch.is_inference_mode_enabled()
+            # Tensors of a part under inference mode are no autograd's: a copy is, and its copy is handed on.
+            with torch.inference_mode(False), torch.enable_grad():
+                tensor = tensor.clone() if tensor.is_inference() else tensor
+                leaves.append(tensor if leaves and tensor.requires_grad else tensor.detach().requires_grad_())
+                # The tail gets a copy: an in-place activation behind the layer must not change what was captured.
+                handed = leaves[-1].clone()
             torch.set_grad_enabled(True)
-            # The tail gets a copy: an in-place activation behind the layer must not change what was captured.
-            return replace_tensor(output, leaves[-1].clone())
+            return replace_tensor(output, handed)
 
         def before(module: nn.Module, args: Any, kwargs: Any) -> None:
             # A later call on the input alone needs no graph of what is inside of the layer.
@@ -319,6 +360,9 @@ class Capture:
             finally:
                 for handle in handles:
                     handle.remove()
+        if self.network.keeper.late:  # the graph holds what was put back: again, on copies
+            self._run(grad=grad)
+            return
         self.output, self._logits = self._answer.output, self._answer.logits
         self._leaves = leaves
         if place not in grids:
@@ -470,9 +514,24 @@ class Capture:
                 half = self.network.half or takes_part(
                     *self._leaves, self._logits, self._scores, autocast=self.autocast
                 )
-                found = gradients(
-                    self._scores[:, k], self._leaves, self._rows(), half=half, retain_graph=True, allow_unused=True
-                )
+                try:
+                    found = gradients(
+                        self._scores[:, k], self._leaves, self._rows(), half=half, retain_graph=True, allow_unused=True
+                    )
+                except RuntimeError as error:
+                    if "checkpoint" not in str(error).lower():
+                        raise
+                    raise LayerError(
+                        f"an activation checkpoint between layer {self.layer!r} and the score refuses gradients to a"
+                        " layer: switch it off for the call, with gradient_checkpointing_disable() or"
+                        " use_reentrant=False"
+                    ) from error
+        if all(gradient is None for gradient in found) and (self._inside or self._logits.is_inference()):
+            part = f"layer {self.layer!r}, or what follows it," if self._inside else "the end of the network"
+            raise LayerError(
+                f"{part} runs under torch.inference_mode() in the network's own forward, where no gradients are"
+                " recorded: name a layer behind that part, use score-cam, or take inference_mode out of forward"
+            )
         if all(gradient is None for gradient in found):
             raise LayerError(
                 f"the explained score does not depend on layer {self.layer!r} (its output is unused, or detached on the"
@@ -521,6 +580,11 @@ class Capture:
             images: (M,) int64, which image each was made from: its K targets are scored.
             probability: class scores as probabilities instead of logits.
         """
+        return by_batches(
+            self.network, len(self.input), x, images, lambda x, i: self._rescored(x, i, probability=probability)
+        )
+
+    def _rescored(self, x: Tensor, images: Tensor, *, probability: bool) -> Tensor:
         if self.input.device.type == "cpu":
             _keep_freed_memory()
         with torch.inference_mode(False), torch.no_grad(), preserved(self.network.model, self.input.device):
@@ -564,9 +628,21 @@ class Capture:
         if self.network.one_at_a_time and len(images) > 1:
             pairs = zip(activations.split(1), images.split(1), strict=True)
             return torch.cat([self.rescore_activations(a, i, probability=probability) for a, i in pairs])
-        alone = len(images) > 1 and bool((images == images[0]).all()) and self._tail_runs_alone(activations, images)
-        x = self.input[images[:1]] if alone else self.input[images]
-        return self._rescored_activations(x, activations, images, probability=probability)
+        alone = (
+            self.network.batch is None
+            and len(images) > 1
+            and bool((images == images[0]).all())
+            and self._tail_runs_alone(activations, images)
+        )
+        if alone:
+            return self._rescored_activations(self.input[images[:1]], activations, images, probability=probability)
+        return by_batches(
+            self.network,
+            len(self.input),
+            activations,
+            images,
+            lambda a, i: self._rescored_activations(self.input[i], a, i, probability=probability),
+        )
 
     def _rescored_activations(self, x: Tensor, activations: Tensor, images: Tensor, *, probability: bool) -> Tensor:
         call, calls = split_call(self.layer)[1], 0
@@ -600,8 +676,8 @@ class Capture:
         def tried() -> bool:
             # Two different rows: a tail that mixes the images of a batch must not pass.
             pair = torch.stack([activations[0], torch.zeros_like(activations[0])])
-            expected = self._rescored_activations(self.input[images[:2]], pair, images[:2], probability=False)
             try:
+                expected = self._rescored_activations(self.input[images[:2]], pair, images[:2], probability=False)
                 found = self._rescored_activations(self.input[images[:1]], pair, images[:2], probability=False)
             except (RuntimeError, CfcamError):  # as a concatenation with features from before the layer raises
                 return False

@@ -17,6 +17,7 @@ from cfcam.capture.calls import call_names, split_call
 from cfcam.capture.frames import ClipEvidence, FrameGrid
 from cfcam.capture.half_precision import gradients, takes_part
 from cfcam.capture.outputs import find_tensor, replace_tensor
+from cfcam.capture.state import observable
 from cfcam.capture.tokens import TokenGrid, is_norm, one_reading
 from cfcam.errors import LayerError
 
@@ -98,9 +99,11 @@ class _Recorder:
         source, reducing = name, _is_reducing(module)
         if tensor is not None:
             # An in-place module returns its input's tensor object in a new version: that is a new value.
-            if self.last and self.last[0]() is tensor and self.last[1] == tensor._version:
+            # Those of a part under inference mode have no versions.
+            version = 0 if tensor.is_inference() else tensor._version
+            if self.last and self.last[0]() is tensor and self.last[1] == version:
                 source, reducing = self.last[2], self.last[3]
-            self.last = (weakref.ref(tensor), tensor._version, source, reducing)
+            self.last = (weakref.ref(tensor), version, source, reducing)
         leading = isinstance(output, (tuple, list)) and len(output) > 0 and output[0] is tensor
         self.order.append(
             LayerInfo(
@@ -133,7 +136,7 @@ def probe(model: nn.Module, input_shape: Sequence[int], run: Callable[[], Any]) 
         input_shape: (N, C, *spatial) of the sample.
         run: runs the network on a sample of the user's own input, without a graph.
     """
-    names = {module: name for name, module in model.named_modules() if name}
+    names = {module: name for module, name in observable(model).items() if name}
     recorder = _Recorder(names, ClipEvidence(tuple(input_shape)))
     handles = [module.register_forward_hook(recorder) for module in recorder.names]
     try:
@@ -249,7 +252,7 @@ def _is_flat(info: LayerInfo) -> bool:
     return info.shape is not None and len(info.shape) == 3 and info.shape[1] > 1
 
 
-def _unread(layers: Sequence[LayerInfo], start: int) -> LayerInfo | None:
+def _unread(layers: Sequence[LayerInfo], start: int, images: int) -> LayerInfo | None:
     """Returns the last block or norm, from a place on, that works on tokens (1, T, C) of which no grid is known."""
     inside = _attentions(layers)
     prefix = max((reading.prefix for i in layers for reading in i.readings), default=0)
@@ -257,7 +260,7 @@ def _unread(layers: Sequence[LayerInfo], start: int) -> LayerInfo | None:
         if not _is_flat(i) or i.readings or i.step or not i.plain or i.reducing or _within(i.name, inside):
             continue
         batch, tokens, width = i.shape or ()
-        if batch == 1 and tokens > max(prefix, 1) and width > 1:  # class and other tokens alone have no place
+        if batch == images and tokens > max(prefix, 1) and width > 1:  # class and other tokens alone have no place
             return i
     return None
 
@@ -293,7 +296,7 @@ def choose_layer(
     start = next(n for n, i in enumerate(layers) if i.name == chosen.same_as) + 1
     if unclear := next((i for i in reversed(layers[start:]) if i in eligible and len(i.readings) > 1), None):
         one_reading(unclear.readings, unclear.name, unclear.shape or (), input_shape)
-    if len(input_shape) > 3 and (unread := _unread(layers, start)):
+    if len(input_shape) > 3 and (unread := _unread(layers, start, input_shape[0])):
         raise LayerError(
             f"this network works on tokens {unread.shape} at {unread.name!r}, which are no grid, behind"
             f" {chosen.name!r}, its last layer with one, whose map might mislead: name one with layer=... Layers:"
@@ -387,6 +390,11 @@ def find_layer(model: nn.Module, layer: Any) -> tuple[str, nn.Module]:
         path.append(key)
     if not path:
         raise LayerError(_unknown(model, name))
+    if isinstance(module, torch.jit.ScriptModule):
+        raise LayerError(
+            f"layer {name!r} is compiled by torch.jit and cannot be observed: name the Python module around it, or"
+            " give the network from before it was scripted"
+        )
     return ".".join(path) + ("" if call is None else f"#{call}"), module
 
 

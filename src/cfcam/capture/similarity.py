@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture.adapter import call, unwrapped
+from cfcam.capture.keeping import Keeper
 from cfcam.capture.outputs import find_tensor
 from cfcam.capture.scores import FirstPass, ImageScore, ScoreTarget, floating
 from cfcam.capture.state import preserved
@@ -17,6 +19,13 @@ from cfcam.errors import InputError, TargetError
 
 Embedding = str | Callable[[Any], Tensor] | None
 _EMBEDDINGS = ("image_embeds", "text_embeds", "pooler_output", "embeddings", "embedding", "logits")
+
+
+@contextmanager
+def _one_pass(network: nn.Module, device: torch.device, images: int) -> Iterator[None]:
+    """Runs one pass in its body, without a graph; network and process are afterwards what they were."""
+    with torch.inference_mode(False), torch.no_grad(), preserved(network, device), Keeper(network).kept(device, images):
+        yield
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +71,8 @@ class Similarity(ScoreTarget, ImageScore):
         """
         network = unwrapped(model)
         first = next((p for p in network.parameters() if p.is_floating_point()), image)
-        with torch.inference_mode(False), torch.no_grad(), preserved(network, first.device):
-            reference = _embedding(call(network, image.to(first), None, network), of)
+        with _one_pass(network, first.device, len(image)):
+            reference = _embedding(call(network, image.to(first, copy=True), None, network), of)
         return cls(reference[0] if len(image) == 1 else reference, of, words)
 
     @classmethod
@@ -85,8 +94,8 @@ class Similarity(ScoreTarget, ImageScore):
         network = network.model if isinstance(network, ImageTower) else network
         embed = _feature_function(network, "get_text_features")
         device = next(network.parameters()).device
-        with torch.inference_mode(False), torch.no_grad(), preserved(network, device):
-            reference = _embedding(embed(**{name: t.to(device) for name, t in tokens.items()}), None)
+        with _one_pass(network, device, 1):
+            reference = _embedding(embed(**{name: t.to(device, copy=True) for name, t in tokens.items()}), None)
         return cls(reference[0] if len(reference) == 1 else reference, of, words)
 
     @property

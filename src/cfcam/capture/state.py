@@ -33,6 +33,8 @@ class Autocast:
 def preserved(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Runs its body with every module in evaluation mode, and puts modes and random state back.
 
+    What single passes within the body change is `cfcam.capture.keeping`'s affair.
+
     The ``training`` flags are set one by one instead of by ``model.eval()``: a model may mix modes, and may
     override ``train`` with side effects. With them off, BatchNorm statistics do not move and dropout draws nothing.
     Compiled parts run uncompiled inside, because compiled code skips hooks.
@@ -51,6 +53,11 @@ def preserved(model: nn.Module, device: torch.device) -> Iterator[None]:
         finally:
             for module in training:
                 module.training = True
+
+
+def observable(model: nn.Module) -> dict[nn.Module, str]:
+    """Returns the modules that can carry hooks, with their names: all but those that torch.jit has compiled."""
+    return {m: name for name, m in model.named_modules() if not isinstance(m, torch.jit.ScriptModule)}
 
 
 def is_compiled(module: nn.Module) -> bool:

@@ -24,6 +24,7 @@ from cfcam.capture.inputs import check_seen
 from cfcam.capture.outputs import find_tensor
 from cfcam.capture.patches import Patches
 from cfcam.capture.placement import Placement
+from cfcam.capture.state import observable
 from cfcam.errors import LayerError
 
 MAX_PREFIX = 16
@@ -153,7 +154,7 @@ class Evidence:
         """Observes the modules of a model that tell something, while its body runs."""
         telling = [
             m
-            for m in model.modules()
+            for m in observable(model)
             if m._parameters or isinstance(m, _POOLING) or hasattr(m, "out_features") or hasattr(m, "schedule")
         ]
         self.expect(model)

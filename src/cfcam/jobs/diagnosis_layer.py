@@ -254,7 +254,7 @@ def _in_place(setup: Setup) -> Finding:
 
     def hook(module: Any, args: Any, output: Any) -> None:
         tensor = find_tensor(output)
-        if tensor is not None and not kept:
+        if tensor is not None and not kept and not tensor.is_inference():
             kept.append((tensor, tensor._version))
 
     handle = setup.module.get_submodule(split_call(setup.layer)[0]).register_forward_hook(hook)

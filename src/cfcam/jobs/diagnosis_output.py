@@ -23,6 +23,7 @@ from cfcam.jobs.diagnosis_setup import (
     size_option,
     smooth_noise,
 )
+from cfcam.jobs.diagnosis_variation import mixing
 
 _SIZES = {1: (256, 512, 128, 1024, 64), 2: (224, 64, 128, 256, 96, 32, 192, 384, 28, 299, 512), 3: (64, 96, 32, 128)}
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
@@ -128,25 +129,79 @@ def _weights_finite(module: nn.Module) -> bool:
 
 
 def check_repeat(setup: Setup) -> Iterator[Finding]:
-    """Runs the same input twice, with one stream of random numbers."""
-    with setup.undisturbed():
-        first, second = setup.network(setup.x)[1], setup.network(setup.x)[1]
-    change, scale = _change(first, second)
-    same_class = torch.equal(_predicted(first), _predicted(second))
-    values = {"change": change, "scale": scale}
-    if change <= _tolerance(first.dtype, 1e-5) * scale:
-        yield ok("repeat", f"two passes of the same input differ by {change:.1g} in scores up to {scale:.3g}", **values)
-        return
-    yield Finding(
+    """Runs the same input again: with the same state and random numbers, with others, and in the state it leaves."""
+    seen = setup.variation
+    tolerance = _tolerance(seen.scores.dtype, 1e-5)
+    yield _repeat(setup, tolerance)
+    if seen.state:
+        change, scale = (0.0, 1.0) if seen.in_a_row is None else _change(*seen.in_a_row)
+        moves = change > tolerance * scale
+        names = ", ".join(seen.state[:_NAMED]) + (
+            f" and {len(seen.state) - _NAMED} more" if len(seen.state) > _NAMED else ""
+        )
+        yield Finding(
+            "state",
+            Severity.WARNING if moves else Severity.NOTE,
+            f"a pass changes what the network holds: {names}"
+            + (f"; a second call of yours then differs by {change:.3g} in scores up to {scale:.3g}" if moves else ""),
+            "cfcam gives every pass the state that the network has now, and puts it back: a map explains one such call",
+            "bring the network into the state you mean, as new or after earlier pictures, before it is explained"
+            if moves
+            else "",
+            {"changed": seen.state, "change": change},
+        )
+
+
+_NAMED = 4
+
+
+def _repeat(setup: Setup, tolerance: float) -> Finding:
+    seen = setup.variation
+    change, scale = _change(seen.scores, seen.again)
+    other, _ = _change(seen.scores, seen.redrawn)
+    alike = all(torch.equal(_predicted(seen.scores), _predicted(s)) for s in (seen.again, seen.redrawn))
+    worst, values = max(change, other), {"change": max(change, other), "scale": scale, "drawn_by": seen.drawing}
+    if worst <= tolerance * scale:
+        return ok(
+            "repeat", f"two passes of the same input differ by {change:.1g} in scores up to {scale:.3g}", **values
+        )
+    differ = f"two passes of the same input differ by {worst:.3g} in scores up to {scale:.3g}"
+    differ += "" if alike else ", and in their class"
+    severity = Severity.WARNING if alike else Severity.PROBLEM
+    if change > tolerance * scale:
+        return Finding(
+            "repeat",
+            severity,
+            f"{differ}, though they began with the same state and random numbers",
+            "what differs is outside of the network and of the known generators: a global, a class attribute, the time,"
+            " compiled code, or sums in no fixed order: a map explains one pass",
+            "look for what forward() reads beside its input and self; torch.use_deterministic_algorithms(True)",
+            values,
+        )
+    by = (
+        f" ({', '.join(seen.drawing[:_NAMED])})" if seen.drawing else " (drawn by random or numpy, or by compiled code)"
+    )
+    dropping = any("dropout" in name for name in seen.drawing) or not seen.drawing
+    return Finding(
         "repeat",
-        Severity.WARNING if same_class else Severity.PROBLEM,
-        f"two passes of the same input differ by {change:.3g} in scores up to {scale:.3g}"
-        + ("" if same_class else ", and in their class"),
-        "something is random in evaluation mode too, such as F.dropout without training=self.training or noise on the"
-        " input: a map explains one draw",
-        "F.dropout(x, p, training=self.training), or average: Augmented('grad-cam')",
+        severity,
+        differ + f", with other random numbers{by}",
+        "something is random in evaluation mode too: every pass of cfcam draws the same numbers, so that a map explains"
+        " one draw",
+        (
+            "F.dropout(x, p, training=self.training), or no .train() in forward()"
+            if dropping
+            else "no noise in evaluation"
+        )
+        + "; or average: Augmented('grad-cam')",
         values,
     )
+
+
+def _varies(setup: Setup) -> bool:
+    seen = setup.variation
+    tolerance = _tolerance(seen.scores.dtype, 1e-5)
+    return any(c > tolerance * s for c, s in (_change(seen.scores, seen.again), _change(seen.scores, seen.redrawn)))
 
 
 def _predicted(scores: Tensor) -> Tensor:
@@ -160,8 +215,16 @@ def check_batch(setup: Setup) -> Iterator[Finding]:
     other = setup.x[1:2] if len(setup.x) > 1 else alone.flip(-1) * 0.5
     both = torch.cat([alone, other])
     images = torch.arange(2, device=both.device) % len(setup.x)  # of which image each is, for an adapter
+    varies, _ = attempt(lambda: _varies(setup))
+    if varies:
+        why = "two passes of the same input differ already (see repeat), which hides what other images do"
+        yield not_assessed("batch", why, "switch off what is random, and run cfcam doctor again")
+        return
     with setup.undisturbed():
-        single = setup.network(alone, images=images[:1])[1]
+        single, error = attempt(lambda: setup.network(alone, images=images[:1])[1])
+        if single is None or len(single) != 1:
+            yield _one_size(setup, error)
+            return
         pair, error = attempt(lambda: setup.network(both, images=images)[1])
     if pair is None:
         yield Finding(
@@ -177,14 +240,29 @@ def check_batch(setup: Setup) -> Iterator[Finding]:
     if change <= _tolerance(single.dtype, 1e-3) * scale:
         yield ok("batch", f"an image's scores in a batch differ from those alone by {change:.1g}", **values)
         return
+    causes, _ = attempt(lambda: mixing(setup, alone, both, images))
     yield Finding(
         "batch",
         Severity.PROBLEM,
-        f"an image's scores change by {change:.3g} (of {scale:.3g}) when another is in its batch",
-        "images mix: a normalisation over the batch (BatchNorm with track_running_stats=False), a mean over axis 0, or"
-        " rows that are shuffled; gradients and masked passes of one image then hold parts of the others",
+        f"an image's scores change by {change:.3g} (of {scale:.3g}) when another is in its batch"
+        + "".join(f"; {cause}" for cause in causes or ()),
+        "images mix: a normalisation over the batch (BatchNorm that trains, or with track_running_stats=False),"
+        " attention or a mean over axis 0, or rows that are shuffled; gradients and masked passes of one image then"
+        " hold parts of the others",
         "--batch-size 1 for gradient methods and ScoreCAM(batch_size=1); better: normalise each image by itself",
-        values,
+        values | {"causes": causes or []},
+    )
+
+
+def _one_size(setup: Setup, error: Exception | None) -> Finding:
+    given = len(setup.x)
+    return Finding(
+        "batch",
+        Severity.WARNING,
+        f"the network runs on {given} images and not on one" + (f": {said(error)}" if error else ""),
+        f"a batch size is written into its forward, or it was exported with one: cfcam sends {given} images at a time,"
+        " and whether they mix is not assessed",
+        f"give {given} images in every call; or x.view(len(x), -1), and an export with a dynamic batch",
     )
 
 

@@ -17,9 +17,10 @@ from cfcam.capture import Adapter, Capture, LayerInfo, Network, choose_layer, fi
 from cfcam.capture.heads import Wanted
 from cfcam.capture.layers import candidates, with_reach
 from cfcam.capture.outputs import find_tensor
-from cfcam.capture.state import preserved
+from cfcam.capture.state import observable, preserved
 from cfcam.capture.targets import TopK, check_targets, wanted_of
 from cfcam.imaging import Preprocess
+from cfcam.jobs.diagnosis_variation import Variation, variation
 from cfcam.models.expects import first_convolution
 
 T = TypeVar("T")
@@ -124,7 +125,12 @@ class Setup:
         if self.wanted_layer is not None:
             return find_layer(self.module, self.wanted_layer)[0]
         layers, output_shape = self.probed
-        return choose_layer(layers, (1, *self.x.shape[1:]), output_shape).name
+        return choose_layer(layers, (self.network.batch or 1, *self.x.shape[1:]), output_shape).name
+
+    @cached_property
+    def variation(self) -> Variation:
+        """How passes of the same input differ."""
+        return variation(self)
 
     @cached_property
     def mappable(self) -> list[LayerInfo]:
@@ -133,7 +139,8 @@ class Setup:
         if self.network.quantised:  # it has no gradients that could tell
             return candidates(layers)
         with torch.inference_mode(False):
-            sample = self.x[:1].clone() if self.x.is_inference() else self.x[:1]
+            images = self.x[: self.network.batch or 1]
+            sample = images.clone() if images.is_inference() else images
             with preserved(self.module, sample.device):
                 tried, _ = attempt(
                     lambda: with_reach(self.module, layers, lambda: self.network.answer(sample).or_anything())
@@ -178,7 +185,7 @@ def observed(network: Network, x: Tensor) -> Pass:
     """Runs the network and notes where numbers stop being finite, and what reaches its first BatchNorms."""
     broken: list[tuple[str, str, bool]] = []
     norms: list[NormStatistics] = []
-    names = {module: name for name, module in network.model.named_modules()}
+    names = observable(network.model)
 
     def before(module: nn.Module, args: Any) -> None:
         tensor = find_tensor(args)

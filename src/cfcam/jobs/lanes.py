@@ -78,7 +78,7 @@ def copies_of(network: Network, x: Tensor, layer: str, count: int) -> list[nn.Mo
     """Returns up to ``count`` further networks that may run beside this one; empty where that is not certain.
 
     A copy is used if it gives the same numbers on ``x`` and at the layer, and if the network draws no random numbers,
-    whose order would depend on which part is faster.
+    whose order would depend on which part is faster, and changes no tensor in place, which the copies share.
 
     Args:
         network: the network.
@@ -102,15 +102,9 @@ def copies_of(network: Network, x: Tensor, layer: str, count: int) -> list[nn.Mo
 
 
 def _same(network: Network, other: Network, x: Tensor, layer: str) -> bool:
-    if _draws(network, x):
+    with preserved(network.model, x.device), torch.inference_mode(False), torch.no_grad():
+        network(x)
+    if network.keeper.drew or network.keeper.moves:
         return False
     ours, theirs = (Capture(one, x, layer=layer) for one in (network, other))
     return torch.equal(ours.activations, theirs.activations) and torch.equal(ours.logits, theirs.logits)
-
-
-def _draws(network: Network, x: Tensor) -> bool:
-    """Tells whether a pass draws random numbers even in evaluation mode."""
-    with preserved(network.model, x.device), torch.no_grad():
-        before = torch.get_rng_state()
-        network(x)
-        return not torch.equal(before, torch.get_rng_state())

@@ -1,0 +1,83 @@
+"""What a pass may change of the process around it: random state, and torch's own settings."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch.backends import cudnn
+
+Setting = tuple[Callable[[], Any], Callable[[Any], Any]]
+
+_SETTINGS: tuple[Setting, ...] = (
+    (torch.is_grad_enabled, torch._C._set_grad_enabled),
+    (torch.get_default_dtype, torch.set_default_dtype),
+    (torch.get_num_threads, torch.set_num_threads),
+    (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    (torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled),
+    (lambda: cudnn.enabled, lambda value: setattr(cudnn, "enabled", value)),
+    (lambda: cudnn.benchmark, lambda value: setattr(cudnn, "benchmark", value)),
+    (lambda: cudnn.deterministic, lambda value: setattr(cudnn, "deterministic", value)),
+    (lambda: cudnn.allow_tf32, lambda value: setattr(cudnn, "allow_tf32", value)),
+    (lambda: torch.backends.mkldnn.enabled, lambda value: setattr(torch.backends.mkldnn, "enabled", value)),
+)
+
+
+class Process:
+    """The random state and the settings at one moment.
+
+    Args:
+        device: whose random state and autocast are meant, besides the CPU's.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._settings = [*_SETTINGS, *(one for kind in {"cpu", device.type} for one in _autocast(kind))]
+        self._values = [get() for get, _ in self._settings]
+        self._random: list[tuple[Callable[[], Any], Callable[[Any], Any], Any]] = [
+            (get, put, get()) for get, put in _generators(device)
+        ]
+
+    def restore(self) -> bool:
+        """Puts all of it back; returns whether random numbers had been drawn."""
+        for (get, put), value in zip(self._settings, self._values, strict=True):
+            if get() != value:
+                put(value)
+        drew = False
+        for get, put, state in self._random:
+            if not same_state(get(), state):
+                put(state)
+                drew = True
+        return drew
+
+
+def _autocast(kind: str) -> tuple[Setting, Setting]:
+    return (
+        (lambda: torch.is_autocast_enabled(kind), lambda value: torch.set_autocast_enabled(kind, value)),
+        (lambda: torch.get_autocast_dtype(kind), lambda value: torch.set_autocast_dtype(kind, value)),
+    )
+
+
+def _generators(device: torch.device) -> list[Setting]:
+    found: list[Setting] = [(torch.get_rng_state, torch.set_rng_state), (random.getstate, random.setstate)]
+    if (numpy := sys.modules.get("numpy")) is not None:
+        found.append((numpy.random.get_state, numpy.random.set_state))
+    if device.type not in ("cpu", "meta"):
+        module = torch.get_device_module(device)
+        found.append((lambda: module.get_rng_state(device), lambda state: module.set_rng_state(state, device)))
+    return found
+
+
+def same_state(first: Any, second: Any) -> bool:
+    """Tells whether two states of a generator are the same: tensors, tuples of numbers and arrays, mappings."""
+    if isinstance(first, torch.Tensor):
+        return torch.equal(first, second)
+    if isinstance(first, dict):
+        return all(same_state(first[key], second[key]) for key in first)
+    if isinstance(first, tuple) and any(hasattr(part, "tobytes") for part in first):
+        return all(same_state(a, b) for a, b in zip(first, second, strict=True))
+    return bool(first.tobytes() == second.tobytes()) if hasattr(first, "tobytes") else bool(first == second)
