@@ -162,3 +162,16 @@ def test_a_network_of_four_channels_takes_a_picture_of_four_bands(tmp_path):
     )  # fmt: skip
     assert result.exit_code == 0, result.stderr
     assert "its 4 bands are taken in their order" in one_text(result.stdout)
+
+
+@pytest.mark.parametrize("channels", [1, 4])
+def test_without_a_picture_nobody_asks_how_it_is_normalised(channels, tmp_path):
+    nets = tmp_path / "nets.py"
+    nets.write_text(
+        "from torch import nn\n\ndef make():\n"
+        f"    return nn.Sequential(nn.Conv2d({channels}, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),"
+        " nn.Linear(4, 2))\n"
+    )
+    assert cfcam("layers", f"{nets}:make", "--size", "32").exit_code == 0
+    found = json.loads(cfcam("doctor", "--model", f"{nets}:make", "--size", "32", "--json").stdout)
+    assert found["input_shape"] == [1, channels, 32, 32]

@@ -97,6 +97,7 @@ def _input(
 
     from cfcam.imaging import list_images, read_image, read_volume
     from cfcam.jobs import preprocess_of, volume_preprocess_of
+    from cfcam.jobs.preparing import shape_of_pictures
     from cfcam.models.expects import takes_volumes
 
     means, stds = options.read_numbers("--mean", mean), options.read_numbers("--std", std)
@@ -106,9 +107,9 @@ def _input(
             return None, None
         prepare = volume_preprocess_of(loaded, mean=means, std=stds, size=side)
         return prepare(read_volume(images[0]))[None], None
-    preprocess = preprocess_of(loaded, size=side, mean=means, std=stds)
     if not images:
-        return None, preprocess
+        return None, shape_of_pictures(loaded, side)
+    preprocess = preprocess_of(loaded, size=side, mean=means, std=stds)
     files = list_images(images)
     spread = files[:: math.ceil(len(files) / _MOST_PICTURES)]  # folders are often in the order of the classes
     return torch.stack([preprocess(read_image(path)) for path in spread]), preprocess

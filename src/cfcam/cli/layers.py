@@ -146,11 +146,14 @@ def _input(loaded: LoadedModel, image: Path | None, size: str | None, mean: str 
     import torch
 
     from cfcam.imaging import read_image
+    from cfcam.jobs.preparing import shape_of_pictures
 
-    preprocess = _preprocess(loaded, size, mean, std)
     if image is not None:
+        preprocess = _preprocess(loaded, size, mean, std)
         _tell_assumptions(preprocess)
         return preprocess(read_image(image))[None]
+    given = mean is not None and std is not None
+    preprocess = _preprocess(loaded, size, mean, std) if given else shape_of_pictures(loaded, options.read_size(size))
     shape = (1, preprocess.channels, *preprocess.input_size)
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 

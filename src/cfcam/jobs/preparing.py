@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 from cfcam.errors import InputError
@@ -44,6 +44,11 @@ def preprocess_of(
         )
         raise InputError(f"the network takes {several} normalised: give --mean and --std{each}")
     return Preprocess(**values, sources=sources)
+
+
+def shape_of_pictures(model: LoadedModel, size: int | tuple[int, int] | None = None) -> Preprocess:
+    """Returns a preparation that gives the input its shape, for noise: its normalisation is none, and nobody's."""
+    return replace(preprocess_of(model, size=size, mean=(0.0,), std=(1.0,)), sources={})
 
 
 def volume_preprocess_of(
