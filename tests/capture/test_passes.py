@@ -22,7 +22,7 @@ class Two(nn.Module):
         super().__init__()
         torch.manual_seed(2)
         self.b = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
-        self.h = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU())
+        self.h = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
         self.fc = nn.Linear(4, 3)
 
     def tail(self, f: Tensor) -> Tensor:
@@ -120,7 +120,7 @@ def test_checkpoints_are_off_for_the_call(where: str, layer: str, train: bool) -
     """In training mode too, where one that is not reentrant would run again after the flags were put back."""
     import torch.utils.checkpoint as module
 
-    layer = "h.1" if (where, layer) == ("sequential", "h") else layer  # it calls the parts, not the container
+    layer = "h.2" if (where, layer) == ("sequential", "h") else layer  # it calls the parts, not the container
     function, generator = module.CheckpointFunction, module._checkpoint_without_reentrant_generator
     assert_as_plain(checkpointed(CHECKPOINTS[where])().train(train), pictures(), layer)
     assert (module.CheckpointFunction, module._checkpoint_without_reentrant_generator) == (function, generator)
@@ -195,3 +195,22 @@ def test_another_number_than_the_networks_is_said_in_one_line() -> None:
     with pytest.raises((CfcamError, RuntimeError)) as error:
         cfcam.explain(exported(), pictures(3), "grad-cam")
     assert "exported for one batch size" in str(error.value)
+
+
+def test_gradient_checkpointing_of_transformers() -> None:
+    """It is on in training mode only, in which users often leave a network."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.ViTConfig(
+        hidden_size=12, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12, image_size=16, patch_size=4
+    )
+    torch.manual_seed(0)
+    model = transformers.ViTForImageClassification(config).eval()
+    x = torch.rand(2, 3, 16, 16)
+    plain = cfcam.explain(model, x, "grad-cam", targets=1)
+    for reentrant in (True, False):
+        model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+        model.train()
+        before = snapshot(model)
+        found = cfcam.explain(model, x, "grad-cam", targets=1)
+        assert snapshot(model) == before
+        torch.testing.assert_close(found.maps["grad-cam"], plain.maps["grad-cam"])
