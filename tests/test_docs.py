@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,22 @@ from cfcam.models.demo import CLASSES, load_demo_network, make_phantom
 
 ROOT = Path(__file__).parents[1]
 PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))]
+
+
+class Frames(torch.nn.Module):
+    """A trunk on pictures (N, T, C, H, W), all at once or one after another, and what is made of its outputs."""
+
+    def __init__(self, joined: Callable[[torch.Tensor], torch.Tensor], *, loop: bool = False) -> None:
+        super().__init__()
+        self.trunk = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), torch.nn.ReLU())
+        self.head, self.joined, self.loop = torch.nn.Linear(4, 2), joined, loop
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.loop:
+            maps = torch.stack([self.trunk(one) for one in x.unbind(1)], 1)
+        else:
+            maps = self.trunk(x.flatten(0, 1)).unflatten(0, x.shape[:2])
+        return self.head(self.joined(maps).mean((-2, -1)))
 
 
 def blocks(page: str) -> list[str]:
@@ -36,6 +53,10 @@ def test_the_code_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.
         "names": ["no finding", "pneumonia", "nodule", "effusion"],
         "loader": [(torch.randn(2, 3, 64, 64), torch.tensor([0, 1]))],
         "CLASSES": CLASSES,
+        "network_of_clips": Frames(lambda maps: maps.mean(1)).eval(),
+        "clips": torch.rand(2, 4, 3, 16, 16),
+        "siamese": Frames(lambda maps: maps[:, 0] - maps[:, 1], loop=True).eval(),
+        "pairs": torch.rand(2, 2, 3, 16, 16),
     }
     for code in blocks(page):
         if "layer=model.layer4[-1]" in code:  # written for a ResNet
