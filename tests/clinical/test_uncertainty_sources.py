@@ -190,8 +190,9 @@ def test_a_batch_equals_its_images_one_by_one(dims, dtype):
         assert torch.equal(alone.probabilities[:, 0], batch.probabilities[:, n])
     one = summarise(mc_dropout(model, x, "grad-cam++", 3, **settings))
     both = summarise(mc_dropout(model, x, "grad-cam++", [1, 3], **settings))
-    assert torch.equal(one.mean[:, 0], both.mean[:, 1])
-    assert torch.equal(one.entropy[:, 0], both.entropy[:, 1])
+    # one class alone takes other kernels than two together, which round by where the memory happens to lie
+    torch.testing.assert_close(one.mean[:, 0], both.mean[:, 1], rtol=0, atol=1e-6)
+    torch.testing.assert_close(one.entropy[:, 0], both.entropy[:, 1], rtol=0, atol=1e-6)
 
 
 def test_there_are_as_many_passes_as_samples_and_one_to_decide_the_class():
