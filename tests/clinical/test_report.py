@@ -467,6 +467,14 @@ def test_the_peak_is_marked_where_the_table_says():
     assert float(cross[2]) == pytest.approx(60.5, abs=0.1)
 
 
+def test_marks_are_seen_on_white_too():
+    """White lines and a white bar have a dark edge: originals are white where bone, contrast or water is."""
+    html = render(volume_study())
+    light, dark = (re.findall(rf'class="cross" d="([^"]+)"[^>]+stroke="{c}"', html) for c in ("#ffffff", "#000000"))
+    assert light == dark != []
+    assert re.search(r"\.length \{[^}]*outline: 1px solid rgba\(0, 0, 0", html)
+
+
 def test_a_scale_bar_stands_where_the_spacing_is_known():
     assert "50 mm" in Page(render(picture_study())).text  # a third of 160 mm is 53 mm
     assert 'class="length" style="width:31.25%"' in render(picture_study())

@@ -123,6 +123,18 @@ def test_the_share_of_motions_stands_wherever_the_peak_does():
     assert "stays under 12 of 17" in alt
 
 
+def test_of_many_other_parts_two_are_named_and_the_rest_counted():
+    places = tuple((20 + 90 * down, 30 + 120 * across) for down in range(3) for across in range(3))
+    goes = steady(picture_study(), PeakStability(2, 17, places, (4, 3, 2, 1, 1, 1, 1, 1, 1)))
+    said = steadiness(goes, goes.maps[0])
+    own, others = said.split("; else it goes to ")
+    within = int(own.rpartition(" ")[2])
+    counts = [int(part.rpartition(": ")[2]) for part in others.split(", ")]
+    assert len(counts) == 3
+    assert others.split(", ")[2].startswith("6 other parts: ")
+    assert within + sum(counts) == 17
+
+
 def test_a_map_that_is_the_same_everywhere_points_nowhere():
     flat = picture_study(maps=(map_of(np.ones((HEIGHT, WIDTH), np.float32)),))
     assert where(flat, flat.maps[0]) == (

@@ -318,6 +318,19 @@ def test_same_key_gives_the_same_files(tmp_path):
     ]
 
 
+def test_a_copy_is_no_further_picture_and_another_picture_of_one_uid_is_refused(tmp_path):
+    first, *others = ct_sources()
+    source = hospital(tmp_path / "in", [first, first])
+    done = run(source, tmp_path / "out", "--key", tmp_path / "key")
+    assert "1 pictures de-identified, 0 refused, 1 files are copies of these" in done.stdout
+    assert len(list((tmp_path / "out").rglob("*.dcm"))) == 1
+    others[0].SOPInstanceUID = others[0].file_meta.MediaStorageSOPInstanceUID = first.SOPInstanceUID
+    source = hospital(tmp_path / "twice", [first, others[0]])
+    done = run(source, tmp_path / "other", "--key", tmp_path / "key")
+    assert "file 2 of 2: has the UID of an earlier file of this folder, and other content; keep one" in done.output
+    assert "1 pictures de-identified, 1 refused" in done.stdout
+
+
 def test_output_within_the_source_is_refused(tmp_path):
     source = hospital(tmp_path, ct_sources())
     done = run(source, source / "clean")

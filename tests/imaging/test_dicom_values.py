@@ -88,6 +88,18 @@ def test_the_limit_of_padding_too(tmp_path, kind, vr, value, limit):
     assert pixels[-1, -1] == 65535
 
 
+@pytest.mark.parametrize(("vr", "written"), [("US", 0x800), ("US", 0xF800), ("SS", -2048)])
+def test_padding_of_signed_values_may_be_written_in_the_stored_bits_alone(tmp_path, vr, written):
+    stored = GREYS.astype(int).copy()
+    stored[0, :4] = -2048
+    ds = grey(stored, "i2", 12)
+    ds.add_new("PixelPaddingValue", vr, written)
+    pixels = read_image(save(ds, tmp_path / "a.dcm")).pixels
+    low, high = stored.ravel()[4], stored.max()
+    np.testing.assert_array_equal(pixels[1:], np.rint((stored[1:] - low) / (high - low) * 65535))
+    assert (pixels[0, :4] == 0).all()
+
+
 @pytest.mark.parametrize(("keyword", "kind", "name"), [("Float", "f4", "FL"), ("DoubleFloat", "f8", "FD")])
 def test_padding_of_fractions(tmp_path, keyword, kind, name):
     stored = np.linspace(0, 1, 16).reshape(4, 4)
@@ -268,6 +280,17 @@ def test_of_several_windows_the_first_usable_one(tmp_path, width):
     np.testing.assert_array_equal(
         read_image(save(ds, tmp_path / "a.dcm")).pixels, np.rint(windowed(GREYS, (100, 50)) * 65535)
     )
+
+
+@pytest.mark.parametrize(("centre", "width"), [("100", "-80"), ("100", "0"), ("100", None), (None, "80")])
+def test_a_window_that_is_none_is_told(tmp_path, centre, width):
+    ds = grey(GREYS, "u2")
+    ds.WindowCenter, ds.WindowWidth = centre, width
+    image = read_image(save(ds, tmp_path / "a.dcm"))
+    assert "its window has no centre or no width above 0: it is left out" in image.notices
+    np.testing.assert_array_equal(image.pixels, np.rint((GREYS - GREYS.min()) / np.ptp(GREYS) * 65535))
+    ds.WindowCenter = ds.WindowWidth = None
+    assert read_image(save(ds, tmp_path / "b.dcm")).notices == ()
 
 
 def test_a_window_that_leaves_nothing_to_see_is_told_and_one_value_alone_is_shown_as_it_says(tmp_path):

@@ -551,7 +551,7 @@ def test_a_copied_file_counts_once(tmp_path):
     (tmp_path / "copy.dcm").write_bytes(files[2].read_bytes())
     volume = read_volume(tmp_path)
     assert volume.size[0] == 6
-    assert "1 slices are there twice" in volume.notices[0]
+    assert "1 slice is there twice" in volume.notices[0]
 
 
 def test_slices_without_a_spacing_or_with_a_broken_place(tmp_path):

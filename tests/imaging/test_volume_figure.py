@@ -101,7 +101,7 @@ def test_the_slices_go_through_the_peak_and_the_picture_says_where(page):
     slices_figure(volume, blob((3, 15, 2)), title="scan", footer="layer x")
     x, y, z = volume.place((3, 15, 2))
     assert (x, y, z) == (16.5, -4.0, 62.0)
-    assert "through the peak of the map: R 16.5 mm, P 4.0 mm, S 62.0 mm (stability not measured)" in page
+    assert "through the peak of the map: R 16.5 mm, P 4.0 mm, S 62.0 mm (stability not measured here)" in page
     for words in ("axial", "S 62.0 mm", "coronal", "P 4.0 mm", "sagittal", "R 16.5 mm", "scan", "layer x"):
         assert words in page
     assert any("the patient's right is on the left" in line for line in page)

@@ -114,6 +114,8 @@ def test_a_comparison_tells_how_its_volumes_were_read_and_lays_no_left_on_right(
     done = compared(tmp_path, files["differs"], files["differs"])
     notes = " ".join(json.loads((tmp_path / "out" / f"{done.pair.name}.json").read_text())["notes"])
     assert "the prior volume: its sform and qform disagree by 6.0 mm" in notes
+    assert notes.count("the prior volume: its sform") == 1
+    assert "the prior study: its sform" not in notes
     done = compared(tmp_path, files["nowhere"], files["again"])
     notes = " ".join(done.document["notes"])
     assert "the prior volume: its header does not say how it lies" in notes

@@ -43,7 +43,8 @@ def deidentify(
     for line in report.refused:
         error(line)
     others = f", {report.others} files are no DICOM" if report.others else ""
-    out().print(f"{len(report.written)} pictures de-identified, {len(report.refused)} refused{others}")
+    copies = f", {report.copies} files are copies of these" if report.copies else ""
+    out().print(f"{len(report.written)} pictures de-identified, {len(report.refused)} refused{copies}{others}")
     if key is None:
         hint("no --key was given: another run gives other pseudonyms, and nobody can find the patients again")
     if report.refused or not report.written:

@@ -38,6 +38,7 @@ _BETWEEN = {"L": "between left and right", "A": "between front and back", "S": "
 _AXIS = {"R": "L", "L": "L", "A": "A", "P": "A", "S": "S", "I": "S"}
 _ORDER = "LAS"
 _TIED = 1e-6  # of the highest value
+_NAMED = 2  # of the other parts that a peak goes to, if there are more than one beyond
 
 
 def part_of(
@@ -127,7 +128,11 @@ def with_parts(stability: PeakStability, own: str, part: Callable[[tuple[int, ..
     within = stability.stayed + went.pop(own, 0)
     if not went:
         return str(stability)
-    others = ", ".join(f"{name}: {times}" for name, times in went.most_common())
+    parts = went.most_common()
+    named = parts if len(parts) <= _NAMED + 1 else parts[:_NAMED]
+    others = ", ".join(f"{name}: {times}" for name, times in named)
+    if len(parts) > len(named):
+        others += f", {len(parts) - len(named)} other parts: {sum(times for _, times in parts[_NAMED:])}"
     return f"{stability}, in this part under {within}; else it goes to {others}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -20,7 +21,8 @@ class FolderReport:
     """What became of a folder.
 
     Attributes:
-        written: the files, named by pseudonym and new UIDs.
+        written: the files, named by pseudonym and new UIDs, each once.
+        copies: how many files hold a picture that another one holds too, and so give the same file again.
         refused: a line for each picture that was not taken, by its number among the sorted files.
         others: how many files are no DICOM.
     """
@@ -28,6 +30,7 @@ class FolderReport:
     written: list[Path] = field(default_factory=list)
     refused: list[str] = field(default_factory=list)
     others: int = 0
+    copies: int = 0
 
 
 def deidentify_folder(source: Path, output: Path, deidentifier: Deidentifier) -> FolderReport:
@@ -45,7 +48,7 @@ def deidentify_folder(source: Path, output: Path, deidentifier: Deidentifier) ->
     if outside == inside or inside in outside.parents:
         raise InputError("the output lies in the folder to de-identify; name one beside it")
     files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
-    report = FolderReport()
+    report, ours = FolderReport(), dict[Path, None]()
     for number, path in enumerate(files, 1):
         where = f"file {number} of {len(files)}"
         try:
@@ -54,16 +57,19 @@ def deidentify_folder(source: Path, output: Path, deidentifier: Deidentifier) ->
             if not known:
                 report.others += 1
                 continue
-            report.written.append(_one(path, where, output, deidentifier))
+            target = _one(path, where, output, deidentifier, ours)
+            report.copies += target in ours
+            ours[target] = None
         except MissingExtraError:
             raise
         except (ImageError, InputError) as problem:
             text = str(problem)
             report.refused.append(text if text.startswith(where) else f"{where}: {text}")
+    report.written += ours
     return report
 
 
-def _one(path: Path, where: str, output: Path, deidentifier: Deidentifier) -> Path:
+def _one(path: Path, where: str, output: Path, deidentifier: Deidentifier, ours: Collection[Path]) -> Path:
     dataset = deidentifier(read_source(path), where)
     from pydicom import dcmread
 
@@ -73,4 +79,6 @@ def _one(path: Path, where: str, output: Path, deidentifier: Deidentifier) -> Pa
         check_same_stored(dataset, dcmread(BytesIO(stream.getvalue())), where)
     series = str(dataset.get("SeriesInstanceUID") or dataset.StudyInstanceUID)
     target = output / str(dataset.PatientID) / series / f"{dataset.SOPInstanceUID}.dcm"
+    if target in ours and target.read_bytes() != stream.getvalue():
+        raise ImageError(f"{where}: has the UID of an earlier file of this folder, and other content; keep one of them")
     return save_bytes(stream.getvalue(), target)

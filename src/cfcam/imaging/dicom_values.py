@@ -91,6 +91,8 @@ def own_window(dataset: Any, frame: int, tell: Tell) -> tuple[Window, str] | Non
     centres, widths = numbers(item.get("WindowCenter")), numbers(item.get("WindowWidth"))
     found = next(((centre, width) for centre, width in zip(centres, widths, strict=False) if width > 0), None)
     if found is None:
+        if any(_given(item.get(key)) for key in ("WindowCenter", "WindowWidth")):
+            tell("its window has no centre or no width above 0: it is left out")
         return None
     function = str(item.get("VOILUTFunction") or "LINEAR").strip().upper()
     if function not in FUNCTIONS:
@@ -113,10 +115,16 @@ def padding(stored: NDArray[Any], dataset: Any, every_bit: Callable[[], NDArray[
     if ends is None:
         return None
     low, high = stored_span(dataset)
-    if stored.dtype.kind in "iu" and not low <= ends[0] <= high:
-        stored = every_bit()
-    mask: NDArray[np.bool_] = (stored >= ends[0]) & (stored <= ends[1])
+    beyond = stored.dtype.kind in "iu" and not low <= ends[0] <= high
+    mask = _between(every_bit() if beyond else stored, *ends)
+    if beyond and low < 0 and not mask.any():  # of signed values the stored bits alone: of 12 bits 0x800 is -2048
+        count = high - low + 1
+        mask = _between(stored, *(end - count if high < end < count else end for end in ends))
     return mask if mask.any() and not mask.all() else None
+
+
+def _between(values: NDArray[Any], first: float, last: float) -> NDArray[np.bool_]:
+    return (values >= first) & (values <= last)
 
 
 def _padding_range(dataset: Any, kind: np.dtype[Any]) -> tuple[float, float] | None:
@@ -155,6 +163,10 @@ def _held(items: Any, dataset: Any, span: Span) -> list[Any]:
     return [item for item in items or () if table_of(item, little, span, "", _nothing) is not None]
 
 
+def _given(value: Any) -> bool:
+    return value is not None and bool(str(value).strip())
+
+
 def _nothing(line: str) -> None:
     """Takes a notice that was told before."""
 
@@ -166,8 +178,8 @@ def _line(dataset: Any, frame: int, where: str) -> tuple[float, float]:
     found = []
     for key, usual in (("RescaleSlope", 1.0), ("RescaleIntercept", 0.0)):
         value = item.get(key)
-        given = () if value is None or str(value).strip() == "" else numbers(value)
-        if value is not None and str(value).strip() and not given:
+        given = numbers(value) if _given(value) else ()
+        if _given(value) and not given:
             raise ImageError(f"{where}: its rescaling is no number; repair the header first")
         found.append(given[0] if given else usual)
     slope, intercept = found

@@ -108,7 +108,8 @@ def _assembled(series: Series, where: str, irregular: Irregular, max_voxels: int
     planes = _unique(series.planes)
     notices = []
     if len(planes) < len(series.planes):
-        notices.append(f"{len(series.planes) - len(planes)} slices are there twice: the copies are left out")
+        copies = len(series.planes) - len(planes)
+        notices.append(f"{copies} slice{'s are' if copies > 1 else ' is'} there twice: copies are left out")
     _check_voxels(len(planes), planes[0], max_voxels, where)
     normal = np.cross(*planes[0].axes)
     planes.sort(key=lambda plane: float(plane.position @ normal))
@@ -204,18 +205,19 @@ def _unevenness(distances: NDArray[np.float64], where: str) -> ImageError | None
     off, step = float(np.abs(distances - fitted).max()), float(fitted[1] - fitted[0])
     if off <= _OFF_GRID * step:
         return None
-    advice = "find them, or resample (irregular='resample', --irregular resample)"
+    resample = " resample (irregular='resample', --irregular resample)"
     steps = gaps / median
     if (np.abs(steps - np.rint(steps)) <= 2 * _OFF_GRID).all() and steps.min() > 0.5 and steps.max() > 1.5:
         widest = int(steps.argmax())
         missing = int(np.rint(steps).sum()) - len(gaps)
         return ImageError(
             f"{where}: {missing} slice{'s are' if missing > 1 else ' is'} missing: slices {widest + 1} and {widest + 2}"
-            f" of {len(distances)} lie {gaps[widest]:.2f} mm apart, most others {median:.2f} mm; {advice}"
+            f" of {len(distances)} lie {gaps[widest]:.2f} mm apart, most others {median:.2f} mm; find"
+            f" {'them' if missing > 1 else 'it'}, or{resample}"
         )
     return ImageError(
         f"{where}: its {len(distances)} slices lie {_range(gaps)} mm apart (median {median:.2f}), not evenly: up to"
-        f" {off:.2f} mm off a regular grid; {advice}"
+        f" {off:.2f} mm off a regular grid; look for missing ones, or{resample}"
     )
 
 

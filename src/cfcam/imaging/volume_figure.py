@@ -106,7 +106,7 @@ def slices_figure(
         bare.append(_Cell(picture, "", "without the map"))
     place = view.point(index)
     where = (
-        f"through the peak of the map: {place} (stability not measured)"
+        f"through the peak of the map: {place} (stability not measured here)"
         if at is None
         else f"through the point chosen: {place}"
     )

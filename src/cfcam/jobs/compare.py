@@ -223,7 +223,8 @@ class ComparePairs:
         notes = [*assumption_notes(self.preprocess), *check_patients(prior, current)]
         studies = [self._read(path) for path in (prior, current)]
         for which, study in zip(("prior", "current"), studies, strict=True):
-            notes += [f"the {which} study: {line}" for line in study.image.notices]
+            if not isinstance(study.image, Volume):  # of volumes read_notices tells them
+                notes += [f"the {which} study: {line}" for line in study.image.notices]
         if studies[0].physical != studies[1].physical:
             notes.append("the spacing of one image alone is known: lengths are in pixels of the prior")
             studies = [without_spacing(study) for study in studies]

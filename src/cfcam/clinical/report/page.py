@@ -145,7 +145,10 @@ def _orientation(study: StudyResult) -> str:
         )
         return f"Shown as it is stored; the letters at its edges are what its header says. {letters}.{askew}"
     if study.affine is None:
-        return f"Left and right of the patient are {words.NOT_KNOWN}: the {what} is shown as it is stored."
+        return (
+            f"Left and right of the patient are {words.NOT_KNOWN}, nor is any other direction: the {what} is shown as"
+            " it is stored."
+        )
     skew = sheared_note(skewness(study.affine))
     sheared = f" {skew[0].upper()}{skew[1:]}." if is_volume(study) and is_sheared(study.affine) else ""
     angle = obliqueness(study.affine)
