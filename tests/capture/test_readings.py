@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import cfcam
 from cfcam.capture import Capture, Network
+from cfcam.capture.activation import Listener
 from cfcam.errors import CfcamError, InputError, OutputError
 
 Ending = Callable[[Tensor], Any]
@@ -154,6 +155,9 @@ UNREACHED: dict[str, tuple[Ending, bool]] = {
     "mean of two": (lambda z: (z.softmax(1) + (2 * z).softmax(1)) / 2, True),
     "ensemble": (lambda z: torch.stack([z.softmax(1), (2 * z).softmax(1)]).mean(0), True),
     "by hand": (lambda z: z.exp() / z.exp().sum(1, keepdim=True), True),
+    "fine classes merged": (lambda z: z.softmax(1) @ torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]]), True),
+    "experts by einsum": (lambda z: torch.einsum("ng,ngc->nc", z.softmax(1), torch.stack([z] * 3, 1).softmax(2)), True),
+    "experts by bmm": (lambda z: (z.softmax(1)[:, None] @ torch.stack([z] * 3, 1).softmax(2))[:, 0], True),
     "evidence": (lambda z: (F.softplus(z) + 1) / (F.softplus(z) + 1).sum(1, keepdim=True), True),
     "product": (lambda z: z.sigmoid() * (z + 1).sigmoid(), False),
     "hard": (lambda z: F.hardsigmoid(z / 9), False),
@@ -177,11 +181,15 @@ def test_probabilities_whose_scores_cannot_be_reached(ending: str, x: Tensor) ->
     assert "explained" in e.provenance["notes"][0]
 
 
+EYE = torch.eye(3)
+
 RAW: dict[str, Ending] = {
     "in [0, 1] by chance": lambda z: F.linear(z.tanh(), torch.eye(3) / 4, torch.full((3,), 0.5)),
     "rectified": lambda z: (z * 0.01).relu().clamp(max=1),
     "behind a gate": lambda z: z * z.sigmoid(),
     "attention inside": lambda z: (z[:, :, None] @ z[:, None]).softmax(-1) @ z[:, :, None] @ torch.ones(1, 1),
+    "experts of logits": lambda z: torch.einsum("ng,ngc->nc", z.softmax(1), torch.stack([F.linear(z, EYE)] * 3, 1)),
+    "a layer behind a softmax": lambda z: F.linear(z.softmax(1), nn.Parameter(EYE, requires_grad=False)),
     "mean of logits": lambda z: (z + z.flip(1)) / 2,
 }
 
@@ -352,6 +360,89 @@ def test_compiled_and_scripted_parts(x: Tensor) -> None:
         net = Ends(3, ending).eval()
         e = cfcam.explain(net, x, "grad-cam", layer="f")
         torch.testing.assert_close(e.probabilities, net(x).detach())
+
+
+@pytest.mark.parametrize(
+    ("outputs", "activation"),
+    [(1, nn.Sigmoid()), (3, nn.Sigmoid()), (3, nn.Softmax(1)), (3, nn.LogSoftmax(1)), (3, nn.Identity())],
+)
+@pytest.mark.parametrize("make", ["script", "trace"])
+@pytest.mark.parametrize("runs", [0, 3])
+def test_heads_compiled_by_torch_jit_read_the_same_however_often_they_ran(
+    outputs: int, activation: nn.Module, make: str, runs: int, x: Tensor
+) -> None:
+    """A profiled graph hides its functions from autograd: the first call had another reading than the third."""
+    net = Ends(outputs, nn.Identity()).eval()
+    head = nn.Sequential(nn.Linear(4, outputs), activation).eval()
+    nn.init.constant_(head[0].bias, -3.0)
+    net.fc = torch.jit.script(head) if make == "script" else torch.jit.trace(head, torch.rand(3, 4))
+    for _ in range(runs):
+        net(x)
+    e = cfcam.explain(net, x, "grad-cam")
+    right = cfcam.explain(with_head(net, head), x, "grad-cam")
+    torch.testing.assert_close(e.probabilities, right.probabilities)
+    assert torch.equal(e.targets, right.targets)
+    assert ("notes" in e.provenance) == (not isinstance(activation, nn.Identity))
+
+
+def with_head(net: Ends, head: nn.Module) -> Ends:
+    other = Ends(1, nn.Identity()).eval()
+    other.f, other.fc = net.f, head
+    return other
+
+
+DECISIONS: dict[str, Ending] = {
+    "rounded": lambda z: z.sigmoid().round(),
+    "above a half": lambda z: (z.sigmoid() > 0.5).float(),
+    "logits above zero": lambda z: z.gt(0).to(z.dtype),
+    "where": lambda z: torch.where(torch.sigmoid(z) >= 0.5, 1.0, 0.0),
+    "one-hot": lambda z: F.one_hot(z.softmax(1).argmax(1), 3).float(),
+    "not": lambda z: 1 - (z.sigmoid() > 0.5).float(),
+    "under a key": lambda z: {"probs": (z.sigmoid() > 0.5).float()},
+}
+
+
+@pytest.mark.parametrize("ending", DECISIONS)
+def test_decisions_are_no_scores(ending: str, x: Tensor) -> None:
+    """0 and 1 were taken for logits: p = 0.5 for what is certain, or "does not depend on layer"."""
+    net = Ends(3, DECISIONS[ending]).eval()
+    for method in ("grad-cam", "score-cam"):
+        with pytest.raises(OutputError, match="the output is decisions"):
+            cfcam.explain(net, x, method)
+
+    def share(out: Any) -> Tensor:
+        return (out["probs"] if isinstance(out, dict) else out).mean(1)
+
+    assert cfcam.explain(net, x, "score-cam", targets=share).maps["score-cam"].shape[:2] == (3, 1)
+
+
+def test_votes_and_gates_are_no_decisions(x: Tensor) -> None:
+    for ending in (lambda z: z * (z > 0), lambda z: torch.where(z > 0, z, 0.1 * z)):
+        net = Ends(3, ending).eval()
+        assert torch.equal(cfcam.explain(net, x, "grad-cam").probabilities, net(x).detach().softmax(1))
+    votes = Ends(3, lambda z: torch.stack([(z > t).float() for t in (-1, 0, 1)]).mean(0)).eval()
+    assert cfcam.explain(votes, x, "score-cam").scores.shape == (3, 1)
+
+
+def test_a_callable_gets_classes_too(x: Tensor) -> None:
+    net = Ends(3, lambda z: z.argmax(1)).eval()
+    e = cfcam.explain(net, x, "score-cam", targets=lambda out: (out == 1).float())
+    assert e.scores.shape == (3, 1)
+
+
+def test_hooks_are_not_heard(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What hooks ask tensors, their shapes a thousand times, was led through the listener: half of a call's time."""
+    heard: list[str] = []
+    listen = Listener.__torch_function__
+
+    def counted(self: Listener, func: Any, *args: Any) -> Any:
+        heard.append(getattr(func, "__name__", ""))
+        return listen(self, func, *args)
+
+    monkeypatch.setattr(Listener, "__torch_function__", counted)
+    cfcam.explain(Ends(3, lambda z: z).eval(), x, "grad-cam")
+    assert heard.count("conv2d") == 1
+    assert heard.count("__get__") == 0
 
 
 def test_a_network_without_an_activation_is_listened_to_once(x: Tensor) -> None:

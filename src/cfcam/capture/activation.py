@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 from torch.overrides import TorchFunctionMode
 
 End = Literal["linear", "softmax", "sigmoid"]
@@ -37,6 +39,7 @@ _LINEAR = _names(
     "linear bilinear conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d matmul mm bmm addmm"
     " baddbmm addbmm einsum mv dot tensordot batch_norm layer_norm group_norm instance_norm"
 )
+_PRODUCTS = _names("linear matmul mm bmm addmm baddbmm einsum mv dot tensordot")
 # What moves numbers about, and what picks the greatest or least of them, does the same to the scores.
 _SAME = _names(
     "view view_as reshape reshape_as squeeze unsqueeze flatten ravel unflatten permute transpose movedim moveaxis"
@@ -54,6 +57,13 @@ _MIXED = _names(
     " avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d prod"
     " masked_fill where index_fill pad"
 )
+# What leaves of numbers only a decision, which has no gradient and is no score.
+_DECIDING = _names(
+    "round floor ceil trunc sign sgn heaviside gt ge lt le eq ne greater greater_equal less less_equal not_equal bool"
+    " int long logical_not argmax one_hot"
+)
+_HEARD = frozenset([*_ACTIVATIONS, *_DECIDING, *_LINEAR, *_SAME, *_UNTIED, *_BOUNDED, *_MIXED])
+_HEARD |= {"get", "setitem", "sub", "rsub", "neg", "log", "exp"}
 _SLIGHT = 1e-3  # an epsilon that keeps a logarithm finite
 _DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]
 
@@ -68,6 +78,7 @@ class Trace:
         scores: the numbers before the activation, laid out like the tensor; None: they cannot be reached.
         log: the tensor is the logarithm of the activation.
         bounded: it was clamped afterwards, or an epsilon was added.
+        decided: the function that made decisions, 0 or 1, of these numbers; "" of numbers.
     """
 
     end: End
@@ -75,6 +86,7 @@ class Trace:
     scores: Tensor | None = None
     log: bool = False
     bounded: bool = False
+    decided: str = ""
 
     @property
     def activated(self) -> bool:
@@ -102,6 +114,23 @@ class Listener(TorchFunctionMode):
         found = self._known.get(id(tensor))
         return found[1] if found is not None and found[0]() is tensor else None
 
+    @contextmanager
+    def of_scripts(self, model: nn.Module) -> Iterator[None]:
+        """Takes note of what parts compiled by torch.jit return, whose functions are not heard."""
+        scripts = {id(m) for m in model.modules() if isinstance(m, torch.jit.ScriptModule)}
+
+        def hook(module: nn.Module, args: Any, output: Any) -> None:
+            if isinstance(module, torch.jit.ScriptModule) and id(module) in scripts:
+                self._note(output, scripted_end(module))
+
+        # They take no hooks of their own.
+        handle = register_module_forward_hook(hook) if scripts else None
+        try:
+            yield
+        finally:
+            if handle is not None:
+                handle.remove()
+
     def __torch_function__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
@@ -110,6 +139,8 @@ class Listener(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         base = name.strip("_")
         changes = name.endswith("_") and not name.startswith("__")
+        if not changes and base not in _HEARD:
+            return func(*args, **kwargs)
         first = args[0] if args else kwargs.get("input")
         activation = _ACTIVATIONS.get(base)
         scores = None
@@ -117,22 +148,38 @@ class Listener(TorchFunctionMode):
             scores = first.clone() if changes else first
         old = self.of(first) if changes else None
         result = func(*args, **kwargs)
+        if base == "get" and not isinstance(result, Tensor):  # a shape, a type
+            return result
         if scores is not None and activation is not None:
             end, log, words = activation
             before = None if words == "hard sigmoid" else -scores if words == "softmin" else scores
             self._note(result, Trace(end, words, before, log))
         elif base in _LINEAR:
             if self._affine:
-                self._note(result, Trace("linear"))
+                self._note(result, Trace("linear") if self._is_affine(base, args, kwargs) else None)
         elif self._known:
             self._follow(base, func, args, kwargs, result, old if changes else None, changes)
         return result
+
+    def _is_affine(self, base: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+        """Tells whether numbers are multiplied that a network has learnt; probabilities among constants stay some."""
+        if base not in _PRODUCTS:
+            return True
+        flat = [
+            one for value in (*args, *kwargs.values()) for one in (value if type(value) in (list, tuple) else [value])
+        ]
+        tensors = [one for one in flat if isinstance(one, Tensor)]
+        traces = [self.of(one) for one in tensors]
+        rest = [one for one, trace in zip(tensors, traces, strict=True) if trace is None or not trace.activated]
+        if len(rest) == len(tensors) or any(trace is not None and not trace.activated for trace in traces):
+            return True
+        return any(one.requires_grad or isinstance(one, nn.Parameter) for one in rest)
 
     def _note(self, tensor: Any, trace: Trace | None) -> None:
         if not isinstance(tensor, Tensor):
             return
         key = id(tensor)
-        if trace is None or not tensor.is_floating_point():
+        if trace is None or not (tensor.is_floating_point() or trace.decided):
             self._known.pop(key, None)
             return
         known = self._known
@@ -169,6 +216,8 @@ class Listener(TorchFunctionMode):
             self._note_moved(result, given, apply)
         elif not isinstance(result, Tensor):
             return
+        elif base in _DECIDING:
+            self._note(result, None if given.foreign else replace(given.joint(), scores=None, decided=base))
         elif base in _BOUNDED or (base in ("add", "radd", "sub") and given.slight):
             self._note(result, replace(trace, bounded=True))
         elif base in ("sub", "rsub") and trace.end == "sigmoid" and not trace.log and given.from_one(base):
@@ -180,7 +229,8 @@ class Listener(TorchFunctionMode):
         elif base == "exp" and trace.log:
             self._note(result, replace(trace, log=False))
         elif base in _MIXED and not trace.log and (not given.foreign or (trace.activated and given.masked(base))):
-            self._note(result, replace(given.joint(), scores=None))
+            joint = given.joint()
+            self._note(result, replace(joint, scores=None, decided=joint.decided if base == "where" else ""))
 
     def _note_moved(self, result: Any, given: _Arguments, apply: Any) -> None:
         trace = given.joint()
@@ -253,7 +303,8 @@ class _Arguments:
         if len(logs) > 1 or ("linear" in ends and len(ends) > 1):
             return Trace("linear")
         end: End = first.end if len(ends) == 1 else "sigmoid"
-        return replace(first, end=end, bounded=any(trace.bounded for trace in self.traces))
+        decided = first.decided if all(trace.decided for trace in self.traces) else ""
+        return replace(first, end=end, bounded=any(trace.bounded for trace in self.traces), decided=decided)
 
     def _other(self) -> Any:
         return self.args[1] if len(self.args) > 1 else self.kwargs.get("other")
@@ -283,9 +334,28 @@ def _forget(known: dict[int, Any], key: int, gone: Any) -> None:
         del known[key]
 
 
-def opaque(model: nn.Module) -> bool:
-    """Tells whether parts of a network are compiled: their functions cannot be listened to."""
-    return any("_orig_mod" in m._modules or isinstance(m, torch.jit.ScriptModule) for m in model.modules())
+_SCRIPTED_VIEWS = _names(
+    "view reshape squeeze unsqueeze flatten unflatten permute transpose contiguous to select slice"
+)
+
+
+def scripted_end(module: torch.jit.ScriptModule) -> Trace | None:
+    """Returns what made the tensor that a module compiled by torch.jit returns, behind views; None: not known."""
+    try:
+        (made,) = module.inlined_graph.outputs()
+    except (RuntimeError, ValueError, AttributeError):  # several outputs, or no graph
+        return None
+    for _ in range(16):
+        name = made.node().kind().removeprefix("aten::")
+        if name in _ACTIVATIONS:
+            end, log, words = _ACTIVATIONS[name]
+            return Trace(end, words, log=log)
+        if name in _LINEAR:
+            return Trace("linear")
+        if name not in _SCRIPTED_VIEWS:
+            return None
+        made = next(iter(made.node().inputs()))
+    return None
 
 
 _RECORDED: dict[str, End] = {"Sigmoid": "sigmoid", "Softmax": "softmax", "LogSoftmax": "softmax"}

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture.activation import Listener, Trace, opaque, recorded_end
+from cfcam.capture.activation import Listener, Trace, recorded_end
 from cfcam.capture.heads import Leaf, Wanted, class_scores, column_shape, leaves, named_leaf
 from cfcam.capture.readings import Reading, check_given, read
 from cfcam.capture.scores import Kind, Probability
@@ -84,19 +84,17 @@ class Answers:
         self.output = output
         self.last: Taken | None = None
         """What the last first pass has taken."""
-        self._listens: bool | None = None
+        self._listens = True
         self._ends: dict[str, Trace] = {}
         self._readings: dict[str, Reading] = {}
 
     @contextmanager
     def heard(self, model: nn.Module) -> Iterator[Listener | None]:
         """Listens to a pass of the network, if there is something to hear."""
-        if self._listens is None:
-            self._listens = not opaque(model)
         if not self._listens:
             yield None
             return
-        with Listener(affine=not self._ends) as listener:
+        with Listener(affine=not self._ends) as listener, listener.of_scripts(model):
             yield listener
 
     def taken(
@@ -128,12 +126,16 @@ class Answers:
         leaf = self._leaf(output, rows, spatial, want, taken, name)
         if leaf is None:
             return Answer(output, x.new_zeros(rows, 0), Taken(None, Reading(usual)))
+        trace = self._trace(output, leaf, listener)
         if not leaf.tensor.is_floating_point():
+            if not want.scores:
+                return Answer(output, x.new_zeros(rows, 0), Taken(None, Reading(usual)))
             raise OutputError(
                 f"{name} returns {leaf.tensor.dtype} {tuple(leaf.tensor.shape)} for class scores, which have no"
                 " gradient: return the logits, not the classes"
             )
-        trace = self._trace(output, leaf, listener)
+        if not want.scores and trace is not None and trace.decided:
+            return Answer(output, x.new_zeros(rows, 0), Taken(None, Reading(usual)))
         shape = column_shape(leaf.tensor, rows, spatial)
         numbers = _shaped(leaf.tensor, shape)
         if trace is not None and trace.scores is not None:
@@ -148,7 +150,8 @@ class Answers:
             tensor = _at(other, leaf.path, name).tensor
             return _shaped(tensor, column_shape(tensor, count, spatial))
 
-        logits = reading.scores(numbers, trace)
+        with torch.inference_mode(False), torch.enable_grad():  # views of scores with a graph keep it
+            logits = reading.scores(numbers, trace)
         outputs = numbers.shape[1] if numbers.ndim > 1 else 1
         return Answer(output, logits, found, outputs, None if reading.given is None else taken_from)
 

@@ -67,6 +67,7 @@ class Network:
         """What class scores must fit in passes that ask for nothing else."""
         self.answers = Answers(self.probability, output)
         self.keeper = Keeper(self.model)
+        self._lazy = True  # until its parameters were seen to be there
         self.batch: int | None = None
         """The only batch size that the network takes, once it was seen to fail on another."""
         self.grids: dict[tuple[str, torch.Size], tuple[TokenGrid, Layout, ClipEvidence]] = {}
@@ -91,7 +92,8 @@ class Network:
             )
         if not x.is_floating_point():
             raise InputError(f"the input is a tensor of {x.dtype}: give normalised floating-point images")
-        if any(isinstance(p, nn.UninitializedParameter) for p in self.model.parameters()):
+        self._lazy = self._lazy and any(isinstance(p, nn.UninitializedParameter) for p in self.model.parameters())
+        if self._lazy:
             raise InputError(
                 f"{type(self.model).__name__} has lazy layers without weights: run it once on a batch of your own, or"
                 " load its weights"

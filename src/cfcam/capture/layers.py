@@ -17,7 +17,7 @@ from cfcam.capture.calls import call_names, split_call
 from cfcam.capture.frames import ClipEvidence, FrameGrid
 from cfcam.capture.half_precision import gradients, takes_part
 from cfcam.capture.outputs import find_tensor, replace_tensor
-from cfcam.capture.state import observable
+from cfcam.capture.state import observable, unheard
 from cfcam.capture.tokens import TokenGrid, is_norm, one_reading
 from cfcam.errors import LayerError
 
@@ -91,6 +91,10 @@ class _Recorder:
 
     def __call__(self, module: nn.Module, args: Any, output: Any) -> None:
         self.evidence.observe(module, args, output)
+        with unheard():
+            self._record(module, output)
+
+    def _record(self, module: nn.Module, output: Any) -> None:
         name = self.names[module]
         self.counts[name] = self.counts.get(name, 0) + 1
         if self.counts[name] > 1:
@@ -112,7 +116,7 @@ class _Recorder:
                 shape=None if tensor is None else tuple(tensor.shape),
                 calls=1,
                 plain=isinstance(output, Tensor),
-                has_parameters=next(module.parameters(recurse=False), None) is not None,
+                has_parameters=any(p is not None for p in module._parameters.values()),
                 same_as=source,
                 reducing=reducing,
                 readings=tuple(filter(self.evidence.fits, self.evidence.readings(tensor.shape)))

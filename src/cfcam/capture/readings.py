@@ -100,9 +100,15 @@ def read(output: Tensor, trace: Trace | None, asked: Probability, usual: Kind) -
         usual: how logits of this network become probabilities, where nothing is asked.
 
     Raises:
-        OutputError: a function is asked for that contradicts the one with which the network ends, or probabilities are
-            asked for and the numbers are none.
+        OutputError: the output is no scores but decisions; a function is asked for that contradicts the one with which
+            the network ends, or probabilities are asked for and the numbers are none.
     """
+    if trace is not None and trace.decided:
+        made = f"a {trace.words}" if trace.words else "scores"
+        raise OutputError(
+            f"the output is decisions, which {trace.decided} has made of {made}, and they have no gradient: return the"
+            " scores or probabilities that they were made of, or choose another tensor with output=..."
+        )
     kind: Kind = asked if asked in ("softmax", "sigmoid") else usual
     with torch.no_grad():
         found = _activated(output.detach(), trace) if trace is not None and trace.activated else None

@@ -24,7 +24,7 @@ from cfcam.capture.inputs import check_seen
 from cfcam.capture.outputs import find_tensor
 from cfcam.capture.patches import Patches
 from cfcam.capture.placement import Placement
-from cfcam.capture.state import observable
+from cfcam.capture.state import observable, unheard
 from cfcam.errors import LayerError
 
 MAX_PREFIX = 16
@@ -122,9 +122,10 @@ class Evidence:
         Raises:
             InputError: a convolution shows that the input lacks its batch axis, or has its channels last.
         """
-        if args:
-            check_seen(module, args[0], self.input_shape)
-        self.note(module, args, output)
+        with unheard():
+            if args:
+                check_seen(module, args[0], self.input_shape)
+            self.note(module, args, output)
 
     def note(self, module: nn.Module, args: Any, output: Any) -> None:
         """Takes note of one module's output."""
