@@ -13,12 +13,13 @@ from cfcam.exchange.deidentify import Deidentifier
 from cfcam.exchange.deidentify_folder import deidentify_folder
 from cfcam.exchange.read_segmentation import is_segmentation
 from cfcam.exchange.sources import read_source
-from cfcam.imaging import read_image, read_volume
+from cfcam.imaging import list_images, read_image, read_volume
 from cfcam.imaging.dicom_object import is_dicom
 from cfcam.imaging.read import is_dicom_file
 from cfcam.jobs.compare_studies import check_patients
+from cfcam.jobs.inputs import find_inputs
 from cfcam.jobs.study_names import labelled
-from tests.imaging.dicoms import ct, ct_series, phantom, radiograph
+from tests.imaging.dicoms import ct, ct_series, phantom, radiograph, save
 from tests.imaging.test_dicom_values import deflate, framed, save_framed, words
 
 ENCODINGS = {
@@ -58,6 +59,27 @@ def test_pictures_series_and_de_identification_agree(tmp_path, encoding, meta, n
     assert report.others == 0
     assert report.refused == []
     np.testing.assert_array_equal(pydicom.dcmread(report.written[0]).pixel_array, stored)
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_folder_gives_dicom_pictures_under_any_name_as_de_identification_does(tmp_path, marked):
+    """Beside a picture with an extension those without one were passed over without a word."""
+    folder = tmp_path / "in"
+    for name in ("IM0001", "1.2.840.5", "b.dcm"):
+        if marked:
+            save(radiograph(phantom()[0]), folder / name)
+        else:
+            bare(radiograph(phantom()[0]), folder / name, "implicit")
+    PILImage.new("L", (9, 9)).save(folder / "c.png")
+    report = radiograph(phantom()[0])
+    del report.Rows, report.Columns, report.PixelData
+    save(report, folder / "SR0001")
+    save(radiograph(phantom()[0]), folder / "DICOMDIR")
+    (folder / "notes").write_bytes(b"notes" * 100)
+    taken = ["1.2.840.5", "b.dcm", "c.png", "IM0001"]
+    assert [path.name for path in list_images(folder)] == taken
+    assert [path.name for path in list_images(f"{folder}/*")] == taken
+    assert sorted(one.path.name for one in find_inputs([folder], output=tmp_path / "out")) == sorted(taken)
 
 
 @pytest.mark.parametrize("encoding", list(ENCODINGS))

@@ -28,9 +28,9 @@ from PIL import (
 from PIL import Image as PILImage
 from torch import Tensor
 
-from cfcam.errors import ImageError, InputError, MissingExtraError
+from cfcam.errors import CfcamError, ImageError, InputError, MissingExtraError
 from cfcam.imaging.bands import Bands, over_black, read_bands
-from cfcam.imaging.dicom_object import HEAD, is_dicom
+from cfcam.imaging.dicom_object import HEAD, is_dicom, parsed
 from cfcam.imaging.files import DICOM_EXTENSIONS, PathLike, error_text, megapixels, read_bytes, shown_path
 
 EXTENSIONS: tuple[str, ...] = (
@@ -343,8 +343,9 @@ def list_images(paths: PathLike | Iterable[PathLike], *, recursive: bool = False
     """Expand files, folders and globs to a list of picture files.
 
     A file named explicitly is always taken, whatever it is called; from folders and globs come the files
-    with one of the `EXTENSIONS` (in any case). Hidden files and folders (`.name`) are passed over unless
-    named explicitly, and links to folders are not followed inside a folder.
+    with one of the `EXTENSIONS` (in any case), and DICOM pictures under any other name. Hidden files and
+    folders (`.name`) are passed over unless named explicitly, and links to folders are not followed inside
+    a folder.
 
     Args:
         paths: a path or several; a glob (`scans/*.png`, `scans/**/*.png`) is expanded if no file has that
@@ -531,7 +532,7 @@ def _expand_glob(pattern: str, where: str, recursive: bool) -> Iterator[Path]:
     pictures: list[Path] = []
     for match in matches:
         if not match.is_dir():
-            pictures += [match] if _has_extension(match) else []
+            pictures += [match] if _may_be_picture(match) else []
         elif "**" not in Path(pattern).parts:
             pictures += _walk(match, recursive)
     if not pictures:
@@ -549,11 +550,24 @@ def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
 
     for root, folders, files in os.walk(folder, onerror=complain):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        yield from (Path(root, name) for name in files if not name.startswith(".") and _has_extension(Path(name)))
+        yield from (
+            Path(root, name) for name in files if not name.startswith(".") and _may_be_picture(Path(root, name))
+        )
 
 
-def _has_extension(path: Path) -> bool:
-    return path.suffix.lower() in EXTENSIONS
+def _may_be_picture(path: Path) -> bool:
+    """Whether a file found in a folder is taken: by its name, or as DICOM with pixels, which often has no extension."""
+    if path.suffix.lower() in EXTENSIONS:
+        return True
+    try:
+        if path.name == "DICOMDIR" or not path.is_file() or not is_dicom_file(path):
+            return False
+        with parsed(path, shown_path(path), pixels=False) as dataset:
+            return bool(dataset.get("Rows"))
+    except OSError:
+        return False
+    except CfcamError:
+        return True  # reading it will say what is wrong, or missing
 
 
 def _shown_extensions() -> str:
