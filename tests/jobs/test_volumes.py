@@ -234,6 +234,20 @@ def test_resampling_and_several_volumes_of_different_sizes(tmp_path):
         assert np.linalg.norm(peak_of(tmp_path / "out" / f"{name}_grad-cam.nii.gz") - volume.place(marker)) < 4
 
 
+@pytest.mark.parametrize(
+    ("key", "told"),
+    [("PixelSpacing", "has no pixel spacing"), ("ImageOrientationPatient", "says no position and orientation")],
+)
+def test_slices_that_make_no_volume_say_what_they_lack(tmp_path, key, told):
+    for file in ct_series(tmp_path / "in", phantom()):
+        ds = pydicom.dcmread(file)
+        del ds[key]
+        ds.save_as(file)
+    outcomes = list(run(tmp_path / "in", tmp_path / "out"))
+    assert len(outcomes) == len(phantom())
+    assert all(told in outcome.error for outcome in outcomes)
+
+
 def test_what_cannot_be_read_is_one_line_and_the_rest_is_done(tmp_path):
     scan(tmp_path / "in" / "good.nii.gz")
     (tmp_path / "in" / "bad.nii.gz").write_bytes(b"rubbish")

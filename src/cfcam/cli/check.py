@@ -226,11 +226,12 @@ def _prepared(
         if spacing or orientation or intensity:
             raise InputError("--spacing, --orientation and --intensity are for volumes, and the network takes pictures")
         return list_images(images), preprocess_of(loaded, size=size, mean=mean, std=std)
+    from cfcam.imaging.series import no_volume
     from cfcam.jobs import Kind, find_inputs
 
     found = find_inputs(images, output="")
-    if pictures := [one.path.name for one in found if one.kind is not Kind.VOLUME]:
-        raise InputError(f"{pictures[0]} is a picture, and the network takes volumes: give NIfTI or DICOM series")
+    if pictures := [one.path for one in found if one.kind is not Kind.VOLUME]:
+        raise no_volume(pictures[0])
     preprocess = volumes.prepared_volumes(
         loaded,
         mean=mean,

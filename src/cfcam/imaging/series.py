@@ -145,6 +145,15 @@ def has_several_planes(file: Path) -> bool:
     return any(len(one.planes) > 1 for one in scan_files([file]).series)
 
 
+def no_volume(file: Path) -> ImageError:
+    """Why a file is no part of a volume: what is wrong with its header, if it is a slice, else that it is a picture."""
+    found = scan_files([file]) if _may_be_dicom(file) else None
+    if found is not None and found.faults:
+        return found.faults[0]
+    placeless = " (it says no position and orientation of its plane)" if found is not None and found.unplaced else ""
+    return ImageError(f"{file}: is a picture, and the network takes volumes: give NIfTI or DICOM series{placeless}")
+
+
 def choose_series(found: Scan, number: int | None, where: str) -> Series:
     """Return the series of a folder that is wanted.
 

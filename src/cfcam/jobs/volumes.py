@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cfcam.capture.placement import upsampled
-from cfcam.errors import CfcamError, ImageError
+from cfcam.errors import CfcamError
 from cfcam.explanation import Explanation, Status
 from cfcam.imaging import (
     Panel,
@@ -26,6 +26,7 @@ from cfcam.imaging import (
     volume_sheet,
 )
 from cfcam.imaging.dicom import named_window
+from cfcam.imaging.series import no_volume
 from cfcam.imaging.stacking import digest_of_series
 from cfcam.imaging.volume import is_nifti, raw_range
 from cfcam.jobs.drawing import FIGURE_LOCK, MOST_PANELS, column_suffixes, footer_of, unique_columns
@@ -116,7 +117,7 @@ class VolumeRun(FolderRun):
 
     def _load(self, source: Input) -> Volume:
         if source.kind is not Kind.VOLUME:
-            raise ImageError(f"{source.path}: is a picture, and the network takes volumes: give NIfTI or DICOM series")
+            raise no_volume(source.path)
         how = self.volumes
         nifti = is_nifti(source.path)
         volume = read_volume(
