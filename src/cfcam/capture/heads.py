@@ -104,6 +104,8 @@ def named_leaf(output: Any, wish: str | int) -> Leaf:
         OutputError: there is no such tensor, or there are several; all are listed.
     """
     found, text = list(leaves(output)), str(wish)
+    if type(wish) is int and wish < 0 and isinstance(output, (tuple, list)):
+        text = str(len(output) + wish)  # counted from the end
     for match in (
         lambda leaf: text in (leaf.path, leaf.places),
         lambda leaf: leaf.path.startswith(f"{text}.") or leaf.places.startswith(f"{text}."),

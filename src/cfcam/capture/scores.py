@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from cfcam.errors import TargetError
+from cfcam.capture.heads import leaves
+from cfcam.errors import CfcamError, TargetError
 
 Probability = Literal["auto", "softmax", "sigmoid", "given"]
 Kind = Literal["softmax", "sigmoid"]
@@ -144,7 +145,7 @@ class Scores:
             score = (
                 function(output, logits, images, probability=probability)
                 if isinstance(function, ImageScore)
-                else function(output)
+                else _called(function, output)
             )
             if not isinstance(score, Tensor) or score.shape != (indices.shape[0],):
                 got = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
@@ -169,6 +170,26 @@ class Scores:
         """
         moved = {k: f.moved(move) if isinstance(f, ImageScore) else f for k, f in self.functions.items()}
         return replace(self, functions=moved)
+
+
+def _called(function: ScoreFunction, output: Any) -> Any:
+    """Returns what a user's callable returns for an output, which it must leave as it is."""
+    name, tensors = function_name(function), [leaf.tensor for leaf in leaves(output)]
+    before = [0 if t.is_inference() else t._version for t in tensors]
+    try:
+        score = function(output)
+    except (CfcamError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
+        shown = ", ".join(str(tuple(t.shape)) for t in tensors[:4]) or "no tensor"
+        reason = " ".join(str(error).split())[:160]
+        raise TargetError(
+            f"target {name} fails on the network's output, a {type(output).__name__} ({shown}):"
+            f" {type(error).__name__}: {reason}"
+        ) from error
+    if before != [0 if t.is_inference() else t._version for t in tensors]:
+        raise TargetError(f"target {name} changes the network's output in place: compute the score of a copy (clone())")
+    return score
 
 
 def function_name(function: ScoreFunction | ImageScore) -> str:
