@@ -285,3 +285,58 @@ def test_arrays_and_tensors_are_numbers_too():
         assert given == plain
     assert Preprocess(size=np.int64(8)).input_size == (8, 8)
     assert issubclass(InputError, CfcamError)
+
+
+@pytest.mark.parametrize("classes", [b"abcd", {"a", "b", "c", "d"}, frozenset("abcd"), dict.fromkeys("abcd")])
+def test_class_names_are_a_list_of_texts(classes):
+    """A set was taken for names, in an order of its own."""
+    with pytest.raises(TargetError) as error:
+        cfcam.explain(net(), x(), "grad-cam", classes=classes)
+    one_line(error, "give a list of names")
+
+
+def changes(out):
+    return out.mul_(2)[:, 1]
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        (lambda out: out[:, 9], ("IndexError", "(2, 4)")),
+        (lambda out, more: out, ("TypeError",)),
+        (lambda out: out.nothing, ("AttributeError", "nothing")),
+        (lambda out: out.view(7, 7), ("RuntimeError",)),
+        (changes, ("changes", "in place", "clone()")),
+    ],
+)
+@pytest.mark.parametrize("layer", [None, "f"])
+def test_a_callable_that_fails_or_changes_the_output(target, words, layer):
+    """Raw errors; a callable that works in place doubled the logits that are reported."""
+    with pytest.raises(TargetError) as error:
+        cfcam.explain(net(), x(), "grad-cam", targets=target, layer=layer)
+    one_line(error, f"target {target.__name__}", *words)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (x().to_sparse(), ("sparse", "to_dense")),
+        (torch.nested.nested_tensor([x()[0], x()[1]], layout=torch.jagged), ("nested",)),
+        (x().to("meta"), ("meta device",)),
+        (x()[..., :2, :2], ("too small",)),
+    ],
+    ids=["sparse", "nested", "meta", "small"],
+)
+@pytest.mark.parametrize("layer", [None, "f"])
+def test_tensors_that_are_no_pictures_to_run_on(given, words, layer):
+    with pytest.raises(InputError) as error:
+        cfcam.explain(net(), given, "grad-cam", layer=layer)
+    one_line(error, *words)
+
+
+def test_the_whole_network_is_no_layer():
+    whole = net()
+    for layer in ("", whole):
+        with pytest.raises(LayerError) as error:
+            cfcam.explain(whole, x(), "grad-cam", layer=layer)
+        one_line(error, "whole Pooled")

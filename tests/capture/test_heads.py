@@ -172,6 +172,15 @@ def test_targets_tell_too(x: Tensor) -> None:
     assert e.provenance["output"] == "1"
 
 
+def test_a_place_may_be_counted_from_the_end(x: Tensor) -> None:
+    net = Several(lambda z, A: [z, 2 * z, 3 * z]).eval()
+    for place, factor in ((-1, 3), (-3, 1), (1, 2)):
+        e = cfcam.explain(net, x, "grad-cam", targets=1, output=place)
+        torch.testing.assert_close(e.scores[:, 0], factor * net.z(x)[:, 1].detach())
+    with pytest.raises(OutputError, match="no output -4"):
+        cfcam.explain(net, x, "grad-cam", output=-4)
+
+
 def test_names_that_fit_nothing(x: Tensor) -> None:
     net = Several(lambda z, A: {"age": age(z), "diagnosis": z}).eval()
     with pytest.raises(

@@ -414,7 +414,7 @@ def test_an_ensemble_explains_what_its_mean_predicts():
 def test_members_may_be_of_different_architecture_and_give_their_own_maps():
     x = images(2)
     flat, deep = GapNet(), GapNet(channels=20)
-    members = [Explainer(flat, ["grad-cam", "cam"], layer="features[2]", classes=list("abcd")), deep]
+    members = [Explainer(flat, ["grad-cam", "cam"], layer="features[2]", classes="abcd"), deep]
     samples = collect(ensemble(members, x, "grad-cam", ["b", "d"]))
     for n, (model, layer) in enumerate([(flat, "features[2]"), (deep, None)]):
         alone = explain(model, x, "grad-cam", targets=[1, 3], layer=layer)

@@ -319,6 +319,49 @@ def test_an_iterator_that_counts() -> None:
     assert next(net.steps) == 3
 
 
+def draws() -> Any:
+    yield from itertools.count(1.0)
+
+
+def taking(source: Any) -> nn.Module:
+    class Takes(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.f, self.fc, self.held = nn.Conv2d(3, 4, 3), nn.Linear(4, 2), {"source": source}
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.fc(self.f(x).relu().mean((2, 3))) * next(self.held["source"])
+
+    torch.manual_seed(0)
+    return Takes().eval()
+
+
+@pytest.mark.parametrize("source", [range(1, 99), list(range(1, 99)), tuple(range(1, 99)), reversed([9, 8, 2])])
+@pytest.mark.parametrize("images", [1, 3])
+def test_iterators_begin_where_they_were(source: Any, images: int) -> None:
+    first = next(copy.copy(iter(source)))
+    x, net = torch.rand(images, 3, 8, 8), taking(iter(source))
+    plain = cfcam.explain(taking(iter([first] * 9999)), x, "score-cam")
+    e = cfcam.explain(net, x, ["score-cam", "occlusion"])
+    assert torch.equal(e.scores, plain.scores)
+    assert torch.equal(e.maps["score-cam"], plain.maps["score-cam"])
+    assert next(net.held["source"]) == first
+
+
+@pytest.mark.parametrize(
+    "make", [draws, lambda: itertools.cycle([1, 2]), lambda: map(float, [1, 2, 3]), lambda: zip([1], [2], strict=True)]
+)
+def test_what_can_be_taken_only_once_is_refused(make: Callable[[], Any]) -> None:
+    """Masked passes saw another number each, and the user's generator was gone on."""
+    source = make()
+    net = taking(source)
+    for method in ("grad-cam", "score-cam"):
+        with pytest.raises(cfcam.CfcamError, match=r"forward takes the next of the \w+ 'held.source'"):
+            cfcam.explain(net, torch.rand(2, 3, 8, 8), method)
+    assert net.held["source"] is source
+    assert next(source) == next(make())
+
+
 def test_other_inputs_of_an_adapter() -> None:
     class Aged(Plain):
         def forward(self, x: Tensor, age: Tensor) -> Tensor:

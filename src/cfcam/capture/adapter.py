@@ -121,6 +121,10 @@ def _instead(model: nn.Module, error: RuntimeError, shape: tuple[int, ...]) -> s
             "it was exported for one batch size: export it with a dynamic batch,"
             " dynamic_shapes={'x': {0: torch.export.Dim('batch')}}"
         )
+    if re.search(
+        "can't be greater than actual input size|Output size is too small|output size is too small", str(error)
+    ):
+        return f"its pictures are too small: {' '.join(str(error).split())[:200]}"
     if re.search("channels|shape|size|dimension", str(error)) and not isinstance(error, torch.OutOfMemoryError):
         return what_is_due(model, shape)
     return None

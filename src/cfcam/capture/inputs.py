@@ -15,6 +15,12 @@ from cfcam.errors import InputError, OutputError
 def check_type(x: Any) -> None:
     """Raises `InputError` for an input that is no tensor; the line says how it becomes one, or names the adapter."""
     if isinstance(x, Tensor):
+        if x.is_nested or x.layout != torch.strided:
+            kind = "nested" if x.is_nested else "sparse"
+            how = "pad its pictures to one size" if x.is_nested else "give x.to_dense()"
+            raise InputError(f"the input is a {kind} tensor: {how}")
+        if x.device.type == "meta":
+            raise InputError("the input lies on the meta device, and has no numbers: give one with pictures in it")
         return
     kind = type(x).__name__
     if isinstance(x, Mapping):

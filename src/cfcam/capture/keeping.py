@@ -193,7 +193,7 @@ class _Watch:
         self.stand_ins: dict[int, Any] = {}
         self._second: dict[int, tuple[Tensor, Tensor]] = {}
         if not after:
-            self.stand_ins = {i: twin(value) for i, value in holdings.copied.items()}
+            self.stand_ins = {i: twin(value, holdings.names[i]) for i, value in holdings.copied.items()}
             storages: dict[int, Any] = {}
             for (i, tensor), found, mark in zip(self._tensors, self._known, marks, strict=True):
                 self._prepare(i, tensor, found, mark, look, storages)

@@ -205,10 +205,10 @@ def wanted_of(rules: Sequence[Rule], classes: Sequence[str] | None) -> Wanted:
 
 
 def class_names(classes: Any) -> tuple[str, ...] | None:
-    """Returns a user's class names; raises `TargetError` if they are one text, or no sequence of texts."""
+    """Returns a user's class names; raises `TargetError` if they are no sequence of texts."""
     if classes is None:
         return None
-    if isinstance(classes, (str, bytes, Mapping, Set)) or not hasattr(classes, "__iter__"):
+    if isinstance(classes, (bytes, Mapping, Set)) or not hasattr(classes, "__iter__"):
         raise TargetError(
             f"classes is a {type(classes).__name__}: give a list of names, one for each output in its order"
         )
