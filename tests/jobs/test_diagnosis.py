@@ -315,7 +315,7 @@ def test_a_volume_for_a_network_of_pictures() -> None:
 def test_a_size_that_does_not_fit_and_one_that_does() -> None:
     found = diagnose(FlattenNet(size=(32, 32)).eval(), image(size=48))
     assert gravest(found) == ["run"]
-    assert found["run"].values == {"input": [2, 3, 48, 48], "runs_on": [32, 32]}
+    assert found["run"].values == {"input": [2, 3, 48, 48], "runs_on": [32, 32], "runs_at": [[32, 32]]}
     assert found["run"].advice == "--size 32"
 
 

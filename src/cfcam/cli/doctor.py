@@ -36,6 +36,7 @@ def doctor(
     probability: options.ProbabilityHow = None,
     layer: options.Layer = None,
     size: options.Size = None,
+    resize: options.ResizeWay = None,
     mean: options.Mean = None,
     std: options.Std = None,
     target: Annotated[
@@ -54,8 +55,8 @@ def doctor(
 ) -> None:
     """Check a setup, and explain in plain words what is wrong with it and what to change.
 
-    About ten passes of the network. Give a few of your own pictures: normalisation and evidence cannot be judged on
-    made-up noise.
+    About ten passes of the network, more where nobody states size or resizing. Give some of your own pictures:
+    normalisation, size and evidence cannot be judged on made-up noise.
     """
     from cfcam.jobs.diagnosis import diagnose
 
@@ -68,7 +69,7 @@ def doctor(
         head=head,
         probability=probability,
     )
-    x, preprocess = _input(loaded, images or [], size, mean, std)
+    x, preprocess, files = _input(loaded, images or [], size, resize, mean, std)
     wanted = options.read_target(target)
     found = diagnose(
         loaded.module,
@@ -80,6 +81,7 @@ def doctor(
         output=loaded.output,
         method=method,
         preprocess=preprocess,
+        files=files,
     )
     if as_json:
         print_json({"spec": loaded.spec, "notes": list(loaded.notes), **found.as_dict()})
@@ -90,9 +92,9 @@ def doctor(
 
 
 def _input(
-    loaded: LoadedModel, images: list[Path], size: str | None, mean: str | None, std: str | None
-) -> tuple[Tensor | None, Preprocess | None]:
-    """The prepared pictures, or the prepared volume; None without any."""
+    loaded: LoadedModel, images: list[Path], size: str | None, resize: str | None, mean: str | None, std: str | None
+) -> tuple[Tensor | None, Preprocess | None, list[Path]]:
+    """The prepared pictures or volume, None without any; what prepared pictures, and their files."""
     import torch
 
     from cfcam.imaging import list_images, read_image, read_volume
@@ -104,15 +106,15 @@ def _input(
     side = options.read_size(size)
     if takes_volumes(loaded.module):
         if not images:
-            return None, None
+            return None, None, []
         prepare = volume_preprocess_of(loaded, mean=means, std=stds, size=side)
-        return prepare(read_volume(images[0]))[None], None
+        return prepare(read_volume(images[0]))[None], None, []
     if not images:
-        return None, shape_of_pictures(loaded, side)
-    preprocess = preprocess_of(loaded, size=side, mean=means, std=stds)
+        return None, shape_of_pictures(loaded, side), []
+    preprocess = preprocess_of(loaded, size=side, resize=resize, mean=means, std=stds)
     files = list_images(images)
     spread = files[:: math.ceil(len(files) / _MOST_PICTURES)]  # folders are often in the order of the classes
-    return torch.stack([preprocess(read_image(path)) for path in spread]), preprocess
+    return torch.stack([preprocess(read_image(path)) for path in spread]), preprocess, spread
 
 
 def _show(found: Diagnosis, notes: tuple[str, ...]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,6 +29,7 @@ from cfcam.jobs.diagnosis_model import MODEL_CHECKS
 from cfcam.jobs.diagnosis_normalisation import MOST_PICTURES
 from cfcam.jobs.diagnosis_output import OUTPUT_CHECKS, why_it_does_not_run
 from cfcam.jobs.diagnosis_setup import Setup, attempt, made_up_input, said
+from cfcam.jobs.diagnosis_size import check_resizing
 
 __all__ = ["Diagnosis", "Finding", "Severity", "diagnose"]
 
@@ -42,10 +45,12 @@ def diagnose(
     output: str | int | None = None,
     method: str = "grad-cam",
     preprocess: Preprocess | None = None,
+    files: Sequence[str | os.PathLike[str]] = (),
 ) -> Diagnosis:
     """Checks a setup, and says in plain words what is wrong with it and what to change.
 
-    It takes about ten passes of the network and changes nothing of it. What is wrong is returned, never raised.
+    It takes about ten passes of the network, more where size or resizing are to be found out, and changes nothing.
+    What is wrong is returned, never raised.
 
     Args:
         model: the network.
@@ -58,6 +63,7 @@ def diagnose(
         output: as for `cfcam.explain`.
         method: the method whose maps are looked at.
         preprocess: what made ``x`` of pictures, if that is known: other normalisations are then tried on their pixels.
+        files: the pictures that ``x`` was made of: where size or resizing is assumed, others are tried on them.
 
     Returns:
         The findings; print it, or leave it as the last line of a notebook's cell.
@@ -91,6 +97,7 @@ def diagnose(
         preprocess=preprocess,
         method=method,
         further=_further(given, tensor),
+        files=[Path(file) for file in files],
     )
     network.want = setup.want
     findings += _examined(setup)
@@ -116,7 +123,7 @@ def _examined(setup: Setup) -> list[Finding]:
     _, error = attempt(lambda: setup.first)
     if error is not None:
         return [*findings, *why_it_does_not_run(setup, error)]
-    findings += _made((check_normalisation, *OUTPUT_CHECKS, check_layer), setup)
+    findings += _made((check_normalisation, check_resizing, *OUTPUT_CHECKS, check_layer), setup)
     if any(f.check == "layer" and f.severity is Severity.PROBLEM for f in findings):
         return findings
     capture, more = check_target(setup)

@@ -24,6 +24,7 @@ from cfcam.jobs.diagnosis_setup import (
     observed,
     size_option,
 )
+from cfcam.jobs.diagnosis_size import size_is_assumed
 
 _RAW_RANGE = 30.0
 """Greatest absolute value of a normalised picture; 8-bit pixels go to 255, and (1 - 0.4) / 0.2 is 3."""
@@ -146,6 +147,8 @@ def _equalised(x: Tensor) -> Tensor:
 
 def check_size(setup: Setup) -> Iterator[Finding]:
     """Compares the input's size with the one that the network says it was built for."""
+    if size_is_assumed(setup):
+        return  # `check_resizing` looks for it, once the network is known to run
     size = tuple(setup.x.shape[2:])
     known = known_size(setup.module, len(size))
     positions = [n for n, _ in setup.module.named_parameters() if _POSITIONS.search(n)]
@@ -251,7 +254,7 @@ def _raw(x: Tensor, preprocess: Preprocess) -> Tensor:
 
 def check_preparation(setup: Setup) -> Iterator[Finding]:
     """Says how the pictures were prepared, and what of it nobody stated."""
-    if setup.preprocess is None or not setup.preprocess.sources:
+    if setup.synthetic or setup.preprocess is None or not setup.preprocess.sources:
         return
     if not setup.preprocess.assumptions:
         yield ok("preparation", setup.preprocess.told)

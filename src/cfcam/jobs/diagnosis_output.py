@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,18 +16,16 @@ from cfcam.jobs.diagnosis_findings import Finding, Severity, not_assessed, ok
 from cfcam.jobs.diagnosis_setup import (
     Setup,
     attempt,
-    cells,
     direct_convolution,
     known_size,
-    observed,
     said,
     size_option,
-    smooth_noise,
 )
+from cfcam.jobs.diagnosis_size import Runs, runs, sizes_that_run
 from cfcam.jobs.diagnosis_variation import mixing
 
-_SIZES = {1: (256, 512, 128, 1024, 64), 2: (224, 64, 128, 256, 96, 32, 192, 384, 28, 299, 512), 3: (64, 96, 32, 128)}
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
+_OF_SIZE = (RuntimeError, ValueError, AssertionError, IndexError)  # what networks raise on sizes that do not fit
 _SATURATED = 1e-4
 
 
@@ -34,7 +33,8 @@ def why_it_does_not_run(setup: Setup, error: Exception) -> Iterator[Finding]:
     """Says what stopped the first pass, and on what the network does run."""
     shape = tuple(setup.x.shape)
     first = direct_convolution(setup.module)
-    seen = f"the network fails on an input {shape}: {said(error)}"
+    own = error.__cause__ if isinstance(error, CfcamError) else error
+    seen = f"the network fails on an input {shape}: {said(own or error)}"
     if isinstance(error, torch.OutOfMemoryError) or any(sign in str(error).lower() for sign in _NO_MEMORY):
         yield Finding(
             "run", Severity.PROBLEM, seen, "one pass does not fit into the memory", "--size SMALLER, or --sliding 96"
@@ -52,25 +52,21 @@ def why_it_does_not_run(setup: Setup, error: Exception) -> Iterator[Finding]:
     if first is not None and first.in_channels != shape[1]:
         yield _wrong_channels(shape, first.in_channels)
         return
-    if isinstance(error, CfcamError):
-        yield Finding("run", Severity.PROBLEM, str(error), "cfcam calls a model with one batch of images")
+    refused = Finding("run", Severity.PROBLEM, str(error), "cfcam calls a model with one batch of images")
+    if not isinstance(own, _OF_SIZE):
+        yield refused
         return
     known = known_size(setup.module, len(shape) - 2)
-    usual = [(side,) * (len(shape) - 2) for side in _SIZES[len(shape) - 2]]
-    sides = [known, *usual] if known else usual
-    for size in sides:
-        x = smooth_noise((1, shape[1], *size)).to(setup.x)
-        if size != shape[2:] and attempt(lambda x=x: observed(setup.network, x))[0] is not None:  # type: ignore[misc]
-            yield Finding(
-                "run",
-                Severity.PROBLEM,
-                seen,
-                f"it runs on {cells(size)}: a layer behind the convolutions, or an embedding of positions, is of one"
-                " size",
-                size_option(size),
-                {"input": list(shape), "runs_on": list(size)},
-            )
-            return
+    if known and known != shape[2:] and runs(setup, known):
+        found = Runs((known,))
+    else:
+        found = sizes_that_run(setup, runs_at_own=False)
+    if found.at:
+        yield _of_other_size(shape, seen, found, stated=found.at == (known,))
+        return
+    if isinstance(error, CfcamError):
+        yield refused
+        return
     yield Finding(
         "run",
         Severity.PROBLEM,
@@ -79,6 +75,23 @@ def why_it_does_not_run(setup: Setup, error: Exception) -> Iterator[Finding]:
         "run model(x) by itself; what else it must be called with goes into cfcam.capture.Adapter",
         {"input": list(shape)},
     )
+
+
+def _of_other_size(shape: tuple[int, ...], seen: str, found: Runs, *, stated: bool) -> Finding:
+    nearest = min(found.at, key=lambda size: abs(math.log(size[0] / shape[2])))
+    values = {"input": list(shape), "runs_on": list(nearest), "runs_at": [list(size) for size in found.at]}
+    if found.any_size:
+        means = f"it runs on {found.said}: not every size can be divided as it divides its input"
+    else:
+        only = "" if stated or found.untried else " only, of the usual sizes"
+        means = (
+            f"it runs on {found.said}{only}: a layer behind the convolutions, or an embedding of positions, is of one"
+            " size"
+        )
+    advice = size_option(nearest)
+    if not stated and len(found.at) > 1:
+        advice += ", if that is how it was trained: nobody states which"
+    return Finding("run", Severity.PROBLEM, seen, means, advice, values)
 
 
 def _wrong_channels(shape: tuple[int, ...], wanted: int) -> Finding:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -80,6 +81,7 @@ class Setup:
         preprocess: what made the input of a picture, if known.
         method: name of the method whose maps are looked at.
         further: images beyond the first `MOST_IMAGES`, which are looked at for the normalisation alone.
+        files: the files that the images were made of, if known: they can be prepared otherwise.
     """
 
     model: nn.Module
@@ -92,6 +94,7 @@ class Setup:
     preprocess: Preprocess | None = None
     method: str = "grad-cam"
     further: Tensor | None = None
+    files: Sequence[Path] = ()
 
     @property
     def pictures(self) -> Tensor:

@@ -48,7 +48,8 @@ def preprocess_of(
 
 def shape_of_pictures(model: LoadedModel, size: int | tuple[int, int] | None = None) -> Preprocess:
     """Returns a preparation that gives the input its shape, for noise: its normalisation is none, and nobody's."""
-    return replace(preprocess_of(model, size=size, mean=(0.0,), std=(1.0,)), sources={})
+    found = preprocess_of(model, size=size, mean=(0.0,), std=(1.0,))
+    return replace(found, sources={"size": found.sources["size"]})
 
 
 def volume_preprocess_of(
