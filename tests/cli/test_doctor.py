@@ -139,3 +139,54 @@ def test_nothing_is_left_behind_in_the_random_state(chest):
     before = torch.get_rng_state()
     doctor(*chest)
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_sizes_that_run_are_told_with_and_without_pictures(tmp_path):
+    network = tmp_path / "net.py"
+    network.write_text(
+        "from torch import nn\n"
+        "def flat():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 8, stride=8), nn.ReLU(), nn.Flatten(), nn.Linear(4 * 12 * 12, 2))\n"
+        "def pooled():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 4, 8, stride=8), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),"
+        " nn.Linear(4, 2))\n"
+    )
+    picture = draw(tmp_path / "a.png")
+    for pictures in ([], [picture]):
+        run = by_check(found(*pictures, "-m", f"{network}:flat"), "run")
+        assert "it runs on 96 x 96 only, of the usual sizes" in run["means"]
+        assert run["advice"] == "--size 96"
+        size = by_check(found(*pictures, "-m", f"{network}:pooled"), "size")
+        assert "it runs at any size; at which it was trained nobody states, and 224 x 224 is assumed" in size["seen"]
+        given = by_check(found(*pictures, "-m", f"{network}:pooled", "--size", "64"), "size")
+        assert "64 x 64" in given["seen"]
+        assert "assumed" not in given["seen"]
+    resizing = by_check(found(picture, "-m", f"{network}:pooled"), "resizing")
+    assert "that cannot be told from these pictures" in resizing["means"]
+    checks = [f["check"] for f in found(picture, "-m", f"{network}:pooled", "--resize", "pad")["findings"]]
+    assert "resizing" not in checks
+
+
+def test_the_size_that_batch_norms_leave_out_is_told_of_a_folder(tmp_path):
+    pictures = tmp_path / "in"
+    pictures.mkdir()
+    for n in range(10):
+        grain = np.random.default_rng(n).integers(0, 255, (120, 160)).astype(np.uint8)
+        Image.fromarray(grain).save(pictures / f"{n}.png")
+    network = tmp_path / "net.py"
+    network.write_text(
+        "import torch\nfrom torch import nn\n"
+        "from cfcam.imaging import Preprocess, read_image\n"
+        "def net():\n"
+        "    net = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8, momentum=None), nn.ReLU(),"
+        " nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))\n"
+        "    how = Preprocess(size=64)\n"
+        f"    net(torch.stack([how(read_image(f'{pictures}/{{n}}.png')) for n in range(10)]))\n"
+        "    return net.eval()\n"
+    )
+    told = found(pictures, "-m", f"{network}:net")
+    size = by_check(told, "size")
+    assert size["severity"] == "warning"
+    assert size["values"]["fits"] == [[64, 64]]
+    assert size["advice"] == "--size 64, if that is how it was trained"
+    assert told["ok"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 
 from tests.cli.test_explain import cfcam
 from tests.jobs.world import NETWORKS, folder_of, lines
+from tests.machine import data_folder
 
 ASSUMED = "normalised with ImageNet's mean and SD"
 SAID = "not stated by the network"
@@ -175,3 +177,48 @@ def test_without_a_picture_nobody_asks_how_it_is_normalised(channels, tmp_path):
     assert cfcam("layers", f"{nets}:make", "--size", "32").exit_code == 0
     found = json.loads(cfcam("doctor", "--model", f"{nets}:make", "--size", "32", "--json").stdout)
     assert found["input_shape"] == [1, channels, 32, 32]
+
+
+@pytest.mark.parametrize("name", ["benign_164.jpg", "malignant_1.jpg"])
+def test_on_a_real_network_the_assumption_is_said_and_what_is_given_gives_its_own_probabilities(name, tmp_path):
+    data = data_folder()
+    picture = data / "busi-breast-ultrasound" / "images" / name
+    spec = ["--model", f"{data}/networks.py:busi_mobilenet_v2", "--classes", "benign,malignant,normal"]
+    spec += ["--method", "grad-cam", "--target", "all"]
+
+    def explained(*options):
+        result = cfcam("explain", picture, "-o", tmp_path / f"{len(options)}", *spec, *options, "--json")
+        assert result.exit_code == 0, result.stderr
+        told = json.loads(result.stdout)
+        targets = {target["label"]: target["probability"] for target in told["images"][0]["targets"]}
+        return told, [targets[label] for label in ("benign", "malignant", "normal")]
+
+    table = cfcam("explain", picture, "-o", tmp_path / "table", *spec).stdout
+    assert f"prepared: {ASSUMED}" in table
+    assert SAID in table
+    told, assumed = explained()
+    assert f"{ASSUMED}: {SAID}" in told["assumed"]
+    assert told["preprocess"]["sources"]["mean"] == told["preprocess"]["sources"]["std"] == "assumed"
+
+    told, given = explained("--mean", "0.50196", "--std", "0.50196")
+    assert not any("normalised" in line for line in told["assumed"])
+    assert told["preprocess"]["sources"]["mean"] == told["preprocess"]["sources"]["std"] == "given"
+    own = probabilities_by_hand(data, picture)
+    assert given == pytest.approx(own, abs=1e-3)
+    if name == "benign_164.jpg":  # what was assumed decides even the class
+        assert assumed[0] > 0.9
+        assert own[1] > 0.8
+
+
+def probabilities_by_hand(data, picture):
+    """What the network answers to (p - 128)/128 of a grey picture's bytes, without any of cfcam."""
+    import torch
+    import torch.nn.functional as F
+
+    spec = importlib.util.spec_from_file_location("real_networks", data / "networks.py")
+    networks = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(networks)
+    grey = torch.tensor(np.asarray(Image.open(picture).convert("L")), dtype=torch.float32)[None, None]
+    small = F.interpolate(grey, (224, 224), mode="bilinear", antialias=True)
+    with torch.no_grad():
+        return networks.busi_mobilenet_v2()(((small - 128) / 128).expand(-1, 3, -1, -1)).softmax(1)[0].tolist()

@@ -34,7 +34,7 @@ SECONDS = 60.0
 FITS = 0.05
 """Nats: where the best is farther than this, the pictures are not the network's, or normalised otherwise. Demo network:
 0.001; small networks trained on ultrasound and radiographs: 0.005 to 0.02; with another normalisation 0.3 and more."""
-_RESAMPLES, _SUPPORT, _FACTOR = 100, 0.95, 1.4
+_RESAMPLES, _SUPPORT, _FACTOR = 100, 0.95, 1.5
 
 Way = tuple[Resize, tuple[int, int]]
 
