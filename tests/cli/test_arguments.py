@@ -24,7 +24,7 @@ WRONG = [
     ("explain {picture} --classes a,a", "each class a name of its own"),
     ("explain {picture} --size big", "--size 'big'"),
     ("explain {picture} --resize squash", "--resize 'squash'"),
-    ("explain {picture} --mean 1,2", "--mean '1,2'"),
+    ("explain {picture} --mean 1,two", "--mean '1,two'"),
     ("explain {picture} --std 0", "--std '0'"),
     ("explain {picture} --device gpu", "--device 'gpu'"),
     ("explain {picture} --window wide", "--window 'wide'"),
@@ -64,7 +64,98 @@ WRONG = [
     ("layers --measure nowhere", "nowhere: no such file or folder"),
     ("evidence -m demo", "give the network with --model and the data with --data"),
     ("evidence -m demo --data nowhere", "nowhere: no such file or folder"),
+    ("explain x/*.png", "x/*.png: the pattern matches no file"),
+    ("explain {picture} -m nets.py.txt:make", "is not a model spec"),
+    ("explain {picture} -m {nets}:mak", "nets_.py has no factory 'mak': did you mean make?"),
+    ("explain {picture} --head=", "--head ''"),
+    ("explain {picture} --layer=", "--layer ''"),
+    ("explain {picture} --classes=", "--classes ''"),
+    ("explain {picture} --classes cat,dog --target dgo", "no class is called so; nearest of 2: 'dog'"),
+    ("explain {picture} --size 0", "--size '0'"),
+    ("explain {picture} --mean nan", "--mean 'nan'"),
+    ("explain {picture} --std inf", "--std 'inf'"),
+    ("explain {picture} --mean 0.1,0.2,0.3 --std 0.1,0.2", "--mean has 3 and --std 2 values"),
+    ("explain {picture} --target=", "--target ''"),
+    ("explain {picture} --target top-0", "--target 'top-0'"),
+    ("explain {picture} --target=-1", "--target '-1': classes are counted from 0"),
+    ("explain {picture} --method=", "--method ''"),
+    ("explain {picture} --overlap 0.3", "give their size with --sliding"),
+    ("explain {picture} --max-megapixels inf", "--max-megapixels inf"),
+    ("explain {picture} -o {picture}", "a.png is a file; choose another folder"),
+    ("explain {picture} -o {picture}/x", "a.png is a file; choose another folder"),
+    ("explain {picture} --record mysql://host/db", "an audit cannot be kept in 'mysql'"),
+    ("explain {picture} --record nowhere/a.sqlite", "there is no folder 'nowhere'"),
+    ("explain {picture} --record .", "is a folder; give a file in it"),
+    ("explain {picture} --uncertainty methods --samples 5", "--samples is for mc-dropout and augmentation"),
+    ("explain {picture} --regions --threshold high", "threshold 'high'"),
+    ("explain {picture} --regions --threshold quantile:2", "threshold 'quantile:2'"),
+    ("explain {picture} --organ=", "--organ ''"),
+    ("explain {picture} --organ nowhere.png", "--organ nowhere.png: no such file"),
+    ("explain {picture} --artefacts nowhere.png#2", "--artefacts nowhere.png#2: no such file"),
+    ("explain {picture} --findings nowhere.csv", "--findings nowhere.csv: no such file"),
+    ("explain {picture} --organ masks/{{stem}}.png", "the pattern matches no file, whatever the picture"),
+    ("evaluate demo --threshold 2", "--threshold 2"),
+    ("evaluate demo --protocol mine", "--protocol 'mine': give cfcam-paper"),
+    ("evaluate demo --protocol cfcam-paper --explain label", "leave --explain label out"),
+    ("evaluate demo --metrics iou-tuned", "iou-tuned needs a threshold"),
+    ("evaluate demo --methods=,", "--methods ','"),
+    ("evaluate demo -o {picture}", "a.png is a file"),
+    ("check {picture} --target all", "one class is looked at here"),
+    ("check {picture} --target top-2", "one class is looked at here"),
+    ("check {picture} --method all", "no method is called 'all'"),
+    ("check {picture} --zone upper", "--zone 'upper': give NAME=MASKS"),
+    ("check {picture} --zone upper={picture}", "--zone and --reported belong together"),
+    ("check {picture} --reported upper", "--zone and --reported belong together"),
+    ("check {picture} --zone upper={picture} --reported upper", "two zones or more"),
+    ("check {picture} --zone u={picture} --zone u={picture} --reported u", "each name once"),
+    ("check {picture} --zone u={picture} --zone l={picture} --reported m", "not among the zones u, l"),
+    ("check {picture} --zone u={picture} --zone l={picture} --reported m.csv", "--reported m.csv: no such file"),
+    ("check {picture} --zone u=nowhere.png --zone l={picture} --reported u", "--zone u: nowhere.png: no such file"),
+    ("check {picture} -o .", "is a folder; give a file"),
+    ("compare {picture}", "two studies are needed"),
+    ("compare {picture} {picture} --pairs {picture}", "leave PRIOR and CURRENT out"),
+    ("compare {picture} {picture} --registration elastic", "--registration 'elastic'"),
+    ("compare {picture} {picture} --no-registration --registration affine", "leave --registration and --gate out"),
+    ("compare {picture} {picture} --gate overlap", "gate 'overlap'"),
+    ("compare {picture} {picture} --threshold 0", "--threshold 0"),
+    ("compare {picture} {picture} --mask liver", "--mask 'liver': give NAME=FILE"),
+    ("compare {picture} {picture} --mask liver=nowhere.nii", "--mask liver: nowhere.nii: no such file"),
+    ("compare {picture} {picture} --target all", "one class is looked at here"),
+    ("doctor {picture} --target=", "--target ''"),
+    ("doctor {picture} --size 1x2x3", "--size '1x2x3'"),
+    ("layers --picture x.png", "--picture and --limit are for --measure"),
+    ("layers --measure {picture} --picture x.jpg", "let the name end in .png"),
+    ("layers --measure {picture} --picture nowhere/x.png", "there is no folder nowhere"),
+    ("layers --measure {picture} --image {picture}", "--image is for the list of layers"),
+    ("evidence -m demo --data demo --organ {picture}", "the phantoms bring their masks"),
+    ("evidence -m demo --data demo --protocol nowhere.json", "--protocol nowhere.json: no such file"),
+    ("evidence -m demo --data demo --card {picture}", "is no JSON"),
+    ("evidence -m demo --data demo --junit nowhere.xml", "--junit nowhere.xml: no such file"),
+    ("evidence -m demo --data demo --record mysql://host/db", "an audit cannot be kept in 'mysql'"),
+    ("evidence -m demo --data demo --deviation=", "--deviation ''"),
+    ("evidence verify nowhere", "nowhere: has no MANIFEST.sha256"),
+    ("evidence verify . --against 12", "has no MANIFEST.sha256"),
+    ("calibrate nowhere.csv", "nowhere.csv: no such file"),
+    ("calibrate {picture}", "a.png: give a column of logits for each class"),
+    ("deidentify nowhere out", "does not exist"),
+    ("deidentify . out", "the output lies in the folder to de-identify"),
+    ("deidentify {picture} out --key .", "--key .: is a folder"),
+    ("deidentify {picture} out --key nowhere/key", "there is no folder nowhere"),
+    ("demo -o {picture}", "a.png is a file"),
 ]
+
+
+def _parameters():
+    import typer
+
+    for command, of in typer.main.get_command(app).commands.items():
+        several = getattr(of, "commands", {})
+        for one in (of, *several.values()):
+            yield from ((command, p) for p in one.params if p.name != "help")
+
+
+PARAMETERS = {(command, p.name) for command, p in _parameters()}
+SWITCHES = {p.name for _, p in _parameters() if getattr(p, "is_flag", False)}
 SCRIPT = """
 import json, sys
 from typer.testing import CliRunner
@@ -82,7 +173,8 @@ def told(tmp_path_factory):
     """What each of the command lines says, in a process that has imported nothing."""
     folder = tmp_path_factory.mktemp("arguments")
     (folder / "a.png").write_bytes(b"no picture, which is not looked at")
-    lines = [line.format(picture="a.png").split() for line, _ in WRONG]
+    (folder / "nets_.py").write_text("def make(): ...")
+    lines = [line.format(picture="a.png", nets="nets_.py").split() for line, _ in WRONG]
     # matplotlib, asked for the nearest palette, brings numpy: that line comes last
     order = sorted(range(len(lines)), key=lambda n: "--palette" in lines[n])
     done = subprocess.run(
@@ -103,13 +195,77 @@ def test_a_wrong_argument_is_one_line_before_torch(told, line, words):
 
 
 def test_every_check_is_of_a_parameter_that_some_command_has():
-    import typer
+    assert {name.rpartition(" ")[2] for name in arguments._CHECKS} <= {name for _, name in PARAMETERS}
+    assert {name for name in arguments._CHECKS if " " in name} <= {" ".join(both) for both in PARAMETERS}
 
-    parameters = set()
-    for command in typer.main.get_command(app).commands.values():
-        several = getattr(command, "commands", {})
-        parameters |= {p.name for one in (command, *several.values()) for p in one.params}
-    assert set(arguments._CHECKS) <= parameters
+
+# What typer itself reads: whole numbers in their range, switches; and free texts.
+_FREE = {"reported", "where", "since", "action", "last", "path", "debug", "as_json", "version", "context"}
+_READ_BY_TYPER = {
+    "num_classes",
+    "series",
+    "time",
+    "samples",
+    "limit",
+    "batch_size",
+    "seed",
+    "retests",
+    "gallery",
+    "bins",
+}
+_READ_BY_TYPER |= {"resamples"}
+
+
+@pytest.mark.parametrize(("module", "name"), sorted(PARAMETERS))
+def test_every_argument_has_a_check(module, name):
+    known = name in _FREE | _READ_BY_TYPER | SWITCHES | {"mean"} or (module, name) in {
+        ("audit", "against"),
+    }  # fmt: skip
+    assert known or name in arguments._CHECKS or f"{module} {name}" in arguments._CHECKS
+
+
+@pytest.mark.parametrize(
+    ("of", "files", "given", "error"),
+    [
+        ("organ", ["masks/a_lung.png"], "masks/{stem}_lung.png", None),
+        ("organ", ["lungs.nii.gz"], "lungs.nii.gz#1,3", None),
+        ("organ", ["b#1"], "b#1", None),
+        ("organ", ["boxes.csv"], "boxes.csv", None),
+        ("organ", ["masks/a.png"], "masks", None),
+        ("organ", ["masks/a.png"], "masks/{stem}_heart.png", "matches no file"),
+        ("zone", ["u.png", "l.png"], ["upper=u.png", "lower=l.png"], None),
+        ("mask", ["u.png"], ["upper = u.png"], None),
+        ("check output", [], "new/folder/checks.json", None),
+        ("output", [], "new/folder", None),
+    ],
+)
+def test_what_lies_where_it_is_said_to_is_let_through(monkeypatch, tmp_path, of, files, given, error):
+    monkeypatch.chdir(tmp_path)
+    for file in map(Path, files):
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    module, _, name = of.rpartition(" ")
+    value = Path(given) if name == "output" else given
+    if error is None:
+        arguments.check({name: value}, module)
+    else:
+        with pytest.raises(CfcamError, match=error):
+            arguments.check({name: value}, module)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["from .other import make", "from nets import *", "make = object", "globals()['ma' + 'ke'] = 1",
+     "def __getattr__(name): ...", "def ("],
+)  # fmt: skip
+def test_a_factory_that_may_be_there_is_looked_for_by_importing_it(tmp_path, source):
+    (tmp_path / "nets.py").write_text(source)
+    arguments.check({"model": f"{tmp_path / 'nets.py'}:make"})
+
+
+@pytest.mark.parametrize("target", ["predicted", "all", "top-3", "Dog", "0", "output-1", "cat vs dog", "cat vs rest"])
+def test_targets_that_classes_may_have(target):
+    arguments.check({"classes": "cat,dog", "target": [target]}, "explain")
 
 
 @pytest.mark.parametrize(
@@ -118,11 +274,12 @@ def test_every_check_is_of_a_parameter_that_some_command_has():
         {"orientation": "RAS"}, {"orientation": "lps"}, {"orientation": "source"}, {"device": "cuda:1"},
         {"device": "auto"}, {"palette": "twilight"}, {"method": ["all", "cam"]}, {"methods": "cam, grad-cam"},
         {"metrics": "quick,faithfulness"}, {"classes": "a,b"}, {"size": "8x9x10"}, {"std": "0.5"}, {"model": "timm:a"},
-        {"paths": [Path("*.png")]}, {"data": "demo"}, {"explained": None}, {"unheard of": object()},
+        {"paths": [Path(f"{Path(__file__).parent}/*.py")]}, {"data": "demo"}, {"explained": None}, {"unheard of": object()},
     ],
 )  # fmt: skip
 def test_what_may_be_right_is_let_through(given):
-    arguments.check(given)
+    module = "explain" if isinstance(given.get("method"), list) else ""
+    arguments.check(given, module)
 
 
 def test_the_words_known_without_imports_are_the_real_ones():

@@ -34,9 +34,11 @@ def calibrate(
 
     The numbers behind the temperature are of the cases that it was fitted on, and so a little too good.
     """
+    rows = _read(predictions)
+
     from cfcam.clinical import calibration
 
-    logits, labels, patients = _read(predictions)
+    logits, labels, patients = _tensors(*rows)
     kind: Any = "sigmoid" if labels.ndim == 2 else "softmax"
     temperature = calibration.bootstrap_by_patient(
         calibration.fit_temperature, logits, labels, patients, resamples=resamples, seed=seed
@@ -78,10 +80,11 @@ def _show(before: dict[str, float], after: dict[str, float], reliability: Any) -
     console.print(table)
 
 
-def _read(path: Path) -> tuple[Tensor, Tensor, list[str] | None]:
-    """Returns logits (n, classes), labels (n,) or (n, classes), and the patient of each case."""
-    import torch
+Rows = tuple[list[list[float]], list[int] | list[list[float]], list[str] | None]
 
+
+def _read(path: Path) -> Rows:
+    """Returns logits (n, classes), labels (n,) or (n, classes), and the patient of each case; torch is not imported."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, strict=True)
@@ -96,15 +99,21 @@ def _read(path: Path) -> tuple[Tensor, Tensor, list[str] | None]:
             f"{plain(path.name)}: give a column of logits for each class, named as the class, and 'label' (a class's"
             " name or number), or 'label:CLASS' (0, 1 or empty) for each class of a multi-label network"
         )
-    logits = torch.tensor(
-        [[_number(row, name, n) for name in classes] for n, row in enumerate(rows, 2)], dtype=torch.float64
-    )
+    logits = [[_number(row, name, n) for name in classes] for n, row in enumerate(rows, 2)]
+    labels: list[int] | list[list[float]]
     if several:
-        labels = torch.tensor([[_number(row, name, n, True) for name in wanted] for n, row in enumerate(rows, 2)])
+        labels = [[_number(row, name, n, True) for name in wanted] for n, row in enumerate(rows, 2)]
     else:
-        labels = torch.tensor([_index(row[_LABEL], classes, n) for n, row in enumerate(rows, 2)])
-    patients = [row[_PATIENT] or "" for row in rows] if _PATIENT in columns else None
-    return logits, labels, patients
+        labels = [_index(row[_LABEL], classes, n) for n, row in enumerate(rows, 2)]
+    return logits, labels, [row[_PATIENT] or "" for row in rows] if _PATIENT in columns else None
+
+
+def _tensors(
+    logits: list[list[float]], labels: list[int] | list[list[float]], patients: list[str] | None
+) -> tuple[Tensor, Tensor, list[str] | None]:
+    import torch
+
+    return torch.tensor(logits, dtype=torch.float64), torch.tensor(labels), patients
 
 
 def _number(row: dict[str, Any], column: str, line: int, unknown: bool = False) -> float:

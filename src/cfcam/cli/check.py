@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from cfcam.cli import argument_places as places
 from cfcam.cli import options, volumes
 from cfcam.cli.console import EXIT_FAILED, command, hint, out, plain, print_json, warn
 from cfcam.errors import CfcamError, InputError
@@ -125,6 +126,8 @@ def check(
 
     Each check passes, is flagged, or is not assessed. A flag asks a person to look; a pass proves nothing.
     """
+    _check_zones(zone, reported)
+
     from functools import partial
 
     from cfcam.clinical.checks import Limits, count_outcomes, over_cases
@@ -245,11 +248,23 @@ def _prepared(
     return [one.path for one in found], preprocess
 
 
+def _check_zones(given: list[str] | None, reported: str | None) -> None:
+    if (given is None) != (reported is None):
+        raise InputError("--zone and --reported belong together: give the zones, and which one the report names")
+    if given is None or reported is None:
+        return
+    names = [text.partition("=")[0].strip() for text in given]
+    if len(names) < 2:
+        raise InputError("--zone: give two zones or more; with a single one there is nothing to compare")
+    if Path(reported).suffix.lower() in (".csv", ".tsv"):
+        places.file("--reported")(reported)
+    elif reported not in names:
+        raise InputError(f"--reported {reported!r}: is not among the zones {', '.join(names)}; name one, or a table")
+
+
 def _zones(given: list[str] | None, reported: str | None) -> Zones | None:
     from cfcam.jobs.zones import Zones
 
-    if (given is None) != (reported is None):
-        raise InputError("--zone and --reported belong together: give the zones, and which one the report names")
     return None if given is None or reported is None else Zones.of(given, reported)
 
 

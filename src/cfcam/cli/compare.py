@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from cfcam.models import LoadedModel
 
 PANEL = "The comparison"
-Registration = Literal["rigid", "affine"]
 
 
 @command
@@ -113,16 +112,17 @@ def compare(
     Writes a figure, a JSON file and a line of comparisons.csv for each pair; of volumes the difference as NIfTI, too.
     A change of the map is not a change of disease.
     """
-    from cfcam.clinical.registration import Gate
-    from cfcam.jobs.compare import ComparePairs, CompareSettings
-    from cfcam.jobs.compare_pairs import make_pair, read_pairs
-
     if pairs is not None and (prior is not None or current is not None):
         raise InputError("--pairs names the studies: leave PRIOR and CURRENT out")
     if pairs is None and (prior is None or current is None):
         raise InputError("two studies are needed: cfcam compare PRIOR CURRENT, or --pairs FILE.csv")
-    if registration not in get_args(Registration):
-        raise InputError(f"--registration {registration!r}: give {' or '.join(get_args(Registration))}")
+    if no_registration and (registration != "rigid" or gate):
+        raise InputError("--no-registration leaves nothing to choose: leave --registration and --gate out")
+
+    from cfcam.clinical.gate import Gate
+    from cfcam.jobs.compare import ComparePairs, CompareSettings
+    from cfcam.jobs.compare_pairs import make_pair, read_pairs
+
     wanted = read_pairs(pairs) if pairs is not None else [make_pair(Path(str(prior)), Path(str(current)))]
     limits = Gate.parse(gate)
     loaded = options.load_model(

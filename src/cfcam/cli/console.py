@@ -69,12 +69,12 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
     @functools.wraps(function)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        debug = bool(kwargs.get("debug"))
+        debug, module = bool(kwargs.get("debug")), function.__module__.rpartition(".")[2]
         try:
-            arguments.check(kwargs)
+            arguments.check(kwargs, module)
             function(*args, **kwargs)
         except KeyboardInterrupt:
-            goes_on = function.__module__.rpartition(".")[2] in RESUMABLE
+            goes_on = module in RESUMABLE
             say("interrupted", _GOES_ON if goes_on else "give the command again to start anew", "yellow")
             raise typer.Exit(EXIT_INTERRUPTED) from None
         except BrokenPipeError:

@@ -35,6 +35,9 @@ def deidentify(
     Basic profile of PS3.15, stricter where that is unsure; a pseudonym and one date shift for each patient, both from
     the key. With the same key a patient gets the same pseudonym again; who has the key can find the patient.
     """
+    if source.resolve() in (output.resolve(), *output.resolve().parents):  # as `deidentify_folder` says later
+        raise InputError("the output lies in the folder to de-identify; name one beside it")
+
     from cfcam.exchange.deidentify import Deidentifier
     from cfcam.exchange.deidentify_folder import deidentify_folder
 

@@ -204,6 +204,10 @@ def evaluate(
 
     if protocol is not None and metrics != "quick":
         raise InputError(f"--protocol {protocol} brings its own metrics: leave --metrics out")
+    if protocol is not None and explained == "label":
+        raise InputError(f"--protocol {protocol} explains the predicted class: leave --explain label out")
+    if threshold is None and "iou-tuned" in options.read_words("--metrics", metrics):
+        raise InputError("iou-tuned needs a threshold: give --threshold, tuned on other images than these")
 
     from cfcam.jobs.evaluation import EvaluationSettings
 

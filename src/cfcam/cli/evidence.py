@@ -174,13 +174,16 @@ def make(
         return
     if model is None or data is None:
         raise InputError("give the network with --model and the data with --data: a CSV file, a folder, or demo")
+    phantoms = data == DEMO and not Path(data).exists()
+    if phantoms and (organ or artefacts):
+        raise InputError("--organ and --artefacts are for your own data: the phantoms bring their masks")
+
     from cfcam.cli import evaluation_report as report
     from cfcam.jobs import preprocess_of
     from cfcam.jobs.evidence import EvidenceRun, EvidenceSettings, default_metrics
     from cfcam.jobs.evidence_files import read_fields
     from cfcam.jobs.evidence_protocol import read_rules
 
-    phantoms = data == DEMO and not Path(data).exists()
     rules, limits = read_rules({} if protocol is None else read_fields(protocol, "--protocol"))
     input_size, means = options.read_size(size), options.read_numbers("--mean", mean)
     stds = options.read_numbers("--std", std)
@@ -194,11 +197,9 @@ def make(
         head=head,
         probability=probability,
     )
-    if explained not in (None, "predicted", "label"):
-        raise InputError(f"--explain {explained!r}: give predicted or label")
     settings = EvidenceSettings(
         method=method,
-        metrics=default_metrics() if metrics is None else tuple(metrics.split(",")),
+        metrics=default_metrics() if metrics is None else options.read_words("--metrics", metrics),
         rules=rules,
         limits=limits,
         explained="label" if explained == "label" or (explained is None and phantoms) else "predicted",
@@ -292,8 +293,6 @@ def _cases(
     if data is None:
         from cfcam.jobs.phantom_cases import phantom_cases
 
-        if any(masks):
-            raise InputError("--organ and --artefacts are for your own data: the phantoms bring their masks")
         return numbered_phantoms(phantom_cases(limit or DEMO_PHANTOMS, seed))
     from cfcam.jobs.cases import find_cases
 

@@ -159,6 +159,8 @@ def explain(
         keep_dates=keep_dates,
         peak_stability=peak_stability,
     )
+    if sliding is None and (overlap != 0.5 or aggregate != "mean"):
+        raise InputError("--overlap and --aggregate are for windows: give their size with --sliding")
     sources = _sources(paths)
     input_size = volumes.read_size(size)
     means, stds = options.read_numbers("--mean", mean), options.read_numbers("--std", std)

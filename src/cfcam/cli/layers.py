@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cfcam.models import LoadedModel
 
 _FEWEST_ROWS = 6
+_PICTURES = 8
 
 
 @command
@@ -60,7 +61,7 @@ def layers(
             show_default=False,
         ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Pictures of --measure that are used.")] = 8,
+    limit: Annotated[int, typer.Option(min=1, help="Pictures of --measure that are used.")] = _PICTURES,
     picture: Annotated[
         Path | None, typer.Option(metavar="FILE.png", help="With --measure: draw the layers' maps side by side.")
     ] = None,
@@ -75,6 +76,10 @@ def layers(
     spec = _named(network, model)
     if method is not None and not measure:
         raise InputError("--method is for --measure: without pictures no map is made")
+    if (picture is not None or limit != _PICTURES) and not measure:
+        raise InputError("--picture and --limit are for --measure: name the pictures with it")
+    if image is not None and measure:
+        raise InputError("--image is for the list of layers: with --measure its pictures are used")
 
     from cfcam.capture import Network, choose_layer, probe_layers
 

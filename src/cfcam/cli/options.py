@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -126,7 +127,7 @@ Weights = Annotated[
 NumClasses = Annotated[
     int | None,
     typer.Option(
-        "--num-classes", metavar="N", help="Replace the classifier by one of N classes.", rich_help_panel=NETWORK
+        "--num-classes", min=1, metavar="N", help="Replace the classifier by one of N classes.", rich_help_panel=NETWORK
     ),
 ]
 Device = Annotated[
@@ -161,7 +162,7 @@ def read_size(text: str | None) -> int | tuple[int, int] | None:
     if text is None:
         return None
     parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.strip().isdecimal() for part in parts):
+    if len(parts) > 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise InputError(f"--size {text!r}: give a number of pixels like 224, or height and width like 256x192")
     numbers = [int(part) for part in parts]
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
@@ -175,7 +176,7 @@ def read_numbers(option: str, text: str | None) -> tuple[float, ...] | None:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:
         numbers = ()
-    if not numbers:
+    if not numbers or not all(map(math.isfinite, numbers)):
         raise InputError(
             f"{option} {text!r}: give one number, or one for each channel with commas between, like 0.485,0.456,0.406"
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cfcam.cli import options
+from cfcam.cli import argument_places, options
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:
@@ -84,7 +84,14 @@ Uncertainty = Annotated[
 ]
 Samples = Annotated[
     int | None,
-    typer.Option("--samples", min=2, metavar="N", help="Samples of mc-dropout.", rich_help_panel=PANEL),
+    typer.Option(
+        "--samples",
+        min=2,
+        max=1000,
+        metavar="N",
+        help="Samples of mc-dropout and augmentation.",
+        rich_help_panel=PANEL,
+    ),
 ]
 Ensemble = Annotated[
     list[Path] | None,
@@ -200,6 +207,11 @@ def read_study(
         raise InputError("an ensemble needs checkpoints: give --uncertainty ensemble and --ensemble FILE together")
     if samples is not None and not uncertainty:
         raise InputError("--samples is for --uncertainty: give --uncertainty mc-dropout")
+    if samples is not None and not {"mc-dropout", "augmentation"} & set(uncertainty or ()):
+        raise InputError("--samples is for mc-dropout and augmentation: give one of them with --uncertainty")
+    place = record or os.environ.get(AUDIT_VARIABLE) or None
+    if place is not None and record is None:  # --record itself is checked with the other arguments
+        argument_places.audit(place)
     ways = options.check_words("--uncertainty", ",".join(uncertainty or ()) or None, WAYS)
     from cfcam.clinical.check_results import Limits as SiteLimits
     from cfcam.jobs.study_settings import StudySettings
@@ -208,7 +220,7 @@ def read_study(
         dicom=options.check_words("--dicom", dicom, KINDS),
         report=options.check_words("--report", report, FORMATS),
         patient_page=patient_page,
-        record=record or os.environ.get(AUDIT_VARIABLE) or None,
+        record=place,
         uncertainty=ways,
         samples=samples,
         threshold=threshold,

@@ -127,15 +127,10 @@ class Audit:
     """
 
     def __init__(self, where: str | os.PathLike[str], *, create: bool = True) -> None:
-        url = _url(where)
+        url = check_place(where, create=create)
         self.where = url.render_as_string(hide_password=True)
         if url.get_backend_name() == "sqlite":
-            path = Path(str(url.database))
-            self.where = str(path)
-            if not create and not path.is_file():
-                raise AuditError(f"there is no audit {str(path)!r}: make one with cfcam audit init")
-            if create and not path.parent.is_dir():
-                raise AuditError(f"audit {str(path)!r}: there is no folder {str(path.parent)!r}; make it first")
+            self.where = str(Path(str(url.database)))
         self._engine = _engine(url)
         self._open(create)
 
@@ -316,6 +311,25 @@ def _lines(path: str | os.PathLike[str]) -> list[str]:
     except OSError as problem:
         raise AuditError(f"{str(path)!r} cannot be read ({problem.strerror}): give the file of an export") from problem
     return text.removesuffix("\n").split("\n")
+
+
+def check_place(where: str | os.PathLike[str], *, create: bool = True) -> URL:
+    """Checks that an audit can be somewhere, without opening it; returns the place as a URL.
+
+    Raises:
+        AuditError: no such kind of database, or no such file or folder.
+        MissingExtraError: SQLAlchemy is not installed.
+    """
+    url = _url(where)
+    if url.get_backend_name() == "sqlite":
+        path = Path(str(url.database))
+        if path.is_dir():
+            raise AuditError(f"audit {str(path)!r}: is a folder; give a file in it")
+        if not create and not path.is_file():
+            raise AuditError(f"there is no audit {str(path)!r}: make one with cfcam audit init")
+        if create and not path.parent.is_dir():
+            raise AuditError(f"audit {str(path)!r}: there is no folder {str(path.parent)!r}; make it first")
+    return url
 
 
 def _url(where: str | os.PathLike[str]) -> URL:

@@ -21,6 +21,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from cfcam.clinical.peak_stability import PeakStability
+from cfcam.clinical.region_rule import read_rule
 from cfcam.errors import InputError
 from cfcam.imaging.geometry import cell_size, check_affine
 from cfcam.metrics.functional.ground_truth import check_ground_truth
@@ -243,18 +244,12 @@ def threshold_value(heat: Tensor, threshold: str | float) -> float | None:
     Raises:
         InputError: an unknown rule, or a number out of its range.
     """
-    if isinstance(threshold, str) and threshold.startswith("quantile:"):
-        share = _to_float(threshold.removeprefix("quantile:"))
-        if not 0 < share < 1:
-            raise InputError(f"threshold {threshold!r}: a quantile lies between 0 and 1, such as quantile:0.9")
+    rule, number = read_rule(threshold)
+    if rule == "quantile":
         # torch.quantile refuses more than 2**24 values, and a volume may have them
-        value = float(heat.flatten().sort().values[math.ceil(share * heat.numel()) - 1])
-    elif threshold == "otsu":
-        value = float(otsu_threshold(heat[None])[0])
+        value = float(heat.flatten().sort().values[math.ceil(number * heat.numel()) - 1])
     else:
-        value = _to_float(threshold)
-        if not 0 < value <= 1:
-            raise InputError(f"threshold {threshold!r}: give otsu, a number in (0, 1], or quantile:0.9")
+        value = float(otsu_threshold(heat[None])[0]) if rule == "otsu" else number
     return value if bool((heat > 0).any()) else None
 
 
@@ -263,13 +258,6 @@ def _left_out(missing: ArrayLike, heat: Tensor) -> Tensor:
     if out.shape != heat.shape or bool(out.all()):
         raise InputError(f"missing of shape {tuple(out.shape)} for a map of {tuple(heat.shape)}: give it, not all True")
     return out
-
-
-def _to_float(text: str | float) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
 
 
 def _spacing(spacing: Sequence[float] | None, matrix: Tensor | None, axes: int) -> Point | None:

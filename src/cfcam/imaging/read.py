@@ -522,7 +522,7 @@ def _expand(path: PathLike, recursive: bool) -> Iterator[Path]:
         return
     pictures = list(_walk(Path(path), recursive))
     if not pictures:
-        deeper = "" if recursive else ", or list its subfolders too with recursive=True"
+        deeper = "" if recursive else ", or list its subfolders too (--recursive, or recursive=True)"
         raise ImageError(f"{where}: the folder holds no picture; name one with {_shown_extensions()}{deeper}")
     yield from pictures
 

@@ -39,9 +39,12 @@ class Zones:
         """
         masks = {}
         for text in given:
-            name, equals, where = text.partition("=")
-            if not (name and equals and where):
-                raise InputError(f"--zone {text!r}: give a name and its masks, such as upper=masks/{{stem}}_upper.png")
+            name, _, where = (part.strip() for part in text.partition("="))
+            if not (name and where) or name in masks:
+                raise InputError(
+                    f"--zone {text!r}: give a name and its masks, such as upper=masks/{{stem}}_upper.png; each name"
+                    " once"
+                )
             masks[name] = RegionMasks("zone", where)
         if len(masks) < 2:
             raise InputError("--zone: give two zones or more; with a single one there is nothing to compare")

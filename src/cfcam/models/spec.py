@@ -12,7 +12,7 @@ from typing import Final, Literal
 
 from cfcam.errors import ModelError
 from cfcam.models.paths import is_file, is_folder
-from cfcam.models.words import few, one_line
+from cfcam.models.words import few, nearest, one_line
 
 Kind = Literal["demo", "torchvision", "timm", "hf", "monai", "file"]
 
@@ -142,6 +142,11 @@ def check_place(spec: Spec) -> None:
     """
     if spec.kind == "file" and spec.path is not None and not is_file(spec.path):
         raise ModelError(f"the model file {one_line(spec.path)} does not exist: check the path")
+    if spec.kind == "file" and spec.path is not None and _never_names(spec.path, spec.name):
+        own = _definitions(spec.path)
+        close = nearest(spec.name, own)
+        which = f"did you mean {few(close)}?" if close else f"it defines {few(own, 8)}" if own else "it defines none"
+        raise ModelError(f"{spec.path} has no factory {spec.name!r}: {which}")
     if spec.kind == "hf":
         folder = Path(spec.name).expanduser()
         if not is_folder(folder) and (is_file(folder) or not HUB_NAME.fullmatch(spec.name)):
@@ -208,6 +213,17 @@ def _definitions(path: Path) -> list[str]:
         return []
     kinds = (ast.FunctionDef, ast.ClassDef)
     return [node.name for node in body if isinstance(node, kinds) and not node.name.startswith("_")]
+
+
+def _never_names(path: Path, name: str) -> bool:
+    """Tell whether a file that can be run cannot come to hold a name, without running it; in doubt, False."""
+    try:
+        source = path.read_bytes()
+        ast.parse(source)
+    except (OSError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    hidden = rb"import\s*\(?\s*\*|__getattr__|globals|vars|locals|setattr|__dict__|exec|eval|modules"
+    return re.search(rb"\b" + re.escape(name.encode()) + rb"\b|" + hidden, source) is None
 
 
 def _not_a_form(spec: str) -> str:

@@ -1,0 +1,155 @@
+"""What is wrong with files and folders that were named, before anything heavy is imported."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from cfcam.errors import ImageError, InputError
+from cfcam.models.paths import is_file, is_folder
+
+_TABLES = (".csv", ".tsv")
+_LABELS = re.compile(r"(.+)#\d+(?:,\d+)*")  # as cfcam.jobs.region_masks reads them
+_PACK = "MANIFEST.sha256"
+
+
+def inputs(paths: Iterable[Path]) -> None:
+    """Refuses files and folders that are not there, and patterns that match none."""
+    for path in paths:
+        try:
+            there = path.exists() or _matches(str(path))
+        except (OSError, ValueError):  # too long for a file system, or no path at all, which the reader will say
+            there = True
+        if not there:
+            what = "the pattern matches no file; check it" if glob.has_magic(str(path)) else "no such file or folder"
+            raise ImageError(f"{path}: {what}" + ("" if what.endswith("it") else "; check the path"))
+
+
+def data(path: str) -> None:
+    """Refuses data to measure on that is not there."""
+    if path != "demo" and not (is_file(Path(path)) or is_folder(Path(path))):
+        raise ImageError(f"{path}: no such file or folder; give a folder of pictures or a CSV file")
+
+
+def file(option: str) -> Callable[[Path | str], None]:
+    """Returns a check that a file is there."""
+
+    def check(path: Path | str) -> None:
+        if not is_file(Path(path).expanduser()):
+            what = "is a folder; give a file" if is_folder(Path(path).expanduser()) else "no such file; check the path"
+            raise InputError(f"{option} {path}: {what}".strip())
+
+    return check
+
+
+def fields(option: str) -> Callable[[Path], None]:
+    """Returns a check that a file is there and, if it is not YAML, that it is JSON."""
+
+    def check(path: Path) -> None:
+        file(option)(path)
+        if path.suffix.lower() in (".yaml", ".yml"):
+            return
+        import json
+
+        try:
+            json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InputError(f"{option} {path}: is no JSON; correct it, or name it .yaml") from error
+
+    return check
+
+
+def masks(option: str) -> Callable[[str], None]:
+    """Returns a check that there is any mask where masks are said to be; see `cfcam.jobs.region_masks.RegionMasks`."""
+
+    def check(given: str) -> None:
+        if not given.strip():
+            raise InputError(f"{option} {given!r}: give a mask, a folder, masks/{{stem}}.png or a CSV file of boxes")
+        whole = is_file(Path(given)) or is_folder(Path(given))
+        labelled = None if whole else _LABELS.fullmatch(given)
+        where = given if labelled is None else labelled[1]
+        if "{stem}" in where:
+            if not _matches(where.replace("{stem}", "*")):
+                raise InputError(f"{option} {given}: the pattern matches no file, whatever the picture; check it")
+        elif Path(where).suffix.lower() in _TABLES:
+            file(option)(where)
+        elif not (whole or is_file(Path(where)) or is_folder(Path(where))):
+            raise InputError(f"{option} {given}: no such file or folder; check the path")
+
+    return check
+
+
+def named_masks(option: str, due: str = "MASKS") -> Callable[[Iterable[str]], None]:
+    """Returns a check of ``NAME=MASKS`` texts: each name once, and masks where they are said to be."""
+
+    def check(texts: Iterable[str]) -> None:
+        names = set()
+        for text in texts:
+            name, _, where = (part.strip() for part in text.partition("="))
+            if not (name and where) or name in names:
+                raise InputError(f"{option} {text!r}: give NAME={due}, each name once")
+            names.add(name)
+            masks(f"{option} {name}:")(where)
+
+    return check
+
+
+def folder(path: Path) -> None:
+    """Refuses a folder to write into that is a file, or lies in one."""
+    for place in (path, *path.parents):
+        if is_file(place):
+            raise InputError(f"the output folder {path}: {place} is a file; choose another folder")
+
+
+def new_file(option: str) -> Callable[[Path], None]:
+    """Returns a check that a file can be written, or lies, where it is said to be."""
+
+    def check(path: Path) -> None:
+        if is_folder(path):
+            raise InputError(f"{option} {path}: is a folder; give a file")
+        for place in path.parents:
+            if is_file(place):
+                raise InputError(f"{option} {path}: {place} is a file; choose another place")
+
+    return check
+
+
+def picture(path: Path) -> None:
+    """Refuses a picture to draw that cannot be one: the folder has to be there, and the name ends in .png."""
+    if path.suffix.lower() != ".png":
+        raise InputError(f"--picture {path}: pictures are written as PNG, without loss; let the name end in .png")
+    new_file("--picture")(path)
+    if not is_folder(path.parent):
+        raise InputError(f"--picture {path}: there is no folder {path.parent}; make it first")
+
+
+def pack(path: Path) -> None:
+    """Refuses what is no evidence pack."""
+    if not is_file(path / _PACK):
+        raise InputError(f"{path}: has no {_PACK}; give a folder made by cfcam evidence that was finished")
+
+
+def source(path: Path) -> None:
+    """Refuses what is to be de-identified and is not there; its name is not repeated, which may be a patient's."""
+    if not (is_file(path) or is_folder(path)):
+        raise ImageError("the folder to de-identify does not exist; check its path")
+
+
+def key(path: Path) -> None:
+    """Refuses a key that can be neither read nor made."""
+    new_file("--key")(path)
+    if not is_folder(path.parent):
+        raise InputError(f"--key {path}: there is no folder {path.parent}; make it first")
+
+
+def audit(where: str) -> None:
+    """Refuses a place that no audit can be in."""
+    from cfcam.clinical.audit import check_place
+
+    check_place(where)
+
+
+def _matches(pattern: str) -> bool:
+    return glob.has_magic(pattern) and next(glob.iglob(pattern, recursive=True), None) is not None  # noqa: PTH207 (an absolute pattern)
