@@ -195,12 +195,15 @@ def test_the_zone_with_most_energy_is_held_against_the_reported_one(phantom, pic
     ("words", "said"),
     [
         (["--reported", "left"], "belong together"),
-        (["--zone", "left", "--zone", "right=b.png", "--reported", "left"], "a name and its masks"),
+        (["--zone", "left", "--zone", "right=b.png", "--reported", "left"], "give NAME=MASKS"),
         (["--zone", "left=a.png", "--reported", "left"], "two zones or more"),
-        (["--zone", "left=a.png", "--zone", "right=b.png", "--reported", "none.csv"], "cannot be read"),
+        (["--zone", "left=a.png", "--zone", "right=b.png", "--reported", "none.csv"], "--reported none.csv: no such file"),
     ],
 )
-def test_zones_that_make_no_sense_are_refused_in_one_line(picture, words, said):
+def test_zones_that_make_no_sense_are_refused_in_one_line(monkeypatch, tmp_path, picture, words, said):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).touch()
     result = check(picture, *words)
     assert result.exit_code == 2
     assert said in " ".join(result.output.split())

@@ -95,7 +95,7 @@ def test_a_table_with_masks_of_organ_and_artefact(tmp_path):
         (["--model", "demo"], "--data"),
         (["--data", "demo"], "--model"),
         (["-m", "demo", "-d", "none.csv"], "none.csv"),
-        (["-m", "demo", "-d", "demo", "--organ", "x"], "phantoms bring their masks"),
+        (["-m", "demo", "-d", "demo", "--organ", "."], "phantoms bring their masks"),
         (["-m", "demo", "-d", "demo", "--card", "none.yaml"], "none.yaml"),
         (["-m", "demo", "-d", "demo", "--explain", "all"], "predicted or label"),
         (["-m", "demo", "-d", "demo", "--limit", "2", "--metrics", "nonsense"], "nonsense"),

@@ -100,7 +100,7 @@ def folder(path: Path) -> None:
     """Refuses a folder to write into that is a file, or lies in one."""
     for place in (path, *path.parents):
         if is_file(place):
-            raise InputError(f"the output folder {path}: {place} is a file; choose another folder")
+            raise InputError(f"{path}: cannot be written into, for {place} is a file: choose another --output folder")
 
 
 def new_file(option: str) -> Callable[[Path], None]:

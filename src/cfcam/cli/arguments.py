@@ -112,7 +112,7 @@ def _targets(texts: Iterable[str]) -> None:
             raise InputError(f"--target {text!r}: give top-1 or more")
         index = options.read_target(text)
         if isinstance(index, int) and index < 0:
-            raise InputError(f"--target {text!r}: classes are counted from 0")
+            raise InputError(f"--target {text!r}: there is no class {index}, they are counted from 0")
 
 
 def _target(text: str) -> None:

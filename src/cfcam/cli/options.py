@@ -85,7 +85,7 @@ Head = Annotated[
     typer.Option(
         "--head",
         metavar="NAME",
-        help="Which tensor holds the class scores, if the network returns several: a key, a place, or a dotted path.",
+        help="Which tensor holds the class scores, if the network returns several: diagnosis, 1 (from 0), heads.0.",
         rich_help_panel=NETWORK,
     ),
 ]
