@@ -197,7 +197,7 @@ def test_the_zone_with_most_energy_is_held_against_the_reported_one(phantom, pic
         (["--reported", "left"], "belong together"),
         (["--zone", "left", "--zone", "right=b.png", "--reported", "left"], "give NAME=MASKS"),
         (["--zone", "left=a.png", "--reported", "left"], "two zones or more"),
-        (["--zone", "left=a.png", "--zone", "right=b.png", "--reported", "none.csv"], "--reported none.csv: no such file"),
+        (["--zone", "left=a.png", "--zone", "right=b.png", "--reported", "no.csv"], "--reported no.csv: no such file"),
     ],
 )
 def test_zones_that_make_no_sense_are_refused_in_one_line(monkeypatch, tmp_path, picture, words, said):
