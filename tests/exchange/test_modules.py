@@ -83,6 +83,69 @@ def test_sources_themselves_are_valid(tmp_path, program, kind):
         assert errors_of(program, tmp_path / "a.dcm") == []
 
 
+# --- what a presentation state shows
+
+
+def frame_items(source):
+    groups = (*source.get("SharedFunctionalGroupsSequence", ()), *source.get("PerFrameFunctionalGroupsSequence", ()))
+    return [group.FrameVOILUTSequence[0] for group in groups if "FrameVOILUTSequence" in group] or [source]
+
+
+@pytest.mark.parametrize("kind", ["CT", "CR", "DX", "ECT"])
+@pytest.mark.parametrize(
+    ("centre", "width", "shown"),
+    [(40, -5, None), (40, 0, None), (None, 400, None), (40, None, None), ([40, 50], 400, (40, 400)),
+     ([40, 50], [-3, 400], (50, 400)), (40, "0.5", (40, 0.5)), ([1, 2], [3, 4], (1, 3))],
+)  # fmt: skip
+def test_windows_that_are_none_cost_no_presentation_state(tmp_path, kind, centre, width, shown):
+    sources = made.sources(kind)
+    for item in (item for source in sources for item in frame_items(source)):
+        item.WindowCenter, item.WindowWidth = centre, width
+    paths = write(tmp_path, sources, {"gsps"})
+    state = read(paths)["gsps"]
+    items = state.get("SoftcopyVOILUTSequence") or ()
+    assert [(item.WindowCenter, item.WindowWidth) for item in items] == ([] if shown is None else [shown])
+    assert [error for program in VALIDATORS for error in errors_of(program, paths["gsps"])] == []
+
+
+@pytest.mark.parametrize("kind", ["CT", "CR", "DX"])
+@pytest.mark.parametrize("data", ["words", "bytes", "empty", "none", "cut off"])
+def test_tables_of_a_source_are_shown_in_its_presentation_state_or_left_out(tmp_path, kind, data):
+    sources = made.sources(kind)
+    entries = np.linspace(0, 4095, 4096).astype(int)[::-1]
+    for source in sources:
+        table = pydicom.Dataset()
+        if data in ("words", "cut off"):
+            table.add_new("LUTDescriptor", "US", [4096, 0, 12])
+            table.add_new("LUTData", "US", entries[: 4096 if data == "words" else 100].tolist())
+        elif data == "bytes":
+            table.add_new("LUTDescriptor", "US", [256, 0, 8])
+            table.add_new("LUTData", "OW", bytes(range(255, -1, -1)))
+        source.VOILUTSequence = [] if data == "none" else [table]
+        source.WindowCenter, source.WindowWidth = 40, 400
+    paths = write(tmp_path, sources, {"gsps"})
+    item = read(paths)["gsps"].SoftcopyVOILUTSequence[-1]
+    if data in ("words", "bytes"):
+        assert "WindowCenter" not in item
+        (table,) = item.VOILUTSequence
+        values = np.frombuffer(table.LUTData, "<u2") / (2.0 ** table.LUTDescriptor[2] - 1)
+        right = entries / 4095 if data == "words" else np.arange(255, -1, -1) / 255
+        np.testing.assert_allclose(values, right, atol=1e-5)
+    else:
+        assert (item.WindowCenter, item.WindowWidth) == (40, 400)
+    assert [error for program in VALIDATORS for error in errors_of(program, paths["gsps"])] == []
+    assert all(source.VOILUTSequence == ([] if data == "none" else [source.VOILUTSequence[0]]) for source in sources)
+
+
+@pytest.mark.parametrize(("given", "shown"), [({"RescaleSlope": 2}, (2, 0)), ({"RescaleIntercept": -5}, (1, -5))])
+def test_half_a_rescaling_is_made_whole_in_a_presentation_state(tmp_path, given, shown):
+    sources = made.sources("CR")
+    for key, value in given.items():
+        setattr(sources[0], key, value)
+    state = read(write(tmp_path, sources, {"gsps"}))["gsps"]
+    assert (state.RescaleSlope, state.RescaleIntercept) == shown
+
+
 # --- body part and side
 
 

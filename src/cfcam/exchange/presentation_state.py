@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from cfcam.errors import InputError
 from cfcam.exchange.job import RESEARCH, Job, shortened
+from cfcam.exchange.shown import shown_one_way
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -29,14 +30,13 @@ def presentation_state(job: Job) -> Dataset:
         raise InputError(f"gsps: {reason}; write sc")
     layer = GraphicLayer("CFCAM", order=1, description=RESEARCH[:64])
     dataset = GrayscaleSoftcopyPresentationState(
-        referenced_images=job.sources,
+        referenced_images=[shown_one_way(source) for source in job.sources],
         content_label="CAM_CONTOUR",
         content_description=shortened(f"{job.result.method}: {job.result.class_name}, research use"),
         graphic_layers=[layer],
         graphic_annotations=_annotations(job, layer),
         **job.common("gsps"),
     )
-    _keep_first_window(dataset)
     return job.finish(dataset, "gsps")
 
 
@@ -48,15 +48,6 @@ def why_no_state(source: Dataset) -> str | None:
     if any("PixelValueTransformationSequence" in frame for frame in frames):
         return "the source is rescaled frame by frame, which this object cannot say"
     return None
-
-
-def _keep_first_window(dataset: Dataset) -> None:
-    """Pictures offer several windows; a presentation state says which one (PS3.3 C.11.8)."""
-    for item in dataset.get("SoftcopyVOILUTSequence") or ():
-        for key in ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation"):
-            value = item.get(key)
-            if value is not None and not isinstance(value, (str, int, float)) and len(value) > 1:
-                setattr(item, key, value[0])
 
 
 def contours(plane: NDArray[np.float32], threshold: float) -> list[NDArray[np.float64]]:
