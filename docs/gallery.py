@@ -74,7 +74,7 @@ def run(script: Path, folder: Path) -> list[Block]:
         for block in blocks:
             code = "\n" * block.line + block.code  # so that a traceback names the script's own lines
             with redirect_stdout(io.StringIO()) as printed:
-                exec(compile(code, str(script), "exec"), namespace)  # noqa: S102
+                exec(compile(code, str(script), "exec", dont_inherit=True), namespace)  # noqa: S102
             block.printed = printed.getvalue()
             block.pictures = sorted(set(folder.glob("*.png")) - seen, key=lambda path: path.stat().st_mtime_ns)
             seen.update(block.pictures)

@@ -61,7 +61,7 @@ def test_the_code_of_a_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.
     for code in blocks(page):
         if "layer=model.layer4[-1]" in code:  # written for a ResNet
             model.layer4 = torch.nn.Sequential(model.layer4)
-        exec(compile(code, page, "exec"), namespace)  # noqa: S102
+        exec(compile(code, page, "exec", dont_inherit=True), namespace)  # noqa: S102
 
 
 def test_what_is_to_be_installed_comes_from_the_clone() -> None:
