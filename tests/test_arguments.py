@@ -340,3 +340,42 @@ def test_the_whole_network_is_no_layer():
         with pytest.raises(LayerError) as error:
             cfcam.explain(whole, x(), "grad-cam", layer=layer)
         one_line(error, "whole Pooled")
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"stpes": 3}, ("'stpes'", "did you mean 'steps'")),
+        ({"xyz": 1}, ("'xyz'", "there are explained")),
+        ({"batch_size": 0}, ("batch_size is 0",)),
+        ({"batch_size": None}, ("batch_size is None",)),
+        ({"limit": -1}, ("limit is -1",)),
+        ({"limit": 1.5}, ("limit is 1.5",)),
+    ],
+)
+def test_settings_of_an_evaluation(settings, words):
+    with pytest.raises(CfcamError) as error:
+        cfcam.evaluate(net(), x(), ["grad-cam"], "average-drop", **settings)
+    one_line(error, *words)
+
+
+class Views(Pooled):
+    """Test-time augmentation: a flipped copy of each picture, or two crops, in one batch."""
+
+    def __init__(self, crops):
+        super().__init__()
+        self.crops = crops
+
+    def forward(self, x):
+        views = (x[..., :12, :12], x[..., 4:, 4:]) if self.crops else (x, x.flip(-1))
+        return super().forward(torch.cat(views)).unflatten(0, (2, -1)).mean(0)
+
+
+@pytest.mark.parametrize("crops", [False, True])
+@pytest.mark.parametrize("layer", [None, "f"])
+def test_views_of_a_picture_in_one_batch(crops, layer):
+    """Refused for a reason that was not so: "no spatial extent: the network flattens it first"."""
+    with pytest.raises(LayerError) as error:
+        cfcam.explain(Views(crops).eval(), x(), "grad-cam", layer=layer)
+    one_line(error, "cannot be told")
+    assert "spatial extent" not in str(error.value)

@@ -338,10 +338,18 @@ def _why_none(layers: Sequence[LayerInfo], eligible: Sequence[LayerInfo], input_
             f"every layer with places runs several times in one pass (two pictures, and one trunk?): name one call with"
             f" layer=..., {call_names(last.name, last.calls)}. Layers: {_listing(layers)}"
         )
+    shapes = [i.shape for i in layers if i.plain and i.shape is not None and len(i.shape) == len(input_shape)]
+    folded = [shape for shape in shapes if shape[0] > input_shape[0]]
     if any(len(i.readings) == 1 for i in eligible):
         why = (
             "the predicted class's logit depends on no layer's output at most places (a classifier of zeros, or a"
             " network without gradients)"
+        )
+    elif folded and not eligible:
+        return (
+            f"layers work on {folded[-1][0]} pictures for {input_shape[0]} image (flips, crops or tiles of it?),"
+            " and which is which cannot be told: give the network without these, or one picture at a time through"
+            f" cfcam.capture.Adapter. Layers: {_listing(layers)}"
         )
     else:
         why = (

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from typing import Any, Literal
 
@@ -209,6 +210,11 @@ class Evaluator:
                 f"{lacking[0]} compares two networks: give retrained=... (the same architecture, trained again) or"
                 " other=... (another architecture)"
             )
+        known = [f.name for f in fields(Settings) if f.name != "metrics"]
+        if unknown := [name for name in settings if name not in known]:
+            near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.5)
+            which = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+            raise MetricError(f"there is no setting {unknown[0]!r}: {which}")
         self.settings = Settings(tuple(name for name in chosen if name not in lacking), **settings)
         self._layer = None if layer is None else find_layer(self.network.model, layer)[0]
         self._others: dict[str, tuple[Network, str]] = {}

@@ -19,7 +19,7 @@ from torch import nn
 from cfcam.capture.targets import Probability
 from cfcam.explainer import Methods
 from cfcam.metrics import dataset_level
-from cfcam.metrics.catalogue import METRICS, MetricInfo
+from cfcam.metrics.catalogue import METRICS, MetricError, MetricInfo
 from cfcam.metrics.curves import MeanCurve, mean_curves
 from cfcam.metrics.evaluator import Evaluator
 from cfcam.metrics.samples import Row, as_samples, batches
@@ -342,9 +342,12 @@ def evaluate(
         The scorecard.
 
     Raises:
-        MetricError: a metric is unknown, or lacks what it needs.
+        MetricError: a metric or a setting is unknown, or lacks what it needs; a number is out of its range.
         CfcamError: the network cannot be explained on these images.
     """
+    for name, value, least in (("batch_size", batch_size, 1), ("limit", limit, 0)):
+        if (value is not None or name != "limit") and (not isinstance(value, int) or value < least):
+            raise MetricError(f"{name} is {value!r}: it must be a whole number, at least {least}")
     evaluator = Evaluator(
         model,
         methods,
