@@ -336,10 +336,9 @@ def test_tensors_that_are_no_pictures_to_run_on(given, words, layer):
 
 def test_the_whole_network_is_no_layer():
     whole = net()
-    for layer in ("", whole):
-        with pytest.raises(LayerError) as error:
-            cfcam.explain(whole, x(), "grad-cam", layer=layer)
-        one_line(error, "whole Pooled")
+    with pytest.raises(LayerError) as error:
+        cfcam.explain(whole, x(), "grad-cam", layer=whole)
+    one_line(error, "whole Pooled")
 
 
 @pytest.mark.parametrize(

@@ -375,7 +375,7 @@ def find_layer(model: nn.Module, layer: Any) -> tuple[str, nn.Module]:
     Raises:
         LayerError: the network has no such layer, and the nearest names are offered; or this is no name and no module.
     """
-    if layer is model or layer == "":
+    if layer is model:
         raise LayerError(f"layer is the whole {type(model).__name__}: name a layer inside of it (all: cfcam layers)")
     if isinstance(layer, nn.Module):
         for name, module in model.named_modules():
