@@ -189,6 +189,7 @@ def test_the_list_of_layers_names_the_calls(tmp_path):
     from cfcam.cli.app import app
 
     (tmp_path / "nets.py").write_text(NETWORK)
-    result = CliRunner().invoke(app, ["layers", f"{tmp_path / 'nets.py'}:make", "--size", "32"], env={"COLUMNS": "200"})
+    command = ["layers", f"{tmp_path / 'nets.py'}:make", "--size", "32", "--mean", "0,0", "--std", "1,1"]
+    result = CliRunner().invoke(app, command, env={"COLUMNS": "200"})
     assert result.exit_code == 0, result.output
     assert "runs 2 times: trunk#0, trunk#1" in result.output

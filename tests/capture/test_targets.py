@@ -215,7 +215,7 @@ class Never(GapNet):
     ("target", "message"),
     [
         (Similarity(torch.randn(2, 4)), r"reference has shape \(2, 4\) for 3 images"),
-        (Contrast, "is a ABCMeta: give an index"),
+        (Contrast, r"is a class: give an instance, Contrast\("),
         ([Regression(), 0.5], r"target 0.5 is a float"),
     ],
 )

@@ -141,7 +141,9 @@ def test_disagreement_is_that_of_the_maps_of_the_study(tmp_path, studies):
 )
 def test_ways_that_do_not_fit_are_one_line(tmp_path, options, words):
     ct_study(tmp_path / "in")
-    result = explain(tmp_path / "in", tmp_path / "out", *BRIGHT_3D, *options)
+    (tmp_path / "a.pt").touch()
+    given = [str(tmp_path / word) if word == "a.pt" else word for word in options]
+    result = explain(tmp_path / "in", tmp_path / "out", *BRIGHT_3D, *given)
     assert result.exit_code == 2
     (line,) = result.stderr.splitlines()
     assert words in line

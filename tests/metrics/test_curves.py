@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -18,14 +19,15 @@ from cfcam.metrics.curves import CURVES, band, mean_curves, stored
 class Light(nn.Module):
     """The probability of class 0 is the mean of the picture."""
 
+    inputs: ClassVar[list[int]] = []
+
     def __init__(self) -> None:
         super().__init__()
         self.features = nn.Conv2d(1, 1, 1, bias=False)
         nn.init.ones_(self.features.weight)
-        self.inputs = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        self.inputs += len(x)
+        Light.inputs.append(len(x))  # what the network itself held would be put back after each pass
         lit = self.features(x).mean((1, 2, 3))
         return torch.stack([lit.log(), (1 - lit).log()], 1)
 
@@ -117,6 +119,7 @@ def test_curves_cost_no_pass_and_those_not_asked_for_are_not_computed(
     metrics: list[str], kept: list[str], inputs: int
 ) -> None:
     net = Light().eval()
+    Light.inputs.clear()
     card = evaluate(
         net,
         pictures(FIRST),
@@ -129,7 +132,7 @@ def test_curves_cost_no_pass_and_those_not_asked_for_are_not_computed(
     )
     assert [curve.name for curve in card.curves()] == kept
     assert set(card.rows[0].extra) == {f"curve-{name}" for name in kept}
-    assert net.inputs == inputs
+    assert sum(Light.inputs) == inputs
 
 
 def test_a_map_without_numbers_or_evidence_has_no_curve_and_is_in_no_mean() -> None:

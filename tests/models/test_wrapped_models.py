@@ -185,9 +185,14 @@ def test_a_segmentation_network(wrapper: str, x: Tensor) -> None:
 
 
 def test_exported_for_one_batch_size(net: GapNet, x: Tensor) -> None:
+    """It runs in batches of that size; on another number of images it says so."""
     model = torch.export.unflatten(torch.export.export(net, (x,)))
+    e = cfcam.explain(model, x, "score-cam", layer="features", targets=1)
+    torch.testing.assert_close(
+        e.maps["score-cam"], cfcam.explain(net, x, "score-cam", layer="features", targets=1).maps["score-cam"]
+    )
     with pytest.raises(InputError, match=r"exported for one batch size: export it with a dynamic batch") as error:
-        cfcam.explain(model, x, "score-cam")
+        cfcam.explain(model, torch.cat([x, x]), "score-cam")
     assert "\n" not in str(error.value)
 
 
