@@ -95,7 +95,7 @@ class Case:
 
 CASES = {
     "UNet, 2-D": Case(unet, (48, 48), 250, 8, 1e-2, "model.2.0"),
-    "UNet, 3-D": Case(unet, (16, 32, 32), 200, 4, 1e-2, "model.2.0"),
+    "UNet, 3-D": Case(unet, (16, 32, 32), 300, 4, 1e-2, "model.2.0"),
     "SwinUNETR, 2-D": Case(swin_unetr, (64, 64), 100, 4, 3e-3, "decoder1"),
 }
 _trained: dict[str, nn.Module] = {}
