@@ -12,26 +12,20 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture.adapter import call, unwrapped
-from cfcam.capture.answers import Answer, Answers, Taken
-from cfcam.capture.batches import by_batches, of_one_size
+from cfcam.capture.answers import Answer
+from cfcam.capture.batches import by_batches
 from cfcam.capture.calls import check_calls, split_call
-from cfcam.capture.checkpoints import without_checkpoints
-from cfcam.capture.dense_layers import dense_layers
 from cfcam.capture.frames import IMAGES, ClipEvidence, FrameGrid, Layout, layout_of, seen_picture, settled
 from cfcam.capture.half_precision import at_least_float32, gradients, takes_part
-from cfcam.capture.heads import Wanted
-from cfcam.capture.inputs import check_rows, check_type
-from cfcam.capture.keeping import Keeper
+from cfcam.capture.inputs import check_rows
 from cfcam.capture.kernels import PackedKernels
-from cfcam.capture.layers import LayerInfo, candidates, choose_layer, find_layer, probe, with_reach
+from cfcam.capture.layers import find_layer
+from cfcam.capture.network import Network
 from cfcam.capture.outputs import find_tensor, replace_tensor
 from cfcam.capture.placement import Placement, upsampled
-from cfcam.capture.readings import checked_probability
 from cfcam.capture.state import Autocast, preserved
 from cfcam.capture.targets import (
     Kind,
-    Probability,
     Scores,
     check_names,
     check_targets,
@@ -39,211 +33,9 @@ from cfcam.capture.targets import (
     wanted_of,
 )
 from cfcam.capture.tokens import TokenGrid, one_reading
-from cfcam.errors import CfcamError, InputError, LayerError, OutputError
+from cfcam.errors import CfcamError, InputError, LayerError
 
 T = TypeVar("T")
-
-
-class Network:
-    """A user's model with the one way in which cfcam calls it.
-
-    Args:
-        model: any module; it is never changed, see `cfcam.capture.state.preserved`.
-        probability: how logits become probabilities; "auto" takes them as they are if the network ends in a softmax or
-            sigmoid, else the sigmoid for a single logit and for a Hugging Face configuration that says
-            "multi_label_classification", else the softmax; "given": the output is probabilities.
-        output: which tensor of the output holds the class scores, see `cfcam.capture.heads.named_leaf`; None: the one
-            that fits class names and targets.
-
-    Raises:
-        InputError: the model is none that can be observed, or ``probability`` is unknown.
-    """
-
-    def __init__(self, model: nn.Module, probability: Probability = "auto", output: str | int | None = None) -> None:
-        self.model = unwrapped(model)
-        self.probability = checked_probability(probability)
-        self.output = output
-        self.want = Wanted()
-        """What class scores must fit in passes that ask for nothing else."""
-        self.answers = Answers(self.probability, output)
-        self.keeper = Keeper(self.model)
-        self._lazy = True  # until its parameters were seen to be there
-        self.batch: int | None = None
-        """The only batch size that the network takes, once it was seen to fail on another."""
-        self.grids: dict[tuple[str, torch.Size], tuple[TokenGrid, Layout, ClipEvidence]] = {}
-        """Layer and input shape (C, *spatial) -> how the layer's output is seen as maps, and the input as images, and
-        what tells where the maps' cells lie; once that is known."""
-        self.placements: dict[tuple[str, torch.Size], dict[tuple[int, ...], Placement | None]] = {}
-        """For the same layer and input shape: grid -> where its cells lie."""
-        self.one_at_a_time = False
-        """Whether the network was seen to take no second clip: one that takes the slices of one case as its batch."""
-
-    def prepare(self, x: Tensor) -> Tensor:
-        """Checks an input and brings it to the device and floating type of the network's parameters.
-
-        Raises:
-            InputError: ``x`` is no floating tensor (N, C, *spatial) with N >= 1 and one to three spatial axes.
-        """
-        check_type(x)
-        if not 3 <= x.ndim <= 5 or x.numel() == 0:
-            single = " (of a single picture, x[None, None])" if x.ndim == 2 and x.numel() else ""
-            raise InputError(
-                f"the input has shape {tuple(x.shape)}: give a batch (N, C, H, W) or (N, C, D, H, W){single}"
-            )
-        if not x.is_floating_point():
-            raise InputError(f"the input is a tensor of {x.dtype}: give normalised floating-point images")
-        self._lazy = self._lazy and any(isinstance(p, nn.UninitializedParameter) for p in self.model.parameters())
-        if self._lazy:
-            raise InputError(
-                f"{type(self.model).__name__} has lazy layers without weights: run it once on a batch of your own, or"
-                " load its weights"
-            )
-        first = next((p for p in self.model.parameters() if p.is_floating_point()), None)
-        if first is not None:
-            known = x.dtype == first.dtype or torch.is_autocast_enabled(first.device.type)
-            known = known or any(p.dtype == x.dtype for p in self.model.parameters())
-            x = x.to(first.device, x.dtype if known else first.dtype)
-        # Autograd refuses inference tensors, so one made under the caller's inference mode is copied.
-        return x.clone() if x.is_inference() else x.detach()
-
-    def __call__(
-        self, x: Tensor, weights: dict[str, Tensor] | None = None, images: Tensor | None = None
-    ) -> tuple[Any, Tensor]:
-        """Runs the network and returns its output, and the class scores in it; see `answer`."""
-        found = self.answer(x, weights, images)
-        return found.output, found.logits
-
-    def answer(
-        self,
-        x: Tensor,
-        weights: dict[str, Tensor] | None = None,
-        images: Tensor | None = None,
-        *,
-        want: Wanted | None = None,
-        taken: Taken | None = None,
-    ) -> Answer:
-        """Runs the network and returns its output, and the class scores in it, those from before a last activation.
-
-        Args:
-            x: (N, C, *spatial) input.
-            weights: parameters and buffers that stand in for the model's own in this pass.
-            images: (N,) int64, which image of the batch each was made from, for an `Adapter`; None: they are the batch.
-            want: what the class scores must fit; None: `want`.
-            taken: which tensor was taken in the first pass, and how it was read; None: this is a first pass.
-
-        Raises:
-            InputError: the model cannot be called with one tensor.
-            OutputError: the output holds no class scores, several tensors that could be, or numbers that are not what
-                they are said to be.
-        """
-        run: Callable[..., Any] = self.model
-        if weights:
-
-            def run(*args: Any) -> Any:
-                return torch.func.functional_call(self.model, weights, args)
-
-        look = weights is None and not torch.overrides._get_current_function_mode_stack()
-        with (
-            self.keeper.kept(x.device, len(x), look=look),
-            without_checkpoints(),
-            self.answers.heard(self.model) as listener,
-        ):
-            # The network gets an input of its own, which it may change in place.
-            output = call(self.model, x.clone(), images, run)
-        return self.answers.taken(
-            output, x, listener, self._usual(), want or self.want, taken, type(self.model).__name__
-        )
-
-    def kind(self) -> Kind:
-        """Returns "softmax" or "sigmoid": how the scores become probabilities, as far as passes have told."""
-        last = self.answers.last
-        return self._usual() if last is None else last.reading.kind
-
-    def _usual(self) -> Kind:
-        if self.probability in ("softmax", "sigmoid"):
-            return self.probability
-        problem = getattr(getattr(self.model, "config", None), "problem_type", None)
-        return "sigmoid" if problem == "multi_label_classification" else "softmax"
-
-    def record(self) -> dict[str, Any]:
-        """Returns how the output is read, as plain values: the tensor taken, if it is one of several; notes."""
-        last = self.answers.last
-        if last is None:
-            return {"probability": self.probability if self.probability == "given" else self._usual()}
-        taken = {"output": last.path} if last.path else {}
-        notes = {"notes": list(last.reading.notes)} if last.reading.notes else {}
-        kind = {} if last.reading.given is None else {"kind": last.reading.kind}
-        return {"probability": last.reading.words, **kind, **taken, **notes}
-
-    @cached_property
-    def quantised(self) -> str | None:
-        """Name of a module whose quantised arithmetic has no gradient, and would be passed by in silence; or None."""
-        modules = self.model.named_modules()
-        return next((name for name, m in modules if type(m).__module__.startswith("torch.ao.nn.quantized")), None)
-
-    @cached_property
-    def half(self) -> bool:
-        """Whether any parameter is float16, whose gradients vanish unless they are scaled."""
-        return any(p.dtype == torch.float16 for p in self.model.parameters())
-
-
-def probe_layers(
-    network: Network, x: Tensor, targets: Any = None, classes: Sequence[str] | None = None
-) -> tuple[list[LayerInfo], tuple[int, ...]]:
-    """Runs the network on the first image of ``x`` and returns its layers and its output's shape.
-
-    A network that takes batches of one size only (``x.view(8, -1)`` in its forward, an exported program) is run on all
-    of ``x``: then the layers' and the output's shapes begin with that size.
-
-    Args:
-        network: the model.
-        x: (N, C, *spatial).
-        targets: what will be explained, see `check_targets`: of several outputs the one that fits is taken.
-        classes: class names.
-    """
-    with torch.inference_mode(False):
-        batch = network.prepare(x)
-        want = wanted_of(check_targets(targets, len(batch), batch.shape[2:]), classes)
-        with preserved(network.model, batch.device):
-            try:
-                return _probed(network, batch[: network.batch or 1], want)
-            except Exception as error:
-                if len(batch) == 1 or network.batch is not None or not of_one_size(error):
-                    raise
-                try:
-                    found = _probed(network, batch, want)
-                except Exception:  # noqa: BLE001 (it was not the size)
-                    raise error from None
-                network.batch = len(batch)
-                return found
-
-
-def _probed(network: Network, sample: Tensor, want: Wanted) -> tuple[list[LayerInfo], tuple[int, ...]]:
-    shape: list[tuple[int, ...]] = []
-
-    def logits() -> Tensor:
-        return network.answer(sample, want=want).or_anything()
-
-    def run() -> None:
-        shape.append(tuple(logits().shape))
-        if len(sample) == 1 and shape[0] and shape[0][0] > 1:
-            raise OutputError(
-                f"{type(network.model).__name__} returned scores {shape[0]} for a batch of 1 image: if a batch size is"
-                f" written into its forward, give it that many images ({shape[0][0]}?)"
-            )
-
-    layers = probe(network.model, sample.shape, run)
-    if len(shape[0]) == sample.ndim:
-        layers = dense_layers(network.model, layers, shape[0], logits)
-    elif any(info.tokens for info in candidates(layers)):
-        layers = with_reach(network.model, layers, logits)
-    return layers, shape[0]
-
-
-def automatic_layer(network: Network, x: Tensor, targets: Any = None, classes: Sequence[str] | None = None) -> str:
-    """Returns the name of the layer that `choose_layer` picks for the user's own input ``x`` (N, C, *spatial)."""
-    layers, output_shape = probe_layers(network, x, targets, classes)
-    return choose_layer(layers, (network.batch or 1, *x.shape[1:]), output_shape).name
 
 
 class Capture:
