@@ -275,6 +275,7 @@ def test_targets_that_classes_may_have(target):
         {"device": "auto"}, {"palette": "twilight"}, {"method": ["all", "cam"]}, {"methods": "cam, grad-cam"},
         {"metrics": "quick,faithfulness"}, {"classes": "a,b"}, {"size": "8x9x10"}, {"std": "0.5"}, {"model": "timm:a"},
         {"paths": [Path(f"{Path(__file__).parent}/*.py")]}, {"data": "demo"},
+        {"record": "made/a.sqlite", "output": Path("made")},
         {"explained": None}, {"unheard of": object()},
     ],
 )  # fmt: skip

@@ -38,6 +38,7 @@ def check(arguments: Mapping[str, Any], module: str = "") -> None:
             checked(value)
     _normalisation(arguments.get("mean"), arguments.get("std"))
     _named_targets(arguments.get("classes"), arguments.get("target"))
+    places.audit_folder(arguments.get("record"), arguments.get("output"))
 
 
 def _normalisation(mean: str | None, std: str | None) -> None:
@@ -72,9 +73,11 @@ def _word(option: str, due: str) -> Callable[[str], None]:
 
 
 def _model(spec: str) -> None:
-    from cfcam.models.spec import check_place, parse_spec
+    from cfcam.models.spec import check_factory, check_place, parse_spec
 
-    check_place(parse_spec(spec))
+    parsed = parse_spec(spec)
+    check_place(parsed)
+    check_factory(parsed)
 
 
 def _weights(path: str) -> None:

@@ -313,8 +313,13 @@ def _lines(path: str | os.PathLike[str]) -> list[str]:
     return text.removesuffix("\n").split("\n")
 
 
-def check_place(where: str | os.PathLike[str], *, create: bool = True) -> URL:
+def check_place(where: str | os.PathLike[str], *, create: bool = True, folder: bool = True) -> URL:
     """Checks that an audit can be somewhere, without opening it; returns the place as a URL.
+
+    Args:
+        where: a file or a URL.
+        create: whether one that is not there is made.
+        folder: whether its folder must be there already; a run that makes its output folder may have it in that.
 
     Raises:
         AuditError: no such kind of database, or no such file or folder.
@@ -327,7 +332,7 @@ def check_place(where: str | os.PathLike[str], *, create: bool = True) -> URL:
             raise AuditError(f"audit {str(path)!r}: is a folder; give a file in it")
         if not create and not path.is_file():
             raise AuditError(f"there is no audit {str(path)!r}: make one with cfcam audit init")
-        if create and not path.parent.is_dir():
+        if create and folder and not path.parent.is_dir():
             raise AuditError(f"audit {str(path)!r}: there is no folder {str(path.parent)!r}; make it first")
     return url
 

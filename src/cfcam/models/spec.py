@@ -142,16 +142,26 @@ def check_place(spec: Spec) -> None:
     """
     if spec.kind == "file" and spec.path is not None and not is_file(spec.path):
         raise ModelError(f"the model file {one_line(spec.path)} does not exist: check the path")
-    if spec.kind == "file" and spec.path is not None and _never_names(spec.path, spec.name):
-        own = _definitions(spec.path)
-        close = nearest(spec.name, own)
-        which = f"did you mean {few(close)}?" if close else f"it defines {few(own, 8)}" if own else "it defines none"
-        raise ModelError(f"{spec.path} has no factory {spec.name!r}: {which}")
     if spec.kind == "hf":
         folder = Path(spec.name).expanduser()
         if not is_folder(folder) and (is_file(folder) or not HUB_NAME.fullmatch(spec.name)):
             what = "is not a folder" if is_file(folder) else "does not exist"
             raise ModelError(f"{one_line(folder)} {what}: give the folder that holds config.json and model.safetensors")
+
+
+def check_factory(spec: Spec) -> None:
+    """Refuse a factory that its file cannot come to hold, without running the file.
+
+    Running it tells more: what it really defines, or why it cannot be imported.
+
+    Raises:
+        ModelError: If the file has no such name; the nearest are offered.
+    """
+    if spec.kind == "file" and spec.path is not None and _never_names(spec.path, spec.name):
+        own = _definitions(spec.path)
+        close = nearest(spec.name, own)
+        which = f"did you mean {few(close)}?" if close else f"it defines {few(own, 8)}" if own else "it defines none"
+        raise ModelError(f"{spec.path} has no factory {spec.name!r}: {which}")
 
 
 def _library(spec: str, kind: Kind, rest: str) -> Spec:
