@@ -27,7 +27,7 @@ from PIL import Image as PILImage
 
 from cfcam.errors import CfcamError
 from cfcam.imaging import Image, read_volume
-from cfcam.imaging.dicom import read_dicom
+from cfcam.imaging.reading.dicom import read_dicom
 
 PAGE = Path(__file__).with_name("real-files.md")
 FOLDERS = (

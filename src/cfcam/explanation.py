@@ -52,7 +52,7 @@ def heatmaps_of(maps: Tensor, size: Sequence[int], placement: Placement | None =
 
 def _notebook() -> Any:
     # By name: drawing is a floor up, and explaining must not depend on it unless it is asked for.
-    return import_module("cfcam.imaging.notebook")
+    return import_module("cfcam.imaging.drawing.notebook")
 
 
 def statuses_of(maps: Tensor) -> np.ndarray[Any, Any]:

@@ -13,7 +13,7 @@ import pytest
 pytest.importorskip("highdicom")
 
 from cfcam.errors import CfcamError
-from cfcam.imaging.dicom_object import quiet
+from cfcam.imaging.reading.dicom_object import quiet
 from cfcam.jobs import FolderRun, Save, Settings, VolumeRun, VolumeSettings, find_inputs
 from cfcam.jobs.study_settings import StudySettings
 from cfcam.models import load

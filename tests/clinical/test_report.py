@@ -26,8 +26,8 @@ from cfcam.clinical.report.pictures import outline
 from cfcam.clinical.report.planes import planes_of
 from cfcam.clinical.study_result import MapResult, ModelIdentity, StudyResult, Uncertainty
 from cfcam.errors import InputError
-from cfcam.imaging.overlay import overlay
-from cfcam.imaging.palettes import table
+from cfcam.imaging.drawing.overlay import overlay
+from cfcam.imaging.drawing.palettes import table
 
 HEIGHT, WIDTH = 240, 320
 SHA = "0123456789abcdef" * 4

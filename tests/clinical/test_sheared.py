@@ -20,9 +20,9 @@ from cfcam.clinical.regions import measure
 from cfcam.clinical.repeatability import _theta, rotation
 from cfcam.exchange.structured_report import measurements_of
 from cfcam.imaging import VolumePreprocess
+from cfcam.imaging.drawing.planes import VolumeView, view_notes
 from cfcam.imaging.geometry import cell_size, is_sheared, metric_of, skewness
 from cfcam.imaging.volume import Volume
-from cfcam.imaging.volume_planes import VolumeView, view_notes
 from tests.clinical.test_comparison import study
 
 LEANING = np.diag([2.0, 3.0, 4.0, 1.0])

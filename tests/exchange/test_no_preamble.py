@@ -14,8 +14,8 @@ from cfcam.exchange.deidentify_folder import deidentify_folder
 from cfcam.exchange.read_segmentation import is_segmentation
 from cfcam.exchange.sources import read_source
 from cfcam.imaging import list_images, read_image, read_volume
-from cfcam.imaging.dicom_object import is_dicom
-from cfcam.imaging.read import is_dicom_file
+from cfcam.imaging.reading.dicom_object import is_dicom
+from cfcam.imaging.reading.pictures import is_dicom_file
 from cfcam.jobs.compare_studies import check_patients
 from cfcam.jobs.inputs import find_inputs
 from cfcam.jobs.study_names import labelled

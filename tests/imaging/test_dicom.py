@@ -39,7 +39,7 @@ from tests.imaging.dicoms import (
 
 from cfcam.errors import CfcamError, ImageError, InputError
 from cfcam.imaging import list_images, read_image
-from cfcam.imaging.dicom import WINDOWS, read_dicom, windowed
+from cfcam.imaging.reading.dicom import WINDOWS, read_dicom, windowed
 
 RAMP = np.arange(4096).reshape(64, 64)
 
@@ -318,7 +318,7 @@ def test_a_compressed_stream_that_claims_a_picture_of_terabytes(tmp_path):
 
 def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, monkeypatch):
     path = save(radiograph(RAMP), tmp_path / "a.dcm")
-    monkeypatch.setattr("cfcam.imaging.dicom.decoded", lambda *args: pytest.fail("was decoded"))
+    monkeypatch.setattr("cfcam.imaging.reading.dicom.decoded", lambda *args: pytest.fail("was decoded"))
     assert "0.004096 megapixels (64 x 64)" in complaint(read_image, path, max_pixels=4095)
 
 
@@ -345,7 +345,7 @@ def test_files_of_pydicom_are_read_or_refused_in_a_line():
 
 
 def test_nothing_of_the_patient_is_parsed(tmp_path):
-    from cfcam.imaging.dicom_object import parsed
+    from cfcam.imaging.reading.dicom_object import parsed
 
     path = save(ct(RAMP, (0, 0, 0)), tmp_path / "a.dcm")
     with parsed(path.read_bytes(), "a.dcm") as ds:

@@ -15,8 +15,8 @@ from tests.jobs.world import run
 
 from cfcam.errors import ImageError
 from cfcam.imaging import read_image, read_volume
-from cfcam.imaging.dicom import read_dicom, windowed
-from cfcam.imaging.volume_planes import VolumeView
+from cfcam.imaging.drawing.planes import VolumeView
+from cfcam.imaging.reading.dicom import read_dicom, windowed
 
 GREYS = np.arange(256).reshape(16, 16)
 

@@ -3,7 +3,7 @@ import pytest
 
 from cfcam.errors import InputError
 from cfcam.imaging import Volume
-from cfcam.imaging.difference_figure import Table, comparison_figure, difference_picture, picture_scene, volume_scenes
+from cfcam.imaging.drawing.difference import Table, comparison_figure, difference_picture, picture_scene, volume_scenes
 
 NUMBERS = Table(("", "change"), [("hot area", "+3")], [True])
 

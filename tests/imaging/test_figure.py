@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from cfcam.errors import InputError
-from cfcam.imaging import Panel, colorbar, contact_sheet, figure_parts, figure_text, overlay
-from cfcam.imaging.palettes import table
+from cfcam.imaging import Panel, colorbar, contact_sheet
+from cfcam.imaging.drawing import overlay
+from cfcam.imaging.drawing import parts as figure_parts
+from cfcam.imaging.drawing import text as figure_text
+from cfcam.imaging.drawing.palettes import table
 
 RNG = np.random.default_rng(5)
 PAPER = {"dark": (18, 18, 20), "light": (255, 255, 255)}

@@ -244,7 +244,9 @@ def test_without_a_transform_no_direction_is_claimed(nowhere):
 
 
 def test_every_picture_of_it_shows_question_marks_and_no_place(nowhere, monkeypatch):
-    from cfcam.imaging import difference_figure, figure_parts, volume_figure
+    from cfcam.imaging.drawing import difference as difference_figure
+    from cfcam.imaging.drawing import parts as figure_parts
+    from cfcam.imaging.drawing import volume_sheet as volume_figure
 
     written_texts = []
 

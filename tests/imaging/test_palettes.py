@@ -5,7 +5,7 @@ import torch
 
 from cfcam.errors import InputError
 from cfcam.imaging import PALETTES, colorize, is_perceptually_ordered
-from cfcam.imaging.palettes import note, table
+from cfcam.imaging.drawing.palettes import note, table
 
 
 @pytest.mark.parametrize("palette", [*PALETTES, "coolwarm", "viridis_r", "tab10"])

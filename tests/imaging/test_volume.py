@@ -29,7 +29,7 @@ from tests.imaging.grids import ORDERS, affine_of
 
 from cfcam.errors import CfcamError, InputError
 from cfcam.imaging.geometry import axis_codes, is_sheared, obliqueness, turned
-from cfcam.imaging.stacking import digest_of_series
+from cfcam.imaging.reading.stacking import digest_of_series
 from cfcam.imaging.volume import Volume, read_volume, save_map_nifti
 
 

@@ -8,15 +8,17 @@ from tests.imaging.dicoms import phantom
 from tests.imaging.grids import ORDERS, affine_of, stored_as
 
 from cfcam.errors import InputError
-from cfcam.imaging import Panel, figure_parts, volume_figure
-from cfcam.imaging.volume import Volume
-from cfcam.imaging.volume_figure import (
+from cfcam.imaging import Panel
+from cfcam.imaging.drawing import parts as figure_parts
+from cfcam.imaging.drawing import volume_sheet as volume_figure
+from cfcam.imaging.drawing.planes import EDGE_LETTERS, NORMAL_AXIS, PLANES, VolumeView
+from cfcam.imaging.drawing.volume_sheet import (
     montage_figure,
     projection_figure,
     slices_figure,
     volume_sheet,
 )
-from cfcam.imaging.volume_planes import EDGE_LETTERS, NORMAL_AXIS, PLANES, VolumeView
+from cfcam.imaging.volume import Volume
 
 SHAPE = (12, 20, 9)
 

@@ -229,7 +229,7 @@ def _prepared(
         if spacing or orientation or intensity:
             raise InputError("--spacing, --orientation and --intensity are for volumes, and the network takes pictures")
         return list_images(images), preprocess_of(loaded, size=size, mean=mean, std=std)
-    from cfcam.imaging.series import no_volume
+    from cfcam.imaging.reading.series import no_volume
     from cfcam.jobs import Kind, find_inputs
 
     found = find_inputs(images, output="")

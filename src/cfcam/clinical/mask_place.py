@@ -1,8 +1,8 @@
 """Which way leads from an image's voxels to a mask's, where files allow more than one reading of their place.
 
-A NIfTI may hold two transforms, or none, and programs differ in which they take (see `cfcam.imaging.nifti_space`): a
-mask drawn in ITK-SNAP lies where ITK has the image, which need not be where cfcam has it. Where one of the readings
-puts the mask's voxels onto the image's, that one is meant; where none does and the choice would matter, the mask is
+A NIfTI may hold two transforms, or none, and programs differ in which they take (see `reading.nifti_space`): a mask
+drawn in ITK-SNAP lies where ITK has the image, which need not be where cfcam has it. Where one of the readings puts
+the mask's voxels onto the image's, that one is meant; where none does and the choice would matter, the mask is
 refused: a mask in the wrong place looks like any other.
 """
 
@@ -14,8 +14,8 @@ import numpy as np
 
 from cfcam.errors import InputError
 from cfcam.imaging.geometry import Affine, spacing_of
-from cfcam.imaging.nifti_space import Reading, corners_apart
-from cfcam.imaging.read import Image
+from cfcam.imaging.reading.nifti_space import Reading, corners_apart
+from cfcam.imaging.reading.pictures import Image
 from cfcam.imaging.volume import Volume
 
 SAME_INDEX = 5e-3

@@ -17,10 +17,10 @@ from torch import Tensor
 from cfcam.clinical.mask_place import Lying, is_reordering, is_same, way_to_mask
 from cfcam.errors import InputError
 from cfcam.imaging.geometry import Affine
-from cfcam.imaging.masks import pixels_inside
-from cfcam.imaging.nifti import read_nifti
-from cfcam.imaging.nifti_space import Reading
-from cfcam.imaging.read import Image, read_image
+from cfcam.imaging.reading.masks import pixels_inside
+from cfcam.imaging.reading.nifti import read_nifti
+from cfcam.imaging.reading.nifti_space import Reading
+from cfcam.imaging.reading.pictures import Image, read_image
 from cfcam.imaging.volume import NOT_FINITE, Volume, is_nifti
 
 OUTSIDE = "lies wholly outside of the image"

@@ -13,7 +13,7 @@ from cfcam._version import __version__
 from cfcam.errors import ImageError, InputError
 from cfcam.exchange.deidentify_pixels import PIXELS, check_same_pixels, clean_pixels
 from cfcam.exchange.deidentify_profile import PUBLIC_SCHEMES, Action, BasicProfile, action_for, basic_profile
-from cfcam.imaging.dicom_object import quiet
+from cfcam.imaging.reading.dicom_object import quiet
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -75,8 +75,8 @@ class Deidentifier:
         """
         from copy import deepcopy
 
-        from cfcam.imaging.dicom_frames import inflated
-        from cfcam.imaging.dicom_object import broken
+        from cfcam.imaging.reading.dicom_frames import inflated
+        from cfcam.imaging.reading.dicom_object import broken
 
         with quiet(), broken(where, "an element of it is broken"):
             self._check(source, where)

@@ -12,8 +12,8 @@ from cfcam.exchange.deidentify import Deidentifier
 from cfcam.exchange.deidentify_pixels import check_same_stored
 from cfcam.exchange.dicom import save_bytes
 from cfcam.exchange.sources import read_source
-from cfcam.imaging.dicom_object import broken, quiet
-from cfcam.imaging.read import is_dicom_file
+from cfcam.imaging.reading.dicom_object import broken, quiet
+from cfcam.imaging.reading.pictures import is_dicom_file
 
 
 @dataclass

@@ -31,7 +31,7 @@ from cfcam.exchange.sources import (
     without_thickness,
 )
 from cfcam.exchange.structured_report import steady_of, structured_report
-from cfcam.imaging.dicom_object import quiet
+from cfcam.imaging.reading.dicom_object import quiet
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -185,7 +185,7 @@ def _objects(
 @contextmanager
 def _named(job: Job, kind: str) -> Iterator[None]:
     """Says of an object that cannot be made which element of the sources it needs, where that can be told."""
-    from cfcam.imaging.dicom_object import broken
+    from cfcam.imaging.reading.dicom_object import broken
 
     with broken("the sources", f"{kind}: an element that the objects inherit is missing or not valid"):
         try:
@@ -237,7 +237,7 @@ def _save(dataset: Dataset, kind: str, output: Path) -> Path:
 
 
 def _encoded(dataset: Dataset) -> bytes:
-    from cfcam.imaging.dicom_object import broken
+    from cfcam.imaging.reading.dicom_object import broken
 
     stream = BytesIO()
     with broken("the sources", "an element that the objects inherit cannot be encoded"):

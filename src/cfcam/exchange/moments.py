@@ -51,7 +51,7 @@ def when_made(path: Path) -> datetime | None:
     """Return when an object that is there already was made; None if it does not say so, or is none."""
     from pydicom import dcmread
 
-    from cfcam.imaging.dicom_object import broken
+    from cfcam.imaging.reading.dicom_object import broken
 
     try:
         with broken(path.name, "it is no DICOM"):

@@ -60,8 +60,8 @@ def _along_normal(places: list[Dataset]) -> NDArray[np.intp]:
 
 def _pictures(job: Job) -> NDArray[np.uint8]:
     """All overlays, `(planes, H, W, 3)`."""
-    from cfcam.imaging.dicom import decode_picture
-    from cfcam.imaging.overlay import overlay
+    from cfcam.imaging.drawing.overlay import overlay
+    from cfcam.imaging.reading.dicom import decode_picture
 
     palette, opacity = job.look
     single, data = len(job.sources) == 1, b""
@@ -79,7 +79,7 @@ def _encoded(job: Job, number: int, where: str) -> bytes:
     """A source as the bytes of a file. It is copied, for pydicom completes what it writes."""
     from pydicom.filewriter import dcmwrite
 
-    from cfcam.imaging.dicom_object import broken
+    from cfcam.imaging.reading.dicom_object import broken
 
     source, stream = job.originals[number], BytesIO()
     with broken(where, "its elements cannot be encoded"):
@@ -130,7 +130,7 @@ def _place(source: Any, number: int) -> Dataset:
     """Position, orientation and measures of a plane, whether classic or in functional groups; empty without them."""
     from pydicom import Dataset
 
-    from cfcam.imaging.dicom_object import group
+    from cfcam.imaging.reading.dicom_object import group
 
     found = Dataset()
     if is_projection(source):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cfcam.imaging.dicom_object import numbers
+from cfcam.imaging.reading.dicom_object import numbers
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -71,7 +71,7 @@ def _table(item: Any, header: Any) -> Dataset | None:
     """The first table that holds data, in words, whole; a window shows more than a table that is cut off."""
     from pydicom import Dataset as NewDataset
 
-    from cfcam.imaging.dicom_values import is_little, voi_table
+    from cfcam.imaging.reading.dicom_values import is_little, voi_table
 
     if not item.get("VOILUTSequence"):
         return None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.errors import ImageError, InputError, MissingExtraError
-from cfcam.imaging.dicom_object import quiet
+from cfcam.imaging.reading.dicom_object import quiet
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -121,8 +121,8 @@ def read_source(path: Path) -> Dataset:
         ImageError: it cannot be read; what pydicom says is not passed on, for it may quote the file.
         MissingExtraError: pydicom is not installed.
     """
-    from cfcam.imaging.dicom_frames import inflated
-    from cfcam.imaging.dicom_object import _complete_meta, broken
+    from cfcam.imaging.reading.dicom_frames import inflated
+    from cfcam.imaging.reading.dicom_object import _complete_meta, broken
 
     try:
         from pydicom import dcmread
@@ -153,7 +153,7 @@ def is_projection(source: Any) -> bool:
 
 def missing_place(sources: Sequence[Any]) -> list[str]:
     """Return what one of the sources lacks of a place in the patient's space; empty where all planes have one."""
-    from cfcam.imaging.dicom_object import group, numbers
+    from cfcam.imaging.reading.dicom_object import group, numbers
 
     missing = [] if all(source.get("FrameOfReferenceUID") for source in sources) else ["FrameOfReferenceUID"]
     for keyword, element, count in _PLACE:
@@ -171,7 +171,7 @@ def modality_of(source: Any) -> str:
 
 def without_thickness(sources: Sequence[Any]) -> bool:
     """Whether one of the sources has a place, but no slice thickness, which may be absent or empty (type 2)."""
-    from cfcam.imaging.dicom_object import group
+    from cfcam.imaging.reading.dicom_object import group
 
     return not missing_place(sources) and not all(
         group(source, frame, "PixelMeasuresSequence").get("SliceThickness")
@@ -182,7 +182,7 @@ def without_thickness(sources: Sequence[Any]) -> bool:
 
 def distance_of(sources: Sequence[Any]) -> float | None:
     """Return the distance between neighbouring planes, mm; None where it is not the same everywhere, or for one."""
-    from cfcam.imaging.dicom_object import group, plane_axes
+    from cfcam.imaging.reading.dicom_object import group, plane_axes
 
     places = [(source, frame) for source in sources for frame in range(int(source.get("NumberOfFrames") or 1))]
     axes = plane_axes(group(*places[0], "PlaneOrientationSequence").get("ImageOrientationPatient"))

@@ -1,13 +1,13 @@
 """Pictures and volumes: reading, preparing for a network, colouring maps, laying them over, sheets, NIfTI."""
 
-from cfcam.imaging.dicom import WINDOWS, read_dicom
-from cfcam.imaging.figure import Panel, colorbar, contact_sheet
-from cfcam.imaging.overlay import banner, overlay, save_image
-from cfcam.imaging.palettes import PALETTES, colorize, is_perceptually_ordered
+from cfcam.imaging.drawing.overlay import banner, overlay, save_image
+from cfcam.imaging.drawing.palettes import PALETTES, colorize, is_perceptually_ordered
+from cfcam.imaging.drawing.sheet import Panel, colorbar, contact_sheet
+from cfcam.imaging.drawing.volume_sheet import montage_figure, projection_figure, slices_figure, volume_sheet
 from cfcam.imaging.preprocess import Preprocess
-from cfcam.imaging.read import EXTENSIONS, Image, list_images, read_image
+from cfcam.imaging.reading.dicom import WINDOWS, read_dicom
+from cfcam.imaging.reading.pictures import EXTENSIONS, Image, list_images, read_image
 from cfcam.imaging.volume import Volume, read_volume, save_map_nifti
-from cfcam.imaging.volume_figure import montage_figure, projection_figure, slices_figure, volume_sheet
 from cfcam.imaging.volume_preprocess import VolumePreprocess
 
 __all__ = [

@@ -16,11 +16,11 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from cfcam.errors import ImageError, InputError, MissingExtraError
+from cfcam.imaging.drawing.palettes import as_array
 from cfcam.imaging.geometry import axis_codes, cell_size, check_affine, is_sheared, spacing_of
-from cfcam.imaging.palettes import as_array
 
 if TYPE_CHECKING:
-    from cfcam.imaging.nifti_space import NiftiSpace
+    from cfcam.imaging.reading.nifti_space import NiftiSpace
 
 MAX_VOXELS = 2**29
 """Largest volume that is read unless told otherwise: 2 GB as float32."""
@@ -262,11 +262,11 @@ def read_volume(
     """
     place = Path(path)
     if place.is_dir():
-        from cfcam.imaging.stacking import read_series
+        from cfcam.imaging.reading.stacking import read_series
 
         return read_series(place, series=series, irregular=irregular, max_voxels=max_voxels)
     if is_nifti(place):
-        from cfcam.imaging.nifti import read_nifti
+        from cfcam.imaging.reading.nifti import read_nifti
 
         return read_nifti(place, time=time, channel=channel, max_voxels=max_voxels)
     if place.name.lower().endswith(_NOT_READ):
@@ -274,7 +274,7 @@ def read_volume(
             f"{place.name}: is no format of volumes that cfcam reads: give NIfTI as one file (.nii, .nii.gz) or DICOM;"
             " nibabel and SimpleITK convert"
         )
-    from cfcam.imaging.stacking import read_multi_frame
+    from cfcam.imaging.reading.stacking import read_multi_frame
 
     return read_multi_frame(place, irregular=irregular, max_voxels=max_voxels)
 

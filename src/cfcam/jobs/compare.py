@@ -32,7 +32,7 @@ from cfcam.clinical.study_result import ModelIdentity
 from cfcam.errors import CfcamError, InputError
 from cfcam.explainer import Explainer
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_image, save_image, save_map_nifti
-from cfcam.imaging.difference_figure import Table, comparison_figure, picture_scene, volume_scenes
+from cfcam.imaging.drawing.difference import Table, comparison_figure, picture_scene, volume_scenes
 from cfcam.jobs.compare_pairs import Pair, without_names
 from cfcam.jobs.compare_studies import (
     Study,

@@ -12,9 +12,9 @@ from cfcam.clinical.comparison import ComparisonError, check_patient
 from cfcam.clinical.placed import Grid, Placed
 from cfcam.errors import InputError, MissingExtraError
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess
-from cfcam.imaging.dicom_object import broken, quiet
 from cfcam.imaging.geometry import axis_codes
-from cfcam.imaging.read import is_dicom_file
+from cfcam.imaging.reading.dicom_object import broken, quiet
+from cfcam.imaging.reading.pictures import is_dicom_file
 from cfcam.jobs.manifest import sha256_of
 
 

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.explanation import Explanation, Status
-from cfcam.imaging import Image, Panel, Preprocess, VolumePreprocess, banner, contact_sheet, overlay, save_image
+from cfcam.imaging import Image, Panel, Preprocess, VolumePreprocess, banner, contact_sheet, save_image
+from cfcam.imaging.drawing import overlay
 from cfcam.jobs.manifest import Explained
 from cfcam.jobs.names import label_names, safe
 from cfcam.jobs.settings import Save, Settings

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from cfcam.errors import CfcamError
 from cfcam.imaging import read_image
-from cfcam.imaging.masks import pixels_inside
+from cfcam.imaging.reading.masks import pixels_inside
 
 Box = tuple[float, float, float, float]
 """x0, y0, x1, y1 in pixels of the picture, from its upper left corner."""

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from cfcam.errors import ImageError
 from cfcam.imaging import list_images
-from cfcam.imaging.series import has_several_planes, scan_folder
+from cfcam.imaging.reading.series import has_several_planes, scan_folder
 from cfcam.imaging.volume import is_nifti
 from cfcam.jobs.names import safe
 

@@ -11,7 +11,7 @@ from typing import Any
 from cfcam.errors import CfcamError, InputError
 from cfcam.explainer import MEASURED
 from cfcam.imaging import Preprocess, VolumePreprocess, colorize
-from cfcam.imaging.dicom import named_window
+from cfcam.imaging.reading.dicom import named_window
 from cfcam.jobs.study_settings import StudySettings
 from cfcam.methods import named_methods
 from cfcam.methods.base import Method
@@ -59,7 +59,7 @@ class Settings:
         save: what is written.
         batch_size: pictures in one pass of the network; halved as often as the memory asks for it.
         max_pixels: larger pictures are refused.
-        window: of DICOM pictures: centre and width, or a name of `cfcam.imaging.dicom.WINDOWS`; None: their own.
+        window: of DICOM pictures: centre and width, or a name of `cfcam.imaging.WINDOWS`; None: their own.
         overwrite: explain again what is already done.
         leave_out: leave out, with a note, methods that do not apply to the network, instead of refusing the
             run.

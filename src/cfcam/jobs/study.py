@@ -23,7 +23,7 @@ from cfcam.clinical.where import steadiness, where
 from cfcam.errors import CfcamError
 from cfcam.explanation import Explanation, Status
 from cfcam.imaging import Image, Volume
-from cfcam.imaging.volume_planes import shown_window
+from cfcam.imaging.drawing.planes import shown_window
 from cfcam.jobs.drawing import unique_columns
 from cfcam.jobs.inference import Engine
 from cfcam.jobs.inputs import Input

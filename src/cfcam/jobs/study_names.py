@@ -15,9 +15,9 @@ from typing import Any
 
 from cfcam.errors import CfcamError
 from cfcam.imaging import Volume
-from cfcam.imaging.dicom_object import parsed
-from cfcam.imaging.read import is_dicom_file
-from cfcam.imaging.series import has_several_planes, scan_files, scan_folder
+from cfcam.imaging.reading.dicom_object import parsed
+from cfcam.imaging.reading.pictures import is_dicom_file
+from cfcam.imaging.reading.series import has_several_planes, scan_files, scan_folder
 from cfcam.imaging.volume import is_nifti
 from cfcam.jobs.inputs import Input, Kind
 from cfcam.jobs.manifest import sha256_of

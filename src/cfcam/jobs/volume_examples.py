@@ -11,9 +11,17 @@ import torch
 from numpy.typing import NDArray
 
 from cfcam.imaging import Volume, contact_sheet
+from cfcam.imaging.drawing.planes import (
+    NORMAL_AXIS,
+    PLANES,
+    VolumeView,
+    cut_plane,
+    heat_picture,
+    peak_voxel,
+    view_notes,
+)
 from cfcam.imaging.geometry import Affine
 from cfcam.imaging.volume import Source
-from cfcam.imaging.volume_planes import NORMAL_AXIS, PLANES, VolumeView, cut_plane, heat_picture, peak_voxel, view_notes
 from cfcam.jobs.scorecard_examples import OUTLINE, Example, as_example, panels_of, rim
 from cfcam.metrics.evaluator import Evaluator
 from cfcam.metrics.samples import Sample

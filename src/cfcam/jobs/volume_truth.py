@@ -17,7 +17,7 @@ from cfcam.errors import InputError
 from cfcam.exchange.read_segmentation import is_segmentation, read_segmentation
 from cfcam.imaging import Volume
 from cfcam.imaging.geometry import Affine
-from cfcam.imaging.nifti import read_nifti
+from cfcam.imaging.reading.nifti import read_nifti
 from cfcam.imaging.volume import is_nifti
 from cfcam.jobs.ground_truth import CaseError, Notice
 

@@ -25,9 +25,9 @@ from cfcam.imaging import (
     slices_figure,
     volume_sheet,
 )
-from cfcam.imaging.dicom import named_window
-from cfcam.imaging.series import no_volume
-from cfcam.imaging.stacking import digest_of_series
+from cfcam.imaging.reading.dicom import named_window
+from cfcam.imaging.reading.series import no_volume
+from cfcam.imaging.reading.stacking import digest_of_series
 from cfcam.imaging.volume import is_nifti, raw_range
 from cfcam.jobs.drawing import FIGURE_LOCK, MOST_PANELS, column_suffixes, footer_of, unique_columns
 from cfcam.jobs.inference import Windows

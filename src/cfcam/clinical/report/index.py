@@ -22,7 +22,7 @@ from cfcam.clinical.report.sections import readable
 from cfcam.clinical.study_result import StudyResult
 from cfcam.clinical.where import steadiness, where
 from cfcam.errors import InputError
-from cfcam.imaging.overlay import overlay
+from cfcam.imaging.drawing.overlay import overlay
 
 INDEX = "index.html"
 """Name of the page."""

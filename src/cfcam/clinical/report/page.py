@@ -15,9 +15,9 @@ from cfcam.clinical.report.summary import summary
 from cfcam.clinical.report.tables import check_rows, class_bars, region_rows, settings
 from cfcam.clinical.study_result import StudyResult
 from cfcam.errors import InputError
+from cfcam.imaging.drawing.palettes import note as palette_note
+from cfcam.imaging.drawing.planes import CONVENTION, OBLIQUE_DEGREES, sheared_note
 from cfcam.imaging.geometry import is_sheared, obliqueness, skewness
-from cfcam.imaging.palettes import note as palette_note
-from cfcam.imaging.volume_planes import CONVENTION, OBLIQUE_DEGREES, sheared_note
 
 _CHOICES = (0, 30, 40, 50, 100)  # percent
 

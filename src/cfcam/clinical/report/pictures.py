@@ -11,7 +11,7 @@ from PIL import Image as PILImage
 from cfcam.clinical.report.encoding import png
 from cfcam.clinical.report.planes import Slice
 from cfcam.clinical.study_result import Heat
-from cfcam.imaging.palettes import check_unit_range, levels, table
+from cfcam.imaging.drawing.palettes import check_unit_range, levels, table
 
 _MOST_POINTS = 400  # of an outline along one side of a picture
 
@@ -21,7 +21,7 @@ class Scale:
     """What the colours of a map mean.
 
     Attributes:
-        palette: of `cfcam.imaging.palettes`.
+        palette: of `cfcam.imaging.drawing.palettes`.
         highest: the value of the last colour; the first is 0.
         label: what is shown, with its unit.
         mark: a value to mark on the colour bar; None for none.

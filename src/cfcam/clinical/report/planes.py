@@ -17,9 +17,8 @@ from PIL import Image as PILImage
 from cfcam.clinical.report.encoding import png
 from cfcam.clinical.study_result import Heat, StudyResult
 from cfcam.clinical.where import OPPOSITE, directions_of
-from cfcam.imaging.overlay import check_rgb
-from cfcam.imaging.volume import Source, Volume
-from cfcam.imaging.volume_planes import (
+from cfcam.imaging.drawing.overlay import check_rgb
+from cfcam.imaging.drawing.planes import (
     BAR_LENGTHS_MM,
     NORMAL_AXIS,
     PLANES,
@@ -29,6 +28,7 @@ from cfcam.imaging.volume_planes import (
     heat_picture,
     peak_voxel,
 )
+from cfcam.imaging.volume import Source, Volume
 
 _SMALLEST, _LARGEST = 240, 896  # pixels of the longer side of a picture in a report
 _SLICE = 384
@@ -123,7 +123,7 @@ def _bar(width_mm: float) -> tuple[int, float] | None:
 
 
 def _slices(study: StudyResult, heatmaps: Sequence[Heat]) -> tuple[Slice, ...]:
-    """Three slices in radiological convention, as `cfcam.imaging.volume_figure` draws them."""
+    """Three slices in radiological convention, as `cfcam.imaging.drawing.volume_sheet` draws them."""
     spacing = study.spacing or (1.0, 1.0, 1.0)
     affine = np.diag([*spacing, 1.0]) if study.affine is None else study.affine
     window = None if study.window is None else (sum(study.window) / 2, study.window[1] - study.window[0])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from cfcam.clinical.check_results import CheckResult, Outcome
 from cfcam.clinical.regions import RegionTable
 from cfcam.clinical.study_result import MapResult, StudyResult
-from cfcam.imaging.volume_planes import place_text
+from cfcam.imaging.drawing.planes import place_text
 
 NOT_KNOWN = "not known"
 RESEARCH = "Research use only. Not a medical device."

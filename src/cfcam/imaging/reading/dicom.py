@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.errors import ImageError, InputError
-from cfcam.imaging.dicom_frames import decoded
-from cfcam.imaging.dicom_object import (
+from cfcam.imaging.reading.dicom_frames import decoded
+from cfcam.imaging.reading.dicom_object import (
     Window,
     broken,
     extent,
@@ -25,7 +25,7 @@ from cfcam.imaging.dicom_object import (
     plane_affine,
     plane_axes,
 )
-from cfcam.imaging.dicom_values import (
+from cfcam.imaging.reading.dicom_values import (
     inverted,
     is_little,
     own_window,
@@ -34,9 +34,9 @@ from cfcam.imaging.dicom_values import (
     stored_span,
     voi_table,
 )
-from cfcam.imaging.files import megapixels, read_bytes, shown_path
-from cfcam.imaging.lookup_tables import Tell, coloured, palette_of
-from cfcam.imaging.read import Image, Pixels
+from cfcam.imaging.reading.files import megapixels, read_bytes, shown_path
+from cfcam.imaging.reading.lookup_tables import Tell, coloured, palette_of
+from cfcam.imaging.reading.pictures import Image, Pixels
 
 WINDOWS: dict[str, Window] = {
     "brain": (40, 80),

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from cfcam.errors import InputError
-from cfcam.imaging.figure import MAX_COLUMNS, Panel, panels_by_label
-from cfcam.imaging.figure_parts import (
+from cfcam.imaging.drawing.overlay import overlay
+from cfcam.imaging.drawing.parts import (
     GAP,
     MARGIN,
     Box,
@@ -27,10 +27,7 @@ from cfcam.imaging.figure_parts import (
     place_title,
     status_stamp,
 )
-from cfcam.imaging.figure_text import HEAD_SIZE, SMALL_SIZE, TextLine, line_height, wrapped_lines
-from cfcam.imaging.overlay import overlay
-from cfcam.imaging.volume import Volume
-from cfcam.imaging.volume_planes import (
+from cfcam.imaging.drawing.planes import (
     NORMAL_AXIS,
     PLANES,
     Plane,
@@ -43,6 +40,9 @@ from cfcam.imaging.volume_planes import (
     usual_range,
     view_notes,
 )
+from cfcam.imaging.drawing.sheet import MAX_COLUMNS, Panel, panels_by_label
+from cfcam.imaging.drawing.text import HEAD_SIZE, SMALL_SIZE, TextLine, line_height, wrapped_lines
+from cfcam.imaging.volume import Volume
 
 _CROSS, _CROSS_SHARE, _CROSS_GAP = np.array([90, 235, 255], np.float32), 0.75, 11
 
@@ -80,7 +80,7 @@ def slices_figure(
         footer: a small line under it.
         palette: as for `colorize`.
         opacity: as for `overlay`.
-        window: centre and width of the grey values, or a name of `cfcam.imaging.dicom.WINDOWS`; None: the volume's own,
+        window: centre and width of the grey values, or a name of `cfcam.imaging.WINDOWS`; None: the volume's own,
             else from the 0.5th to the 99.5th percentile.
         panel_size: the longest side of the volume in pixels.
         theme: "dark" or "light".

@@ -11,7 +11,9 @@ from PIL import Image as PILImage
 from torch import Tensor
 
 from cfcam.errors import InputError
-from cfcam.imaging.figure_parts import (
+from cfcam.imaging.drawing.overlay import check_rgb, overlay
+from cfcam.imaging.drawing.palettes import as_array, check_unit_range
+from cfcam.imaging.drawing.parts import (
     COLORBAR_LABEL,
     GAP,
     MARGIN,
@@ -26,9 +28,7 @@ from cfcam.imaging.figure_parts import (
     place_title,
     status_stamp,
 )
-from cfcam.imaging.figure_text import HEAD_SIZE, SMALL_SIZE, TextLine, line_height, text_width, wrapped_lines
-from cfcam.imaging.overlay import check_rgb, overlay
-from cfcam.imaging.palettes import as_array, check_unit_range
+from cfcam.imaging.drawing.text import HEAD_SIZE, SMALL_SIZE, TextLine, line_height, text_width, wrapped_lines
 
 MAX_COLUMNS = 6
 _CLASS_LINES = 2

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from cfcam.errors import ImageError, MissingExtraError
-from cfcam.imaging.dicom_object import broken, extent, photometric
+from cfcam.imaging.reading.dicom_object import broken, extent, photometric
 
 _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})  # SOF0 to SOF15 and JPEG-LS
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.errors import ImageError, InputError
-from cfcam.imaging.dicom_object import broken, extent, group, numbers, parsed, plane_axes
-from cfcam.imaging.files import DICOM_EXTENSIONS, shown_path
-from cfcam.imaging.read import EXTENSIONS, is_dicom_file
+from cfcam.imaging.reading.dicom_object import broken, extent, group, numbers, parsed, plane_axes
+from cfcam.imaging.reading.files import DICOM_EXTENSIONS, shown_path
+from cfcam.imaging.reading.pictures import EXTENSIONS, is_dicom_file
 
 _MODALITIES = frozenset({"CT", "MR", "PT", "NM", "US", "XA", "CR", "DX", "MG", "OT", "SEG", "RTDOSE", "OPT"})
 _SAME_DIRECTION = 2e-3  # per component; headers round to six digits

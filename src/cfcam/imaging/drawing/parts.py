@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 
 from cfcam.errors import InputError
-from cfcam.imaging.figure_text import (
+from cfcam.imaging.drawing.palettes import levels, note, table
+from cfcam.imaging.drawing.text import (
     HEAD_SIZE,
     SMALL_SIZE,
     TITLE_SIZE,
@@ -21,7 +22,6 @@ from cfcam.imaging.figure_text import (
     wrapped_lines,
     write_texts,
 )
-from cfcam.imaging.palettes import levels, note, table
 
 Theme = Literal["dark", "light"]
 Box = tuple[int, int, NDArray[np.uint8]]

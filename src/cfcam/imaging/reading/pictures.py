@@ -29,9 +29,9 @@ from PIL import Image as PILImage
 from torch import Tensor
 
 from cfcam.errors import CfcamError, ImageError, InputError, MissingExtraError
-from cfcam.imaging.bands import Bands, over_black, read_bands
-from cfcam.imaging.dicom_object import HEAD, is_dicom, parsed
-from cfcam.imaging.files import DICOM_EXTENSIONS, PathLike, error_text, megapixels, read_bytes, shown_path
+from cfcam.imaging.reading.bands import Bands, over_black, read_bands
+from cfcam.imaging.reading.dicom_object import HEAD, is_dicom, parsed
+from cfcam.imaging.reading.files import DICOM_EXTENSIONS, PathLike, error_text, megapixels, read_bytes, shown_path
 
 EXTENSIONS: tuple[str, ...] = (
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".gif",
@@ -198,12 +198,12 @@ def read_image(
     * A TIFF with further bands shows its colours, and keeps all for a network that takes as many (`Image.bands`).
 
     Wherever something of the file is thereby lost, `Image.notices` says so.
-    * DICOM is shown with its own window, if no other is given; see `cfcam.imaging.dicom.read_dicom`.
+    * DICOM is shown with its own window, if no other is given; see `cfcam.imaging.reading.dicom.read_dicom`.
 
     Args:
         path: the file. What it is follows from its first bytes, not from its name.
         max_pixels: refuse, before decoding, a picture with more pixels than this.
-        window: of a DICOM picture, centre and width in its own units, or one of `cfcam.imaging.dicom.WINDOWS`; other
+        window: of a DICOM picture, centre and width in its own units, or one of `cfcam.imaging.WINDOWS`; other
             pictures have none.
 
     Returns:
@@ -219,7 +219,7 @@ def read_image(
     where = shown_path(path)
     data = read_bytes(path, where)
     if is_dicom_data(data, path):
-        from cfcam.imaging.dicom import decode_picture
+        from cfcam.imaging.reading.dicom import decode_picture
 
         return decode_picture(data, path, where, max_pixels=max_pixels, window=window)
     name, opener = _recognise(data, where)
@@ -377,7 +377,7 @@ def is_dicom_data(data: bytes, path: PathLike) -> bool:
     name is still a picture.
 
     Args:
-        data: its beginning, `cfcam.imaging.dicom_object.HEAD` bytes or more.
+        data: its beginning, `cfcam.imaging.reading.dicom_object.HEAD` bytes or more.
         path: its name.
     """
     if is_dicom(data):

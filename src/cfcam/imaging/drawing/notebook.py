@@ -19,12 +19,12 @@ from PIL import Image as PILImage
 from torch import Tensor
 
 from cfcam.errors import InputError
-from cfcam.imaging.figure import Panel, contact_sheet
-from cfcam.imaging.figure_parts import COLORBAR_LABEL
-from cfcam.imaging.overlay import overlay
-from cfcam.imaging.palettes import note
-from cfcam.imaging.palettes import table as palette_table
-from cfcam.imaging.read import Image
+from cfcam.imaging.drawing.overlay import overlay
+from cfcam.imaging.drawing.palettes import note
+from cfcam.imaging.drawing.palettes import table as palette_table
+from cfcam.imaging.drawing.parts import COLORBAR_LABEL
+from cfcam.imaging.drawing.sheet import Panel, contact_sheet
+from cfcam.imaging.reading.pictures import Image
 
 if TYPE_CHECKING:
     from cfcam.explanation import Explanation

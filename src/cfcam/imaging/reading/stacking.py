@@ -16,20 +16,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.errors import ImageError
-from cfcam.imaging.dicom_frames import decoded
-from cfcam.imaging.dicom_object import (
+from cfcam.imaging.geometry import LPS_TO_RAS, Affine
+from cfcam.imaging.reading.dicom_frames import decoded
+from cfcam.imaging.reading.dicom_object import (
     Window,
     broken,
     parsed,
     photometric,
     plane_affine,
 )
-from cfcam.imaging.dicom_values import inverted, own_window, padding, rescaled, voi_table
-from cfcam.imaging.files import read_bytes, shown_path
-from cfcam.imaging.geometry import LPS_TO_RAS, Affine
-from cfcam.imaging.lookup_tables import Tell
-from cfcam.imaging.read import is_dicom_data
-from cfcam.imaging.series import Plane, Series, choose_series, scan_files, scan_folder
+from cfcam.imaging.reading.dicom_values import inverted, own_window, padding, rescaled, voi_table
+from cfcam.imaging.reading.files import read_bytes, shown_path
+from cfcam.imaging.reading.lookup_tables import Tell
+from cfcam.imaging.reading.pictures import is_dicom_data
+from cfcam.imaging.reading.series import Plane, Series, choose_series, scan_files, scan_folder
 from cfcam.imaging.volume import MAX_VOXELS, Instance, Source, Volume, missing_notice
 
 Irregular = Literal["refuse", "resample"]

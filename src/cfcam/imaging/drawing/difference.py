@@ -12,20 +12,10 @@ from scipy import ndimage
 from torch import Tensor
 
 from cfcam.errors import InputError
-from cfcam.imaging.figure_parts import BAR_HEIGHT, GAP, MARGIN, Box, Ink, Theme, drawn_page, fitted_picture, ink_of
-from cfcam.imaging.figure_text import (
-    HEAD_SIZE,
-    SMALL_SIZE,
-    TITLE_SIZE,
-    TextLine,
-    line_height,
-    text_width,
-    wrapped_lines,
-)
-from cfcam.imaging.overlay import check_rgb, overlay
-from cfcam.imaging.palettes import as_array, check_unit_range, colorize, note, table
-from cfcam.imaging.volume import Volume
-from cfcam.imaging.volume_planes import (
+from cfcam.imaging.drawing.overlay import check_rgb, overlay
+from cfcam.imaging.drawing.palettes import as_array, check_unit_range, colorize, note, table
+from cfcam.imaging.drawing.parts import BAR_HEIGHT, GAP, MARGIN, Box, Ink, Theme, drawn_page, fitted_picture, ink_of
+from cfcam.imaging.drawing.planes import (
     NORMAL_AXIS,
     PLANES,
     VolumeView,
@@ -35,6 +25,16 @@ from cfcam.imaging.volume_planes import (
     peak_voxel,
     view_notes,
 )
+from cfcam.imaging.drawing.text import (
+    HEAD_SIZE,
+    SMALL_SIZE,
+    TITLE_SIZE,
+    TextLine,
+    line_height,
+    text_width,
+    wrapped_lines,
+)
+from cfcam.imaging.volume import Volume
 
 DIFFERENCE_PALETTE = "PuOr_r"
 """Purple where there is less evidence than before, orange where there is more; the middle is white."""

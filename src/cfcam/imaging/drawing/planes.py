@@ -17,10 +17,10 @@ from PIL import Image as PILImage
 from torch import Tensor
 
 from cfcam.errors import InputError
-from cfcam.imaging.dicom import named_window, windowed
-from cfcam.imaging.figure_text import HEAD_SIZE, SMALL_SIZE, TextLine
+from cfcam.imaging.drawing.palettes import as_array, check_unit_range
+from cfcam.imaging.drawing.text import HEAD_SIZE, SMALL_SIZE, TextLine
 from cfcam.imaging.geometry import axis_codes, cell_size, is_sheared, obliqueness, skewness, turned
-from cfcam.imaging.palettes import as_array, check_unit_range
+from cfcam.imaging.reading.dicom import named_window, windowed
 from cfcam.imaging.volume import Volume
 
 Plane = Literal["axial", "coronal", "sagittal"]
@@ -85,7 +85,7 @@ class VolumeView:
 
         Args:
             volume: in any order.
-            window: centre and width of the grey values, or a name of `cfcam.imaging.dicom.WINDOWS`; None: the volume's
+            window: centre and width of the grey values, or a name of `cfcam.imaging.WINDOWS`; None: the volume's
                 own, else `usual_range`.
         """
         # without a place nothing is turned: the picture shows the axes as they are stored

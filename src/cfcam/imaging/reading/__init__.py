@@ -1,0 +1,1 @@
+"""Files in: pictures, DICOM objects, NIfTI; each checked before it is decoded, and what was assumed is said."""
