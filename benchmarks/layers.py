@@ -14,7 +14,7 @@ from benchmarks.datasets import NAMES, study
 from benchmarks.machine import describe
 from benchmarks.scorecard import prepared
 from cfcam.capture import Network, automatic_layer, probe_layers
-from cfcam.metrics.layers import LayerScore, measure_layers
+from cfcam.metrics.scorecard.layers import LayerScore, measure_layers
 
 METHODS = ("grad-cam", "cf-cam")
 HEADERS = ("layers", "maps", "ins − del", "ADCC", "stability", "rank")

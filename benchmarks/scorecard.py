@@ -20,7 +20,7 @@ from benchmarks.scorecard_figure import draw
 from cfcam.methods.cluster_filter_cam import CFCAM
 from cfcam.methods.fusion import Fusion
 from cfcam.metrics import METRICS
-from cfcam.metrics.scorecard import Scorecard, format_number
+from cfcam.metrics.scorecard.card import Scorecard, format_number
 
 FIGURE = Path("docs/images/scorecard.svg")
 CHEAP = ("cf-cam", "cf-cam-best", "cf-cam-hierarchical", "cf-cam-bilateral", "cf-cam-guided", "cf-cam-reference")

@@ -31,7 +31,7 @@ from cfcam.methods.clustering import dbscan, squared_distances
 from cfcam.methods.fusion import Fusion
 from cfcam.methods.grad_cam import GradCAM
 from cfcam.methods.wrapping import Wrapper
-from cfcam.metrics.scorecard import Scorecard
+from cfcam.metrics.scorecard.card import Scorecard
 
 STUDIES = ("imagenet-v2", "imagenet-v1", "ultrasound", "chest", "adrenal", "phantoms")
 METRICS = {

@@ -28,13 +28,13 @@ if TYPE_CHECKING:
     from cfcam.explainer import Explainer, explain
     from cfcam.explanation import Explanation, Status
     from cfcam.jobs.diagnosis import Diagnosis, diagnose
-    from cfcam.metrics.scorecard import Scorecard, evaluate
+    from cfcam.metrics.scorecard.card import Scorecard, evaluate
 
 _LAZY = {
     "explain": "explainer",
     "Explainer": "explainer",
-    "evaluate": "metrics.scorecard",
-    "Scorecard": "metrics.scorecard",
+    "evaluate": "metrics.scorecard.card",
+    "Scorecard": "metrics.scorecard.card",
     "Explanation": "explanation",
     "Status": "explanation",
     "Diagnosis": "jobs.diagnosis",

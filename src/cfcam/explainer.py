@@ -98,7 +98,7 @@ class Explainer:
 
     def _best_measured(self, x: Tensor, targets: Any) -> str:
         # By name: the scorecard is two floors up, and explaining must not depend on it unless it is asked for.
-        layers = import_module("cfcam.metrics.layers")
+        layers = import_module("cfcam.metrics.scorecard.layers")
         images = x[:8] if targets is None else x  # targets may be image by image
         return layers.measured_layer(
             self._network.model,

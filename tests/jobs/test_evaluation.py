@@ -14,16 +14,16 @@ from cfcam.imaging import Preprocess
 from cfcam.jobs import scorecard_page
 from cfcam.jobs.cases import Case, find_cases
 from cfcam.jobs.evaluation import EvaluationRun, EvaluationSettings, drawn
-from cfcam.jobs.paper_columns import COLUMNS
 from cfcam.jobs.scorecard_figures import bars, radar
 from cfcam.jobs.scorecard_files import Findings, write_tables
 from cfcam.jobs.scorecard_page import render, write_report
 from cfcam.jobs.scorecard_words import in_words, meaning, needs
 from cfcam.jobs.settings import JobError
-from cfcam.metrics.catalogue import METRICS, MetricError, resolve_metrics
 from cfcam.metrics.functional import paper_protocol as paper
-from cfcam.metrics.samples import Row
-from cfcam.metrics.scorecard import Scorecard
+from cfcam.metrics.scorecard.card import Scorecard
+from cfcam.metrics.scorecard.catalogue import METRICS, MetricError, resolve_metrics
+from cfcam.metrics.scorecard.paper_columns import COLUMNS
+from cfcam.metrics.scorecard.samples import Row
 from cfcam.models import load
 from cfcam.models.demo import make_phantom
 from tests.jobs.world import NETWORKS, PLAIN, draw

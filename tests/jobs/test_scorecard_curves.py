@@ -16,8 +16,8 @@ from cfcam.jobs.scorecard_curves import draw_curves, without_curves
 from cfcam.jobs.scorecard_figures import COLOURS
 from cfcam.jobs.scorecard_files import Findings, write_tables
 from cfcam.jobs.scorecard_page import render, write_report
-from cfcam.metrics.samples import Row
-from cfcam.metrics.scorecard import Scorecard
+from cfcam.metrics.scorecard.card import Scorecard
+from cfcam.metrics.scorecard.samples import Row
 from cfcam.models import load
 from cfcam.models.demo import make_phantom
 

@@ -23,7 +23,7 @@ from cfcam.jobs.evaluation import EvaluationSettings
 from cfcam.jobs.scorecard_page import write_report
 from cfcam.jobs.volume_cases import VolumeCase, are_volumes, find_volume_cases, holds_volumes
 from cfcam.jobs.volume_evaluation import VolumeEvaluationRun
-from cfcam.metrics.catalogue import QUICK
+from cfcam.metrics.scorecard.catalogue import QUICK
 from cfcam.models import load
 from tests.exchange.phantoms import SHAPE as CT_SHAPE
 from tests.exchange.phantoms import ct_sources

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cfcam.errors import InputError
 from cfcam.metrics import CentredGaussian, Row, Sample, Scorecard, evaluate
-from cfcam.metrics.curves import CURVES, band, mean_curves, stored
+from cfcam.metrics.scorecard.curves import CURVES, band, mean_curves, stored
 
 
 class Light(nn.Module):

@@ -22,7 +22,7 @@ from cfcam.metrics import (
     evaluate,
     resolve_metrics,
 )
-from cfcam.metrics.catalogue import CATALOGUE
+from cfcam.metrics.scorecard.catalogue import CATALOGUE
 from tests.networks import GapNet, redundant, rescale
 
 COST = ("milliseconds", "forward-passes", "peak-memory")
@@ -218,7 +218,7 @@ class Stages(nn.Module):
 def test_layers_are_ranked_and_the_best_is_used() -> None:
     from cfcam.capture import Network
     from cfcam.metrics import measure_layers, measured_layer
-    from cfcam.metrics.layers import candidate_layers
+    from cfcam.metrics.scorecard.layers import candidate_layers
 
     torch.manual_seed(3)
     net, x = Stages().eval(), torch.randn(3, 3, 32, 32)

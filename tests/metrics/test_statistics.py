@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from cfcam.errors import InputError
-from cfcam.metrics.statistics import bootstrap_interval, holm, paired_difference
+from cfcam.metrics.scorecard.statistics import bootstrap_interval, holm, paired_difference
 
 NAN = float("nan")
 

@@ -125,7 +125,7 @@ def _target(text: str) -> None:
 
 
 def _metrics(names: str) -> None:
-    from cfcam.metrics.catalogue import resolve_metrics
+    from cfcam.metrics.scorecard.catalogue import resolve_metrics
 
     resolve_metrics(options.read_words("--metrics", names))
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from cfcam.imaging import VolumePreprocess
     from cfcam.jobs.evaluation import EvaluationRun, EvaluationSettings, Loadable
-    from cfcam.metrics.evaluator import Explained
+    from cfcam.metrics.scorecard.evaluator import Explained
     from cfcam.models import LoadedModel
 
 DEFAULT_METHODS = "cf-cam,grad-cam"
@@ -38,7 +38,7 @@ def complete_methods(incomplete: str) -> list[str]:
 
 def complete_metrics(incomplete: str) -> list[str]:
     """Names of metrics and groups with commas between, for the Tab key."""
-    from cfcam.metrics.catalogue import CATALOGUE, GROUPS
+    from cfcam.metrics.scorecard.catalogue import CATALOGUE, GROUPS
 
     names = ("quick", "all", *GROUPS, *CATALOGUE)
     return _completed_list(incomplete, lambda last: [name for name in names if name.startswith(last)])

@@ -18,7 +18,7 @@ from cfcam.cli.console import err, hint, out, plain
 if TYPE_CHECKING:
     from cfcam.jobs.evaluation import EvaluationRun, Progress
     from cfcam.jobs.scorecard_files import Findings
-    from cfcam.metrics.scorecard import Scorecard, Summary
+    from cfcam.metrics.scorecard.card import Scorecard, Summary
 
 FAILURES_SHOWN = 10
 _COLUMNS, _NAME, _CELL = 6, 20, 19  # the most columns, and the widths of their kinds
@@ -127,7 +127,7 @@ def show(findings: Findings, files: Sequence[Path]) -> None:
 
 
 def _table(findings: Findings, columns: int) -> Table:
-    from cfcam.metrics.catalogue import METRICS
+    from cfcam.metrics.scorecard.catalogue import METRICS
 
     names = findings.headlines(min(columns, _COLUMNS))
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -142,7 +142,7 @@ def _table(findings: Findings, columns: int) -> Table:
 
 
 def _cell(line: Summary, style: str) -> Text:
-    from cfcam.metrics.scorecard import format_number
+    from cfcam.metrics.scorecard.card import format_number
 
     if math.isnan(line.mean):
         return Text("not assessed", "dim italic")

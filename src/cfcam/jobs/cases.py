@@ -16,7 +16,7 @@ from cfcam.errors import ImageError
 from cfcam.imaging import Image, Preprocess, list_images, read_image
 from cfcam.jobs.ground_truth import Box, CaseError, Notice, fill_boxes, reaching, read_masks
 from cfcam.jobs.settings import JobError
-from cfcam.metrics.samples import Sample
+from cfcam.metrics.scorecard.samples import Sample
 
 __all__ = ["Case", "CaseError", "find_cases", "load_case", "resolve_label"]
 

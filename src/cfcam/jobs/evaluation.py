@@ -21,16 +21,16 @@ from cfcam.jobs.ground_truth import Notice
 from cfcam.jobs.inference import NOT_FINITE, Engine, is_out_of_memory, prepare_methods
 from cfcam.jobs.manifest import settings_hash
 from cfcam.jobs.names import without_folders
-from cfcam.jobs.paper_columns import WRONG
-from cfcam.jobs.paper_protocol import PaperEvaluator
 from cfcam.jobs.preparing import assumption_notes, prepared_for
 from cfcam.jobs.rows_file import Part, RowsFile
 from cfcam.jobs.scorecard_examples import Example, example
 from cfcam.jobs.settings import JobError
 from cfcam.methods.base import Method
-from cfcam.metrics.evaluator import Evaluator
-from cfcam.metrics.samples import Row, Sample
-from cfcam.metrics.scorecard import Scorecard, scorecard
+from cfcam.metrics.scorecard.card import Scorecard, scorecard
+from cfcam.metrics.scorecard.evaluator import Evaluator
+from cfcam.metrics.scorecard.paper import PaperEvaluator
+from cfcam.metrics.scorecard.paper_columns import WRONG
+from cfcam.metrics.scorecard.samples import Row, Sample
 from cfcam.models import LoadedModel, model_name
 
 __all__ = ["EvaluationRun", "EvaluationSettings", "Loadable", "Progress", "drawn"]

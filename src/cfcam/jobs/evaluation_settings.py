@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 from cfcam.errors import InputError
 from cfcam.imaging import Preprocess, VolumePreprocess
-from cfcam.jobs.paper_columns import NAME as PAPER
 from cfcam.methods import named_methods
 from cfcam.methods.base import Method
-from cfcam.metrics.catalogue import MetricError, resolve_metrics
-from cfcam.metrics.evaluator import Explained
+from cfcam.metrics.scorecard.catalogue import MetricError, resolve_metrics
+from cfcam.metrics.scorecard.evaluator import Explained
+from cfcam.metrics.scorecard.paper_columns import NAME as PAPER
 
 
 @dataclass(frozen=True)

@@ -36,9 +36,9 @@ from cfcam.jobs.manifest import write_whole
 from cfcam.jobs.preparing import prepared_for
 from cfcam.jobs.scorecard_page import write_report
 from cfcam.jobs.settings import named_layer
-from cfcam.metrics.catalogue import METRICS, resolve_metrics
-from cfcam.metrics.evaluator import Explained
-from cfcam.metrics.scorecard import Scorecard
+from cfcam.metrics.scorecard.card import Scorecard
+from cfcam.metrics.scorecard.catalogue import METRICS, resolve_metrics
+from cfcam.metrics.scorecard.evaluator import Explained
 from cfcam.models import LoadedModel
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from cfcam.jobs.manifest import sha256_of
 from cfcam.jobs.phantom_cases import PhantomCase
 from cfcam.jobs.region_masks import RegionKind, RegionMasks
 from cfcam.jobs.study_names import alone
-from cfcam.metrics.samples import Sample
+from cfcam.metrics.scorecard.samples import Sample
 from cfcam.models.demo import FINDINGS, make_phantom, sample_phantom
 
 _DEMO_SIZE = 224

@@ -15,8 +15,8 @@ from cfcam.jobs.evidence_trace import Traced
 from cfcam.jobs.scorecard_files import Findings
 from cfcam.jobs.scorecard_page import table
 from cfcam.jobs.scorecard_words import CONTROL_WORDS, meaning
-from cfcam.metrics.catalogue import METRICS
-from cfcam.metrics.scorecard import format_number
+from cfcam.metrics.scorecard.card import format_number
+from cfcam.metrics.scorecard.catalogue import METRICS
 
 FILES = {
     "protocol.json": "rules and settings, with their SHA-256 and the time they were fixed",

@@ -27,9 +27,9 @@ from cfcam.jobs.evidence_measure import Record, positives_of
 from cfcam.jobs.evidence_protocol import Protocol
 from cfcam.jobs.scorecard_files import Findings
 from cfcam.jobs.scorecard_words import KNOW_NOTHING
-from cfcam.metrics.catalogue import METRICS
-from cfcam.metrics.scorecard import Summary
-from cfcam.metrics.statistics import bootstrap_interval
+from cfcam.metrics.scorecard.card import Summary
+from cfcam.metrics.scorecard.catalogue import METRICS
+from cfcam.metrics.scorecard.statistics import bootstrap_interval
 
 BINS = 10
 """Of the reliability table."""

@@ -13,7 +13,7 @@ from cfcam.errors import InputError
 from cfcam.imaging import Image, Preprocess
 from cfcam.jobs.cases import resolve_label
 from cfcam.jobs.ground_truth import Notice
-from cfcam.metrics.samples import Sample
+from cfcam.metrics.scorecard.samples import Sample
 from cfcam.models.demo import FINDINGS, sample_phantom
 
 FIRST_SEED = 5_000_000

@@ -10,7 +10,7 @@ from typing import Any
 
 from cfcam.jobs.manifest import settings_hash
 from cfcam.jobs.settings import JobError
-from cfcam.metrics.samples import Row
+from cfcam.metrics.scorecard.samples import Row
 
 FILE_NAME = "rows.jsonl"
 _FORMAT = 1

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cfcam.jobs.scorecard_figures import COLOURS, DASHES, REFERENCE_COLOUR
 from cfcam.jobs.scorecard_files import REFERENCE, Findings
-from cfcam.metrics.curves import CURVES, CurveInfo, MeanCurve
+from cfcam.metrics.scorecard.curves import CURVES, CurveInfo, MeanCurve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

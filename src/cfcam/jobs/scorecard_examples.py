@@ -14,8 +14,8 @@ from torch import Tensor
 
 from cfcam.explanation import Status, heatmaps_of, statuses_of
 from cfcam.imaging import Panel, Preprocess, contact_sheet
-from cfcam.metrics.evaluator import Evaluator, explained_probability
-from cfcam.metrics.samples import Sample
+from cfcam.metrics.scorecard.evaluator import Evaluator, explained_probability
+from cfcam.metrics.scorecard.samples import Sample
 
 MOST_METHODS = 8
 OUTLINE = (0, 255, 255)

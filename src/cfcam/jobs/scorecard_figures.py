@@ -12,8 +12,8 @@ import numpy as np
 
 from cfcam.jobs.manifest import write_whole
 from cfcam.jobs.scorecard_files import REFERENCE, Findings
-from cfcam.metrics.catalogue import METRICS, MetricInfo
-from cfcam.metrics.scorecard import Summary, format_number
+from cfcam.metrics.scorecard.card import Summary, format_number
+from cfcam.metrics.scorecard.catalogue import METRICS, MetricInfo
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from cfcam.jobs.manifest import write_whole
 from cfcam.jobs.scorecard_words import GROUP_QUESTIONS, KNOW_NOTHING, VERDICTS, in_words, meaning
-from cfcam.metrics.catalogue import GROUPS, METRICS, MetricInfo
-from cfcam.metrics.curves import MeanCurve
-from cfcam.metrics.scorecard import Comparison, Scorecard, Summary, format_number
+from cfcam.metrics.scorecard.card import Comparison, Scorecard, Summary, format_number
+from cfcam.metrics.scorecard.catalogue import GROUPS, METRICS, MetricInfo
+from cfcam.metrics.scorecard.curves import MeanCurve
 
 REFERENCE = "grad-cam"
 CURVES_FILE = "curves.csv"

@@ -16,9 +16,9 @@ from cfcam.jobs.scorecard_examples import Example
 from cfcam.jobs.scorecard_figures import draw, radar_methods, rendered, write_figures
 from cfcam.jobs.scorecard_files import REFERENCE, Findings, write_tables
 from cfcam.jobs.scorecard_words import CONTROL_WORDS, GROUP_QUESTIONS, meaning
-from cfcam.metrics.catalogue import METRICS, MetricInfo
-from cfcam.metrics.samples import Row
-from cfcam.metrics.scorecard import Comparison, Scorecard, Summary, format_number
+from cfcam.metrics.scorecard.card import Comparison, Scorecard, Summary, format_number
+from cfcam.metrics.scorecard.catalogue import METRICS, MetricInfo
+from cfcam.metrics.scorecard.samples import Row
 
 PAGE = "index.html"
 FEW = 30

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cfcam.metrics.catalogue import METRICS, PERTURBATIONS, SIMILARITIES
+from cfcam.metrics.scorecard.catalogue import METRICS, PERTURBATIONS, SIMILARITIES
 
 GROUP_QUESTIONS = {
     "faithfulness": "Does the network's answer depend on what the map marks?",

@@ -19,7 +19,7 @@ from cfcam.jobs.inputs import Kind, find_inputs
 from cfcam.jobs.settings import JobError
 from cfcam.jobs.volume_truth import read_volume_masks
 from cfcam.jobs.volumes import VolumeSettings
-from cfcam.metrics.samples import Sample
+from cfcam.metrics.scorecard.samples import Sample
 from cfcam.models.expects import takes_volumes
 
 _TABLES = (".csv", ".tsv")

@@ -16,7 +16,7 @@ from cfcam.jobs.scorecard_examples import Example
 from cfcam.jobs.settings import JobError
 from cfcam.jobs.volume_cases import VolumeCase
 from cfcam.jobs.volume_examples import volume_example
-from cfcam.metrics.catalogue import resolve_metrics
+from cfcam.metrics.scorecard.catalogue import resolve_metrics
 from cfcam.models import LoadedModel
 
 _VOXELS_AT_ONCE, _PASSES_AT_ONCE = 4 * 2**20, 16  # of changed inputs in one pass: 16 of 64 x 64 x 64 voxels

@@ -23,8 +23,8 @@ from cfcam.imaging.drawing.planes import (
 from cfcam.imaging.geometry import Affine
 from cfcam.imaging.volume import Source
 from cfcam.jobs.scorecard_examples import OUTLINE, Example, as_example, panels_of, rim
-from cfcam.metrics.evaluator import Evaluator
-from cfcam.metrics.samples import Sample
+from cfcam.metrics.scorecard.evaluator import Evaluator
+from cfcam.metrics.scorecard.samples import Sample
 
 _SIDE = 160  # pixels of the longest side of the volume
 _Index = tuple[int, int, int]

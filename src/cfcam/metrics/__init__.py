@@ -7,10 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from cfcam.metrics.base import MapMetric
-    from cfcam.metrics.catalogue import METRICS, MetricError, MetricInfo, resolve_metrics
-    from cfcam.metrics.controls import CONTROLS, BlurredGradCAM, CentredGaussian, ChannelMean, RandomMap
-    from cfcam.metrics.curves import MeanCurve
-    from cfcam.metrics.evaluator import Evaluator, Settings
     from cfcam.metrics.faithfulness import (
         ADCC,
         ARCC,
@@ -24,7 +20,6 @@ if TYPE_CHECKING:
         Insertion,
         InsertionMinusDeletion,
     )
-    from cfcam.metrics.layers import LayerScore, measure_layers, measured_layer
     from cfcam.metrics.localization import (
         AUPRC,
         EnergyInGroundTruth,
@@ -37,9 +32,14 @@ if TYPE_CHECKING:
         MaxBoxAccV2,
     )
     from cfcam.metrics.robustness import MaxSensitivity, Responsiveness, Stability
-    from cfcam.metrics.samples import Row, Sample
     from cfcam.metrics.sanity import EMPRT, MPRT, ClassSensitivity
-    from cfcam.metrics.scorecard import Comparison, Scorecard, Summary, evaluate
+    from cfcam.metrics.scorecard.card import Comparison, Scorecard, Summary, evaluate
+    from cfcam.metrics.scorecard.catalogue import METRICS, MetricError, MetricInfo, resolve_metrics
+    from cfcam.metrics.scorecard.controls import CONTROLS, BlurredGradCAM, CentredGaussian, ChannelMean, RandomMap
+    from cfcam.metrics.scorecard.curves import MeanCurve
+    from cfcam.metrics.scorecard.evaluator import Evaluator, Settings
+    from cfcam.metrics.scorecard.layers import LayerScore, measure_layers, measured_layer
+    from cfcam.metrics.scorecard.samples import Row, Sample
     from cfcam.metrics.similarity import SSIM, Pearson, SoftIoU
     from cfcam.metrics.trust import CScore, Repeatability, Reproducibility
 
@@ -79,13 +79,15 @@ _LAZY = {
     **dict.fromkeys(("Repeatability", "Reproducibility", "CScore"), "trust"),
     **dict.fromkeys(("SoftIoU", "Pearson", "SSIM"), "similarity"),
     **dict.fromkeys(("MapMetric",), "base"),
-    **dict.fromkeys(("METRICS", "MetricError", "MetricInfo", "resolve_metrics"), "catalogue"),
-    **dict.fromkeys(("CONTROLS", "BlurredGradCAM", "CentredGaussian", "ChannelMean", "RandomMap"), "controls"),
-    **dict.fromkeys(("Row", "Sample"), "samples"),
-    **dict.fromkeys(("Evaluator", "Settings"), "evaluator"),
-    **dict.fromkeys(("Comparison", "Scorecard", "Summary", "evaluate"), "scorecard"),
-    **dict.fromkeys(("MeanCurve",), "curves"),
-    **dict.fromkeys(("LayerScore", "measure_layers", "measured_layer"), "layers"),
+    **dict.fromkeys(("METRICS", "MetricError", "MetricInfo", "resolve_metrics"), "scorecard.catalogue"),
+    **dict.fromkeys(
+        ("CONTROLS", "BlurredGradCAM", "CentredGaussian", "ChannelMean", "RandomMap"), "scorecard.controls"
+    ),
+    **dict.fromkeys(("Row", "Sample"), "scorecard.samples"),
+    **dict.fromkeys(("Evaluator", "Settings"), "scorecard.evaluator"),
+    **dict.fromkeys(("Comparison", "Scorecard", "Summary", "evaluate"), "scorecard.card"),
+    **dict.fromkeys(("MeanCurve",), "scorecard.curves"),
+    **dict.fromkeys(("LayerScore", "measure_layers", "measured_layer"), "scorecard.layers"),
 }
 
 __all__ = [

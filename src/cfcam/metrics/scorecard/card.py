@@ -18,12 +18,12 @@ from torch import nn
 
 from cfcam.capture.targets import Probability
 from cfcam.explainer import Methods
-from cfcam.metrics import dataset_level
-from cfcam.metrics.catalogue import METRICS, MetricError, MetricInfo
-from cfcam.metrics.curves import MeanCurve, mean_curves
-from cfcam.metrics.evaluator import Evaluator
-from cfcam.metrics.samples import Row, as_samples, batches
-from cfcam.metrics.statistics import bootstrap_interval, holm, paired_difference
+from cfcam.metrics.scorecard import dataset_level
+from cfcam.metrics.scorecard.catalogue import METRICS, MetricError, MetricInfo
+from cfcam.metrics.scorecard.curves import MeanCurve, mean_curves
+from cfcam.metrics.scorecard.evaluator import Evaluator
+from cfcam.metrics.scorecard.samples import Row, as_samples, batches
+from cfcam.metrics.scorecard.statistics import bootstrap_interval, holm, paired_difference
 
 if TYPE_CHECKING:
     import pandas as pd

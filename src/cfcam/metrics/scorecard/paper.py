@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from cfcam.capture import Capture
 from cfcam.explainer import Methods
 from cfcam.explanation import heatmaps_of, statuses_of
-from cfcam.jobs.paper_columns import COLUMNS
-from cfcam.metrics.evaluator import Evaluator, explained_probability, predicted
 from cfcam.metrics.functional import paper_protocol as paper
-from cfcam.metrics.samples import Row, Sample
+from cfcam.metrics.scorecard.evaluator import Evaluator, explained_probability, predicted
+from cfcam.metrics.scorecard.paper_columns import COLUMNS
+from cfcam.metrics.scorecard.samples import Row, Sample
 
 
 class PaperEvaluator(Evaluator):

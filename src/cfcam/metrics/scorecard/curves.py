@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cfcam.errors import InputError
-from cfcam.metrics.catalogue import BASELINES, METRICS
-from cfcam.metrics.samples import Row
+from cfcam.metrics.scorecard.catalogue import BASELINES, METRICS
+from cfcam.metrics.scorecard.samples import Row
 
 Floats = NDArray[np.float64]
 

@@ -17,8 +17,8 @@ from cfcam.errors import LayerError, MethodError
 from cfcam.explanation import heatmaps_of
 from cfcam.methods import get_method
 from cfcam.methods.base import Method
-from cfcam.metrics.evaluator import explained_probability
 from cfcam.metrics.functional import faithfulness, perturbation, robustness, similarity
+from cfcam.metrics.scorecard.evaluator import explained_probability
 
 _NOISE = 0.2
 _STEPS = 10

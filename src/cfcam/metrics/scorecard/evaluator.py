@@ -19,11 +19,11 @@ from cfcam.explainer import Methods
 from cfcam.explanation import Status, heatmaps_of, statuses_of
 from cfcam.methods import named_methods
 from cfcam.methods.base import Method
-from cfcam.metrics import assess
-from cfcam.metrics.catalogue import METRICS, MetricError, resolve_metrics
-from cfcam.metrics.controls import CONTROLS
 from cfcam.metrics.functional import perturbation
-from cfcam.metrics.samples import Row, Sample
+from cfcam.metrics.scorecard import assess
+from cfcam.metrics.scorecard.catalogue import METRICS, MetricError, resolve_metrics
+from cfcam.metrics.scorecard.controls import CONTROLS
+from cfcam.metrics.scorecard.samples import Row, Sample
 
 Explained = Literal["predicted", "label"]
 
@@ -165,7 +165,7 @@ class Evaluator:
         model: the network; it is never changed.
         methods: as for `cfcam.Explainer`.
         metrics: names of metrics or groups, "quick" or "all".
-        controls: add the maps that know nothing or little (`cfcam.metrics.controls`): without them no number means
+        controls: add the maps that know nothing or little (`metrics.scorecard.controls`): without them no number means
             anything.
         layer: name of the target layer; None: chosen on the first batch.
         classes: class names.

@@ -14,8 +14,6 @@ from torch import Tensor
 from cfcam.capture import Network
 from cfcam.methods.base import Method
 from cfcam.methods.wrapping import Wrapper
-from cfcam.metrics.catalogue import SIMILARITIES
-from cfcam.metrics.curves import CURVES, ROAD_PERCENTILES, stored
 from cfcam.metrics.functional import (
     cost,
     faithfulness,
@@ -26,10 +24,12 @@ from cfcam.metrics.functional import (
     similarity,
     trust,
 )
-from cfcam.metrics.packing import packed
+from cfcam.metrics.scorecard.catalogue import SIMILARITIES
+from cfcam.metrics.scorecard.curves import CURVES, ROAD_PERCENTILES, stored
+from cfcam.metrics.scorecard.packing import packed
 
 if TYPE_CHECKING:
-    from cfcam.metrics.evaluator import Batch
+    from cfcam.metrics.scorecard.evaluator import Batch
 
 _INPUT_NOISE, _GRADIENT_NOISE, _JPEG_QUALITY = 0.2, 3.0, 30
 _WINDOW_WIDTH, _WINDOW_CENTRE = 0.9, 0.05

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cfcam.metrics.catalogue import METRICS, PROTOCOL
+from cfcam.metrics.scorecard.catalogue import METRICS, PROTOCOL
 
 NAME = "cfcam-paper"
 COLUMNS = tuple(info for info in METRICS.values() if info.group == PROTOCOL)
