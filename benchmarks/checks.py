@@ -17,10 +17,10 @@ import torch
 
 from cfcam import Explainer
 from cfcam._version import __version__
-from cfcam.clinical import checks
-from cfcam.clinical.check_results import count_outcomes
-from cfcam.clinical.interventions import Inpaint, remove_artefact
-from cfcam.clinical.organ_masks import read_mask
+from cfcam.clinical.checks import map_checks as checks
+from cfcam.clinical.checks.interventions import Inpaint, remove_artefact
+from cfcam.clinical.checks.masks import read_mask
+from cfcam.clinical.checks.results import count_outcomes
 from cfcam.imaging import Preprocess, read_image
 from cfcam.jobs.phantom_cases import FIRST_SEED
 from cfcam.models import load

@@ -9,7 +9,7 @@ from typing import Any
 from benchmarks import report
 from benchmarks.datasets import study
 from cfcam import Explainer
-from cfcam.clinical.peak_stability import PeakStability, peak_stabilities
+from cfcam.clinical.checks.peak_stability import PeakStability, peak_stabilities
 from cfcam.clinical.where import part_of
 
 STUDIES = ("imagenet-v2", "ultrasound", "chest")

@@ -18,9 +18,9 @@ import torch
 from PIL import Image as PILImage
 
 import cfcam
-from cfcam.clinical.checks import artefact_sensitivity, plausibility
+from cfcam.clinical.checks.map_checks import artefact_sensitivity, plausibility
+from cfcam.clinical.checks.peak_stability import peak_stabilities
 from cfcam.clinical.origin import Origin
-from cfcam.clinical.peak_stability import peak_stabilities
 from cfcam.clinical.regions import measure
 from cfcam.clinical.report import write_report
 from cfcam.clinical.study_result import MapResult, ModelIdentity, StudyResult, Uncertainty

@@ -13,7 +13,7 @@ pytest.importorskip("highdicom")
 pytest.importorskip("sqlalchemy")
 
 from cfcam.cli import options, study_options
-from cfcam.clinical.audit import Audit
+from cfcam.clinical.audit.audit import Audit
 from cfcam.clinical.report import words
 from cfcam.exchange import KINDS
 from cfcam.jobs.study_settings import FORMATS, WAYS

@@ -17,8 +17,8 @@ import pytest
 pytest.importorskip("sqlalchemy", reason="the audit needs SQLAlchemy: pip install 'cfcam[audit]'")
 pytest.importorskip("alembic", reason="the audit needs Alembic: pip install 'cfcam[audit]'")
 
-from cfcam.clinical import audit as module
-from cfcam.clinical.audit import (
+from cfcam.clinical.audit import audit as module
+from cfcam.clinical.audit.audit import (
     EVENTS,
     FIELDS,
     GENESIS,
@@ -34,7 +34,7 @@ from cfcam.errors import MissingExtraError
 PSEUDONYM = "P-9f86d081884c7d65"
 WRITER = """
 import sys
-from cfcam.clinical.audit import Audit
+from cfcam.clinical.audit.audit import Audit
 where, seed, count = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 audit = Audit(where)
 for number in range(count):
@@ -44,7 +44,7 @@ for number in range(count):
 KILLED_BEFORE_COMMIT = """
 import os, signal, sys
 from sqlalchemy import event
-from cfcam.clinical.audit import Audit
+from cfcam.clinical.audit.audit import Audit
 audit = Audit(sys.argv[1])
 for number in range(3):
     audit.append("write", {"count": number})
@@ -53,7 +53,7 @@ audit.append("write", {"count": 3})
 """
 FORKED = """
 import os, sys
-from cfcam.clinical.audit import Audit
+from cfcam.clinical.audit.audit import Audit
 audit = Audit(sys.argv[1])
 audit.append("start")
 children = []
@@ -501,7 +501,7 @@ def test_the_newest_migration_is_the_version_that_is_asked_for(where):
     from alembic.script import ScriptDirectory
 
     config = Config()
-    config.set_main_option("script_location", str(Path(module.__file__).parent / "audit_migrations"))
+    config.set_main_option("script_location", str(Path(module.__file__).parent / "migrations"))
     script = ScriptDirectory.from_config(config)
     assert tuple(reversed([revision.revision for revision in script.walk_revisions()])) == module._SCHEMAS
     Audit(where)

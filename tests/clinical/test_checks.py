@@ -6,11 +6,11 @@ import torch
 from torch import nn
 
 from cfcam import Explainer
-from cfcam.clinical import checks
-from cfcam.clinical.check_results import Limits, Outcome, count_outcomes
-from cfcam.clinical.interventions import dilate, remove_artefact, retest
-from cfcam.clinical.motions import motion_of, warp
-from cfcam.clinical.organ_masks import CtLungs, read_mask
+from cfcam.clinical.checks import map_checks as checks
+from cfcam.clinical.checks.interventions import dilate, remove_artefact, retest
+from cfcam.clinical.checks.masks import CtLungs, read_mask
+from cfcam.clinical.checks.motions import motion_of, warp
+from cfcam.clinical.checks.results import Limits, Outcome, count_outcomes
 from cfcam.errors import InputError
 from cfcam.imaging import Image, Volume, read_image, save_map_nifti
 from cfcam.models.demo import CLASSES, load_demo_network, sample_phantom

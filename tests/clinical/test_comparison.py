@@ -8,16 +8,24 @@ import torch
 from scipy import ndimage
 from torch import nn
 
-from cfcam.clinical.comparison import BEYOND, NOT_ASSESSED, SENTENCE, WITHIN, ComparisonError, StudyMaps, compare
-from cfcam.clinical.placed import Grid, Placed
-from cfcam.clinical.registration import RegistrationError
-from cfcam.clinical.repeatability import (
+from cfcam.clinical.checks.repeatability import (
     Sample,
     repeatability_coefficient,
     retest_samples,
     rotation,
     within_subject_sd,
 )
+from cfcam.clinical.comparison.changes import (
+    BEYOND,
+    NOT_ASSESSED,
+    SENTENCE,
+    WITHIN,
+    ComparisonError,
+    StudyMaps,
+    compare,
+)
+from cfcam.clinical.comparison.placed import Grid, Placed
+from cfcam.clinical.comparison.registration import RegistrationError
 from cfcam.clinical.study_result import ModelIdentity
 from cfcam.errors import InputError
 from cfcam.explainer import Explainer

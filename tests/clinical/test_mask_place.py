@@ -8,7 +8,7 @@ import torch
 
 pytest.importorskip("nibabel")
 
-from cfcam.clinical.organ_masks import CtLungs, laid_over, read_mask
+from cfcam.clinical.checks.masks import CtLungs, laid_over, read_mask
 from cfcam.errors import CfcamError, InputError
 from cfcam.imaging import Image, read_volume
 from cfcam.imaging.volume import Source, Volume

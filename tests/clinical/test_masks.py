@@ -13,9 +13,9 @@ hd = pytest.importorskip("highdicom")
 from highdicom.seg import Segmentation, SegmentDescription  # noqa: E402
 from pydicom.sr.codedict import codes  # noqa: E402
 
-from cfcam.clinical import checks  # noqa: E402
-from cfcam.clinical.check_results import Outcome  # noqa: E402
-from cfcam.clinical.organ_masks import read_mask  # noqa: E402
+from cfcam.clinical.checks import map_checks as checks  # noqa: E402
+from cfcam.clinical.checks.masks import read_mask  # noqa: E402
+from cfcam.clinical.checks.results import Outcome  # noqa: E402
 from cfcam.errors import ImageError, InputError  # noqa: E402
 from cfcam.exchange.read_segmentation import is_segmentation, read_segmentation  # noqa: E402
 from cfcam.imaging import Image, Volume, read_image, read_volume  # noqa: E402

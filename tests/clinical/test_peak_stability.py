@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import cfcam
-from cfcam.clinical.peak_stability import PeakStability, peak_stabilities, peak_stability
+from cfcam.clinical.checks.peak_stability import PeakStability, peak_stabilities, peak_stability
 from cfcam.clinical.regions import measure
 from cfcam.errors import InputError
 from cfcam.metrics.functional.peaks import peak_cells, peak_stays, small_motions, small_shifts

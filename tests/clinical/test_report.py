@@ -17,7 +17,7 @@ import pytest
 import torch
 from PIL import Image as PILImage
 
-from cfcam.clinical.check_results import CheckResult, Outcome
+from cfcam.clinical.checks.results import CheckResult, Outcome
 from cfcam.clinical.origin import Origin
 from cfcam.clinical.regions import measure
 from cfcam.clinical.report import study_numbers, words, write_report

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from PIL import Image as PILImage
 
-from cfcam.clinical.check_results import CheckResult, Outcome
+from cfcam.clinical.checks.results import CheckResult, Outcome
 from cfcam.clinical.report import IndexEntry, write_index, write_report
 from cfcam.errors import InputError
 from tests.clinical.test_report import Page, empty_study, picture_study, volume_study

@@ -10,14 +10,14 @@ import pytest
 import torch
 from scipy import ndimage
 
-from cfcam.clinical import checks
-from cfcam.clinical.check_results import Limits
-from cfcam.clinical.comparison import compare
-from cfcam.clinical.interventions import dilate
-from cfcam.clinical.motions import warp
-from cfcam.clinical.placed import Grid, Placed
+from cfcam.clinical.checks import map_checks as checks
+from cfcam.clinical.checks.interventions import dilate
+from cfcam.clinical.checks.motions import warp
+from cfcam.clinical.checks.repeatability import _theta, rotation
+from cfcam.clinical.checks.results import Limits
+from cfcam.clinical.comparison.changes import compare
+from cfcam.clinical.comparison.placed import Grid, Placed
 from cfcam.clinical.regions import measure
-from cfcam.clinical.repeatability import _theta, rotation
 from cfcam.exchange.structured_report import measurements_of
 from cfcam.imaging import VolumePreprocess
 from cfcam.imaging.drawing.planes import VolumeView, view_notes

@@ -7,7 +7,6 @@ import pytest
 import torch
 
 from cfcam import Status
-from cfcam.clinical import uncertainty_samples
 from cfcam.clinical.uncertainty import (
     Samples,
     collect,
@@ -16,6 +15,7 @@ from cfcam.clinical.uncertainty import (
     summarise,
     to_uncertainty,
 )
+from cfcam.clinical.uncertainty import samples as uncertainty_samples
 from cfcam.errors import InputError
 
 OK, EMPTY, BROKEN = Status.OK, Status.NO_POSITIVE_EVIDENCE, Status.NOT_FINITE

@@ -21,7 +21,7 @@ from cfcam.clinical.uncertainty import (
     summarise,
     to_uncertainty,
 )
-from cfcam.clinical.uncertainty_dropout import pass_seeds
+from cfcam.clinical.uncertainty.dropout import pass_seeds
 from cfcam.errors import InputError, MethodError, TargetError
 from cfcam.explainer_windows import explain_windows
 from cfcam.methods.base import Method

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from cfcam.clinical.checks.peak_stability import PeakStability
 from cfcam.clinical.origin import Origin
-from cfcam.clinical.peak_stability import PeakStability
 from cfcam.clinical.report import IndexEntry, study_numbers, write_index
 from cfcam.clinical.report.page import render
 from cfcam.clinical.where import part_of, steadiness, where

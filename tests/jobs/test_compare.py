@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from cfcam.clinical.comparison import SENTENCE, ComparisonError
-from cfcam.clinical.registration import Gate
+from cfcam.clinical.comparison.changes import SENTENCE, ComparisonError
+from cfcam.clinical.comparison.registration import Gate
 from cfcam.errors import InputError
 from cfcam.imaging import Preprocess, VolumePreprocess
 from cfcam.jobs.compare import ComparePairs, CompareSettings

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cfcam.clinical.placed import Grid
+from cfcam.clinical.comparison.placed import Grid
 from cfcam.imaging import Image, Preprocess
 from cfcam.jobs.compare_studies import Study, input_grid
 

@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cfcam.clinical.check_results import Limits
+from cfcam.clinical.checks.results import Limits
 from cfcam.errors import CfcamError
 from cfcam.jobs import evidence_results as results
 from cfcam.jobs.case_table import read_table
@@ -520,7 +520,7 @@ def test_results_come_from_junit_and_the_worst_variant_counts(tmp_path):
 
 def test_the_audits_head_is_certified_and_the_pack_entered(tmp_path):
     pytest.importorskip("sqlalchemy")
-    from cfcam.clinical.audit import Audit
+    from cfcam.clinical.audit.audit import Audit
 
     audit = Audit(tmp_path / "audit.db")
     last = audit.append("explain", {"count": 1})

@@ -203,7 +203,7 @@ def test_validators_find_no_error(request, which, program):
 
 
 def test_the_record_holds_the_study_and_no_more(ct_run):
-    from cfcam.clinical.audit import Audit
+    from cfcam.clinical.audit.audit import Audit
 
     folder, _ = ct_run
     audit = Audit(folder / "audit.sqlite", create=False)
@@ -454,7 +454,7 @@ def test_a_nifti_has_its_numbers_in_mm3(tmp_path):
 
 
 def test_a_broken_study_is_reported_and_recorded_and_the_rest_is_done(tmp_path):
-    from cfcam.clinical.audit import Audit
+    from cfcam.clinical.audit.audit import Audit
 
     for n in range(2):
         dicoms.save(

@@ -11,7 +11,7 @@ from PIL import Image
 
 pytest.importorskip("sqlalchemy")
 
-from cfcam.clinical.audit import Audit
+from cfcam.clinical.audit.audit import Audit
 from cfcam.jobs.manifest import sha256_of
 from tests.jobs.studies import (
     BRIGHT_3D,

@@ -203,7 +203,7 @@ def test_a_nifti_that_does_not_say_how_it_lies_has_no_sides(tmp_path, code, know
 
 def test_report_json_table_structured_report_and_record_tell_one_share(tmp_path):
     pytest.importorskip("sqlalchemy")
-    from cfcam.clinical.audit import Audit
+    from cfcam.clinical.audit.audit import Audit
 
     path = chest(tmp_path / "a.dcm")
     result = explain(path, tmp_path / "out", *DEMO, "--report", "html", "--dicom", "sr,gsps", "--record",

@@ -6,7 +6,7 @@ import pytest
 
 pytest.importorskip("psycopg", reason="an audit in PostgreSQL needs psycopg: pip install 'cfcam[audit]'")
 
-from cfcam.clinical.audit import Audit
+from cfcam.clinical.audit.audit import Audit
 from tests.clinical.test_audit_postgresql import server, where  # noqa: F401 (fixtures)
 from tests.jobs.studies import explain, study_json
 from tests.jobs.test_study import FLAT

@@ -176,7 +176,7 @@ def _device(name: str) -> None:
 
 
 def _limits(path: Path) -> None:
-    from cfcam.clinical.check_results import Limits
+    from cfcam.clinical.checks.results import Limits
 
     Limits.read(path)
 

@@ -11,7 +11,7 @@ import typer
 from cfcam.cli.console import EXIT_FAILED, command, error, hint, out, print_json
 
 if TYPE_CHECKING:
-    from cfcam.clinical.audit import Record
+    from cfcam.clinical.audit.audit import Record
 
 audit = typer.Typer(
     help="Keep, read and verify the append-only record of what was done.",
@@ -46,7 +46,7 @@ _DEFAULT = "audit.sqlite"
 @command
 def init(where: Where = _DEFAULT, debug: Debug = False) -> None:
     """Make an audit, or bring the table of an existing one up to date; records stay as they are."""
-    from cfcam.clinical.audit import Audit
+    from cfcam.clinical.audit.audit import Audit
 
     made = Audit(where)
     out().print(f"audit ready: {made.where}", markup=False, soft_wrap=True)
@@ -67,7 +67,7 @@ def log(
     """Show the records, oldest first."""
     from collections import deque
 
-    from cfcam.clinical.audit import Audit
+    from cfcam.clinical.audit.audit import Audit
 
     found = Audit(where, create=False).records(since=_time(since), action=action)
     shown = found if last is None else deque(found, maxlen=last)
@@ -109,7 +109,7 @@ def verify(
     """
     from dataclasses import asdict
 
-    from cfcam.clinical.audit import Audit
+    from cfcam.clinical.audit.audit import Audit
 
     verified = Audit(where, create=False).verify(None if against is None else _head(against))
     if as_json:
@@ -131,7 +131,7 @@ def export(
     debug: Debug = False,
 ) -> None:
     """Write all records and their certificate to a file, and print the certificate."""
-    from cfcam.clinical.audit import Audit
+    from cfcam.clinical.audit.audit import Audit
 
     certificate = Audit(where, create=False).export(path)
     typer.echo(certificate.text)
@@ -139,7 +139,7 @@ def export(
 
 
 def _head(against: str) -> str:
-    from cfcam.clinical.audit import exported_head, is_digest
+    from cfcam.clinical.audit.audit import exported_head, is_digest
 
     return against.lower() if is_digest(against.lower()) else exported_head(against)
 
@@ -147,7 +147,7 @@ def _head(against: str) -> str:
 def _time(text: str | None) -> datetime | None:
     if text is None:
         return None
-    from cfcam.clinical.audit import AuditError
+    from cfcam.clinical.audit.audit import AuditError
 
     try:
         time = datetime.fromisoformat(text)

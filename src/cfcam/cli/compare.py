@@ -232,7 +232,7 @@ def _show(result: PairResult) -> None:
 
     if result.state == "not compared":
         return
-    from cfcam.clinical.comparison import Change
+    from cfcam.clinical.comparison.changes import Change
     from cfcam.jobs.compare import table_of
 
     document = result.document

@@ -213,7 +213,7 @@ def read_study(
     if place is not None and record is None:  # --record itself is checked with the other arguments
         argument_places.audit(place)
     ways = options.check_words("--uncertainty", ",".join(uncertainty or ()) or None, WAYS)
-    from cfcam.clinical.check_results import Limits as SiteLimits
+    from cfcam.clinical.checks.results import Limits as SiteLimits
     from cfcam.jobs.study_settings import StudySettings
 
     return StudySettings(

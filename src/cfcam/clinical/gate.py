@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from cfcam.errors import CfcamError, InputError
 
 if TYPE_CHECKING:
-    from cfcam.clinical.registration import Quality, Registration
+    from cfcam.clinical.comparison.registration import Quality, Registration
 
 _WORSE = 0.05  # by how much, relative, mutual information may fall before the registration counts as a failure
 

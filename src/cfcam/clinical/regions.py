@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 from torch import Tensor
 
-from cfcam.clinical.peak_stability import PeakStability
+from cfcam.clinical.checks.peak_stability import PeakStability
 from cfcam.clinical.region_rule import read_rule
 from cfcam.errors import InputError
 from cfcam.imaging.geometry import cell_size, check_affine
@@ -85,7 +85,7 @@ class RegionTable:
         threshold: its value; None if the map has no positive evidence.
         unit: of all sizes.
         spacing: mm between positions along the axes; None if unknown.
-        stability: of the map's peak under small motions (`cfcam.clinical.peak_stability`); None: not measured.
+        stability: of the map's peak under small motions (`cfcam.clinical.checks.peak_stability`); None: not measured.
         left_out: positions of which the source held no finite number: no region has them.
         left_out_energy: share of the map's sum that lies there, in [0, 1]; None if the map is 0 everywhere.
     """

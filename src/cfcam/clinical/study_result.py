@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cfcam.clinical.check_results import CheckResult
+from cfcam.clinical.checks.results import CheckResult
 from cfcam.clinical.origin import Origin
 from cfcam.clinical.regions import RegionTable
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from cfcam.clinical.peak_stability import PeakStability
+from cfcam.clinical.checks.peak_stability import PeakStability
 from cfcam.clinical.study_result import Heat, MapResult, StudyResult
 from cfcam.imaging.geometry import axis_codes
 

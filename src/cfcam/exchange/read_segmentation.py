@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cfcam.clinical.organ_masks import OUTSIDE, fitted, laid_over
+from cfcam.clinical.checks.masks import OUTSIDE, fitted, laid_over
 from cfcam.errors import InputError, MissingExtraError
 from cfcam.imaging.geometry import LPS_TO_RAS
 from cfcam.imaging.reading.dicom_object import broken, quiet
@@ -45,7 +45,7 @@ def read_segmentation(
         segments: numbers of segments, from 1; None: all, with a notice if there are several.
 
     Returns:
-        (*spatial) bool, and a line for each thing that a user should know, as `cfcam.clinical.organ_masks.read_mask`.
+        (*spatial) bool, and a line for each thing that a user should know, as `cfcam.clinical.checks.masks.read_mask`.
 
     Raises:
         InputError: another frame of reference, orientation, size or picture, or there is no such segment.

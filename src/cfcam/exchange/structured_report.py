@@ -14,7 +14,7 @@ from cfcam.exchange.uids import derived_uid
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from cfcam.clinical.peak_stability import PeakStability
+    from cfcam.clinical.checks.peak_stability import PeakStability
     from cfcam.clinical.regions import Region
 
 

@@ -14,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam._version import __version__
-from cfcam.clinical.comparison import (
+from cfcam.clinical.checks.masks import read_mask
+from cfcam.clinical.checks.repeatability import retest_samples
+from cfcam.clinical.comparison.changes import (
     BEYOND,
     RESEARCH,
     SENTENCE,
@@ -24,10 +26,8 @@ from cfcam.clinical.comparison import (
     StudyMaps,
     compare,
 )
-from cfcam.clinical.organ_masks import read_mask
-from cfcam.clinical.placed import Grid, Placed
-from cfcam.clinical.registration import Gate, Kind, Registration, RegistrationError, register
-from cfcam.clinical.repeatability import retest_samples
+from cfcam.clinical.comparison.placed import Grid, Placed
+from cfcam.clinical.comparison.registration import Gate, Kind, Registration, RegistrationError, register
 from cfcam.clinical.study_result import ModelIdentity
 from cfcam.errors import CfcamError, InputError
 from cfcam.explainer import Explainer

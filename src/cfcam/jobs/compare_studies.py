@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cfcam.clinical.comparison import ComparisonError, check_patient
-from cfcam.clinical.placed import Grid, Placed
+from cfcam.clinical.comparison.changes import ComparisonError, check_patient
+from cfcam.clinical.comparison.placed import Grid, Placed
 from cfcam.errors import InputError, MissingExtraError
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess
 from cfcam.imaging.geometry import axis_codes

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from cfcam._version import __version__
-from cfcam.clinical.check_results import CheckResult, Limits, count_outcomes
+from cfcam.clinical.checks.results import CheckResult, Limits, count_outcomes
 from cfcam.errors import CfcamError
 from cfcam.explainer import Explainer
 from cfcam.imaging import Preprocess
@@ -42,7 +42,7 @@ from cfcam.metrics.scorecard.evaluator import Explained
 from cfcam.models import LoadedModel
 
 if TYPE_CHECKING:
-    from cfcam.clinical.audit import Audit
+    from cfcam.clinical.audit.audit import Audit
 
 PAGE = "index.html"
 PRIMARY = ("enrichment", "hit-rate", "insertion-deletion-blur", "adcc")
@@ -363,7 +363,7 @@ class EvidenceRun:
 
 
 def _audit(record: str) -> Audit:
-    from cfcam.clinical.audit import Audit
+    from cfcam.clinical.audit.audit import Audit
 
     return Audit(record, create=False)
 

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 from torch import Tensor
 
-from cfcam.clinical import checks
-from cfcam.clinical.check_results import CheckResult
-from cfcam.clinical.repeatability import Sample as Retest
-from cfcam.clinical.repeatability import retest_samples
+from cfcam.clinical.checks import map_checks as checks
+from cfcam.clinical.checks.repeatability import Sample as Retest
+from cfcam.clinical.checks.repeatability import retest_samples
+from cfcam.clinical.checks.results import CheckResult
 from cfcam.errors import CfcamError
 from cfcam.explainer import Explainer
 from cfcam.explanation import Explanation

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cfcam._version import __version__
-from cfcam.clinical.check_results import Outcome
+from cfcam.clinical.checks.results import Outcome
 from cfcam.jobs.evidence_card import FIELDS, NOT_STATED
 from cfcam.jobs.evidence_trace import Traced
 from cfcam.jobs.scorecard_files import Findings

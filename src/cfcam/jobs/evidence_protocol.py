@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cfcam._version import __version__
-from cfcam.clinical.check_results import Limits
+from cfcam.clinical.checks.results import Limits
 from cfcam.jobs.evidence_files import EvidenceError, canonical, digest, write_json
 
 PROTOCOL = "protocol.json"

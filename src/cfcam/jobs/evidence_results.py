@@ -20,8 +20,8 @@ from cfcam.clinical.calibration import (
     expected_calibration_error,
     reliability_table,
 )
-from cfcam.clinical.check_results import CheckResult, Outcome, at_least, at_most, not_assessed, over_cases
-from cfcam.clinical.repeatability import within_subject_sd
+from cfcam.clinical.checks.repeatability import within_subject_sd
+from cfcam.clinical.checks.results import CheckResult, Outcome, at_least, at_most, not_assessed, over_cases
 from cfcam.errors import InputError
 from cfcam.jobs.evidence_measure import Record, positives_of
 from cfcam.jobs.evidence_protocol import Protocol

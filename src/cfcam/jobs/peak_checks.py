@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from cfcam.clinical.check_results import CheckResult, Limits, at_least, not_assessed
-from cfcam.clinical.interventions import Explain
-from cfcam.clinical.peak_stability import peak_stability
+from cfcam.clinical.checks.interventions import Explain
+from cfcam.clinical.checks.peak_stability import peak_stability
+from cfcam.clinical.checks.results import CheckResult, Limits, at_least, not_assessed
 from cfcam.clinical.where import is_spread, nowhere, part_of, with_parts
 from cfcam.imaging import Image, Volume
 from cfcam.imaging.geometry import axis_codes
@@ -34,7 +34,7 @@ def peak_check(
     *,
     limits: Limits,
 ) -> tuple[list[CheckResult], dict[str, Any]]:
-    """Checks whether the peak of an image's map stays under small motions; see `cfcam.clinical.peak_stability`.
+    """Checks whether the peak of an image's map stays under small motions; see `cfcam.clinical.checks.peak_stability`.
 
     Args:
         explain: an `Explainer`.

@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from cfcam.clinical import checks
-from cfcam.clinical.check_results import CheckResult, Limits
+from cfcam.clinical.checks import map_checks as checks
+from cfcam.clinical.checks.results import CheckResult, Limits
 from cfcam.jobs.region_masks import Region, RegionKind
 
 

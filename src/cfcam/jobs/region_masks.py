@@ -13,7 +13,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from cfcam.clinical.organ_masks import OUTSIDE, read_mask
+from cfcam.clinical.checks.masks import OUTSIDE, read_mask
 from cfcam.errors import InputError
 from cfcam.exchange.read_segmentation import is_segmentation, read_segmentation
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_image, read_volume

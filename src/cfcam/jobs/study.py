@@ -43,7 +43,7 @@ from cfcam.jobs.study_uncertainty import check_ways, uncertainties
 from cfcam.models import LoadedModel, model_name
 
 if TYPE_CHECKING:
-    from cfcam.clinical.audit import Audit
+    from cfcam.clinical.audit.audit import Audit
 
 UNVERSIONED = "unversioned"
 _NO_DICOM = "inputs that are no DICOM get no DICOM objects; their maps are written as pictures, of volumes as NIfTI too"
@@ -355,6 +355,6 @@ def _places(study: StudyResult) -> dict[tuple[int, str], str]:
 def _opened(how: StudySettings) -> Audit | None:
     if how.record is None:
         return None
-    from cfcam.clinical.audit import Audit
+    from cfcam.clinical.audit.audit import Audit
 
     return Audit(how.record)

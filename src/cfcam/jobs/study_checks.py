@@ -9,8 +9,8 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from cfcam.clinical import checks
-from cfcam.clinical.check_results import CheckResult
+from cfcam.clinical.checks import map_checks as checks
+from cfcam.clinical.checks.results import CheckResult
 from cfcam.clinical.study_result import MapResult
 from cfcam.errors import CfcamError, InputError
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess

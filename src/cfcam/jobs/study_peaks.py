@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from cfcam.clinical.peak_stability import PeakStability, peak_stabilities
+from cfcam.clinical.checks.peak_stability import PeakStability, peak_stabilities
 from cfcam.clinical.study_result import MapResult, StudyResult
 from cfcam.explainer import Explainer
 from cfcam.explainer_windows import explain_windows

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cfcam.clinical.check_results import Limits
+from cfcam.clinical.checks.results import Limits
 from cfcam.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from cfcam.clinical.mask_place import Lying, is_same, way_to_mask
-from cfcam.clinical.organ_masks import OUTSIDE, laid_over, mask_notices, voxels_inside
+from cfcam.clinical.checks.mask_place import Lying, is_same, way_to_mask
+from cfcam.clinical.checks.masks import OUTSIDE, laid_over, mask_notices, voxels_inside
 from cfcam.errors import InputError
 from cfcam.exchange.read_segmentation import is_segmentation, read_segmentation
 from cfcam.imaging import Volume

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cfcam.clinical.check_results import CheckResult, Limits
-from cfcam.clinical.checks import without_mask, zone_agreement
+from cfcam.clinical.checks.map_checks import without_mask, zone_agreement
+from cfcam.clinical.checks.results import CheckResult, Limits
 from cfcam.errors import InputError
 from cfcam.imaging import Image, Volume
 from cfcam.jobs.region_masks import RegionMasks
@@ -53,7 +53,7 @@ class Zones:
     def check(
         self, file: Path, image: Image | Volume, heatmap: Tensor, limits: Limits, *, several: bool
     ) -> list[CheckResult]:
-        """Checks one image's map; see `cfcam.clinical.checks.zone_agreement`.
+        """Checks one image's map; see `cfcam.clinical.checks.map_checks.zone_agreement`.
 
         Args:
             file: the image's file or folder.

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from cfcam._version import __version__
-from cfcam.clinical.check_results import Outcome
+from cfcam.clinical.checks.results import Outcome
 from cfcam.clinical.report import words
 from cfcam.clinical.report.encoding import thumbnail
 from cfcam.clinical.report.files import save, templates, text_of

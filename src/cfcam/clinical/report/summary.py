@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from cfcam.clinical.check_results import Outcome
+from cfcam.clinical.checks.results import Outcome
 from cfcam.clinical.report import words
 from cfcam.clinical.report.planes import is_volume
 from cfcam.clinical.report.sections import OK

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cfcam.clinical.check_results import CheckResult, Outcome
+from cfcam.clinical.checks.results import CheckResult, Outcome
 from cfcam.clinical.regions import Region
 from cfcam.clinical.report import words
 from cfcam.clinical.report.numbers import study_numbers

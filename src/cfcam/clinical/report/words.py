@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from cfcam.clinical.check_results import CheckResult, Outcome
+from cfcam.clinical.checks.results import CheckResult, Outcome
 from cfcam.clinical.regions import RegionTable
 from cfcam.clinical.study_result import MapResult, StudyResult
 from cfcam.imaging.drawing.planes import place_text

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 
 from cfcam.capture import Adapter, ClassTarget, Target
 from cfcam.capture.targets import check_targets
-from cfcam.clinical.uncertainty_dropout import dropout_modules, dropout_on, pass_seeds
-from cfcam.clinical.uncertainty_samples import Samples, Source
-from cfcam.clinical.uncertainty_warps import Augmentations, Change
+from cfcam.clinical.uncertainty.dropout import dropout_modules, dropout_on, pass_seeds
+from cfcam.clinical.uncertainty.samples import Samples, Source
+from cfcam.clinical.uncertainty.warps import Augmentations, Change
 from cfcam.errors import CfcamError, InputError, TargetError
 from cfcam.explainer import Explainer
 from cfcam.explanation import Explanation

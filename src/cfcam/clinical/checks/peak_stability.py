@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from cfcam.capture import NotPredictedError
-from cfcam.clinical.interventions import Explain
+from cfcam.clinical.checks.interventions import Explain
 from cfcam.errors import InputError
 from cfcam.explanation import Explanation, Status
 from cfcam.metrics.functional.peaks import FARTHEST, QUALITY, peak_cells, peak_stays, small_motions

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from cfcam.clinical.motions import inverse_motion, motion_of, warp
+from cfcam.clinical.checks.motions import inverse_motion, motion_of, warp
 from cfcam.errors import InputError, MissingExtraError
 from cfcam.explanation import Explanation
 from cfcam.imaging.geometry import metric_of

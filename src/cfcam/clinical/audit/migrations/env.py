@@ -1,4 +1,4 @@
-"""Runs the migrations on the connection that ``cfcam.clinical.audit`` hands over, inside its transaction."""
+"""Runs the migrations on the connection that ``cfcam.clinical.audit.audit`` hands over, inside its transaction."""
 
 from alembic import context
 

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from cfcam.clinical.study_result import Uncertainty
-from cfcam.clinical.uncertainty_dropout import dropout_modules
-from cfcam.clinical.uncertainty_samples import (
+from cfcam.clinical.uncertainty.dropout import dropout_modules
+from cfcam.clinical.uncertainty.samples import (
     Samples,
     Source,
     Summary,
@@ -24,7 +24,7 @@ from cfcam.clinical.uncertainty_samples import (
     predictive_entropy,
     summarise,
 )
-from cfcam.clinical.uncertainty_sources import (
+from cfcam.clinical.uncertainty.sources import (
     NotAvailableError,
     augmentation,
     collect,
@@ -33,7 +33,7 @@ from cfcam.clinical.uncertainty_sources import (
     method_disagreement,
     whole,
 )
-from cfcam.clinical.uncertainty_warps import Augmentations, Change
+from cfcam.clinical.uncertainty.warps import Augmentations, Change
 
 __all__ = [
     "Augmentations",

@@ -16,17 +16,7 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 from torch import Tensor
 
-from cfcam.clinical.check_results import (
-    CheckResult,
-    Limits,
-    Outcome,
-    at_least,
-    at_most,
-    count_outcomes,
-    not_assessed,
-    over_cases,
-)
-from cfcam.clinical.interventions import (
+from cfcam.clinical.checks.interventions import (
     Effect,
     Explain,
     Inpaint,
@@ -36,6 +26,16 @@ from cfcam.clinical.interventions import (
     paste_artefact,
     remove_artefact,
     retest,
+)
+from cfcam.clinical.checks.results import (
+    CheckResult,
+    Limits,
+    Outcome,
+    at_least,
+    at_most,
+    count_outcomes,
+    not_assessed,
+    over_cases,
 )
 from cfcam.errors import InputError
 from cfcam.metrics.functional.heatmaps import nan_unless, read_pair

@@ -1,6 +1,6 @@
 """Where a later image lies over an earlier one: registration by mutual information, and whether it may be trusted.
 
-A matrix leads from a place in the prior image (see `cfcam.clinical.placed`) to the same place in the current one.
+A matrix leads from a place in the prior image (see `comparison.placed`) to the same place in the current one.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cfcam.clinical.comparison.placed import Grid, Matrix, Placed
 from cfcam.clinical.gate import Gate as Gate
 from cfcam.clinical.gate import RegistrationError as RegistrationError
-from cfcam.clinical.placed import Grid, Matrix, Placed
 from cfcam.errors import InputError, MissingExtraError
 
 Kind = Literal["rigid", "affine", "none"]

@@ -17,10 +17,10 @@ import torch
 from numpy.typing import NDArray
 
 from cfcam._version import __version__
-from cfcam.clinical.placed import Grid, Matrix, Placed
+from cfcam.clinical.checks.repeatability import Sample, repeatability_coefficient, within_subject_sd
+from cfcam.clinical.comparison.placed import Grid, Matrix, Placed
+from cfcam.clinical.comparison.registration import Gate, Kind, Registration, register
 from cfcam.clinical.regions import measure
-from cfcam.clinical.registration import Gate, Kind, Registration, register
-from cfcam.clinical.repeatability import Sample, repeatability_coefficient, within_subject_sd
 from cfcam.clinical.study_result import ModelIdentity
 from cfcam.errors import CfcamError, InputError
 

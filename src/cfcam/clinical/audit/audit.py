@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from cfcam.clinical.audit_chain import (
+from cfcam.clinical.audit.chain import (
     GENESIS,
     Record,
     Row,
@@ -28,7 +28,7 @@ from cfcam.clinical.audit_chain import (
     timestamp,
     verify_rows,
 )
-from cfcam.clinical.audit_fields import (
+from cfcam.clinical.audit.fields import (
     EVENTS,
     FIELDS,
     OUTCOMES,
@@ -66,7 +66,7 @@ __all__ = [
     "verify_export",
 ]
 
-_SCHEMAS = ("0001",)  # of audit_migrations, oldest first
+_SCHEMAS = ("0001",)  # of migrations, oldest first
 _VERSION_TABLE = "audit_migration"
 _LOCK = 0x63666361_61756469  # "cfcaaudi": the number of PostgreSQL's advisory lock
 _PATIENCE = 120  # seconds to wait for another writer
@@ -423,7 +423,7 @@ def _upgrade(connection: Connection) -> None:
     except ModuleNotFoundError as problem:
         raise MissingExtraError("Alembic", "audit", "making an audit") from problem
     config = Config()
-    folder = Path(__file__).parent / "audit_migrations"
+    folder = Path(__file__).parent / "migrations"
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
     config.attributes["connection"] = connection
     config.attributes["version_table"] = _VERSION_TABLE

@@ -20,8 +20,8 @@ from scipy.stats import qmc, t
 from torch import Tensor
 
 from cfcam.capture.placement import upsampled
-from cfcam.clinical.interventions import RETEST_DEGREES, RETEST_NOISE, RETEST_ZOOM, Explain
-from cfcam.clinical.motions import inverse_motion, warp
+from cfcam.clinical.checks.interventions import RETEST_DEGREES, RETEST_NOISE, RETEST_ZOOM, Explain
+from cfcam.clinical.checks.motions import inverse_motion, warp
 from cfcam.errors import InputError
 from cfcam.metrics.functional.robustness import add_noise, window
 

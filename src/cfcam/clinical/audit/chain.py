@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from cfcam.clinical.audit_fields import EVENTS, Action, Code, DamagedError, Event
+from cfcam.clinical.audit.fields import EVENTS, Action, Code, DamagedError, Event
 
 GENESIS = "0" * 64
 """The hash that the first record is chained to, and the head of an empty audit."""

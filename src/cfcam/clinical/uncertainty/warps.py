@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from cfcam.clinical.motions import inverse_motion, motion_of, warp
+from cfcam.clinical.checks.motions import inverse_motion, motion_of, warp
 from cfcam.errors import InputError
 from cfcam.metrics.functional.robustness import add_noise, shift, unshift
 

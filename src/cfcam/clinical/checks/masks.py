@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from cfcam.clinical.mask_place import Lying, is_reordering, is_same, way_to_mask
+from cfcam.clinical.checks.mask_place import Lying, is_reordering, is_same, way_to_mask
 from cfcam.errors import InputError
 from cfcam.imaging.geometry import Affine
 from cfcam.imaging.reading.masks import pixels_inside
@@ -145,7 +145,7 @@ def laid_over(
         or that nothing of it lies in the image.
 
     Raises:
-        InputError: where it lies cannot be told, see `cfcam.clinical.mask_place.way_to_mask`.
+        InputError: where it lies cannot be told, see `cfcam.clinical.checks.mask_place.way_to_mask`.
     """
     grid = Lying.of(image)
     way, notices = way_to_mask(Lying(_three(marked.shape), affine, placed, readings), grid, name)

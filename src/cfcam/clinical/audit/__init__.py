@@ -1,0 +1,51 @@
+"""What was done, and by whom: records chained by their hashes, in a database that nothing is taken out of."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cfcam._lazy import lazy
+
+if TYPE_CHECKING:
+    from cfcam.clinical.audit.audit import Audit, Certificate, check_place, exported_head, verify_export
+    from cfcam.clinical.audit.chain import GENESIS, Record, Verification
+    from cfcam.clinical.audit.fields import (
+        EVENTS,
+        FIELDS,
+        OUTCOMES,
+        Action,
+        AuditError,
+        Code,
+        DamagedError,
+        Event,
+        is_digest,
+    )
+
+__all__ = [
+    "EVENTS",
+    "FIELDS",
+    "GENESIS",
+    "OUTCOMES",
+    "Action",
+    "Audit",
+    "AuditError",
+    "Certificate",
+    "Code",
+    "DamagedError",
+    "Event",
+    "Record",
+    "Verification",
+    "check_place",
+    "exported_head",
+    "is_digest",
+    "verify_export",
+]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "audit": "Audit Certificate check_place exported_head verify_export",
+        "chain": "GENESIS Record Verification",
+        "fields": "Action AuditError Code DamagedError EVENTS Event FIELDS OUTCOMES is_digest",
+    },
+)
