@@ -19,9 +19,9 @@ from pathlib import Path
 import torch
 
 from cfcam.capture import Network
+from cfcam.diagnosis import normalisation as judged
+from cfcam.diagnosis.setup import Setup
 from cfcam.imaging import Preprocess, read_image
-from cfcam.jobs import diagnosis_normalisation as judged
-from cfcam.jobs.diagnosis_setup import Setup
 
 NETWORKS = {
     "ultrasound": ("busi_mobilenet_v2", "busi-breast-ultrasound/images"),

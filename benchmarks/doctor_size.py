@@ -26,11 +26,11 @@ from PIL import Image as Picture
 from torch import Tensor, nn
 
 from cfcam.capture import Network
+from cfcam.diagnosis import fit
+from cfcam.diagnosis import normalisation as answers
+from cfcam.diagnosis.setup import Setup
 from cfcam.imaging import Image, Preprocess, read_image
 from cfcam.imaging.preprocess import Resize
-from cfcam.jobs import diagnosis_fit as fit
-from cfcam.jobs import diagnosis_normalisation as answers
-from cfcam.jobs.diagnosis_setup import Setup
 from cfcam.models.demo import load_demo_network, sample_phantom
 
 REAL = {

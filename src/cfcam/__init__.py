@@ -25,9 +25,9 @@ if TYPE_CHECKING:
         Target,
         TopK,
     )
+    from cfcam.diagnosis.diagnose import Diagnosis, diagnose
     from cfcam.explainer import Explainer, explain
     from cfcam.explanation import Explanation, Status
-    from cfcam.jobs.diagnosis import Diagnosis, diagnose
     from cfcam.metrics.scorecard.card import Scorecard, evaluate
 
 _LAZY = {
@@ -37,8 +37,8 @@ _LAZY = {
     "Scorecard": "metrics.scorecard.card",
     "Explanation": "explanation",
     "Status": "explanation",
-    "Diagnosis": "jobs.diagnosis",
-    "diagnose": "jobs.diagnosis",
+    "Diagnosis": "diagnosis.diagnose",
+    "diagnose": "diagnosis.diagnose",
     "Target": "capture",
     "ClassTarget": "capture",
     "TopK": "capture",

@@ -22,8 +22,9 @@ pytest.importorskip("highdicom")
 pytest.importorskip("sqlalchemy")
 
 from cfcam.errors import CfcamError
-from cfcam.exchange import Deidentifier, deidentify_folder
-from cfcam.exchange.deidentify_profile import basic_profile
+from cfcam.exchange import Deidentifier
+from cfcam.exchange.deidentify import folder as deidentify_folder
+from cfcam.exchange.deidentify.profile import basic_profile
 from cfcam.jobs import find_inputs
 from tests.imaging import dicoms
 from tests.jobs.studies import AXES, BRIGHT_3D, SHAPE, ct_study, explain, marked_voxels, phantom_radiograph

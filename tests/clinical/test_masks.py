@@ -17,7 +17,7 @@ from cfcam.clinical.checks import map_checks as checks  # noqa: E402
 from cfcam.clinical.checks.masks import read_mask  # noqa: E402
 from cfcam.clinical.checks.results import Outcome  # noqa: E402
 from cfcam.errors import ImageError, InputError  # noqa: E402
-from cfcam.exchange.read_segmentation import is_segmentation, read_segmentation  # noqa: E402
+from cfcam.exchange.dicom.read_segmentation import is_segmentation, read_segmentation  # noqa: E402
 from cfcam.imaging import Image, Volume, read_image, read_volume  # noqa: E402
 from tests.exchange.phantoms import SHAPE, ct_sources, place_by_hand, radiograph  # noqa: E402
 from tests.imaging import dicoms  # noqa: E402

@@ -18,7 +18,7 @@ from cfcam.clinical.checks.results import Limits
 from cfcam.clinical.comparison.changes import compare
 from cfcam.clinical.comparison.placed import Grid, Placed
 from cfcam.clinical.regions import measure
-from cfcam.exchange.structured_report import measurements_of
+from cfcam.exchange.dicom.structured_report import measurements_of
 from cfcam.imaging import VolumePreprocess
 from cfcam.imaging.drawing.planes import VolumeView, view_notes
 from cfcam.imaging.geometry import cell_size, is_sheared, metric_of, skewness

@@ -25,8 +25,10 @@ from pydicom.uid import (  # noqa: E402
 )
 
 from cfcam.errors import ImageError  # noqa: E402
-from cfcam.exchange import Deidentifier, deidentify_folder, deidentify_pixels, write_objects  # noqa: E402
-from cfcam.exchange.codestream import without_comments  # noqa: E402
+from cfcam.exchange import Deidentifier, write_objects  # noqa: E402
+from cfcam.exchange.deidentify import folder as deidentify_folder  # noqa: E402
+from cfcam.exchange.deidentify import pixels as deidentify_pixels  # noqa: E402
+from cfcam.exchange.deidentify.codestream import without_comments  # noqa: E402
 from tests.exchange.phantoms import RESULT, ct_sources, heatmap, radiograph  # noqa: E402
 from tests.imaging import dicoms  # noqa: E402
 
@@ -73,9 +75,9 @@ def bits() -> Dataset:
     """A binary Segmentation of 24 frames, a bit for each pixel."""
     from highdicom.seg import Segmentation
 
-    from cfcam.exchange.job import Job
-    from cfcam.exchange.segmentation import _segment
-    from cfcam.exchange.sources import headers_of
+    from cfcam.exchange.dicom.job import Job
+    from cfcam.exchange.dicom.segmentation import _segment
+    from cfcam.exchange.dicom.sources import headers_of
 
     sources = [dicoms.ct(np.zeros((64, 48)), (-100, -80, 50 + 2.5 * number)) for number in range(24)]
     mask = np.random.default_rng(4).random((24, 64, 48)) > 0.5

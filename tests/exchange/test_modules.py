@@ -17,7 +17,7 @@ from pydicom.sr._concepts_dict import concepts  # noqa: E402
 
 from cfcam.errors import ImageError, InputError  # noqa: E402
 from cfcam.exchange import fitting_kinds, write_objects  # noqa: E402
-from cfcam.exchange.anatomy import REGIONS, UNPAIRED  # noqa: E402
+from cfcam.exchange.dicom.anatomy import REGIONS, UNPAIRED  # noqa: E402
 from tests.exchange import sources as made  # noqa: E402
 from tests.exchange.phantoms import RESULT, errors_of  # noqa: E402
 from tests.imaging import dicoms  # noqa: E402

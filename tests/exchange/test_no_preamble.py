@@ -9,10 +9,10 @@ from PIL import Image as PILImage
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from cfcam.errors import CfcamError
-from cfcam.exchange.deidentify import Deidentifier
-from cfcam.exchange.deidentify_folder import deidentify_folder
-from cfcam.exchange.read_segmentation import is_segmentation
-from cfcam.exchange.sources import read_source
+from cfcam.exchange.deidentify.deidentifier import Deidentifier
+from cfcam.exchange.deidentify.folder import deidentify_folder
+from cfcam.exchange.dicom.read_segmentation import is_segmentation
+from cfcam.exchange.dicom.sources import read_source
 from cfcam.imaging import list_images, read_image, read_volume
 from cfcam.imaging.reading.dicom_object import is_dicom
 from cfcam.imaging.reading.pictures import is_dicom_file

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 from cfcam import diagnose
+from cfcam.diagnosis.normalisation import BYTES, HALVES, IMAGENET, UNIT, Answers, _best, normalised
 from cfcam.imaging import Preprocess
-from cfcam.jobs.diagnosis_normalisation import BYTES, HALVES, IMAGENET, UNIT, Answers, _best, normalised
 from cfcam.jobs.preparing import ASSUMED
 
 

@@ -9,10 +9,11 @@ from PIL import Image, ImageDraw
 from torch import nn
 
 from cfcam import diagnose
+from cfcam.diagnosis import fit as diagnosis_fit
+from cfcam.diagnosis import size as diagnosis_size
+from cfcam.diagnosis.fit import Moments, judged
 from cfcam.imaging import Preprocess, read_image
 from cfcam.imaging.stated import ASSUMED
-from cfcam.jobs import diagnosis_fit, diagnosis_size
-from cfcam.jobs.diagnosis_fit import Moments, judged
 
 
 class Flat(nn.Module):

@@ -38,8 +38,8 @@ def deidentify(
     if source.resolve() in (output.resolve(), *output.resolve().parents):  # as `deidentify_folder` says later
         raise InputError("the output lies in the folder to de-identify; name one beside it")
 
-    from cfcam.exchange.deidentify import Deidentifier
-    from cfcam.exchange.deidentify_folder import deidentify_folder
+    from cfcam.exchange.deidentify.deidentifier import Deidentifier
+    from cfcam.exchange.deidentify.folder import deidentify_folder
 
     deidentifier = Deidentifier(_key(key), allow_burned_in=allow_burned_in)
     report = deidentify_folder(source, output, deidentifier)

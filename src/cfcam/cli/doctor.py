@@ -14,8 +14,8 @@ from cfcam.cli.console import EXIT_FAILED, command, out, plain, print_json
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from cfcam.diagnosis.diagnose import Diagnosis, Finding
     from cfcam.imaging import Preprocess
-    from cfcam.jobs.diagnosis import Diagnosis, Finding
     from cfcam.models import LoadedModel
 
 _STYLES = {"ok": "green", "note": "cyan", "warning": "yellow", "problem": "bold red"}
@@ -58,7 +58,7 @@ def doctor(
     About ten passes of the network, more where nobody states size or resizing. Give some of your own pictures:
     normalisation, size and evidence cannot be judged on made-up noise.
     """
-    from cfcam.jobs.diagnosis import diagnose
+    from cfcam.diagnosis.diagnose import diagnose
 
     loaded = options.load_model(
         model,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfcam.errors import MissingExtraError
-from cfcam.exchange.uids import derived_uid
+from cfcam.exchange.dicom.uids import derived_uid
 from cfcam.models.demo import make_phantom
 
 if TYPE_CHECKING:

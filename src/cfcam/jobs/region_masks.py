@@ -15,7 +15,7 @@ from torch import Tensor
 
 from cfcam.clinical.checks.masks import OUTSIDE, read_mask
 from cfcam.errors import InputError
-from cfcam.exchange.read_segmentation import is_segmentation, read_segmentation
+from cfcam.exchange.dicom.read_segmentation import is_segmentation, read_segmentation
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_image, read_volume
 from cfcam.imaging.volume import NIFTI_EXTENSIONS, is_nifti
 from cfcam.jobs.ground_truth import Box, fill_boxes, read_boxes

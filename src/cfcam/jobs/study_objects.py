@@ -22,8 +22,8 @@ from cfcam.exchange import (
     read_source,
     write_objects,
 )
-from cfcam.exchange.job import shortened
-from cfcam.exchange.sources import frames_of
+from cfcam.exchange.dicom.job import shortened
+from cfcam.exchange.dicom.sources import frames_of
 from cfcam.explanation import Status
 from cfcam.imaging import Image, Volume
 from cfcam.jobs.inputs import Input

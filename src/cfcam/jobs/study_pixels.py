@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cfcam.errors import ImageError
-from cfcam.exchange.deidentify import OFTEN_BURNED_IN
+from cfcam.exchange.deidentify.deidentifier import OFTEN_BURNED_IN
 from cfcam.imaging import Image, Volume
 from cfcam.imaging.reading.dicom_object import broken, quiet
 from cfcam.jobs.inputs import Input

@@ -73,7 +73,7 @@ class StudySettings:
             MissingExtraError: a library is not installed.
         """
         if self.dicom:
-            from cfcam.exchange.dicom import check_installed, check_kinds
+            from cfcam.exchange.dicom.write import check_installed, check_kinds
 
             check_kinds(self.dicom)
             check_installed()

@@ -14,7 +14,7 @@ from torch import Tensor
 from cfcam.clinical.checks.mask_place import Lying, is_same, way_to_mask
 from cfcam.clinical.checks.masks import OUTSIDE, laid_over, mask_notices, voxels_inside
 from cfcam.errors import InputError
-from cfcam.exchange.read_segmentation import is_segmentation, read_segmentation
+from cfcam.exchange.dicom.read_segmentation import is_segmentation, read_segmentation
 from cfcam.imaging import Volume
 from cfcam.imaging.geometry import Affine
 from cfcam.imaging.reading.nifti import read_nifti

@@ -90,7 +90,7 @@ def read_mask(
     volumes, and over pictures that have a place too; over a picture without one as it would be shown: columns towards
     the patient's left (of sagittal ones posterior), rows towards the feet or posterior.
 
-    DICOM Segmentations are read by `cfcam.exchange.read_segmentation`.
+    DICOM Segmentations are read by `cfcam.exchange.dicom.read_segmentation`.
 
     Args:
         path: a picture for a picture, or a NIfTI.

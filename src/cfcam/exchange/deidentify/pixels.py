@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.errors import ImageError, MissingExtraError
-from cfcam.exchange.codestream import without_comments
+from cfcam.exchange.deidentify.codestream import without_comments
 
 if TYPE_CHECKING:
     from pydicom import Dataset

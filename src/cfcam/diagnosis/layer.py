@@ -13,9 +13,9 @@ from cfcam.capture.frames import layout_of
 from cfcam.capture.layers import candidates
 from cfcam.capture.outputs import find_tensor
 from cfcam.capture.scores import FirstPass, ImageScore, ScoreTarget
+from cfcam.diagnosis.findings import Finding, Severity, not_assessed, ok
+from cfcam.diagnosis.setup import Setup, attempt, cells, count, said, size_option
 from cfcam.errors import CfcamError, LayerError, TargetError
-from cfcam.jobs.diagnosis_findings import Finding, Severity, not_assessed, ok
-from cfcam.jobs.diagnosis_setup import Setup, attempt, cells, count, said, size_option
 from cfcam.methods import get_method
 
 _COARSE = 3

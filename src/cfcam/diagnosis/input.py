@@ -10,10 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cfcam.imaging import Preprocess
-from cfcam.jobs.diagnosis_findings import Finding, Severity, not_assessed, ok
-from cfcam.jobs.diagnosis_normalisation import ADVICE, MOST_PICTURES, check_answers, imagenet, normalised
-from cfcam.jobs.diagnosis_setup import (
+from cfcam.diagnosis.findings import Finding, Severity, not_assessed, ok
+from cfcam.diagnosis.normalisation import ADVICE, MOST_PICTURES, check_answers, imagenet, normalised
+from cfcam.diagnosis.setup import (
     MOST_IMAGES,
     NormStatistics,
     Setup,
@@ -24,7 +23,8 @@ from cfcam.jobs.diagnosis_setup import (
     observed,
     size_option,
 )
-from cfcam.jobs.diagnosis_size import size_is_assumed
+from cfcam.diagnosis.size import size_is_assumed
+from cfcam.imaging import Preprocess
 
 _RAW_RANGE = 30.0
 """Greatest absolute value of a normalised picture; 8-bit pixels go to 255, and (1 - 0.4) / 0.2 is 3."""

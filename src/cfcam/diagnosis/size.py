@@ -7,11 +7,11 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from cfcam.diagnosis.findings import Finding, Severity, ok
+from cfcam.diagnosis.fit import FEWEST, MOST, SIZES, WAYS, Fit, Way, fitted, has_memory
+from cfcam.diagnosis.setup import Setup, attempt, cells, known_size, observed, size_option, smooth_noise
 from cfcam.imaging import Image, Preprocess, read_image
 from cfcam.imaging.stated import is_assumed
-from cfcam.jobs.diagnosis_findings import Finding, Severity, ok
-from cfcam.jobs.diagnosis_fit import FEWEST, MOST, SIZES, WAYS, Fit, Way, fitted, has_memory
-from cfcam.jobs.diagnosis_setup import Setup, attempt, cells, known_size, observed, size_option, smooth_noise
 
 Size = tuple[int, ...]
 

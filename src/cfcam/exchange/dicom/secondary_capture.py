@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cfcam.exchange.job import RESEARCH, Job
-from cfcam.exchange.sources import PIXELS, is_projection
+from cfcam.exchange.dicom.job import RESEARCH, Job
+from cfcam.exchange.dicom.sources import PIXELS, is_projection
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cfcam.errors import InputError
-from cfcam.exchange.anatomy import frame_anatomy
-from cfcam.exchange.job import RESEARCH, Job, code
-from cfcam.exchange.sources import missing_place, modality_of
+from cfcam.exchange.dicom.anatomy import frame_anatomy
+from cfcam.exchange.dicom.job import RESEARCH, Job, code
+from cfcam.exchange.dicom.sources import missing_place, modality_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from cfcam._version import __version__
 from cfcam.errors import InputError
-from cfcam.exchange.anatomy import say_body_part
-from cfcam.exchange.moments import now, say_when_made
-from cfcam.exchange.result import ResultInfo
-from cfcam.exchange.sources import frames_of
-from cfcam.exchange.uids import derived_uid
+from cfcam.exchange.dicom.anatomy import say_body_part
+from cfcam.exchange.dicom.moments import now, say_when_made
+from cfcam.exchange.dicom.result import ResultInfo
+from cfcam.exchange.dicom.sources import frames_of
+from cfcam.exchange.dicom.uids import derived_uid
 
 if TYPE_CHECKING:
     from pydicom import Dataset

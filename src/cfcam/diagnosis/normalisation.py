@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from cfcam.capture.outputs import find_tensor
 from cfcam.capture.state import preserved
-from cfcam.jobs.diagnosis_findings import Finding, Severity, not_assessed, ok
-from cfcam.jobs.diagnosis_setup import Setup, attempt
+from cfcam.diagnosis.findings import Finding, Severity, not_assessed, ok
+from cfcam.diagnosis.setup import Setup, attempt
 from cfcam.models.head import find_head
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet

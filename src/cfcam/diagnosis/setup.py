@@ -20,8 +20,8 @@ from cfcam.capture.layers import candidates, with_reach
 from cfcam.capture.outputs import find_tensor
 from cfcam.capture.state import observable, preserved
 from cfcam.capture.targets import TopK, check_targets, wanted_of
+from cfcam.diagnosis.variation import Variation, variation
 from cfcam.imaging import Preprocess
-from cfcam.jobs.diagnosis_variation import Variation, variation
 from cfcam.models.expects import first_convolution
 
 T = TypeVar("T")

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.errors import InputError
-from cfcam.exchange.job import RESEARCH, Job, shortened
-from cfcam.exchange.shown import shown_one_way
+from cfcam.exchange.dicom.job import RESEARCH, Job, shortened
+from cfcam.exchange.dicom.shown import shown_one_way
 
 if TYPE_CHECKING:
     from pydicom import Dataset

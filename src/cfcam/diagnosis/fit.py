@@ -23,9 +23,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cfcam.capture.outputs import find_tensor
 from cfcam.capture.state import observable
+from cfcam.diagnosis.setup import Setup, is_trained
 from cfcam.imaging import Image, Preprocess
 from cfcam.imaging.preprocess import Resize
-from cfcam.jobs.diagnosis_setup import Setup, is_trained
 
 FEWEST, MOST = 8, 16
 SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384)

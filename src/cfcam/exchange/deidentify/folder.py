@@ -8,10 +8,10 @@ from io import BytesIO
 from pathlib import Path
 
 from cfcam.errors import ImageError, InputError, MissingExtraError
-from cfcam.exchange.deidentify import Deidentifier
-from cfcam.exchange.deidentify_pixels import check_same_stored
-from cfcam.exchange.dicom import save_bytes
-from cfcam.exchange.sources import read_source
+from cfcam.exchange.deidentify.deidentifier import Deidentifier
+from cfcam.exchange.deidentify.pixels import check_same_stored
+from cfcam.exchange.dicom.sources import read_source
+from cfcam.exchange.dicom.write import save_bytes
 from cfcam.imaging.reading.dicom_object import broken, quiet
 from cfcam.imaging.reading.pictures import is_dicom_file
 

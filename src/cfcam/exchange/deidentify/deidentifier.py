@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from cfcam._version import __version__
 from cfcam.errors import ImageError, InputError
-from cfcam.exchange.deidentify_pixels import PIXELS, check_same_pixels, clean_pixels
-from cfcam.exchange.deidentify_profile import PUBLIC_SCHEMES, Action, BasicProfile, action_for, basic_profile
+from cfcam.exchange.deidentify.pixels import PIXELS, check_same_pixels, clean_pixels
+from cfcam.exchange.deidentify.profile import PUBLIC_SCHEMES, Action, BasicProfile, action_for, basic_profile
 from cfcam.imaging.reading.dicom_object import quiet
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from cfcam.capture.process import Process
 from cfcam.capture.state import observable
 
 if TYPE_CHECKING:
-    from cfcam.jobs.diagnosis_setup import Setup
+    from cfcam.diagnosis.setup import Setup
 
 _DRAWING = frozenset(
     {"rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "normal", "bernoulli"}

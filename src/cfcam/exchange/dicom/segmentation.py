@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from cfcam.errors import InputError
-from cfcam.exchange.job import MANUFACTURER, Job, code, shortened
-from cfcam.exchange.job import RESEARCH as _RESEARCH
-from cfcam.exchange.sources import distance_of, is_projection, without_thickness
+from cfcam.exchange.dicom.job import MANUFACTURER, Job, code, shortened
+from cfcam.exchange.dicom.job import RESEARCH as _RESEARCH
+from cfcam.exchange.dicom.sources import distance_of, is_projection, without_thickness
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cfcam._version import __version__
 from cfcam.errors import InputError
-from cfcam.exchange.job import MANUFACTURER, RESEARCH, SCHEME, Job, class_code
-from cfcam.exchange.uids import derived_uid
+from cfcam.exchange.dicom.job import MANUFACTURER, RESEARCH, SCHEME, Job, class_code
+from cfcam.exchange.dicom.uids import derived_uid
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -13,11 +13,9 @@ from torch import Tensor, nn
 from cfcam.capture import Network
 from cfcam.capture.readings import checked_probability
 from cfcam.capture.targets import Probability, class_names
-from cfcam.errors import InputError
-from cfcam.imaging import Preprocess
-from cfcam.jobs.diagnosis_findings import Diagnosis, Finding, Severity, not_assessed
-from cfcam.jobs.diagnosis_input import INPUT_CHECKS, check_normalisation, check_tensor
-from cfcam.jobs.diagnosis_layer import (
+from cfcam.diagnosis.findings import Diagnosis, Finding, Severity, not_assessed
+from cfcam.diagnosis.input import INPUT_CHECKS, check_normalisation, check_tensor
+from cfcam.diagnosis.layer import (
     check_activations,
     check_evidence,
     check_gradient,
@@ -25,11 +23,13 @@ from cfcam.jobs.diagnosis_layer import (
     check_target,
     needs_gradients,
 )
-from cfcam.jobs.diagnosis_model import MODEL_CHECKS
-from cfcam.jobs.diagnosis_normalisation import MOST_PICTURES
-from cfcam.jobs.diagnosis_output import OUTPUT_CHECKS, why_it_does_not_run
-from cfcam.jobs.diagnosis_setup import Setup, attempt, made_up_input, said
-from cfcam.jobs.diagnosis_size import check_resizing
+from cfcam.diagnosis.model import MODEL_CHECKS
+from cfcam.diagnosis.normalisation import MOST_PICTURES
+from cfcam.diagnosis.output import OUTPUT_CHECKS, why_it_does_not_run
+from cfcam.diagnosis.setup import Setup, attempt, made_up_input, said
+from cfcam.diagnosis.size import check_resizing
+from cfcam.errors import InputError
+from cfcam.imaging import Preprocess
 
 __all__ = ["Diagnosis", "Finding", "Severity", "diagnose"]
 

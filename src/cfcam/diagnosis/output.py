@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from cfcam.capture import probabilities
 from cfcam.capture.heads import leaves
-from cfcam.errors import CfcamError
-from cfcam.jobs.diagnosis_findings import Finding, Severity, not_assessed, ok
-from cfcam.jobs.diagnosis_setup import (
+from cfcam.diagnosis.findings import Finding, Severity, not_assessed, ok
+from cfcam.diagnosis.setup import (
     Setup,
     attempt,
     direct_convolution,
@@ -21,8 +20,9 @@ from cfcam.jobs.diagnosis_setup import (
     said,
     size_option,
 )
-from cfcam.jobs.diagnosis_size import Runs, runs, sizes_that_run
-from cfcam.jobs.diagnosis_variation import mixing
+from cfcam.diagnosis.size import Runs, runs, sizes_that_run
+from cfcam.diagnosis.variation import mixing
+from cfcam.errors import CfcamError
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _OF_SIZE = (RuntimeError, ValueError, AssertionError, IndexError)  # what networks raise on sizes that do not fit

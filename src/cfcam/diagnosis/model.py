@@ -10,8 +10,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from cfcam.capture.state import is_compiled
-from cfcam.jobs.diagnosis_findings import Finding, Severity, ok
-from cfcam.jobs.diagnosis_setup import Setup, is_trained
+from cfcam.diagnosis.findings import Finding, Severity, ok
+from cfcam.diagnosis.setup import Setup, is_trained
 
 _SHOWN = 3
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

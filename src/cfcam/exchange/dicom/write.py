@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from cfcam.errors import ImageError, InputError, MissingExtraError
-from cfcam.exchange.job import Job
-from cfcam.exchange.moments import say_when_made, when_made
-from cfcam.exchange.parametric_map import check_place, parametric_map
-from cfcam.exchange.presentation_state import presentation_state, why_no_state
-from cfcam.exchange.result import ResultInfo
-from cfcam.exchange.secondary_capture import secondary_capture
-from cfcam.exchange.segmentation import NO_THICKNESS, segmentation
-from cfcam.exchange.sources import (
+from cfcam.exchange.dicom.job import Job
+from cfcam.exchange.dicom.moments import say_when_made, when_made
+from cfcam.exchange.dicom.parametric_map import check_place, parametric_map
+from cfcam.exchange.dicom.presentation_state import presentation_state, why_no_state
+from cfcam.exchange.dicom.result import ResultInfo
+from cfcam.exchange.dicom.secondary_capture import secondary_capture
+from cfcam.exchange.dicom.segmentation import NO_THICKNESS, segmentation
+from cfcam.exchange.dicom.sources import (
     distance_of,
     frames_of,
     headers_of,
@@ -30,7 +30,7 @@ from cfcam.exchange.sources import (
     modality_of,
     without_thickness,
 )
-from cfcam.exchange.structured_report import steady_of, structured_report
+from cfcam.exchange.dicom.structured_report import steady_of, structured_report
 from cfcam.imaging.reading.dicom_object import quiet
 
 if TYPE_CHECKING:
