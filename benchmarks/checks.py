@@ -22,7 +22,7 @@ from cfcam.clinical.checks.interventions import Inpaint, remove_artefact
 from cfcam.clinical.checks.masks import read_mask
 from cfcam.clinical.checks.results import count_outcomes
 from cfcam.imaging import Preprocess, read_image
-from cfcam.jobs.phantom_cases import FIRST_SEED
+from cfcam.jobs.cases.phantoms import FIRST_SEED
 from cfcam.models import load
 from cfcam.models.demo import CLASSES, Phantom, load_demo_network, make_phantom
 from cfcam.models.demo.network import preprocess

@@ -151,7 +151,7 @@ def _chest(limit: int, part: Part) -> list[Sample]:
 
 def _phantoms(name: str, limit: int, part: Part) -> Study:
     from cfcam.jobs import preprocess_of
-    from cfcam.jobs.phantom_cases import phantom_cases
+    from cfcam.jobs.cases.phantoms import phantom_cases
     from cfcam.models import load
 
     loaded = load("demo" if name == "phantoms" else "demo-shortcut")

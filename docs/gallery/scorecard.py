@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from cfcam import evaluate
 from cfcam.imaging import Preprocess
-from cfcam.jobs.phantom_cases import phantom_cases
+from cfcam.jobs.cases.phantoms import phantom_cases
 from cfcam.models.demo import CLASSES, load_demo_network
 
 network, preprocess = load_demo_network(), Preprocess()

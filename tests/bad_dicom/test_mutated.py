@@ -15,7 +15,7 @@ pytest.importorskip("highdicom")
 from cfcam.errors import CfcamError
 from cfcam.imaging.reading.dicom_object import quiet
 from cfcam.jobs import FolderRun, Save, Settings, VolumeRun, VolumeSettings, find_inputs
-from cfcam.jobs.study_settings import StudySettings
+from cfcam.jobs.study.settings import StudySettings
 from cfcam.models import load
 from tests.bad_dicom.mutations import mutated, originals
 from tests.imaging import dicoms

@@ -7,7 +7,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cfcam.cli.app import app
-from cfcam.jobs.phantom_cases import phantom_cases
+from cfcam.jobs.cases.phantoms import phantom_cases
 from cfcam.models.demo import make_phantom, sample_phantom
 
 QUICK = ("--metrics", "enrichment,class-sensitivity", "--retests", "2", "--gallery", "1")

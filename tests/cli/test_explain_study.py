@@ -16,7 +16,7 @@ from cfcam.cli import options, study_options
 from cfcam.clinical.audit.audit import Audit
 from cfcam.clinical.report import words
 from cfcam.exchange import KINDS
-from cfcam.jobs.study_settings import FORMATS, WAYS
+from cfcam.jobs.study.settings import FORMATS, WAYS
 from tests.clinical.test_identity import pieces
 from tests.exchange.test_objects import content
 from tests.imaging import dicoms

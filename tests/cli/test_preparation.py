@@ -29,7 +29,7 @@ def one_text(text):
 
 
 def test_explain_in_its_table_and_its_files(folder, tmp_path, monkeypatch):
-    from cfcam.jobs import drawing
+    from cfcam.jobs.runs import drawing
 
     footers = []
     drawn = drawing.contact_sheet

@@ -16,9 +16,9 @@ from cfcam.exchange.dicom.sources import read_source
 from cfcam.imaging import list_images, read_image, read_volume
 from cfcam.imaging.reading.dicom_object import is_dicom
 from cfcam.imaging.reading.pictures import is_dicom_file
-from cfcam.jobs.compare_studies import check_patients
-from cfcam.jobs.inputs import find_inputs
-from cfcam.jobs.study_names import labelled
+from cfcam.jobs.compare.studies import check_patients
+from cfcam.jobs.inputs.find import find_inputs
+from cfcam.jobs.inputs.privacy import labelled
 from tests.imaging.dicoms import ct, ct_series, phantom, radiograph, save
 from tests.imaging.test_dicom_values import deflate, framed, save_framed, words
 

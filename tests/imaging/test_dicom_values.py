@@ -245,7 +245,7 @@ def test_the_function_of_a_window_holds_in_pictures_and_volumes(tmp_path, functi
 
 
 def test_a_sigmoid_reaches_the_report(tmp_path):
-    from cfcam.jobs.study import _shown
+    from cfcam.jobs.study.run import _shown
 
     volume = read_volume(with_window(tmp_path, "SIGMOID"))
     assert _shown(volume, None)[1:] == ((75, 125), "SIGMOID")
@@ -366,7 +366,7 @@ def test_a_magnification_is_told(tmp_path):
 
 def test_what_a_picture_tells_reaches_the_report_and_the_run(tmp_path):
     from cfcam.imaging import Preprocess
-    from cfcam.jobs.region_masks import prepare
+    from cfcam.jobs.inputs.masks import prepare
 
     ds = radiograph(GREYS, spacing=None)
     ds.PixelAspectRatio = [4, 3]

@@ -8,10 +8,10 @@ from PIL import Image
 
 from cfcam.errors import CfcamError, ImageError
 from cfcam.imaging import Preprocess
-from cfcam.jobs.cases import Case, CaseError, find_cases, load_case, resolve_label
-from cfcam.jobs.ground_truth import fill_boxes, parse_boxes
-from cfcam.jobs.phantom_cases import FIRST_SEED, phantom_cases
-from cfcam.jobs.settings import JobError
+from cfcam.jobs.cases.folder import Case, CaseError, find_cases, load_case, resolve_label
+from cfcam.jobs.cases.phantoms import FIRST_SEED, phantom_cases
+from cfcam.jobs.inputs.ground_truth import fill_boxes, parse_boxes
+from cfcam.jobs.runs.settings import JobError
 from cfcam.models.demo import sample_phantom
 
 CLASSES = ("no finding", "nodule", "effusion")

@@ -7,7 +7,7 @@ import pytest
 
 from cfcam.clinical.comparison.placed import Grid
 from cfcam.imaging import Image, Preprocess
-from cfcam.jobs.compare_studies import Study, input_grid
+from cfcam.jobs.compare.studies import Study, input_grid
 
 SPACING = (0.5, 0.25)  # mm from row to row, from column to column
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cfcam.imaging import read_volume
-from cfcam.jobs import Save, drawing, volumes
+from cfcam.jobs import Save
+from cfcam.jobs.runs import drawing, volumes
 from tests.jobs.test_volumes import run as volume_run
 from tests.jobs.test_volumes import scan
 from tests.jobs.world import NETWORKS, draw, run

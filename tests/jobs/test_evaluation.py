@@ -11,14 +11,14 @@ from PIL import Image
 
 from cfcam.errors import CfcamError
 from cfcam.imaging import Preprocess
-from cfcam.jobs import scorecard_page
-from cfcam.jobs.cases import Case, find_cases
-from cfcam.jobs.evaluation import EvaluationRun, EvaluationSettings, drawn
-from cfcam.jobs.scorecard_figures import bars, radar
-from cfcam.jobs.scorecard_files import Findings, write_tables
-from cfcam.jobs.scorecard_page import render, write_report
-from cfcam.jobs.scorecard_words import in_words, meaning, needs
-from cfcam.jobs.settings import JobError
+from cfcam.jobs.cases.folder import Case, find_cases
+from cfcam.jobs.evaluate import page as scorecard_page
+from cfcam.jobs.evaluate.figures import bars, radar
+from cfcam.jobs.evaluate.findings import Findings, write_tables
+from cfcam.jobs.evaluate.page import render, write_report
+from cfcam.jobs.evaluate.run import EvaluationRun, EvaluationSettings, drawn
+from cfcam.jobs.evaluate.words import in_words, meaning, needs
+from cfcam.jobs.runs.settings import JobError
 from cfcam.metrics.functional import paper_protocol as paper
 from cfcam.metrics.scorecard.card import Scorecard
 from cfcam.metrics.scorecard.catalogue import METRICS, MetricError, resolve_metrics

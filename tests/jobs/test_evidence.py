@@ -17,18 +17,18 @@ from PIL import Image
 
 from cfcam.clinical.checks.results import Limits
 from cfcam.errors import CfcamError
-from cfcam.jobs import evidence_results as results
-from cfcam.jobs.case_table import read_table
-from cfcam.jobs.evidence import EvidenceRun, EvidenceSettings
-from cfcam.jobs.evidence_card import FIELDS, named
-from cfcam.jobs.evidence_cases import numbered, numbered_phantoms
-from cfcam.jobs.evidence_dicom import NOT_INSTALLED, VALIDATORS, validated
-from cfcam.jobs.evidence_files import EvidenceError, canonical, digest, read_fields, seal, verify
-from cfcam.jobs.evidence_measure import CASES, CasesFile
-from cfcam.jobs.evidence_protocol import Rules, read_rules
-from cfcam.jobs.evidence_software import bill_of_materials, environment, lock
-from cfcam.jobs.evidence_trace import requirements, traced
-from cfcam.jobs.phantom_cases import phantom_cases
+from cfcam.jobs.cases.phantoms import phantom_cases
+from cfcam.jobs.cases.table import read_table
+from cfcam.jobs.evidence import results
+from cfcam.jobs.evidence.card import FIELDS, named
+from cfcam.jobs.evidence.cases import numbered, numbered_phantoms
+from cfcam.jobs.evidence.dicom import NOT_INSTALLED, VALIDATORS, validated
+from cfcam.jobs.evidence.files import EvidenceError, canonical, digest, read_fields, seal, verify
+from cfcam.jobs.evidence.measure import CASES, CasesFile
+from cfcam.jobs.evidence.protocol import Rules, read_rules
+from cfcam.jobs.evidence.run import EvidenceRun, EvidenceSettings
+from cfcam.jobs.evidence.software import bill_of_materials, environment, lock
+from cfcam.jobs.evidence.trace import requirements, traced
 from cfcam.models import load
 from cfcam.models.demo import sample_phantom
 
@@ -326,7 +326,7 @@ def table(tmp_path):
 
 
 def test_no_patient_and_no_file_name_reaches_the_pack(table, tmp_path):
-    from cfcam.jobs.region_masks import RegionMasks
+    from cfcam.jobs.inputs.masks import RegionMasks
 
     organ = RegionMasks("organ", str(table.parent / "organs_PLANTED" / "{stem}.png"))
     made = pack(tmp_path / "pack", cases=numbered(read_table(table, lambda _: None), [organ]), explained="predicted")
@@ -451,7 +451,7 @@ def test_the_bill_of_materials_is_valid_cyclonedx_and_repeats():
 
 
 def test_a_missing_library_is_named_before_anything_is_measured(tmp_path, monkeypatch):
-    monkeypatch.setattr("cfcam.jobs.evidence_software.find_spec", lambda _: None)
+    monkeypatch.setattr("cfcam.jobs.evidence.software.find_spec", lambda _: None)
     with pytest.raises(CfcamError, match=r"pip install 'cfcam\[evidence\]'"):
         pack(tmp_path / "pack")
     assert not (tmp_path / "pack").exists()
@@ -479,7 +479,7 @@ def test_validators_are_run_on_objects_or_said_to_be_missing(tmp_path, monkeypat
             assert found["validators"][program] == "run"
             assert [one["errors"][program] for one in found["objects"] if program in one["errors"]]
     assert not any(errors for one in found["objects"] for errors in one["errors"].values())
-    monkeypatch.setattr("cfcam.jobs.evidence_dicom.shutil.which", lambda _: None)
+    monkeypatch.setattr("cfcam.jobs.evidence.dicom.shutil.which", lambda _: None)
     assert set(validated(tmp_path / "b")["validators"].values()) == {NOT_INSTALLED}
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from cfcam.jobs.cases import Case
-from cfcam.jobs.evidence_cases import FileCase
-from cfcam.jobs.region_masks import RegionMasks
+from cfcam.jobs.cases.folder import Case
+from cfcam.jobs.evidence.cases import FileCase
+from cfcam.jobs.inputs.masks import RegionMasks
 
 
 def case(image, name="a", patient=None, masks=(), regions=()):

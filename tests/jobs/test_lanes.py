@@ -8,8 +8,8 @@ from cfcam import Explainer
 from cfcam.capture import Network
 from cfcam.imaging import Preprocess
 from cfcam.jobs import State
-from cfcam.jobs.inference import Engine
-from cfcam.jobs.lanes import Lanes, copies_of, lane_count, threads
+from cfcam.jobs.engine.inference import Engine
+from cfcam.jobs.engine.lanes import Lanes, copies_of, lane_count, threads
 from cfcam.methods import GradCAM
 from tests.jobs.world import draw, folder_of, lines, run
 

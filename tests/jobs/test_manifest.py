@@ -1,6 +1,6 @@
 from dataclasses import replace
 
-from cfcam.jobs.manifest import Explained, Manifest, Record, State, settings_hash, sha256_of, verified
+from cfcam.jobs.runs.manifest import Explained, Manifest, Record, State, settings_hash, sha256_of, verified
 
 RECORD = Record(
     input="/in/a.png",

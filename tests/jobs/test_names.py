@@ -2,7 +2,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from cfcam.jobs.names import label_names, output_names, safe, without_folders
+from cfcam.jobs.inputs.names import label_names, output_names, safe, without_folders
 
 HERE, SUB = PurePosixPath(), PurePosixPath("sub")
 

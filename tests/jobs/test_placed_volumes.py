@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from cfcam.imaging import VolumePreprocess
-from cfcam.jobs.compare import ComparePairs, CompareSettings
-from cfcam.jobs.compare_pairs import make_pair
+from cfcam.jobs.compare.pairs import make_pair
+from cfcam.jobs.compare.run import ComparePairs, CompareSettings
 from cfcam.models import load
 from tests.imaging.test_nifti_space import moved, written
 from tests.jobs.studies import BRIGHT_3D, explain, marked_voxels, study_json
@@ -138,7 +138,7 @@ def test_a_comparison_of_sheared_volumes_counts_their_voxels(tmp_path):
 def test_the_examples_of_a_scorecard_name_directions_only_where_they_are_known(monkeypatch, placed):
     from types import SimpleNamespace
 
-    from cfcam.jobs import volume_examples
+    from cfcam.jobs.evaluate import volume_examples
 
     said = []
     monkeypatch.setattr(volume_examples, "panels_of", lambda *_: [])

@@ -8,7 +8,7 @@ from torch import nn
 from cfcam.errors import InputError
 from cfcam.imaging import Preprocess, VolumePreprocess
 from cfcam.jobs import preprocess_of, volume_preprocess_of
-from cfcam.jobs.preparing import assumption_notes, prepared_for, prepared_volumes_for
+from cfcam.jobs.inputs.preparing import assumption_notes, prepared_for, prepared_volumes_for
 from cfcam.models import LoadedModel
 
 IMAGENET = "normalised with ImageNet's mean and SD: not stated by the network"

@@ -12,7 +12,7 @@ from cfcam import Explanation
 from cfcam.errors import CfcamError, InputError, LayerError, MethodError, ModelError, TargetError
 from cfcam.imaging import Preprocess
 from cfcam.jobs import JobError, Save, State
-from cfcam.jobs.manifest import sha256_of
+from cfcam.jobs.runs.manifest import sha256_of
 from cfcam.methods import Method
 from tests.jobs.world import PLAIN, draw, folder_of, lines, pixels, run, written
 
@@ -325,8 +325,8 @@ def test_a_large_radiograph_keeps_its_size_and_aspect(tmp_path):
 def test_a_picture_too_large_to_be_held_is_read_again_and_drawn_the_same(tmp_path, monkeypatch):
     folder_of(tmp_path / "in", 3)
     list(run(tmp_path / "in", tmp_path / "held"))
-    monkeypatch.setattr("cfcam.jobs.run._KEPT_BYTES", 0)
-    monkeypatch.setattr("cfcam.jobs.run._LARGE_PIXELS", 0)
+    monkeypatch.setattr("cfcam.jobs.runs.run._KEPT_BYTES", 0)
+    monkeypatch.setattr("cfcam.jobs.runs.run._LARGE_PIXELS", 0)
     list(run(tmp_path / "in", tmp_path / "read"))
     for n in range(3):
         name = f"picture{n}_grad-cam.png"
@@ -336,7 +336,7 @@ def test_a_picture_too_large_to_be_held_is_read_again_and_drawn_the_same(tmp_pat
 def test_few_pictures_are_held_at_a_time(tmp_path, monkeypatch):
     import weakref
 
-    from cfcam.jobs import run as module
+    from cfcam.jobs.runs import run as module
 
     folder_of(tmp_path / "in", 80)
     alive, most, read = weakref.WeakSet(), 0, module.read_image
@@ -372,13 +372,13 @@ def test_of_large_pictures_one_at_a_time_is_prepared(tmp_path, monkeypatch):
     list(run(tmp_path / "in", tmp_path / "small"))
     assert most > 1
     most = 0
-    monkeypatch.setattr("cfcam.jobs.run._LARGE_PIXELS", 0)
+    monkeypatch.setattr("cfcam.jobs.runs.run._LARGE_PIXELS", 0)
     list(run(tmp_path / "in", tmp_path / "large"))
     assert most == 1
 
 
 def test_a_picture_that_changes_under_way_fails(tmp_path, monkeypatch):
-    from cfcam.jobs import run as module
+    from cfcam.jobs.runs import run as module
 
     path = draw(tmp_path / "a.png")
     read = module.read_image

@@ -10,12 +10,12 @@ from matplotlib.colors import to_hex
 from PIL import Image
 
 from cfcam.imaging import Preprocess
-from cfcam.jobs.cases import find_cases
-from cfcam.jobs.evaluation import EvaluationRun, EvaluationSettings
-from cfcam.jobs.scorecard_curves import draw_curves, without_curves
-from cfcam.jobs.scorecard_figures import COLOURS
-from cfcam.jobs.scorecard_files import Findings, write_tables
-from cfcam.jobs.scorecard_page import render, write_report
+from cfcam.jobs.cases.folder import find_cases
+from cfcam.jobs.evaluate.curves import draw_curves, without_curves
+from cfcam.jobs.evaluate.figures import COLOURS
+from cfcam.jobs.evaluate.findings import Findings, write_tables
+from cfcam.jobs.evaluate.page import render, write_report
+from cfcam.jobs.evaluate.run import EvaluationRun, EvaluationSettings
 from cfcam.metrics.scorecard.card import Scorecard
 from cfcam.metrics.scorecard.samples import Row
 from cfcam.models import load

@@ -19,10 +19,10 @@ from cfcam.clinical.regions import measure
 from cfcam.errors import InputError
 from cfcam.exchange import KINDS, Deidentifier
 from cfcam.imaging import read_image, read_volume
-from cfcam.jobs.study import _coded_name
-from cfcam.jobs.study_names import with_labels
-from cfcam.jobs.study_objects import DicomSource
-from cfcam.jobs.study_settings import StudySettings
+from cfcam.jobs.inputs.privacy import with_labels
+from cfcam.jobs.study.objects import DicomSource
+from cfcam.jobs.study.run import _coded_name
+from cfcam.jobs.study.settings import StudySettings
 from tests.exchange.phantoms import errors_of
 from tests.exchange.test_objects import content
 from tests.imaging import dicoms
@@ -548,8 +548,8 @@ def test_several_methods_and_classes_are_maps_of_one_study(tmp_path):
 
 
 def test_studies_are_taken_one_at_a_time(tmp_path, monkeypatch):
-    from cfcam.jobs import run as module
-    from cfcam.jobs.study import Studies
+    from cfcam.jobs.runs import run as module
+    from cfcam.jobs.study.run import Studies
 
     held, most = [], []
     read, made = module.read_image, Studies.__call__
@@ -618,8 +618,8 @@ def test_dicom_studies_have_neutral_names_that_are_the_same_in_every_run(tmp_pat
 def test_messages_lose_the_names_of_files_and_folders_and_keep_their_words(tmp_path, monkeypatch):
     from pathlib import Path
 
-    from cfcam.jobs.inputs import Input, Kind
-    from cfcam.jobs.study_names import without_paths
+    from cfcam.jobs.inputs.find import Input, Kind
+    from cfcam.jobs.inputs.privacy import without_paths
 
     folder = tmp_path / "DOE^JANE"
     folder.mkdir()

@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from cfcam.clinical.uncertainty import method_disagreement, summarise
 from cfcam.imaging import VolumePreprocess, read_volume
 from cfcam.jobs import Settings, VolumeRun, find_inputs
-from cfcam.jobs.study import Studies
-from cfcam.jobs.study_settings import StudySettings
+from cfcam.jobs.study.run import Studies
+from cfcam.jobs.study.settings import StudySettings
 from cfcam.models import load
 from tests.jobs.studies import BRIGHT_3D, MARKER, SHAPE, THREE_D, ct_study, explain, study_json
 from tests.jobs.volume_networks import Bright

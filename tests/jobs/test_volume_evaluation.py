@@ -17,12 +17,13 @@ from PIL import Image
 
 from cfcam.errors import CfcamError, InputError
 from cfcam.imaging import Preprocess, Volume, VolumePreprocess, read_volume
-from cfcam.jobs import JobError, VolumeSettings, volume_cases
-from cfcam.jobs.cases import Case
-from cfcam.jobs.evaluation import EvaluationSettings
-from cfcam.jobs.scorecard_page import write_report
-from cfcam.jobs.volume_cases import VolumeCase, are_volumes, find_volume_cases, holds_volumes
-from cfcam.jobs.volume_evaluation import VolumeEvaluationRun
+from cfcam.jobs import JobError, VolumeSettings
+from cfcam.jobs.cases import volumes as volume_cases
+from cfcam.jobs.cases.folder import Case
+from cfcam.jobs.cases.volumes import VolumeCase, are_volumes, find_volume_cases, holds_volumes
+from cfcam.jobs.evaluate.page import write_report
+from cfcam.jobs.evaluate.run import EvaluationSettings
+from cfcam.jobs.evaluate.volumes import VolumeEvaluationRun
 from cfcam.metrics.scorecard.catalogue import QUICK
 from cfcam.models import load
 from tests.exchange.phantoms import SHAPE as CT_SHAPE

@@ -11,7 +11,7 @@ from cfcam.errors import ImageError, InputError
 from cfcam.models.paths import is_file, is_folder
 
 _TABLES = (".csv", ".tsv")
-_LABELS = re.compile(r"(.+)#\d+(?:,\d+)*")  # as cfcam.jobs.region_masks reads them
+_LABELS = re.compile(r"(.+)#\d+(?:,\d+)*")  # as cfcam.jobs.inputs.masks reads them
 _PACK = "MANIFEST.sha256"
 
 
@@ -62,7 +62,7 @@ def fields(option: str) -> Callable[[Path], None]:
 
 
 def masks(option: str) -> Callable[[str], None]:
-    """Returns a check that there is any mask where masks are said to be; see `cfcam.jobs.region_masks.RegionMasks`."""
+    """Returns a check that there is any mask where masks are said to be; see `cfcam.jobs.inputs.masks.RegionMasks`."""
 
     def check(given: str) -> None:
         if not given.strip():

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from cfcam.clinical.checks.map_checks import CheckResult, Limits
     from cfcam.explainer import Explainer
     from cfcam.imaging import Preprocess, VolumePreprocess
-    from cfcam.jobs.region_masks import Prepared, RegionMasks
-    from cfcam.jobs.zones import Zones
+    from cfcam.jobs.check.zones import Zones
+    from cfcam.jobs.inputs.masks import Prepared, RegionMasks
     from cfcam.models import LoadedModel
 
 PANEL = "The checks"
@@ -132,8 +132,8 @@ def check(
 
     from cfcam.clinical.checks.map_checks import Limits, count_outcomes, over_cases
     from cfcam.explainer import Explainer
-    from cfcam.jobs.preparing import assumption_notes
-    from cfcam.jobs.region_masks import RegionMasks, prepare
+    from cfcam.jobs.inputs.masks import RegionMasks, prepare
+    from cfcam.jobs.inputs.preparing import assumption_notes
 
     chosen = Limits() if limits is None else Limits.read(limits)
     zones = _zones(zone, reported)
@@ -263,7 +263,7 @@ def _check_zones(given: list[str] | None, reported: str | None) -> None:
 
 
 def _zones(given: list[str] | None, reported: str | None) -> Zones | None:
-    from cfcam.jobs.zones import Zones
+    from cfcam.jobs.check.zones import Zones
 
     return None if given is None or reported is None else Zones.of(given, reported)
 
@@ -292,8 +292,8 @@ class _Session:
         """Checks one picture or volume; one that is DICOM goes by its neutral name, in messages too."""
         from dataclasses import replace
 
-        from cfcam.jobs.study_checks import without_stem
-        from cfcam.jobs.study_names import labelled, neutral
+        from cfcam.jobs.inputs.privacy import labelled, neutral
+        from cfcam.jobs.study.checks import without_stem
 
         source = labelled(file)
         try:
@@ -309,7 +309,7 @@ class _Session:
 
     def _case(self, file: Path, *, several: bool, say: Callable[[str], None]) -> dict[str, Any]:
         from cfcam.clinical.checks import map_checks as checks
-        from cfcam.jobs.region_checks import region_checks
+        from cfcam.jobs.check.region_checks import region_checks
 
         prepared = self.read(file)
         image, x = prepared.image, prepared.x
@@ -339,7 +339,7 @@ class _Session:
             results += checks.retest_stability(self.explainer, x, index, self.method, limits=self.limits)
         pointed: dict[str, Any] = {}
         if self.peak_stability:
-            from cfcam.jobs.peak_checks import peak_check
+            from cfcam.jobs.check.peaks import peak_check
 
             found, pointed = peak_check(
                 self.explainer, x, index, self.method, heat, image, file, prepared.back, limits=self.limits

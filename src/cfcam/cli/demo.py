@@ -68,7 +68,7 @@ def demo(
 def _draw_study(output: Path) -> None:
     from rich.text import Text
 
-    from cfcam.jobs.drawn_study import write_drawn_study
+    from cfcam.jobs.cases.drawn_study import write_drawn_study
 
     prior, current = write_drawn_study(output / "study")
     for line in (

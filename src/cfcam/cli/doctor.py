@@ -99,7 +99,7 @@ def _input(
 
     from cfcam.imaging import list_images, read_image, read_volume
     from cfcam.jobs import preprocess_of, volume_preprocess_of
-    from cfcam.jobs.preparing import shape_of_pictures
+    from cfcam.jobs.inputs.preparing import shape_of_pictures
     from cfcam.models.expects import takes_volumes
 
     means, stds = options.read_numbers("--mean", mean), options.read_numbers("--std", std)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cfcam.imaging import VolumePreprocess
-    from cfcam.jobs.evaluation import EvaluationRun, EvaluationSettings, Loadable
+    from cfcam.jobs.evaluate.run import EvaluationRun, EvaluationSettings, Loadable
     from cfcam.metrics.scorecard.evaluator import Explained
     from cfcam.models import LoadedModel
 
@@ -209,7 +209,7 @@ def evaluate(
     if threshold is None and "iou-tuned" in options.read_words("--metrics", metrics):
         raise InputError("iou-tuned needs a threshold: give --threshold, tuned on other images than these")
 
-    from cfcam.jobs.evaluation import EvaluationSettings
+    from cfcam.jobs.evaluate.run import EvaluationSettings
 
     settings = EvaluationSettings(
         methods=_methods(methods),
@@ -314,7 +314,7 @@ def _run(
         prepared: size, mean, std and resize.
         of_volumes: what the options for volumes say, None where they are not given.
     """
-    from cfcam.jobs.volume_cases import are_volumes
+    from cfcam.jobs.cases.volumes import are_volumes
     from cfcam.models.expects import takes_volumes
 
     if data is None:
@@ -326,7 +326,7 @@ def _run(
         raise InputError(f"--{given[0]} is for volumes, and the network takes pictures")
 
     from cfcam.jobs import preprocess_of
-    from cfcam.jobs.evaluation import EvaluationRun
+    from cfcam.jobs.evaluate.run import EvaluationRun
 
     if isinstance(prepared["size"], tuple) and len(prepared["size"]) != 2:
         raise InputError("--size: the network takes pictures: give a number of pixels, or height and width")
@@ -338,12 +338,12 @@ def _cases(
     data: str | None, loaded: LoadedModel, settings: EvaluationSettings, output: Path, notes: list[str]
 ) -> Sequence[Loadable]:
     if data is None:
-        from cfcam.jobs.phantom_cases import phantom_cases
+        from cfcam.jobs.cases.phantoms import phantom_cases
 
         return phantom_cases(settings.limit or DEMO_PHANTOMS, settings.seed)
     from cfcam.imaging.volume import is_nifti
-    from cfcam.jobs.cases import find_cases
-    from cfcam.jobs.volume_cases import holds_volumes
+    from cfcam.jobs.cases.folder import find_cases
+    from cfcam.jobs.cases.volumes import holds_volumes
 
     try:
         cases = find_cases(data, loaded.classes, output=output, notice=notes.append)
@@ -365,8 +365,8 @@ def _volume_run(
     prepared: dict[str, Any],
     of_volumes: dict[str, Any],
 ) -> EvaluationRun:
-    from cfcam.jobs.volume_cases import find_volume_cases
-    from cfcam.jobs.volume_evaluation import VolumeEvaluationRun
+    from cfcam.jobs.cases.volumes import find_volume_cases
+    from cfcam.jobs.evaluate.volumes import VolumeEvaluationRun
 
     if prepared["resize"] is not None:
         raise InputError("--resize is for pictures: give volumes --size, or --spacing and --size")

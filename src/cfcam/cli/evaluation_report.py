@@ -16,8 +16,8 @@ from rich.text import Text
 from cfcam.cli.console import err, hint, out, plain
 
 if TYPE_CHECKING:
-    from cfcam.jobs.evaluation import EvaluationRun, Progress
-    from cfcam.jobs.scorecard_files import Findings
+    from cfcam.jobs.evaluate.findings import Findings
+    from cfcam.jobs.evaluate.run import EvaluationRun, Progress
     from cfcam.metrics.scorecard.card import Scorecard, Summary
 
 FAILURES_SHOWN = 10
@@ -93,7 +93,7 @@ class _Lines:
 
 def write(run: EvaluationRun, card: Scorecard, *, quiet: bool = False) -> tuple[Findings, list[Path]]:
     """Computes intervals and comparisons and writes all files, with a word on stderr that it takes a moment."""
-    from cfcam.jobs.scorecard_page import write_report
+    from cfcam.jobs.evaluate.page import write_report
 
     console = err()
     shown: AbstractContextManager[Any] = (
@@ -105,7 +105,7 @@ def write(run: EvaluationRun, card: Scorecard, *, quiet: bool = False) -> tuple[
 
 def show(findings: Findings, files: Sequence[Path]) -> None:
     """Prints the headline numbers, how the methods stand beside Grad-CAM, and where the page is."""
-    from cfcam.jobs.scorecard_files import REFERENCE
+    from cfcam.jobs.evaluate.findings import REFERENCE
 
     console, card = out(), findings.card
     console.print(_table(findings, max(1, (console.width - _NAME) // _CELL)))

@@ -16,8 +16,8 @@ from cfcam.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cfcam.jobs.evidence import Pack
-    from cfcam.jobs.evidence_cases import EvidenceCase
+    from cfcam.jobs.evidence.cases import EvidenceCase
+    from cfcam.jobs.evidence.run import Pack
     from cfcam.models import LoadedModel
 
 DEMO, DEMO_PHANTOMS = "demo", 40
@@ -180,9 +180,9 @@ def make(
 
     from cfcam.cli import evaluation_report as report
     from cfcam.jobs import preprocess_of
-    from cfcam.jobs.evidence import EvidenceRun, EvidenceSettings, default_metrics
-    from cfcam.jobs.evidence_files import read_fields
-    from cfcam.jobs.evidence_protocol import read_rules
+    from cfcam.jobs.evidence.files import read_fields
+    from cfcam.jobs.evidence.protocol import read_rules
+    from cfcam.jobs.evidence.run import EvidenceRun, EvidenceSettings, default_metrics
 
     rules, limits = read_rules({} if protocol is None else read_fields(protocol, "--protocol"))
     input_size, means = options.read_size(size), options.read_numbers("--mean", mean)
@@ -253,7 +253,7 @@ def verify(
     """Find changed, missing and added files of a pack."""
     from dataclasses import asdict
 
-    from cfcam.jobs import evidence_files
+    from cfcam.jobs.evidence import files as evidence_files
 
     found = evidence_files.verify(folder, against)
     if as_json:
@@ -287,14 +287,14 @@ def _cases(
     output: Path,
     notes: list[str],
 ) -> Sequence[EvidenceCase]:
-    from cfcam.jobs.evidence_cases import numbered, numbered_phantoms
-    from cfcam.jobs.region_masks import RegionMasks
+    from cfcam.jobs.evidence.cases import numbered, numbered_phantoms
+    from cfcam.jobs.inputs.masks import RegionMasks
 
     if data is None:
-        from cfcam.jobs.phantom_cases import phantom_cases
+        from cfcam.jobs.cases.phantoms import phantom_cases
 
         return numbered_phantoms(phantom_cases(limit or DEMO_PHANTOMS, seed))
-    from cfcam.jobs.cases import find_cases
+    from cfcam.jobs.cases.folder import find_cases
 
     organ, artefacts = masks
     regions = [RegionMasks("organ", organ)] if organ else []

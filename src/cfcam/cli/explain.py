@@ -15,7 +15,7 @@ from cfcam.errors import InputError
 
 if TYPE_CHECKING:
     from cfcam.jobs import Save
-    from cfcam.jobs.study_settings import StudySettings
+    from cfcam.jobs.study.settings import StudySettings
     from cfcam.models import LoadedModel
 
 DEFAULT_FOLDER = Path("testimgs")

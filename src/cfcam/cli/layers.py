@@ -151,7 +151,7 @@ def _input(loaded: LoadedModel, image: Path | None, size: str | None, mean: str 
     import torch
 
     from cfcam.imaging import read_image
-    from cfcam.jobs.preparing import shape_of_pictures
+    from cfcam.jobs.inputs.preparing import shape_of_pictures
 
     if image is not None:
         preprocess = _preprocess(loaded, size, mean, std)
@@ -164,7 +164,7 @@ def _input(loaded: LoadedModel, image: Path | None, size: str | None, mean: str 
 
 
 def _tell_assumptions(preprocess: Preprocess) -> None:
-    from cfcam.jobs.preparing import assumption_notes
+    from cfcam.jobs.inputs.preparing import assumption_notes
 
     for note in assumption_notes(preprocess):
         hint(note)

@@ -18,7 +18,7 @@ def metrics(
 
     Those of the choice "quick" are marked with a star.
     """
-    from cfcam.jobs.scorecard_words import meaning, needs
+    from cfcam.jobs.evaluate.words import meaning, needs
     from cfcam.metrics.scorecard.catalogue import CATALOGUE, METRICS, QUICK
 
     rows = [

@@ -13,8 +13,8 @@ from cfcam.cli import argument_places, options
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:
-    from cfcam.jobs.region_masks import RegionKind
-    from cfcam.jobs.study_settings import StudySettings
+    from cfcam.jobs.inputs.masks import RegionKind
+    from cfcam.jobs.study.settings import StudySettings
     from cfcam.models import LoadedModel
 
 PANEL = "The study (report, DICOM objects, record)"
@@ -214,7 +214,7 @@ def read_study(
         argument_places.audit(place)
     ways = options.check_words("--uncertainty", ",".join(uncertainty or ()) or None, WAYS)
     from cfcam.clinical.checks.results import Limits as SiteLimits
-    from cfcam.jobs.study_settings import StudySettings
+    from cfcam.jobs.study.settings import StudySettings
 
     return StudySettings(
         dicom=options.check_words("--dicom", dicom, KINDS),

@@ -1,0 +1,292 @@
+"""What an evaluation runs over: pictures with what is known of them, one by one, from a folder or a CSV file."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from cfcam.capture.targets import class_index
+from cfcam.errors import ImageError
+from cfcam.imaging import Image, Preprocess, list_images, read_image
+from cfcam.jobs.inputs.ground_truth import Box, CaseError, Notice, fill_boxes, reaching, read_masks
+from cfcam.jobs.runs.settings import JobError
+from cfcam.metrics.scorecard.samples import Sample
+
+__all__ = ["Case", "CaseError", "find_cases", "load_case", "resolve_label"]
+
+_MASK_NAME = re.compile(r"(.+?)[_-]mask(?:[_-]?\d+)?", re.IGNORECASE)
+
+
+def ignore_notice(line: str) -> None:
+    """Tells nobody."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """One picture of an evaluation, not yet read.
+
+    Attributes:
+        name: what to call it in the tables; no two cases of a run have the same.
+        image: the picture's file.
+        label: true class, by index or by name; None if unknown.
+        masks: pictures of the picture's size whose union is the ground truth; empty if there is none.
+        boxes: the ground truth as boxes, if there is no mask; None if there is none.
+        patient: cases of one patient are resampled together.
+        group: any grouping of your own, such as the hospital.
+        problem: why the case cannot be evaluated, if that is known already.
+    """
+
+    name: str
+    image: Path
+    label: int | str | None = None
+    masks: tuple[Path, ...] = ()
+    boxes: tuple[Box, ...] | None = None
+    patient: str | None = None
+    group: str | None = None
+    problem: str | None = None
+
+    def identity(self) -> dict[str, Any]:
+        """Returns what the numbers of the case depend on, as plain values: all fields, sizes and times of its files."""
+        return {
+            "name": self.name,
+            "label": self.label,
+            "boxes": self.boxes,
+            "patient": self.patient,
+            "group": self.group,
+            "problem": self.problem,
+            "files": [(str(path), *file_state(path)) for path in (self.image, *self.masks)],
+        }
+
+    def load(self, preprocess: Preprocess, classes: Sequence[str] | int | None, notice: Notice) -> Sample:
+        """Reads the case; see `load_case`."""
+        return load_case(self, preprocess, classes, notice)
+
+
+def file_state(path: Path) -> tuple[int, int]:
+    """Returns size and time of a file, by which a change shows; -1 and -1 for one that is not there."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return -1, -1
+    return status.st_size, status.st_mtime_ns
+
+
+def load_case(
+    case: Case, preprocess: Preprocess, classes: Sequence[str] | int | None = None, notice: Notice = ignore_notice
+) -> Sample:
+    """Reads a case and brings it to the network's input, its ground truth by the same geometry as its picture.
+
+    Args:
+        case: what to read.
+        preprocess: what is done to the picture.
+        classes: names of the network's classes, or how many there are; None: not known.
+        notice: told of boxes that were cut, and of ground truth that does not reach the network.
+
+    Returns:
+        The sample; without ground truth if there is none, it is empty, or nothing of it reaches the network.
+
+    Raises:
+        CaseError: label or ground truth do not fit.
+        ImageError: a file cannot be read.
+        InputError: the picture is too elongated for this preprocessing.
+    """
+    if case.problem is not None:
+        raise CaseError(case.problem)
+    label = resolve_label(case.label, classes)
+    picture = read_image(case.image)
+    for line in picture.notices:
+        notice(line)
+    return Sample(
+        preprocess(picture),
+        label,
+        _ground_truth(case, picture, preprocess, notice),
+        name=case.name,
+        patient=case.patient,
+        group=case.group,
+    )
+
+
+def _ground_truth(case: Case, picture: Image, preprocess: Preprocess, notice: Notice) -> Tensor | None:
+    if case.masks:
+        truth = read_masks(case.masks, picture.size)
+    elif case.boxes:
+        truth = fill_boxes(case.boxes, picture.size, notice)
+    else:
+        return None
+    return reaching(truth, preprocess.mask, notice)
+
+
+def resolve_label(label: int | str | None, classes: Sequence[str] | int | None) -> int | None:
+    """Returns the class index of a label.
+
+    Args:
+        label: index, name, or an index as text ("3", or "3.0" as some programs write it).
+        classes: see `load_case`.
+
+    Raises:
+        CaseError: the index is out of range, or no names are known.
+        TargetError: no class has this name; the nearest are offered.
+    """
+    if label is None:
+        return None
+    names = None if isinstance(classes, int) else classes
+    if isinstance(label, str) and not (names and label in names):
+        whole = re.fullmatch(r"(-?\d+)(?:\.0*)?", label)
+        label = int(whole[1]) if whole else label
+    if isinstance(label, str):
+        if names is None:
+            raise CaseError(
+                f"the label {label!r} is a name, and the network's are not known: give --classes, or an index"
+            )
+        return class_index(label, names)
+    count = classes if isinstance(classes, int) else None if names is None else len(names)
+    if label < 0 or (count is not None and label >= count):
+        known = "classes count from 0" if count is None else f"the network has {count} classes, 0 to {count - 1}"
+        raise CaseError(f"the label {label} is out of range: {known}")
+    return label
+
+
+def find_cases(
+    data: str | Path,
+    classes: Sequence[str] | None = None,
+    *,
+    output: Path | None = None,
+    notice: Notice = ignore_notice,
+) -> list[Case]:
+    """Finds the cases in a folder of pictures, in a CSV file, or of a single picture.
+
+    In a folder, sub-folders called like classes give the labels (where the names of the classes are not known: like
+    indices), and masks are found as ``masks/NAME.*`` or ``NAME_mask.*``. For a CSV file see
+    `cfcam.jobs.cases.table.read_table`.
+
+    Args:
+        data: folder, CSV file, or picture.
+        classes: names of the network's classes, if known.
+        output: the folder that the run writes into: passed over if it lies within ``data``.
+        notice: told of what is not used.
+
+    Returns:
+        At least one case, in natural order, or in that of the file.
+
+    Raises:
+        JobError: the CSV file cannot be used, or all pictures of a folder are masks.
+        ImageError: there is no such file or folder, or no picture in it.
+    """
+    path = Path(data)
+    if path.suffix.lower() in (".csv", ".tsv") and not path.is_dir():
+        from cfcam.jobs.cases.table import read_table
+
+        if not path.exists():
+            raise JobError(f"{path}: no such file; check the path")
+        return read_table(path, notice)
+    if not path.is_dir():
+        if not path.exists():
+            raise ImageError(f"{path}: no such file or folder; give a folder of pictures or a CSV file")
+        return [Case(path.name, path)]
+    return CaseFolder(path, classes).cases(output, notice)
+
+
+class CaseFolder:
+    """A folder of pictures: which are masks, and what the names of its sub-folders say.
+
+    Args:
+        root: the folder.
+        classes: names of the network's classes, if known.
+    """
+
+    kind = "picture"
+    mask_folders = frozenset({"mask", "masks"})
+    picture_folders = frozenset({"image", "images", "img", "imgs"})
+
+    def __init__(self, root: Path, classes: Sequence[str] | None) -> None:
+        self.root = root
+        self.classes = None if classes is None else {name.casefold(): name for name in classes}
+
+    def files(self, output: Path | None, notice: Notice) -> list[Path]:
+        """Returns pictures and masks, apart from what lies in the output folder."""
+        files = list_images(self.root, recursive=True)
+        if output is None:
+            return files
+        inside = output.resolve()
+        return [file for file in files if inside not in file.resolve().parents]
+
+    def stem(self, file: Path) -> str:
+        """Returns a file's name without its ending."""
+        return file.stem
+
+    def cases(self, output: Path | None, notice: Notice) -> list[Case]:
+        """Returns the cases; see `find_cases`."""
+        files = self.files(output, notice)
+        keys = {self._key(file) for file in files}
+        masks: dict[str, list[Path]] = {}
+        pictures = []
+        for file in files:
+            if (key := self._mask_of(file, keys)) is None:
+                pictures.append(file)
+            else:
+                masks.setdefault(key, []).append(file)
+        if not pictures:
+            raise JobError(f"{self.root}: there is no {self.kind} in it, apart from masks and what an evaluation wrote")
+        cases = self._with_masks(pictures, masks)
+        used = {mask for case in cases for mask in case.masks}
+        if unused := [mask for several in masks.values() for mask in several if mask not in used]:
+            notice(f"masks that belong to no {self.kind}: {len(unused)}, such as {unused[0].relative_to(self.root)}")
+        self._tell_unlabelled(cases, notice)
+        return cases
+
+    def _with_masks(self, pictures: list[Path], masks: dict[str, list[Path]]) -> list[Case]:
+        stems = Counter(self.stem(picture) for picture in pictures)
+        found = []
+        for picture in pictures:
+            own = masks.get(self._key(picture), [])
+            if not own and stems[self.stem(picture)] == 1:
+                own = masks.get(self.stem(picture), [])
+            name = picture.relative_to(self.root).as_posix() if picture != self.root else picture.name
+            found.append(Case(name, picture, self._label(picture), tuple(own)))
+        return found
+
+    def _folders(self, file: Path) -> list[str]:
+        return list(file.relative_to(self.root).parts[:-1])
+
+    def _is_class(self, folder: str) -> bool:
+        return self.classes is not None and folder.casefold() in self.classes
+
+    def _key(self, file: Path) -> str:
+        """The place of a picture without its ending, and without a folder that only says that these are pictures."""
+        folders = [f for f in self._folders(file) if f.casefold() not in self.picture_folders or self._is_class(f)]
+        return "/".join([*folders, self.stem(file)])
+
+    def _mask_of(self, file: Path, keys: set[str]) -> str | None:
+        """The key of the picture that a file is a mask of; None for a picture."""
+        folders, named = self._folders(file), _MASK_NAME.fullmatch(self.stem(file))
+        of_masks = [f for f in folders if f.casefold() in self.mask_folders and not self._is_class(f)]
+        if of_masks:
+            drop = {f.casefold() for f in of_masks} | self.picture_folders
+            own = named[1] if named else self.stem(file)
+            return "/".join([*(f for f in folders if f.casefold() not in drop), own])
+        if named is None:
+            return None
+        key = self._key(file.with_name(named[1] + file.suffix))
+        return key if key in keys else None
+
+    def _label(self, picture: Path) -> int | str | None:
+        for folder in reversed(self._folders(picture)):
+            if self.classes is None and folder.isdecimal():
+                return int(folder)
+            if self.classes is not None and folder.casefold() in self.classes:
+                return self.classes[folder.casefold()]
+        return None
+
+    def _tell_unlabelled(self, cases: list[Case], notice: Notice) -> None:
+        without = {self._folders(case.image)[0] for case in cases if case.label is None and self._folders(case.image)}
+        named = sorted(folder for folder in without if folder.casefold() not in self.picture_folders)
+        if named:
+            told = "the names of the classes are not known" if self.classes is None else "no class is called so"
+            more = f" and {len(named) - 1} more folders" if len(named) > 1 else ""
+            notice(f"{self.kind}s in {named[0]}/{more} have no label: {told}")

@@ -1,0 +1,118 @@
+"""Cases listed in a CSV file: one line each, with its label, its ground truth and its patient."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from cfcam.jobs.cases.folder import Case
+from cfcam.jobs.inputs.ground_truth import CaseError, Notice, parse_boxes
+from cfcam.jobs.runs.settings import JobError
+
+COLUMNS = ("image", "label", "mask", "boxes", "patient", "group")
+_SEPARATORS = (",", ";", "\t")
+
+
+def read_table(path: Path, notice: Notice) -> list[Case]:
+    """Returns the cases of a CSV file.
+
+    A line that is wrong becomes a case with a `problem`, so that it is reported and the others are evaluated. Commas,
+    semicolons or tabs may separate the columns; paths are relative to the file.
+
+    Args:
+        path: the CSV file: UTF-8, its first line names the columns, of `COLUMNS`; only ``image`` has to be there.
+        notice: told of columns that are not used, and of pictures that stand in several lines.
+
+    Raises:
+        JobError: the file cannot be read, lacks the column ``image``, or has no lines.
+    """
+    lines = _lines(path)
+    number, header = next(lines, (0, []))
+    columns = _columns(path, header, notice)
+    cases = [_case(path.parent, line, fields, columns) for line, fields in lines]
+    if not cases:
+        raise JobError(f"{path}: there is nothing under the header in line {number}: add a line for each picture")
+    return _told_apart(cases, notice)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise JobError(f"{path}: cannot be read ({error.strerror}): check the path") from error
+    except UnicodeDecodeError as error:
+        raise JobError(f"{path}: is not UTF-8 text (byte {error.start}): save it as CSV in UTF-8") from error
+    first = text.lstrip().partition("\n")[0]
+    separator = next((s for s in _SEPARATORS if "image" in _names(first.split(s))), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
+    try:
+        for fields in reader:
+            if any(field.strip() for field in fields):
+                yield reader.line_num, fields
+    except csv.Error as error:
+        raise JobError(f"{path}: line {reader.line_num} is no CSV ({error}): check the quotes") from error
+
+
+def _names(fields: list[str]) -> list[str]:
+    return [field.strip().strip('"').casefold() for field in fields]
+
+
+def _columns(path: Path, header: list[str], notice: Notice) -> list[str]:
+    names = _names(header)
+    expected = f"{COLUMNS[0]} (needed), {', '.join(COLUMNS[1:])}"
+    found = ", ".join(name or "(no name)" for name in names[:12]) or "none"
+    if "image" not in names:
+        raise JobError(f"{path}: no column is called image; columns found: {found}; expected: {expected}")
+    if twice := [name for name, count in Counter(names).items() if count > 1 and name in COLUMNS]:
+        raise JobError(f"{path}: two columns are called {twice[0]}; columns found: {found}; expected: {expected}")
+    if unused := [name for name in names if name and name not in COLUMNS]:
+        notice(f"{path.name}: columns not used: {', '.join(unused)} (known are {', '.join(COLUMNS)})")
+    if {"mask", "boxes"} <= set(names):
+        notice(f"{path.name}: where a line has both, the mask is used and the boxes are not")
+    return names
+
+
+def _case(folder: Path, line: int, fields: list[str], columns: list[str]) -> Case:
+    values = {name: field.strip() for name, field in zip(columns, fields, strict=False)}
+    image, label, mask, boxes = (values.get(name, "") for name in COLUMNS[:4])
+    case = Case(
+        name=image or f"line {line}",
+        image=folder / image,
+        label=label or None,
+        masks=(folder / mask,) if mask else (),
+        patient=values.get("patient") or None,
+        group=values.get("group") or None,
+    )
+    if not image:
+        return replace(case, problem=f"line {line} names no image")
+    if len(fields) > len(columns):
+        told = f"line {line} has {len(fields)} fields for {len(columns)} columns"
+        return replace(case, problem=f'{told}: put fields that hold a comma, such as boxes, in double quotes (")')
+    try:
+        return replace(case, boxes=parse_boxes(boxes) if boxes else None)
+    except CaseError as error:
+        return replace(case, problem=str(error))
+
+
+def _told_apart(cases: list[Case], notice: Notice) -> list[Case]:
+    """Numbers the cases of one picture, and lets them be resampled together."""
+    total = Counter(case.name for case in cases)
+    several = [name for name, count in total.items() if count > 1]
+    if not several:
+        return cases
+    others = f" and {len(several) - 1} more" if len(several) > 1 else ""
+    notice(
+        f"{several[0]}{others}: in several lines, each a case of its own; several boxes of a finding belong in one line"
+    )
+    seen: Counter[str] = Counter()
+    apart = []
+    for case in cases:
+        seen[case.name] += 1
+        if total[case.name] > 1:
+            case = replace(case, name=f"{case.name} #{seen[case.name]}", patient=case.patient or case.name)
+        apart.append(case)
+    return apart

@@ -1,0 +1,49 @@
+"""The checks that a map's masks allow, the same for ``cfcam check`` and for the report of a study."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from numpy.typing import ArrayLike
+from torch import Tensor
+
+from cfcam.clinical.checks import map_checks as checks
+from cfcam.clinical.checks.results import CheckResult, Limits
+from cfcam.jobs.inputs.masks import Region, RegionKind
+
+
+def region_checks(
+    regions: Mapping[RegionKind, Region],
+    heatmap: Tensor,
+    intervention: Callable[[Tensor], list[CheckResult]],
+    *,
+    spacing: tuple[float, ...] | None,
+    affine: ArrayLike | None = None,
+    probability: float | None,
+    limits: Limits,
+) -> list[CheckResult]:
+    """Checks a map against what is marked in its image.
+
+    Args:
+        regions: kind -> what is marked.
+        heatmap: (*spatial) in [0, 1], on the image's grid.
+        intervention: what becomes of the map without an artefact, given its mask on that grid.
+        spacing: mm along the axes; None if unknown.
+        affine: (4, 4), index to mm in the patient; None if unknown.
+        probability: of the explained class; None if the network gives none.
+        limits: of the site.
+    """
+    found: list[CheckResult] = []
+    for kind, region in regions.items():
+        if region.reason:
+            found += checks.without_mask(kind, region.reason)
+        elif kind == "organ":
+            found += checks.plausibility(
+                heatmap, region.mask, spacing=spacing, affine=affine, probability=probability, limits=limits
+            )
+        elif kind == "artefacts":
+            found += checks.artefact_sensitivity(heatmap, region.mask, probability=probability, limits=limits)
+            found += intervention(region.mask)
+        else:
+            found += checks.finding_coverage(heatmap, region.mask, limits=limits)
+    return found

@@ -1,0 +1,1 @@
+"""Pairs of studies of one patient: ``cfcam compare``."""

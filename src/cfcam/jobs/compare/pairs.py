@@ -1,0 +1,93 @@
+"""Which studies are compared with which: pairs from the command line or from a CSV file, each with a name."""
+
+from __future__ import annotations
+
+import csv
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cfcam.errors import InputError
+from cfcam.jobs.inputs.names import safe
+from cfcam.jobs.inputs.privacy import labelled, neutral
+
+_COLUMNS = ("prior", "current", "name")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A prior and a current study.
+
+    Attributes:
+        prior: a picture, a NIfTI file, a DICOM file or folder.
+        current: likewise.
+        name: what the files of the comparison are called; holds nothing of a patient.
+        shown: what the two studies are called wherever somebody may read it: a DICOM file or folder is often called
+            after the patient, and goes by the name that `cfcam.jobs.inputs.privacy` gives it; others by their own.
+    """
+
+    prior: Path
+    current: Path
+    name: str
+    shown: tuple[str, str] = ("prior", "current")
+
+
+def make_pair(prior: Path, current: Path, name: str | None = None) -> Pair:
+    """Returns a pair with a name that can be a file's: the one given, else PRIOR_CURRENT."""
+    shown = (labelled(prior).shown.name, labelled(current).shown.name)
+    return Pair(prior, current, safe(name, 120) if name else "_".join(map(_stem, shown)), shown)
+
+
+def without_names(text: str, pair: Pair) -> str:
+    """Returns a message about a pair without the names of its DICOM files and folders."""
+    for path in (pair.prior, pair.current):
+        text = neutral(text, labelled(path))
+    return text
+
+
+def read_pairs(path: Path) -> list[Pair]:
+    """Reads a CSV file with the columns prior, current and, if wanted, name; paths are relative to the file.
+
+    Raises:
+        InputError: the file cannot be read, lacks a column or a value, or names two pairs alike.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            rows, columns = list(reader), reader.fieldnames or []
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"{path.name}: cannot be read as a CSV file ({type(error).__name__}); check it") from error
+    unknown = [column for column in columns if column not in _COLUMNS]
+    if unknown or not {"prior", "current"} <= set(columns):
+        raise InputError(f"{path.name}: has the columns {', '.join(columns)}: give prior,current or prior,current,name")
+    if not rows:
+        raise InputError(f"{path.name}: names no pair")
+    pairs = []
+    for number, row in enumerate(rows, start=2):
+        if not row["prior"] or not row["current"]:
+            raise InputError(f"{path.name}, line {number}: a pair needs a prior and a current study")
+        pairs.append(make_pair(path.parent / row["prior"], path.parent / row["current"], row.get("name")))
+    given = [pair for pair, row in zip(pairs, rows, strict=True) if row.get("name")]
+    if len({_folded(pair.name) for pair in given}) < len(given):
+        raise InputError(f"{path.name}: two pairs have one name: give each its own, or none")
+    return list(_told_apart(pairs, {_folded(pair.name) for pair in given}, rows))
+
+
+def _told_apart(pairs: Sequence[Pair], taken: set[str], rows: Sequence[Mapping[str, str]]) -> Iterator[Pair]:
+    for pair, row in zip(pairs, rows, strict=True):
+        name, number = pair.name, 1
+        while not row.get("name") and _folded(name) in taken:
+            number += 1
+            name = f"{pair.name}-{number}"
+        taken.add(_folded(name))
+        yield replace(pair, name=name)
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _stem(name: str) -> str:
+    stem = name.removesuffix(".nii.gz") if name.endswith(".nii.gz") else Path(name).stem
+    return safe(stem, 56) or "study"

@@ -1,0 +1,466 @@
+"""Comparing pairs of studies: read, registered, explained by one network, compared, drawn; and many pairs, resumed."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfcam._version import __version__
+from cfcam.clinical.checks.masks import read_mask
+from cfcam.clinical.checks.repeatability import retest_samples
+from cfcam.clinical.comparison.changes import (
+    BEYOND,
+    RESEARCH,
+    SENTENCE,
+    THRESHOLD,
+    Change,
+    Comparison,
+    StudyMaps,
+    compare,
+)
+from cfcam.clinical.comparison.placed import Grid, Placed
+from cfcam.clinical.comparison.registration import Gate, Kind, Registration, RegistrationError, register
+from cfcam.clinical.study_result import ModelIdentity
+from cfcam.errors import CfcamError, InputError
+from cfcam.explainer import Explainer
+from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_image, save_image, save_map_nifti
+from cfcam.imaging.drawing.difference import Table, comparison_figure, picture_scene, volume_scenes
+from cfcam.jobs.compare.pairs import Pair, without_names
+from cfcam.jobs.compare.studies import (
+    Study,
+    check_patients,
+    check_sides,
+    digest_of,
+    input_grid,
+    read_notices,
+    without_spacing,
+)
+from cfcam.jobs.inputs.find import Kind as Source
+from cfcam.jobs.inputs.find import find_inputs
+from cfcam.jobs.inputs.preparing import assumption_notes, preprocess_of, volume_preprocess_of
+from cfcam.jobs.runs.manifest import settings_hash, sha256_of, write_whole
+from cfcam.jobs.runs.settings import JobError
+from cfcam.jobs.runs.volumes import VolumeSettings
+from cfcam.models import LoadedModel, model_name
+from cfcam.models.expects import takes_volumes
+
+TABLE_NAME = "comparisons.csv"
+_LEAST_DEGREES, _LEAST_ZOOM = 2.0, 0.02
+
+
+@dataclass(frozen=True)
+class CompareSettings:
+    """How pairs are compared.
+
+    Attributes:
+        output: folder for the files.
+        method: one method.
+        target: class index, name, or "predicted": what the network says of the current study.
+        layer: layer to map; None: chosen.
+        registration: "rigid", "affine" or "none".
+        gate: what a registration must reach.
+        threshold: from which share of the common scale on a position is hot.
+        masks: name -> file of a mask on the prior image.
+        retests: of each study; 0: none, and no verdicts.
+        seed: of the retests.
+        preprocess: a `Preprocess` or `VolumePreprocess`; None: the network's own.
+        volumes: how volumes are read.
+        window: grey values of DICOM pictures, and of figures of volumes.
+        palette: of the maps.
+        opacity: of the maps over the images.
+    """
+
+    output: Path
+    method: str = "grad-cam"
+    target: int | str = "predicted"
+    layer: str | None = None
+    registration: Kind = "rigid"
+    gate: Gate = field(default_factory=Gate)
+    threshold: float = THRESHOLD
+    masks: Mapping[str, Path] = field(default_factory=dict)
+    retests: int = 8
+    seed: int = 0
+    preprocess: Preprocess | VolumePreprocess | None = None
+    volumes: VolumeSettings = field(default_factory=VolumeSettings)
+    window: str | tuple[float, float] | None = None
+    palette: str = "inferno"
+    opacity: float = 0.4
+
+
+@dataclass(frozen=True, eq=False)
+class PairResult:
+    """What became of a pair.
+
+    Attributes:
+        pair: which.
+        state: "compared", "resumed" (the files of an earlier run are good) or "not compared".
+        document: what its JSON file holds; of a pair that was not compared the reason, and the registration, if any.
+        comparison: None if the pair was not compared now.
+        reason: why it was not compared, in one line.
+    """
+
+    pair: Pair
+    state: str
+    document: dict[str, Any]
+    comparison: Comparison | None = None
+    reason: str | None = None
+
+
+class ComparePairs:
+    """Compares pairs with one network; see `CompareSettings`.
+
+    Args:
+        model: the network.
+        settings: how.
+
+    Raises:
+        CfcamError: the settings do not fit the network.
+    """
+
+    def __init__(self, model: LoadedModel, settings: CompareSettings) -> None:
+        self._model, self.settings = model, settings
+        self.volumetric = bool(takes_volumes(model.module))
+        self.preprocess = settings.preprocess or (
+            volume_preprocess_of(model) if self.volumetric else preprocess_of(model)
+        )
+        if isinstance(self.preprocess, VolumePreprocess) != self.volumetric:
+            raise InputError(
+                "the network takes volumes or pictures, and the preparation is for the other: give its own"
+            )
+        if not 0 < settings.threshold <= 1:
+            raise InputError(f"threshold {settings.threshold!r}: give a number in (0, 1]")
+        self._explainer = Explainer(
+            model.module,
+            [settings.method],
+            layer=settings.layer,
+            classes=model.classes,
+            probability=model.probability,
+            output=model.output,
+            fingerprint=True,
+        )
+
+    def run(self, pairs: Sequence[Pair], on_result: Callable[[PairResult], None] | None = None) -> list[PairResult]:
+        """Compares pairs one after the other; a pair that cannot be compared is reported and the rest is done.
+
+        A pair whose files are there, made from the same images with the same settings, is left as it is. After every
+        pair ``comparisons.csv`` holds a line for each one so far, and for those of earlier runs into this folder.
+
+        Args:
+            pairs: which; names must differ.
+            on_result: called after each.
+
+        Raises:
+            JobError: the output folder cannot be written.
+        """
+        try:
+            self.settings.output.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise JobError(
+                f"the output folder cannot be made ({error.strerror}); give another with --output"
+            ) from error
+        table = self.settings.output / TABLE_NAME
+        rows, results = _earlier_rows(table), []
+        for pair in pairs:
+            results.append(self._one(pair))
+            rows[pair.name] = _row(results[-1])
+            write_whole(table, _table(list(rows.values())))
+            if on_result is not None:
+                on_result(results[-1])
+        return results
+
+    def _one(self, pair: Pair) -> PairResult:
+        document: dict[str, Any] = {"name": pair.name, "prior": pair.shown[0], "current": pair.shown[1]}
+        try:
+            key = self._key(pair)
+            kept = self._kept(pair.name, key)
+            if kept is not None:
+                return PairResult(pair, "resumed", kept)
+            comparison, prior = self._compared(pair.prior, pair.current)
+        except (CfcamError, OSError, RuntimeError, MemoryError) as error:
+            reason = without_names(_reason(error), pair)
+            found = error.registration if isinstance(error, RegistrationError) else None
+            document |= {
+                "state": "not compared",
+                "reason": reason,
+                "registration": None if found is None else found.as_dict(),
+                "statement": SENTENCE,
+                "use": RESEARCH,
+            }
+            write_whole(self.settings.output / f"{pair.name}.json", _json(document))
+            return PairResult(pair, "not compared", document, reason=reason)
+        files = self._drawn(pair, comparison, prior)
+        document |= {
+            "state": "compared",
+            **comparison.as_dict(),
+            "row": comparison.as_row(),
+            "prepared": self.preprocess.told,
+            "preprocess": self.preprocess.as_dict(),
+            "settings": key,
+            "files": {file.name: sha256_of(file) for file in files},
+        }
+        write_whole(self.settings.output / f"{pair.name}.json", _json(document))
+        return PairResult(pair, "compared", document, comparison)
+
+    def compare(self, prior: Path, current: Path) -> Comparison:
+        """Reads, registers, explains and compares two studies, and writes nothing.
+
+        Raises:
+            ComparisonError: they are of two patients, or cannot be compared.
+            RegistrationError: the registration is not good enough.
+            CfcamError: a study cannot be read or explained.
+        """
+        return self._compared(prior, current)[0]
+
+    def _compared(self, prior: Path, current: Path) -> tuple[Comparison, Study]:
+        notes = [*assumption_notes(self.preprocess), *check_patients(prior, current)]
+        studies = [self._read(path) for path in (prior, current)]
+        for which, study in zip(("prior", "current"), studies, strict=True):
+            if not isinstance(study.image, Volume):  # of volumes read_notices tells them
+                notes += [f"the {which} study: {line}" for line in study.image.notices]
+        if studies[0].physical != studies[1].physical:
+            notes.append("the spacing of one image alone is known: lengths are in pixels of the prior")
+            studies = [without_spacing(study) for study in studies]
+        notes += read_notices(*studies)
+        check_sides(*studies)
+        here, there = (study.placed for study in studies)
+        found = register(here, there, self.settings.registration)
+        if found.kind != "none":
+            self.settings.gate.check(found)
+        degrees = max(_LEAST_DEGREES, found.quality.rotation)
+        zoom = max(_LEAST_ZOOM, max(found.quality.scale, 1 / found.quality.scale) - 1)
+        target = self._class(studies)
+        maps = [
+            self._maps(study, placed, target, degrees, zoom)
+            for study, placed in zip(studies, (here, there), strict=True)
+        ]
+        masks = {name: self._mask(path, studies[0].image, notes) for name, path in self.settings.masks.items()}
+        comparison = compare(
+            *maps, registration=found, gate=self.settings.gate, threshold=self.settings.threshold, masks=masks
+        )
+        return replace(comparison, notes=(*notes, *comparison.notes)), studies[0]
+
+    def _read(self, path: Path) -> Study:
+        inputs = find_inputs([path], output=self.settings.output)
+        if len(inputs) != 1:
+            raise InputError(f"{path.name}: holds {len(inputs)} pictures or volumes; name one of them")
+        source = inputs[0]
+        if (source.kind is Source.VOLUME) != self.volumetric:
+            wanted = "volumes (NIfTI or a DICOM series)" if self.volumetric else "2-D pictures"
+            raise InputError(f"{path.name}: is a {source.kind}, and the network takes {wanted}")
+        if self.volumetric:
+            from cfcam.imaging import read_volume
+            from cfcam.imaging.volume import is_nifti
+
+            how, nifti = self.settings.volumes, is_nifti(source.path)
+            volume = read_volume(
+                source.path,
+                time=how.time if nifti else None,
+                channel=how.channel if nifti else None,
+                series=how.series if source.path.is_dir() else None,
+                irregular=how.irregular,
+            )
+            return Study(volume, Grid(volume.size, volume.affine), True)
+        image = read_image(source.path, window=self.settings.window)
+        return Study(image, Grid.of_spacing(image.size, image.spacing), image.spacing is not None)
+
+    def _class(self, studies: Sequence[Study]) -> int:
+        """The class that is explained in both: the one named, else what the network says of the current study."""
+        x = self._prepared(studies[1].image)
+        target = self.settings.target
+        return int(self._explainer(x, None if target == "predicted" else [target]).targets[0, 0])
+
+    def _prepared(self, image: Any) -> Any:
+        prepared: Any = self.preprocess
+        return prepared(image)[None]
+
+    def _maps(self, study: Study, placed: Placed, target: int, degrees: float, zoom: float) -> StudyMaps:
+        x = self._prepared(study.image)
+        grid = input_grid(self.preprocess, study)
+        samples = retest_samples(
+            self._explainer,
+            x,
+            target,
+            self.settings.method,
+            count=self.settings.retests,
+            steps=grid.metric,
+            degrees=degrees,
+            zoom=zoom,
+            seed=self.settings.seed,
+        )
+        classes = self._model.classes or ()
+        identity = ModelIdentity(
+            model_name(self._model.spec),
+            "unversioned",
+            self._explainer.fingerprint(),
+            self._explainer.layer_for(x),
+            classes,
+        )
+        name = classes[target] if target < len(classes) else f"class {target}"
+        parameters = self._explainer.provenance()["methods"][self.settings.method]
+        return StudyMaps(
+            placed, tuple(samples), grid, identity, self.settings.method, target, name, study.physical, parameters
+        )
+
+    def _mask(self, path: Path, image: Image | Volume, notes: list[str]) -> NDArray[np.bool_]:
+        mask, said = read_mask(path, image)
+        notes += said
+        found: NDArray[np.bool_] = mask.numpy()
+        return found
+
+    def _key(self, pair: Pair) -> str:
+        """What the files of a pair depend on."""
+        how = {name: value for name, value in vars(self.settings).items() if name not in ("output", "masks")}
+        how |= {
+            "gate": asdict(self.settings.gate),
+            "preprocess": [type(self.preprocess).__name__, self.preprocess.as_dict()],
+            "volumes": asdict(self.settings.volumes),
+            "masks": {name: digest_of(path) for name, path in self.settings.masks.items()},
+            "model": self._explainer.fingerprint(),
+            "classes": self._model.classes,
+            "images": [digest_of(pair.prior), digest_of(pair.current)],
+            "cfcam": __version__,
+        }
+        return settings_hash(how)
+
+    def _kept(self, name: str, key: str) -> dict[str, Any] | None:
+        """The document of an earlier run, if it and its files are good."""
+        folder = self.settings.output
+        try:
+            document: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            whole = all(sha256_of(folder / file) == digest for file, digest in document["files"].items())
+            return document if document["settings"] == key and whole else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+
+    def _drawn(self, pair: Pair, comparison: Comparison, study: Study) -> list[Path]:
+        how = self.settings
+        heats = comparison.prior, comparison.current
+        notes = [*comparison.notes]
+        files = []
+        if isinstance(study.image, Volume):
+            scenes, more = volume_scenes(
+                study.image, comparison.picture, heats, seen=comparison.seen, window=how.window
+            )
+            notes += more
+            description = "difference on the common scale; research use"
+            files.append(
+                save_map_nifti(
+                    comparison.difference,
+                    study.image,
+                    how.output / f"{pair.name}_difference.nii.gz",
+                    description=description,
+                    window=(-1.0, 1.0),
+                )
+            )
+        else:
+            grey = np.rint(comparison.picture.clip(0, 1) * 255).astype(np.uint8)
+            scenes = [
+                picture_scene(study.image.rgb(), np.repeat(grey[..., None], 3, axis=2), heats, seen=comparison.seen)
+            ]
+        figure = comparison_figure(
+            scenes,
+            table_of(comparison.changes),
+            title=_title(pair, comparison),
+            verdict=comparison.verdict,
+            statement=f"{SENTENCE} {RESEARCH}",
+            notes=[_registered(comparison), *notes],
+            threshold=comparison.threshold,
+            palette=how.palette,
+            opacity=how.opacity,
+        )
+        return [save_image(figure, how.output / f"{pair.name}.png"), *files]
+
+
+def table_of(changes: Sequence[Change]) -> Table:
+    """Returns the numbers as they are shown to people; those beyond repeatability are marked."""
+    headings = ("", "prior", "current", "change", "repeatability", "verdict")
+    rows = [
+        (
+            f"{change.name} [{change.unit}]" if change.unit != change.name else change.name,
+            _shown(change.prior),
+            _shown(change.current),
+            _shown(change.change, signed=change.prior is not None),
+            "unknown" if change.repeatability is None else f"± {_shown(change.repeatability)}",
+            change.verdict,
+        )
+        for change in changes
+    ]
+    return Table(headings, rows, [change.verdict == BEYOND for change in changes])
+
+
+def _reason(error: Exception) -> str:
+    """One line; what a network of the user's raised is named as such."""
+    if isinstance(error, CfcamError):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError):
+        return f"a study cannot be read ({error.strerror}): check its permissions and the disk"
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"the network failed on this pair ({type(error).__name__}: {first[:200]})"
+
+
+def _title(pair: Pair, comparison: Comparison) -> str:
+    return (
+        f"{pair.shown[0]} → {pair.shown[1]} · {comparison.class_name} · {comparison.method}, layer"
+        f" {comparison.model.layer} of {comparison.model.name}"
+    )
+
+
+def _registered(comparison: Comparison) -> str:
+    found: Registration = comparison.registration
+    q = found.quality
+    return (
+        f"registration {found.kind}: shift {q.shift:.1f} {comparison.unit}, rotation {q.rotation:.1f}°, scale"
+        f" {q.scale:.3f}; correlation {q.correlation_before:.2f} → {q.correlation:.2f}, overlap {q.overlap:.0%};"
+        f" repeatability from {comparison.retests} retests of each study; one scale for both maps:"
+        f" {comparison.scale:.4g}"
+    )
+
+
+def _shown(value: float | None, *, signed: bool = False) -> str:
+    if value is None:
+        return "–"
+    size = abs(value)
+    text = f"{size:.0f}" if size >= 1000 else f"{size:.3g}" if size >= 0.001 or not size else f"{size:.1e}"
+    return ("−" if value < 0 else "+" * signed) + text
+
+
+def _row(result: PairResult) -> dict[str, str]:
+    return {
+        "name": result.pair.name,
+        "prior": result.pair.shown[0],
+        "current": result.pair.shown[1],
+        "state": "not compared" if result.state == "not compared" else "compared",
+        "reason": result.reason or "",
+        **result.document.get("row", {}),
+    }
+
+
+def _earlier_rows(table: Path) -> dict[str, dict[str, str]]:
+    """Name -> line of the table, if there is one that can be read."""
+    try:
+        with table.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return {}
+    return {row["name"]: row for row in rows if row.get("name") and None not in row}
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> bytes:
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue().encode()
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"

@@ -1,0 +1,161 @@
+"""What a comparison must know of a study before any network sees it: its grid, its patient, its bytes."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cfcam.clinical.comparison.changes import ComparisonError, check_patient
+from cfcam.clinical.comparison.placed import Grid, Placed
+from cfcam.errors import InputError, MissingExtraError
+from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess
+from cfcam.imaging.geometry import axis_codes
+from cfcam.imaging.reading.dicom_object import broken, quiet
+from cfcam.imaging.reading.pictures import is_dicom_file
+from cfcam.jobs.runs.manifest import sha256_of
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """An image that was read.
+
+    Attributes:
+        image: a picture or a volume.
+        grid: where its positions lie.
+        physical: whether in mm; else in pixels.
+    """
+
+    image: Image | Volume
+    grid: Grid
+    physical: bool
+
+    @property
+    def placed(self) -> Placed:
+        """Its grey values."""
+        if isinstance(self.image, Volume):
+            voxels = self.image.voxels if self.image.voxels.ndim == 3 else self.image.voxels[0]
+            return Placed(voxels, self.grid)
+        return Placed(self.image.planes().mean(0).numpy(), self.grid)
+
+
+def input_grid(preprocess: Preprocess | VolumePreprocess, study: Study) -> Grid:
+    """Returns where the positions of the network's input lie, on the places of the study's grid."""
+    if isinstance(study.image, Volume):
+        assert isinstance(preprocess, VolumePreprocess)  # noqa: S101 (checked with the network)
+        return Grid(*preprocess.grid(study.image))
+    assert isinstance(preprocess, Preprocess)  # noqa: S101
+    size = preprocess.input_size
+    top, left, bottom, right = _whole_region(preprocess, study.image.size)
+    into = np.eye(3)
+    for axis, (first, last) in enumerate(((top, bottom), (left, right))):
+        step = (last - first) / size[axis]
+        into[axis, axis], into[axis, 2] = step, first + step / 2 - 0.5
+    return Grid(size, study.grid.affine @ into)
+
+
+def _whole_region(preprocess: Preprocess, size: tuple[int, int]) -> tuple[float, float, float, float]:
+    """What the network's input shows in the picture's pixels, with padding, which lies outside of the picture."""
+    rows, columns = preprocess._axes(size)
+    (top, bottom), (left, right) = (
+        (axis.start * axis.length / axis.resized, (axis.start + axis.net) * axis.length / axis.resized)
+        for axis in (rows, columns)
+    )
+    return top, left, bottom, right
+
+
+def without_spacing(study: Study) -> Study:
+    """Returns a picture whose places are counted in pixels."""
+    return Study(study.image, Grid.of_spacing(study.grid.size), False)
+
+
+def check_sides(prior: Study, current: Study) -> None:
+    """Refuses two pictures that show the patient from two sides, or one of them mirrored, and a volume without a place.
+
+    Raises:
+        ComparisonError: the axes of the two point elsewhere in the patient, or of one volume that is not known.
+    """
+    if isinstance(prior.image, Volume) and isinstance(current.image, Volume):
+        known = [study.image.placed for study in (prior, current) if isinstance(study.image, Volume)]
+        if known[0] != known[1]:
+            without = "current" if known[0] else "prior"
+            raise ComparisonError(
+                f"the header of the {without} volume does not say how it lies in the patient, and that of the other"
+                " does: left could be laid on right; not compared; repair the header first"
+            )
+    if (
+        isinstance(prior.image, Image)
+        and isinstance(current.image, Image)
+        and prior.image.affine
+        and current.image.affine
+    ):
+        codes = [axis_codes(np.array(study.image.affine)) for study in (prior, current)]
+        if codes[0] != codes[1]:
+            raise ComparisonError(
+                f"the pictures show the patient from two sides (axes {codes[0]} and {codes[1]}): not compared; give"
+                " two of one view, or whole volumes"
+            )
+
+
+def read_notices(prior: Study, current: Study) -> list[str]:
+    """Returns what was to be told of how two volumes were read, a line each, with which of them it is of."""
+    lines = [
+        f"the {which} volume: {line}"
+        for which, study in (("prior", prior), ("current", current))
+        if isinstance(study.image, Volume)
+        for line in (*study.image.notices, *study.image.assumed)
+    ]
+    both = [study.image.placed for study in (prior, current) if isinstance(study.image, Volume)]
+    if len(both) == 2 and not any(both):
+        lines.append("how the two volumes lie in the patient is unknown: they were laid on each other as stored")
+    return lines
+
+
+def check_patients(prior: Path, current: Path) -> list[str]:
+    """Refuses two patients, and returns in words what cannot be known; ids and dates are not kept.
+
+    Raises:
+        ComparisonError: both have a DICOM patient id, and the two differ.
+        ImageError: a DICOM header is broken.
+        MissingExtraError: there are DICOM files, and pydicom is not installed.
+    """
+    here, there = _patient(prior), _patient(current)
+    if here[0] and there[0]:
+        check_patient(here[0], there[0])
+    notes = []
+    if not (here[0] and there[0]):
+        notes.append("whether both studies are of one patient could not be checked: no DICOM patient id in both")
+    if here[1] and there[1] and here[1] > there[1]:
+        notes.append("the prior study is dated later than the current one: check their order")
+    return notes
+
+
+def _patient(path: Path) -> tuple[str, str]:
+    """Patient id and study date of a DICOM file, or of the first one in a folder; empty where there is none."""
+    for file in filter(Path.is_file, sorted(path.iterdir()) if path.is_dir() else [path]):
+        if not is_dicom_file(file):
+            continue
+        try:
+            from pydicom import dcmread
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("pydicom", "dicom", "reading DICOM") from error
+        with quiet(), broken(path.name, "the DICOM header is broken"):
+            header = dcmread(file, force=True, stop_before_pixels=True, specific_tags=["PatientID", "StudyDate"])
+            return str(header.get("PatientID") or "").strip(), str(header.get("StudyDate") or "").strip()
+    return "", ""
+
+
+def digest_of(path: Path) -> str:
+    """Returns the SHA-256 of a file, or of the sorted digests of a folder's files.
+
+    Raises:
+        InputError: there is no such file or folder.
+    """
+    if not path.exists():
+        raise InputError(f"{path.name}: no such file or folder; check the path")
+    if path.is_file():
+        return sha256_of(path)
+    digests = sorted(sha256_of(file) for file in path.iterdir() if file.is_file())
+    return hashlib.sha256("".join(digests).encode()).hexdigest()

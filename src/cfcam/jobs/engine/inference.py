@@ -1,0 +1,325 @@
+"""The network's side of a run: batches that shrink when memory is short, and one bad picture that stays alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cfcam.capture import Capture, Network, NotPredictedError
+from cfcam.capture.targets import Probability
+from cfcam.errors import CfcamError, MethodError, ModelError
+from cfcam.explainer import Explainer
+from cfcam.explainer_windows import Aggregate, explain_windows
+from cfcam.explanation import Explanation
+from cfcam.imaging import Preprocess
+from cfcam.jobs.engine.lanes import LEAST, Lanes, copies_of, lane_count
+from cfcam.jobs.runs.settings import JobError, named_layer
+from cfcam.methods import CAM, AttentionRollout, LeGrad, ScoreCAM, named_methods
+from cfcam.methods.base import Method
+from cfcam.models.expects import input_channels
+
+NOT_FINITE = "the network's output is not finite: check the weights and the normalisation"
+_MANY_CHANNELS, _VERY_MANY_CHANNELS = 64, 256
+_NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How inputs are explained window by window; see `cfcam.explainer_windows.explain_windows`."""
+
+    size: int | tuple[int, ...]
+    overlap: float = 0.5
+    aggregate: Aggregate = "mean"
+
+
+class Engine:
+    """Explains prepared pictures; a failure of one of them is returned, and a wrong set-up raised.
+
+    Args:
+        model: the network.
+        methods: methods by name.
+        targets: see `cfcam.explain`.
+        layer: see `cfcam.explain`.
+        classes: class names.
+        probability: how the output is read; see `cfcam.Explainer`.
+        output: which tensor holds the class scores; see `cfcam.Explainer`.
+        batch_size: pictures in one pass.
+
+    Attributes:
+        layer: the layer that is mapped, once `rehearse` has run.
+        notes: what the user should know about the set-up.
+        batch_size: as given, or less if memory was short.
+        windows: None, or how inputs are explained window by window, one window at a time.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        methods: dict[str, Method],
+        targets: Sequence[int | str],
+        *,
+        layer: str | None = None,
+        classes: Sequence[str] | None = None,
+        probability: Probability = "auto",
+        output: str | int | None = None,
+        batch_size: int = 8,
+    ) -> None:
+        self.network = Network(model, probability, output)
+        self.targets = list(targets)
+        self.classes = classes
+        self.methods = methods
+        self.batch_size = batch_size
+        self.notes: list[str] = []
+        self.windows: Windows | None = None
+        self.layer = layer or ""
+        self._given = named_layer(layer)
+        self._probability = probability
+        self._explainer = self._make()
+        self._succeeded = False
+        self._lanes: Lanes | None = None
+
+    @property
+    def explainer(self) -> Explainer:
+        """What explains, with the methods that are left after `rehearse`."""
+        return self._explainer
+
+    def explainer_with(self, names: Sequence[str]) -> Explainer:
+        """Returns this explainer with some of its methods only; what it knows of layers stays known."""
+        fewer = copy(self._explainer)
+        fewer.methods = {name: method for name, method in self._explainer.methods.items() if name in names}
+        return fewer
+
+    def explainer_of(self, model: nn.Module) -> Explainer:
+        """Returns an explainer of another network, such as another checkpoint, that is like this one."""
+        return self._make(model)
+
+    def _make(self, model: nn.Module | None = None, *, layer: str | None = None, fingerprint: bool = True) -> Explainer:
+        explainer = Explainer(
+            self.network.model if model is None else model,
+            self.methods,
+            layer=layer or self._given,
+            classes=self.classes,
+            probability=self._probability,
+            output=self.network.output,
+            fingerprint=fingerprint,
+        )
+        if model is None:
+            explainer._network = self.network  # what one has learned of the output, the other need not learn again
+        return explainer
+
+    def rehearse(self, preprocess: Preprocess, *, leave_out: bool = False) -> None:
+        """Runs the network once on noise, so that a wrong set-up shows before the first picture is read.
+
+        Args:
+            preprocess: gives the shape of the input.
+            leave_out: drop methods that do not apply to this network, with a note.
+
+        Raises:
+            CfcamError: layer, targets, methods, or the shape of the input do not fit the network.
+        """
+        shape = (1, preprocess.channels, *preprocess.input_size)
+        noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        try:
+            self.layer = self._explainer.layer_for(noise, self.targets)
+            capture = Capture(self.network, noise, layer=self.layer, targets=self.targets, classes=self.classes)
+        except NotPredictedError:
+            return  # noise need not hold the class that a segmentation network is asked for; each picture will tell
+        except CfcamError:
+            raise
+        except Exception as error:
+            raise ModelError(self._cannot_run(shape, error)) from error
+        self._say_what_is_read()
+        if not bool(capture.logits.isfinite().all()):
+            self._complain_of_weights()
+            return
+        for name, method in list(self.methods.items()):
+            if isinstance(method, (CAM, AttentionRollout, LeGrad)):  # those that ask something of the network
+                self._try(name, method, capture, leave_out=leave_out and len(self.methods) > 1)
+        masked = [name for name, method in self.methods.items() if isinstance(method, ScoreCAM)]
+        channels = capture.activations.shape[1]
+        if masked and channels >= _MANY_CHANNELS:
+            # Its masked passes are batched by themselves; more pictures at a time would only hide the progress.
+            self.batch_size = 1
+        if masked and channels >= _VERY_MANY_CHANNELS:
+            self.notes.append(f"{', '.join(masked)} takes {channels + 2} passes of the network for each picture")
+
+    def open_lanes(self, preprocess: Preprocess) -> None:
+        """Has the parts of large batches explained side by side from here on, where that can be; after `rehearse`."""
+        further = lane_count(self.batch_size) - 1
+        if not self.layer or further < 1 or self.windows is not None:
+            return
+        x = torch.zeros(1, preprocess.channels, *preprocess.input_size)
+        if copies := copies_of(self.network, x, self.layer, further):
+            models = [self.network.model, *copies]
+            self._lanes = Lanes([self._make(model, layer=self.layer, fingerprint=False) for model in models])
+
+    def _try(self, name: str, method: Method, capture: Capture, *, leave_out: bool) -> None:
+        try:
+            with capture.quiet():
+                method.maps(capture)
+        except MethodError as error:
+            if not leave_out:
+                raise
+            self.methods = {other: m for other, m in self.methods.items() if other != name}
+            self.notes.append(f"{name} is left out: {error}")
+            self._explainer = self._make()
+
+    def _say_what_is_read(self) -> None:
+        """Notes what was assumed of the network's output, where it is not one tensor of logits."""
+        read = self.network.record()
+        if "output" in read and self.network.output is None:
+            self.notes.append(f"the network returns several tensors; the class scores are {read['output']!r} (--head)")
+        if str(read["probability"]).startswith("given"):
+            self.notes.append(f"the network's probabilities are {read['probability']}: no softmax or sigmoid is added")
+        self.notes += read.get("notes", [])
+
+    def _complain_of_weights(self) -> None:
+        state = self.network.model.state_dict()
+        broken = [n for n, t in state.items() if t.is_floating_point() and bool(t.isnan().any())]
+        if broken:
+            more = f" and {len(broken) - 1} more" if len(broken) > 1 else ""
+            raise ModelError(
+                f"the network's weights hold NaN (in {broken[0]}{more}) and so does its output: the checkpoint is"
+                " broken or the training diverged; load other weights"
+            )
+
+    def _cannot_run(self, shape: tuple[int, ...], error: Exception) -> str:
+        channels = input_channels(self.network.model)
+        what = "volumes" if len(shape) == 5 else "2-D pictures"
+        hint = f"check the size (--size), and that it is a classifier of {what}"
+        if len(shape) == 5 and is_out_of_memory(error):
+            hint = "explain it in windows (--sliding 96), or give a smaller --size"
+        if channels is not None and channels != shape[1]:
+            hint = f"it takes {channels} channel{'s' if channels > 1 else ''}: give mean and std {channels} number" + (
+                "s each" if channels > 1 else " each, e.g. --mean 0.5 --std 0.5"
+            )
+        return f"the network cannot run on an input of shape {shape}: {_described(error)}: {hint}"
+
+    def provenance(self) -> dict[str, Any]:
+        """Returns what makes the maps, as plain values."""
+        return self._explainer.provenance()
+
+    def __call__(self, inputs: Sequence[Tensor]) -> list[Explanation | str]:
+        """Explains prepared pictures (C, h, w), of one shape.
+
+        Returns:
+            For each its explanation (of one image, on the CPU), or in one line why there is none.
+
+        Raises:
+            CfcamError: no picture was explained yet, and none of these can be for a reason that lies in the
+                set-up.
+        """
+        results: list[Explanation | str] = []
+        errors: list[Exception] = []
+        while len(results) < len(inputs):
+            batch = inputs[len(results) :][: self.batch_size]
+            try:
+                explained = self._explained(torch.stack(list(batch)))
+            except Exception as error:  # noqa: BLE001 (a user's network may raise anything)
+                if len(batch) == 1 and is_out_of_memory(error) and self._fewer_masks():
+                    pass
+                elif len(batch) == 1:
+                    errors.append(error)
+                    results.append(self._reason(error))
+                elif is_out_of_memory(error):
+                    self.batch_size = len(batch) // 2
+                    self._say_smaller()
+                else:
+                    results += self._one_by_one(batch, errors)
+                del error
+                _free()
+            else:
+                self._succeeded = True
+                results += explained
+        if not self._succeeded and len(errors) == len(inputs) and _lies_in_the_set_up(errors[-1]):
+            raise errors[-1]
+        return results
+
+    def _one_by_one(self, inputs: Sequence[Tensor], errors: list[Exception]) -> list[Explanation | str]:
+        results: list[Explanation | str] = []
+        for x in inputs:
+            try:
+                results += self._explained(x[None])
+                self._succeeded = True
+            except Exception as error:  # noqa: BLE001 (as above)
+                errors.append(error)
+                results.append(self._reason(error))
+        return results
+
+    def _explained(self, x: Tensor) -> list[Explanation | str]:
+        """Explains a batch (N, C, *spatial) and returns its images one by one; of those that failed, why."""
+        if self.windows is not None:
+            how = self.windows
+            parts = [explain_windows(self._explainer, x, how.size, how.overlap, self.targets, aggregate=how.aggregate)]
+        elif self._lanes is not None and len(x) >= 2 * LEAST:  # fewer run faster in one piece, on all cores
+            provenance = self._explainer.provenance()
+            parts = [replace(part, provenance=provenance) for part in self._lanes(x, self.targets)]
+        else:
+            parts = [self._explainer(x, self.targets)]
+        return [one for part in parts for one in _by_image(part)]
+
+    def _reason(self, error: Exception) -> str:
+        if isinstance(error, CfcamError):
+            return str(error)
+        if is_out_of_memory(error):
+            windows = ", windows (--sliding)" if self.windows is None else ", smaller windows"
+            return f"out of memory with this one alone: take fewer targets, a smaller input size{windows}, or the CPU"
+        return f"the network failed on this picture ({_described(error)})"
+
+    def _fewer_masks(self) -> bool:
+        """Halves the number of masked inputs in one pass, which changes no map; tells whether it could."""
+        large = {n: m for n, m in self.methods.items() if isinstance(m, ScoreCAM) and m.batch_size != 1}
+        if not large:
+            return False
+        self.methods |= {
+            name: replace(method, batch_size=(method.batch_size or 8) // 2) for name, method in large.items()
+        }
+        self._lanes = None
+        self._explainer = self._make()
+        return True
+
+    def _say_smaller(self) -> None:
+        self.notes = [note for note in self.notes if not note.startswith("memory")]
+        self.notes.append(f"memory is short: batches of {self.batch_size} from here on")
+
+
+def _by_image(explanation: Explanation) -> list[Explanation | str]:
+    """Splits an explanation by image; one whose scores are not finite is a failure. -inf masks a class, and may."""
+    bad = explanation.logits.flatten(1).isnan().any(1) | ~explanation.scores.isfinite().all(1)
+    return [NOT_FINITE if wrong else explanation.select(slice(n, n + 1)) for n, wrong in enumerate(bad.tolist())]
+
+
+def _lies_in_the_set_up(error: Exception) -> bool:
+    """Tells whether an error would come with any picture; a class that is predicted nowhere lies in this one."""
+    return isinstance(error, CfcamError) and not isinstance(error, NotPredictedError)
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Tells whether an error says that there was too little memory, on the device or of the machine."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _NO_MEMORY)
+
+
+def _free() -> None:
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _described(error: Exception) -> str:
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first[:200]}" if first else type(error).__name__
+
+
+def prepare_methods(settings_methods: Any) -> dict[str, Method]:
+    """Returns methods by name; see `cfcam.methods.named_methods`."""
+    named = named_methods(settings_methods)
+    wrong = [name for name in named if not name or set(name) & set('/\\<>:"|?*\0') or len(name.encode()) > 40]
+    if wrong:
+        raise JobError(f"a method called {wrong[0]!r} cannot name a file: choose another name for it")
+    return named

@@ -1,0 +1,1 @@
+"""A scorecard of maps over many pictures: ``cfcam evaluate``."""

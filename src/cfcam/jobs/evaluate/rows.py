@@ -1,0 +1,151 @@
+"""The file that an evaluation grows line by line, and from which one that was stopped goes on."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cfcam.jobs.runs.manifest import settings_hash
+from cfcam.jobs.runs.settings import JobError
+from cfcam.metrics.scorecard.samples import Row
+
+FILE_NAME = "rows.jsonl"
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Part:
+    """What became of one batch of cases: one line of the file.
+
+    Attributes:
+        key: what the numbers of the batch depend on, hashed.
+        rows: one per image and method.
+        failed: name of a case -> why it has no rows.
+        notes: name of a case -> what the user should know about it.
+    """
+
+    key: str
+    rows: list[Row] = field(default_factory=list)
+    failed: dict[str, str] = field(default_factory=dict)
+    notes: dict[str, list[str]] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any]) -> Part:
+        """Returns the part in the values of a line."""
+        return cls(values["key"], [Row(**row) for row in values["rows"]], values["failed"], values["notes"])
+
+
+class RowsFile:
+    """``rows.jsonl`` of an output folder: a header with the set-up, then a line for each batch.
+
+    Args:
+        folder: the output folder.
+        setup: plain values: everything that the numbers depend on, apart from the cases.
+        overwrite: begin anew, whatever is there.
+
+    Attributes:
+        path: the file.
+        fingerprint: SHA-256 of the set-up.
+        costs: method -> what it costs, once that was measured.
+
+    Raises:
+        JobError: the folder holds an evaluation of another set-up, or the file is none of ours.
+    """
+
+    def __init__(self, folder: Path, setup: Mapping[str, Any], *, overwrite: bool = False) -> None:
+        self.path = folder / FILE_NAME
+        self._setup = json.loads(json.dumps(setup, default=str))
+        self.fingerprint = settings_hash(self._setup)
+        self.costs: dict[str, dict[str, float]] | None = None
+        self._places: dict[str, tuple[int, int]] = {}
+        if overwrite or not self._resume():
+            self._begin()
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._places
+
+    def append(self, part: Part) -> None:
+        """Adds a part, and hands it to the operating system at once."""
+        line = {"key": part.key, "rows": [asdict(row) for row in part.rows], "failed": part.failed, "notes": part.notes}
+        self._places[part.key] = self._write(line)
+
+    def set_costs(self, costs: dict[str, dict[str, float]]) -> None:
+        """Keeps what the methods cost, which is measured once for a run."""
+        self.costs = costs
+        self._write({"costs": costs})
+
+    def read(self, key: str) -> Part:
+        """Returns a part that is in the file."""
+        start, length = self._places[key]
+        with self.path.open("rb") as file:
+            file.seek(start)
+            return Part.parse(json.loads(file.read(length)))
+
+    def _begin(self) -> None:
+        self._places, self.costs = {}, None
+        self.path.unlink(missing_ok=True)
+        self._write({"format": _FORMAT, "fingerprint": self.fingerprint, "setup": self._setup})
+
+    def _write(self, values: Mapping[str, Any]) -> tuple[int, int]:
+        line = json.dumps(values, separators=(",", ":")).encode("ascii") + b"\n"
+        with self.path.open("ab") as file:
+            start = file.tell()
+            file.write(line)
+        return start, len(line)
+
+    def _resume(self) -> bool:
+        """Reads what is there, cuts off what follows the last whole line, and returns whether the run can go on."""
+        if not self.path.exists():
+            return False
+        lines = self._whole_lines()
+        first = next(lines, None)
+        if first is None:
+            return False
+        header = _parsed(first[1])
+        if header is None or "fingerprint" not in header:
+            raise JobError(f"{self.path}: is not written by cfcam evaluate: choose another --output folder")
+        if header["fingerprint"] != self.fingerprint:
+            raise JobError(self._other_setup(header.get("setup", {})))
+        end = len(first[1])
+        for start, line in lines:
+            end = start + len(line)
+            self._note(_parsed(line), start, len(line))
+        if end < self.path.stat().st_size:
+            with self.path.open("r+b") as file:
+                file.truncate(end)
+        return True
+
+    def _whole_lines(self) -> Iterator[tuple[int, bytes]]:
+        place = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                if line.endswith(b"\n"):
+                    yield place, line
+                place += len(line)
+
+    def _note(self, values: dict[str, Any] | None, start: int, length: int) -> None:
+        if values is None:
+            return
+        if "costs" in values:
+            self.costs = values["costs"]
+        elif {"key", "rows", "failed", "notes"} <= values.keys():
+            self._places[values["key"]] = (start, length)
+
+    def _other_setup(self, there: Mapping[str, Any]) -> str:
+        keys = [key for key in self._setup | dict(there) if self._setup.get(key) != there.get(key)]
+        shown = ", ".join(keys) or "the version"
+        return (
+            f"{self.path.parent}: holds an evaluation with another set-up (other: {shown}): choose another --output"
+            " folder, or give --overwrite to begin anew"
+        )
+
+
+def _parsed(line: bytes) -> dict[str, Any] | None:
+    try:
+        values = json.loads(line)
+    except ValueError:
+        return None
+    return values if isinstance(values, dict) else None

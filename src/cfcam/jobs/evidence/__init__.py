@@ -1,0 +1,1 @@
+"""Everything that documents what a network's maps are worth: ``cfcam evidence``."""

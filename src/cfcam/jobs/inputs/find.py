@@ -1,0 +1,164 @@
+"""Which pictures and volumes a run takes, and where under the output folder their files go."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path, PurePosixPath
+
+from cfcam.errors import ImageError
+from cfcam.imaging import list_images
+from cfcam.imaging.reading.series import has_several_planes, scan_folder
+from cfcam.imaging.volume import is_nifti
+from cfcam.jobs.inputs.names import safe
+
+
+class Kind(StrEnum):
+    """What an input is."""
+
+    PICTURE = "picture"
+    VOLUME = "volume"
+
+
+@dataclass(frozen=True)
+class Input:
+    """A picture or volume of a run.
+
+    Attributes:
+        path: the file, as it is shown; of a DICOM series its folder.
+        folder: the sub-folder of the output folder that mirrors the input's place.
+        kind: picture or volume.
+        label: what it is called wherever somebody may read it, in place of a path that may name a patient; None: its
+            path.
+    """
+
+    path: Path
+    folder: PurePosixPath = field(default_factory=PurePosixPath)
+    kind: Kind = Kind.PICTURE
+    label: str | None = None
+
+    @property
+    def shown(self) -> Path:
+        """What it is called: its label, else its path."""
+        return self.path if self.label is None else Path(self.label)
+
+    @property
+    def key(self) -> str:
+        """How the manifest knows it: its label, else its absolute path."""
+        return str(self.absolute) if self.label is None else self.label
+
+    @property
+    def absolute(self) -> Path:
+        """The absolute path."""
+        return Path(os.path.abspath(self.path))  # noqa: PTH100 (Path.resolve would follow a link to the picture)
+
+
+def find_inputs(
+    paths: Iterable[str | os.PathLike[str]], *, output: str | os.PathLike[str], recursive: bool = False
+) -> list[Input]:
+    """Expands files, folders and globs to pictures and volumes.
+
+    A NIfTI file is a volume, and so is a DICOM file with frames that have places. A folder with two or more DICOM
+    slices of one series is one volume; single DICOM pictures in it stay pictures, as do slices that are named one by
+    one. What lies in the output folder is passed over where a folder above it is searched, so that a second run does
+    not explain the pictures of the first.
+
+    Args:
+        paths: files, folders and globs.
+        output: the folder that the run will write into.
+        recursive: search the sub-folders of folders too.
+
+    Returns:
+        Each input once, in the order of ``paths``; of one path the volumes before the pictures.
+
+    Raises:
+        ImageError: a path does not exist, or there is nothing to explain in a folder.
+        MissingExtraError: there are DICOM files, and pydicom is not installed.
+    """
+    out = Path(output).resolve()
+    found: dict[Path, Input] = {}
+    for path in map(Path, paths):
+        root = _root(path)
+        volumes, slices = _volumes(path, recursive=recursive)
+        for file, kind in (
+            *((volume, Kind.VOLUME) for volume in volumes),
+            *((picture, Kind.PICTURE) for picture in _pictures(path, recursive=recursive, alone=not volumes)),
+        ):
+            parent = file.parent.resolve()
+            inside = out == parent or out in parent.parents
+            if inside and root.resolve() in out.parents:
+                continue
+            if kind is Kind.VOLUME or parent / file.name not in slices:
+                found.setdefault(parent / file.name, Input(file, _mirrored(file.parent, root), kind))
+    return list(found.values())
+
+
+def _pictures(path: Path, *, recursive: bool, alone: bool) -> list[Path]:
+    if path.is_file() and is_nifti(path):
+        return []
+    try:
+        return list_images(path, recursive=recursive)
+    except ImageError:
+        if alone or (not path.exists() and not glob.has_magic(str(path))):
+            raise
+        return []
+
+
+def _volumes(path: Path, *, recursive: bool) -> tuple[list[Path], set[Path]]:
+    """The volumes that a path stands for, and the files (resolved) that are no pictures for that reason."""
+    volumes: list[Path] = []
+    slices: set[Path] = set()
+    for place in _places(path, recursive=recursive):
+        if place.is_file():
+            if is_nifti(place) or has_several_planes(place):
+                volumes.append(place)
+                slices.add(place.parent.resolve() / place.name)
+            continue
+        series = scan_folder(place).series
+        files = [file for one in series for file in one.files]
+        if any(len(one.files) > 1 for one in series):
+            volumes.append(place)
+            slices |= {place.resolve() / file.name for file in files}
+        else:
+            frames = [one.files[0] for one in series if len(one.planes) > 1]
+            volumes += dict.fromkeys(frames)
+            slices |= {place.resolve() / file.name for file in frames}
+        volumes += sorted(file for file in place.iterdir() if _is_visible_nifti(file))
+    return volumes, slices
+
+
+def _places(path: Path, *, recursive: bool) -> Iterator[Path]:
+    """The files and folders to look at for volumes."""
+    named = [path] if path.exists() else sorted(Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    for place in named:
+        yield place
+        if place.is_dir() and recursive:
+            for folder, folders, _ in os.walk(place):
+                folders[:] = sorted(name for name in folders if not name.startswith("."))
+                yield from (Path(folder, name) for name in folders)
+
+
+def _is_visible_nifti(file: Path) -> bool:
+    return is_nifti(file) and not file.name.startswith(".") and file.is_file()
+
+
+def _root(path: Path) -> Path:
+    """The folder below which sub-folders are mirrored: the one named, or what stands before a glob's first wildcard."""
+    if path.is_dir():
+        return path
+    if path.exists() or not glob.has_magic(str(path)):
+        return path.parent
+    parts = path.parts
+    plain = next(i for i, part in enumerate(parts) if glob.has_magic(part))
+    return Path(*parts[: min(plain, len(parts) - 1)])
+
+
+def _mirrored(parent: Path, root: Path) -> PurePosixPath:
+    try:
+        parts = parent.relative_to(root).parts
+    except ValueError:
+        return PurePosixPath()
+    return PurePosixPath(*(safe(part, 120) or "folder" for part in parts if part != ".."))

@@ -1,0 +1,189 @@
+"""Where organs, artefacts and findings are: masks and boxes found for each image, and read onto its grid."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from cfcam.clinical.checks.masks import OUTSIDE, read_mask
+from cfcam.errors import InputError
+from cfcam.exchange.dicom.read_segmentation import is_segmentation, read_segmentation
+from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_image, read_volume
+from cfcam.imaging.volume import NIFTI_EXTENSIONS, is_nifti
+from cfcam.jobs.inputs.ground_truth import Box, fill_boxes, read_boxes
+
+RegionKind = Literal["organ", "artefacts", "findings", "zone"]
+
+_ENDINGS = (".png", ".tif", ".tiff", ".bmp", ".dcm", *NIFTI_EXTENSIONS)
+_TABLES = (".csv", ".tsv")
+_LABELS = re.compile(r"(.+)#(\d+(?:,\d+)*)")
+
+
+@dataclass(frozen=True)
+class Region:
+    """What is marked in one image.
+
+    Attributes:
+        mask: (*spatial) bool on the image's grid: the union of all masks and boxes.
+        notices: what a user should know, a line each.
+        reason: why nothing is marked; "" if something is.
+        files: that it was read from.
+    """
+
+    mask: Tensor
+    notices: tuple[str, ...] = ()
+    reason: str = ""
+    files: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class RegionMasks:
+    """Finds the masks of images by what a user gave.
+
+    Attributes:
+        kind: what is marked.
+        given: a file (of one image, or with a place in space: of all), a folder of files of the images' names, a
+            pattern with ``{stem}``, or a CSV file with boxes; ``#2`` or ``#1,3`` behind it picks labels of a NIfTI or
+            segments of a DICOM Segmentation.
+    """
+
+    kind: RegionKind
+    given: str
+    _labelled: tuple[str, tuple[int, ...] | None] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        named = None if Path(self.given).exists() else _LABELS.fullmatch(self.given)
+        picked = (self.given, None) if named is None else (named[1], tuple(int(n) for n in named[2].split(",")))
+        object.__setattr__(self, "_labelled", picked)
+
+    def read(self, name: Path, image: Image | Volume, *, several: bool) -> Region:
+        """Reads what is marked in an image.
+
+        Args:
+            name: the image's file or folder.
+            image: as it was read.
+            several: whether there are other images, so that one picture file cannot be the mask of all.
+
+        Raises:
+            CfcamError: a mask or box does not fit the image, or cannot be read.
+        """
+        if Path(self._labelled[0]).suffix.lower() in _TABLES:
+            return self._from_boxes(name, image)
+        files = self._files(name, several=several)
+        if not files:
+            reason = f"no mask for --{self.kind} was found for {name.name}"
+            return Region(torch.zeros(image.size, dtype=torch.bool), (reason,), reason)
+        mask = torch.zeros(image.size, dtype=torch.bool)
+        notices: list[str] = []
+        for file in files:
+            one, told = self._read(file, image)
+            mask |= one
+            notices += told
+        return Region(mask, tuple(notices), "" if mask.any() else _why(notices), tuple(files))
+
+    def _read(self, file: Path, image: Image | Volume) -> tuple[Tensor, tuple[str, ...]]:
+        labels = self._labelled[1]
+        if is_segmentation(file):
+            return read_segmentation(file, image, segments=labels)
+        return read_mask(file, image, labels=labels)
+
+    def _from_boxes(self, name: Path, image: Image | Volume) -> Region:
+        if isinstance(image, Volume):
+            raise InputError(f"--{self.kind}: boxes are of pictures; give a NIfTI or a DICOM Segmentation for a volume")
+        table = Path(self._labelled[0])
+        boxes = self._boxes.get(name.name, self._boxes.get(name.stem))
+        if not boxes:
+            reason = f"no box for --{self.kind} was found for {name.name}"
+            return Region(torch.zeros(image.size, dtype=torch.bool), (reason,), reason, (table,))
+        notices: list[str] = []
+        return Region(fill_boxes(boxes, image.size, notices.append), tuple(notices), files=(table,))
+
+    @cached_property
+    def _boxes(self) -> dict[str, tuple[Box, ...]]:
+        return read_boxes(Path(self._labelled[0]))
+
+    def _files(self, image: Path, *, several: bool) -> list[Path]:
+        masks, stem = self._labelled[0], stem_of(image)
+        if "{stem}" in masks:
+            return [Path(match) for match in sorted(glob.glob(masks.replace("{stem}", glob.escape(stem))))]  # noqa: PTH207 (an absolute pattern)
+        place = Path(masks)
+        if place.is_dir():
+            known = sorted(file for file in place.iterdir() if file.name.lower().endswith(_ENDINGS))
+            same = [file for file in known if stem_of(file) == stem]
+            return same or [file for file in known if file.name.startswith(f"{stem}_")]
+        if several and not (is_nifti(place) or is_segmentation(place)):
+            raise InputError(
+                f"one mask {masks} for several pictures: give a folder, or a pattern like masks/{{stem}}.png"
+            )
+        return [place]
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A picture or volume on its way into the network, and the ways between the two grids.
+
+    Attributes:
+        image: as it was read.
+        x: (1, C, *spatial) as the network takes it.
+        back: brings a map at the network's input size onto the image's grid.
+        forth: brings a mask on the image's grid onto the network's.
+        notices: what a user should know of how it was read.
+    """
+
+    image: Image | Volume
+    x: Tensor
+    back: Callable[[Tensor], Tensor]
+    forth: Callable[[Tensor], Tensor]
+    notices: tuple[str, ...] = ()
+
+
+def prepare(
+    path: Path, *, preprocess: Preprocess | VolumePreprocess, window: str | tuple[float, float] | None = None
+) -> Prepared:
+    """Reads a picture or volume and prepares it for the network.
+
+    Args:
+        path: file, or folder of a DICOM series for a `VolumePreprocess`.
+        preprocess: what is done to it; its type says which of the two it is.
+        window: of a DICOM picture, see `cfcam.imaging.read_image`; a volume's is the preprocessing's.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    if isinstance(preprocess, Preprocess):
+        picture = read_image(path, window=window)
+        return Prepared(
+            picture,
+            preprocess(picture)[None],
+            lambda heat: preprocess.to_original(heat, picture.size),
+            preprocess.mask,
+            picture.notices,
+        )
+    volume = read_volume(path)
+    return Prepared(
+        volume,
+        preprocess(volume)[None],
+        lambda heat: preprocess.to_original(heat, volume),
+        lambda mask: preprocess.mask(mask, volume),
+        volume.notices,
+    )
+
+
+def stem_of(path: Path) -> str:
+    """Returns a file's name without its ending, which may be ".nii.gz"."""
+    name = path.name
+    return next((name[: -len(e)] for e in NIFTI_EXTENSIONS[::-1] if name.lower().endswith(e)), path.stem)
+
+
+def _why(notices: Iterable[str]) -> str:
+    """What says best that nothing is marked."""
+    lines = list(notices)
+    return next((line for line in lines if OUTSIDE in line), lines[-1] if lines else "the mask is empty")

@@ -1,0 +1,1 @@
+"""Whole folders explained: planned, worked off, resumed: ``cfcam explain``."""

@@ -1,0 +1,117 @@
+"""What a folder run does to every picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from cfcam.errors import CfcamError, InputError
+from cfcam.explainer import MEASURED
+from cfcam.imaging import Preprocess, VolumePreprocess, colorize
+from cfcam.imaging.reading.dicom import named_window
+from cfcam.jobs.study.settings import StudySettings
+from cfcam.methods import named_methods
+from cfcam.methods.base import Method
+
+
+class JobError(CfcamError, ValueError):
+    """A run cannot be set up, or goes on no longer."""
+
+
+def named_layer(layer: str | None) -> str | None:
+    """Returns the layer of a run, which is settled before the first picture is read.
+
+    Raises:
+        JobError: it is to be measured.
+    """
+    if layer == MEASURED:
+        raise JobError(
+            "layer 'measured': a run settles its layer before it reads pictures; rank them with"
+            " `cfcam layers MODEL --measure PICTURES`, and give the name of the best"
+        )
+    return layer
+
+
+class Save(StrEnum):
+    """What is written for each picture."""
+
+    OVERLAY = "overlay"
+    SHEET = "sheet"
+    MAPS = "maps"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The settings of a run.
+
+    Attributes:
+        output: the folder into which everything is written, and outside of which nothing is.
+        methods: names, instances, or a mapping from your own names to these.
+        targets: class indices, class names, "predicted", "all", "top-3".
+        layer: dotted name of the layer to map; None: chosen automatically.
+        preprocess: what is done to a picture (or volume) before the network sees it; None: what is known of the
+            model, else `Preprocess()` (`VolumePreprocess()`).
+        palette: name of a palette.
+        opacity: share of the map in an overlay, in [0, 1].
+        save: what is written.
+        batch_size: pictures in one pass of the network; halved as often as the memory asks for it.
+        max_pixels: larger pictures are refused.
+        window: of DICOM pictures: centre and width, or a name of `cfcam.imaging.WINDOWS`; None: their own.
+        overwrite: explain again what is already done.
+        leave_out: leave out, with a note, methods that do not apply to the network, instead of refusing the
+            run.
+        command: what the user typed, for the provenance.
+        study: what is made of each input as of a study; None: nothing beside its pictures and maps.
+    """
+
+    output: Path = Path("output")
+    methods: tuple[str | Method, ...] | Mapping[str, str | Method] = ("cf-cam", "grad-cam", "grad-cam++")
+    targets: tuple[int | str, ...] = ("predicted",)
+    layer: str | None = None
+    preprocess: Preprocess | VolumePreprocess | None = None
+    palette: str = "inferno"
+    opacity: float = 0.4
+    save: frozenset[Save] = field(default_factory=lambda: frozenset({Save.OVERLAY, Save.SHEET}))
+    batch_size: int = 8
+    max_pixels: int = 64_000_000
+    window: str | tuple[float, float] | None = None
+    overwrite: bool = False
+    leave_out: bool = False
+    command: tuple[str, ...] = ()
+    study: StudySettings | None = None
+
+    def check(self) -> None:
+        """Checks what can be checked without a network.
+
+        Raises:
+            CfcamError: a method or palette is unknown, or a number out of its range.
+        """
+        named_methods(self.methods)
+        colorize([[0.0]], self.palette)
+        if not 0 <= self.opacity <= 1:
+            raise InputError(f"opacity is {self.opacity}: give a number from 0 (no map) to 1 (nothing but the map)")
+        named_window(self.window)
+        if self.batch_size < 1:
+            raise InputError(f"the batch size is {self.batch_size}: give 1 or more")
+        if self.max_pixels < 1:
+            raise InputError(f"the largest picture is {self.max_pixels} pixels: give 1 or more")
+        if not self.save:
+            raise InputError(f"nothing is to be saved: give one or more of {', '.join(Save)}")
+        if not self.targets:
+            raise InputError('there is no target: give a class, or "predicted"')
+        if self.study is not None:
+            self.study.check()
+
+    def drawn(self) -> dict[str, Any]:
+        """Returns the values that change the files, apart from the network and its methods."""
+        return {
+            "targets": list(self.targets),
+            "palette": self.palette,
+            "opacity": self.opacity,
+            "save": sorted(self.save),
+            **({} if self.window is None else {"window": self.window}),
+            **({} if self.study is None else {"study": self.study.drawn()}),
+        }

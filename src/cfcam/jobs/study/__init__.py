@@ -1,0 +1,1 @@
+"""One study: its result, and everything that is written of it."""

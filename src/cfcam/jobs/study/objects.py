@@ -1,0 +1,212 @@
+"""The DICOM objects of a study: one set for each of its maps, by the numbers of the study itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfcam.clinical.study_result import MapResult, StudyResult
+from cfcam.errors import ImageError, InputError
+from cfcam.exchange import (
+    ResultInfo,
+    fitting_kinds,
+    measurements_of,
+    planes_of,
+    pseudonym_of,
+    read_source,
+    write_objects,
+)
+from cfcam.exchange.dicom.job import shortened
+from cfcam.exchange.dicom.sources import frames_of
+from cfcam.explanation import Status
+from cfcam.imaging import Image, Volume
+from cfcam.jobs.inputs.find import Input
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+_MODALITY = 8  # characters at most, all capitals
+_OF_A_LOOP = "a loop of several frames is explained by its first: no DICOM objects refer to it"
+_RESAMPLED = (
+    "slices that were resampled are not those of the files: no DICOM objects refer to them; the map is written as NIfTI"
+)
+
+_QUADRUPED = "QUADRUPED"
+_EDGES = {"R": "R", "L": "L", "A": "A", "P": "P", "H": "S", "F": "I"}
+_AXES = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
+
+
+@dataclass(frozen=True, eq=False)
+class DicomSource:
+    """The DICOM objects behind one input.
+
+    Attributes:
+        objects: with all their elements.
+        order: plane n of what is written is plane ``order[n]`` of the map; None for a picture.
+        missing: why nothing can refer to these objects, in one line; None if something can.
+    """
+
+    objects: Sequence[Dataset]
+    order: NDArray[np.intp] | None = None
+    missing: str | None = None
+
+    @classmethod
+    def of(cls, image: Image | Volume, given: Input, *, whole: bool) -> DicomSource:
+        """Reads the objects of an input that was read as picture or volume.
+
+        Args:
+            image: as it was read.
+            given: the input.
+            whole: all objects, for what is to refer to them; else the first, for what it says of itself.
+
+        Raises:
+            ImageError: a file is gone or broken.
+        """
+        if isinstance(image, Image):
+            source = read_source(given.path)
+            loop = frames_of([source]) > 1
+            return cls([source], None, _OF_A_LOOP if loop else None)
+        if not image.source.instances:
+            return cls([], None, _RESAMPLED)
+        if not whole:
+            return cls([read_source(image.source.instances[0].path)])
+        objects, order = planes_of(image)
+        return cls(objects, order)
+
+    @property
+    def modality(self) -> str:
+        """Two to eight capitals such as "CT"; "" where the header says anything else."""
+        found = str(self.objects[0].get("Modality") or "") if self.objects else ""
+        known = found.isascii() and found.isalpha() and found.isupper() and 2 <= len(found) <= _MODALITY
+        return found if known else ""
+
+    @property
+    def edges(self) -> tuple[str, str] | None:
+        """Where the right and the lower edge of a picture point, by Patient Orientation (PS3.3 C.7.6.1.1.1).
+
+        Of an oblique direction ("LA") the first letter counts, to which it is nearest. The letters of an animal on four
+        legs mean something else ("L" is lateral, "RT" right): they are not read.
+        """
+        if not self.objects or str(self.objects[0].get("AnatomicalOrientationType") or "").strip() == _QUADRUPED:
+            return None
+        ways = [str(way).strip() for way in (self.objects[0].get("PatientOrientation") or [])]
+        letters = [_EDGES[way[0]] if way and set(way) <= set(_EDGES) else "" for way in ways]
+        across = len(letters) == 2 and all(letters) and _AXES[letters[0]] != _AXES[letters[1]]
+        return (letters[0], letters[1]) if across else None
+
+    @property
+    def burned_in(self) -> str:
+        """What the header says of names in the pixels: "YES", "NO" or ""."""
+        found = str(self.objects[0].get("BurnedInAnnotation") or "").strip().upper() if self.objects else ""
+        return found if found in ("YES", "NO") else ""
+
+    @property
+    def pseudonym(self) -> str | None:
+        """Of the patient, if cfcam gave one."""
+        return pseudonym_of(self.objects[0]) if self.objects else None
+
+    def planes(self, heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
+        """A map on the grid of the study, in the order of the objects."""
+        return heatmap if self.order is None else np.ascontiguousarray(heatmap[self.order])
+
+
+def write_dicom(
+    study: StudyResult,
+    source: DicomSource,
+    kinds: Sequence[str],
+    folder: Path,
+    preprocess: Mapping[str, Any],
+    *,
+    palette: str,
+    opacity: float,
+) -> tuple[list[Path], list[str]]:
+    """Writes the objects of all maps that can be read.
+
+    Args:
+        study: what to write.
+        source: what it was explained from.
+        kinds: of `cfcam.exchange.KINDS`.
+        folder: for the objects.
+        preprocess: what was done to the picture before; goes into the objects' parameters, and so into their UIDs.
+        palette: of overlays.
+        opacity: of overlays.
+
+    Returns:
+        The files, and a line for each thing that was not or not so written.
+
+    Raises:
+        CfcamError: the source breaks the standard, or a file cannot be written.
+    """
+    if source.missing is not None:
+        return [], [source.missing]
+    fitting, notes = fitting_kinds(source.objects, kinds)
+    files: list[Path] = []
+    refused: dict[str, str] = {}
+    for one in study.maps:
+        if one.status != Status.OK or one.regions.threshold is None:
+            notes = (*notes, f"no DICOM objects of a map without evidence ({one.method}: {one.status})")
+        elif fitting:
+            files += write_objects(
+                source.objects,
+                source.planes(one.heatmap),
+                _result_info(study, one, preprocess),
+                kinds=fitting,
+                threshold=one.regions.threshold,
+                output=folder,
+                measurements=measurements_of(one.regions["map"], one.regions.stability),
+                opacity=opacity,
+                palette=palette,
+                refused=refused,
+            )
+    if refused and not files:
+        raise ImageError(next(iter(refused.values())))
+    return files, [*notes, *(f"{reason}: not written" for reason in refused.values())]
+
+
+def _result_info(study: StudyResult, one: MapResult, preprocess: Mapping[str, Any]) -> ResultInfo:
+    model = study.model
+    own = {"implementation" if name == "method" else name: value for name, value in one.parameters.items()}
+    parameters = {
+        **own,
+        "preprocess": preprocess,
+        "threshold rule": one.regions.rule,
+        "windows": study.provenance.get("windows"),
+    }
+    return ResultInfo(
+        model_name=_text(model.name),
+        model_version=_text(model.version),
+        weights_sha256=model.weights_sha256,
+        method=_text(one.method),
+        layer=_text(model.layer),
+        class_index=one.class_index,
+        class_name=_text(one.class_name),
+        probability=one.probability,
+        parameters={name: _plain(value) for name, value in parameters.items() if value is not None},
+    )
+
+
+def _text(text: str) -> str:
+    """A text as a Long String takes it (PS3.5 table 6.2-1)."""
+    printable = "".join(c if c.isprintable() and c != "\\" else "-" for c in text)
+    return shortened(printable) or "unnamed"
+
+
+def _plain(value: Any) -> str | int | float | bool | None:
+    if isinstance(value, (str, int, float, bool)):
+        return value
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def check_some_dicom(count: int) -> None:
+    """Raises an `InputError` where objects are asked for and no input is DICOM."""
+    if not count:
+        raise InputError(
+            "--dicom: none of the inputs is DICOM, so that there is nothing to refer to: give DICOM files or a folder"
+            " of slices; maps of NIfTI are written as NIfTI, of pictures as PNG"
+        )

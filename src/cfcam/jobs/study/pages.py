@@ -1,0 +1,64 @@
+"""The reports of a run: one for each study, and the page that lists them, also those of an earlier run."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+from cfcam.clinical.study_result import StudyResult
+from cfcam.jobs.runs.manifest import write_whole
+from cfcam.jobs.study.settings import StudySettings
+
+LINE = "_index.json"
+"""What the file of a study's line in the page ends in."""
+
+
+def write_pages(
+    study: StudyResult, folder: Path, files: Sequence[Path], how: StudySettings, *, palette: str, opacity: float
+) -> list[Path]:
+    """Writes the report of a study, and its line of the page that lists all.
+
+    Args:
+        study: the study.
+        folder: for the files.
+        files: what was written of the study before, for the links of the line.
+        how: what was asked for.
+        palette: of the maps.
+        opacity: of the maps.
+
+    Raises:
+        CfcamError: a file cannot be written, or a library is missing.
+    """
+    if not (how.report or how.patient_page):
+        return []
+    from cfcam.clinical.report import IndexEntry, write_report
+
+    pages = write_report(
+        study, folder, formats=how.report, palette=palette, opacity=opacity, patient_page=how.patient_page
+    )
+    entry = IndexEntry.of(study, [*pages, *files], palette=palette, opacity=opacity)
+    values = {**asdict(entry), "files": [file.relative_to(folder).as_posix() for file in entry.files]}
+    line = folder / f"{study.name}{LINE}"
+    write_whole(line, json.dumps(values, indent=1, ensure_ascii=False).encode())
+    return [*pages, line]
+
+
+def write_batch_page(lines: Sequence[Path], folder: Path) -> Path:
+    """Writes the page that lists the studies of a run.
+
+    Args:
+        lines: the files that `write_pages` wrote last for each study.
+        folder: the output folder.
+
+    Raises:
+        CfcamError: the page cannot be written.
+    """
+    from cfcam.clinical.report import IndexEntry, write_index
+
+    entries = []
+    for line in lines:
+        entry = IndexEntry(**json.loads(line.read_bytes()))
+        entries.append(replace(entry, files=tuple(line.parent / file for file in entry.files)))
+    return write_index(entries, folder)
