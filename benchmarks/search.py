@@ -24,7 +24,7 @@ from benchmarks.datasets import study
 from benchmarks.machine import describe
 from benchmarks.scorecard import NEIGHBOURS, prepared
 from cfcam.capture import Capture
-from cfcam.capture.scores import Scores
+from cfcam.capture.targets.scores import Scores
 from cfcam.methods.base import Method
 from cfcam.methods.cluster_filter_cam import CFCAM, Clusters
 from cfcam.methods.clustering import dbscan, squared_distances

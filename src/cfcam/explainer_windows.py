@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cfcam.capture import AllClasses, Capture, ClassTarget, Network, Target, probabilities
-from cfcam.capture.state import preserved
-from cfcam.capture.targets import check_targets, resolve_targets
+from cfcam.capture.state.guarantee import preserved
+from cfcam.capture.targets.classes import check_targets, resolve_targets
 from cfcam.errors import InputError
 from cfcam.explainer import Explainer
 from cfcam.explanation import Explanation

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cfcam.capture.placement import Placement, upsampled
+from cfcam.capture.layers.placement import Placement, upsampled
 from cfcam.errors import CfcamError
 
 _FORMAT = 2

@@ -8,7 +8,7 @@ from torch import nn
 
 import cfcam
 from cfcam.capture import Capture, Network
-from cfcam.capture.placement import Placement, Span
+from cfcam.capture.layers.placement import Placement, Span
 from cfcam.errors import InputError
 from cfcam.explainer_windows import explain_windows
 from cfcam.explanation import Explanation, heatmaps_of

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 import cfcam
 from cfcam.capture import Capture, Network
-from cfcam.capture.activation import Listener
+from cfcam.capture.answers.activation import Listener
 from cfcam.errors import CfcamError, InputError, OutputError
 
 Ending = Callable[[Tensor], Any]

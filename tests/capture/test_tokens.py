@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import cfcam
 from cfcam.capture import Capture, Network, TokenGrid
-from cfcam.capture.tokens import Evidence, channel_axis
+from cfcam.capture.layers.tokens import Evidence, channel_axis
 from cfcam.errors import LayerError
 from cfcam.methods import GradCAM
 from tests.token_networks import TokenNet

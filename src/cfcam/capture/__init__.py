@@ -2,14 +2,14 @@
 
 from cfcam.capture.adapter import Adapter
 from cfcam.capture.capture import Capture
-from cfcam.capture.dense_targets import Segmentation
-from cfcam.capture.layers import LayerInfo, choose_layer, find_layer
+from cfcam.capture.layers.choosing import LayerInfo, choose_layer, find_layer
+from cfcam.capture.layers.tokens import TokenGrid
 from cfcam.capture.network import Network, automatic_layer, probe_layers
-from cfcam.capture.score_targets import Contrast, PerImage, Regression
-from cfcam.capture.scores import ImageScore, NotPredictedError, Scores, ScoreTarget, probabilities
-from cfcam.capture.similarity import ImageTower, Similarity
-from cfcam.capture.targets import AllClasses, ClassTarget, Target, TopK
-from cfcam.capture.tokens import TokenGrid
+from cfcam.capture.targets.classes import AllClasses, ClassTarget, Target, TopK
+from cfcam.capture.targets.dense import Segmentation
+from cfcam.capture.targets.numbers import Contrast, PerImage, Regression
+from cfcam.capture.targets.scores import ImageScore, NotPredictedError, Scores, ScoreTarget, probabilities
+from cfcam.capture.targets.similarity import ImageTower, Similarity
 
 __all__ = [
     "Adapter",

@@ -12,19 +12,20 @@ from typing import Any, TypeVar, cast
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture.answers import Answer
+from cfcam.capture.answers.answer import Answer
+from cfcam.capture.answers.outputs import find_tensor, replace_tensor
 from cfcam.capture.batches import by_batches
-from cfcam.capture.calls import check_calls, split_call
-from cfcam.capture.frames import IMAGES, ClipEvidence, FrameGrid, Layout, layout_of, seen_picture, settled
 from cfcam.capture.half_precision import at_least_float32, gradients, takes_part
 from cfcam.capture.inputs import check_rows
 from cfcam.capture.kernels import PackedKernels
-from cfcam.capture.layers import find_layer
+from cfcam.capture.layers.calls import check_calls, split_call
+from cfcam.capture.layers.choosing import find_layer
+from cfcam.capture.layers.frames import IMAGES, ClipEvidence, FrameGrid, Layout, layout_of, seen_picture, settled
+from cfcam.capture.layers.placement import Placement, upsampled
+from cfcam.capture.layers.tokens import TokenGrid, one_reading
 from cfcam.capture.network import Network
-from cfcam.capture.outputs import find_tensor, replace_tensor
-from cfcam.capture.placement import Placement, upsampled
-from cfcam.capture.state import Autocast, preserved
-from cfcam.capture.targets import (
+from cfcam.capture.state.guarantee import Autocast, preserved
+from cfcam.capture.targets.classes import (
     Kind,
     Scores,
     check_names,
@@ -32,7 +33,6 @@ from cfcam.capture.targets import (
     resolve_targets,
     wanted_of,
 )
-from cfcam.capture.tokens import TokenGrid, one_reading
 from cfcam.errors import CfcamError, InputError, LayerError
 
 T = TypeVar("T")

@@ -10,25 +10,25 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture.adapter import call, unwrapped
-from cfcam.capture.answers import Answer, Answers, Taken
+from cfcam.capture.answers.answer import Answer, Answers, Taken
+from cfcam.capture.answers.heads import Wanted
+from cfcam.capture.answers.readings import checked_probability
 from cfcam.capture.batches import of_one_size
-from cfcam.capture.checkpoints import without_checkpoints
-from cfcam.capture.dense_layers import dense_layers
-from cfcam.capture.frames import ClipEvidence, Layout
-from cfcam.capture.heads import Wanted
 from cfcam.capture.inputs import check_type
-from cfcam.capture.keeping import Keeper
-from cfcam.capture.layers import LayerInfo, candidates, choose_layer, probe, with_reach
-from cfcam.capture.placement import Placement
-from cfcam.capture.readings import checked_probability
-from cfcam.capture.state import preserved
-from cfcam.capture.targets import (
+from cfcam.capture.layers.choosing import LayerInfo, candidates, choose_layer, probe, with_reach
+from cfcam.capture.layers.dense import dense_layers
+from cfcam.capture.layers.frames import ClipEvidence, Layout
+from cfcam.capture.layers.placement import Placement
+from cfcam.capture.layers.tokens import TokenGrid
+from cfcam.capture.state.checkpoints import without_checkpoints
+from cfcam.capture.state.guarantee import preserved
+from cfcam.capture.state.keeping import Keeper
+from cfcam.capture.targets.classes import (
     Kind,
     Probability,
     check_targets,
     wanted_of,
 )
-from cfcam.capture.tokens import TokenGrid
 from cfcam.errors import InputError, OutputError
 
 
@@ -36,11 +36,11 @@ class Network:
     """A user's model with the one way in which cfcam calls it.
 
     Args:
-        model: any module; it is never changed, see `cfcam.capture.state.preserved`.
+        model: any module; it is never changed, see `cfcam.capture.state.guarantee.preserved`.
         probability: how logits become probabilities; "auto" takes them as they are if the network ends in a softmax or
             sigmoid, else the sigmoid for a single logit and for a Hugging Face configuration that says
             "multi_label_classification", else the softmax; "given": the output is probabilities.
-        output: which tensor of the output holds the class scores, see `cfcam.capture.heads.named_leaf`; None: the one
+        output: which tensor of the output holds the class scores, see `capture.answers.heads.named_leaf`; None: the one
             that fits class names and targets.
 
     Raises:

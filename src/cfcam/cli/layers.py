@@ -231,7 +231,7 @@ def _show(shown: Sequence[LayerInfo], chosen: LayerInfo | None, input_shape: tup
     from rich.table import Table
     from rich.text import Text
 
-    from cfcam.capture.calls import call_names
+    from cfcam.capture.layers.calls import call_names
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for title in ("", "layer", "kind", "output", "grid", ""):

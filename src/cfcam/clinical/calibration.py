@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.optimize import brentq
 from torch import Tensor
 
-from cfcam.capture.targets import probabilities as _probabilities
+from cfcam.capture.targets.classes import probabilities as _probabilities
 from cfcam.errors import InputError
 
 Scheme = Literal["width", "mass"]

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Network
-from cfcam.capture.readings import checked_probability
-from cfcam.capture.targets import Probability, class_names
+from cfcam.capture.answers.readings import checked_probability
+from cfcam.capture.targets.classes import Probability, class_names
 from cfcam.diagnosis.findings import Diagnosis, Finding, Severity, not_assessed
 from cfcam.diagnosis.input import INPUT_CHECKS, check_normalisation, check_tensor
 from cfcam.diagnosis.layer import (

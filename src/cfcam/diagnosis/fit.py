@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from cfcam.capture.outputs import find_tensor
-from cfcam.capture.state import observable
+from cfcam.capture.answers.outputs import find_tensor
+from cfcam.capture.state.guarantee import observable
 from cfcam.diagnosis.setup import Setup, is_trained
 from cfcam.imaging import Image, Preprocess
 from cfcam.imaging.preprocess import Resize

@@ -8,11 +8,11 @@ from typing import Any
 from torch import Tensor
 
 from cfcam.capture import Capture, LayerInfo
-from cfcam.capture.calls import split_call
-from cfcam.capture.frames import layout_of
-from cfcam.capture.layers import candidates
-from cfcam.capture.outputs import find_tensor
-from cfcam.capture.scores import FirstPass, ImageScore, ScoreTarget
+from cfcam.capture.answers.outputs import find_tensor
+from cfcam.capture.layers.calls import split_call
+from cfcam.capture.layers.choosing import candidates
+from cfcam.capture.layers.frames import layout_of
+from cfcam.capture.targets.scores import FirstPass, ImageScore, ScoreTarget
 from cfcam.diagnosis.findings import Finding, Severity, not_assessed, ok
 from cfcam.diagnosis.setup import Setup, attempt, cells, count, said, size_option
 from cfcam.errors import CfcamError, LayerError, TargetError

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from cfcam.capture.state import is_compiled
+from cfcam.capture.state.guarantee import is_compiled
 from cfcam.diagnosis.findings import Finding, Severity, ok
 from cfcam.diagnosis.setup import Setup, is_trained
 

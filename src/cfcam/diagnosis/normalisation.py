@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture.outputs import find_tensor
-from cfcam.capture.state import preserved
+from cfcam.capture.answers.outputs import find_tensor
+from cfcam.capture.state.guarantee import preserved
 from cfcam.diagnosis.findings import Finding, Severity, not_assessed, ok
 from cfcam.diagnosis.setup import Setup, attempt
 from cfcam.models.head import find_head

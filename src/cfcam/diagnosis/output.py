@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import probabilities
-from cfcam.capture.heads import leaves
+from cfcam.capture.answers.heads import leaves
 from cfcam.diagnosis.findings import Finding, Severity, not_assessed, ok
 from cfcam.diagnosis.setup import (
     Setup,

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from cfcam.capture import Adapter, Capture, LayerInfo, Network, choose_layer, find_layer, probe_layers
-from cfcam.capture.heads import Wanted
-from cfcam.capture.layers import candidates, with_reach
-from cfcam.capture.outputs import find_tensor
-from cfcam.capture.state import observable, preserved
-from cfcam.capture.targets import TopK, check_targets, wanted_of
+from cfcam.capture.answers.heads import Wanted
+from cfcam.capture.answers.outputs import find_tensor
+from cfcam.capture.layers.choosing import candidates, with_reach
+from cfcam.capture.state.guarantee import observable, preserved
+from cfcam.capture.targets.classes import TopK, check_targets, wanted_of
 from cfcam.diagnosis.variation import Variation, variation
 from cfcam.imaging import Preprocess
 from cfcam.models.expects import first_convolution

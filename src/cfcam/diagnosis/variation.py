@@ -15,9 +15,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
 from cfcam.capture.adapter import call
-from cfcam.capture.outputs import LOGIT_KEYS, find_tensor
-from cfcam.capture.process import Process
-from cfcam.capture.state import observable
+from cfcam.capture.answers.outputs import LOGIT_KEYS, find_tensor
+from cfcam.capture.state.guarantee import observable
+from cfcam.capture.state.process import Process
 
 if TYPE_CHECKING:
     from cfcam.diagnosis.setup import Setup

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Capture
-from cfcam.capture.attention import AttentionMap, AttentionRecorder
+from cfcam.capture.answers.outputs import find_tensor, replace_tensor
 from cfcam.capture.half_precision import at_least_float32, gradients, takes_part
-from cfcam.capture.outputs import find_tensor, replace_tensor
-from cfcam.capture.state import preserved
+from cfcam.capture.layers.attention import AttentionMap, AttentionRecorder
+from cfcam.capture.state.guarantee import preserved
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method
 

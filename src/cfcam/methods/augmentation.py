@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cfcam.capture import Capture
-from cfcam.capture.placement import Placement, along
+from cfcam.capture.layers.placement import Placement, along
 from cfcam.errors import MethodError
 from cfcam.methods.wrapping import Wrapper
 

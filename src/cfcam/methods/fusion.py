@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from cfcam.capture import Capture, probe_layers
-from cfcam.capture.calls import split_call
-from cfcam.capture.layers import candidates
-from cfcam.capture.placement import Placement, upsampled
+from cfcam.capture.layers.calls import split_call
+from cfcam.capture.layers.choosing import candidates
+from cfcam.capture.layers.placement import Placement, upsampled
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method
 from cfcam.methods.grad_cam import GradCAM, GradCAMPlusPlus

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cfcam.capture import Capture
-from cfcam.capture.placement import Span
+from cfcam.capture.layers.placement import Span
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method
 from cfcam.methods.score_cam import blurred, chunk_size

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cfcam.capture import Capture
-from cfcam.capture.placement import LINEAR as LINEAR
+from cfcam.capture.layers.placement import LINEAR as LINEAR
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, weighted_sum
 from cfcam.methods.clustering import k_means, one_hot

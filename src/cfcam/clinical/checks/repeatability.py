@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import qmc, t
 from torch import Tensor
 
-from cfcam.capture.placement import upsampled
+from cfcam.capture.layers.placement import upsampled
 from cfcam.clinical.checks.interventions import RETEST_DEGREES, RETEST_NOISE, RETEST_ZOOM, Explain
 from cfcam.clinical.checks.motions import inverse_motion, warp
 from cfcam.errors import InputError

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Adapter, ClassTarget, Target
-from cfcam.capture.targets import check_targets
+from cfcam.capture.targets.classes import check_targets
 from cfcam.clinical.uncertainty.dropout import dropout_modules, dropout_on, pass_seeds
 from cfcam.clinical.uncertainty.samples import Samples, Source
 from cfcam.clinical.uncertainty.warps import Augmentations, Change

@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cfcam.capture.targets import class_index
+from cfcam.capture.targets.classes import class_index
 from cfcam.errors import ImageError
 from cfcam.imaging import Image, Preprocess, list_images, read_image
 from cfcam.jobs.inputs.ground_truth import Box, CaseError, Notice, fill_boxes, reaching, read_masks

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Capture, Network, NotPredictedError
-from cfcam.capture.targets import Probability
+from cfcam.capture.targets.classes import Probability
 from cfcam.errors import CfcamError, MethodError, ModelError
 from cfcam.explainer import Explainer
 from cfcam.explainer_windows import Aggregate, explain_windows

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Capture, Network
-from cfcam.capture.state import is_compiled, preserved
+from cfcam.capture.state.guarantee import is_compiled, preserved
 from cfcam.explainer import Explainer
 from cfcam.explanation import Explanation
 

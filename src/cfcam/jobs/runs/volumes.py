@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from cfcam.capture.placement import upsampled
+from cfcam.capture.layers.placement import upsampled
 from cfcam.errors import CfcamError
 from cfcam.explanation import Explanation, Status
 from cfcam.imaging import (

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Network
-from cfcam.capture.heads import Wanted
-from cfcam.capture.state import preserved
+from cfcam.capture.answers.heads import Wanted
+from cfcam.capture.state.guarantee import preserved
 from cfcam.errors import InputError
 from cfcam.metrics.functional.perturbation import has_evidence
 from cfcam.metrics.functional.similarity import Similarity, comparison

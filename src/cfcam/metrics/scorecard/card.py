@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cfcam.capture.targets import Probability
+from cfcam.capture.targets.classes import Probability
 from cfcam.explainer import Methods
 from cfcam.metrics.scorecard import dataset_level
 from cfcam.metrics.scorecard.catalogue import METRICS, MetricError, MetricInfo

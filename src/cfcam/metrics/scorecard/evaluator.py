@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Capture, Network, Target, TopK, automatic_layer, find_layer
-from cfcam.capture.targets import Probability, class_names
+from cfcam.capture.targets.classes import Probability, class_names
 from cfcam.errors import InputError, TargetError
 from cfcam.explainer import Methods
 from cfcam.explanation import Status, heatmaps_of, statuses_of

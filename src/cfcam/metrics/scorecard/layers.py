@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Capture, LayerInfo, Network, probe_layers
-from cfcam.capture.dense_targets import averaged
-from cfcam.capture.targets import Probability
+from cfcam.capture.targets.classes import Probability
+from cfcam.capture.targets.dense import averaged
 from cfcam.errors import LayerError, MethodError
 from cfcam.explanation import heatmaps_of
 from cfcam.methods import get_method

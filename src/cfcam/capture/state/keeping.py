@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture.holdings import Holdings, Mark, twin
-from cfcam.capture.process import Process, same_state
+from cfcam.capture.state.holdings import Holdings, Mark, twin
+from cfcam.capture.state.process import Process, same_state
 from cfcam.errors import CfcamError
 
 _LARGE = 1 << 28

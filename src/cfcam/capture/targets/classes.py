@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cfcam.capture.dense_targets import Segmentation, dense_columns, without_background
-from cfcam.capture.heads import Wanted
-from cfcam.capture.score_targets import Contrast, Regression
-from cfcam.capture.scores import (
+from cfcam.capture.answers.heads import Wanted
+from cfcam.capture.targets.dense import Segmentation, dense_columns, without_background
+from cfcam.capture.targets.numbers import Contrast, Regression
+from cfcam.capture.targets.scores import (
     FirstPass,
     ImageScore,
     Kind,

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from cfcam.capture.heads import leaves
+from cfcam.capture.answers.heads import leaves
 from cfcam.errors import CfcamError, TargetError
 
 Probability = Literal["auto", "softmax", "sigmoid", "given"]

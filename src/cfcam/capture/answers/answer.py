@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture.activation import Listener, Trace, recorded_end
-from cfcam.capture.heads import Leaf, Wanted, class_scores, column_shape, leaves, named_leaf
-from cfcam.capture.readings import Reading, check_given, read
-from cfcam.capture.scores import Kind, Probability
+from cfcam.capture.answers.activation import Listener, Trace, recorded_end
+from cfcam.capture.answers.heads import Leaf, Wanted, class_scores, column_shape, leaves, named_leaf
+from cfcam.capture.answers.readings import Reading, check_given, read
+from cfcam.capture.targets.scores import Kind, Probability
 from cfcam.errors import OutputError
 
 
@@ -119,7 +119,7 @@ class Answers:
             name: of the network, for messages.
 
         Raises:
-            OutputError: see `cfcam.capture.heads.class_scores` and `cfcam.capture.readings.read`.
+            OutputError: see `cfcam.capture.answers.heads.class_scores` and `cfcam.capture.answers.readings.read`.
         """
         rows = len(x) if taken is None or taken.rows is None else taken.rows
         spatial = tuple(x.shape[2:])

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture.placement import Placement
-from cfcam.capture.tokens import Evidence, TokenGrid, fitting
+from cfcam.capture.layers.placement import Placement
+from cfcam.capture.layers.tokens import Evidence, TokenGrid, fitting
 from cfcam.errors import LayerError
 
 FEWEST_CALLS = 3

@@ -33,7 +33,7 @@ class Autocast:
 def preserved(model: nn.Module, device: torch.device) -> Iterator[None]:
     """Runs its body with every module in evaluation mode, and puts modes and random state back.
 
-    What single passes within the body change is `cfcam.capture.keeping`'s affair.
+    What single passes within the body change is `cfcam.capture.state.keeping`'s affair.
 
     The ``training`` flags are set one by one instead of by ``model.eval()``: a model may mix modes, and may
     override ``train`` with side effects. With them off, BatchNorm statistics do not move and dropout draws nothing.

@@ -9,8 +9,8 @@ from typing import Any, get_args
 import torch
 from torch import Tensor
 
-from cfcam.capture.activation import Trace
-from cfcam.capture.scores import Kind, Probability, floating
+from cfcam.capture.answers.activation import Trace
+from cfcam.capture.targets.scores import Kind, Probability, floating
 from cfcam.errors import InputError, OutputError
 
 _SUMS = 1e-4

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture.adapter import call, unwrapped
-from cfcam.capture.keeping import Keeper
-from cfcam.capture.outputs import find_tensor
-from cfcam.capture.scores import FirstPass, ImageScore, ScoreTarget, floating
-from cfcam.capture.state import preserved
+from cfcam.capture.answers.outputs import find_tensor
+from cfcam.capture.state.guarantee import preserved
+from cfcam.capture.state.keeping import Keeper
+from cfcam.capture.targets.scores import FirstPass, ImageScore, ScoreTarget, floating
 from cfcam.errors import InputError, TargetError
 
 Embedding = str | Callable[[Any], Tensor] | None

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cfcam.capture.scores import (
+from cfcam.capture.targets.scores import (
     FirstPass,
     ImageScore,
     Kind,

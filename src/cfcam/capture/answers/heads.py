@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cfcam.capture.outputs import LOGIT_KEYS
+from cfcam.capture.answers.outputs import LOGIT_KEYS
 from cfcam.errors import OutputError
 
 # Not what a network answers, but what it passed through, or was taught by.

@@ -20,11 +20,11 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.modules.instancenorm import _InstanceNorm
 from torch.nn.modules.pooling import _AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, _AvgPoolNd, _MaxPoolNd
 
+from cfcam.capture.answers.outputs import find_tensor
 from cfcam.capture.inputs import check_seen
-from cfcam.capture.outputs import find_tensor
-from cfcam.capture.patches import Patches
-from cfcam.capture.placement import Placement
-from cfcam.capture.state import observable, unheard
+from cfcam.capture.layers.patches import Patches
+from cfcam.capture.layers.placement import Placement
+from cfcam.capture.state.guarantee import observable, unheard
 from cfcam.errors import LayerError
 
 MAX_PREFIX = 16

@@ -13,12 +13,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture.calls import call_names, split_call
-from cfcam.capture.frames import ClipEvidence, FrameGrid
+from cfcam.capture.answers.outputs import find_tensor, replace_tensor
 from cfcam.capture.half_precision import gradients, takes_part
-from cfcam.capture.outputs import find_tensor, replace_tensor
-from cfcam.capture.state import observable, unheard
-from cfcam.capture.tokens import TokenGrid, is_norm, one_reading
+from cfcam.capture.layers.calls import call_names, split_call
+from cfcam.capture.layers.frames import ClipEvidence, FrameGrid
+from cfcam.capture.layers.tokens import TokenGrid, is_norm, one_reading
+from cfcam.capture.state.guarantee import observable, unheard
 from cfcam.errors import LayerError
 
 _ATTENTION = re.compile(r"(attn|attention)[^.]*$", re.IGNORECASE)

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from cfcam.capture.state import observable
+from cfcam.capture.state.guarantee import observable
 
 _SOFTMAX = (torch.softmax, F.softmax, Tensor.softmax)
 _MULTI_HEAD = inspect.signature(F.multi_head_attention_forward)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from cfcam.capture.layers import LayerInfo, candidates, with_reach
+from cfcam.capture.layers.choosing import LayerInfo, candidates, with_reach
 
 _AT_ONCE = 4
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from cfcam.capture.placement import Placement, Span, even
+from cfcam.capture.layers.placement import Placement, Span, even
 
 Grid = tuple[int, ...]
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from cfcam.capture.scores import (
+from cfcam.capture.targets.scores import (
     FirstPass,
     ImageScore,
     Kind,

@@ -1,0 +1,43 @@
+"""What is explained: classes, regions, contrasts, similarities; and the scores that they are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cfcam._lazy import lazy
+
+if TYPE_CHECKING:
+    from cfcam.capture.targets.classes import AllClasses, ClassTarget, Target, TopK
+    from cfcam.capture.targets.dense import Segmentation
+    from cfcam.capture.targets.numbers import Contrast, PerImage, Regression
+    from cfcam.capture.targets.scores import ImageScore, NotPredictedError, Scores, ScoreTarget, probabilities
+    from cfcam.capture.targets.similarity import ImageTower, Similarity
+
+__all__ = [
+    "AllClasses",
+    "ClassTarget",
+    "Contrast",
+    "ImageScore",
+    "ImageTower",
+    "NotPredictedError",
+    "PerImage",
+    "Regression",
+    "ScoreTarget",
+    "Scores",
+    "Segmentation",
+    "Similarity",
+    "Target",
+    "TopK",
+    "probabilities",
+]
+
+__getattr__ = lazy(
+    __name__,
+    {
+        "classes": "AllClasses ClassTarget Target TopK",
+        "dense": "Segmentation",
+        "numbers": "Contrast PerImage Regression",
+        "scores": "ImageScore NotPredictedError ScoreTarget Scores probabilities",
+        "similarity": "ImageTower Similarity",
+    },
+)
