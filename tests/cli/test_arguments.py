@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from cfcam.cli import arguments, options, volumes
 from cfcam.cli.app import app
+from cfcam.cli.arguments import words as arguments
+from cfcam.cli.options import network as options
+from cfcam.cli.options import volumes
 from cfcam.errors import CfcamError
 
 WRONG = [

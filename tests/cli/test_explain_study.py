@@ -12,7 +12,8 @@ import pytest
 pytest.importorskip("highdicom")
 pytest.importorskip("sqlalchemy")
 
-from cfcam.cli import options, study_options
+from cfcam.cli.options import network as options
+from cfcam.cli.options import study as study_options
 from cfcam.clinical.audit.audit import Audit
 from cfcam.clinical.report import words
 from cfcam.exchange import KINDS

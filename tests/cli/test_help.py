@@ -5,8 +5,8 @@ import time
 import pytest
 from typer.testing import CliRunner
 
-from cfcam.cli import options
 from cfcam.cli.app import app
+from cfcam.cli.options import network as options
 
 _LIGHT = """
 import sys

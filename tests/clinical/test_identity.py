@@ -315,7 +315,7 @@ def test_the_password_of_the_audit_is_in_no_message_and_no_file(tmp_path, monkey
 
 
 def test_what_was_typed_is_kept_without_paths_and_without_the_audit(monkeypatch, tmp_path):
-    from cfcam.cli.study_options import without_secrets
+    from cfcam.cli.options.study import without_secrets
     from cfcam.jobs import StudySettings
 
     typed = [

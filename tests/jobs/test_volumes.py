@@ -17,8 +17,8 @@ import pytest
 import torch.nn.functional as F
 from typer.testing import CliRunner
 
-from cfcam.cli import volumes as volume_options
 from cfcam.cli.app import app
+from cfcam.cli.options import volumes as volume_options
 from cfcam.errors import CfcamError, ImageError, InputError
 from cfcam.explanation import Explanation
 from cfcam.imaging import WINDOWS, Preprocess, VolumePreprocess, read_volume

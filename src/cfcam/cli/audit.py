@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cfcam.cli.console import EXIT_FAILED, command, error, hint, out, print_json
+from cfcam.cli.output.console import EXIT_FAILED, command, error, hint, out, print_json
 
 if TYPE_CHECKING:
     from cfcam.clinical.audit.audit import Record

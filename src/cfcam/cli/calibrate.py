@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cfcam.cli.console import command, hint, out, plain, print_json
+from cfcam.cli.output.console import command, hint, out, plain, print_json
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cfcam.cli import argument_places as places
-from cfcam.cli import options, volumes
-from cfcam.cli.console import EXIT_FAILED, command, hint, out, plain, print_json, warn
+from cfcam.cli.arguments import places
+from cfcam.cli.options import network as options
+from cfcam.cli.options import volumes
+from cfcam.cli.output.console import EXIT_FAILED, command, hint, out, plain, print_json, warn
 from cfcam.errors import CfcamError, InputError
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cfcam.cli import options, volumes
-from cfcam.cli.console import EXIT_FAILED, command, err, error, hint, out, plain, print_json, warn
+from cfcam.cli.options import network as options
+from cfcam.cli.options import volumes
+from cfcam.cli.output.console import EXIT_FAILED, command, err, error, hint, out, plain, print_json, warn
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:

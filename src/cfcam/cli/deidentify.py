@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from cfcam.cli.console import EXIT_FAILED, command, error, hint, out
+from cfcam.cli.output.console import EXIT_FAILED, command, error, hint, out
 from cfcam.errors import InputError
 
 _KEY_BYTES = 32

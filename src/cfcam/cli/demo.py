@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cfcam.cli.console import EXIT_FAILED, command, out, plain
+from cfcam.cli.output.console import EXIT_FAILED, command, out, plain
 
 METHODS = ("cf-cam", "cam", "grad-cam", "grad-cam++", "score-cam")
 
@@ -31,7 +31,7 @@ def demo(
         return
     from rich.text import Text
 
-    from cfcam.cli import report
+    from cfcam.cli.output import run as report
     from cfcam.jobs import FolderRun, Settings, find_inputs
     from cfcam.models import load
     from cfcam.models.demo import write_examples

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cfcam.cli import options
-from cfcam.cli.console import EXIT_FAILED, command, out, plain, print_json
+from cfcam.cli.options import network as options
+from cfcam.cli.output.console import EXIT_FAILED, command, out, plain, print_json
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cfcam.cli import options, volumes
-from cfcam.cli.console import EXIT_FAILED, command, error, hint, print_json, warn
+from cfcam.cli.options import network as options
+from cfcam.cli.options import volumes
+from cfcam.cli.output.console import EXIT_FAILED, command, error, hint, print_json, warn
 from cfcam.errors import ImageError, InputError
 
 if TYPE_CHECKING:
@@ -256,7 +257,7 @@ def evaluate(
     run = _run(None if phantoms else data, loaded, settings, output, notes, prepared | {"resize": resize}, of_volumes)
     run.notes += notes
 
-    from cfcam.cli import evaluation_report as report
+    from cfcam.cli.output import evaluation as report
 
     if not quiet:
         for note in loaded.notes:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cfcam.cli import options
-from cfcam.cli.console import EXIT_FAILED, command, err, error, hint, out, plain, print_json, warn
+from cfcam.cli.options import network as options
+from cfcam.cli.output.console import EXIT_FAILED, command, err, error, hint, out, plain, print_json, warn
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def make(
     if phantoms and (organ or artefacts):
         raise InputError("--organ and --artefacts are for your own data: the phantoms bring their masks")
 
-    from cfcam.cli import evaluation_report as report
+    from cfcam.cli.output import evaluation as report
     from cfcam.jobs import preprocess_of
     from cfcam.jobs.evidence.files import read_fields
     from cfcam.jobs.evidence.protocol import read_rules

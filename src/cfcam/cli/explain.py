@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cfcam.cli import options, study_options, volumes
-from cfcam.cli.console import EXIT_FAILED, command, hint, print_json, warn
+from cfcam.cli.options import network as options
+from cfcam.cli.options import study as study_options
+from cfcam.cli.options import volumes
+from cfcam.cli.output.console import EXIT_FAILED, command, hint, print_json, warn
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:
@@ -230,7 +232,7 @@ def explain(
         intensity=intensity,
     )
 
-    from cfcam.cli import report as said
+    from cfcam.cli.output import run as said
 
     tally = said.follow(run, quiet=quiet)
     if as_json:

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cfcam.cli.console import out, print_json, warn
+from cfcam.cli.output.console import out, print_json, warn
 from cfcam.errors import CfcamError, InputError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cfcam.cli import options
-from cfcam.cli.console import EXIT_FAILED, command, error, hint, out, plain, print_json, warn
+from cfcam.cli.options import network as options
+from cfcam.cli.output.console import EXIT_FAILED, command, error, hint, out, plain, print_json, warn
 from cfcam.errors import CfcamError, InputError, ModelError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from cfcam.cli.console import command, out, print_json
+from cfcam.cli.output.console import command, out, print_json
 
 
 @command

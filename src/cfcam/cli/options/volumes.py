@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from cfcam.cli import options
+from cfcam.cli.options import network as options
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich.table import Table
 from rich.text import Text
 
-from cfcam.cli.console import err, hint, out, plain
+from cfcam.cli.output.console import err, hint, out, plain
 
 if TYPE_CHECKING:
     from cfcam.jobs import FolderRun, Outcome

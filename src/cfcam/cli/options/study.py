@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cfcam.cli import argument_places, options
+from cfcam.cli.arguments import places as argument_places
+from cfcam.cli.options import network as options
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:

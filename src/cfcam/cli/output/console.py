@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from cfcam.cli import arguments
+from cfcam.cli.arguments import words as arguments
 from cfcam.errors import CfcamError
 
 P = ParamSpec("P")

@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from cfcam.cli import argument_places as places
-from cfcam.cli import options, study_options, volumes
+from cfcam.cli.arguments import places
+from cfcam.cli.options import network as options
+from cfcam.cli.options import study as study_options
+from cfcam.cli.options import volumes
 from cfcam.errors import InputError, ModelError
 
 _DEVICE = re.compile(r"auto|(cpu|cuda|mps|xpu|hpu|mtia|xla|meta)(:\d+)?")

@@ -1,0 +1,1 @@
+"""What is wrong with arguments, told before anything heavy is imported."""

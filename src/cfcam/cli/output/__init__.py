@@ -1,0 +1,1 @@
+"""What the commands say: results on stdout, everything said about them on stderr."""
