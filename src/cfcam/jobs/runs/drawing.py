@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.explanation import Explanation, Status
-from cfcam.imaging import Image, Panel, Preprocess, VolumePreprocess, banner, contact_sheet, save_image
-from cfcam.imaging.drawing import overlay
+from cfcam.imaging import Image, Panel, Preprocess, VolumePreprocess, banner, contact_sheet, overlay, save_image
 from cfcam.jobs.inputs.names import label_names, safe
 from cfcam.jobs.runs.manifest import Explained
 from cfcam.jobs.runs.settings import Save, Settings
