@@ -12,7 +12,7 @@ from torch import Tensor
 
 import cfcam
 from benchmarks.networks import RESNET18, OneLayer, pictures
-from cfcam.imaging.drawing import overlay
+from cfcam.imaging import overlay
 from cfcam.methods import ScoreCAM
 from cfcam.methods.clustering import dbscan, squared_distances, squared_radius
 

@@ -19,8 +19,7 @@ import cfcam
 from cfcam import Explanation
 from cfcam.errors import InputError
 from cfcam.explanation import ExplanationError
-from cfcam.imaging import Image
-from cfcam.imaging.drawing import overlay
+from cfcam.imaging import Image, overlay
 from cfcam.imaging.drawing.notebook import as_pictures
 from tests.networks import GapNet
 

@@ -8,8 +8,7 @@ import pytest
 import torch
 
 from cfcam.errors import InputError
-from cfcam.imaging import Panel, colorbar, contact_sheet
-from cfcam.imaging.drawing import overlay
+from cfcam.imaging import Panel, colorbar, contact_sheet, overlay
 from cfcam.imaging.drawing import parts as figure_parts
 from cfcam.imaging.drawing import text as figure_text
 from cfcam.imaging.drawing.palettes import table

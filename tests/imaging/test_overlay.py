@@ -11,9 +11,8 @@ import torch
 from PIL import Image as PILImage
 
 from cfcam.errors import ImageError, InputError
-from cfcam.imaging import banner, list_images, read_image, save_image
-from cfcam.imaging.drawing import overlay
-from cfcam.imaging.drawing import overlay as overlay_function
+from cfcam.imaging import banner, list_images, overlay, read_image, save_image
+from cfcam.imaging import overlay as overlay_function
 
 RNG = np.random.default_rng(11)
 
