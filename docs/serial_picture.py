@@ -12,7 +12,8 @@ from PIL import Image as PILImage
 from scipy import ndimage
 
 from cfcam.jobs.compare.pairs import Pair
-from cfcam.jobs.compare.run import ComparePairs, CompareSettings
+from cfcam.jobs.compare.run import ComparePairs
+from cfcam.jobs.compare.settings import CompareSettings
 from cfcam.models import load
 from cfcam.models.demo import make_phantom
 from cfcam.models.demo.findings import Places

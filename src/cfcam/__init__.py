@@ -8,6 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cfcam._lazy import lazy
 from cfcam._version import __version__
 from cfcam.errors import CfcamError
 from cfcam.methods import list_methods
@@ -27,29 +28,10 @@ if TYPE_CHECKING:
     )
     from cfcam.diagnosis.diagnose import Diagnosis, diagnose
     from cfcam.explainer import Explainer, explain
-    from cfcam.explanation import Explanation, Status
+    from cfcam.explanation import Explanation
+    from cfcam.maps import Status
     from cfcam.metrics.scorecard.card import Scorecard, evaluate
 
-_LAZY = {
-    "explain": "explainer",
-    "Explainer": "explainer",
-    "evaluate": "metrics.scorecard.card",
-    "Scorecard": "metrics.scorecard.card",
-    "Explanation": "explanation",
-    "Status": "explanation",
-    "Diagnosis": "diagnosis.diagnose",
-    "diagnose": "diagnosis.diagnose",
-    "Target": "capture",
-    "ClassTarget": "capture",
-    "TopK": "capture",
-    "AllClasses": "capture",
-    "Contrast": "capture",
-    "ImageTower": "capture",
-    "PerImage": "capture",
-    "Regression": "capture",
-    "Segmentation": "capture",
-    "Similarity": "capture",
-}
 _ROOMS = ("capture", "imaging", "jobs", "methods", "metrics", "models")
 
 __all__ = [
@@ -77,12 +59,23 @@ __all__ = [
 ]
 
 
+_named = lazy(
+    __name__,
+    {
+        "cfcam.capture": (
+            "AllClasses ClassTarget Contrast ImageTower PerImage Regression Segmentation Similarity Target TopK"
+        ),
+        "cfcam.diagnosis.diagnose": "Diagnosis diagnose",
+        "cfcam.explainer": "Explainer explain",
+        "cfcam.explanation": "Explanation",
+        "cfcam.maps": "Status",
+        "cfcam.metrics.scorecard.card": "Scorecard evaluate",
+    },
+)
+
+
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(f"cfcam.{_LAZY[name]}"), name)
-    if name in _ROOMS:
-        return import_module(f"cfcam.{name}")
-    raise AttributeError(f"module 'cfcam' has no attribute {name!r}")
+    return import_module(f"cfcam.{name}") if name in _ROOMS else _named(name)
 
 
 def __dir__() -> list[str]:

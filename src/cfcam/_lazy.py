@@ -12,14 +12,14 @@ def lazy(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 
     Args:
         package: the package, ``__name__``.
-        homes: for each module below the package, the names in it, apart by spaces. A test reads these tables, so that
-            an import that goes round in a circle is seen here too.
+        homes: for each module, named in full, the names in it, apart by spaces. A test reads these tables, so that an
+            import that goes round in a circle is seen here too.
     """
     home = {name: module for module, names in homes.items() for name in names.split()}
 
     def find(name: str) -> Any:
         if name not in home:
             raise AttributeError(f"module {package!r} has no attribute {name!r}")
-        return getattr(import_module(f"{package}.{home[name]}"), name)
+        return getattr(import_module(home[name]), name)
 
     return find

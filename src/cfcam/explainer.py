@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from importlib import import_module
 from types import TracebackType
@@ -19,9 +19,7 @@ from cfcam.capture.inputs import check_type
 from cfcam.capture.targets.classes import Probability, class_names, function_name, wanted_of
 from cfcam.explanation import Explanation
 from cfcam.methods import named_methods
-from cfcam.methods.base import Method
-
-Methods = str | Method | Iterable[str | Method] | Mapping[str, str | Method]
+from cfcam.methods.base import Methods
 
 DEFAULT_METHODS = ("cf-cam", "grad-cam")
 MEASURED = "measured"

@@ -339,3 +339,12 @@ def _joined(images: Sequence[Explanation]) -> Explanation:
         scores=torch.cat([one.scores for one in images]),
         logits=torch.cat([one.logits for one in images]),
     )
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How inputs are explained window by window; see `cfcam.explainer_windows.explain_windows`."""
+
+    size: int | tuple[int, ...]
+    overlap: float = 0.5
+    aggregate: Aggregate = "mean"

@@ -6,7 +6,6 @@ import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from functools import cached_property
 from importlib import import_module
 from pathlib import Path
@@ -16,55 +15,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cfcam.capture.layers.placement import Placement, upsampled
+from cfcam.capture.layers.placement import Placement
 from cfcam.errors import CfcamError
+from cfcam.maps import heatmaps_of, statuses_of
 
 _FORMAT = 2
 """2: with placements, which an earlier cfcam would pass over; written only where there are some."""
-
-
-class Status(StrEnum):
-    """Whether a map can be read."""
-
-    OK = "ok"
-    NO_POSITIVE_EVIDENCE = "no positive evidence"
-    NOT_FINITE = "not finite"
 
 
 class ExplanationError(CfcamError, ValueError):
     """An explanation cannot be loaded, or holds no such map."""
 
 
-def heatmaps_of(maps: Tensor, size: Sequence[int], placement: Placement | None = None) -> Tensor:
-    """Returns maps for the eye (N, K, *size) in [0, 1] of raw maps (N, K, *spatial); see `Explanation.heatmaps`.
-
-    Args:
-        maps: raw.
-        size: of the result.
-        placement: where the maps' cells lie on the input, see `Capture.placement`; None: they share it evenly.
-    """
-    usable = maps.flatten(2).isfinite().all(2).reshape(*maps.shape[:2], *[1] * (maps.ndim - 2))
-    positive = torch.where(usable, maps, 0).clamp_(min=0)
-    heat = upsampled(positive, size, placement)
-    peak = heat.flatten(2).amax(2).reshape(*heat.shape[:2], *[1] * len(size))
-    return torch.where(peak > 0, heat / peak, 0)
-
-
 def _notebook() -> Any:
     # By name: drawing is a floor up, and explaining must not depend on it unless it is asked for.
     return import_module("cfcam.imaging.drawing.notebook")
-
-
-def statuses_of(maps: Tensor) -> np.ndarray[Any, Any]:
-    """Returns the (N, K) array of `Status` of raw maps (N, K, *spatial)."""
-    flat = maps.flatten(2)
-    finite, positive = flat.isfinite().all(2).tolist(), (flat > 0).any(2).tolist()
-    codes = np.empty(flat.shape[:2], dtype=object)
-    for n, k in np.ndindex(*codes.shape):
-        codes[n, k] = (
-            Status.NOT_FINITE if not finite[n][k] else Status.OK if positive[n][k] else Status.NO_POSITIVE_EVIDENCE
-        )
-    return codes
 
 
 @dataclass(frozen=True, eq=False)
@@ -310,3 +275,12 @@ class Explanation:
     def __repr__(self) -> str:
         n, k = self.targets.shape
         return f"Explanation({n} images x {k} targets, layer={self.layer!r}, methods={self.methods})"
+
+
+def unique_columns(explanation: Explanation) -> list[int]:
+    """Returns the columns of one image's explanation, each class once: "predicted" may be a class also named."""
+    first: dict[tuple[int, str], int] = {}
+    for k, index in enumerate(explanation.targets[0].tolist()):
+        # Scores of no class all have the index -1, and are told apart by what they explain.
+        first.setdefault((index, explanation.label(0, k) if index < 0 else ""), k)
+    return list(first.values())

@@ -11,7 +11,8 @@ from cfcam.capture import Capture, Network
 from cfcam.capture.layers.placement import Placement, Span
 from cfcam.errors import InputError
 from cfcam.explainer_windows import explain_windows
-from cfcam.explanation import Explanation, heatmaps_of
+from cfcam.explanation import Explanation
+from cfcam.maps import heatmaps_of
 from cfcam.methods import Augmented, Fusion, GradCAM, Occlusion
 from cfcam.methods.augmentation import _laid_back
 

@@ -12,7 +12,7 @@ from cfcam.clinical.checks.masks import CtLungs, laid_over, read_mask
 from cfcam.errors import CfcamError, InputError
 from cfcam.imaging import Image, read_volume
 from cfcam.imaging.volume import Source, Volume
-from cfcam.jobs.inputs.volume_truth import read_volume_masks
+from cfcam.jobs.inputs.ground_truth import read_volume_masks
 from tests.imaging.test_nifti_space import SIZE, S, flipped, moved, turned, written
 
 PLANTED = np.zeros(SIZE, np.uint8)

@@ -15,7 +15,7 @@ from cfcam.exchange.dicom.read_segmentation import is_segmentation
 from cfcam.exchange.dicom.sources import read_source
 from cfcam.imaging import list_images, read_image, read_volume
 from cfcam.imaging.reading.dicom_object import is_dicom
-from cfcam.imaging.reading.pictures import is_dicom_file
+from cfcam.imaging.reading.kinds import is_dicom_file
 from cfcam.jobs.compare.studies import check_patients
 from cfcam.jobs.inputs.find import find_inputs
 from cfcam.jobs.inputs.privacy import labelled

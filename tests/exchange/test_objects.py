@@ -13,7 +13,7 @@ from cfcam.clinical.regions import measure  # noqa: E402
 from cfcam.errors import ImageError, InputError  # noqa: E402
 from cfcam.exchange import measurements_of, sources_of, write_objects  # noqa: E402
 from cfcam.exchange.dicom.presentation_state import contours  # noqa: E402
-from cfcam.imaging.volume import read_volume  # noqa: E402
+from cfcam.imaging.reading.volumes import read_volume  # noqa: E402
 from tests.exchange.phantoms import (  # noqa: E402
     AXES,
     PEAK,

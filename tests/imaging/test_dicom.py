@@ -39,7 +39,8 @@ from tests.imaging.dicoms import (
 
 from cfcam.errors import CfcamError, ImageError, InputError
 from cfcam.imaging import list_images, read_image
-from cfcam.imaging.reading.dicom import WINDOWS, read_dicom, windowed
+from cfcam.imaging.reading.dicom import read_dicom
+from cfcam.imaging.windows import WINDOWS, windowed
 
 RAMP = np.arange(4096).reshape(64, 64)
 

@@ -16,7 +16,8 @@ from tests.jobs.world import run
 from cfcam.errors import ImageError
 from cfcam.imaging import read_image, read_volume
 from cfcam.imaging.drawing.planes import VolumeView
-from cfcam.imaging.reading.dicom import read_dicom, windowed
+from cfcam.imaging.reading.dicom import read_dicom
+from cfcam.imaging.windows import windowed
 
 GREYS = np.arange(256).reshape(16, 16)
 
@@ -366,7 +367,7 @@ def test_a_magnification_is_told(tmp_path):
 
 def test_what_a_picture_tells_reaches_the_report_and_the_run(tmp_path):
     from cfcam.imaging import Preprocess
-    from cfcam.jobs.inputs.masks import prepare
+    from cfcam.jobs.inputs.preparing import prepare
 
     ds = radiograph(GREYS, spacing=None)
     ds.PixelAspectRatio = [4, 3]

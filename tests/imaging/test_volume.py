@@ -30,7 +30,9 @@ from tests.imaging.grids import ORDERS, affine_of
 from cfcam.errors import CfcamError, InputError
 from cfcam.imaging.geometry import axis_codes, is_sheared, obliqueness, turned
 from cfcam.imaging.reading.stacking import digest_of_series
-from cfcam.imaging.volume import Volume, read_volume, save_map_nifti
+from cfcam.imaging.reading.volumes import read_volume
+from cfcam.imaging.save_nifti import save_map_nifti
+from cfcam.imaging.volume import Volume
 
 
 def nifti(path, array, affine, **header):

@@ -6,12 +6,12 @@ import pytest
 import torch
 from PIL import Image
 
-from cfcam.errors import CfcamError, ImageError
+from cfcam.errors import CfcamError, ImageError, JobError
 from cfcam.imaging import Preprocess
-from cfcam.jobs.cases.folder import Case, CaseError, find_cases, load_case, resolve_label
+from cfcam.jobs.cases.case import Case, load_case, resolve_label
+from cfcam.jobs.cases.folder import find_cases
 from cfcam.jobs.cases.phantoms import FIRST_SEED, phantom_cases
-from cfcam.jobs.inputs.ground_truth import fill_boxes, parse_boxes
-from cfcam.jobs.runs.settings import JobError
+from cfcam.jobs.inputs.ground_truth import CaseError, fill_boxes, parse_boxes
 from cfcam.models.demo import sample_phantom
 
 CLASSES = ("no finding", "nodule", "effusion")

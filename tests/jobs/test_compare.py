@@ -15,7 +15,8 @@ from cfcam.clinical.comparison.registration import Gate
 from cfcam.errors import InputError
 from cfcam.imaging import Preprocess, VolumePreprocess
 from cfcam.jobs.compare.pairs import Pair, make_pair, read_pairs
-from cfcam.jobs.compare.run import ComparePairs, CompareSettings
+from cfcam.jobs.compare.run import ComparePairs
+from cfcam.jobs.compare.settings import CompareSettings
 from cfcam.models import load
 from cfcam.models.demo import make_phantom
 from tests.imaging import dicoms

@@ -9,16 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from cfcam.errors import CfcamError
+from cfcam.errors import CfcamError, JobError
 from cfcam.imaging import Preprocess
-from cfcam.jobs.cases.folder import Case, find_cases
+from cfcam.jobs.cases.case import Case
+from cfcam.jobs.cases.folder import find_cases
 from cfcam.jobs.evaluate import page as scorecard_page
 from cfcam.jobs.evaluate.figures import bars, radar
 from cfcam.jobs.evaluate.findings import Findings, write_tables
 from cfcam.jobs.evaluate.page import render, write_report
 from cfcam.jobs.evaluate.run import EvaluationRun, EvaluationSettings, drawn
 from cfcam.jobs.evaluate.words import in_words, meaning, needs
-from cfcam.jobs.runs.settings import JobError
 from cfcam.metrics.functional import paper_protocol as paper
 from cfcam.metrics.scorecard.card import Scorecard
 from cfcam.metrics.scorecard.catalogue import METRICS, MetricError, resolve_metrics

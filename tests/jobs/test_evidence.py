@@ -17,16 +17,18 @@ from PIL import Image
 
 from cfcam.clinical.checks.results import Limits
 from cfcam.errors import CfcamError
+from cfcam.files import canonical, digest
 from cfcam.jobs.cases.phantoms import phantom_cases
 from cfcam.jobs.cases.table import read_table
 from cfcam.jobs.evidence import results
 from cfcam.jobs.evidence.card import FIELDS, named
 from cfcam.jobs.evidence.cases import numbered, numbered_phantoms
 from cfcam.jobs.evidence.dicom import NOT_INSTALLED, VALIDATORS, validated
-from cfcam.jobs.evidence.files import EvidenceError, canonical, digest, read_fields, seal, verify
+from cfcam.jobs.evidence.files import EvidenceError, read_fields, seal, verify
 from cfcam.jobs.evidence.measure import CASES, CasesFile
 from cfcam.jobs.evidence.protocol import Rules, read_rules
-from cfcam.jobs.evidence.run import EvidenceRun, EvidenceSettings
+from cfcam.jobs.evidence.run import EvidenceRun
+from cfcam.jobs.evidence.settings import EvidenceSettings
 from cfcam.jobs.evidence.software import bill_of_materials, environment, lock
 from cfcam.jobs.evidence.trace import requirements, traced
 from cfcam.models import load

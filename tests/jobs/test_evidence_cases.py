@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cfcam.jobs.cases.folder import Case
+from cfcam.jobs.cases.case import Case
 from cfcam.jobs.evidence.cases import FileCase
 from cfcam.jobs.inputs.masks import RegionMasks
 

@@ -1,6 +1,7 @@
 from dataclasses import replace
 
-from cfcam.jobs.runs.manifest import Explained, Manifest, Record, State, settings_hash, sha256_of, verified
+from cfcam.files import settings_hash, sha256_of
+from cfcam.jobs.runs.manifest import Explained, Manifest, Record, State, verified
 
 RECORD = Record(
     input="/in/a.png",

@@ -12,7 +12,8 @@ import torch
 
 from cfcam.imaging import VolumePreprocess
 from cfcam.jobs.compare.pairs import make_pair
-from cfcam.jobs.compare.run import ComparePairs, CompareSettings
+from cfcam.jobs.compare.run import ComparePairs
+from cfcam.jobs.compare.settings import CompareSettings
 from cfcam.models import load
 from tests.imaging.test_nifti_space import moved, written
 from tests.jobs.studies import BRIGHT_3D, explain, marked_voxels, study_json

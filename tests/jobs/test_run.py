@@ -10,9 +10,9 @@ from PIL import Image
 
 from cfcam import Explanation
 from cfcam.errors import CfcamError, InputError, LayerError, MethodError, ModelError, TargetError
+from cfcam.files import sha256_of
 from cfcam.imaging import Preprocess
 from cfcam.jobs import JobError, Save, State
-from cfcam.jobs.runs.manifest import sha256_of
 from cfcam.methods import Method
 from tests.jobs.world import PLAIN, draw, folder_of, lines, pixels, run, written
 

@@ -12,7 +12,7 @@ from PIL import Image
 pytest.importorskip("sqlalchemy")
 
 from cfcam.clinical.audit.audit import Audit
-from cfcam.jobs.runs.manifest import sha256_of
+from cfcam.files import sha256_of
 from tests.jobs.studies import (
     BRIGHT_3D,
     MARKER,

@@ -19,7 +19,7 @@ from cfcam.errors import CfcamError, InputError
 from cfcam.imaging import Preprocess, Volume, VolumePreprocess, read_volume
 from cfcam.jobs import JobError, VolumeSettings
 from cfcam.jobs.cases import volumes as volume_cases
-from cfcam.jobs.cases.folder import Case
+from cfcam.jobs.cases.case import Case
 from cfcam.jobs.cases.volumes import VolumeCase, are_volumes, find_volume_cases, holds_volumes
 from cfcam.jobs.evaluate.page import write_report
 from cfcam.jobs.evaluate.run import EvaluationSettings

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from cfcam.explainer import Explainer
     from cfcam.imaging import Preprocess, VolumePreprocess
     from cfcam.jobs.check.zones import Zones
-    from cfcam.jobs.inputs.masks import Prepared, RegionMasks
+    from cfcam.jobs.inputs.masks import RegionMasks
+    from cfcam.jobs.inputs.preparing import Prepared
     from cfcam.models import LoadedModel
 
 PANEL = "The checks"
@@ -133,8 +134,8 @@ def check(
 
     from cfcam.clinical.checks.map_checks import Limits, count_outcomes, over_cases
     from cfcam.explainer import Explainer
-    from cfcam.jobs.inputs.masks import RegionMasks, prepare
-    from cfcam.jobs.inputs.preparing import assumption_notes
+    from cfcam.jobs.inputs.masks import RegionMasks
+    from cfcam.jobs.inputs.preparing import assumption_notes, prepare
 
     chosen = Limits() if limits is None else Limits.read(limits)
     zones = _zones(zone, reported)
@@ -293,8 +294,7 @@ class _Session:
         """Checks one picture or volume; one that is DICOM goes by its neutral name, in messages too."""
         from dataclasses import replace
 
-        from cfcam.jobs.inputs.privacy import labelled, neutral
-        from cfcam.jobs.study.checks import without_stem
+        from cfcam.jobs.inputs.privacy import labelled, neutral, without_stem
 
         source = labelled(file)
         try:

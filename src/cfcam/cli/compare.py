@@ -14,7 +14,7 @@ from cfcam.errors import InputError
 
 if TYPE_CHECKING:
     from cfcam.imaging import Preprocess, VolumePreprocess
-    from cfcam.jobs.compare.run import PairResult
+    from cfcam.jobs.compare.pairs import PairResult
     from cfcam.models import LoadedModel
 
 PANEL = "The comparison"
@@ -122,7 +122,8 @@ def compare(
 
     from cfcam.clinical.gate import Gate
     from cfcam.jobs.compare.pairs import make_pair, read_pairs
-    from cfcam.jobs.compare.run import ComparePairs, CompareSettings
+    from cfcam.jobs.compare.run import ComparePairs
+    from cfcam.jobs.compare.settings import CompareSettings
 
     wanted = read_pairs(pairs) if pairs is not None else [make_pair(Path(str(prior)), Path(str(current)))]
     limits = Gate.parse(gate)
@@ -234,7 +235,7 @@ def _show(result: PairResult) -> None:
     if result.state == "not compared":
         return
     from cfcam.clinical.comparison.changes import Change
-    from cfcam.jobs.compare.run import table_of
+    from cfcam.jobs.compare.tables import table_of
 
     document = result.document
     numbers = table_of([Change(**values) for values in document["changes"]])

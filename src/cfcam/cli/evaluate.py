@@ -342,7 +342,7 @@ def _cases(
         from cfcam.jobs.cases.phantoms import phantom_cases
 
         return phantom_cases(settings.limit or DEMO_PHANTOMS, settings.seed)
-    from cfcam.imaging.volume import is_nifti
+    from cfcam.imaging.reading.files import is_nifti
     from cfcam.jobs.cases.folder import find_cases
     from cfcam.jobs.cases.volumes import holds_volumes
 

@@ -182,7 +182,8 @@ def make(
     from cfcam.jobs import preprocess_of
     from cfcam.jobs.evidence.files import read_fields
     from cfcam.jobs.evidence.protocol import read_rules
-    from cfcam.jobs.evidence.run import EvidenceRun, EvidenceSettings, default_metrics
+    from cfcam.jobs.evidence.run import EvidenceRun
+    from cfcam.jobs.evidence.settings import EvidenceSettings, default_metrics
 
     rules, limits = read_rules({} if protocol is None else read_fields(protocol, "--protocol"))
     input_size, means = options.read_size(size), options.read_numbers("--mean", mean)

@@ -4,11 +4,16 @@ from cfcam.imaging.drawing.overlay import banner, overlay, save_image
 from cfcam.imaging.drawing.palettes import PALETTES, colorize, is_perceptually_ordered
 from cfcam.imaging.drawing.sheet import Panel, colorbar, contact_sheet
 from cfcam.imaging.drawing.volume_sheet import montage_figure, projection_figure, slices_figure, volume_sheet
+from cfcam.imaging.image import Image
 from cfcam.imaging.preprocess import Preprocess
-from cfcam.imaging.reading.dicom import WINDOWS, read_dicom
-from cfcam.imaging.reading.pictures import EXTENSIONS, Image, list_images, read_image
-from cfcam.imaging.volume import Volume, read_volume, save_map_nifti
+from cfcam.imaging.reading.dicom import read_dicom
+from cfcam.imaging.reading.listing import EXTENSIONS, list_images
+from cfcam.imaging.reading.pictures import read_image
+from cfcam.imaging.reading.volumes import read_volume
+from cfcam.imaging.save_nifti import save_map_nifti
+from cfcam.imaging.volume import Volume
 from cfcam.imaging.volume_preprocess import VolumePreprocess
+from cfcam.imaging.windows import WINDOWS
 
 __all__ = [
     "EXTENSIONS",

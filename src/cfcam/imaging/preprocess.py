@@ -13,8 +13,8 @@ from torch import Tensor
 
 from cfcam.errors import InputError
 from cfcam.imaging import stated
+from cfcam.imaging.image import Image
 from cfcam.imaging.plain import as_plain, check_per_channel, is_number
-from cfcam.imaging.reading.pictures import Image
 
 Resize = Literal["stretch", "shorter-side+crop", "pad"]
 Interpolation = Literal["bilinear", "bicubic", "nearest"]

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import math
-import os
-import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,9 +11,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
-from cfcam.errors import ImageError, InputError, MissingExtraError
-from cfcam.imaging.drawing.palettes import as_array
-from cfcam.imaging.geometry import axis_codes, cell_size, check_affine, is_sheared, spacing_of
+from cfcam.errors import ImageError, InputError
+from cfcam.imaging.geometry import axis_codes, cell_size, check_affine, spacing_of
 
 if TYPE_CHECKING:
     from cfcam.imaging.reading.nifti_space import NiftiSpace
@@ -25,14 +20,10 @@ if TYPE_CHECKING:
 MAX_VOXELS = 2**29
 """Largest volume that is read unless told otherwise: 2 GB as float32."""
 
-NIFTI_EXTENSIONS = (".nii", ".nii.gz")
 NOT_FINITE = "are no finite numbers"
 """What a notice says of voxels that are NaN or infinite."""
 UNKNOWN_ORIENTATION = "???"
 """What `Volume.orientation` is where a header does not say how the volume lies in the patient."""
-
-_NOT_READ = (".hdr", ".img", ".hdr.gz", ".img.gz", ".nrrd", ".nhdr", ".mha", ".mhd", ".mgz", ".mgh", ".mnc")
-_GZIP_LEVEL = 4  # a map of 256 x 256 x 128 takes 0.5 s; level 9 takes thrice that for 2 % less
 
 
 @dataclass(frozen=True)
@@ -219,134 +210,6 @@ def missing_notice(count: int, total: int, taken: str) -> str:
     return f"{count} voxels {NOT_FINITE} (of {total}): they are taken as {taken}, and numbers of regions leave them out"
 
 
-def is_nifti(path: str | os.PathLike[str]) -> bool:
-    """Whether a file is a NIfTI by its name."""
-    return Path(path).name.lower().endswith(NIFTI_EXTENSIONS)
-
-
-def read_volume(
-    path: str | os.PathLike[str],
-    *,
-    time: int | None = None,
-    channel: int | Literal["all"] | None = None,
-    series: int | None = None,
-    irregular: Literal["refuse", "resample"] = "refuse",
-    max_voxels: int = MAX_VOXELS,
-) -> Volume:
-    """Read a NIfTI file, a folder of DICOM slices, or a multi-frame DICOM file.
-
-    NIfTI: the affine is the sform if the header has one, else the qform; with neither, place and directions are unknown
-    (`Volume.placed`), and the affine is nibabel's guess. Notices say where both are given and disagree, where other
-    readers have the volume elsewhere, where no unit of length is named, and where the space is a template's. Units are
-    brought to mm, intensities scaled (`scl_slope`, `scl_inter`). Voxels that are no finite numbers become the smallest
-    finite value, with a notice.
-
-    DICOM: slices are ordered by their place along the normal, never by file name. Intensities are rescaled slice by
-    slice (HU for CT); padding becomes the smallest value of the rest; MONOCHROME1 is mirrored within its range, with a
-    notice. A tilted gantry gives a sheared affine, with a notice.
-
-    Args:
-        path: the file or the folder; of a folder its own files are looked at, not those of its subfolders.
-        time: which volume of a NIfTI with a fourth axis, from 0.
-        channel: which channel of a NIfTI with a fourth or fifth axis, from 0, or "all" to keep them; a file with four
-            axes does not say whether the fourth is time or channels, so that either word picks from it.
-        series: which series of a folder with several, by the number in the error that lists them.
-        irregular: what to do with slices at irregular distances: "refuse", or "resample" linearly to their median
-            distance, with a notice.
-        max_voxels: refuse, before decoding, a volume with more voxels than this.
-
-    Raises:
-        ImageError: the path is missing or no volume, or what it holds is broken, ambiguous or no regular grid.
-        InputError: a choice that the file does not offer.
-        MissingExtraError: nibabel or pydicom is not installed.
-    """
-    place = Path(path)
-    if place.is_dir():
-        from cfcam.imaging.reading.stacking import read_series
-
-        return read_series(place, series=series, irregular=irregular, max_voxels=max_voxels)
-    if is_nifti(place):
-        from cfcam.imaging.reading.nifti import read_nifti
-
-        return read_nifti(place, time=time, channel=channel, max_voxels=max_voxels)
-    if place.name.lower().endswith(_NOT_READ):
-        raise ImageError(
-            f"{place.name}: is no format of volumes that cfcam reads: give NIfTI as one file (.nii, .nii.gz) or DICOM;"
-            " nibabel and SimpleITK convert"
-        )
-    from cfcam.imaging.reading.stacking import read_multi_frame
-
-    return read_multi_frame(place, irregular=irregular, max_voxels=max_voxels)
-
-
-def save_map_nifti(
-    values: Tensor | ArrayLike,
-    volume: Volume,
-    path: str | os.PathLike[str],
-    *,
-    description: str = "",
-    window: tuple[float, float] | None = None,
-) -> Path:
-    """Write a map as NIfTI on the grid of the volume it belongs to, whole or not at all.
-
-    The file has the volume's place, so that every reader lays it over the source: of a NIfTI both transforms, their
-    codes and the units as they are stored in the source (a NIfTI-2 gives a NIfTI-2), though nothing else of its header.
-    Its axes are the source's: i, j, k of a NIfTI; of a DICOM series columns, rows, slices, the order in which
-    converters write it. A sheared affine that comes from no NIfTI is written as sform only, for a qform cannot hold it;
-    SimpleITK then refuses the file. The same values give the same bytes.
-
-    Args:
-        values: `(D, H, W)` on the volume's own grid, of any sign and range; written as float32.
-        volume: what the map belongs to.
-        path: the file, ending in .nii or .nii.gz; an existing one is replaced.
-        description: at most 79 ASCII characters for the header; nothing of a patient.
-        window: from where to where viewers show it (``cal_min``, ``cal_max``), without which some stretch any map to
-            full colour; None: 0 to 1 if all values lie there, else 0 to the greatest or, with negative values, the
-            symmetric range.
-
-    Returns:
-        The path.
-
-    Raises:
-        InputError: the map does not have the volume's size, the path another ending, or the window is none.
-        ImageError: the file cannot be written.
-        MissingExtraError: nibabel is not installed.
-    """
-    target = Path(path)
-    array = as_array(values)
-    if array.shape != volume.size:
-        raise InputError(
-            f"map of shape {array.shape} for a volume of {volume.size}: bring it onto the volume's grid first"
-            " (VolumePreprocess.to_original)"
-        )
-    if not is_nifti(target):
-        raise InputError(f"{target}: maps of volumes are written as NIfTI; let the name end in .nii or .nii.gz")
-    low, high = display_range(array) if window is None else window
-    if not (math.isfinite(low) and math.isfinite(high) and low < high):
-        raise InputError(f"window {window}: give two finite numbers, the smaller first")
-    affine = np.array(volume.affine)
-    if volume.source.kind == "dicom":
-        array, affine = array.transpose(2, 1, 0), affine[:, [2, 1, 0, 3]]
-    header = _map_header(volume, affine, array.shape)
-    header["descrip"] = description.encode("ascii", "replace")[:79]
-    header["cal_min"], header["cal_max"] = low, high
-    data: bytes = header.binaryblock + bytes(4) + np.asarray(array, dtype="<f4").tobytes(order="F")
-    if target.name.lower().endswith(".gz"):
-        data = gzip.compress(data, _GZIP_LEVEL, mtime=0)
-    temporary = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.tmp")
-    try:
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise ImageError(
-            f"{target}: cannot be written ({error.strerror}); check the folder, its permissions and the disk"
-        ) from error
-    return target
-
-
 def display_range(values: NDArray[Any]) -> tuple[float, float]:
     """Return from where to where a map is shown: 0 to 1 if it lies there; else as far as it goes, about or from 0."""
     finite = values[np.isfinite(values)]
@@ -359,28 +222,3 @@ def raw_range(values: NDArray[Any]) -> tuple[float, float]:
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     most = max(-low, high)
     return (-most if low < 0 else 0.0, most) if most > 0 else (0.0, 1.0)
-
-
-def _map_header(volume: Volume, affine: NDArray[np.float64], shape: tuple[int, ...]) -> Any:
-    """A header for float32 values on a volume's grid, with its place, little-endian."""
-    try:
-        import nibabel as nib
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("nibabel", "volume", "writing a map as NIfTI") from error
-    space = volume.source.nifti
-    kept = space is not None and np.array_equal(space.affine, volume.affine)  # else the grid was changed since
-    second = max(shape) > np.iinfo(np.int16).max or (kept and space is not None and space.version == 2)
-    kind: Any = nib.Nifti2Header if second else nib.Nifti1Header
-    header = kind(endianness="<")
-    header.set_data_dtype(np.float32)
-    header.set_data_shape(shape)
-    if kept and space is not None:
-        space.write_to(header)
-    else:
-        header.set_qform(affine, code=0 if is_sheared(affine) else volume.source.space)
-        header.set_sform(affine, code=volume.source.space)
-        header.set_xyzt_units("mm")
-    header["magic"] = header.single_magic
-    header["vox_offset"] = header.single_vox_offset
-    header["scl_slope"], header["scl_inter"] = 1, 0
-    return header

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from cfcam._lazy import lazy
+from cfcam.errors import JobError
 
 if TYPE_CHECKING:
-    from cfcam.jobs.engine.inference import Windows
+    from cfcam.explainer_windows import Windows
     from cfcam.jobs.inputs.find import Input, Kind, find_inputs
-    from cfcam.jobs.inputs.preparing import preprocess_of, volume_preprocess_of
+    from cfcam.jobs.inputs.preparing import VolumeSettings, is_volume_run, preprocess_of, volume_preprocess_of
     from cfcam.jobs.runs.manifest import Explained, Manifest, Record, State
     from cfcam.jobs.runs.run import FolderRun, Outcome
-    from cfcam.jobs.runs.settings import JobError, Save, Settings
-    from cfcam.jobs.runs.volumes import VolumeRun, VolumeSettings, is_volume_run
+    from cfcam.jobs.runs.settings import Save, Settings
+    from cfcam.jobs.runs.volumes import VolumeRun
     from cfcam.jobs.study.settings import StudySettings
 
 __all__ = [
@@ -41,13 +42,13 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
-        "engine.inference": "Windows",
-        "inputs.find": "Input Kind find_inputs",
-        "inputs.preparing": "preprocess_of volume_preprocess_of",
-        "runs.manifest": "Explained Manifest Record State",
-        "runs.run": "FolderRun Outcome",
-        "runs.settings": "JobError Save Settings",
-        "runs.volumes": "VolumeRun VolumeSettings is_volume_run",
-        "study.settings": "StudySettings",
+        "cfcam.explainer_windows": "Windows",
+        "cfcam.jobs.inputs.find": "Input Kind find_inputs",
+        "cfcam.jobs.inputs.preparing": "VolumeSettings is_volume_run preprocess_of volume_preprocess_of",
+        "cfcam.jobs.runs.manifest": "Explained Manifest Record State",
+        "cfcam.jobs.runs.run": "FolderRun Outcome",
+        "cfcam.jobs.runs.settings": "Save Settings",
+        "cfcam.jobs.runs.volumes": "VolumeRun",
+        "cfcam.jobs.study.settings": "StudySettings",
     },
 )

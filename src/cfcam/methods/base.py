@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, is_dataclass
 from typing import Any, ClassVar
 
@@ -84,3 +85,6 @@ def weighted_sum(weights: Tensor, activations: Tensor) -> Tensor:
 def spatial_mean(tensor: Tensor, axes_before: int) -> Tensor:
     """Returns the mean over all axes behind the first ``axes_before``."""
     return tensor.flatten(axes_before).mean(-1)
+
+
+Methods = str | Method | Iterable[str | Method] | Mapping[str, str | Method]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from cfcam._lazy import lazy
+
 if TYPE_CHECKING:
     from cfcam.metrics.base import MapMetric
     from cfcam.metrics.faithfulness import (
@@ -42,53 +44,6 @@ if TYPE_CHECKING:
     from cfcam.metrics.scorecard.samples import Row, Sample
     from cfcam.metrics.similarity import SSIM, Pearson, SoftIoU
     from cfcam.metrics.trust import CScore, Repeatability, Reproducibility
-
-_LAZY = {
-    **dict.fromkeys(
-        (
-            "AverageDrop",
-            "IncreaseInConfidence",
-            "AverageGain",
-            "Deletion",
-            "Insertion",
-            "InsertionMinusDeletion",
-            "Coherency",
-            "Complexity",
-            "ADCC",
-            "ROAD",
-            "ARCC",
-        ),
-        "faithfulness",
-    ),
-    **dict.fromkeys(
-        (
-            "HitRate",
-            "EnergyInGroundTruth",
-            "Enrichment",
-            "IoUOtsu",
-            "IoUTuned",
-            "AUPRC",
-            "LesionCoverage",
-            "FalseComponents",
-            "MaxBoxAccV2",
-        ),
-        "localization",
-    ),
-    **dict.fromkeys(("Stability", "Responsiveness", "MaxSensitivity"), "robustness"),
-    **dict.fromkeys(("MPRT", "EMPRT", "ClassSensitivity"), "sanity"),
-    **dict.fromkeys(("Repeatability", "Reproducibility", "CScore"), "trust"),
-    **dict.fromkeys(("SoftIoU", "Pearson", "SSIM"), "similarity"),
-    **dict.fromkeys(("MapMetric",), "base"),
-    **dict.fromkeys(("METRICS", "MetricError", "MetricInfo", "resolve_metrics"), "scorecard.catalogue"),
-    **dict.fromkeys(
-        ("CONTROLS", "BlurredGradCAM", "CentredGaussian", "ChannelMean", "RandomMap"), "scorecard.controls"
-    ),
-    **dict.fromkeys(("Row", "Sample"), "scorecard.samples"),
-    **dict.fromkeys(("Evaluator", "Settings"), "scorecard.evaluator"),
-    **dict.fromkeys(("Comparison", "Scorecard", "Summary", "evaluate"), "scorecard.card"),
-    **dict.fromkeys(("MeanCurve",), "scorecard.curves"),
-    **dict.fromkeys(("LayerScore", "measure_layers", "measured_layer"), "scorecard.layers"),
-}
 
 __all__ = [
     "ADCC",
@@ -148,12 +103,34 @@ __all__ = [
 ]
 
 
+_named = lazy(
+    __name__,
+    {
+        "cfcam.metrics.base": "MapMetric",
+        "cfcam.metrics.faithfulness": (
+            "ADCC ARCC AverageDrop AverageGain Coherency Complexity Deletion IncreaseInConfidence Insertion "
+            "InsertionMinusDeletion ROAD"
+        ),
+        "cfcam.metrics.localization": (
+            "AUPRC EnergyInGroundTruth Enrichment FalseComponents HitRate IoUOtsu IoUTuned LesionCoverage MaxBoxAccV2"
+        ),
+        "cfcam.metrics.robustness": "MaxSensitivity Responsiveness Stability",
+        "cfcam.metrics.sanity": "ClassSensitivity EMPRT MPRT",
+        "cfcam.metrics.scorecard.card": "Comparison Scorecard Summary evaluate",
+        "cfcam.metrics.scorecard.catalogue": "METRICS MetricError MetricInfo resolve_metrics",
+        "cfcam.metrics.scorecard.controls": "BlurredGradCAM CONTROLS CentredGaussian ChannelMean RandomMap",
+        "cfcam.metrics.scorecard.curves": "MeanCurve",
+        "cfcam.metrics.scorecard.evaluator": "Evaluator Settings",
+        "cfcam.metrics.scorecard.layers": "LayerScore measure_layers measured_layer",
+        "cfcam.metrics.scorecard.samples": "Row Sample",
+        "cfcam.metrics.similarity": "Pearson SSIM SoftIoU",
+        "cfcam.metrics.trust": "CScore Repeatability Reproducibility",
+    },
+)
+
+
 def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
-    if name == "functional":
-        return import_module(f"{__name__}.functional")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return import_module(f"{__name__}.functional") if name == "functional" else _named(name)
 
 
 def __dir__() -> list[str]:

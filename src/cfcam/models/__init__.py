@@ -4,8 +4,9 @@ The names below are imported on first use (PEP 562), so that ``import cfcam.mode
 command line can print its help without importing torch.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from cfcam._lazy import lazy
 
 if TYPE_CHECKING:
     from cfcam.models.classes import read_classes
@@ -26,24 +27,16 @@ __all__ = [
 ]
 
 # No submodule may be called `load`: importing it would bind the module over the function of that name.
-_HOMES = {
-    "LoadedModel": "loading",
-    "available_forms": "spec",
-    "load": "loading",
-    "load_weights": "weights",
-    "model_name": "spec",
-    "read_classes": "classes",
-    "read_state_dict": "weights",
-    "replace_head": "head",
-}
-
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value: object = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazy(
+    __name__,
+    {
+        "cfcam.models.classes": "read_classes",
+        "cfcam.models.head": "replace_head",
+        "cfcam.models.loading": "LoadedModel load",
+        "cfcam.models.spec": "available_forms model_name",
+        "cfcam.models.weights": "load_weights read_state_dict",
+    },
+)
 
 
 def __dir__() -> list[str]:

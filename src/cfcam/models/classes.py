@@ -4,8 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from cfcam.errors import ModelError
-from cfcam.models.words import one_line
+from cfcam.errors import ModelError, one_line
 
 _EXPECTED = (
     'a list ["cat", "dog"], or an object {"0": "cat", "1": "dog"} or {"cat": 0, "dog": 1} '

@@ -14,9 +14,8 @@ from typing import Final
 
 from torch import nn
 
-from cfcam.errors import ModelError
+from cfcam.errors import ModelError, describe, few, nearest, one_line
 from cfcam.models.spec import Spec, check_place
-from cfcam.models.words import describe, few, nearest, one_line
 
 _NUMBERS: Final = count(1)
 _PRIVATE: Final = "_cfcam_model_file_"

@@ -5,8 +5,7 @@ from typing import Final
 import torch
 from torch import nn
 
-from cfcam.errors import ModelError
-from cfcam.models.words import one_line
+from cfcam.errors import ModelError, one_line
 
 _HEAD_WORDS: Final = ("classifier", "head", "fc", "logits")
 _CONVOLUTIONS: Final = (nn.Conv1d, nn.Conv2d, nn.Conv3d)

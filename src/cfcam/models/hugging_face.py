@@ -8,13 +8,10 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Final
 
-from cfcam.errors import ModelError
-from cfcam.models.built import RANDOM, Built, Probability, import_library
-from cfcam.models.hub import hub_answers
-from cfcam.models.paths import is_folder
-from cfcam.models.spec import Spec, check_place
+from cfcam.errors import ModelError, describe, few, one_line
+from cfcam.models.built import RANDOM, Built, Probability, hub_answers, import_library
+from cfcam.models.spec import Spec, check_place, is_folder
 from cfcam.models.stated import Stated, interpolation
-from cfcam.models.words import describe, few, one_line
 
 _WEIGHTS: Final = (
     "model.safetensors",

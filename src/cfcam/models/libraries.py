@@ -6,13 +6,11 @@ from typing import Any
 
 from torch import nn
 
-from cfcam.errors import ModelError
-from cfcam.models.built import RANDOM, Built, import_library
-from cfcam.models.hub import hub_answers
+from cfcam.errors import ModelError, describe, few, nearest, one_line
+from cfcam.models.built import RANDOM, Built, hub_answers, import_library
 from cfcam.models.spec import Spec
 from cfcam.models.stated import Stated, timm_settings
 from cfcam.models.stated_by_module import preset_settings
-from cfcam.models.words import describe, few, nearest, one_line
 
 
 def from_torchvision(spec: Spec) -> Built:

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cfcam.errors import ModelError
+from cfcam.errors import ModelError, describe, one_line
 from cfcam.models.built import Built, Probability
 from cfcam.models.classes import read_classes
 from cfcam.models.expects import input_channels
@@ -19,7 +19,6 @@ from cfcam.models.spec import Spec, parse_spec
 from cfcam.models.stated import Stated, beside, from_json
 from cfcam.models.stated_by_module import of_module, of_transform
 from cfcam.models.weights import fit_weights, read_checkpoint
-from cfcam.models.words import describe, one_line
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import Final, Literal
 
-from cfcam.errors import ModelError
-from cfcam.models.paths import is_file, is_folder
-from cfcam.models.words import few, nearest, one_line
+from cfcam.errors import ModelError, few, nearest, one_line
 
 Kind = Literal["demo", "torchvision", "timm", "hf", "monai", "file"]
 
@@ -251,3 +249,19 @@ def _not_a_form(spec: str) -> str:
     if is_folder(path):
         return f"{shown!r} is a folder: for one written by transformers' save_pretrained give hf:{shown}"
     return f"{shown!r} is not a model spec: give one of {_examples()}"
+
+
+def is_file(path: Path) -> bool:
+    """Tell whether there is such a file; of a name that is too long or not allowed, False."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Tell whether there is such a folder; of a name that is too long or not allowed, False."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False

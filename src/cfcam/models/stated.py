@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from cfcam.errors import ModelError
-from cfcam.models.paths import is_file
-from cfcam.models.words import few, one_line
+from cfcam.errors import ModelError, few, one_line
+from cfcam.models.spec import is_file
 
 PICTURE_FIELDS: Final = ("size", "resize", "crop_ratio", "mean", "std", "interpolation", "order")
 VOLUME_FIELDS: Final = ("orientation", "spacing", "size", "window", "intensity", "mean", "std")

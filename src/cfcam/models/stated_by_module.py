@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from torch import Tensor, nn
 
+from cfcam.errors import one_line
 from cfcam.models.expects import input_channels
 from cfcam.models.stated import Stated, interpolation, mean_and_std, square, understood
-from cfcam.models.words import one_line
 
 _ATTRIBUTES: Final = ("preprocess", "preprocess_cfg", "pretrained_cfg", "default_cfg", "transforms")
 _CALLED: Final = {

@@ -17,11 +17,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from cfcam.errors import ModelError
+from cfcam.errors import ModelError, describe, few, one_line
 from cfcam.models.head import find_head
 from cfcam.models.spec import WEIGHT_SUFFIXES
 from cfcam.models.stated import Stated, in_checkpoint, in_safetensors
-from cfcam.models.words import describe, few, one_line
 
 NESTS: Final = (
     "state_dict",

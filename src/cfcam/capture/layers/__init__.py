@@ -20,7 +20,7 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
-        "choosing": "LayerInfo choose_layer find_layer",
-        "tokens": "TokenGrid",
+        "cfcam.capture.layers.choosing": "LayerInfo choose_layer find_layer",
+        "cfcam.capture.layers.tokens": "TokenGrid",
     },
 )

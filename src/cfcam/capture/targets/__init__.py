@@ -34,10 +34,10 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
-        "classes": "AllClasses ClassTarget Target TopK",
-        "dense": "Segmentation",
-        "numbers": "Contrast PerImage Regression",
-        "scores": "ImageScore NotPredictedError ScoreTarget Scores probabilities",
-        "similarity": "ImageTower Similarity",
+        "cfcam.capture.targets.classes": "AllClasses ClassTarget Target TopK",
+        "cfcam.capture.targets.dense": "Segmentation",
+        "cfcam.capture.targets.numbers": "Contrast PerImage Regression",
+        "cfcam.capture.targets.scores": "ImageScore NotPredictedError ScoreTarget Scores probabilities",
+        "cfcam.capture.targets.similarity": "ImageTower Similarity",
     },
 )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from cfcam.errors import ImageError, InputError
-from cfcam.models.paths import is_file, is_folder
+from cfcam.models.spec import is_file, is_folder
 
 _TABLES = (".csv", ".tsv")
 _LABELS = re.compile(r"(.+)#\d+(?:,\d+)*")  # as cfcam.jobs.inputs.masks reads them

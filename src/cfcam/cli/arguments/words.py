@@ -54,8 +54,8 @@ def _named_targets(given: str | None, targets: str | Iterable[str] | None) -> No
     """Refuses names of classes that are not among the names that were given."""
     if given is None or targets is None:
         return
+    from cfcam.errors import few, nearest
     from cfcam.models.classes import read_classes
-    from cfcam.models.words import few, nearest
 
     classes = read_classes(options.class_names(given))
     folded = {name.casefold() for name in classes}
@@ -83,7 +83,7 @@ def _model(spec: str) -> None:
 
 
 def _weights(path: str) -> None:
-    from cfcam.models.paths import is_file, is_folder
+    from cfcam.models.spec import is_file, is_folder
 
     if not is_file(Path(path).expanduser()) and not is_folder(Path(path).expanduser()):
         raise ModelError(f"the weights file {path} does not exist: check the path")

@@ -220,7 +220,7 @@ def prepared_volumes(
     orientation: str | None,
 ) -> VolumePreprocess:
     """The preparation of volumes that the options ask for."""
-    from cfcam.imaging.reading.dicom import named_window
+    from cfcam.imaging.windows import named_window
     from cfcam.jobs import volume_preprocess_of
 
     return volume_preprocess_of(

@@ -44,8 +44,8 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
-        "audit": "Audit Certificate check_place exported_head verify_export",
-        "chain": "GENESIS Record Verification",
-        "fields": "Action AuditError Code DamagedError EVENTS Event FIELDS OUTCOMES is_digest",
+        "cfcam.clinical.audit.audit": "Audit Certificate check_place exported_head verify_export",
+        "cfcam.clinical.audit.chain": "GENESIS Record Verification",
+        "cfcam.clinical.audit.fields": "Action AuditError Code DamagedError EVENTS Event FIELDS OUTCOMES is_digest",
     },
 )

@@ -52,9 +52,13 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
-        "interventions": "Effect dilate heatmaps_and_probabilities paste_artefact remove_artefact",
-        "map_checks": "artefact_intervention artefact_sensitivity finding_coverage plausibility rank_accuracy "
-        "retest_stability similar_cases without_mask zone_agreement",
-        "results": "CheckResult Limits Outcome count_outcomes over_cases",
+        "cfcam.clinical.checks.interventions": (
+            "Effect dilate heatmaps_and_probabilities paste_artefact remove_artefact"
+        ),
+        "cfcam.clinical.checks.map_checks": (
+            "artefact_intervention artefact_sensitivity finding_coverage plausibility rank_accuracy "
+            "retest_stability similar_cases without_mask zone_agreement"
+        ),
+        "cfcam.clinical.checks.results": "CheckResult Limits Outcome count_outcomes over_cases",
     },
 )

@@ -19,7 +19,8 @@ from torch import Tensor
 from cfcam.capture import NotPredictedError
 from cfcam.clinical.checks.interventions import Explain
 from cfcam.errors import InputError
-from cfcam.explanation import Explanation, Status
+from cfcam.explanation import Explanation
+from cfcam.maps import Status
 from cfcam.metrics.functional.peaks import FARTHEST, QUALITY, peak_cells, peak_stays, small_motions
 
 MOTIONS = f"shifts by 1 and {FARTHEST} pixels of the network's input and JPEG {QUALITY}"

@@ -34,7 +34,9 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
-        "changes": "Change Comparison ComparisonError StudyMaps check_comparable check_patient compare",
-        "registration": "Quality Registration register",
+        "cfcam.clinical.comparison.changes": (
+            "Change Comparison ComparisonError StudyMaps check_comparable check_patient compare"
+        ),
+        "cfcam.clinical.comparison.registration": "Quality Registration register",
     },
 )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cfcam.errors import InputError
-from cfcam.explanation import Status
+from cfcam.maps import Status
 from cfcam.metrics.functional.similarity import scaled, soft_iou
 
 Source = Literal["mc-dropout", "ensemble", "augmentation", "methods"]

@@ -19,7 +19,7 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
-        "deidentifier": "Deidentifier",
-        "folder": "FolderReport deidentify_folder",
+        "cfcam.exchange.deidentify.deidentifier": "Deidentifier",
+        "cfcam.exchange.deidentify.folder": "FolderReport deidentify_folder",
     },
 )

@@ -13,7 +13,7 @@ from cfcam.exchange.deidentify.pixels import check_same_stored
 from cfcam.exchange.dicom.sources import read_source
 from cfcam.exchange.dicom.write import save_bytes
 from cfcam.imaging.reading.dicom_object import broken, quiet
-from cfcam.imaging.reading.pictures import is_dicom_file
+from cfcam.imaging.reading.kinds import is_dicom_file
 
 
 @dataclass

@@ -21,6 +21,6 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
-        "write": "KINDS check_installed check_kinds fitting_kinds save_bytes write_objects",
+        "cfcam.exchange.dicom.write": "KINDS check_installed check_kinds fitting_kinds save_bytes write_objects",
     },
 )

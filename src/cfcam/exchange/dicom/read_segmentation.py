@@ -15,8 +15,9 @@ from torch import Tensor
 from cfcam.clinical.checks.masks import OUTSIDE, fitted, laid_over
 from cfcam.errors import InputError, MissingExtraError
 from cfcam.imaging.geometry import LPS_TO_RAS
+from cfcam.imaging.image import Image
 from cfcam.imaging.reading.dicom_object import broken, quiet
-from cfcam.imaging.reading.pictures import Image, is_dicom_file
+from cfcam.imaging.reading.kinds import is_dicom_file
 from cfcam.imaging.volume import Volume
 
 _STORAGE = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # Segmentation, Label Map Segmentation

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cfcam.errors import InputError
 from cfcam.imaging.drawing.overlay import check_rgb, overlay
-from cfcam.imaging.drawing.palettes import as_array, check_unit_range, colorize, note, table
+from cfcam.imaging.drawing.palettes import check_unit_range, colorize, note, table
 from cfcam.imaging.drawing.parts import BAR_HEIGHT, GAP, MARGIN, Box, Ink, Theme, drawn_page, fitted_picture, ink_of
 from cfcam.imaging.drawing.planes import (
     NORMAL_AXIS,
@@ -34,6 +34,7 @@ from cfcam.imaging.drawing.text import (
     text_width,
     wrapped_lines,
 )
+from cfcam.imaging.image import as_array
 from cfcam.imaging.volume import Volume
 
 DIFFERENCE_PALETTE = "PuOr_r"

@@ -24,7 +24,7 @@ from cfcam.imaging.drawing.palettes import note
 from cfcam.imaging.drawing.palettes import table as palette_table
 from cfcam.imaging.drawing.parts import COLORBAR_LABEL
 from cfcam.imaging.drawing.sheet import Panel, contact_sheet
-from cfcam.imaging.reading.pictures import Image
+from cfcam.imaging.image import Image
 
 if TYPE_CHECKING:
     from cfcam.explanation import Explanation

@@ -18,7 +18,8 @@ from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
 from cfcam.errors import ImageError, InputError
-from cfcam.imaging.drawing.palettes import as_array, levels, table
+from cfcam.imaging.drawing.palettes import levels, table
+from cfcam.imaging.image import as_array
 
 # Encoding is the dearest step of a folder run after the network, and Pillow spends most of it on trying five filters a
 # row. Here the picture decides between two. Drawings (flat areas) take the difference to the row above. Photographs

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from cfcam.errors import InputError
+from cfcam.imaging.image import as_array
 
 PALETTES: tuple[str, ...] = (
     "inferno", "magma", "plasma", "viridis", "cividis", "hot", "gray", "turbo", "jet",
@@ -84,13 +85,6 @@ def check_unit_range(values: NDArray[np.float32]) -> tuple[float, float]:
             "normalise it first"
         )
     return low, high
-
-
-def as_array(heatmap: Tensor | ArrayLike) -> NDArray[np.float32]:
-    """A map from anywhere as a float32 array in main memory; not copied where that can be avoided."""
-    if isinstance(heatmap, Tensor):
-        heatmap = heatmap.detach().float().cpu().numpy()
-    return np.asarray(heatmap, dtype=np.float32)
 
 
 def colorize(heatmap: Tensor | ArrayLike, palette: str = "inferno") -> NDArray[np.uint8]:

@@ -17,11 +17,12 @@ from PIL import Image as PILImage
 from torch import Tensor
 
 from cfcam.errors import InputError
-from cfcam.imaging.drawing.palettes import as_array, check_unit_range
+from cfcam.imaging.drawing.palettes import check_unit_range
 from cfcam.imaging.drawing.text import HEAD_SIZE, SMALL_SIZE, TextLine
 from cfcam.imaging.geometry import axis_codes, cell_size, is_sheared, obliqueness, skewness, turned
-from cfcam.imaging.reading.dicom import named_window, windowed
+from cfcam.imaging.image import as_array
 from cfcam.imaging.volume import Volume
+from cfcam.imaging.windows import named_window, windowed
 
 Plane = Literal["axial", "coronal", "sagittal"]
 

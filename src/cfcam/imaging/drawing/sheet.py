@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cfcam.errors import InputError
 from cfcam.imaging.drawing.overlay import check_rgb, overlay
-from cfcam.imaging.drawing.palettes import as_array, check_unit_range
+from cfcam.imaging.drawing.palettes import check_unit_range
 from cfcam.imaging.drawing.parts import (
     COLORBAR_LABEL,
     GAP,
@@ -29,6 +29,7 @@ from cfcam.imaging.drawing.parts import (
     status_stamp,
 )
 from cfcam.imaging.drawing.text import HEAD_SIZE, SMALL_SIZE, TextLine, line_height, text_width, wrapped_lines
+from cfcam.imaging.image import as_array
 
 MAX_COLUMNS = 6
 _CLASS_LINES = 2

@@ -23,8 +23,6 @@ from numpy.typing import NDArray
 from cfcam.errors import ImageError, InputError, MissingExtraError
 from cfcam.imaging.geometry import LPS_TO_RAS, Affine
 
-Window = tuple[float, float]
-
 TAGS = (
     "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "SeriesInstanceUID", "SeriesNumber",
     "FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient", "SliceThickness", "SpacingBetweenSlices",

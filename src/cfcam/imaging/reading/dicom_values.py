@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.errors import ImageError
-from cfcam.imaging.reading.dicom_object import Window, group, numbers, photometric
+from cfcam.imaging.reading.dicom_object import group, numbers, photometric
 from cfcam.imaging.reading.lookup_tables import LookupTable, Span, Tell, table_of
+from cfcam.imaging.windows import Window
 
 FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 """What a window may do with values, PS3.3 C.11.2.1.2 and C.11.2.1.3."""

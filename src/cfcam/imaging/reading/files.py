@@ -5,8 +5,12 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cfcam.errors import ImageError
+
+if TYPE_CHECKING:
+    pass
 
 PathLike = str | os.PathLike[str]
 
@@ -60,3 +64,11 @@ def error_text(error: BaseException) -> str:
 def megapixels(pixels: int) -> str:
     """Returns a number of pixels in millions; small ones keep their digits."""
     return f"{pixels / 1e6:.1f}" if pixels >= 100_000 else f"{pixels / 1e6:.6f}".rstrip("0")
+
+
+NIFTI_EXTENSIONS = (".nii", ".nii.gz")
+
+
+def is_nifti(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is a NIfTI by its name."""
+    return Path(path).name.lower().endswith(NIFTI_EXTENSIONS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cfcam.imaging.reading.pictures import Image
+from cfcam.imaging.image import Image
 
 
 def pixels_inside(mask: Image) -> NDArray[np.bool_]:

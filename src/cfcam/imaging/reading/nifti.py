@@ -31,7 +31,7 @@ def read_nifti(
     channel: int | Literal["all"] | None = None,
     max_voxels: int = MAX_VOXELS,
 ) -> Volume:
-    """Read a NIfTI file (.nii, .nii.gz); see `cfcam.imaging.volume.read_volume`, which is the usual way in."""
+    """Read a NIfTI file (.nii, .nii.gz); see `cfcam.imaging.reading.volumes.read_volume`, which is the usual way in."""
     where = shown_path(path)
     data = read_bytes(path, where)
     notices: list[str] = []

@@ -2,64 +2,24 @@
 
 from __future__ import annotations
 
-import glob
 import hashlib
-import os
-import re
-import stat
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from PIL import (
-    BmpImagePlugin,
-    GifImagePlugin,
-    ImageFile,
-    JpegImagePlugin,
-    PngImagePlugin,
-    TiffImagePlugin,
-    WebPImagePlugin,
-)
 from PIL import Image as PILImage
-from torch import Tensor
+from PIL import (
+    ImageFile,
+)
 
-from cfcam.errors import CfcamError, ImageError, InputError, MissingExtraError
+from cfcam.errors import ImageError, InputError, MissingExtraError
+from cfcam.imaging.image import Image, Pixels
 from cfcam.imaging.reading.bands import Bands, over_black, read_bands
-from cfcam.imaging.reading.dicom_object import HEAD, is_dicom, parsed
-from cfcam.imaging.reading.files import DICOM_EXTENSIONS, PathLike, error_text, megapixels, read_bytes, shown_path
-
-EXTENSIONS: tuple[str, ...] = (
-    ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".gif",
-    ".dcm", ".dicom", ".ima",
-)  # fmt: skip
-"""File name endings (lower case) that `list_images` takes for pictures inside a folder."""
-
-Pixels = NDArray[np.uint8] | NDArray[np.uint16]
-
-# (first bytes, name, how Pillow opens it). The plugins are called directly rather than through
-# PIL.Image.open: that judges the size of a picture by a process-wide limit, which is not ours to change.
-_FORMATS: tuple[tuple[bytes, str, Callable[[BytesIO], ImageFile.ImageFile]], ...] = (
-    (rb"\x89PNG\r\n\x1a\n", "PNG", PngImagePlugin.PngImageFile),
-    (rb"\xff\xd8\xff", "JPEG", JpegImagePlugin.JpegImageFile),
-    (rb"II(\*\0|\0\*|\+\0)|MM(\*\0|\0\*|\0\+)", "TIFF", TiffImagePlugin.TiffImageFile),
-    (rb"BM", "BMP", BmpImagePlugin.BmpImageFile),
-    (rb"RIFF....WEBP", "WebP", WebPImagePlugin.WebPImageFile),
-    (rb"GIF8[79]a", "GIF", GifImagePlugin.GifImageFile),
-)
-
-_OTHERS: tuple[tuple[bytes, str], ...] = (
-    (rb"%PDF", "a PDF document"),
-    (rb".{4}ftyp(heic|heix|mif1|msf1)", "a HEIC picture"),
-    (rb".{4}ftypavi[fs]", "an AVIF picture"),
-    (rb"(\0\0\0\x0cjP  |\xff\x4f\xff\x51)", "a JPEG 2000 picture"),
-    (rb"\x1f\x8b", "a gzip archive"),
-    (rb"PK\x03\x04", "a zip archive"),
-)
+from cfcam.imaging.reading.files import PathLike, error_text, megapixels, read_bytes, shown_path
+from cfcam.imaging.reading.kinds import _recognise, is_dicom_data
 
 _TRANSPARENT = "it is transparent in places: they are black"
 _MOST_BANDS = 64
@@ -77,108 +37,6 @@ _UPRIGHT: dict[int, Callable[[Pixels], Pixels]] = {
     7: lambda p: p[::-1, ::-1].swapaxes(0, 1),
     8: lambda p: np.rot90(p, 1),
 }
-
-_LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601-7, section 2.5.1; as Pillow's mode "L"
-
-_TO_8_BIT = ((np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
-
-
-@dataclass(frozen=True, eq=False)
-class Image:
-    """A picture as it is meant to be seen, and where it came from.
-
-    Attributes:
-        pixels: `(H, W)` grey or `(H, W, 3)` RGB, uint8 or uint16, upright (a stored EXIF orientation has been
-            applied), over black where the file was transparent. The array is read-only.
-        path: the file, if there is one.
-        sha256: hexadecimal SHA-256 of the file's bytes.
-        spacing: distance between pixel centres (rows, columns) in mm, where the source knows it.
-        affine: 4 x 4 matrix from (row, column, 0, 1) to millimetres in the patient (RAS+, see
-            `cfcam.imaging.geometry`), where the source knows it.
-        notices: what a user should know of how it was read, a line each, without anything of a patient.
-        bands: `(H, W, B)`, uint8 or uint16, all bands of a TIFF that has more than it shows, for networks that take
-            exactly so many; read-only. Grey `pixels` beside it are its first band: no colours are known then.
-    """
-
-    pixels: Pixels
-    path: Path | None
-    sha256: str
-    spacing: tuple[float, float] | None = None
-    affine: tuple[tuple[float, ...], ...] | None = None
-    notices: tuple[str, ...] = ()
-    bands: Pixels | None = None
-
-    def __post_init__(self) -> None:
-        shape, dtype = self.pixels.shape, self.pixels.dtype
-        if len(shape) not in (2, 3) or (len(shape) == 3 and shape[2] != 3) or 0 in shape:
-            raise InputError(f"pixels of shape {shape}: an image is (H, W) grey or (H, W, 3) RGB")
-        if dtype not in (np.uint8, np.uint16):
-            raise InputError(f"pixels of type {dtype}: an image is uint8 or uint16")
-        if self.bands is not None and (self.bands.shape[:2] != shape[:2] or self.bands.ndim != 3):
-            raise InputError(f"bands of shape {self.bands.shape}: give all bands of the image as (H, W, B)")
-        for name in ("pixels", "bands"):
-            if (values := getattr(self, name)) is not None:
-                own = np.ascontiguousarray(values).view()
-                own.flags.writeable = False
-                object.__setattr__(self, name, own)
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self.pixels.shape[0], self.pixels.shape[1]
-
-    def rgb(self) -> NDArray[np.uint8]:
-        """The picture for drawing: uint8 `(H, W, 3)`; 16 bit values are scaled by 255/65535, never clipped.
-
-        An 8 bit RGB picture is returned as it is held, read-only; copy it before drawing into it.
-        """
-        pixels = self.pixels
-        eight: NDArray[np.uint8] = (
-            _TO_8_BIT[pixels] if pixels.dtype == np.uint16 else pixels.astype(np.uint8, copy=False)
-        )
-        return eight if eight.ndim == 3 else np.repeat(eight[..., None], 3, axis=2)
-
-    def tensor(self) -> Tensor:
-        """The picture for computing: float32 `(3, H, W)` in [0, 1], at the full precision of the file."""
-        planes = self.planes()
-        return planes if planes.shape[0] == 3 else planes.repeat(3, 1, 1)
-
-    def planes(self) -> Tensor:
-        """Like `tensor`, but with the channels the picture has: `(1, H, W)` if grey, `(3, H, W)` if RGB."""
-        return _planes(self.pixels if self.pixels.ndim == 3 else self.pixels[..., None])
-
-    def planes_for(self, channels: int) -> Tensor:
-        """The planes for a network with so many channels: float32 in [0, 1] `(channels, H, W)`, or `(1, H, W)` if grey.
-
-        A network with 3 takes a grey picture repeated, which is left to the caller; one with 1 takes colours as grey by
-        the BT.601 luma. Any other number must be that of the file's own bands.
-
-        Raises:
-            InputError: the picture has another number of bands, so that some would be made up or dropped.
-        """
-        own = 1 if self.pixels.ndim == 2 else 3
-        if self.bands is not None and self.bands.shape[2] == channels:
-            return _planes(self.bands)
-        if self.bands is not None and own == 1:
-            raise InputError(
-                f"the picture has {self.bands.shape[2]} bands, the network takes {channels}, and which of them it wants"
-                " is not known: save those it was trained on as a picture of their own"
-            )
-        if channels not in (1, 3):
-            has = "is grey" if own == 1 else "has three colours"
-            raise InputError(
-                f"the picture {has}, the network takes {channels} channels: give a TIFF with exactly {channels} bands,"
-                " in the order of its training"
-            )
-        planes = self.planes()
-        if channels == 1 and own == 3:
-            return torch.einsum("c,chw->hw", torch.tensor(_LUMA), planes)[None]
-        return planes
-
-
-def _planes(pixels: Pixels) -> Tensor:
-    values = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, -1, 0), dtype=np.float32))
-    return values.div_(float(np.iinfo(pixels.dtype).max))
 
 
 def read_image(
@@ -339,80 +197,6 @@ def _hidden(picture: ImageFile.ImageFile) -> list[str]:
     return [_TRANSPARENT] if lowest < 255 else []
 
 
-def list_images(paths: PathLike | Iterable[PathLike], *, recursive: bool = False) -> list[Path]:
-    """Expand files, folders and globs to a list of picture files.
-
-    A file named explicitly is always taken, whatever it is called; from folders and globs come the files
-    with one of the `EXTENSIONS` (in any case), and DICOM pictures under any other name. Hidden files and
-    folders (`.name`) are passed over unless named explicitly, and links to folders are not followed inside
-    a folder.
-
-    Args:
-        paths: a path or several; a glob (`scans/*.png`, `scans/**/*.png`) is expanded if no file has that
-            very name.
-        recursive: take the subfolders of folders too.
-
-    Returns:
-        Each file once, in natural order (`scan2` before `scan10`), folder by folder.
-
-    Raises:
-        ImageError: a path does not exist or may not be read, a glob matches nothing, a folder holds no
-            picture.
-    """
-    several = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    found: dict[Path, Path] = {}
-    folders: dict[Path, Path] = {}
-    for path in several:
-        for file in _expand(path, recursive):
-            if file.parent not in folders:
-                folders[file.parent] = file.parent.resolve()
-            found.setdefault(folders[file.parent] / file.name, file)
-    return sorted(found.values(), key=_natural)
-
-
-def is_dicom_data(data: bytes, path: PathLike) -> bool:
-    """Tells whether a file is DICOM: the one rule for all that take files.
-
-    By its mark, or, for old files that have none, by its first elements, or else by its name; a picture under such a
-    name is still a picture.
-
-    Args:
-        data: its beginning, `cfcam.imaging.reading.dicom_object.HEAD` bytes or more.
-        path: its name.
-    """
-    if is_dicom(data):
-        return True
-    known = any(re.match(start, data, re.DOTALL) for start, _, _ in _FORMATS)
-    return Path(path).suffix.lower() in DICOM_EXTENSIONS and not known
-
-
-def is_dicom_file(path: PathLike) -> bool:
-    """Tells whether a file is DICOM; see `is_dicom_data`.
-
-    Raises:
-        OSError: it cannot be read.
-    """
-    with Path(path).open("rb") as stream:
-        return is_dicom_data(stream.read(HEAD), path)
-
-
-def _recognise(data: bytes, where: str) -> tuple[str, Callable[[BytesIO], ImageFile.ImageFile]]:
-    for start, name, opener in _FORMATS:
-        if re.match(start, data, re.DOTALL):
-            return name, opener
-    kind = next((name for start, name in _OTHERS if re.match(start, data, re.DOTALL)), None)
-    if kind is None:
-        kind = "a text file" if _is_text(data[:512]) else "no picture, or its beginning is damaged"
-    raise ImageError(
-        f"{where}: is {kind}; cfcam reads {', '.join(name for _, name, _ in _FORMATS[:-1])} and {_FORMATS[-1][1]}"
-    )
-
-
-def _is_text(start: bytes) -> bool:
-    text = start.decode("utf-8", errors="replace").rstrip("\ufffd")  # the cut may have split the last character
-    return bool(text) and all(c.isprintable() or c in "\t\r\n\f" for c in text) and "\ufffd" not in text
-
-
 def _pixels(picture: ImageFile.ImageFile, where: str, depth: int) -> Pixels:
     mode = picture.mode
     if 0 in picture.size:
@@ -502,83 +286,3 @@ def _orientation(picture: ImageFile.ImageFile) -> int:
 def _is_truncation(error: Exception) -> bool:
     text = str(error).lower()
     return isinstance(error, EOFError) or "truncated" in text or "unexpected end" in text
-
-
-def _expand(path: PathLike, recursive: bool) -> Iterator[Path]:
-    where = shown_path(path)
-    try:
-        kind = Path(path).stat().st_mode
-    except FileNotFoundError as error:
-        if not glob.has_magic(os.fspath(path)):
-            raise ImageError(f"{where}: no such file or folder; check the path") from error
-        yield from _expand_glob(os.fspath(path), where, recursive)
-        return
-    except (OSError, ValueError) as error:
-        raise ImageError(
-            f"{where}: cannot be read ({error_text(error)}); check the path and its permissions"
-        ) from error
-    if not stat.S_ISDIR(kind):
-        yield Path(path)
-        return
-    pictures = list(_walk(Path(path), recursive))
-    if not pictures:
-        deeper = "" if recursive else ", or list its subfolders too (--recursive, or recursive=True)"
-        raise ImageError(f"{where}: the folder holds no picture; name one with {_shown_extensions()}{deeper}")
-    yield from pictures
-
-
-def _expand_glob(pattern: str, where: str, recursive: bool) -> Iterator[Path]:
-    matches = [Path(match) for match in glob.glob(pattern, recursive=True)]  # noqa: PTH207 (Path.glob takes no absolute pattern)
-    pictures: list[Path] = []
-    for match in matches:
-        if not match.is_dir():
-            pictures += [match] if _may_be_picture(match) else []
-        elif "**" not in Path(pattern).parts:
-            pictures += _walk(match, recursive)
-    if not pictures:
-        found = f"no picture, only other files (pictures end in {_shown_extensions()})" if matches else "no file"
-        raise ImageError(f"{where}: the pattern matches {found}; check it")
-    yield from pictures
-
-
-def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
-    def complain(error: OSError) -> None:
-        raise ImageError(
-            f"{shown_path(error.filename or folder)}: the folder may not be listed ({error.strerror}); check its"
-            " permissions"
-        ) from error
-
-    for root, folders, files in os.walk(folder, onerror=complain):
-        folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        yield from (
-            Path(root, name) for name in files if not name.startswith(".") and _may_be_picture(Path(root, name))
-        )
-
-
-def _may_be_picture(path: Path) -> bool:
-    """Whether a file found in a folder is taken: by its name, or as DICOM with pixels, which often has no extension."""
-    if path.suffix.lower() in EXTENSIONS:
-        return True
-    try:
-        if path.name == "DICOMDIR" or not path.is_file() or not is_dicom_file(path):
-            return False
-        with parsed(path, shown_path(path), pixels=False) as dataset:
-            return bool(dataset.get("Rows"))
-    except OSError:
-        return False
-    except CfcamError:
-        return True  # reading it will say what is wrong, or missing
-
-
-def _shown_extensions() -> str:
-    return ", ".join(EXTENSIONS)
-
-
-def _natural(path: Path) -> tuple[list[list[tuple[int, int, str]]], str]:
-    return [
-        [(0, int(piece), "") if piece.isdigit() else (1, 0, piece) for piece in _DIGITS.split(part.casefold()) if piece]
-        for part in path.parts
-    ], str(path)
-
-
-_DIGITS = re.compile(r"([0-9]+)")

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from cfcam.errors import ImageError, InputError
 from cfcam.imaging.reading.dicom_object import broken, extent, group, numbers, parsed, plane_axes
 from cfcam.imaging.reading.files import DICOM_EXTENSIONS, shown_path
-from cfcam.imaging.reading.pictures import EXTENSIONS, is_dicom_file
+from cfcam.imaging.reading.kinds import is_dicom_file
+from cfcam.imaging.reading.listing import EXTENSIONS
 
 _MODALITIES = frozenset({"CT", "MR", "PT", "NM", "US", "XA", "CR", "DX", "MG", "OT", "SEG", "RTDOSE", "OPT"})
 _SAME_DIRECTION = 2e-3  # per component; headers round to six digits

@@ -18,19 +18,14 @@ from numpy.typing import NDArray
 from cfcam.errors import ImageError
 from cfcam.imaging.geometry import LPS_TO_RAS, Affine
 from cfcam.imaging.reading.dicom_frames import decoded
-from cfcam.imaging.reading.dicom_object import (
-    Window,
-    broken,
-    parsed,
-    photometric,
-    plane_affine,
-)
+from cfcam.imaging.reading.dicom_object import broken, parsed, photometric, plane_affine
 from cfcam.imaging.reading.dicom_values import inverted, own_window, padding, rescaled, voi_table
 from cfcam.imaging.reading.files import read_bytes, shown_path
+from cfcam.imaging.reading.kinds import is_dicom_data
 from cfcam.imaging.reading.lookup_tables import Tell
-from cfcam.imaging.reading.pictures import is_dicom_data
 from cfcam.imaging.reading.series import Plane, Series, choose_series, scan_files, scan_folder
 from cfcam.imaging.volume import MAX_VOXELS, Instance, Source, Volume, missing_notice
+from cfcam.imaging.windows import Window
 
 Irregular = Literal["refuse", "resample"]
 
@@ -47,7 +42,7 @@ def read_series(
     irregular: Irregular = "refuse",
     max_voxels: int = MAX_VOXELS,
 ) -> Volume:
-    """Read the slices of a folder; see `cfcam.imaging.volume.read_volume`, which is the usual way in."""
+    """Read the slices of a folder; see `cfcam.imaging.reading.volumes.read_volume`, which is the usual way in."""
     where = shown_path(folder)
     found = scan_folder(folder)
     if found.faults:
@@ -61,7 +56,7 @@ def read_series(
 def read_multi_frame(
     path: str | os.PathLike[str], *, irregular: Irregular = "refuse", max_voxels: int = MAX_VOXELS
 ) -> Volume:
-    """Read the frames of one enhanced DICOM object; see `cfcam.imaging.volume.read_volume`."""
+    """Read the frames of one enhanced DICOM object; see `cfcam.imaging.reading.volumes.read_volume`."""
     where = shown_path(path)
     data = read_bytes(path, where)
     if not is_dicom_data(data, path):

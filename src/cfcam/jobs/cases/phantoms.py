@@ -11,7 +11,7 @@ import torch
 
 from cfcam.errors import InputError
 from cfcam.imaging import Image, Preprocess
-from cfcam.jobs.cases.folder import resolve_label
+from cfcam.jobs.cases.case import resolve_label
 from cfcam.jobs.inputs.ground_truth import Notice
 from cfcam.metrics.scorecard.samples import Sample
 from cfcam.models.demo import FINDINGS, sample_phantom
@@ -41,7 +41,7 @@ class PhantomCase:
         return {"name": self.name, "size": _SIZE}
 
     def load(self, preprocess: Preprocess, classes: Sequence[str] | int | None, notice: Notice) -> Sample:
-        """Draws the phantom; see `cfcam.jobs.cases.folder.load_case`. One without a finding has no ground truth."""
+        """Draws the phantom; see `cfcam.jobs.cases.case.load_case`. One without a finding has no ground truth."""
         phantom = sample_phantom(self.seed, size=_SIZE)
         picture = Image(phantom.image, None, hashlib.sha256(phantom.image.tobytes()).hexdigest())
         findings = [name for name in FINDINGS if name in phantom.findings]

@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from cfcam.jobs.cases.folder import Case
+from cfcam.errors import JobError
+from cfcam.jobs.cases.case import Case
 from cfcam.jobs.inputs.ground_truth import CaseError, Notice, parse_boxes
-from cfcam.jobs.runs.settings import JobError
 
 COLUMNS = ("image", "label", "mask", "boxes", "patient", "group")
 _SEPARATORS = (",", ";", "\t")

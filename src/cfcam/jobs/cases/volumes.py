@@ -10,15 +10,14 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from cfcam.errors import ImageError
+from cfcam.errors import ImageError, JobError
 from cfcam.imaging import Volume, VolumePreprocess, read_volume
-from cfcam.imaging.volume import NIFTI_EXTENSIONS, is_nifti
-from cfcam.jobs.cases.folder import Case, CaseFolder, file_state, ignore_notice, resolve_label
+from cfcam.imaging.reading.files import NIFTI_EXTENSIONS, is_nifti
+from cfcam.jobs.cases.case import Case, file_state, ignore_notice, resolve_label
+from cfcam.jobs.cases.folder import CaseFolder
 from cfcam.jobs.inputs.find import Kind, find_inputs
-from cfcam.jobs.inputs.ground_truth import CaseError, Notice, reaching
-from cfcam.jobs.inputs.volume_truth import read_volume_masks
-from cfcam.jobs.runs.settings import JobError
-from cfcam.jobs.runs.volumes import VolumeSettings
+from cfcam.jobs.inputs.ground_truth import CaseError, Notice, reaching, read_volume_masks
+from cfcam.jobs.inputs.preparing import VolumeSettings
 from cfcam.metrics.scorecard.samples import Sample
 from cfcam.models.expects import takes_volumes
 
@@ -51,7 +50,7 @@ class VolumeCase:
 
         Args:
             preprocess: what is done to the volume.
-            classes: see `cfcam.jobs.cases.folder.load_case`.
+            classes: see `cfcam.jobs.cases.case.load_case`.
             notice: told of what a user should know of the volume, of masks that were resampled or cut, and of ground
                 truth that does not reach the network.
 

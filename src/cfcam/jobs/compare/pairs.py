@@ -7,7 +7,11 @@ import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
+from cfcam.clinical.comparison.changes import (
+    Comparison,
+)
 from cfcam.errors import InputError
 from cfcam.jobs.inputs.names import safe
 from cfcam.jobs.inputs.privacy import labelled, neutral
@@ -91,3 +95,22 @@ def _folded(name: str) -> str:
 def _stem(name: str) -> str:
     stem = name.removesuffix(".nii.gz") if name.endswith(".nii.gz") else Path(name).stem
     return safe(stem, 56) or "study"
+
+
+@dataclass(frozen=True, eq=False)
+class PairResult:
+    """What became of a pair.
+
+    Attributes:
+        pair: which.
+        state: "compared", "resumed" (the files of an earlier run are good) or "not compared".
+        document: what its JSON file holds; of a pair that was not compared the reason, and the registration, if any.
+        comparison: None if the pair was not compared now.
+        reason: why it was not compared, in one line.
+    """
+
+    pair: Pair
+    state: str
+    document: dict[str, Any]
+    comparison: Comparison | None = None
+    reason: str | None = None

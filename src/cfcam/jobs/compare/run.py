@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +15,22 @@ from cfcam._version import __version__
 from cfcam.clinical.checks.masks import read_mask
 from cfcam.clinical.checks.repeatability import retest_samples
 from cfcam.clinical.comparison.changes import (
-    BEYOND,
     RESEARCH,
     SENTENCE,
-    THRESHOLD,
-    Change,
     Comparison,
     StudyMaps,
     compare,
 )
 from cfcam.clinical.comparison.placed import Grid, Placed
-from cfcam.clinical.comparison.registration import Gate, Kind, Registration, RegistrationError, register
+from cfcam.clinical.comparison.registration import RegistrationError, register
 from cfcam.clinical.study_result import ModelIdentity
-from cfcam.errors import CfcamError, InputError
+from cfcam.errors import CfcamError, InputError, JobError
 from cfcam.explainer import Explainer
-from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_image, save_image, save_map_nifti
-from cfcam.imaging.drawing.difference import Table, comparison_figure, picture_scene, volume_scenes
-from cfcam.jobs.compare.pairs import Pair, without_names
+from cfcam.files import settings_hash, sha256_of, write_whole
+from cfcam.imaging import Image, Volume, VolumePreprocess, read_image, save_image, save_map_nifti
+from cfcam.imaging.drawing.difference import comparison_figure, picture_scene, volume_scenes
+from cfcam.jobs.compare.pairs import Pair, PairResult, without_names
+from cfcam.jobs.compare.settings import CompareSettings
 from cfcam.jobs.compare.studies import (
     Study,
     check_patients,
@@ -43,75 +40,14 @@ from cfcam.jobs.compare.studies import (
     read_notices,
     without_spacing,
 )
+from cfcam.jobs.compare.tables import TABLE_NAME, _earlier_rows, _json, _registered, _row, _table, _title, table_of
 from cfcam.jobs.inputs.find import Kind as Source
 from cfcam.jobs.inputs.find import find_inputs
 from cfcam.jobs.inputs.preparing import assumption_notes, preprocess_of, volume_preprocess_of
-from cfcam.jobs.runs.manifest import settings_hash, sha256_of, write_whole
-from cfcam.jobs.runs.settings import JobError
-from cfcam.jobs.runs.volumes import VolumeSettings
 from cfcam.models import LoadedModel, model_name
 from cfcam.models.expects import takes_volumes
 
-TABLE_NAME = "comparisons.csv"
 _LEAST_DEGREES, _LEAST_ZOOM = 2.0, 0.02
-
-
-@dataclass(frozen=True)
-class CompareSettings:
-    """How pairs are compared.
-
-    Attributes:
-        output: folder for the files.
-        method: one method.
-        target: class index, name, or "predicted": what the network says of the current study.
-        layer: layer to map; None: chosen.
-        registration: "rigid", "affine" or "none".
-        gate: what a registration must reach.
-        threshold: from which share of the common scale on a position is hot.
-        masks: name -> file of a mask on the prior image.
-        retests: of each study; 0: none, and no verdicts.
-        seed: of the retests.
-        preprocess: a `Preprocess` or `VolumePreprocess`; None: the network's own.
-        volumes: how volumes are read.
-        window: grey values of DICOM pictures, and of figures of volumes.
-        palette: of the maps.
-        opacity: of the maps over the images.
-    """
-
-    output: Path
-    method: str = "grad-cam"
-    target: int | str = "predicted"
-    layer: str | None = None
-    registration: Kind = "rigid"
-    gate: Gate = field(default_factory=Gate)
-    threshold: float = THRESHOLD
-    masks: Mapping[str, Path] = field(default_factory=dict)
-    retests: int = 8
-    seed: int = 0
-    preprocess: Preprocess | VolumePreprocess | None = None
-    volumes: VolumeSettings = field(default_factory=VolumeSettings)
-    window: str | tuple[float, float] | None = None
-    palette: str = "inferno"
-    opacity: float = 0.4
-
-
-@dataclass(frozen=True, eq=False)
-class PairResult:
-    """What became of a pair.
-
-    Attributes:
-        pair: which.
-        state: "compared", "resumed" (the files of an earlier run are good) or "not compared".
-        document: what its JSON file holds; of a pair that was not compared the reason, and the registration, if any.
-        comparison: None if the pair was not compared now.
-        reason: why it was not compared, in one line.
-    """
-
-    pair: Pair
-    state: str
-    document: dict[str, Any]
-    comparison: Comparison | None = None
-    reason: str | None = None
 
 
 class ComparePairs:
@@ -257,7 +193,7 @@ class ComparePairs:
             raise InputError(f"{path.name}: is a {source.kind}, and the network takes {wanted}")
         if self.volumetric:
             from cfcam.imaging import read_volume
-            from cfcam.imaging.volume import is_nifti
+            from cfcam.imaging.reading.files import is_nifti
 
             how, nifti = self.settings.volumes, is_nifti(source.path)
             volume = read_volume(
@@ -379,23 +315,6 @@ class ComparePairs:
         return [save_image(figure, how.output / f"{pair.name}.png"), *files]
 
 
-def table_of(changes: Sequence[Change]) -> Table:
-    """Returns the numbers as they are shown to people; those beyond repeatability are marked."""
-    headings = ("", "prior", "current", "change", "repeatability", "verdict")
-    rows = [
-        (
-            f"{change.name} [{change.unit}]" if change.unit != change.name else change.name,
-            _shown(change.prior),
-            _shown(change.current),
-            _shown(change.change, signed=change.prior is not None),
-            "unknown" if change.repeatability is None else f"± {_shown(change.repeatability)}",
-            change.verdict,
-        )
-        for change in changes
-    ]
-    return Table(headings, rows, [change.verdict == BEYOND for change in changes])
-
-
 def _reason(error: Exception) -> str:
     """One line; what a network of the user's raised is named as such."""
     if isinstance(error, CfcamError):
@@ -404,63 +323,3 @@ def _reason(error: Exception) -> str:
         return f"a study cannot be read ({error.strerror}): check its permissions and the disk"
     first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     return f"the network failed on this pair ({type(error).__name__}: {first[:200]})"
-
-
-def _title(pair: Pair, comparison: Comparison) -> str:
-    return (
-        f"{pair.shown[0]} → {pair.shown[1]} · {comparison.class_name} · {comparison.method}, layer"
-        f" {comparison.model.layer} of {comparison.model.name}"
-    )
-
-
-def _registered(comparison: Comparison) -> str:
-    found: Registration = comparison.registration
-    q = found.quality
-    return (
-        f"registration {found.kind}: shift {q.shift:.1f} {comparison.unit}, rotation {q.rotation:.1f}°, scale"
-        f" {q.scale:.3f}; correlation {q.correlation_before:.2f} → {q.correlation:.2f}, overlap {q.overlap:.0%};"
-        f" repeatability from {comparison.retests} retests of each study; one scale for both maps:"
-        f" {comparison.scale:.4g}"
-    )
-
-
-def _shown(value: float | None, *, signed: bool = False) -> str:
-    if value is None:
-        return "–"
-    size = abs(value)
-    text = f"{size:.0f}" if size >= 1000 else f"{size:.3g}" if size >= 0.001 or not size else f"{size:.1e}"
-    return ("−" if value < 0 else "+" * signed) + text
-
-
-def _row(result: PairResult) -> dict[str, str]:
-    return {
-        "name": result.pair.name,
-        "prior": result.pair.shown[0],
-        "current": result.pair.shown[1],
-        "state": "not compared" if result.state == "not compared" else "compared",
-        "reason": result.reason or "",
-        **result.document.get("row", {}),
-    }
-
-
-def _earlier_rows(table: Path) -> dict[str, dict[str, str]]:
-    """Name -> line of the table, if there is one that can be read."""
-    try:
-        with table.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error):
-        return {}
-    return {row["name"]: row for row in rows if row.get("name") and None not in row}
-
-
-def _table(rows: Sequence[Mapping[str, str]]) -> bytes:
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    file = io.StringIO()
-    writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue().encode()
-
-
-def _json(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"

@@ -11,11 +11,11 @@ import numpy as np
 from cfcam.clinical.comparison.changes import ComparisonError, check_patient
 from cfcam.clinical.comparison.placed import Grid, Placed
 from cfcam.errors import InputError, MissingExtraError
+from cfcam.files import sha256_of
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess
 from cfcam.imaging.geometry import axis_codes
 from cfcam.imaging.reading.dicom_object import broken, quiet
-from cfcam.imaging.reading.pictures import is_dicom_file
-from cfcam.jobs.runs.manifest import sha256_of
+from cfcam.imaging.reading.kinds import is_dicom_file
 
 
 @dataclass(frozen=True, eq=False)

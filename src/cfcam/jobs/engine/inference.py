@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -12,13 +12,12 @@ from torch import Tensor, nn
 
 from cfcam.capture import Capture, Network, NotPredictedError
 from cfcam.capture.targets.classes import Probability
-from cfcam.errors import CfcamError, MethodError, ModelError
-from cfcam.explainer import Explainer
-from cfcam.explainer_windows import Aggregate, explain_windows
+from cfcam.errors import CfcamError, JobError, MethodError, ModelError
+from cfcam.explainer import MEASURED, Explainer
+from cfcam.explainer_windows import Windows, explain_windows
 from cfcam.explanation import Explanation
 from cfcam.imaging import Preprocess
 from cfcam.jobs.engine.lanes import LEAST, Lanes, copies_of, lane_count
-from cfcam.jobs.runs.settings import JobError, named_layer
 from cfcam.methods import CAM, AttentionRollout, LeGrad, ScoreCAM, named_methods
 from cfcam.methods.base import Method
 from cfcam.models.expects import input_channels
@@ -26,15 +25,6 @@ from cfcam.models.expects import input_channels
 NOT_FINITE = "the network's output is not finite: check the weights and the normalisation"
 _MANY_CHANNELS, _VERY_MANY_CHANNELS = 64, 256
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
-
-
-@dataclass(frozen=True)
-class Windows:
-    """How inputs are explained window by window; see `cfcam.explainer_windows.explain_windows`."""
-
-    size: int | tuple[int, ...]
-    overlap: float = 0.5
-    aggregate: Aggregate = "mean"
 
 
 class Engine:
@@ -323,3 +313,17 @@ def prepare_methods(settings_methods: Any) -> dict[str, Method]:
     if wrong:
         raise JobError(f"a method called {wrong[0]!r} cannot name a file: choose another name for it")
     return named
+
+
+def named_layer(layer: str | None) -> str | None:
+    """Returns the layer of a run, which is settled before the first picture is read.
+
+    Raises:
+        JobError: it is to be measured.
+    """
+    if layer == MEASURED:
+        raise JobError(
+            "layer 'measured': a run settles its layer before it reads pictures; rank them with"
+            " `cfcam layers MODEL --measure PICTURES`, and give the name of the best"
+        )
+    return layer

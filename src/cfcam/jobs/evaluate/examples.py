@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 from torch import Tensor
 
-from cfcam.explanation import Status, heatmaps_of, statuses_of
 from cfcam.imaging import Panel, Preprocess, contact_sheet
+from cfcam.maps import Status, heatmaps_of, statuses_of
 from cfcam.metrics.scorecard.evaluator import Evaluator, explained_probability
 from cfcam.metrics.scorecard.samples import Sample
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cfcam.files import write_whole
 from cfcam.jobs.evaluate.findings import REFERENCE, Findings
-from cfcam.jobs.runs.manifest import write_whole
 from cfcam.metrics.scorecard.card import Summary, format_number
 from cfcam.metrics.scorecard.catalogue import METRICS, MetricInfo
 

@@ -9,8 +9,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+from cfcam.files import write_whole
 from cfcam.jobs.evaluate.words import GROUP_QUESTIONS, KNOW_NOTHING, VERDICTS, in_words, meaning
-from cfcam.jobs.runs.manifest import write_whole
 from cfcam.metrics.scorecard.card import Comparison, Scorecard, Summary, format_number
 from cfcam.metrics.scorecard.catalogue import GROUPS, METRICS, MetricInfo
 from cfcam.metrics.scorecard.curves import MeanCurve

@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cfcam.files import write_whole
 from cfcam.jobs.evaluate.curves import PREFIX, draw_curves, without_curves
 from cfcam.jobs.evaluate.examples import Example
 from cfcam.jobs.evaluate.figures import draw, radar_methods, rendered, write_figures
 from cfcam.jobs.evaluate.findings import REFERENCE, Findings, write_tables
 from cfcam.jobs.evaluate.words import CONTROL_WORDS, GROUP_QUESTIONS, meaning
-from cfcam.jobs.runs.manifest import write_whole
 from cfcam.metrics.scorecard.card import Comparison, Scorecard, Summary, format_number
 from cfcam.metrics.scorecard.catalogue import METRICS, MetricInfo
 from cfcam.metrics.scorecard.samples import Row

@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cfcam.jobs.runs.manifest import settings_hash
-from cfcam.jobs.runs.settings import JobError
+from cfcam.errors import JobError
+from cfcam.files import settings_hash
 from cfcam.metrics.scorecard.samples import Row
 
 FILE_NAME = "rows.jsonl"

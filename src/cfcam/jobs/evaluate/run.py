@@ -15,7 +15,8 @@ import torch
 
 from cfcam._version import __version__
 from cfcam.capture import Capture, Network, probe_layers
-from cfcam.errors import CfcamError
+from cfcam.errors import CfcamError, JobError
+from cfcam.files import settings_hash
 from cfcam.jobs.engine.inference import NOT_FINITE, Engine, is_out_of_memory, prepare_methods
 from cfcam.jobs.evaluate.examples import Example, example
 from cfcam.jobs.evaluate.rows import Part, RowsFile
@@ -23,8 +24,6 @@ from cfcam.jobs.evaluate.settings import EvaluationSettings
 from cfcam.jobs.inputs.ground_truth import Notice
 from cfcam.jobs.inputs.names import without_folders
 from cfcam.jobs.inputs.preparing import assumption_notes, prepared_for
-from cfcam.jobs.runs.manifest import settings_hash
-from cfcam.jobs.runs.settings import JobError
 from cfcam.methods.base import Method
 from cfcam.metrics.scorecard.card import Scorecard, scorecard
 from cfcam.metrics.scorecard.evaluator import Evaluator
@@ -40,7 +39,7 @@ _FAILURES = (CfcamError, RuntimeError, ValueError, ArithmeticError, LookupError,
 
 
 class Loadable(Protocol):
-    """A case: `cfcam.jobs.cases.folder.Case`, or anything like it."""
+    """A case: `cfcam.jobs.cases.case.Case`, or anything like it."""
 
     @property
     def name(self) -> str:
@@ -50,7 +49,7 @@ class Loadable(Protocol):
         """Returns what the numbers of the case depend on, as plain values."""
 
     def load(self, preprocess: Any, classes: Sequence[str] | int | None, notice: Notice) -> Sample:
-        """Reads the case; see `cfcam.jobs.cases.folder.load_case`. ``preprocess`` is one of pictures, or of volumes."""
+        """Reads the case; see `cfcam.jobs.cases.case.load_case`. ``preprocess`` is one of pictures, or of volumes."""
 
 
 @dataclass(frozen=True)

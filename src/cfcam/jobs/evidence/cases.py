@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from cfcam.errors import CfcamError
+from cfcam.files import sha256_of
 from cfcam.imaging import Image, Preprocess, read_image
-from cfcam.jobs.cases.folder import Case, resolve_label
+from cfcam.jobs.cases.case import Case, resolve_label
 from cfcam.jobs.cases.phantoms import PhantomCase
 from cfcam.jobs.inputs.ground_truth import CaseError, Notice
 from cfcam.jobs.inputs.masks import RegionKind, RegionMasks
 from cfcam.jobs.inputs.privacy import alone
-from cfcam.jobs.runs.manifest import sha256_of
 from cfcam.metrics.scorecard.samples import Sample
 from cfcam.models.demo import FINDINGS, make_phantom, sample_phantom
 
@@ -112,7 +112,7 @@ class FileCase:
         return found
 
     def load(self, preprocess: Preprocess, classes: Sequence[str] | int | None, notice: Notice) -> Sample:
-        """Reads the case; see `cfcam.jobs.cases.folder.load_case`. No message names a file."""
+        """Reads the case; see `cfcam.jobs.cases.case.load_case`. No message names a file."""
         try:
             sample = self.inner.load(preprocess, classes, lambda line: notice(self._scrubbed(line)))
         except CfcamError as error:

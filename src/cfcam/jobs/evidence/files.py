@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cfcam.errors import CfcamError, MissingExtraError
-from cfcam.jobs.runs.manifest import sha256_of, write_whole
+from cfcam.files import digest, sha256_of, write_whole
 
 MANIFEST = "MANIFEST.sha256"
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
@@ -46,32 +44,6 @@ class Verified:
     def ok(self) -> bool:
         """Whether everything is as it was."""
         return not (self.changed or self.missing or self.added or self.wrong)
-
-
-def canonical(values: Any) -> bytes:
-    """Returns plain values as JSON with sorted keys and no white space, ASCII: equal values give equal bytes."""
-    return json.dumps(without_nan(values), sort_keys=True, separators=(",", ":"), allow_nan=False).encode("ascii")
-
-
-def digest(values: Any) -> str:
-    """Returns the SHA-256 of plain values, hexadecimal."""
-    return hashlib.sha256(canonical(values)).hexdigest()
-
-
-def without_nan(values: Any) -> Any:
-    """Returns plain values with None for numbers that are not finite."""
-    if isinstance(values, dict):
-        return {str(key): without_nan(value) for key, value in values.items()}
-    if isinstance(values, (list, tuple)):
-        return [without_nan(value) for value in values]
-    return None if isinstance(values, float) and not math.isfinite(values) else values
-
-
-def write_json(path: Path, values: Any) -> Path:
-    """Writes plain values for people and programs, whole or not at all."""
-    text = json.dumps(without_nan(values), indent=2, ensure_ascii=False, allow_nan=False)
-    write_whole(path, f"{text}\n".encode())
-    return path
 
 
 def read_fields(path: Path, what: str) -> dict[str, Any]:

@@ -22,11 +22,11 @@ from cfcam.clinical.checks.results import CheckResult
 from cfcam.errors import CfcamError
 from cfcam.explainer import Explainer
 from cfcam.explanation import Explanation
+from cfcam.files import digest, without_nan, write_whole
 from cfcam.imaging import Image, Panel, Preprocess, contact_sheet
 from cfcam.jobs.evidence.cases import EvidenceCase, Material
-from cfcam.jobs.evidence.files import EvidenceError, digest, without_nan
+from cfcam.jobs.evidence.files import EvidenceError
 from cfcam.jobs.evidence.protocol import Protocol
-from cfcam.jobs.runs.manifest import write_whole
 from cfcam.metrics.functional.similarity import soft_iou
 
 CASES = "cases.jsonl"

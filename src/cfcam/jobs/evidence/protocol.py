@@ -12,7 +12,8 @@ from typing import Any
 
 from cfcam._version import __version__
 from cfcam.clinical.checks.results import Limits
-from cfcam.jobs.evidence.files import EvidenceError, canonical, digest, write_json
+from cfcam.files import canonical, digest, write_json
+from cfcam.jobs.evidence.files import EvidenceError
 
 PROTOCOL = "protocol.json"
 

@@ -18,7 +18,7 @@ import torch
 
 from cfcam._version import __version__
 from cfcam.errors import MissingExtraError
-from cfcam.jobs.evidence.files import digest
+from cfcam.files import digest
 
 _REQUIREMENT = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)")
 _LONGEST_LICENSE = 64

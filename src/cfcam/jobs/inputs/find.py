@@ -11,8 +11,8 @@ from pathlib import Path, PurePosixPath
 
 from cfcam.errors import ImageError
 from cfcam.imaging import list_images
+from cfcam.imaging.reading.files import is_nifti
 from cfcam.imaging.reading.series import has_several_planes, scan_folder
-from cfcam.imaging.volume import is_nifti
 from cfcam.jobs.inputs.names import safe
 
 

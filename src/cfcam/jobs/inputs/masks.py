@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,9 +16,10 @@ from torch import Tensor
 from cfcam.clinical.checks.masks import OUTSIDE, read_mask
 from cfcam.errors import InputError
 from cfcam.exchange.dicom.read_segmentation import is_segmentation, read_segmentation
-from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_image, read_volume
-from cfcam.imaging.volume import NIFTI_EXTENSIONS, is_nifti
+from cfcam.imaging import Image, Volume
+from cfcam.imaging.reading.files import NIFTI_EXTENSIONS, is_nifti
 from cfcam.jobs.inputs.ground_truth import Box, fill_boxes, read_boxes
+from cfcam.jobs.inputs.names import stem_of
 
 RegionKind = Literal["organ", "artefacts", "findings", "zone"]
 
@@ -124,63 +125,6 @@ class RegionMasks:
                 f"one mask {masks} for several pictures: give a folder, or a pattern like masks/{{stem}}.png"
             )
         return [place]
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A picture or volume on its way into the network, and the ways between the two grids.
-
-    Attributes:
-        image: as it was read.
-        x: (1, C, *spatial) as the network takes it.
-        back: brings a map at the network's input size onto the image's grid.
-        forth: brings a mask on the image's grid onto the network's.
-        notices: what a user should know of how it was read.
-    """
-
-    image: Image | Volume
-    x: Tensor
-    back: Callable[[Tensor], Tensor]
-    forth: Callable[[Tensor], Tensor]
-    notices: tuple[str, ...] = ()
-
-
-def prepare(
-    path: Path, *, preprocess: Preprocess | VolumePreprocess, window: str | tuple[float, float] | None = None
-) -> Prepared:
-    """Reads a picture or volume and prepares it for the network.
-
-    Args:
-        path: file, or folder of a DICOM series for a `VolumePreprocess`.
-        preprocess: what is done to it; its type says which of the two it is.
-        window: of a DICOM picture, see `cfcam.imaging.read_image`; a volume's is the preprocessing's.
-
-    Raises:
-        ImageError: it cannot be read.
-    """
-    if isinstance(preprocess, Preprocess):
-        picture = read_image(path, window=window)
-        return Prepared(
-            picture,
-            preprocess(picture)[None],
-            lambda heat: preprocess.to_original(heat, picture.size),
-            preprocess.mask,
-            picture.notices,
-        )
-    volume = read_volume(path)
-    return Prepared(
-        volume,
-        preprocess(volume)[None],
-        lambda heat: preprocess.to_original(heat, volume),
-        lambda mask: preprocess.mask(mask, volume),
-        volume.notices,
-    )
-
-
-def stem_of(path: Path) -> str:
-    """Returns a file's name without its ending, which may be ".nii.gz"."""
-    name = path.name
-    return next((name[: -len(e)] for e in NIFTI_EXTENSIONS[::-1] if name.lower().endswith(e)), path.stem)
 
 
 def _why(notices: Iterable[str]) -> str:

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+from cfcam.imaging.reading.files import NIFTI_EXTENSIONS
 from cfcam.models import model_name
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\s\ud800-\udfff]+')
@@ -104,3 +105,9 @@ def without_folders(argument: str) -> str:
         return model_name(argument)
     absolute = argument.startswith(("/", "~")) or PureWindowsPath(argument).is_absolute()
     return PureWindowsPath(argument).name or argument if absolute else argument
+
+
+def stem_of(path: Path) -> str:
+    """Returns a file's name without its ending, which may be ".nii.gz"."""
+    name = path.name
+    return next((name[: -len(e)] for e in NIFTI_EXTENSIONS[::-1] if name.lower().endswith(e)), path.stem)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import fields, replace
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor, nn
 
 from cfcam.errors import InputError
-from cfcam.imaging import Preprocess, VolumePreprocess
+from cfcam.explainer_windows import Windows
+from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_image, read_volume
 from cfcam.imaging.stated import ASSUMED, GIVEN
+from cfcam.jobs.inputs.find import Input, Kind
 from cfcam.models import LoadedModel
-from cfcam.models.expects import input_channels
+from cfcam.models.expects import input_channels, takes_volumes
 
 
 def preprocess_of(
@@ -122,3 +127,79 @@ def _settled(
     sources = dict.fromkeys(names, ASSUMED) | {name: model.sources.get(name, "stated by the network") for name in known}
     sources |= {name: model.sources[name] for name in names if name in model.sources and name not in known}
     return known | own, sources | dict.fromkeys(own, GIVEN)
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A picture or volume on its way into the network, and the ways between the two grids.
+
+    Attributes:
+        image: as it was read.
+        x: (1, C, *spatial) as the network takes it.
+        back: brings a map at the network's input size onto the image's grid.
+        forth: brings a mask on the image's grid onto the network's.
+        notices: what a user should know of how it was read.
+    """
+
+    image: Image | Volume
+    x: Tensor
+    back: Callable[[Tensor], Tensor]
+    forth: Callable[[Tensor], Tensor]
+    notices: tuple[str, ...] = ()
+
+
+def prepare(
+    path: Path, *, preprocess: Preprocess | VolumePreprocess, window: str | tuple[float, float] | None = None
+) -> Prepared:
+    """Reads a picture or volume and prepares it for the network.
+
+    Args:
+        path: file, or folder of a DICOM series for a `VolumePreprocess`.
+        preprocess: what is done to it; its type says which of the two it is.
+        window: of a DICOM picture, see `cfcam.imaging.read_image`; a volume's is the preprocessing's.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    if isinstance(preprocess, Preprocess):
+        picture = read_image(path, window=window)
+        return Prepared(
+            picture,
+            preprocess(picture)[None],
+            lambda heat: preprocess.to_original(heat, picture.size),
+            preprocess.mask,
+            picture.notices,
+        )
+    volume = read_volume(path)
+    return Prepared(
+        volume,
+        preprocess(volume)[None],
+        lambda heat: preprocess.to_original(heat, volume),
+        lambda mask: preprocess.mask(mask, volume),
+        volume.notices,
+    )
+
+
+@dataclass(frozen=True)
+class VolumeSettings:
+    """What a run does to volumes, beside its `Settings`.
+
+    Attributes:
+        time: see `cfcam.imaging.read_volume`.
+        channel: see there.
+        series: see there.
+        irregular: see there.
+        windows: explain in overlapping windows of so many voxels of the network's input; None: in one piece.
+    """
+
+    time: int | None = None
+    channel: int | Literal["all"] | None = None
+    series: int | None = None
+    irregular: Literal["refuse", "resample"] = "refuse"
+    windows: Windows | None = None
+
+
+def is_volume_run(model: nn.Module, inputs: Sequence[Input]) -> bool:
+    """Tells whether a run is one over volumes: by the network, else by its first input."""
+    by_network = takes_volumes(model)
+    return inputs[0].kind is Kind.VOLUME if by_network is None and inputs else bool(by_network)

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from cfcam.errors import CfcamError
+from cfcam.files import sha256_of
 from cfcam.imaging import Volume
 from cfcam.imaging.reading.dicom_object import parsed
-from cfcam.imaging.reading.pictures import is_dicom_file
+from cfcam.imaging.reading.files import is_nifti
+from cfcam.imaging.reading.kinds import is_dicom_file
 from cfcam.imaging.reading.series import has_several_planes, scan_files, scan_folder
-from cfcam.imaging.volume import is_nifti
 from cfcam.jobs.inputs.find import Input, Kind
-from cfcam.jobs.runs.manifest import sha256_of
+from cfcam.jobs.inputs.names import stem_of
 
 _DIGITS = 8
 SHORTEST_NAME = 4  # a shorter name of a file could be a part of any word
@@ -145,3 +146,13 @@ def _digest_of(path: Path) -> str:
         return sha256_of(path) if path.is_file() else str(sum(1 for _ in path.iterdir()))
     except OSError:
         return ""
+
+
+def without_stem(text: str, given: Input) -> str:
+    """Returns a line without the words that hold the name of a labelled input, such as that of its mask."""
+    stem = stem_of(given.path)
+    if given.label is None or not stem:
+        return text
+    if len(stem) < SHORTEST_NAME:  # it could be a part of any word
+        return re.sub(rf"(?<!\w){re.escape(stem)}[._]\S*", given.label, text)
+    return re.sub(rf"\S*{re.escape(stem)}\S*", given.label, text)

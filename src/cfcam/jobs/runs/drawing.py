@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cfcam.explanation import Explanation, Status
+from cfcam.explanation import Explanation, unique_columns
 from cfcam.imaging import Image, Panel, Preprocess, VolumePreprocess, banner, contact_sheet, overlay, save_image
 from cfcam.jobs.inputs.names import label_names, safe
 from cfcam.jobs.runs.manifest import Explained
 from cfcam.jobs.runs.settings import Save, Settings
+from cfcam.maps import Status
 from cfcam.models import model_name
 
 MOST_PANELS = 60
@@ -115,15 +116,6 @@ def footer_of(network: str, layer: str, preprocess: Preprocess | VolumePreproces
     """Returns the small line under a sheet: what was explained, and what was assumed about its input."""
     assumed = f" · assumed: {preprocess.assumed}" if preprocess.assumed else ""
     return f"{network}, layer {layer}{assumed} · research use, not a medical device"
-
-
-def unique_columns(explanation: Explanation) -> list[int]:
-    """Returns the columns of one image's explanation, each class once: "predicted" may be a class also named."""
-    first: dict[tuple[int, str], int] = {}
-    for k, index in enumerate(explanation.targets[0].tolist()):
-        # Scores of no class all have the index -1, and are told apart by what they explain.
-        first.setdefault((index, explanation.label(0, k) if index < 0 else ""), k)
-    return list(first.values())
 
 
 def explained(explanation: Explanation) -> tuple[Explained, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
+
+from cfcam.files import sha256_of, write_whole
 
 FILE_NAME = "manifest.jsonl"
 
@@ -171,24 +171,3 @@ def verified(record: Record, folder: Path) -> bool:
         return all(sha256_of(folder / name) == digest for name, digest in record.files.items())
     except OSError:
         return False
-
-
-def sha256_of(path: Path) -> str:
-    """Returns the SHA-256 of a file, hexadecimal."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file under a temporary name and renames it, so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_bytes(data)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def settings_hash(settings: dict[str, Any]) -> str:
-    """Returns the SHA-256 of plain values, independent of the order of keys."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()

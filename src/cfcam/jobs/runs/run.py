@@ -20,8 +20,9 @@ from typing import Any
 from torch import Tensor
 
 from cfcam._version import __version__
-from cfcam.errors import CfcamError, ImageError
+from cfcam.errors import CfcamError, ImageError, JobError
 from cfcam.explanation import Explanation
+from cfcam.files import settings_hash, sha256_of, write_whole
 from cfcam.imaging import read_image
 from cfcam.jobs.engine.inference import Engine, prepare_methods
 from cfcam.jobs.engine.lanes import threads
@@ -31,18 +32,8 @@ from cfcam.jobs.inputs.names import output_names
 from cfcam.jobs.inputs.preparing import assumption_notes, prepared_for
 from cfcam.jobs.inputs.privacy import comes_from_dicom, renamed, with_labels, without_paths
 from cfcam.jobs.runs.drawing import Artist, explained
-from cfcam.jobs.runs.manifest import (
-    FILE_NAME,
-    Explained,
-    Manifest,
-    Record,
-    State,
-    settings_hash,
-    sha256_of,
-    verified,
-    write_whole,
-)
-from cfcam.jobs.runs.settings import JobError, Settings
+from cfcam.jobs.runs.manifest import FILE_NAME, Explained, Manifest, Record, State, verified
+from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.study.objects import check_some_dicom
 from cfcam.jobs.study.pages import LINE, write_batch_page
 from cfcam.jobs.study.run import Studies

@@ -8,31 +8,12 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from cfcam.errors import CfcamError, InputError
-from cfcam.explainer import MEASURED
+from cfcam.errors import InputError
 from cfcam.imaging import Preprocess, VolumePreprocess, colorize
-from cfcam.imaging.reading.dicom import named_window
+from cfcam.imaging.windows import named_window
 from cfcam.jobs.study.settings import StudySettings
 from cfcam.methods import named_methods
 from cfcam.methods.base import Method
-
-
-class JobError(CfcamError, ValueError):
-    """A run cannot be set up, or goes on no longer."""
-
-
-def named_layer(layer: str | None) -> str | None:
-    """Returns the layer of a run, which is settled before the first picture is read.
-
-    Raises:
-        JobError: it is to be measured.
-    """
-    if layer == MEASURED:
-        raise JobError(
-            "layer 'measured': a run settles its layer before it reads pictures; rank them with"
-            " `cfcam layers MODEL --measure PICTURES`, and give the name of the best"
-        )
-    return layer
 
 
 class Save(StrEnum):

@@ -6,15 +6,16 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from cfcam.capture.layers.placement import upsampled
 from cfcam.errors import CfcamError
-from cfcam.explanation import Explanation, Status
+from cfcam.explanation import Explanation, unique_columns
+from cfcam.files import sha256_of
 from cfcam.imaging import (
     Panel,
     Volume,
@@ -25,41 +26,21 @@ from cfcam.imaging import (
     slices_figure,
     volume_sheet,
 )
-from cfcam.imaging.reading.dicom import named_window
+from cfcam.imaging.reading.files import is_nifti
 from cfcam.imaging.reading.series import no_volume
 from cfcam.imaging.reading.stacking import digest_of_series
-from cfcam.imaging.volume import is_nifti, raw_range
-from cfcam.jobs.engine.inference import Windows
+from cfcam.imaging.volume import raw_range
+from cfcam.imaging.windows import named_window
 from cfcam.jobs.inputs.find import Input, Kind
 from cfcam.jobs.inputs.names import safe
-from cfcam.jobs.inputs.preparing import prepared_volumes_for
-from cfcam.jobs.runs.drawing import FIGURE_LOCK, MOST_PANELS, column_suffixes, footer_of, unique_columns
-from cfcam.jobs.runs.manifest import sha256_of
+from cfcam.jobs.inputs.preparing import VolumeSettings, prepared_volumes_for
+from cfcam.jobs.runs.drawing import FIGURE_LOCK, MOST_PANELS, column_suffixes, footer_of
 from cfcam.jobs.runs.run import FolderRun
 from cfcam.jobs.runs.settings import Save, Settings
+from cfcam.maps import Status
 from cfcam.models import LoadedModel, model_name
-from cfcam.models.expects import takes_volumes
 
 _SHEET_VOXELS = 8_000_000  # a sheet of a larger volume is made of every second voxel, or third, ...
-
-
-@dataclass(frozen=True)
-class VolumeSettings:
-    """What a run does to volumes, beside its `Settings`.
-
-    Attributes:
-        time: see `cfcam.imaging.read_volume`.
-        channel: see there.
-        series: see there.
-        irregular: see there.
-        windows: explain in overlapping windows of so many voxels of the network's input; None: in one piece.
-    """
-
-    time: int | None = None
-    channel: int | Literal["all"] | None = None
-    series: int | None = None
-    irregular: Literal["refuse", "resample"] = "refuse"
-    windows: Windows | None = None
 
 
 class VolumeRun(FolderRun):
@@ -249,12 +230,6 @@ class VolumeArtist:
 
     def _footer(self, explanation: Explanation) -> str:
         return footer_of(model_name(self.model), explanation.layer, self.preprocess)
-
-
-def is_volume_run(model: nn.Module, inputs: Sequence[Input]) -> bool:
-    """Tells whether a run is one over volumes: by the network, else by its first input."""
-    by_network = takes_volumes(model)
-    return inputs[0].kind is Kind.VOLUME if by_network is None and inputs else bool(by_network)
 
 
 def _panel(explanation: Explanation, method: str, k: int, heat: NDArray[np.float32] | None) -> Panel:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
 import torch
@@ -17,8 +16,8 @@ from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess
 from cfcam.jobs.check.region_checks import region_checks
 from cfcam.jobs.engine.inference import Engine
 from cfcam.jobs.inputs.find import Input
-from cfcam.jobs.inputs.masks import Region, RegionKind, RegionMasks, stem_of
-from cfcam.jobs.inputs.privacy import SHORTEST_NAME
+from cfcam.jobs.inputs.masks import Region, RegionKind, RegionMasks
+from cfcam.jobs.inputs.privacy import without_stem
 from cfcam.jobs.study.settings import StudySettings
 
 Regions = Mapping[RegionKind, Region]
@@ -100,13 +99,3 @@ def to_input(preprocess: Preprocess | VolumePreprocess, image: Image | Volume) -
         return preprocess.mask
     assert isinstance(image, Volume)  # noqa: S101 (a run over volumes prepares volumes)
     return lambda mask: preprocess.mask(mask, image)
-
-
-def without_stem(text: str, given: Input) -> str:
-    """Returns a line without the words that hold the name of a labelled input, such as that of its mask."""
-    stem = stem_of(given.path)
-    if given.label is None or not stem:
-        return text
-    if len(stem) < SHORTEST_NAME:  # it could be a part of any word
-        return re.sub(rf"(?<!\w){re.escape(stem)}[._]\S*", given.label, text)
-    return re.sub(rf"\S*{re.escape(stem)}\S*", given.label, text)

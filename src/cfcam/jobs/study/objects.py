@@ -24,9 +24,9 @@ from cfcam.exchange import (
 )
 from cfcam.exchange.dicom.job import shortened
 from cfcam.exchange.dicom.sources import frames_of
-from cfcam.explanation import Status
 from cfcam.imaging import Image, Volume
 from cfcam.jobs.inputs.find import Input
+from cfcam.maps import Status
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -11,9 +11,8 @@ from cfcam.clinical.checks.peak_stability import PeakStability, peak_stabilities
 from cfcam.clinical.study_result import MapResult, StudyResult
 from cfcam.explainer import Explainer
 from cfcam.explainer_windows import explain_windows
-from cfcam.explanation import Explanation
+from cfcam.explanation import Explanation, unique_columns
 from cfcam.jobs.engine.inference import Engine
-from cfcam.jobs.runs.drawing import unique_columns
 from cfcam.jobs.study.settings import StudySettings
 from cfcam.methods import ScoreCAM
 

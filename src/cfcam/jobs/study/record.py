@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cfcam.clinical.study_result import StudyResult
+from cfcam.files import sha256_of
 from cfcam.jobs.engine.inference import Engine
-from cfcam.jobs.runs.manifest import sha256_of
 from cfcam.jobs.study.settings import StudySettings
 
 if TYPE_CHECKING:

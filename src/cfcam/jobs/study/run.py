@@ -21,25 +21,25 @@ from cfcam.clinical.regions import measure
 from cfcam.clinical.study_result import MapResult, ModelIdentity, StudyResult
 from cfcam.clinical.where import steadiness, where
 from cfcam.errors import CfcamError
-from cfcam.explanation import Explanation, Status
+from cfcam.explanation import Explanation, unique_columns
+from cfcam.files import write_whole
 from cfcam.imaging import Image, Volume
 from cfcam.imaging.drawing.planes import shown_window
 from cfcam.jobs.engine.inference import Engine
 from cfcam.jobs.inputs.burned_in import warning_of
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.privacy import comes_from_dicom
-from cfcam.jobs.runs.drawing import unique_columns
-from cfcam.jobs.runs.manifest import Explained, write_whole
+from cfcam.jobs.runs.manifest import Explained
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.study.checks import Regions, check_map, read_regions, to_input
 from cfcam.jobs.study.objects import DicomSource, write_dicom
 from cfcam.jobs.study.origin import origin_of, placed
-from cfcam.jobs.study.pages import write_pages
+from cfcam.jobs.study.pages import regions_csv, write_pages
 from cfcam.jobs.study.peaks import with_stability
 from cfcam.jobs.study.record import enter, enter_failure
 from cfcam.jobs.study.settings import StudySettings
-from cfcam.jobs.study.tables import regions_csv
 from cfcam.jobs.study.uncertainty import check_ways, uncertainties
+from cfcam.maps import Status
 from cfcam.models import LoadedModel, model_name
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from cfcam.metrics.functional import (
 )
 from cfcam.metrics.scorecard.catalogue import SIMILARITIES
 from cfcam.metrics.scorecard.curves import CURVES, ROAD_PERCENTILES, stored
-from cfcam.metrics.scorecard.packing import packed
+from cfcam.metrics.scorecard.samples import packed
 
 if TYPE_CHECKING:
     from cfcam.metrics.scorecard.evaluator import Batch

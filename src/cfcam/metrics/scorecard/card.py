@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cfcam.capture.targets.classes import Probability
-from cfcam.explainer import Methods
+from cfcam.methods.base import Methods
 from cfcam.metrics.scorecard import dataset_level
 from cfcam.metrics.scorecard.catalogue import METRICS, MetricError, MetricInfo
 from cfcam.metrics.scorecard.curves import MeanCurve, mean_curves

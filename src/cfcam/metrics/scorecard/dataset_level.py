@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from cfcam.metrics.functional import sanity, trust
-from cfcam.metrics.scorecard.packing import unpacked
-from cfcam.metrics.scorecard.samples import Row
+from cfcam.metrics.scorecard.samples import Row, unpacked
 
 _CASES = 500  # of a class; more do not change a mean over pairs, and need its square in memory
 

@@ -15,10 +15,9 @@ from torch import Tensor, nn
 from cfcam.capture import Capture, Network, Target, TopK, automatic_layer, find_layer
 from cfcam.capture.targets.classes import Probability, class_names
 from cfcam.errors import InputError, TargetError
-from cfcam.explainer import Methods
-from cfcam.explanation import Status, heatmaps_of, statuses_of
+from cfcam.maps import Status, heatmaps_of, statuses_of
 from cfcam.methods import named_methods
-from cfcam.methods.base import Method
+from cfcam.methods.base import Method, Methods
 from cfcam.metrics.functional import perturbation
 from cfcam.metrics.scorecard import assess
 from cfcam.metrics.scorecard.catalogue import METRICS, MetricError, resolve_metrics

@@ -14,7 +14,7 @@ from cfcam.capture import Capture, LayerInfo, Network, probe_layers
 from cfcam.capture.targets.classes import Probability
 from cfcam.capture.targets.dense import averaged
 from cfcam.errors import LayerError, MethodError
-from cfcam.explanation import heatmaps_of
+from cfcam.maps import heatmaps_of
 from cfcam.methods import get_method
 from cfcam.methods.base import Method
 from cfcam.metrics.functional import faithfulness, perturbation, robustness, similarity

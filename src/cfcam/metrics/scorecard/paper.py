@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Capture
-from cfcam.explainer import Methods
-from cfcam.explanation import heatmaps_of, statuses_of
+from cfcam.maps import heatmaps_of, statuses_of
+from cfcam.methods.base import Methods
 from cfcam.metrics.functional import paper_protocol as paper
 from cfcam.metrics.scorecard.evaluator import Evaluator, explained_probability, predicted
 from cfcam.metrics.scorecard.paper_columns import COLUMNS

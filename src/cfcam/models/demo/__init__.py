@@ -1,8 +1,8 @@
 """The demo world: chest phantoms with exact ground truth, and two small networks trained on them."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from cfcam._lazy import lazy
 from cfcam.models.demo.phantoms import DEVICES, FINDINGS, Phantom, make_phantom, sample_phantom
 
 if TYPE_CHECKING:
@@ -24,18 +24,10 @@ __all__ = [
 ]
 
 
-_LATER = {
-    "CLASSES": "network",
-    "DemoNet": "network",
-    "demo_card": "network",
-    "load_demo_network": "network",
-    "EXAMPLES": "examples",
-    "write_examples": "examples",
-}
-
-
-def __getattr__(name: str) -> Any:
-    """Import what needs torch or Pillow when it is first asked for."""
-    if name in _LATER:
-        return getattr(import_module(f"cfcam.models.demo.{_LATER[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = lazy(
+    __name__,
+    {
+        "cfcam.models.demo.examples": "EXAMPLES write_examples",
+        "cfcam.models.demo.network": "CLASSES DemoNet demo_card load_demo_network",
+    },
+)

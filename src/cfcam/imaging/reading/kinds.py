@@ -1,0 +1,87 @@
+"""What a file is, told from its first bytes and not from its name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from cfcam.errors import ImageError
+from cfcam.imaging.reading.dicom_object import HEAD, is_dicom
+from cfcam.imaging.reading.files import DICOM_EXTENSIONS, PathLike
+
+
+def is_dicom_data(data: bytes, path: PathLike) -> bool:
+    """Tells whether a file is DICOM: the one rule for all that take files.
+
+    By its mark, or, for old files that have none, by its first elements, or else by its name; a picture under such a
+    name is still a picture.
+
+    Args:
+        data: its beginning, `cfcam.imaging.reading.dicom_object.HEAD` bytes or more.
+        path: its name.
+    """
+    if is_dicom(data):
+        return True
+    known = any(re.match(start, data, re.DOTALL) for start, _, _ in _FORMATS)
+    return Path(path).suffix.lower() in DICOM_EXTENSIONS and not known
+
+
+def is_dicom_file(path: PathLike) -> bool:
+    """Tells whether a file is DICOM; see `is_dicom_data`.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with Path(path).open("rb") as stream:
+        return is_dicom_data(stream.read(HEAD), path)
+
+
+# (first bytes, name, how Pillow opens it). The plugins are called directly rather than through
+# PIL.Image.open: that judges the size of a picture by a process-wide limit, which is not ours to change.
+_FORMATS: tuple[tuple[bytes, str, Callable[[BytesIO], ImageFile.ImageFile]], ...] = (
+    (rb"\x89PNG\r\n\x1a\n", "PNG", PngImagePlugin.PngImageFile),
+    (rb"\xff\xd8\xff", "JPEG", JpegImagePlugin.JpegImageFile),
+    (rb"II(\*\0|\0\*|\+\0)|MM(\*\0|\0\*|\0\+)", "TIFF", TiffImagePlugin.TiffImageFile),
+    (rb"BM", "BMP", BmpImagePlugin.BmpImageFile),
+    (rb"RIFF....WEBP", "WebP", WebPImagePlugin.WebPImageFile),
+    (rb"GIF8[79]a", "GIF", GifImagePlugin.GifImageFile),
+)
+
+
+_OTHERS: tuple[tuple[bytes, str], ...] = (
+    (rb"%PDF", "a PDF document"),
+    (rb".{4}ftyp(heic|heix|mif1|msf1)", "a HEIC picture"),
+    (rb".{4}ftypavi[fs]", "an AVIF picture"),
+    (rb"(\0\0\0\x0cjP  |\xff\x4f\xff\x51)", "a JPEG 2000 picture"),
+    (rb"\x1f\x8b", "a gzip archive"),
+    (rb"PK\x03\x04", "a zip archive"),
+)
+
+
+def _recognise(data: bytes, where: str) -> tuple[str, Callable[[BytesIO], ImageFile.ImageFile]]:
+    for start, name, opener in _FORMATS:
+        if re.match(start, data, re.DOTALL):
+            return name, opener
+    kind = next((name for start, name in _OTHERS if re.match(start, data, re.DOTALL)), None)
+    if kind is None:
+        kind = "a text file" if _is_text(data[:512]) else "no picture, or its beginning is damaged"
+    raise ImageError(
+        f"{where}: is {kind}; cfcam reads {', '.join(name for _, name, _ in _FORMATS[:-1])} and {_FORMATS[-1][1]}"
+    )
+
+
+def _is_text(start: bytes) -> bool:
+    text = start.decode("utf-8", errors="replace").rstrip("\ufffd")  # the cut may have split the last character
+    return bool(text) and all(c.isprintable() or c in "\t\r\n\f" for c in text) and "\ufffd" not in text

@@ -1,0 +1,98 @@
+"""What a comparison writes: the table of changes, one line a pair, everything as JSON."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cfcam.clinical.comparison.changes import (
+    BEYOND,
+    Change,
+    Comparison,
+)
+from cfcam.clinical.comparison.registration import Registration
+from cfcam.imaging.drawing.difference import Table
+from cfcam.jobs.compare.pairs import Pair, PairResult
+
+TABLE_NAME = "comparisons.csv"
+
+
+def table_of(changes: Sequence[Change]) -> Table:
+    """Returns the numbers as they are shown to people; those beyond repeatability are marked."""
+    headings = ("", "prior", "current", "change", "repeatability", "verdict")
+    rows = [
+        (
+            f"{change.name} [{change.unit}]" if change.unit != change.name else change.name,
+            _shown(change.prior),
+            _shown(change.current),
+            _shown(change.change, signed=change.prior is not None),
+            "unknown" if change.repeatability is None else f"± {_shown(change.repeatability)}",
+            change.verdict,
+        )
+        for change in changes
+    ]
+    return Table(headings, rows, [change.verdict == BEYOND for change in changes])
+
+
+def _title(pair: Pair, comparison: Comparison) -> str:
+    return (
+        f"{pair.shown[0]} → {pair.shown[1]} · {comparison.class_name} · {comparison.method}, layer"
+        f" {comparison.model.layer} of {comparison.model.name}"
+    )
+
+
+def _registered(comparison: Comparison) -> str:
+    found: Registration = comparison.registration
+    q = found.quality
+    return (
+        f"registration {found.kind}: shift {q.shift:.1f} {comparison.unit}, rotation {q.rotation:.1f}°, scale"
+        f" {q.scale:.3f}; correlation {q.correlation_before:.2f} → {q.correlation:.2f}, overlap {q.overlap:.0%};"
+        f" repeatability from {comparison.retests} retests of each study; one scale for both maps:"
+        f" {comparison.scale:.4g}"
+    )
+
+
+def _shown(value: float | None, *, signed: bool = False) -> str:
+    if value is None:
+        return "–"
+    size = abs(value)
+    text = f"{size:.0f}" if size >= 1000 else f"{size:.3g}" if size >= 0.001 or not size else f"{size:.1e}"
+    return ("−" if value < 0 else "+" * signed) + text
+
+
+def _row(result: PairResult) -> dict[str, str]:
+    return {
+        "name": result.pair.name,
+        "prior": result.pair.shown[0],
+        "current": result.pair.shown[1],
+        "state": "not compared" if result.state == "not compared" else "compared",
+        "reason": result.reason or "",
+        **result.document.get("row", {}),
+    }
+
+
+def _earlier_rows(table: Path) -> dict[str, dict[str, str]]:
+    """Name -> line of the table, if there is one that can be read."""
+    try:
+        with table.open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return {}
+    return {row["name"]: row for row in rows if row.get("name") and None not in row}
+
+
+def _table(rows: Sequence[Mapping[str, str]]) -> bytes:
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    file = io.StringIO()
+    writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
+    writer.writeheader()
+    writer.writerows(rows)
+    return file.getvalue().encode()
+
+
+def _json(document: dict[str, Any]) -> bytes:
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
