@@ -36,6 +36,15 @@ def test_soft_iou_and_pearson_equal_loops(size: tuple[int, ...]) -> None:
         assert float(pearson(a, b)[n]) == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-5)
 
 
+def test_pearson_of_single_spots_and_of_many_positions() -> None:
+    a, b = torch.zeros(2, 1, 224, 224)  # torchmetrics has no number for these
+    a[:, :4, :4] = b[:, 1:5, 1:5] = 1
+    assert float(pearson(a, b)) == pytest.approx(np.corrcoef(a.ravel(), b.ravel())[0, 1], abs=1e-6)
+    a, b = torch.rand(2, 1, 128, 128, 128)
+    b += a
+    assert float(pearson(a, b)) == pytest.approx(float(pearson(a.double(), b.double())), abs=1e-6)
+
+
 @pytest.mark.parametrize("size", [(40, 31), (7, 7), (6, 9), (9, 12, 8)])
 def test_ssim_equals_torchmetrics(size: tuple[int, ...]) -> None:
     from torchmetrics.functional.image import structural_similarity_index_measure

@@ -61,15 +61,16 @@ def pearson(a: Tensor, b: Tensor) -> Tensor:
         tensor([0.9449])
     """
     a, b, assessed = _read_pair(a, b)
-    directions = []
+    centred = []
     for maps in (a, b):
         flat = maps.flatten(1)
         assessed = assessed & (flat.amax(1) > flat.amin(1))
         flat = flat / flat.abs().amax(1, keepdim=True)  # so that squares of tiny raw values do not underflow
-        centred = flat - flat.mean(1, keepdim=True)
-        directions.append(centred / centred.norm(dim=1, keepdim=True))
-    correlation = (directions[0] * directions[1]).sum(1).clamp(-1, 1)
-    return torch.where(assessed, correlation, torch.nan)
+        centred.append(flat - flat.mean(1, keepdim=True))
+    x, y = centred
+    # torch adds up sums in pairs, a norm one by one: over 128 x 128 x 128 positions in float32 that is off by 4e-5.
+    correlation = (x * y).sum(1) / (x.square().sum(1) * y.square().sum(1)).sqrt()
+    return torch.where(assessed, correlation.clamp(-1, 1), torch.nan)
 
 
 def ssim(a: Tensor, b: Tensor) -> Tensor:
