@@ -23,6 +23,7 @@ from cfcam.metrics.functional.perturbation import (
     score_pairs,
     spread,
 )
+from cfcam.metrics.functional.similarity import pearson
 
 __all__ = [
     "adcc",
@@ -130,18 +131,16 @@ def coherency(heatmap: Tensor, masked_heatmap: Tensor) -> Tensor:
         heatmap: (B, *spatial) the map of the image.
         masked_heatmap: (B, *spatial) the map of `masked_input`, by the same method and for the same class.
 
+    Raises:
+        InputError: the maps are no floats (B, *spatial) of one shape.
+
     Source: Poppi et al. 2021, arXiv 2104.10252, "Maximum Coherency".
 
     Example:
         >>> coherency(torch.tensor([[0.0, 0.5, 1.0]]), torch.tensor([[0.2, 0.6, 1.0]]))
         tensor([1.])
     """
-    assessed = has_evidence(heatmap) & has_evidence(masked_heatmap)
-    a, b = (maps.flatten(1).to(torch.promote_types(maps.dtype, torch.float32)) for maps in (heatmap, masked_heatmap))
-    assessed &= (a.amax(1) > a.amin(1)) & (b.amax(1) > b.amin(1))
-    a, b = a - a.mean(1, keepdim=True), b - b.mean(1, keepdim=True)
-    pearson = (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
-    return torch.where(assessed, (pearson.clamp(-1, 1) + 1) / 2, torch.nan)
+    return (pearson(heatmap, masked_heatmap) + 1) / 2
 
 
 def complexity(heatmap: Tensor) -> Tensor:
