@@ -245,6 +245,7 @@ def _to_numpy(mask: Tensor) -> NDArray[np.bool_]:
     return mask.detach().cpu().numpy()
 
 
+# SciPy's: scikit-image 0.26.0 takes 1.4 to 7 x as long with boxes; cc3d 4.1.1, one dependency more, 0.4 to 2.6 x.
 def _components(
     marked: NDArray[np.bool_], full_connectivity: bool
 ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float64]]:

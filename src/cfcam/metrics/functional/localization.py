@@ -148,6 +148,7 @@ def enrichment(heatmap: Tensor, ground_truth: Tensor) -> Tensor:
     return energy_in_ground_truth(heatmap, ground_truth) / ground_truth.flatten(1).float().mean(1)
 
 
+# By hand: torchmetrics 1.9.0 goes map by map: the same numbers in 2.7 x the time on 64 maps of 32 x 32, 1.1 x of 224.
 def auprc(heatmap: Tensor, ground_truth: Tensor) -> Tensor:
     """Area under the precision-recall curve over the positions of each map, as average precision; higher is better.
 
@@ -182,6 +183,7 @@ def auprc(heatmap: Tensor, ground_truth: Tensor) -> Tensor:
     return nan_unless(has_evidence(heat) & has_both_sides(truth), area)
 
 
+# By hand: scikit-image 0.26.0, only in an extra, raises for values between 0.5 and 0.50001; torchmetrics has none.
 def otsu_threshold(heatmap: Tensor) -> Tensor:
     """Otsu's threshold of each map: the edge between two of 256 bins where the variance between classes is largest.
 

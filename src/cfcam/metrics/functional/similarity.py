@@ -46,6 +46,7 @@ def soft_iou(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(assessed, overlap, torch.nan)
 
 
+# By hand: torchmetrics 1.9.0 warns and gives NaN where little stands out: one spot of 4 x 4 in 224 x 224 positions.
 def pearson(a: Tensor, b: Tensor) -> Tensor:
     """Returns (B,) the correlation of two maps' values over the positions, between -1 and 1.
 
@@ -73,13 +74,14 @@ def pearson(a: Tensor, b: Tensor) -> Tensor:
     return torch.where(assessed, correlation.clamp(-1, 1), torch.nan)
 
 
+# By hand: torchmetrics 1.9.0 takes 3.5 x as long on 64 of 224 x 224, 16 x on 2 of 64 x 64 x 64; no axis below 6.
 def ssim(a: Tensor, b: Tensor) -> Tensor:
     """Returns (B,) the structural similarity of two maps, at most 1, with data range 1.
 
     The mean over positions, with a Gaussian window of 11 positions (standard deviation 1.5), borders reflected, and a
-    data range of 1. It is what torchmetrics computes, but one axis after the other: a volume of 64 x 64 x 64 takes
-    0.1 s instead of 1.4 s. On an axis of fewer than 6 positions the window is cut to what reflection can fill; an axis
-    of length 1 does not count, so that a volume of depth 1 scores as its slice does.
+    data range of 1. It is what torchmetrics computes, but one axis after the other. On an axis of fewer than 6
+    positions the window is cut to what reflection can fill; an axis of length 1 does not count, so that a volume of
+    depth 1 scores as its slice does.
 
     Args:
         a: (B, *spatial); negative values count as 0, and the maximum of each map is scaled to 1.
