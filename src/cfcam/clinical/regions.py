@@ -269,6 +269,7 @@ def _spacing(spacing: Sequence[float] | None, matrix: Tensor | None, axes: int) 
     return steps
 
 
+# By hand: scikit-image 0.26.0's regionprops, only in an extra, gives these numbers in 1.2 to 1.3 x the time, no peak.
 def _region(name: str, mask: Tensor, heat: Tensor, steps: Point | None, matrix: Tensor | None, cell: float) -> Region:
     unit = _UNITS[heat.ndim, steps is not None]
     count = int(mask.sum())

@@ -42,6 +42,7 @@ def named_window(window: str | Window | None) -> Window | None:
     return centre, width
 
 
+# By hand: highdicom 0.28.2 takes 0.8 to 1.4 x as long, and gives NaN at centre - 0.5 of a LINEAR window of width 1.
 def windowed(values: NDArray[Any], window: Window, function: str = "LINEAR") -> NDArray[np.float64]:
     """Return values brought to [0, 1] by a window (PS3.3 C.11.2.1.2 and C.11.2.1.3).
 

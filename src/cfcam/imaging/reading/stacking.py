@@ -99,6 +99,7 @@ def _unique(planes: Sequence[Plane]) -> list[Plane]:
     return list(first.values())
 
 
+# By hand: highdicom 0.28.2 refuses positions rounded to 0.1 mm (7 mm apart), and loses a tilt of up to 2.5 degrees.
 def _assembled(series: Series, where: str, irregular: Irregular, max_voxels: int) -> Volume:
     planes = _unique(series.planes)
     notices = []
