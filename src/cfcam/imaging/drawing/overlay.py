@@ -25,7 +25,7 @@ from cfcam.imaging.image import as_array
 # row. Here the picture decides between two. Drawings (flat areas) take the difference to the row above. Photographs
 # take that to the mean of the neighbours and, without isal, Huffman codes alone, since matches are rare. CPU time of an
 # overlay of 512 x 512: 6.6 ms (7 % more bytes), with isal 3 ms (2 % fewer), with Pillow at its level 1 17 ms.
-# imagecodecs 2026.3.6, a dependency of 80 MB, takes 0.9 to 1.2 x the time without isal, 2.6 to 3 x that with it.
+# imagecodecs 2026.3.6, a dependency of 80 MB, takes 0.8 to 0.9 x the time without isal, 1.9 to 3 x that with it.
 PNG_COMPRESS_LEVEL = 1
 # Share of zeros after filtering: photographs and ultrasound have 0.1 to 0.2, sheets 0.4 to 0.9.
 _DRAWING = 0.35
