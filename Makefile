@@ -47,9 +47,10 @@ lint: $(VENV)/.dev  ## format check, lint, types, floors
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Without --quiet: it keeps back the warnings before --strict has counted them, and everything passes.
 docs: $(VENV)/.dev  ## build the documentation into site/
 	$(BIN)/typer cfcam.cli.app utils docs --name cfcam --title "Command line" > docs/reference/cli.md
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:  ## remove the environment and everything built
 	rm -rf $(VENV) .torchvision site output cfcam-demo .mypy_cache .pytest_cache .ruff_cache

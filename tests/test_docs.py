@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -85,3 +88,62 @@ def test_every_test_that_a_page_names_is_there() -> None:
     assert len(named) > 50
     for file, test in named:
         assert f"def {test}" in (ROOT / "tests" / file).read_text(encoding="utf-8"), f"{file}::{test}"
+
+
+def built(folder: Path, nav: list[str], files: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """A site of its own, built by the command of `make docs` with all else that mkdocs.yml says."""
+    pytest.importorskip("mkdocs")
+    command = re.search(r"\$\(BIN\)/(mkdocs build\b.*)", (ROOT / "Makefile").read_text(encoding="utf-8"))
+    assert command
+    files = {"mkdocs.yml": f"INHERIT: {ROOT / 'mkdocs.yml'}\nnav: [{', '.join(nav)}]\n", **files}
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    return subprocess.run(
+        [sys.executable, "-m", *command[1].split()],
+        cwd=folder,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+    )
+
+
+FUNCTION = """def area(side: float) -> float:
+    '''The area.
+
+    Args:
+        {}: in mm.
+    '''
+    return side**2
+"""
+SOUND = "# One\n\n[two](two.md#part) ![p](p.png) [own](#one) [area][squares.area]\n"
+FAULTS = {  # what a page says: what must be said of it
+    "[a page](gone.md)": "a link 'gone.md', but the target is not found",
+    "![a picture](gone.png)": "a link 'gone.png', but the target is not found",
+    "[a part of a page](two.md#gone)": "'two.md' does not contain an anchor '#gone'",
+    "[a part of this page](#missing)": "a link '#missing', but there is no such anchor",
+    "[a cross-reference][squares.volume]": "Could not find cross-reference target 'squares.volume'",
+    "[a folder](folder/)": "an unrecognized relative link 'folder/'",
+    "[from the root](/two/)": "an absolute link '/two/'",
+}
+
+
+def test_the_site_is_not_built_with_a_link_that_leads_nowhere(tmp_path: Path) -> None:
+    files = {"docs/one.md": SOUND, "docs/two.md": "# Two\n\n## Part\n\n::: squares\n", "docs/p.png": ""}
+    sound = built(tmp_path, ["one.md", "two.md"], {**files, "src/squares.py": FUNCTION.format("side")})
+    assert sound.returncode == 0, sound.stderr
+    faulty = built(
+        tmp_path,
+        ["one.md", "two.md", "not_there.md"],
+        {
+            **files,
+            "docs/one.md": SOUND + "\n\n".join(["", *FAULTS]),
+            "docs/left_out.md": "",
+            "src/squares.py": FUNCTION.format("width"),
+        },
+    )
+    assert faulty.returncode == 1
+    warnings = [line for line in faulty.stderr.splitlines() if line.startswith("WARNING")]
+    nav = ["'not_there.md' is included in the 'nav'", "pages exist in the docs directory, but are not included"]
+    for told in (*FAULTS.values(), *nav, "Parameter 'width' does not appear"):
+        assert any(told in line for line in warnings), f"{told}:\n{faulty.stderr}"

@@ -75,7 +75,8 @@ class SSCAM(ScoreCAM):
         samples: noisy versions of each mask.
         noise: standard deviation of the noise; a mask is scaled to [0, 1]. The paper has 2, which drowns it.
         seed: of the noise.
-        score, baseline, normalize, batch_size, approximate: see `ScoreCAM`.
+
+    The other fields are those of `ScoreCAM`.
 
     Source: Wang et al. 2020, arXiv 2006.14255 (variant 1, noise on the feature maps).
     """
@@ -117,7 +118,8 @@ class ISCAM(ScoreCAM):
         path: "linear": ``f_i = i / n``, as integrated gradients go from the baseline to the input; "cumulative":
             ``f_i = sum_{j < i} j / n``, the sum that is printed for IS-CAM elsewhere, which goes up to (n - 1) / 2 and
             so far beyond the input.
-        score, baseline, normalize, batch_size, approximate: see `ScoreCAM`.
+
+    The other fields are those of `ScoreCAM`.
 
     Source: Naidu et al. 2020, arXiv 2010.03023.
     """
