@@ -336,10 +336,11 @@ def test_a_picture_too_large_to_be_held_is_read_again_and_drawn_the_same(tmp_pat
 def test_few_pictures_are_held_at_a_time(tmp_path, monkeypatch):
     import weakref
 
+    from cfcam.jobs.inputs import reading
     from cfcam.jobs.runs import run as module
 
     folder_of(tmp_path / "in", 80)
-    alive, most, read = weakref.WeakSet(), 0, module.read_image
+    alive, most, read = weakref.WeakSet(), 0, reading.read_image
 
     def counted(*args, **kwargs):
         nonlocal most
@@ -348,7 +349,7 @@ def test_few_pictures_are_held_at_a_time(tmp_path, monkeypatch):
         most = max(most, len(alive))
         return image
 
-    monkeypatch.setattr(module, "read_image", counted)
+    monkeypatch.setattr(reading, "read_image", counted)
     assert len(list(run(tmp_path / "in", tmp_path / "out", batch_size=2))) == 80
     assert 2 <= most <= 2 * module._READERS + 2 * module._DRAWERS + 6
 
@@ -378,17 +379,18 @@ def test_of_large_pictures_one_at_a_time_is_prepared(tmp_path, monkeypatch):
 
 
 def test_a_picture_that_changes_under_way_fails(tmp_path, monkeypatch):
+    from cfcam.jobs.inputs import reading
     from cfcam.jobs.runs import run as module
 
     path = draw(tmp_path / "a.png")
-    read = module.read_image
+    read = reading.read_image
 
     def changing(*args, **kwargs):
         image = read(*args, **kwargs)
         draw(path, corner=3)
         return image
 
-    monkeypatch.setattr(module, "read_image", changing)
+    monkeypatch.setattr(reading, "read_image", changing)
     monkeypatch.setattr(module, "_KEPT_BYTES", 0)
     (outcome,) = run(path, tmp_path / "out")
     assert outcome.status is State.FAILED

@@ -548,7 +548,7 @@ def test_several_methods_and_classes_are_maps_of_one_study(tmp_path):
 
 
 def test_studies_are_taken_one_at_a_time(tmp_path, monkeypatch):
-    from cfcam.jobs.runs import run as module
+    from cfcam.jobs.inputs import reading as module
     from cfcam.jobs.study.run import Studies
 
     held, most = [], []

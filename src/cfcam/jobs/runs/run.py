@@ -20,17 +20,16 @@ from typing import Any
 from torch import Tensor
 
 from cfcam._version import __version__
-from cfcam.errors import CfcamError, ImageError, JobError
+from cfcam.errors import CfcamError, JobError
 from cfcam.explanation import Explanation
 from cfcam.files import settings_hash, sha256_of, write_whole
-from cfcam.imaging import read_image
 from cfcam.jobs.engine.inference import Engine, prepare_methods
 from cfcam.jobs.engine.lanes import threads
-from cfcam.jobs.inputs.burned_in import check_burned_in
-from cfcam.jobs.inputs.find import Input, Kind
+from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.names import output_names
 from cfcam.jobs.inputs.preparing import assumption_notes, prepared_for
 from cfcam.jobs.inputs.privacy import comes_from_dicom, renamed, with_labels, without_paths
+from cfcam.jobs.inputs.reading import check_showable, load_picture
 from cfcam.jobs.runs.drawing import Artist, explained
 from cfcam.jobs.runs.manifest import FILE_NAME, Explained, Manifest, Record, State, verified
 from cfcam.jobs.runs.settings import Settings
@@ -160,9 +159,7 @@ class FolderRun:
 
     def _load(self, source: Input) -> Any:
         """Reads an input."""
-        if source.kind is not Kind.PICTURE:
-            raise ImageError(f"{source.path}: is a volume, and the network takes pictures: give one that takes volumes")
-        image = read_image(source.path, max_pixels=self.settings.max_pixels, window=self.settings.window)
+        image = load_picture(source, max_pixels=self.settings.max_pixels, window=self.settings.window)
         for notice in image.notices:
             if notice not in self._told:
                 self._told.add(notice)
@@ -173,8 +170,8 @@ class FolderRun:
         """Reads an input; one with a label forgets its path."""
         image = self._load(source)
         how = self.settings.study
-        if how is not None and not how.allow_burned_in and comes_from_dicom(source):
-            check_burned_in(image, source)
+        if how is not None:
+            check_showable(image, source, allow_burned_in=how.allow_burned_in)
         return renamed(image, source)
 
     def _digest(self, source: Input) -> str:

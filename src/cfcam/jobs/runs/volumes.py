@@ -20,20 +20,18 @@ from cfcam.imaging import (
     Panel,
     Volume,
     VolumePreprocess,
-    read_volume,
     save_image,
     save_map_nifti,
     slices_figure,
     volume_sheet,
 )
-from cfcam.imaging.reading.files import is_nifti
-from cfcam.imaging.reading.series import no_volume
 from cfcam.imaging.reading.stacking import digest_of_series
 from cfcam.imaging.volume import raw_range
 from cfcam.imaging.windows import named_window
-from cfcam.jobs.inputs.find import Input, Kind
+from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.names import safe
 from cfcam.jobs.inputs.preparing import VolumeSettings, prepared_volumes_for
+from cfcam.jobs.inputs.reading import load_volume
 from cfcam.jobs.runs.drawing import FIGURE_LOCK, MOST_PANELS, column_suffixes, footer_of
 from cfcam.jobs.runs.run import FolderRun
 from cfcam.jobs.runs.settings import Save, Settings
@@ -97,17 +95,7 @@ class VolumeRun(FolderRun):
         return VolumeArtist(self.settings, self.preprocess, self._model.spec)
 
     def _load(self, source: Input) -> Volume:
-        if source.kind is not Kind.VOLUME:
-            raise no_volume(source.path)
-        how = self.volumes
-        nifti = is_nifti(source.path)
-        volume = read_volume(
-            source.path,
-            time=how.time if nifti else None,
-            channel=how.channel if nifti else None,
-            series=how.series if source.path.is_dir() else None,
-            irregular=how.irregular,
-        )
+        volume = load_volume(source, self.volumes)
         for notice in volume.notices:
             note = f"{source.shown.name}: {notice}"
             if note not in self._engine.notes:

@@ -1,0 +1,53 @@
+"""An input read as the picture or volume that a network takes; the errors say so where it is the other."""
+
+from __future__ import annotations
+
+from cfcam.errors import ImageError
+from cfcam.imaging import Image, Volume, read_image, read_volume
+from cfcam.imaging.reading.files import is_nifti
+from cfcam.imaging.reading.series import no_volume
+from cfcam.jobs.inputs.burned_in import check_burned_in
+from cfcam.jobs.inputs.find import Input, Kind
+from cfcam.jobs.inputs.preparing import VolumeSettings
+from cfcam.jobs.inputs.privacy import comes_from_dicom
+
+
+def load_picture(
+    given: Input, *, max_pixels: int = 64_000_000, window: str | tuple[float, float] | None = None
+) -> Image:
+    """Reads an input for a network that takes pictures; see `cfcam.imaging.read_image`.
+
+    Raises:
+        ImageError: it is a volume, or cannot be read.
+    """
+    if given.kind is not Kind.PICTURE:
+        raise ImageError(f"{given.path}: is a volume, and the network takes pictures: give one that takes volumes")
+    return read_image(given.path, max_pixels=max_pixels, window=window)
+
+
+def load_volume(given: Input, how: VolumeSettings) -> Volume:
+    """Reads an input for a network that takes volumes; see `cfcam.imaging.read_volume`.
+
+    Raises:
+        ImageError: it is a picture, or cannot be read.
+    """
+    if given.kind is not Kind.VOLUME:
+        raise no_volume(given.path)
+    nifti = is_nifti(given.path)
+    return read_volume(
+        given.path,
+        time=how.time if nifti else None,
+        channel=how.channel if nifti else None,
+        series=how.series if given.path.is_dir() else None,
+        irregular=how.irregular,
+    )
+
+
+def check_showable(image: Image | Volume, given: Input, *, allow_burned_in: bool) -> None:
+    """Refuses a study that says of itself that a name stands in its pixels, unless that is allowed.
+
+    Raises:
+        ImageError: it says so, or its header cannot be read.
+    """
+    if not allow_burned_in and comes_from_dicom(given):
+        check_burned_in(image, given)
