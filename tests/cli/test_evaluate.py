@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 from cfcam.cli.app import app
 from cfcam.cli.evaluate import complete_explained, complete_methods, complete_metrics
 from cfcam.metrics.scorecard.catalogue import CATALOGUE, GROUPS, QUICK
-from cfcam.metrics.scorecard.paper_columns import NAME
+from cfcam.metrics.scorecard.paper import NAME
 from tests.jobs.world import NETWORKS, draw, written
 
 BRIGHT = ["--model", f"{NETWORKS}:brightness", "--size", "32", "--mean", "0", "--std", "1", "--classes", "bright,dark"]

@@ -22,7 +22,7 @@ from cfcam.jobs.evaluate.words import in_words, meaning, needs
 from cfcam.metrics.functional import paper_protocol as paper
 from cfcam.metrics.scorecard.card import Scorecard
 from cfcam.metrics.scorecard.catalogue import METRICS, MetricError, resolve_metrics
-from cfcam.metrics.scorecard.paper_columns import COLUMNS
+from cfcam.metrics.scorecard.paper import COLUMNS
 from cfcam.metrics.scorecard.samples import Row
 from cfcam.models import load
 from cfcam.models.demo import make_phantom

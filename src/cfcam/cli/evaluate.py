@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cfcam.imaging import VolumePreprocess
     from cfcam.jobs.evaluate.run import EvaluationRun, EvaluationSettings, Loadable
-    from cfcam.metrics.scorecard.evaluator import Explained
+    from cfcam.metrics.scorecard.settings import Explained
     from cfcam.models import LoadedModel
 
 DEFAULT_METHODS = "cf-cam,grad-cam"

@@ -39,9 +39,10 @@ if TYPE_CHECKING:
     from cfcam.metrics.scorecard.catalogue import METRICS, MetricError, MetricInfo, resolve_metrics
     from cfcam.metrics.scorecard.controls import CONTROLS, BlurredGradCAM, CentredGaussian, ChannelMean, RandomMap
     from cfcam.metrics.scorecard.curves import MeanCurve
-    from cfcam.metrics.scorecard.evaluator import Evaluator, Settings
+    from cfcam.metrics.scorecard.evaluator import Evaluator
     from cfcam.metrics.scorecard.layers import LayerScore, measure_layers, measured_layer
     from cfcam.metrics.scorecard.samples import Row, Sample
+    from cfcam.metrics.scorecard.settings import Settings
     from cfcam.metrics.similarity import SSIM, Pearson, SoftIoU
     from cfcam.metrics.trust import CScore, Repeatability, Reproducibility
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from cfcam.imaging import Panel, Preprocess, contact_sheet
 from cfcam.maps import Status, heatmaps_of, statuses_of
-from cfcam.metrics.scorecard.evaluator import Evaluator, explained_probability
+from cfcam.metrics.scorecard.batch import explained_probability
+from cfcam.metrics.scorecard.evaluator import Evaluator
 from cfcam.metrics.scorecard.samples import Sample
 
 MOST_METHODS = 8

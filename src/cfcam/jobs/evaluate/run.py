@@ -27,8 +27,7 @@ from cfcam.jobs.inputs.preparing import assumption_notes, prepared_for
 from cfcam.methods.base import Method
 from cfcam.metrics.scorecard.card import Scorecard, scorecard
 from cfcam.metrics.scorecard.evaluator import Evaluator
-from cfcam.metrics.scorecard.paper import PaperEvaluator
-from cfcam.metrics.scorecard.paper_columns import WRONG
+from cfcam.metrics.scorecard.paper import WRONG, PaperEvaluator
 from cfcam.metrics.scorecard.samples import Row, Sample
 from cfcam.models import LoadedModel, model_name
 

@@ -10,8 +10,8 @@ from cfcam.imaging import Preprocess, VolumePreprocess
 from cfcam.methods import named_methods
 from cfcam.methods.base import Method
 from cfcam.metrics.scorecard.catalogue import MetricError, resolve_metrics
-from cfcam.metrics.scorecard.evaluator import Explained
-from cfcam.metrics.scorecard.paper_columns import NAME as PAPER
+from cfcam.metrics.scorecard.paper import NAME as PAPER
+from cfcam.metrics.scorecard.settings import Explained
 
 
 @dataclass(frozen=True)

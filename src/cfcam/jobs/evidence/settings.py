@@ -11,7 +11,7 @@ from cfcam.clinical.checks.results import Limits
 from cfcam.imaging import Preprocess
 from cfcam.jobs.evidence.protocol import Rules
 from cfcam.metrics.scorecard.catalogue import METRICS, resolve_metrics
-from cfcam.metrics.scorecard.evaluator import Explained
+from cfcam.metrics.scorecard.settings import Explained
 
 if TYPE_CHECKING:
     pass

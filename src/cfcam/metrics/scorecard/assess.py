@@ -29,7 +29,7 @@ from cfcam.metrics.scorecard.curves import CURVES, ROAD_PERCENTILES, stored
 from cfcam.metrics.scorecard.samples import packed
 
 if TYPE_CHECKING:
-    from cfcam.metrics.scorecard.evaluator import Batch
+    from cfcam.metrics.scorecard.batch import Batch
 
 _INPUT_NOISE, _GRADIENT_NOISE, _JPEG_QUALITY = 0.2, 3.0, 30
 _WINDOW_WIDTH, _WINDOW_CENTRE = 0.9, 0.05

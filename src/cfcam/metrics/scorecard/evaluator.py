@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, fields
-from functools import cached_property
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,146 +14,15 @@ from torch import Tensor, nn
 from cfcam.capture import Capture, Network, Target, TopK, automatic_layer, find_layer
 from cfcam.capture.targets.classes import Probability, class_names
 from cfcam.errors import InputError, TargetError
-from cfcam.maps import Status, heatmaps_of, statuses_of
+from cfcam.maps import Status, statuses_of
 from cfcam.methods import named_methods
-from cfcam.methods.base import Method, Methods
-from cfcam.metrics.functional import perturbation
+from cfcam.methods.base import Methods
 from cfcam.metrics.scorecard import assess
-from cfcam.metrics.scorecard.catalogue import METRICS, MetricError, resolve_metrics
+from cfcam.metrics.scorecard.batch import Batch, predicted
+from cfcam.metrics.scorecard.catalogue import MetricError, resolve_metrics
 from cfcam.metrics.scorecard.controls import CONTROLS
 from cfcam.metrics.scorecard.samples import Row, Sample
-
-Explained = Literal["predicted", "label"]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How the numbers of a scorecard are computed; part of its provenance.
-
-    Attributes:
-        metrics: names, in the order of the catalogue.
-        explained: which class is explained: the "predicted" one, or the "label".
-        black: the network-input value of a black pixel, a number or one per channel.
-        steps: of insertion and deletion curves.
-        threshold: of "iou-tuned", "lesion-coverage" and "false-components", in (0, 1]; tuned on other images.
-        overlap: share of a ground-truth component that has to be covered for it to count as found.
-        stages: of cascading randomisation.
-        draws: of the perturbation behind max-sensitivity.
-        seed: of everything random.
-        passes_at_once: inputs in one forward pass.
-    """
-
-    metrics: tuple[str, ...]
-    explained: Explained = "predicted"
-    black: float | tuple[float, ...] = 0.0
-    steps: int = 20
-    threshold: float | None = None
-    overlap: float = 0.1
-    stages: int = 4
-    draws: int = 4
-    seed: int = 0
-    passes_at_once: int = 16
-
-    def wants(self, *names: str) -> bool:
-        """Whether one of these metrics is asked for."""
-        return any(name in self.metrics for name in names)
-
-    def wants_group(self, group: str) -> bool:
-        """Whether a metric of this group is asked for."""
-        return any(METRICS[name].group == group for name in self.metrics)
-
-
-@dataclass(eq=False)
-class Batch:
-    """Images of one shape with their maps by all methods: what the assessors share.
-
-    Attributes:
-        evaluator: the set-up.
-        samples: N of them.
-        capture: of the images; its K = 2 targets are the explained class and its rival (the next most probable).
-        maps: method -> raw maps (N, 2, *layer_spatial).
-    """
-
-    evaluator: Evaluator
-    samples: Sequence[Sample]
-    capture: Capture
-    maps: dict[str, Tensor]
-    values: dict[str, dict[str, Tensor]] = field(default_factory=dict)
-    extra: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
-    _baselines: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
-
-    @property
-    def settings(self) -> Settings:
-        """The evaluator's settings."""
-        return self.evaluator.settings
-
-    @property
-    def methods(self) -> dict[str, Method]:
-        """Name -> method, controls included."""
-        return self.evaluator.methods
-
-    @property
-    def x(self) -> Tensor:
-        """(N, C, *spatial) the network's input."""
-        return self.capture.input
-
-    @staticmethod
-    def probability_of(capture: Capture) -> Tensor:
-        """Returns (N,) the probability of the explained class in another capture."""
-        return explained_probability(capture)
-
-    @staticmethod
-    def predictions_of(capture: Capture) -> Tensor:
-        """Returns (N,) the predicted classes of a capture."""
-        return predicted(capture.logits)
-
-    @cached_property
-    def probability(self) -> Tensor:
-        """(N,) probability of the explained class."""
-        return explained_probability(self.capture)
-
-    @cached_property
-    def heatmaps(self) -> dict[str, Tensor]:
-        """Method -> (N, *spatial) in [0, 1]; NaN where the raw map is not finite, 0 where it holds no evidence."""
-        return {name: self.drawn(maps) for name, maps in self.maps.items()}
-
-    def drawn(self, maps: Tensor, column: int = 0) -> Tensor:
-        """Returns raw maps (N, K, *layer_spatial) of one column as (N, *spatial) in [0, 1], NaN if not finite."""
-        one = maps[:, column : column + 1]
-        broken = ~one.flatten(1).isfinite().all(1)
-        heat = heatmaps_of(one, self.x.shape[2:], self.capture.placement(one.shape[2:]))[:, 0]
-        heat[broken] = torch.nan
-        return heat
-
-    def baseline(self, kind: perturbation.Baseline, black: Any) -> tuple[Tensor, Tensor]:
-        """Returns what removed pixels become (N, C, *spatial), and the probabilities (N, 2) of input and baseline."""
-        if kind not in self._baselines:
-            filled = perturbation.baseline_image(self.x, kind, black)
-            answer = self.score(filled, torch.arange(len(filled), device=filled.device))
-            self._baselines[kind] = filled, torch.stack([self.probability.to(answer), answer], dim=1)
-        return self._baselines[kind]
-
-    def score(self, x: Tensor, images: Tensor) -> Tensor:
-        """Returns the explained class's probability (M,) of inputs (M, C, *spatial) made from images (M,)."""
-        return self.capture.rescore(x, images, probability=True)[:, 0]
-
-    def again(
-        self, x: Tensor, methods: Iterable[str], network: Network | None = None
-    ) -> tuple[Capture, dict[str, Tensor]]:
-        """Returns a capture of other inputs (N, ...) with the same targets, and raw maps of some methods."""
-        capture = self.evaluator.capture(self.capture.as_given(x), self.capture.targets.indices, network)
-        return capture, self.evaluator.maps(capture, methods)
-
-    def add(self, method: str, metric: str, values: Tensor) -> None:
-        """Enters the values (N,) of one metric, if it was asked for; NaN: not assessed."""
-        if metric in self.settings.metrics:
-            self.values.setdefault(method, {})[metric] = values.detach().float().cpu()
-
-    def remember(self, method: str, key: str, values: Sequence[Any]) -> None:
-        """Keeps what a number of the whole data set, or a mean curve, is made of, image by image."""
-        rows = self.extra.setdefault(method, [{} for _ in self.samples])
-        for row, value in zip(rows, values, strict=True):
-            row[key] = value
+from cfcam.metrics.scorecard.settings import Settings
 
 
 class Evaluator:
@@ -306,16 +174,6 @@ def _assessors(settings: Settings) -> Iterator[Callable[[Batch], None]]:
     for group, assessor in assess.BY_GROUP.items():
         if settings.wants_group(group):
             yield assessor
-
-
-def explained_probability(capture: Capture) -> Tensor:
-    """Returns (N,) the probability of the first target of each image."""
-    return capture.probabilities[:, 0].float()
-
-
-def predicted(logits: Tensor) -> Tensor:
-    """Returns (N,) int64 the predicted classes for logits (N, classes), or (N, 1) of a binary network."""
-    return logits.argmax(1) if logits.shape[1] > 1 else (logits[:, 0] > 0).long()
 
 
 def _rows(batch: Batch) -> Iterator[Row]:

@@ -18,7 +18,7 @@ from cfcam.maps import heatmaps_of
 from cfcam.methods import get_method
 from cfcam.methods.base import Method
 from cfcam.metrics.functional import faithfulness, perturbation, robustness, similarity
-from cfcam.metrics.scorecard.evaluator import explained_probability
+from cfcam.metrics.scorecard.batch import explained_probability
 
 _NOISE = 0.2
 _STEPS = 10

@@ -1,0 +1,47 @@
+"""How the numbers of a scorecard are computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from cfcam.metrics.scorecard.catalogue import METRICS
+
+Explained = Literal["predicted", "label"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How the numbers of a scorecard are computed; part of its provenance.
+
+    Attributes:
+        metrics: names, in the order of the catalogue.
+        explained: which class is explained: the "predicted" one, or the "label".
+        black: the network-input value of a black pixel, a number or one per channel.
+        steps: of insertion and deletion curves.
+        threshold: of "iou-tuned", "lesion-coverage" and "false-components", in (0, 1]; tuned on other images.
+        overlap: share of a ground-truth component that has to be covered for it to count as found.
+        stages: of cascading randomisation.
+        draws: of the perturbation behind max-sensitivity.
+        seed: of everything random.
+        passes_at_once: inputs in one forward pass.
+    """
+
+    metrics: tuple[str, ...]
+    explained: Explained = "predicted"
+    black: float | tuple[float, ...] = 0.0
+    steps: int = 20
+    threshold: float | None = None
+    overlap: float = 0.1
+    stages: int = 4
+    draws: int = 4
+    seed: int = 0
+    passes_at_once: int = 16
+
+    def wants(self, *names: str) -> bool:
+        """Whether one of these metrics is asked for."""
+        return any(name in self.metrics for name in names)
+
+    def wants_group(self, group: str) -> bool:
+        """Whether a metric of this group is asked for."""
+        return any(METRICS[name].group == group for name in self.metrics)
