@@ -11,7 +11,7 @@ from pathlib import Path
 
 from cfcam.files import write_whole
 from cfcam.jobs.evaluate.words import GROUP_QUESTIONS, KNOW_NOTHING, VERDICTS, in_words, meaning
-from cfcam.metrics.scorecard.card import Comparison, Scorecard, Summary, format_number
+from cfcam.metrics.scorecard.card import Comparison, Scorecard, Summary, told
 from cfcam.metrics.scorecard.catalogue import GROUPS, METRICS, MetricInfo
 from cfcam.metrics.scorecard.curves import MeanCurve
 
@@ -186,8 +186,8 @@ def markdown(findings: Findings) -> str:
         parts.append(f"## Beside {reference}")
         parts.append("\n".join(f"* {sentence}" for sentence in findings.sentences(reference)))
     if empty := {method: counts for method, counts in card.empty().items() if counts}:
-        told = [f"* {m}: {', '.join(f'{n} {status}' for status, n in c.items())}" for m, c in empty.items()]
-        parts += ["## Maps that could not be read (in no mean)", "\n".join(told)]
+        unread = [f"* {m}: {', '.join(f'{n} {status}' for status, n in c.items())}" for m, c in empty.items()]
+        parts += ["## Maps that could not be read (in no mean)", "\n".join(unread)]
     if card.failed:
         lines = [f"| {_escaped(name)} | {_escaped(reason)} |" for name, reason in card.failed.items()]
         parts += ["## Failed (in no mean)", "\n".join(["| image | reason |", "|---|---|", *lines])]
@@ -202,16 +202,6 @@ def _table(findings: Findings, infos: Sequence[MetricInfo]) -> str:
         cells = [told(findings.cell(method, info.name)) for info in infos]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
-
-
-def told(line: Summary) -> str:
-    """Returns a number of the summary with its interval, and n where some images were not assessed."""
-    if math.isnan(line.mean):
-        return "not assessed"
-    text = format_number(line.mean)
-    if not math.isnan(line.low):
-        text += f" [{format_number(line.low)}, {format_number(line.high)}]"
-    return f"{text} (n={line.n})" if line.not_assessed else text
 
 
 def _escaped(text: str) -> str:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
 
-from cfcam.capture import Network
 from cfcam.methods.base import Method
 from cfcam.methods.wrapping import Wrapper
 from cfcam.metrics.functional import (
@@ -24,12 +22,10 @@ from cfcam.metrics.functional import (
     similarity,
     trust,
 )
+from cfcam.metrics.scorecard.batch import Batch, explained_probability, predicted
 from cfcam.metrics.scorecard.catalogue import SIMILARITIES
 from cfcam.metrics.scorecard.curves import CURVES, ROAD_PERCENTILES, stored
 from cfcam.metrics.scorecard.samples import packed
-
-if TYPE_CHECKING:
-    from cfcam.metrics.scorecard.batch import Batch
 
 _INPUT_NOISE, _GRADIENT_NOISE, _JPEG_QUALITY = 0.2, 3.0, 30
 _WINDOW_WIDTH, _WINDOW_CENTRE = 0.9, 0.05
@@ -59,7 +55,7 @@ def _masked(batch: Batch, method: str) -> None:
     seen = perturbation.masked_input(batch.x, heat.nan_to_num())
     if batch.settings.wants("coherency", "adcc", "arcc"):
         capture, maps = batch.again(seen, [method])
-        masked = batch.probability_of(capture)
+        masked = explained_probability(capture)
         coherency = faithfulness.coherency(heat, batch.drawn(maps[method]))
         complexity = faithfulness.complexity(heat)
         batch.add(method, "coherency", coherency)
@@ -190,7 +186,7 @@ def _gradient_noise(batch: Batch) -> None:
     seeds = robustness.image_seeds(batch.x, batch.settings.seed)
     capture = batch.capture.disturbed(lambda g: robustness.noisy_gradients(g, _GRADIENT_NOISE, seed=seeds))
     using = [name for name, method in batch.methods.items() if _uses_gradients(method)]
-    for method, maps in batch.evaluator.maps(capture, using).items():
+    for method, maps in batch.subject.maps(capture, using).items():
         _compare(batch, method, "gradient-noise", batch.heatmaps[method], batch.drawn(maps))
 
 
@@ -221,13 +217,13 @@ def _perturbed(batch: Batch) -> Any:
 
 def _stability(batch: Batch, name: str, changed: Tensor, undo: Any, flipped: dict[str, list[Tensor]]) -> None:
     targets = batch.capture.targets.indices
-    capture = batch.evaluator.capture(batch.capture.as_given(changed), targets)
-    now = batch.predictions_of(capture)
-    unchanged = now == batch.predictions_of(batch.capture)
-    maps = batch.evaluator.maps(capture)
+    capture = batch.subject.capture(batch.capture.as_given(changed), targets)
+    now = predicted(capture.logits)
+    unchanged = now == predicted(batch.capture.logits)
+    maps = batch.subject.maps(capture)
     new = None
     if batch.settings.wants("responsiveness") and not bool(unchanged.all()):
-        new = batch.evaluator.maps(capture.again(targets=replace(capture.targets, indices=now[:, None])))
+        new = batch.subject.maps(capture.again(targets=replace(capture.targets, indices=now[:, None])))
     for method in batch.methods:
         original, moved = batch.heatmaps[method], undo(batch.drawn(maps[method]))
         _compare(batch, method, name, original, moved, unchanged)
@@ -271,7 +267,7 @@ def assess_sanity(batch: Batch) -> None:
     if not batch.settings.wants("mprt", "mprt-passed", "emprt"):
         return
     stages: dict[str, list[Tensor]] = {name: [] for name in batch.methods}
-    for network in batch.evaluator.randomised(batch.capture.given):
+    for network in batch.subject.randomised(batch.capture.given):
         for method, maps in batch.again(batch.x, batch.methods, network)[1].items():
             stages[method].append(batch.drawn(maps))
     for method, found in stages.items():
@@ -283,22 +279,14 @@ def assess_sanity(batch: Batch) -> None:
         batch.remember(method, "map", packed(batch.maps[method][:, 0]))
 
 
-def randomised_networks(network: Network, sample: Tensor, most: int, seed: int) -> list[Network]:
-    """Returns copies of a network, randomised from the classifier ever further down."""
-    # Fresh parameters would leave a deep network without normalisation layers hardly any positive map to compare.
-    cascade = sanity.randomised(network.model, seed=seed, most=most, sample=sample, reset=False)
-    stages = [copy.deepcopy(model) for _, model in cascade]
-    return [Network(model, network.probability, network.output) for model in stages]
-
-
 def assess_trust(batch: Batch) -> None:
     """Enters how maps of other networks, and of other images of the class, agree with these."""
     for metric, function in (("repeatability", trust.repeatability), ("reproducibility", trust.reproducibility)):
         if not batch.settings.wants(metric):
             continue
-        network, layer = batch.evaluator.second(metric, batch.capture.given)
-        capture = batch.evaluator.capture(batch.capture.given, batch.capture.targets.indices, network, layer)
-        for method, maps in batch.evaluator.maps(capture).items():
+        network, layer = batch.subject.second(metric, batch.capture.given)
+        capture = batch.subject.capture(batch.capture.given, batch.capture.targets.indices, network, layer)
+        for method, maps in batch.subject.maps(capture).items():
             batch.add(method, metric, function(batch.heatmaps[method], batch.drawn(maps)))
     if batch.settings.wants("c-score"):
         for method, maps in batch.maps.items():
@@ -307,14 +295,14 @@ def assess_trust(batch: Batch) -> None:
 
 def assess_cost(batch: Batch) -> None:
     """Enters what each method costs by itself, measured on the first batch only, warm, with the load of the machine."""
-    if batch.evaluator.costs is not None:
+    if batch.subject.costs is not None:
         return
-    batch.evaluator.costs = {}
+    batch.subject.costs = {}
     load = cost.load_per_core()
     for name, method in batch.methods.items():
-        measured, rounds = cost.measure_warm(batch.evaluator.network.model, partial(_alone, batch, method))
+        measured, rounds = cost.measure_warm(batch.subject.network.model, partial(_alone, batch, method))
         n = len(batch.samples)
-        batch.evaluator.costs[name] = {
+        batch.subject.costs[name] = {
             "milliseconds": measured.milliseconds / n,
             "forward-passes": measured.forward_passes / n,
             "peak-memory": measured.peak_bytes / 2**20,
@@ -324,7 +312,7 @@ def assess_cost(batch: Batch) -> None:
 
 
 def _alone(batch: Batch, method: Method) -> Tensor:
-    capture = batch.evaluator.capture(batch.capture.given, batch.capture.targets.indices[:, :1])
+    capture = batch.subject.capture(batch.capture.given, batch.capture.targets.indices[:, :1])
     with capture.quiet():
         return method.maps(capture)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,10 +15,8 @@ from cfcam.maps import heatmaps_of
 from cfcam.methods.base import Method
 from cfcam.metrics.functional import perturbation
 from cfcam.metrics.scorecard.samples import Sample
-
-if TYPE_CHECKING:
-    from cfcam.metrics.scorecard.evaluator import Evaluator
 from cfcam.metrics.scorecard.settings import Settings
+from cfcam.metrics.scorecard.subject import Subject
 
 
 @dataclass(eq=False)
@@ -26,13 +24,13 @@ class Batch:
     """Images of one shape with their maps by all methods: what the assessors share.
 
     Attributes:
-        evaluator: the set-up.
+        subject: the network, and the methods that explain it.
         samples: N of them.
         capture: of the images; its K = 2 targets are the explained class and its rival (the next most probable).
         maps: method -> raw maps (N, 2, *layer_spatial).
     """
 
-    evaluator: Evaluator
+    subject: Subject
     samples: Sequence[Sample]
     capture: Capture
     maps: dict[str, Tensor]
@@ -42,28 +40,18 @@ class Batch:
 
     @property
     def settings(self) -> Settings:
-        """The evaluator's settings."""
-        return self.evaluator.settings
+        """How the numbers are computed."""
+        return self.subject.settings
 
     @property
     def methods(self) -> dict[str, Method]:
         """Name -> method, controls included."""
-        return self.evaluator.methods
+        return self.subject.methods
 
     @property
     def x(self) -> Tensor:
         """(N, C, *spatial) the network's input."""
         return self.capture.input
-
-    @staticmethod
-    def probability_of(capture: Capture) -> Tensor:
-        """Returns (N,) the probability of the explained class in another capture."""
-        return explained_probability(capture)
-
-    @staticmethod
-    def predictions_of(capture: Capture) -> Tensor:
-        """Returns (N,) the predicted classes of a capture."""
-        return predicted(capture.logits)
 
     @cached_property
     def probability(self) -> Tensor:
@@ -99,8 +87,8 @@ class Batch:
         self, x: Tensor, methods: Iterable[str], network: Network | None = None
     ) -> tuple[Capture, dict[str, Tensor]]:
         """Returns a capture of other inputs (N, ...) with the same targets, and raw maps of some methods."""
-        capture = self.evaluator.capture(self.capture.as_given(x), self.capture.targets.indices, network)
-        return capture, self.evaluator.maps(capture, methods)
+        capture = self.subject.capture(self.capture.as_given(x), self.capture.targets.indices, network)
+        return capture, self.subject.maps(capture, methods)
 
     def add(self, method: str, metric: str, values: Tensor) -> None:
         """Enters the values (N,) of one metric, if it was asked for; NaN: not assessed."""

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from cfcam.capture.targets.classes import Probability
+from cfcam.files import without_nan
 from cfcam.methods.base import Methods
 from cfcam.metrics.scorecard import dataset_level
 from cfcam.metrics.scorecard.catalogue import METRICS, MetricError, MetricInfo
@@ -247,7 +248,7 @@ class Scorecard:
             "failed": self.failed,
             "info": self.info,
         }
-        return json.dumps(_without_nan(record), indent=1)
+        return json.dumps(without_nan(record), indent=1)
 
     def to_markdown(self, metrics: Iterable[str] | None = None) -> str:
         """Returns the summary as a Markdown table: methods in rows, ``mean [low, high]`` in the cells."""
@@ -257,11 +258,12 @@ class Scorecard:
         lines = [f"| method | {' | '.join(head)} |", f"|---|{'---|' * len(names)}"]
         for method in self.methods:
             shown = f"*{method}*" if method in self.controls else method
-            lines.append(f"| {shown} | {' | '.join(_cell(cells[method, m]) for m in names)} |")
+            lines.append(f"| {shown} | {' | '.join(told(cells[method, m]) for m in names)} |")
         return "\n".join(lines)
 
 
-def _cell(line: Summary) -> str:
+def told(line: Summary) -> str:
+    """Returns a number of the summary with its interval, and n where some images were not assessed."""
     if math.isnan(line.mean):
         return "not assessed"
     text = format_number(line.mean)
@@ -290,14 +292,6 @@ def _values(rows: Sequence[Row], metric: str) -> NDArray[np.float64]:
 
 def _patients(rows: Sequence[Row]) -> list[str]:
     return [f"patient {row.patient}" if row.patient is not None else f"image {row.image}" for row in rows]
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {k: _without_nan(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_without_nan(v) for v in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def evaluate(

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture import Capture, Network, Target, TopK, automatic_layer, find_layer
+from cfcam.capture import Network, Target, TopK
 from cfcam.capture.targets.classes import Probability, class_names
 from cfcam.errors import InputError, TargetError
 from cfcam.maps import Status, statuses_of
@@ -23,9 +23,10 @@ from cfcam.metrics.scorecard.catalogue import MetricError, resolve_metrics
 from cfcam.metrics.scorecard.controls import CONTROLS
 from cfcam.metrics.scorecard.samples import Row, Sample
 from cfcam.metrics.scorecard.settings import Settings
+from cfcam.metrics.scorecard.subject import Subject
 
 
-class Evaluator:
+class Evaluator(Subject):
     """Measures what maps are worth, batch after batch.
 
     Args:
@@ -62,16 +63,16 @@ class Evaluator:
         other: nn.Module | None = None,
         **settings: Any,
     ) -> None:
-        self.network = Network(model, probability, output)
-        self.methods = named_methods(methods)
+        network = Network(model, probability, output)
+        every = named_methods(methods)
         if controls:
-            self.methods |= {m.label: m for m in CONTROLS if m.label not in self.methods}
+            every |= {m.label: m for m in CONTROLS if m.label not in every}
         self.controls = tuple(m.label for m in CONTROLS) if controls else ()
-        self.classes = class_names(classes)
+        names = class_names(classes)
         named = "all" if metrics == "all" else None
         chosen = resolve_metrics(metrics)
-        self.networks = {"repeatability": retrained, "reproducibility": other}
-        lacking = [name for name, network in self.networks.items() if network is None and name in chosen]
+        networks = {"repeatability": retrained, "reproducibility": other}
+        lacking = [name for name, second in networks.items() if second is None and name in chosen]
         if lacking and named is None and not isinstance(metrics, str) and set(lacking) & set(metrics):
             raise MetricError(
                 f"{lacking[0]} compares two networks: give retrained=... (the same architecture, trained again) or"
@@ -82,48 +83,8 @@ class Evaluator:
             near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.5)
             which = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
             raise MetricError(f"there is no setting {unknown[0]!r}: {which}")
-        self.settings = Settings(tuple(name for name in chosen if name not in lacking), **settings)
-        self._layer = None if layer is None else find_layer(self.network.model, layer)[0]
-        self._others: dict[str, tuple[Network, str]] = {}
-        self._randomised: list[Network] | None = None
-        self.costs: dict[str, dict[str, float]] | None = None
-
-    @property
-    def layer_name(self) -> str | None:
-        """The target layer's name; None before the first batch, if none was given."""
-        return self._layer
-
-    def layer(self, x: Tensor) -> str:
-        """Returns the name of the target layer, chosen on the first batch (N, C, *spatial) if none was named."""
-        if self._layer is None:
-            self._layer = automatic_layer(self.network, x, classes=self.classes)
-        return self._layer
-
-    def capture(self, x: Tensor, targets: Any, network: Network | None = None, layer: str | None = None) -> Capture:
-        """Returns a capture of (N, C, *spatial) inputs, of this network, a changed copy of it, or another one."""
-        return Capture(network or self.network, x, layer=layer or self.layer(x), targets=targets, classes=self.classes)
-
-    def maps(self, capture: Capture, methods: Iterable[str] | None = None) -> dict[str, Tensor]:
-        """Returns raw maps (N, K, *layer_spatial) by method name."""
-        with capture.quiet():
-            return {name: self.methods[name].maps(capture) for name in (self.methods if methods is None else methods)}
-
-    def second(self, metric: str, x: Tensor) -> tuple[Network, str]:
-        """Returns the network that a trust metric compares with, and its layer."""
-        if metric not in self._others:
-            model = self.networks[metric]
-            if model is None:
-                raise MetricError(f"{metric} needs a second network")
-            network = Network(model, self.network.probability, self.network.output)
-            self._others[metric] = (network, automatic_layer(network, x))
-        return self._others[metric]
-
-    def randomised(self, x: Tensor) -> list[Network]:
-        """Returns copies of the network, randomised ever further down from the classifier; made once."""
-        if self._randomised is None:
-            found = assess.randomised_networks(self.network, x, self.settings.stages, self.settings.seed)
-            self._randomised = found
-        return self._randomised
+        asked = Settings(tuple(name for name in chosen if name not in lacking), **settings)
+        super().__init__(network, every, asked, layer=layer, classes=names, networks=networks)
 
     def __call__(self, samples: Sequence[Sample]) -> list[Row]:
         """Returns a row per sample and method.
@@ -178,7 +139,7 @@ def _assessors(settings: Settings) -> Iterator[Callable[[Batch], None]]:
 
 def _rows(batch: Batch) -> Iterator[Row]:
     answers = predicted(batch.capture.logits).tolist()
-    classes = batch.evaluator.classes
+    classes = batch.subject.classes
     for method, maps in batch.maps.items():
         statuses = statuses_of(maps[:, :1])[:, 0]
         columns = batch.values.get(method, {})

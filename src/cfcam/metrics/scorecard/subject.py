@@ -1,0 +1,95 @@
+"""What a scorecard examines: a network, the methods that explain it, and the networks that it is compared with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from cfcam.capture import Capture, Network, automatic_layer, find_layer
+from cfcam.methods.base import Method
+from cfcam.metrics.functional import sanity
+from cfcam.metrics.scorecard.catalogue import MetricError
+from cfcam.metrics.scorecard.settings import Settings
+
+
+class Subject:
+    """A network and the methods whose maps of it are measured; it is never changed.
+
+    Args:
+        network: the network.
+        methods: name -> method, controls included.
+        settings: how the numbers are computed.
+        layer: name of the target layer; None: chosen on the first batch.
+        classes: class names.
+        networks: metric -> the second network that it compares with, or None; of "repeatability" and "reproducibility".
+
+    Attributes:
+        costs: method -> what it costs by itself, in the units of the catalogue; None before it was measured.
+
+    Raises:
+        LayerError: there is no such layer.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        methods: Mapping[str, Method],
+        settings: Settings,
+        *,
+        layer: str | None = None,
+        classes: Sequence[str] | None = None,
+        networks: Mapping[str, nn.Module | None] | None = None,
+    ) -> None:
+        self.network = network
+        self.methods = dict(methods)
+        self.settings = settings
+        self.classes = classes
+        self.networks = dict(networks or {})
+        self.costs: dict[str, dict[str, float]] | None = None
+        self._layer = None if layer is None else find_layer(network.model, layer)[0]
+        self._others: dict[str, tuple[Network, str]] = {}
+        self._randomised: list[Network] | None = None
+
+    @property
+    def layer_name(self) -> str | None:
+        """The target layer's name; None before the first batch, if none was given."""
+        return self._layer
+
+    def layer(self, x: Tensor) -> str:
+        """Returns the name of the target layer, chosen on the first batch (N, C, *spatial) if none was named."""
+        if self._layer is None:
+            self._layer = automatic_layer(self.network, x, classes=self.classes)
+        return self._layer
+
+    def capture(self, x: Tensor, targets: Any, network: Network | None = None, layer: str | None = None) -> Capture:
+        """Returns a capture of (N, C, *spatial) inputs, of this network, a changed copy of it, or another one."""
+        return Capture(network or self.network, x, layer=layer or self.layer(x), targets=targets, classes=self.classes)
+
+    def maps(self, capture: Capture, methods: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """Returns raw maps (N, K, *layer_spatial) by method name."""
+        with capture.quiet():
+            return {name: self.methods[name].maps(capture) for name in (self.methods if methods is None else methods)}
+
+    def second(self, metric: str, x: Tensor) -> tuple[Network, str]:
+        """Returns the network that a trust metric compares with, and its layer."""
+        if metric not in self._others:
+            model = self.networks.get(metric)
+            if model is None:
+                raise MetricError(f"{metric} needs a second network")
+            network = Network(model, self.network.probability, self.network.output)
+            self._others[metric] = (network, automatic_layer(network, x))
+        return self._others[metric]
+
+    def randomised(self, x: Tensor) -> list[Network]:
+        """Returns copies of the network, randomised ever further down from the classifier; made once."""
+        if self._randomised is None:
+            model, chosen = self.network.model, self.settings
+            # Fresh parameters would leave a deep network without normalisation layers hardly any positive map.
+            cascade = sanity.randomised(model, seed=chosen.seed, most=chosen.stages, sample=x, reset=False)
+            self._randomised = [
+                Network(copy.deepcopy(stage), self.network.probability, self.network.output) for _, stage in cascade
+            ]
+        return self._randomised
