@@ -59,6 +59,12 @@ def describe(error: BaseException, limit: int = 240) -> str:
     return f"{type(error).__name__}: {message}" if message else type(error).__name__
 
 
+def describe_first(error: BaseException, limit: int = 200) -> str:
+    """Write an exception as ``Type: message`` with its message's first line alone: what follows is often a dump."""
+    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    return f"{type(error).__name__}: {first[:limit]}" if first else type(error).__name__
+
+
 def few(names: Iterable[str], count: int = 3) -> str:
     """List the first ``count`` names and say how many more there are."""
     everything = list(names)

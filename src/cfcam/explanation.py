@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from cfcam.capture.layers.placement import Placement
 from cfcam.errors import CfcamError
+from cfcam.files import whole, write_whole
 from cfcam.maps import heatmaps_of, statuses_of
 
 _FORMAT = 2
@@ -205,9 +205,8 @@ class Explanation:
         tensors |= {"targets": self.targets, "scores": self.scores, "logits": self.logits}
         if self.probabilities is not None:
             tensors["probabilities"] = self.probabilities
-        temporary = folder / f".maps.safetensors.{os.getpid()}"
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
-        temporary.replace(folder / "maps.safetensors")
+        with whole(folder / "maps.safetensors") as temporary:
+            save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
         header = {
             "format": _FORMAT if self.placements or self.frames else 1,
             "methods": self.methods,
@@ -221,9 +220,7 @@ class Explanation:
         if header["format"] == _FORMAT:
             header["placements"] = {method: placement.plain() for method, placement in self.placements.items()}
             header["frames"] = self.frames
-        temporary = folder / f".explanation.json.{os.getpid()}"
-        temporary.write_text(json.dumps(header, indent=1), encoding="utf-8")
-        temporary.replace(folder / "explanation.json")
+        write_whole(folder / "explanation.json", json.dumps(header, indent=1).encode())
         return folder
 
     @classmethod

@@ -5,9 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
+import secrets
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from cfcam.errors import CfcamError, InputError, one_line
 
 
 def sha256_of(path: Path) -> str:
@@ -16,14 +21,112 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Writes a file under a temporary name and renames it, so that it is there whole or not at all."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+@contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Yields a name beside a file to write to, and renames it at the end: the file is there whole or not at all.
+
+    Raises:
+        OSError: it cannot be written; nothing is left behind then.
+    """
+    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # nobody can guess it, and lay a link there
     try:
-        temporary.write_bytes(data)
+        yield temporary
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes | memoryview) -> Path:
+    """Writes a file so that it is there whole or not at all, and returns its path.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with whole(path) as temporary, temporary.open("xb") as stream:
+        stream.write(data)
+    return path
+
+
+def save(path: Path, data: bytes, error: type[CfcamError] = InputError, *, shown: str = "") -> Path:
+    """Writes a file as `write_whole` does, for a user: its folder is made, and what goes wrong is one line.
+
+    Args:
+        path: the file; its folder is made if missing. A file with the same bytes is left as it is.
+        data: the content.
+        error: what is raised where it cannot be written.
+        shown: what the message calls the file; "" its name, for its folders may name a patient.
+
+    Returns:
+        The path.
+    """
+    with writing(shown or path.name, error):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path if holds(path, data) else write_whole(path, data)
+
+
+def holds(path: Path, data: bytes) -> bool:
+    """Tells whether a file is there with these bytes."""
+    return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
+
+
+@contextmanager
+def writing(shown: str, error: type[CfcamError] = InputError) -> Iterator[None]:
+    """Turns what the system says of a file that cannot be written into one line, which calls the file ``shown``."""
+    try:
+        yield
+    except OSError as cause:
+        reason = cause.strerror or one_line(cause)
+        raise error(f"{shown}: cannot be written ({reason}); check the folder, its permissions and the disk") from cause
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a file that grows.
+
+    Attributes:
+        start: its place in the file, in bytes.
+        length: its bytes, with the line feed.
+        values: what it holds; None where that is no JSON object.
+    """
+
+    start: int
+    length: int
+    values: dict[str, Any] | None
+
+
+def lines_of(path: Path) -> Iterator[Line]:
+    """Yields the lines of a file of JSON objects, one on each line, that a run appends to.
+
+    A last line without its line feed is what a killed run leaves of a line: it is none.
+    """
+    place = 0
+    with path.open("rb") as file:
+        for line in file:
+            if line.endswith(b"\n"):
+                yield Line(place, len(line), _object(line))
+            place += len(line)
+
+
+def as_line(values: Mapping[str, Any]) -> bytes:
+    """Returns an object as one line of JSON, in ASCII."""
+    return json.dumps(values, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def append_line(path: Path, values: Mapping[str, Any]) -> Line:
+    """Adds an object to a file of lines, hands it to the operating system at once, and returns where it lies."""
+    line = as_line(values)
+    with path.open("ab") as file:
+        start = file.tell()
+        file.write(line)
+    return Line(start, len(line), dict(values))
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return values if isinstance(values, dict) else None
 
 
 def settings_hash(settings: dict[str, Any]) -> str:
@@ -53,5 +156,4 @@ def without_nan(values: Any) -> Any:
 def write_json(path: Path, values: Any) -> Path:
     """Writes plain values for people and programs, whole or not at all."""
     text = json.dumps(without_nan(values), indent=2, ensure_ascii=False, allow_nan=False)
-    write_whole(path, f"{text}\n".encode())
-    return path
+    return write_whole(path, f"{text}\n".encode())

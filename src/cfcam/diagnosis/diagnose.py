@@ -26,9 +26,9 @@ from cfcam.diagnosis.layer import (
 from cfcam.diagnosis.model import MODEL_CHECKS
 from cfcam.diagnosis.normalisation import MOST_PICTURES
 from cfcam.diagnosis.output import OUTPUT_CHECKS, why_it_does_not_run
-from cfcam.diagnosis.setup import Setup, attempt, made_up_input, said
+from cfcam.diagnosis.setup import Setup, attempt, made_up_input
 from cfcam.diagnosis.size import check_resizing
-from cfcam.errors import InputError
+from cfcam.errors import InputError, describe
 from cfcam.imaging import Preprocess
 
 __all__ = ["Diagnosis", "Finding", "Severity", "diagnose"]
@@ -145,7 +145,7 @@ def _made(checks: Sequence[Callable[[Setup], Iterable[Finding]]], setup: Setup) 
         found, error = attempt(lambda check=check: list(check(setup)))  # type: ignore[misc]
         if found is None:
             name = check.__name__.removeprefix("check_")
-            findings.append(not_assessed(name, said(error) if error else ""))
+            findings.append(not_assessed(name, describe(error, 200) if error else ""))
         else:
             findings += found
     return findings

@@ -14,8 +14,8 @@ from cfcam.capture.layers.choosing import candidates
 from cfcam.capture.layers.frames import layout_of
 from cfcam.capture.targets.scores import FirstPass, ImageScore, ScoreTarget
 from cfcam.diagnosis.findings import Finding, Severity, not_assessed, ok
-from cfcam.diagnosis.setup import Setup, attempt, cells, count, said, size_option
-from cfcam.errors import CfcamError, LayerError, TargetError
+from cfcam.diagnosis.setup import Setup, attempt, cells, count, size_option
+from cfcam.errors import CfcamError, LayerError, TargetError, describe
 from cfcam.methods import get_method
 
 _COARSE = 3
@@ -204,11 +204,13 @@ def _autograd(setup: Setup, error: RuntimeError) -> Finding:
         return Finding(
             "gradient",
             _gravity(setup),
-            f"autograd refuses the pass: {said(error)}",
+            f"autograd refuses the pass: {describe(error, 200)}",
             "a full backward hook (of other code) returns a view, and an in-place activation changes it",
             "handle.remove() for the hook, or nn.ReLU(inplace=False)",
         )
-    return Finding("gradient", _gravity(setup), f"the pass with gradients fails: {said(error)}", "", _WITHOUT_GRADIENT)
+    return Finding(
+        "gradient", _gravity(setup), f"the pass with gradients fails: {describe(error, 200)}", "", _WITHOUT_GRADIENT
+    )
 
 
 def check_activations(setup: Setup, capture: Capture) -> Iterator[Finding]:
@@ -316,7 +318,11 @@ def check_evidence(setup: Setup, capture: Capture) -> Iterator[Finding]:
     maps, error = _map(capture, setup.method)
     if maps is None:
         yield Finding(
-            "evidence", Severity.PROBLEM, f"{setup.method}: {said(error)}" if error else "", "", "--method grad-cam"
+            "evidence",
+            Severity.PROBLEM,
+            f"{setup.method}: {describe(error, 200)}" if error else "",
+            "",
+            "--method grad-cam",
         )
         return
     if not bool(maps.isfinite().all()):

@@ -17,12 +17,11 @@ from cfcam.diagnosis.setup import (
     attempt,
     direct_convolution,
     known_size,
-    said,
     size_option,
 )
 from cfcam.diagnosis.size import Runs, runs, sizes_that_run
 from cfcam.diagnosis.variation import mixing
-from cfcam.errors import CfcamError
+from cfcam.errors import CfcamError, describe
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _OF_SIZE = (RuntimeError, ValueError, AssertionError, IndexError)  # what networks raise on sizes that do not fit
@@ -34,7 +33,7 @@ def why_it_does_not_run(setup: Setup, error: Exception) -> Iterator[Finding]:
     shape = tuple(setup.x.shape)
     first = direct_convolution(setup.module)
     own = error.__cause__ if isinstance(error, CfcamError) else error
-    seen = f"the network fails on an input {shape}: {said(own or error)}"
+    seen = f"the network fails on an input {shape}: {describe(own or error, 200)}"
     if isinstance(error, torch.OutOfMemoryError) or any(sign in str(error).lower() for sign in _NO_MEMORY):
         yield Finding(
             "run", Severity.PROBLEM, seen, "one pass does not fit into the memory", "--size SMALLER, or --sliding 96"
@@ -243,7 +242,7 @@ def check_batch(setup: Setup) -> Iterator[Finding]:
         yield Finding(
             "batch",
             Severity.WARNING,
-            f"the network runs on one image and fails on two: {said(error)}" if error else "",
+            f"the network runs on one image and fails on two: {describe(error, 200)}" if error else "",
             "methods of masked passes send several images at once",
             "--batch-size 1; ScoreCAM(batch_size=1); exported programs: export with a dynamic batch",
         )
@@ -272,7 +271,7 @@ def _one_size(setup: Setup, error: Exception | None) -> Finding:
     return Finding(
         "batch",
         Severity.WARNING,
-        f"the network runs on {given} images and not on one" + (f": {said(error)}" if error else ""),
+        f"the network runs on {given} images and not on one" + (f": {describe(error, 200)}" if error else ""),
         f"a batch size is written into its forward, or it was exported with one: cfcam sends {given} images at a time,"
         " and whether they mix is not assessed",
         f"give {given} images in every call; or x.view(len(x), -1), and an export with a dynamic batch",

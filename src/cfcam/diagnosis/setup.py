@@ -178,12 +178,6 @@ def attempt(run: Callable[[], T]) -> tuple[T, None] | tuple[None, Exception]:
         return None, error
 
 
-def said(error: BaseException, most: int = 200) -> str:
-    """Returns an error as one line."""
-    text = " ".join(str(error).split())[:most]
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
 def observed(network: Network, x: Tensor) -> Pass:
     """Runs the network and notes where numbers stop being finite, and what reaches its first BatchNorms."""
     broken: list[tuple[str, str, bool]] = []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import math
 import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from cfcam.errors import ImageError, InputError, MissingExtraError
+from cfcam.files import write_whole, writing
 from cfcam.imaging.geometry import is_sheared
 from cfcam.imaging.image import as_array
 
@@ -79,18 +79,8 @@ def save_map_nifti(
     data: bytes = header.binaryblock + bytes(4) + np.asarray(array, dtype="<f4").tobytes(order="F")
     if target.name.lower().endswith(".gz"):
         data = gzip.compress(data, _GZIP_LEVEL, mtime=0)
-    temporary = target.with_name(f".{target.name[:80]}.{secrets.token_hex(4)}.tmp")
-    try:
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise ImageError(
-            f"{target}: cannot be written ({error.strerror}); check the folder, its permissions and the disk"
-        ) from error
-    return target
+    with writing(str(target), ImageError):
+        return write_whole(target, data)
 
 
 def _map_header(volume: Volume, affine: NDArray[np.float64], shape: tuple[int, ...]) -> Any:

@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection
 from pathlib import Path
 
-from cfcam.clinical.report.files import save
 from cfcam.clinical.report.index import INDEX, IndexEntry, write_index
 from cfcam.clinical.report.numbers import as_json, study_numbers
 from cfcam.clinical.report.page import render
@@ -16,6 +15,7 @@ from cfcam.clinical.report.patient import render_patient
 from cfcam.clinical.report.pdf import as_pdf
 from cfcam.clinical.study_result import StudyResult
 from cfcam.errors import InputError
+from cfcam.files import save
 
 __all__ = ["FORMATS", "INDEX", "IndexEntry", "study_numbers", "write_index", "write_report"]
 
@@ -65,4 +65,4 @@ def write_report(
             contents["report.pdf"] = as_pdf(page, as_json(study))
     if patient_page:
         contents["patient.html"] = render_patient(study, palette=palette, opacity=opacity).encode()
-    return [save(data, folder / f"{study.name}_{ending}") for ending, data in contents.items()]
+    return [save(folder / f"{study.name}_{ending}", data) for ending, data in contents.items()]

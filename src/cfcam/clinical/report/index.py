@@ -15,13 +15,14 @@ from cfcam._version import __version__
 from cfcam.clinical.checks.results import Outcome
 from cfcam.clinical.report import words
 from cfcam.clinical.report.encoding import thumbnail
-from cfcam.clinical.report.files import save, templates, text_of
 from cfcam.clinical.report.pictures import resampled
 from cfcam.clinical.report.planes import planes_of
 from cfcam.clinical.report.sections import readable
+from cfcam.clinical.report.templating import templates, text_of
 from cfcam.clinical.study_result import StudyResult
 from cfcam.clinical.where import steadiness, where
 from cfcam.errors import InputError
+from cfcam.files import save
 from cfcam.imaging.drawing.overlay import overlay
 
 INDEX = "index.html"
@@ -147,7 +148,7 @@ def write_index(entries: Sequence[IndexEntry], folder: Path) -> Path:
             version=__version__,
         )
     )
-    return save(page.encode(), folder / INDEX)
+    return save(folder / INDEX, page.encode())
 
 
 def _link(file: Path, entry: IndexEntry, folder: Path) -> tuple[str, str]:

@@ -7,12 +7,12 @@ from typing import Any
 
 from cfcam._version import __version__
 from cfcam.clinical.report import words
-from cfcam.clinical.report.files import templates, text_of
 from cfcam.clinical.report.pictures import Picture, gradient
 from cfcam.clinical.report.planes import is_volume
 from cfcam.clinical.report.sections import Row, class_sections, uncertainty_section
 from cfcam.clinical.report.summary import summary
 from cfcam.clinical.report.tables import check_rows, class_bars, region_rows, settings
+from cfcam.clinical.report.templating import templates, text_of
 from cfcam.clinical.study_result import StudyResult
 from cfcam.errors import InputError
 from cfcam.imaging.drawing.palettes import note as palette_note

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from cfcam._version import __version__
 from cfcam.clinical.report import words
-from cfcam.clinical.report.files import templates, text_of
 from cfcam.clinical.report.page import backgrounds
 from cfcam.clinical.report.pictures import gradient
 from cfcam.clinical.report.planes import is_volume, planes_of
 from cfcam.clinical.report.sections import Row, map_picture, readable
+from cfcam.clinical.report.templating import templates, text_of
 from cfcam.clinical.study_result import StudyResult
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import secrets
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BytesIO
@@ -31,6 +30,7 @@ from cfcam.exchange.dicom.sources import (
     without_thickness,
 )
 from cfcam.exchange.dicom.structured_report import steady_of, structured_report
+from cfcam.files import holds, save, writing
 from cfcam.imaging.reading.dicom_object import quiet
 
 if TYPE_CHECKING:
@@ -251,23 +251,10 @@ def save_bytes(data: bytes, target: Path) -> Path:
     Raises:
         ImageError: it cannot be written, or is there with other content.
     """
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():
-            if target.read_bytes() == data:
-                return target
+    with writing(target.name, ImageError):
+        if target.exists() and not holds(target, data):
             raise ImageError(
                 f"{target.name}: is there already, with other content under the same UID (a map that was computed"
                 " elsewhere?); remove it, or name another folder"
             )
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise ImageError(
-            f"{target.name}: cannot be written ({error.strerror}); check the folder, its permissions and the disk"
-        ) from error
-    return target
+        return save(target, data, ImageError)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import struct
 import zlib
 from functools import cache
@@ -18,6 +17,7 @@ from PIL import ImageDraw, ImageFont
 from torch import Tensor
 
 from cfcam.errors import ImageError, InputError
+from cfcam.files import write_whole, writing
 from cfcam.imaging.drawing.palettes import levels, table
 from cfcam.imaging.image import as_array
 
@@ -139,20 +139,8 @@ def save_image(array: NDArray[np.uint8] | NDArray[np.uint16], path: str | os.Pat
         )
     if target.suffix.lower() != ".png":
         raise InputError(f"{target}: pictures are written as PNG, without loss; let the name end in .png")
-    temporary = target.with_name(f".{target.stem[:80]}.{secrets.token_hex(4)}.tmp")
-    try:
-        try:
-            with temporary.open("xb") as file:
-                file.write(_png(array))
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        reason = error.strerror or " ".join(str(error).split())
-        raise ImageError(
-            f"{target}: cannot be written ({reason}); check the folder, its permissions and the disk"
-        ) from error
-    return target
+    with writing(str(target), ImageError):
+        return write_whole(target, _png(array))
 
 
 def _png(array: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:

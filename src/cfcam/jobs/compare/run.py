@@ -24,7 +24,7 @@ from cfcam.clinical.comparison.changes import (
 from cfcam.clinical.comparison.placed import Grid, Placed
 from cfcam.clinical.comparison.registration import RegistrationError, register
 from cfcam.clinical.study_result import ModelIdentity
-from cfcam.errors import CfcamError, InputError, JobError
+from cfcam.errors import CfcamError, InputError, JobError, describe_first, one_line
 from cfcam.explainer import Explainer
 from cfcam.files import settings_hash, sha256_of, write_whole
 from cfcam.imaging import Image, Volume, VolumePreprocess, read_image, save_image, save_map_nifti
@@ -318,8 +318,7 @@ class ComparePairs:
 def _reason(error: Exception) -> str:
     """One line; what a network of the user's raised is named as such."""
     if isinstance(error, CfcamError):
-        return " ".join(str(error).split())
+        return one_line(error, 1000)
     if isinstance(error, OSError):
         return f"a study cannot be read ({error.strerror}): check its permissions and the disk"
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"the network failed on this pair ({type(error).__name__}: {first[:200]})"
+    return f"the network failed on this pair ({describe_first(error)})"

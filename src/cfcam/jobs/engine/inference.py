@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cfcam.capture import Capture, Network, NotPredictedError
 from cfcam.capture.targets.classes import Probability
-from cfcam.errors import CfcamError, JobError, MethodError, ModelError
+from cfcam.errors import CfcamError, JobError, MethodError, ModelError, describe_first
 from cfcam.explainer import MEASURED, Explainer
 from cfcam.explainer_windows import Windows, explain_windows
 from cfcam.explanation import Explanation
@@ -188,7 +188,7 @@ class Engine:
             hint = f"it takes {channels} channel{'s' if channels > 1 else ''}: give mean and std {channels} number" + (
                 "s each" if channels > 1 else " each, e.g. --mean 0.5 --std 0.5"
             )
-        return f"the network cannot run on an input of shape {shape}: {_described(error)}: {hint}"
+        return f"the network cannot run on an input of shape {shape}: {describe_first(error)}: {hint}"
 
     def provenance(self) -> dict[str, Any]:
         """Returns what makes the maps, as plain values."""
@@ -259,7 +259,7 @@ class Engine:
         if is_out_of_memory(error):
             windows = ", windows (--sliding)" if self.windows is None else ", smaller windows"
             return f"out of memory with this one alone: take fewer targets, a smaller input size{windows}, or the CPU"
-        return f"the network failed on this picture ({_described(error)})"
+        return f"the network failed on this picture ({describe_first(error)})"
 
     def _fewer_masks(self) -> bool:
         """Halves the number of masked inputs in one pass, which changes no map; tells whether it could."""
@@ -299,11 +299,6 @@ def is_out_of_memory(error: Exception) -> bool:
 def _free() -> None:
     if torch.cuda.is_available():
         torch.cuda.empty_cache()
-
-
-def _described(error: Exception) -> str:
-    first = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-    return f"{type(error).__name__}: {first[:200]}" if first else type(error).__name__
 
 
 def prepare_methods(settings_methods: Any) -> dict[str, Method]:

@@ -15,7 +15,7 @@ import torch
 
 from cfcam._version import __version__
 from cfcam.capture import Capture, Network, probe_layers
-from cfcam.errors import CfcamError, JobError
+from cfcam.errors import CfcamError, JobError, describe_first, one_line
 from cfcam.files import settings_hash
 from cfcam.jobs.engine.inference import NOT_FINITE, Engine, is_out_of_memory, prepare_methods
 from cfcam.jobs.evaluate.examples import Example, example
@@ -246,9 +246,8 @@ class EvaluationRun:
 
     def _fail(self, sample: Sample, error: Exception, part: Part) -> None:
         self._error = error
-        first = next((line.strip() for line in str(error).splitlines() if line.strip()), "no reason given")
-        told = first if isinstance(error, CfcamError) else f"{type(error).__name__}: {first}"
-        part.failed[sample.name] = f"the network failed on it ({told[:240]})"
+        told = one_line(error, 240) if isinstance(error, CfcamError) else describe_first(error)
+        part.failed[sample.name] = f"the network failed on it ({told})"
 
     def _enter(self, rows: Sequence[Row], part: Part) -> None:
         self._succeeded = True

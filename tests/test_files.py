@@ -1,0 +1,89 @@
+"""Files are there whole or not at all, whatever happens while they are written; lines survive a kill."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cfcam import files
+from cfcam.errors import ImageError, InputError
+
+
+def test_a_writer_that_fails_leaves_what_was_there_and_nothing_else(tmp_path):
+    target = tmp_path / "a.bin"
+    target.write_bytes(b"old")
+    with pytest.raises(IsADirectoryError), files.whole(target) as place:
+        _fails_halfway(place)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"a.bin": b"old"}
+
+
+def test_nothing_lies_under_the_name_until_all_of_it_does(tmp_path):
+    with files.whole(tmp_path / "a.bin") as place:
+        place.write_bytes(b"half")
+        assert not (tmp_path / "a.bin").exists()
+        place.write_bytes(b"whole")
+    assert (tmp_path / "a.bin").read_bytes() == b"whole"
+
+
+def test_a_link_that_somebody_laid_is_replaced_and_not_followed(tmp_path):
+    (tmp_path / "victim").write_bytes(b"theirs")
+    (tmp_path / "a.bin").symlink_to(tmp_path / "victim")
+    files.write_whole(tmp_path / "a.bin", b"ours")
+    assert (tmp_path / "victim").read_bytes() == b"theirs"
+    assert not (tmp_path / "a.bin").is_symlink()
+
+
+def test_saving_makes_the_folder_and_leaves_equal_bytes_as_they_are(tmp_path):
+    target = files.save(tmp_path / "new" / "a.json", b"{}")
+    before = target.stat().st_ino
+    assert files.save(target, b"{}").stat().st_ino == before
+    assert files.save(target, b"[]").read_bytes() == b"[]"
+
+
+@pytest.mark.parametrize("error", [InputError, ImageError])
+def test_what_cannot_be_written_is_told_in_one_line_without_its_folders(tmp_path, error):
+    (tmp_path / "patient").write_bytes(b"a file where a folder should be")
+    with pytest.raises(error, match=r"^a\.json: cannot be written \(.+\); check the folder") as caught:
+        files.save(tmp_path / "patient" / "a.json", b"{}", error)
+    assert "patient" not in str(caught.value)
+
+
+def test_lines_come_back_with_their_places_and_a_torn_last_one_is_none(tmp_path):
+    path = tmp_path / "rows.jsonl"
+    written = [files.append_line(path, {"n": n, "text": "ä" * n}) for n in range(3)]
+    whole = path.read_bytes()
+    for cut in range(written[2].start, len(whole)):
+        path.write_bytes(whole[:cut])
+        assert list(files.lines_of(path)) == written[:2]
+    path.write_bytes(whole)
+    found = list(files.lines_of(path))
+    assert found == written
+    assert [json.loads(whole[line.start : line.start + line.length]) for line in found] == [
+        line.values for line in found
+    ]
+
+
+@pytest.mark.parametrize("foreign", [b"[1, 2]\n", b"no JSON\n", b"\xff\n", b"[" * 100_000 + b"\n", b"\n"])
+def test_a_foreign_line_is_seen_as_one_and_the_next_is_read(tmp_path, foreign):
+    path = tmp_path / "rows.jsonl"
+    path.write_bytes(foreign)
+    files.append_line(path, {"a": 1})
+    assert [line.values for line in files.lines_of(path)] == [None, {"a": 1}]
+
+
+def test_equal_values_have_equal_bytes_and_hashes_whatever_their_order():
+    assert files.canonical({"b": float("nan"), "a": (1, "ä")}) == b'{"a":[1,"\\u00e4"],"b":null}'
+    assert files.digest({"a": 1, "b": 2}) == files.digest({"b": 2, "a": 1})
+
+
+def test_the_hashes_by_which_a_stopped_run_goes_on_are_those_of_earlier_versions():
+    """Two functions, and not one: each keeps the bytes that it always hashed."""
+    values = {"method": ["grad-cam"], "size": (224, 224), "none": None, "x": 0.1}
+    assert files.settings_hash(values) == "b949a3c9620aedcb1297f234d769740b9628466a83f3dbf498cd142650e1c2db"
+    assert files.digest(values) == "722b9ccab5be49f32c43f04988c82ae5ecb0f302809507dac04b2baece710409"
+
+
+def _fails_halfway(place):
+    place.write_bytes(b"half of the n")
+    raise IsADirectoryError
