@@ -18,9 +18,9 @@ pytest.importorskip("sqlalchemy")
 from cfcam.clinical.regions import measure
 from cfcam.errors import InputError
 from cfcam.exchange import KINDS, Deidentifier
+from cfcam.exchange.dicom.study import DicomSource
 from cfcam.imaging import read_image, read_volume
 from cfcam.jobs.inputs.privacy import with_labels
-from cfcam.jobs.study.objects import DicomSource
 from cfcam.jobs.study.run import _coded_name
 from cfcam.jobs.study.settings import StudySettings
 from tests.exchange.phantoms import errors_of

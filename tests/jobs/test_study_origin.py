@@ -15,8 +15,8 @@ from pydicom.sequence import Sequence
 pytest.importorskip("highdicom")
 
 from cfcam.exchange import Deidentifier
-from cfcam.jobs.study.objects import DicomSource
-from cfcam.jobs.study.origin import HIDDEN, SHIFTED, STATED, origin_of, uid_digest
+from cfcam.exchange.dicom.origin import HIDDEN, SHIFTED, STATED, origin_of, uid_digest
+from cfcam.exchange.dicom.study import DicomSource
 from tests.exchange.test_objects import content
 from tests.imaging import dicoms
 from tests.jobs.studies import BRIGHT_3D, explain, marked_voxels, objects, phantom_radiograph, study_json, study_rows

@@ -14,10 +14,10 @@ from cfcam.clinical.checks.interventions import Explain
 from cfcam.clinical.checks.peak_stability import peak_stability
 from cfcam.clinical.checks.results import CheckResult, Limits, at_least, not_assessed
 from cfcam.clinical.where import is_spread, nowhere, part_of, with_parts
+from cfcam.exchange.dicom.origin import origin_of, placed
 from cfcam.imaging import Image, Volume
 from cfcam.imaging.geometry import axis_codes
 from cfcam.jobs.inputs.privacy import comes_from_dicom, labelled
-from cfcam.jobs.study.origin import origin_of, placed
 
 NAME = "peak: stays"
 
@@ -69,7 +69,7 @@ def peak_check(
 
 def _sides(image: Image | Volume, file: Path) -> tuple[tuple[str, ...], str]:
     """Where the axes point in the patient, and the side of a paired part, as far as the file states them."""
-    from cfcam.jobs.study.objects import DicomSource
+    from cfcam.exchange.dicom.study import DicomSource
 
     affine = placed(image)
     directions = () if affine is None else tuple(axis_codes(affine)[: 3 if isinstance(image, Volume) else 2])

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from cfcam._version import __version__
 from cfcam.errors import CfcamError, JobError
+from cfcam.exchange.dicom.study import check_some_dicom
 from cfcam.explanation import Explanation
 from cfcam.files import settings_hash, sha256_of, write_whole
 from cfcam.jobs.engine.inference import Engine, prepare_methods
@@ -33,7 +34,6 @@ from cfcam.jobs.inputs.reading import check_showable, load_picture
 from cfcam.jobs.runs.drawing import Artist, explained
 from cfcam.jobs.runs.manifest import FILE_NAME, Explained, Manifest, Record, State, verified
 from cfcam.jobs.runs.settings import Settings
-from cfcam.jobs.study.objects import check_some_dicom
 from cfcam.jobs.study.pages import LINE, write_batch_page
 from cfcam.jobs.study.run import Studies
 from cfcam.models import LoadedModel

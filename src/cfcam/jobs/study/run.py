@@ -21,6 +21,8 @@ from cfcam.clinical.regions import measure
 from cfcam.clinical.study_result import MapResult, ModelIdentity, StudyResult
 from cfcam.clinical.where import steadiness, where
 from cfcam.errors import CfcamError
+from cfcam.exchange.dicom.origin import origin_of, placed
+from cfcam.exchange.dicom.study import DicomSource, write_dicom
 from cfcam.explanation import Explanation, unique_columns
 from cfcam.files import write_whole
 from cfcam.imaging import Image, Volume
@@ -32,8 +34,6 @@ from cfcam.jobs.inputs.privacy import comes_from_dicom
 from cfcam.jobs.runs.manifest import Explained
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.study.checks import Regions, check_map, read_regions, to_input
-from cfcam.jobs.study.objects import DicomSource, write_dicom
-from cfcam.jobs.study.origin import origin_of, placed
 from cfcam.jobs.study.pages import regions_csv, write_pages
 from cfcam.jobs.study.peaks import with_stability
 from cfcam.jobs.study.record import enter, enter_failure
