@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cfcam.clinical.origin import Origin
-from cfcam.exchange import pseudonym_of
+from cfcam.exchange.dicom.sources import pseudonym_of
 from cfcam.imaging import Image, Volume
 from cfcam.imaging.geometry import axis_codes
 

@@ -12,20 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.clinical.study_result import MapResult, StudyResult
-from cfcam.errors import ImageError, InputError
-from cfcam.exchange import (
-    ResultInfo,
-    fitting_kinds,
-    measurements_of,
-    planes_of,
-    pseudonym_of,
-    read_source,
-    write_objects,
-)
+from cfcam.errors import ImageError
 from cfcam.exchange.dicom.job import shortened
-from cfcam.exchange.dicom.sources import frames_of
+from cfcam.exchange.dicom.result import ResultInfo
+from cfcam.exchange.dicom.sources import frames_of, planes_of, pseudonym_of, read_source
+from cfcam.exchange.dicom.structured_report import measurements_of
+from cfcam.exchange.dicom.write import fitting_kinds, write_objects
 from cfcam.imaging import Image, Volume
-from cfcam.jobs.inputs.find import Input
 from cfcam.maps import Status
 
 if TYPE_CHECKING:
@@ -57,19 +50,19 @@ class DicomSource:
     missing: str | None = None
 
     @classmethod
-    def of(cls, image: Image | Volume, given: Input, *, whole: bool) -> DicomSource:
+    def of(cls, image: Image | Volume, path: Path, *, whole: bool) -> DicomSource:
         """Reads the objects of an input that was read as picture or volume.
 
         Args:
             image: as it was read.
-            given: the input.
+            path: the file; of a series its folder.
             whole: all objects, for what is to refer to them; else the first, for what it says of itself.
 
         Raises:
             ImageError: a file is gone or broken.
         """
         if isinstance(image, Image):
-            source = read_source(given.path)
+            source = read_source(path)
             loop = frames_of([source]) > 1
             return cls([source], None, _OF_A_LOOP if loop else None)
         if not image.source.instances:
@@ -201,12 +194,3 @@ def _plain(value: Any) -> str | int | float | bool | None:
     if isinstance(value, (str, int, float, bool)):
         return value
     return json.dumps(value, sort_keys=True, default=str)
-
-
-def check_some_dicom(count: int) -> None:
-    """Raises an `InputError` where objects are asked for and no input is DICOM."""
-    if not count:
-        raise InputError(
-            "--dicom: none of the inputs is DICOM, so that there is nothing to refer to: give DICOM files or a folder"
-            " of slices; maps of NIfTI are written as NIfTI, of pictures as PNG"
-        )

@@ -76,7 +76,7 @@ def _sides(image: Image | Volume, file: Path) -> tuple[tuple[str, ...], str]:
     source = labelled(file)
     if not comes_from_dicom(source):
         return directions, ""
-    header = DicomSource.of(image, source, whole=False)
+    header = DicomSource.of(image, source.path, whole=False)
     if not header.objects:
         return directions, ""
     if not directions and header.edges is not None:

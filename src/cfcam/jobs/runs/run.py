@@ -20,8 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from cfcam._version import __version__
-from cfcam.errors import CfcamError, JobError
-from cfcam.exchange.dicom.study import check_some_dicom
+from cfcam.errors import CfcamError, InputError, JobError
 from cfcam.explanation import Explanation
 from cfcam.files import settings_hash, sha256_of, write_whole
 from cfcam.jobs.engine.inference import Engine, prepare_methods
@@ -385,8 +384,11 @@ class FolderRun:
         how = self.settings.study
         if how is None:
             return tuple(inputs)
-        if how.dicom:
-            check_some_dicom(sum(map(comes_from_dicom, inputs)))
+        if how.dicom and not any(map(comes_from_dicom, inputs)):
+            raise InputError(
+                "--dicom: none of the inputs is DICOM, so that there is nothing to refer to: give DICOM files or a"
+                " folder of slices; maps of NIfTI are written as NIfTI, of pictures as PNG"
+            )
         return tuple(inputs) if how.keep_names else with_labels(inputs)
 
     def _prepare_folder(self) -> None:

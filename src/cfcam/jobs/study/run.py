@@ -106,7 +106,7 @@ class Studies:
         """
         stem = self._settings.output / name
         whole = bool(self._how.dicom)
-        source = DicomSource.of(image, given, whole=whole) if comes_from_dicom(given) else None
+        source = DicomSource.of(image, given.path, whole=whole) if comes_from_dicom(given) else None
         regions = read_regions(self._how, given, image, several=self._several)
         study = self._result(image, explanation, stem.name, source, regions)
         study = self._checked(study, image, x, regions)
