@@ -17,7 +17,7 @@ import torch
 
 from cfcam import Explainer
 from cfcam._version import __version__
-from cfcam.clinical.checks import map_checks as checks
+from cfcam.clinical import checks
 from cfcam.clinical.checks.interventions import Inpaint, remove_artefact
 from cfcam.clinical.checks.masks import read_mask
 from cfcam.clinical.checks.results import count_outcomes

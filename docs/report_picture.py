@@ -18,7 +18,7 @@ import torch
 from PIL import Image as PILImage
 
 import cfcam
-from cfcam.clinical.checks.map_checks import artefact_sensitivity, plausibility
+from cfcam.clinical.checks import artefact_sensitivity, plausibility
 from cfcam.clinical.checks.peak_stability import peak_stabilities
 from cfcam.clinical.origin import Origin
 from cfcam.clinical.regions import measure

@@ -8,7 +8,8 @@ pytest.importorskip("sqlalchemy", reason="the audit needs SQLAlchemy: pip instal
 pytest.importorskip("alembic", reason="the audit needs Alembic: pip install 'cfcam[audit]'")
 
 from cfcam.cli.app import app
-from cfcam.clinical.audit.audit import Audit, verify_export
+from cfcam.clinical.audit.audit import Audit
+from cfcam.clinical.audit.export import verify_export
 
 
 @pytest.fixture

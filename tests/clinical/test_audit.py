@@ -17,18 +17,9 @@ import pytest
 pytest.importorskip("sqlalchemy", reason="the audit needs SQLAlchemy: pip install 'cfcam[audit]'")
 pytest.importorskip("alembic", reason="the audit needs Alembic: pip install 'cfcam[audit]'")
 
+from cfcam.clinical.audit import EVENTS, FIELDS, GENESIS, OUTCOMES, Action, Audit, AuditError
 from cfcam.clinical.audit import audit as module
-from cfcam.clinical.audit.audit import (
-    EVENTS,
-    FIELDS,
-    GENESIS,
-    OUTCOMES,
-    Action,
-    Audit,
-    AuditError,
-    exported_head,
-    verify_export,
-)
+from cfcam.clinical.audit.export import exported_head, verify_export
 from cfcam.errors import MissingExtraError
 
 PSEUDONYM = "P-9f86d081884c7d65"

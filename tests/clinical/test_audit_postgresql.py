@@ -18,7 +18,8 @@ pytest.importorskip("psycopg", reason="an audit in PostgreSQL needs psycopg: pip
 
 import psycopg
 
-from cfcam.clinical.audit.audit import Audit, AuditError, verify_export
+from cfcam.clinical.audit import Audit, AuditError
+from cfcam.clinical.audit.export import verify_export
 from tests.clinical.test_audit import (
     check_concurrent_writers,
     check_fork,

@@ -6,8 +6,8 @@ import torch
 from sklearn.metrics import brier_score_loss, log_loss
 from torchmetrics.functional.classification import binary_calibration_error, multiclass_calibration_error
 
+from cfcam.clinical.bootstrap import bootstrap_by_patient
 from cfcam.clinical.calibration import (
-    bootstrap_by_patient,
     brier_score,
     calibrated,
     expected_calibration_error,

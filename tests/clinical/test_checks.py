@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from cfcam import Explainer
-from cfcam.clinical.checks import map_checks as checks
+from cfcam.clinical import checks
 from cfcam.clinical.checks.interventions import dilate, remove_artefact, retest
 from cfcam.clinical.checks.masks import CtLungs, read_mask
 from cfcam.clinical.checks.motions import motion_of, warp

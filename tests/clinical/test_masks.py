@@ -13,7 +13,7 @@ hd = pytest.importorskip("highdicom")
 from highdicom.seg import Segmentation, SegmentDescription  # noqa: E402
 from pydicom.sr.codedict import codes  # noqa: E402
 
-from cfcam.clinical.checks import map_checks as checks  # noqa: E402
+from cfcam.clinical import checks  # noqa: E402
 from cfcam.clinical.checks.masks import read_mask  # noqa: E402
 from cfcam.clinical.checks.results import Outcome  # noqa: E402
 from cfcam.errors import ImageError, InputError  # noqa: E402

@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from cfcam.clinical.checks import map_checks as checks
+from cfcam.clinical import checks
 from cfcam.clinical.checks.interventions import dilate
 from cfcam.clinical.checks.motions import warp
 from cfcam.clinical.checks.repeatability import _theta, rotation

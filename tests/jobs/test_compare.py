@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from cfcam.clinical.comparison.changes import SENTENCE, ComparisonError
+from cfcam.clinical.comparison.comparable import ComparisonError
 from cfcam.clinical.comparison.registration import Gate
+from cfcam.clinical.comparison.result import SENTENCE
 from cfcam.errors import InputError
 from cfcam.imaging import Preprocess, VolumePreprocess
 from cfcam.jobs.compare.pairs import Pair, make_pair, read_pairs

@@ -11,7 +11,7 @@ import typer
 from cfcam.cli.output.console import EXIT_FAILED, command, error, hint, out, print_json
 
 if TYPE_CHECKING:
-    from cfcam.clinical.audit.audit import Record
+    from cfcam.clinical.audit import Record
 
 audit = typer.Typer(
     help="Keep, read and verify the append-only record of what was done.",
@@ -139,7 +139,8 @@ def export(
 
 
 def _head(against: str) -> str:
-    from cfcam.clinical.audit.audit import exported_head, is_digest
+    from cfcam.clinical.audit import is_digest
+    from cfcam.clinical.audit.export import exported_head
 
     return against.lower() if is_digest(against.lower()) else exported_head(against)
 
@@ -147,7 +148,7 @@ def _head(against: str) -> str:
 def _time(text: str | None) -> datetime | None:
     if text is None:
         return None
-    from cfcam.clinical.audit.audit import AuditError
+    from cfcam.clinical.audit import AuditError
 
     try:
         time = datetime.fromisoformat(text)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from cfcam.clinical.checks.map_checks import CheckResult, Limits
+    from cfcam.clinical.checks import CheckResult, Limits
     from cfcam.explainer import Explainer
     from cfcam.imaging import Preprocess, VolumePreprocess
     from cfcam.jobs.check.zones import Zones
@@ -132,7 +132,7 @@ def check(
 
     from functools import partial
 
-    from cfcam.clinical.checks.map_checks import Limits, count_outcomes, over_cases
+    from cfcam.clinical.checks import Limits, count_outcomes, over_cases
     from cfcam.explainer import Explainer
     from cfcam.jobs.inputs.masks import RegionMasks
     from cfcam.jobs.inputs.preparing import assumption_notes, prepare
@@ -309,7 +309,7 @@ class _Session:
         return {**found, "image": source.shown.name, "checks": told}
 
     def _case(self, file: Path, *, several: bool, say: Callable[[str], None]) -> dict[str, Any]:
-        from cfcam.clinical.checks import map_checks as checks
+        from cfcam.clinical import checks
         from cfcam.jobs.check.region_checks import region_checks
 
         prepared = self.read(file)
@@ -356,7 +356,7 @@ class _Session:
 
         import torch
 
-        from cfcam.clinical.checks.map_checks import similar_cases
+        from cfcam.clinical.checks import similar_cases
 
         return [
             replace(found, detail=f"{label}: {found.detail}")

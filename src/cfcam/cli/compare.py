@@ -234,7 +234,7 @@ def _show(result: PairResult) -> None:
 
     if result.state == "not compared":
         return
-    from cfcam.clinical.comparison.changes import Change
+    from cfcam.clinical.comparison.result import Change
     from cfcam.jobs.compare.tables import table_of
 
     document = result.document

@@ -146,7 +146,7 @@ def key(path: Path) -> None:
 
 def audit(where: str) -> None:
     """Refuses a place that no audit can be in; its folder may be the output's, which is not made yet."""
-    from cfcam.clinical.audit.audit import check_place
+    from cfcam.clinical.audit.database import check_place
 
     check_place(where, folder=False)
 
@@ -155,7 +155,7 @@ def audit_folder(record: str | None, output: Path | None) -> None:
     """Refuses an audit in a folder that is neither there nor the one that the command makes."""
     if record is None:
         return
-    from cfcam.clinical.audit.audit import check_place
+    from cfcam.clinical.audit.database import check_place
 
     url = check_place(record, folder=False)
     parent = Path(str(url.database)).absolute().parent

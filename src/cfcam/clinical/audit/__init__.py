@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 from cfcam._lazy import lazy
 
 if TYPE_CHECKING:
-    from cfcam.clinical.audit.audit import Audit, Certificate, check_place, exported_head, verify_export
+    from cfcam.clinical.audit.audit import Audit
     from cfcam.clinical.audit.chain import GENESIS, Record, Verification
+    from cfcam.clinical.audit.database import check_place
+    from cfcam.clinical.audit.export import Certificate, exported_head, verify_export
     from cfcam.clinical.audit.fields import (
         EVENTS,
         FIELDS,
@@ -44,8 +46,10 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
-        "cfcam.clinical.audit.audit": "Audit Certificate check_place exported_head verify_export",
+        "cfcam.clinical.audit.audit": "Audit",
         "cfcam.clinical.audit.chain": "GENESIS Record Verification",
+        "cfcam.clinical.audit.database": "check_place",
+        "cfcam.clinical.audit.export": "Certificate exported_head verify_export",
         "cfcam.clinical.audit.fields": "Action AuditError Code DamagedError EVENTS Event FIELDS OUTCOMES is_digest",
     },
 )

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,91 +21,27 @@ from cfcam.clinical.audit.chain import (
     Verification,
     canonical,
     check,
-    digest,
     make_row,
     read_row,
     timestamp,
     verify_rows,
 )
 from cfcam.clinical.audit.fields import (
-    EVENTS,
-    FIELDS,
-    OUTCOMES,
     Action,
     AuditError,
-    Code,
     DamagedError,
-    Event,
     checked_action,
     checked_details,
-    is_digest,
 )
-from cfcam.errors import MissingExtraError
 
 if TYPE_CHECKING:
-    from sqlalchemy.engine import URL, Connection, Engine
-    from sqlalchemy.exc import SQLAlchemyError
-
-__all__ = [
-    "EVENTS",
-    "FIELDS",
-    "GENESIS",
-    "OUTCOMES",
-    "Action",
-    "Audit",
-    "AuditError",
-    "Certificate",
-    "Code",
-    "DamagedError",
-    "Event",
-    "Record",
-    "Verification",
-    "exported_head",
-    "is_digest",
-    "verify_export",
-]
+    from sqlalchemy.engine import Connection
+from cfcam.clinical.audit.database import PATIENCE, check_place, open_engine, problem_of, table_version, upgrade
+from cfcam.clinical.audit.export import Certificate
 
 _SCHEMAS = ("0001",)  # of migrations, oldest first
-_VERSION_TABLE = "audit_migration"
 _LOCK = 0x63666361_61756469  # "cfcaaudi": the number of PostgreSQL's advisory lock
-_PATIENCE = 120  # seconds to wait for another writer
 _PAGE = 1000
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """What an export certifies.
-
-    Attributes:
-        count: number of records.
-        head: hash of the last of them.
-        first: time of the first record, None without records.
-        last: time of the last record.
-        exported: when it was exported, in UTC.
-    """
-
-    count: int
-    head: str
-    first: datetime | None
-    last: datetime | None
-    exported: datetime
-
-    @property
-    def text(self) -> str:
-        """The certificate in words, to be printed, signed or sent to somebody who keeps it."""
-        period = (
-            "" if self.first is None or self.last is None else f", {timestamp(self.first)} to {timestamp(self.last)}"
-        )
-        return (
-            f"Certificate of an audit of cfcam, exported {timestamp(self.exported)}.\n"
-            f"Records: {self.count}{period}\n"
-            f"Head (SHA-256): {self.head}\n"
-            "Each record holds the SHA-256 of the one before; the head is that of the last. The chain was whole\n"
-            "when it was exported. Keep the head where nobody who writes to the audit can change it: with it a\n"
-            "later check finds records that were changed, deleted or replaced up to here. The times are those of\n"
-            "the machines that wrote. This supports documentation; it is not a statement of compliance.\n"
-            "Research use only; not a medical device."
-        )
 
 
 class Audit:
@@ -131,7 +66,7 @@ class Audit:
         self.where = url.render_as_string(hide_password=True)
         if url.get_backend_name() == "sqlite":
             self.where = str(Path(str(url.database)))
-        self._engine = _engine(url)
+        self._engine = open_engine(url)
         self._open(create)
 
     def append(self, action: Action | str, details: Mapping[str, Any] | None = None) -> Record:
@@ -249,14 +184,14 @@ class Audit:
 
     def _open(self, create: bool) -> None:
         with self._connection() as connection:
-            version = _version(connection)
+            version = table_version(connection)
         if version is None and not create:
             raise AuditError(f"there is no audit in {self.where}: make one with cfcam audit init")
         if version not in (None, *_SCHEMAS):
             raise AuditError(f"the audit in {self.where} has a table of version {version!r}: install a newer cfcam")
         if version != _SCHEMAS[-1]:
             with self._connection(write=True) as connection:
-                _upgrade(connection)
+                upgrade(connection)
 
     @contextmanager
     def _connection(self, write: bool = False) -> Iterator[Connection]:
@@ -269,162 +204,10 @@ class Audit:
                     # A server may be set up to answer before a commit is on disk.
                     connection.exec_driver_sql("SET LOCAL synchronous_commit = on")
                     # Not LOCK TABLE, which wants rights that a role that may only append does not have.
-                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{_PATIENCE}s'")
+                    connection.exec_driver_sql(f"SET LOCAL lock_timeout = '{PATIENCE}s'")
                     connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_LOCK})")
                 yield connection
         except SQLAlchemyError as problem:
-            raise _error(problem, self.where) from problem
+            raise problem_of(problem, self.where) from problem
         except UnicodeDecodeError as problem:  # from SQLite's own message about a damaged table
             raise DamagedError(f"the audit in {self.where} cannot be used (its file is damaged)") from problem
-
-
-def verify_export(path: str | os.PathLike[str]) -> Verification:
-    """Reads the chain of an exported file up to its certificate.
-
-    Raises:
-        AuditError: the file is not an export.
-    """
-    *lines, _ = _lines(path)
-    rows = (Row(number, line, digest(line)) for number, line in enumerate(lines, start=1))
-    return verify_rows(rows, exported_head(path))
-
-
-def exported_head(path: str | os.PathLike[str]) -> str:
-    """Returns the head hash that an exported file certifies.
-
-    Raises:
-        AuditError: the file is not an export.
-    """
-    import json
-
-    last = _lines(path)[-1]
-    try:
-        head = json.loads(last)["certificate"]["head"]
-    except (ValueError, KeyError, TypeError) as problem:
-        raise AuditError(f"{str(path)!r} has no certificate in its last line: it is not a whole export") from problem
-    return str(head)
-
-
-def _lines(path: str | os.PathLike[str]) -> list[str]:
-    try:
-        text = Path(path).read_text(encoding="utf-8", errors="surrogateescape")
-    except OSError as problem:
-        raise AuditError(f"{str(path)!r} cannot be read ({problem.strerror}): give the file of an export") from problem
-    return text.removesuffix("\n").split("\n")
-
-
-def check_place(where: str | os.PathLike[str], *, create: bool = True, folder: bool = True) -> URL:
-    """Checks that an audit can be somewhere, without opening it; returns the place as a URL.
-
-    Args:
-        where: a file or a URL.
-        create: whether one that is not there is made.
-        folder: whether its folder must be there already; a run that makes its output folder may have it in that.
-
-    Raises:
-        AuditError: no such kind of database, or no such file or folder.
-        MissingExtraError: SQLAlchemy is not installed.
-    """
-    url = _url(where)
-    if url.get_backend_name() == "sqlite":
-        path = Path(str(url.database))
-        if path.is_dir():
-            raise AuditError(f"audit {str(path)!r}: is a folder; give a file in it")
-        if not create and not path.is_file():
-            raise AuditError(f"there is no audit {str(path)!r}: make one with cfcam audit init")
-        if create and folder and not path.parent.is_dir():
-            raise AuditError(f"audit {str(path)!r}: there is no folder {str(path.parent)!r}; make it first")
-    return url
-
-
-def _url(where: str | os.PathLike[str]) -> URL:
-    try:
-        from sqlalchemy.engine import URL, make_url
-        from sqlalchemy.exc import ArgumentError
-    except ModuleNotFoundError as problem:
-        raise MissingExtraError("SQLAlchemy", "audit", "the audit") from problem
-    if not isinstance(where, str) or "://" not in where:
-        url = URL.create("sqlite", database=os.fspath(where))
-    else:
-        try:
-            url = make_url(where)
-        except (ArgumentError, ValueError) as problem:
-            raise AuditError(
-                "the audit's URL cannot be read: give one like postgresql://user@host/database"
-            ) from problem
-    backend = url.get_backend_name()
-    if backend not in ("sqlite", "postgresql"):
-        raise AuditError(f"an audit cannot be kept in {backend!r}: give a file, or a URL sqlite:// or postgresql://")
-    if backend == "sqlite" and url.database in (None, "", ":memory:"):
-        raise AuditError("an audit in memory would be lost: give a file")
-    # psycopg 3 by name: which driver a bare postgresql:// means depends on SQLAlchemy's version.
-    return url.set(drivername="postgresql+psycopg" if backend == "postgresql" else "sqlite+pysqlite")
-
-
-def _engine(url: URL) -> Engine:
-    from sqlalchemy import create_engine, event
-    from sqlalchemy.pool import NullPool
-
-    # No pool: a connection that lives on in a forked child breaks both processes, and records are rare.
-    # hide_parameters: an error of the database must not print a record.
-    options: dict[str, Any] = {"poolclass": NullPool, "hide_parameters": True}
-    if url.get_backend_name() == "postgresql":
-        # Under a stricter level the head would be that of the transaction's begin, read before the lock.
-        options["isolation_level"] = "READ COMMITTED"
-        try:
-            return create_engine(url, **options)
-        except ModuleNotFoundError as problem:
-            raise MissingExtraError("psycopg", "audit", "an audit in PostgreSQL") from problem
-    engine = create_engine(url, connect_args={"timeout": _PATIENCE}, **options)
-    event.listen(engine, "connect", _set_up_sqlite)
-    event.listen(engine, "begin", _begin_sqlite)
-    return engine
-
-
-def _set_up_sqlite(connection: Any, _: Any) -> None:
-    connection.isolation_level = None  # the driver begins no transactions of its own
-    # A byte that is no UTF-8 is to be found by its hash, not to stop the reading.
-    connection.text_factory = lambda value: value.decode("utf-8", "surrogateescape")
-    # EXTRA: the folder is on disk too before a commit returns. The journal stays a rollback journal: of a database in
-    # WAL mode the last records may lie in a second file, which a copy of the first leaves behind.
-    connection.execute("PRAGMA synchronous = EXTRA")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    write = connection.get_execution_options().get("audit_write")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
-def _error(problem: SQLAlchemyError, where: str) -> AuditError:
-    import sqlite3
-
-    from sqlalchemy.exc import DBAPIError
-
-    cause = problem.orig if isinstance(problem, DBAPIError) else problem
-    line = next((part.strip() for part in str(cause).splitlines() if part.strip()), type(cause).__name__)
-    # What SQLite says of a damaged file is of this class itself; busy, full and read-only are of its subclasses.
-    kind = DamagedError if type(cause) is sqlite3.DatabaseError else AuditError
-    return kind(f"the audit in {where} cannot be used ({line}): check the database")
-
-
-def _version(connection: Connection) -> str | None:
-    from sqlalchemy import inspect
-
-    if not inspect(connection).has_table(_VERSION_TABLE):
-        return None
-    return connection.exec_driver_sql(f"SELECT version_num FROM {_VERSION_TABLE}").scalar()  # noqa: S608
-
-
-def _upgrade(connection: Connection) -> None:
-    """Runs the migrations that are missing; does nothing where another process was first."""
-    try:
-        from alembic import command
-        from alembic.config import Config
-    except ModuleNotFoundError as problem:
-        raise MissingExtraError("Alembic", "audit", "making an audit") from problem
-    config = Config()
-    folder = Path(__file__).parent / "migrations"
-    config.set_main_option("script_location", str(folder).replace("%", "%%"))
-    config.attributes["connection"] = connection
-    config.attributes["version_table"] = _VERSION_TABLE
-    command.upgrade(config, "head")

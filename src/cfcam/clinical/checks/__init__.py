@@ -15,16 +15,15 @@ if TYPE_CHECKING:
         remove_artefact,
     )
     from cfcam.clinical.checks.map_checks import (
-        artefact_intervention,
         artefact_sensitivity,
         finding_coverage,
         plausibility,
         rank_accuracy,
-        retest_stability,
         similar_cases,
         without_mask,
         zone_agreement,
     )
+    from cfcam.clinical.checks.network_checks import artefact_intervention, retest_stability
     from cfcam.clinical.checks.results import CheckResult, Limits, Outcome, count_outcomes, over_cases
 
 __all__ = [
@@ -56,9 +55,9 @@ __getattr__ = lazy(
             "Effect dilate heatmaps_and_probabilities paste_artefact remove_artefact"
         ),
         "cfcam.clinical.checks.map_checks": (
-            "artefact_intervention artefact_sensitivity finding_coverage plausibility rank_accuracy "
-            "retest_stability similar_cases without_mask zone_agreement"
+            "artefact_sensitivity finding_coverage plausibility rank_accuracy similar_cases without_mask zone_agreement"
         ),
+        "cfcam.clinical.checks.network_checks": "artefact_intervention retest_stability",
         "cfcam.clinical.checks.results": "CheckResult Limits Outcome count_outcomes over_cases",
     },
 )

@@ -6,7 +6,6 @@ to look. Maps are (*spatial) in [0, 1], two- or three-dimensional; masks are boo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -17,63 +16,28 @@ from scipy import ndimage
 from torch import Tensor
 
 from cfcam.clinical.checks.interventions import (
-    Effect,
-    Explain,
-    Inpaint,
     dilate,
-    effect,
-    heatmaps_and_probabilities,
-    paste_artefact,
-    remove_artefact,
-    retest,
 )
+from cfcam.clinical.checks.network_checks import INTERVENTION
 from cfcam.clinical.checks.results import (
+    DEFAULT_LIMITS,
     CheckResult,
     Limits,
-    Outcome,
     at_least,
     at_most,
-    count_outcomes,
     not_assessed,
-    over_cases,
 )
 from cfcam.errors import InputError
 from cfcam.metrics.functional.heatmaps import nan_unless, read_pair
 from cfcam.metrics.functional.localization import energy_in_ground_truth, enrichment, hit_rate, lesion_coverage
 from cfcam.metrics.functional.trust import c_score
 
-__all__ = [
-    "CheckResult",
-    "Effect",
-    "Limits",
-    "Outcome",
-    "artefact_intervention",
-    "artefact_sensitivity",
-    "count_outcomes",
-    "dilate",
-    "finding_coverage",
-    "heatmaps_and_probabilities",
-    "over_cases",
-    "paste_artefact",
-    "plausibility",
-    "rank_accuracy",
-    "remove_artefact",
-    "retest_stability",
-    "similar_cases",
-    "without_mask",
-    "zone_agreement",
-]
-
 Spacing = tuple[float, ...]
 _ORGAN = ("organ: energy", "organ: enrichment", "organ: rank accuracy")
 _ARTEFACT = ("artefact: energy", "artefact: enrichment", "artefact: peak inside")
-_INTERVENTION = ("artefact removed: probability", "artefact removed: map")
-_PASTED = ("artefact pasted: probability", "artefact pasted: map")
-_RETEST = ("test-retest: map", "test-retest: probability")
 _FINDINGS = ("findings: covered", "findings: false regions")
 _ZONE = "reported zone"
-_OF_MASK = {"organ": _ORGAN, "artefacts": (*_ARTEFACT, *_INTERVENTION), "findings": _FINDINGS, "zone": (_ZONE,)}
-_DEFAULT = Limits()
+_OF_MASK = {"organ": _ORGAN, "artefacts": (*_ARTEFACT, *INTERVENTION), "findings": _FINDINGS, "zone": (_ZONE,)}
 _SHOWN = 10  # places that are listed in one line
 
 
@@ -84,7 +48,7 @@ def plausibility(
     spacing: Spacing | None = None,
     affine: ArrayLike | None = None,
     probability: float | None = None,
-    limits: Limits = _DEFAULT,
+    limits: Limits = DEFAULT_LIMITS,
 ) -> list[CheckResult]:
     """Checks whether the map lies in the organ: share of energy, enrichment and rank accuracy.
 
@@ -152,7 +116,7 @@ def rank_accuracy(heatmap: Tensor, mask: Tensor) -> Tensor:
 
 
 def artefact_sensitivity(
-    heatmap: Tensor, artefact: Tensor, *, probability: float | None = None, limits: Limits = _DEFAULT
+    heatmap: Tensor, artefact: Tensor, *, probability: float | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> list[CheckResult]:
     """Checks whether the map rests on a device, a border or a marker: energy, enrichment, and the peak inside or not.
 
@@ -194,91 +158,7 @@ def artefact_sensitivity(
     ]
 
 
-def artefact_intervention(
-    explain: Explain,
-    x: Tensor,
-    artefact: Tensor,
-    target: int,
-    method: str,
-    *,
-    donor: Tensor | None = None,
-    inpaint: Inpaint = "biharmonic",
-    limits: Limits = _DEFAULT,
-) -> list[CheckResult]:
-    """Checks what becomes of the class when the artefact is filled in from around it, or pasted from another image.
-
-    Unlike a share of energy this asks the network itself. The filled image is one the network was not trained on: a
-    flag may come from the filling; look at it, or compare with the same patient without the device.
-
-    Args:
-        explain: an `Explainer`.
-        x: (1, C, *spatial), as the network takes it.
-        artefact: (*spatial) bool, on the network's grid.
-        target: class index.
-        method: one of the explainer's.
-        donor: (1, C, *spatial) with the artefact; given, its pixels are pasted into ``x`` instead.
-        inpaint: see `remove_artefact`.
-        limits: of the site.
-
-    Returns:
-        Two results: the change of the probability, in size, and 1 - soft IoU of the maps.
-
-    Raises:
-        InputError: the shapes do not fit.
-        MissingExtraError: scikit-image is not installed.
-    """
-    names = _INTERVENTION if donor is None else _PASTED
-    if not bool(artefact.any()):
-        return not_assessed(names, "the artefact's mask is empty")
-    if donor is None:
-        changed, how = remove_artefact(x, artefact, inpaint), f"filled in ({inpaint})"
-    else:
-        changed, how = paste_artefact(x, donor, artefact), "pasted"
-    found = effect(explain, x, changed, target, method)
-    return [
-        at_most(
-            names[0],
-            abs(found.probability_change),
-            limits.artefact_probability_change,
-            f"probability {found.probability_before:.3f} -> {found.probability_after:.3f}, artefact {how}",
-            "probability",
-        ),
-        at_most(names[1], found.map_change, limits.artefact_map_change, f"1 - soft IoU of the maps, artefact {how}"),
-    ]
-
-
-def retest_stability(
-    explain: Explain, x: Tensor, target: int, method: str, *, seed: int = 0, limits: Limits = _DEFAULT
-) -> list[CheckResult]:
-    """Checks whether map and probability hold still under small changes, as between two acquisitions; see `retest`.
-
-    Args:
-        explain: an `Explainer`.
-        x: (1, C, *spatial) with 2 or 3 spatial axes.
-        target: class index.
-        method: one of the explainer's.
-        seed: of the noise.
-        limits: of the site.
-
-    Returns:
-        Two results, each of the change that did most: the soft IoU of the maps, and the change of the probability.
-    """
-    effects = retest(explain, x, target, method, seed=seed)
-    moved = [(1 - found.map_change, name) for name, found in effects.items() if not math.isnan(found.map_change)]
-    if len(moved) < len(effects):
-        vanished = "a map has no positive evidence, before or after a change"
-        first = not_assessed(_RETEST[0], vanished)[0]
-    else:
-        agreement, name = min(moved)
-        mean = sum(value for value, _ in moved) / len(moved)
-        detail = f"least soft IoU of {len(moved)} changes ({name}); on average {mean:.3f}"
-        first = at_least(_RETEST[0], agreement, limits.retest_agreement, detail)
-    change, worst = max((abs(found.probability_change), name) for name, found in effects.items())
-    detail = f"largest change of {len(effects)} ({worst})"
-    return [first, at_most(_RETEST[1], change, limits.retest_probability_change, detail, "probability")]
-
-
-def similar_cases(heatmaps: Tensor, probabilities: Tensor, *, limits: Limits = _DEFAULT) -> CheckResult:
+def similar_cases(heatmaps: Tensor, probabilities: Tensor, *, limits: Limits = DEFAULT_LIMITS) -> CheckResult:
     """Checks whether similar cases have similar maps: the C-score-style consistency of `c_score`.
 
     Args:
@@ -296,7 +176,7 @@ def similar_cases(heatmaps: Tensor, probabilities: Tensor, *, limits: Limits = _
     return at_least("similar cases", float(value), limits.similar_cases, detail)
 
 
-def finding_coverage(heatmap: Tensor, findings: Tensor, *, limits: Limits = _DEFAULT) -> list[CheckResult]:
+def finding_coverage(heatmap: Tensor, findings: Tensor, *, limits: Limits = DEFAULT_LIMITS) -> list[CheckResult]:
     """Checks whether the map hits every finding, and what it marks besides; missed and false ones are listed.
 
     A connected part of the mask is one finding; it is hit if the share ``limits.finding_overlap`` of it is marked.
@@ -339,7 +219,7 @@ def finding_coverage(heatmap: Tensor, findings: Tensor, *, limits: Limits = _DEF
 
 
 def zone_agreement(
-    heatmap: Tensor, zones: Mapping[str, Tensor], reported: str, *, limits: Limits = _DEFAULT
+    heatmap: Tensor, zones: Mapping[str, Tensor], reported: str, *, limits: Limits = DEFAULT_LIMITS
 ) -> CheckResult:
     """Checks whether the zone that the report names is the one with most of the map's energy.
 

@@ -114,6 +114,9 @@ class Limits:
         return cls(**values)
 
 
+DEFAULT_LIMITS = Limits()
+
+
 def at_least(name: str, value: float, limit: float, detail: str, unit: str = "share") -> CheckResult:
     """Returns a pass if the value reaches the limit; a value that is no number was not assessed."""
     return _judged(name, value, limit, detail, unit, good=value >= limit)

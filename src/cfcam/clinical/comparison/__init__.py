@@ -7,16 +7,10 @@ from typing import TYPE_CHECKING
 from cfcam._lazy import lazy
 
 if TYPE_CHECKING:
-    from cfcam.clinical.comparison.changes import (
-        Change,
-        Comparison,
-        ComparisonError,
-        StudyMaps,
-        check_comparable,
-        check_patient,
-        compare,
-    )
+    from cfcam.clinical.comparison.changes import compare
+    from cfcam.clinical.comparison.comparable import ComparisonError, StudyMaps, check_comparable, check_patient
     from cfcam.clinical.comparison.registration import Quality, Registration, register
+    from cfcam.clinical.comparison.result import Change, Comparison
 
 __all__ = [
     "Change",
@@ -34,9 +28,9 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
-        "cfcam.clinical.comparison.changes": (
-            "Change Comparison ComparisonError StudyMaps check_comparable check_patient compare"
-        ),
+        "cfcam.clinical.comparison.changes": "compare",
+        "cfcam.clinical.comparison.comparable": "ComparisonError StudyMaps check_comparable check_patient",
         "cfcam.clinical.comparison.registration": "Quality Registration register",
+        "cfcam.clinical.comparison.result": "Change Comparison",
     },
 )

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cfcam.clinical.study_result import Uncertainty
 from cfcam.clinical.uncertainty.dropout import dropout_modules
+from cfcam.clinical.uncertainty.passes import whole
 from cfcam.clinical.uncertainty.samples import (
     Samples,
     Source,
@@ -31,7 +32,6 @@ from cfcam.clinical.uncertainty.sources import (
     ensemble,
     mc_dropout,
     method_disagreement,
-    whole,
 )
 from cfcam.clinical.uncertainty.warps import Augmentations, Change
 

@@ -6,41 +6,27 @@ all with `collect`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from copy import copy
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture import Adapter, ClassTarget, Target
-from cfcam.capture.targets.classes import check_targets
+from cfcam.capture import Target
 from cfcam.clinical.uncertainty.dropout import dropout_modules, dropout_on, pass_seeds
-from cfcam.clinical.uncertainty.samples import Samples, Source
+from cfcam.clinical.uncertainty.passes import OneMethod, Run, SettledTargets, check_count, whole
+from cfcam.clinical.uncertainty.samples import Samples
 from cfcam.clinical.uncertainty.warps import Augmentations, Change
 from cfcam.errors import CfcamError, InputError, TargetError
 from cfcam.explainer import Explainer
 from cfcam.explanation import Explanation
-from cfcam.methods import named_methods
 from cfcam.methods.base import Method
 from cfcam.metrics.functional.robustness import image_seeds
-
-Run = Callable[[Explainer, Tensor, Any], Explanation]
-"""How an explainer explains inputs (N, C, *spatial) for targets: as a whole, or in windows."""
-
-_VALUES_AT_ONCE = 1 << 22
-"""Input values in one pass: 27 pictures of 3 x 224 x 224, or 2 volumes of 128 x 128 x 128."""
 
 
 class NotAvailableError(CfcamError, ValueError):
     """A network has nothing that this kind of uncertainty could come from."""
-
-
-def whole(explainer: Explainer, x: Tensor, targets: Any) -> Explanation:
-    """Explains inputs as a whole; the way to give windows: ``lambda e, x, t: explain_windows(e, x, 96, targets=t)``."""
-    return explainer(x, targets)
 
 
 def mc_dropout(
@@ -83,8 +69,8 @@ def mc_dropout(
 
     Source: Gal and Ghahramani 2016, arXiv 1506.02142, eq. 6.
     """
-    job = _Job.of(model, method, "mc-dropout", run)
-    _check_count(samples, 2, "samples")
+    job = OneMethod.of(model, method, "mc-dropout", run)
+    check_count(samples, 2, "samples")
     network = job.explainer._network.model
     modules = dropout_modules(network)
     if not modules:
@@ -92,7 +78,7 @@ def mc_dropout(
             f"MC dropout is not available: {type(network).__name__} has no dropout module with a rate above 0; take an"
             " ensemble of checkpoints, augmentation, or the disagreement of methods"
         )
-    goals = _Goals.of(targets, x, job.prediction(x))
+    goals = SettledTargets.of(targets, x, job.prediction(x))
     if run is whole:
         job.explainer.layer_for(x)  # so that the layer is not chosen by a pass with dropout
     return _dropout_parts(job, x, goals, modules, samples, seed, batch_size)
@@ -126,8 +112,8 @@ def ensemble(
 
     Source: Lakshminarayanan et al. 2017, arXiv 1612.01474, sec. 2.4.
     """
-    jobs = [_Job.of(model, method, "ensemble", run) for model in models]
-    _check_count(len(jobs), 2, "networks")
+    jobs = [OneMethod.of(model, method, "ensemble", run) for model in models]
+    check_count(len(jobs), 2, "networks")
     names = next((job.explainer.classes for job in jobs if job.explainer.classes), None)
     for n, job in enumerate(jobs):
         if job.explainer.classes not in (None, names):
@@ -146,7 +132,7 @@ def ensemble(
         _check_classes(known)
         return rule.indices(torch.stack(known).mean(0), names)
 
-    goals = _Goals.of(targets, x, mean_prediction)
+    goals = SettledTargets.of(targets, x, mean_prediction)
     return _ensemble_parts(jobs, x, goals)
 
 
@@ -182,9 +168,9 @@ def augmentation(
 
     Source: Wang et al. 2019, arXiv 1807.07356, eq. 4 and 5, for predictions; here for maps as well.
     """
-    job = _Job.of(model, method, "augmentation", run)
+    job = OneMethod.of(model, method, "augmentation", run)
     todo = (changes or Augmentations()).of(x, seed)
-    goals = _Goals.of(targets, x, job.prediction(x))
+    goals = SettledTargets.of(targets, x, job.prediction(x))
     return _augmented_parts(job, x, goals, todo, batch_size)
 
 
@@ -202,7 +188,7 @@ def method_disagreement(explanation: Explanation, methods: Sequence[str] | None 
         InputError: fewer than two methods, or no maps of one of them.
     """
     names = list(explanation.methods if methods is None else methods)
-    _check_count(len(names), 2, "methods")
+    check_count(len(names), 2, "methods")
     unknown = [name for name in names if name not in explanation.maps]
     if unknown:
         raise InputError(f"no maps of {unknown[0]!r} in this explanation; it has {', '.join(explanation.maps)}")
@@ -237,113 +223,14 @@ def collect(parts: Iterable[Samples]) -> Samples:
     )
 
 
-@dataclass(frozen=True)
-class _Job:
-    """One explainer with one method."""
-
-    explainer: Explainer
-    method: str
-    source: Source
-    run: Run
-
-    @classmethod
-    def of(cls, model: nn.Module | Explainer, method: str | Method, source: Source, run: Run) -> _Job:
-        given = model if isinstance(model, Explainer) else None
-        known = {} if given is None or not isinstance(method, str) else given.methods
-        chosen = {method: known[method]} if isinstance(method, str) and method in known else named_methods(method)
-        if len(chosen) != 1:
-            raise InputError(f"{len(chosen)} methods: give one, or method_disagreement the explanation of several")
-        if isinstance(model, Explainer):
-            explainer = copy(model)
-            explainer.methods = chosen
-        else:
-            explainer = Explainer(model, chosen)
-        return cls(explainer, next(iter(chosen)), source, run)
-
-    def prediction(self, x: Tensor) -> Callable[[Target], Tensor]:
-        return lambda rule: self.run(self.explainer, x, [rule]).targets
-
-    def samples(self, inputs: Tensor, targets: Any) -> Samples:
-        """Explains inputs (b, n, C, *spatial), of which the n are different images."""
-        count = inputs.shape[:2]
-        explanation = self.run(self.explainer, inputs.flatten(0, 1), targets)
-        places = inputs.ndim - 3
-        if self.source == "augmentation" and (explanation.frames == 1 or len(explanation.input_size) != places):
-            raise InputError(
-                "what is flipped and moved are axes 2 and up, and this network has its frames on axis 1: give clips"
-                " (N, C, T, H, W), and the model as cfcam.capture.Adapter(model, lambda x, images: x.transpose(1, 2))"
-            )
-        proba = explanation.probabilities
-        return Samples(
-            heatmaps=explanation.heatmaps(self.method).unflatten(0, count),
-            probabilities=None if proba is None else proba.unflatten(0, count),
-            statuses=explanation.status[self.method].reshape(*count, -1),
-            targets=explanation.targets.unflatten(0, count)[0],
-            source=self.source,
-            method=self.method,
-            multilabel=explanation.multilabel,
-        )
-
-    def groups(self, x: Tensor, goals: _Goals, batch_size: int | None) -> tuple[list[slice], int]:
-        """Which images go together, and how often such a group fits into a pass."""
-        if batch_size is not None:
-            _check_count(batch_size, 1, "images in a pass")
-        if not goals.separable or isinstance(self.explainer._network.model, Adapter):
-            return [slice(0, len(x))], 1
-        one_by_one = [slice(n, n + 1) for n in range(len(x))]
-        if self.run is not whole:  # windows go image by image, and would drop the same units in each repeat
-            return one_by_one, 1
-        return one_by_one, batch_size or max(1, _VALUES_AT_ONCE // x[0].numel())
-
-
-@dataclass(frozen=True)
-class _Fixed(Target):
-    """Classes (N, k) that are known before the pass, among targets of other kinds."""
-
-    classes: Tensor
-
-    def indices(self, logits: Tensor, classes: Sequence[str] | None) -> Tensor:
-        return self.classes.to(logits.device)
-
-
-@dataclass(frozen=True)
-class _Goals:
-    """Targets that no sample can change.
-
-    Attributes:
-        rules: class indices (N, K) alone, or a list as `check_targets` gives, with nothing in it that asks for a
-            prediction.
-        separable: images can be explained one by one, and several times in a batch.
-    """
-
-    rules: Tensor | list[Any]
-    separable: bool
-
-    @classmethod
-    def of(cls, targets: Any, x: Tensor, predict: Callable[[Target], Tensor]) -> _Goals:
-        if not isinstance(x, Tensor) or x.ndim < 3 or x.numel() == 0:
-            raise InputError("the input is no batch of images: give a tensor (N, C, *spatial)")
-        found = [_settled(rule, predict) for rule in check_targets(targets, len(x))]
-        fixed = [rule.classes for rule in found if isinstance(rule, _Fixed)]
-        if len(fixed) == len(found):
-            return cls(torch.cat(fixed, dim=1), separable=True)
-        if isinstance(found[0], Tensor):
-            return cls(found[0], separable=True)
-        return cls(found, separable=all(isinstance(rule, ClassTarget) for rule in found))
-
-    def rows(self, images: slice, repeats: int) -> Any:
-        """The targets of some images, each repeated."""
-        return self.rules[images].repeat(repeats, 1) if isinstance(self.rules, Tensor) else self.rules
-
-
-def _settled(rule: Any, predict: Callable[[Target], Tensor]) -> Any:
-    """The rule, or the classes that it stands for if it asks for a prediction."""
-    asks = isinstance(rule, Target) and not isinstance(rule, ClassTarget)
-    return _Fixed(predict(rule)) if asks else rule
-
-
 def _dropout_parts(
-    job: _Job, x: Tensor, goals: _Goals, modules: list[nn.Module], samples: int, seed: int, batch_size: int | None
+    job: OneMethod,
+    x: Tensor,
+    goals: SettledTargets,
+    modules: list[nn.Module],
+    samples: int,
+    seed: int,
+    batch_size: int | None,
 ) -> Iterator[Samples]:
     groups, fitting = job.groups(x, goals, batch_size)
     starts = range(0, samples, fitting)
@@ -360,7 +247,7 @@ def _dropout_parts(
         yield _side_by_side(part)
 
 
-def _ensemble_parts(jobs: list[_Job], x: Tensor, goals: _Goals) -> Iterator[Samples]:
+def _ensemble_parts(jobs: list[OneMethod], x: Tensor, goals: SettledTargets) -> Iterator[Samples]:
     first: Samples | None = None
     for job in jobs:
         part = job.samples(x[None], goals.rows(slice(None), 1))
@@ -370,7 +257,7 @@ def _ensemble_parts(jobs: list[_Job], x: Tensor, goals: _Goals) -> Iterator[Samp
 
 
 def _augmented_parts(
-    job: _Job, x: Tensor, goals: _Goals, changes: list[Change], batch_size: int | None
+    job: OneMethod, x: Tensor, goals: SettledTargets, changes: list[Change], batch_size: int | None
 ) -> Iterator[Samples]:
     groups, fitting = job.groups(x, goals, batch_size)
     for start in range(0, len(changes), fitting):
@@ -424,8 +311,3 @@ def _check_classes(probabilities: Sequence[Tensor]) -> None:
             f"the networks of the ensemble have {' and '.join(map(str, counts))} classes: an ensemble needs the same"
             " classes"
         )
-
-
-def _check_count(count: int, fewest: int, what: str) -> None:
-    if count < fewest:
-        raise InputError(f"{count} {what}: give at least {fewest}")

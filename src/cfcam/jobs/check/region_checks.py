@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from cfcam.clinical.checks import map_checks as checks
+from cfcam.clinical import checks
 from cfcam.clinical.checks.results import CheckResult, Limits
 from cfcam.jobs.inputs.masks import Region, RegionKind
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from cfcam.clinical.checks.map_checks import without_mask, zone_agreement
+from cfcam.clinical.checks import without_mask, zone_agreement
 from cfcam.clinical.checks.results import CheckResult, Limits
 from cfcam.errors import InputError
 from cfcam.imaging import Image, Volume

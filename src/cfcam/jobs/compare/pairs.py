@@ -9,9 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cfcam.clinical.comparison.changes import (
-    Comparison,
-)
+from cfcam.clinical.comparison.result import Comparison
 from cfcam.errors import InputError
 from cfcam.jobs.inputs.names import safe
 from cfcam.jobs.inputs.privacy import labelled, neutral

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cfcam.clinical.comparison.changes import ComparisonError, check_patient
+from cfcam.clinical.comparison.comparable import ComparisonError, check_patient
 from cfcam.clinical.comparison.placed import Grid, Placed
 from cfcam.errors import InputError, MissingExtraError
 from cfcam.files import sha256_of

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 from torch import Tensor
 
-from cfcam.clinical.checks import map_checks as checks
+from cfcam.clinical import checks
 from cfcam.clinical.checks.repeatability import Sample as Retest
 from cfcam.clinical.checks.repeatability import retest_samples
 from cfcam.clinical.checks.results import CheckResult
@@ -246,3 +246,8 @@ def positives_of(records: Sequence[Record], classes: int) -> NDArray[np.float64]
             row[:] = 0
             row[record["positives"]] = 1
     return truth
+
+
+def patients_of(records: Sequence[Record]) -> list[str]:
+    """Returns the patient of each case; a case without one stands for itself."""
+    return [record["patient"] or record["case"] for record in records]

@@ -24,13 +24,17 @@ from cfcam.files import digest, write_json, write_whole
 from cfcam.jobs.engine.inference import named_layer
 from cfcam.jobs.evaluate.page import write_report
 from cfcam.jobs.evaluate.run import EvaluationRun, EvaluationSettings, drawn
-from cfcam.jobs.evidence import card, results
+from cfcam.jobs.evidence import card
 from cfcam.jobs.evidence.cases import EvidenceCase
 from cfcam.jobs.evidence.dicom import validated
 from cfcam.jobs.evidence.files import EvidenceError, seal
 from cfcam.jobs.evidence.measure import CasesFile, Measuring, Record, measure_all
 from cfcam.jobs.evidence.page import render
+from cfcam.jobs.evidence.performance import performance
 from cfcam.jobs.evidence.protocol import Protocol, fix
+from cfcam.jobs.evidence.results import ARTEFACT, data_sheet, gallery, repeatability
+from cfcam.jobs.evidence.rules import check_results, judged, primary_of
+from cfcam.jobs.evidence.settings import PRIMARY, SANITY, EvidenceSettings
 from cfcam.jobs.evidence.software import bill_of_materials, check_installed, environment, lock
 from cfcam.jobs.evidence.trace import table, traced
 from cfcam.jobs.inputs.preparing import prepared_for
@@ -40,7 +44,6 @@ from cfcam.models import LoadedModel
 
 if TYPE_CHECKING:
     from cfcam.clinical.audit.audit import Audit
-from cfcam.jobs.evidence.settings import _SANITY, PRIMARY, EvidenceSettings
 
 PAGE = "index.html"
 
@@ -113,7 +116,7 @@ class EvidenceRun:
         )
         evaluation = EvaluationSettings(
             methods=(settings.method,),
-            metrics=resolve_metrics([*settings.metrics, *_SANITY]),
+            metrics=resolve_metrics([*settings.metrics, *SANITY]),
             explained=settings.explained,
             layer=self._layer(),
             preprocess=self.preprocess,
@@ -148,15 +151,15 @@ class EvidenceRun:
         names = self._names(records)
         examples = self.scorecard.examples() if self.settings.pictures else ()
         findings, _ = write_report(scored, self.output / "scorecard", examples)
-        performed = results.performance(records, names, self.settings.seed)
-        rules = results.judged(self.protocol, findings, records, performed)
-        primary = results.primary_of(self.protocol, findings)
-        shown = results.gallery(self.protocol, records, self._values(scored, primary), primary, names)
+        performed = performance(records, names, self.settings.seed)
+        rules = judged(self.protocol, findings, records, performed)
+        primary = primary_of(self.protocol, findings)
+        shown = gallery(self.protocol, records, self._values(scored, primary), primary, names)
         contents: dict[str, Any] = {
             "protocol": {**self.protocol.as_dict(), "sha256": self.fixed.sha256, "fixed": self.fixed.time},
             "deviations": list(self.fixed.deviations),
             "card": {"stated": self.stated, "network": self._described(names)},
-            "data": results.data_sheet(records, names) | {"described": self.settings.data},
+            "data": data_sheet(records, names) | {"described": self.settings.data},
             "results": {
                 "protocol_sha256": self.fixed.sha256,
                 "cfcam": __version__,
@@ -164,8 +167,8 @@ class EvidenceRun:
                 "rules": [rule.as_dict() for rule in rules],
                 "primary": primary,
                 "performance": performed,
-                "repeatability": results.repeatability(records, self.settings.seed),
-                "checks": count_outcomes(results.check_results(records)),
+                "repeatability": repeatability(records, self.settings.seed),
+                "checks": count_outcomes(check_results(records)),
                 "gallery": shown,
             },
             "environment": environment(),
@@ -263,7 +266,7 @@ class EvidenceRun:
         for entry in shown:
             kind, name = entry["kind"], entry["case"]
             try:
-                found[kind, name] = measuring.picture(cases[name], with_artefact=kind == results.ARTEFACT)
+                found[kind, name] = measuring.picture(cases[name], with_artefact=kind == ARTEFACT)
             except CfcamError as error:
                 self.notes.append(f"{name} cannot be shown: {error}")
         return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cfcam.clinical.checks.results import Limits
 from cfcam.imaging import Preprocess
@@ -13,20 +13,16 @@ from cfcam.jobs.evidence.protocol import Rules
 from cfcam.metrics.scorecard.catalogue import METRICS, resolve_metrics
 from cfcam.metrics.scorecard.settings import Explained
 
-if TYPE_CHECKING:
-    pass
-
 PRIMARY = ("enrichment", "hit-rate", "insertion-deletion-blur", "adcc")
 """Measures by which a method is held against the controls: the first that has a number."""
 
-
-_SANITY = ("mprt", "mprt-passed", "class-sensitivity")
+SANITY = ("mprt", "mprt-passed", "class-sensitivity")
 
 
 def default_metrics() -> tuple[str, ...]:
     """Returns the quick metrics without the cost, which differs from run to run, and those of the sanity checks."""
     quick = [name for name in resolve_metrics("quick") if METRICS[name].group != "cost"]
-    return resolve_metrics([*quick, *_SANITY])
+    return resolve_metrics([*quick, *SANITY])
 
 
 @dataclass(frozen=True)

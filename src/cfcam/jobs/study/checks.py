@@ -8,7 +8,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from cfcam.clinical.checks import map_checks as checks
+from cfcam.clinical import checks
 from cfcam.clinical.checks.results import CheckResult
 from cfcam.clinical.study_result import MapResult
 from cfcam.errors import CfcamError, InputError

@@ -13,7 +13,7 @@ from cfcam.jobs.engine.inference import Engine
 from cfcam.jobs.study.settings import StudySettings
 
 if TYPE_CHECKING:
-    from cfcam.clinical.audit.audit import Audit, Record
+    from cfcam.clinical.audit import Audit, Record
 
 _OUR_UIDS = "2.25."
 
@@ -96,7 +96,7 @@ def _short(name: str) -> str:
 
 def _recordable(details: dict[str, Any]) -> dict[str, Any]:
     """What the audit takes: a layer or method that is called in a way that might name somebody stays out."""
-    from cfcam.clinical.audit.audit import FIELDS
+    from cfcam.clinical.audit import FIELDS
 
     return {
         name: value
