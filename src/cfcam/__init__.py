@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         Target,
         TopK,
     )
-    from cfcam.diagnosis.diagnose import Diagnosis, diagnose
+    from cfcam.diagnosis.run import Diagnosis, diagnose
     from cfcam.explainer import Explainer, explain
     from cfcam.explanation import Explanation
     from cfcam.maps import Status
@@ -65,7 +65,7 @@ _named = lazy(
         "cfcam.capture": (
             "AllClasses ClassTarget Contrast ImageTower PerImage Regression Segmentation Similarity Target TopK"
         ),
-        "cfcam.diagnosis.diagnose": "Diagnosis diagnose",
+        "cfcam.diagnosis.run": "Diagnosis diagnose",
         "cfcam.explainer": "Explainer explain",
         "cfcam.explanation": "Explanation",
         "cfcam.maps": "Status",

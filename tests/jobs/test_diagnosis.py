@@ -13,7 +13,8 @@ from torch import Tensor, nn
 import cfcam
 from cfcam import Diagnosis, diagnose
 from cfcam.capture import Adapter
-from cfcam.diagnosis.setup import observed, smooth_noise
+from cfcam.diagnosis.passes import observed
+from cfcam.diagnosis.setup import smooth_noise
 from cfcam.imaging import Image, Preprocess
 from cfcam.models.demo import CLASSES, EXAMPLES, load_demo_network, make_phantom
 from tests.contract.snapshot import snapshot

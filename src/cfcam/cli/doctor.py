@@ -14,7 +14,7 @@ from cfcam.cli.output.console import EXIT_FAILED, command, out, plain, print_jso
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cfcam.diagnosis.diagnose import Diagnosis, Finding
+    from cfcam.diagnosis.run import Diagnosis, Finding
     from cfcam.imaging import Preprocess
     from cfcam.models import LoadedModel
 
@@ -58,7 +58,7 @@ def doctor(
     About ten passes of the network, more where nobody states size or resizing. Give some of your own pictures:
     normalisation, size and evidence cannot be judged on made-up noise.
     """
-    from cfcam.diagnosis.diagnose import diagnose
+    from cfcam.diagnosis.run import diagnose
 
     loaded = options.load_model(
         model,

@@ -23,7 +23,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cfcam.capture.answers.outputs import find_tensor
 from cfcam.capture.state.guarantee import observable
-from cfcam.diagnosis.setup import Setup, is_trained
+from cfcam.diagnosis.passes import is_trained
+from cfcam.diagnosis.setup import Setup
 from cfcam.imaging import Image, Preprocess
 from cfcam.imaging.preprocess import Resize
 

@@ -12,19 +12,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from cfcam.diagnosis.findings import Finding, Severity, not_assessed, ok
 from cfcam.diagnosis.normalisation import ADVICE, MOST_PICTURES, check_answers, imagenet, normalised
-from cfcam.diagnosis.setup import (
-    MOST_IMAGES,
-    NormStatistics,
-    Setup,
-    attempt,
-    cells,
-    direct_convolution,
-    known_size,
-    observed,
-    size_option,
-)
+from cfcam.diagnosis.passes import NormStatistics, observed
+from cfcam.diagnosis.setup import MOST_IMAGES, Setup, attempt, cells, size_option
 from cfcam.diagnosis.size import size_is_assumed
 from cfcam.imaging import Preprocess
+from cfcam.models.expects import direct_convolution, known_size
 
 _RAW_RANGE = 30.0
 """Greatest absolute value of a normalised picture; 8-bit pixels go to 255, and (1 - 0.4) / 0.2 is 3."""

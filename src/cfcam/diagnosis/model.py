@@ -11,7 +11,8 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from cfcam.capture.state.guarantee import is_compiled
 from cfcam.diagnosis.findings import Finding, Severity, ok
-from cfcam.diagnosis.setup import Setup, is_trained
+from cfcam.diagnosis.passes import is_trained
+from cfcam.diagnosis.setup import Setup
 
 _SHOWN = 3
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")

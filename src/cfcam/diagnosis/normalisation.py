@@ -16,7 +16,6 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture.answers.outputs import find_tensor
-from cfcam.capture.state.guarantee import preserved
 from cfcam.diagnosis.findings import Finding, Severity, not_assessed, ok
 from cfcam.diagnosis.setup import Setup, attempt
 from cfcam.models.head import find_head
@@ -202,7 +201,7 @@ def _answers(setup: Setup, x: Tensor) -> Answers:
     logits: list[Tensor] = []
     handle = None if head is None else head[1].register_forward_pre_hook(before)
     try:
-        with torch.inference_mode(False), torch.no_grad(), preserved(setup.module, setup.x.device):
+        with setup.undisturbed():
             for pictures in (x, x.flip(-1)):
                 for batch in pictures.split(len(setup.x)):
                     given = batch.to(setup.x)

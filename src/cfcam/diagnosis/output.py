@@ -1,4 +1,4 @@
-"""Checks of a pass of the network: whether it runs, what it returns, and whether it returns the same again."""
+"""Checks of a pass of the network: whether it runs, and what it returns."""
 
 from __future__ import annotations
 
@@ -12,16 +12,10 @@ from torch import Tensor, nn
 from cfcam.capture import probabilities
 from cfcam.capture.answers.heads import leaves
 from cfcam.diagnosis.findings import Finding, Severity, not_assessed, ok
-from cfcam.diagnosis.setup import (
-    Setup,
-    attempt,
-    direct_convolution,
-    known_size,
-    size_option,
-)
+from cfcam.diagnosis.setup import Setup, size_option
 from cfcam.diagnosis.size import Runs, runs, sizes_that_run
-from cfcam.diagnosis.variation import mixing
 from cfcam.errors import CfcamError, describe
+from cfcam.models.expects import direct_convolution, known_size
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _OF_SIZE = (RuntimeError, ValueError, AssertionError, IndexError)  # what networks raise on sizes that do not fit
@@ -140,158 +134,6 @@ def _weights_finite(module: nn.Module) -> bool:
     return all(bool(p.isfinite().all()) for p in module.parameters() if p.is_floating_point())
 
 
-def check_repeat(setup: Setup) -> Iterator[Finding]:
-    """Runs the same input again: with the same state and random numbers, with others, and in the state it leaves."""
-    seen = setup.variation
-    tolerance = _tolerance(seen.scores.dtype, 1e-5)
-    yield _repeat(setup, tolerance)
-    if seen.state:
-        change, scale = (0.0, 1.0) if seen.in_a_row is None else _change(*seen.in_a_row)
-        moves = change > tolerance * scale
-        names = ", ".join(seen.state[:_NAMED]) + (
-            f" and {len(seen.state) - _NAMED} more" if len(seen.state) > _NAMED else ""
-        )
-        yield Finding(
-            "state",
-            Severity.WARNING if moves else Severity.NOTE,
-            f"a pass changes what the network holds: {names}"
-            + (f"; a second call of yours then differs by {change:.3g} in scores up to {scale:.3g}" if moves else ""),
-            "cfcam gives every pass the state that the network has now, and puts it back: a map explains one such call",
-            "bring the network into the state you mean, as new or after earlier pictures, before it is explained"
-            if moves
-            else "",
-            {"changed": seen.state, "change": change},
-        )
-
-
-_NAMED = 4
-
-
-def _repeat(setup: Setup, tolerance: float) -> Finding:
-    seen = setup.variation
-    change, scale = _change(seen.scores, seen.again)
-    other, _ = _change(seen.scores, seen.redrawn)
-    alike = all(torch.equal(_predicted(seen.scores), _predicted(s)) for s in (seen.again, seen.redrawn))
-    worst, values = max(change, other), {"change": max(change, other), "scale": scale, "drawn_by": seen.drawing}
-    if worst <= tolerance * scale:
-        return ok(
-            "repeat", f"two passes of the same input differ by {change:.1g} in scores up to {scale:.3g}", **values
-        )
-    differ = f"two passes of the same input differ by {worst:.3g} in scores up to {scale:.3g}"
-    differ += "" if alike else ", and in their class"
-    severity = Severity.WARNING if alike else Severity.PROBLEM
-    if change > tolerance * scale:
-        return Finding(
-            "repeat",
-            severity,
-            f"{differ}, though they began with the same state and random numbers",
-            "what differs is outside of the network and of the known generators: a global, a class attribute, the time,"
-            " compiled code, or sums in no fixed order: a map explains one pass",
-            "look for what forward() reads beside its input and self; torch.use_deterministic_algorithms(True)",
-            values,
-        )
-    by = (
-        f" ({', '.join(seen.drawing[:_NAMED])})" if seen.drawing else " (drawn by random or numpy, or by compiled code)"
-    )
-    dropping = any("dropout" in name for name in seen.drawing) or not seen.drawing
-    return Finding(
-        "repeat",
-        severity,
-        differ + f", with other random numbers{by}",
-        "something is random in evaluation mode too: every pass of cfcam draws the same numbers, so that a map explains"
-        " one draw",
-        (
-            "F.dropout(x, p, training=self.training), or no .train() in forward()"
-            if dropping
-            else "no noise in evaluation"
-        )
-        + "; or average: Augmented('grad-cam')",
-        values,
-    )
-
-
-def _varies(setup: Setup) -> bool:
-    seen = setup.variation
-    tolerance = _tolerance(seen.scores.dtype, 1e-5)
-    return any(c > tolerance * s for c, s in (_change(seen.scores, seen.again), _change(seen.scores, seen.redrawn)))
-
-
-def _predicted(scores: Tensor) -> Tensor:
-    """The strongest class of each image, on the mean over its places."""
-    return (scores.flatten(2).mean(2) if scores.ndim > 2 else scores.reshape(len(scores), -1)).argmax(1)
-
-
-def check_batch(setup: Setup) -> Iterator[Finding]:
-    """Compares the scores of an image alone with its scores in a batch."""
-    alone = setup.x[:1]
-    other = setup.x[1:2] if len(setup.x) > 1 else alone.flip(-1) * 0.5
-    both = torch.cat([alone, other])
-    images = torch.arange(2, device=both.device) % len(setup.x)  # of which image each is, for an adapter
-    varies, _ = attempt(lambda: _varies(setup))
-    if varies:
-        why = "two passes of the same input differ already (see repeat), which hides what other images do"
-        yield not_assessed("batch", why, "switch off what is random, and run cfcam doctor again")
-        return
-    with setup.undisturbed():
-        single, error = attempt(lambda: setup.network(alone, images=images[:1])[1])
-        if single is None or len(single) != 1:
-            yield _one_size(setup, error)
-            return
-        pair, error = attempt(lambda: setup.network(both, images=images)[1])
-    if pair is None:
-        yield Finding(
-            "batch",
-            Severity.WARNING,
-            f"the network runs on one image and fails on two: {describe(error, 200)}" if error else "",
-            "methods of masked passes send several images at once",
-            "--batch-size 1; ScoreCAM(batch_size=1); exported programs: export with a dynamic batch",
-        )
-        return
-    change, scale = _change(single, pair[:1])
-    values = {"change": change, "scale": scale}
-    if change <= _tolerance(single.dtype, 1e-3) * scale:
-        yield ok("batch", f"an image's scores in a batch differ from those alone by {change:.1g}", **values)
-        return
-    causes, _ = attempt(lambda: mixing(setup, alone, both, images))
-    yield Finding(
-        "batch",
-        Severity.PROBLEM,
-        f"an image's scores change by {change:.3g} (of {scale:.3g}) when another is in its batch"
-        + "".join(f"; {cause}" for cause in causes or ()),
-        "images mix: a normalisation over the batch (BatchNorm that trains, or with track_running_stats=False),"
-        " attention or a mean over axis 0, or rows that are shuffled; gradients and masked passes of one image then"
-        " hold parts of the others",
-        "--batch-size 1 for gradient methods and ScoreCAM(batch_size=1); better: normalise each image by itself",
-        values | {"causes": causes or []},
-    )
-
-
-def _one_size(setup: Setup, error: Exception | None) -> Finding:
-    given = len(setup.x)
-    return Finding(
-        "batch",
-        Severity.WARNING,
-        f"the network runs on {given} images and not on one" + (f": {describe(error, 200)}" if error else ""),
-        f"a batch size is written into its forward, or it was exported with one: cfcam sends {given} images at a time,"
-        " and whether they mix is not assessed",
-        f"give {given} images in every call; or x.view(len(x), -1), and an export with a dynamic batch",
-    )
-
-
-def _change(first: Tensor, second: Tensor) -> tuple[float, float]:
-    if first.shape != second.shape:
-        return float("inf"), 1.0
-    both = torch.stack([first, second]).cpu().double()
-    both = both[:, both.isfinite().all(0)]
-    if both.numel() == 0:
-        return 0.0, 1.0
-    return float((both[0] - both[1]).abs().max()), max(float(both.abs().max()), 1e-12)
-
-
-def _tolerance(dtype: torch.dtype, of_float: float) -> float:
-    return max(of_float, 2e-2) if dtype in (torch.float16, torch.bfloat16) else of_float
-
-
 def check_classes(setup: Setup) -> Iterator[Finding]:
     """Compares the class names with the scores that the network returns."""
     logits = setup.first.logits
@@ -382,6 +224,3 @@ def _rest(logits: Tensor, top: Tensor, kind: str) -> Tensor:
     if kind == "sigmoid":
         return torch.sigmoid(-logits.gather(1, top)[:, 0])
     return logits.softmax(1).scatter(1, top, 0.0).sum(1)
-
-
-OUTPUT_CHECKS = (check_finite, check_output, check_classes, check_repeat, check_batch, check_saturation)

@@ -3,67 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
-from cfcam.capture import Adapter, Capture, LayerInfo, Network, choose_layer, find_layer, probe_layers
+from cfcam.capture import Capture, LayerInfo, Network, choose_layer, find_layer, probe_layers
 from cfcam.capture.answers.heads import Wanted
-from cfcam.capture.answers.outputs import find_tensor
 from cfcam.capture.layers.choosing import candidates, with_reach
-from cfcam.capture.state.guarantee import observable, preserved
+from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.targets.classes import TopK, check_targets, wanted_of
+from cfcam.diagnosis.passes import Pass, observed, undisturbed
 from cfcam.diagnosis.variation import Variation, variation
 from cfcam.imaging import Preprocess
-from cfcam.models.expects import first_convolution
+from cfcam.models.expects import first_convolution, known_size
 
 T = TypeVar("T")
 
 MOST_IMAGES = 8
-_NORMS = 3
 _USUAL_SIDE = {1: 256, 2: 224, 3: 64}
-
-
-@dataclass(frozen=True)
-class NormStatistics:
-    """What reached one BatchNorm, in units of what it saw in training.
-
-    Attributes:
-        name: of the module.
-        distance: median over the channels of |mean - running mean| / running standard deviation.
-        spread: median over the channels of standard deviation / running standard deviation.
-        divergence: median over the channels of the Kullback-Leibler divergence in nats of the normal distribution with
-            the input's mean and variance from that with the running ones: (v/s + z^2 - 1 - ln(v/s)) / 2.
-    """
-
-    name: str
-    distance: float
-    spread: float
-    divergence: float
-
-
-@dataclass
-class Pass:
-    """One observed pass of the network.
-
-    Attributes:
-        output: what it returned.
-        logits: the tensor of class scores in it, detached.
-        broken: name and kind of the first module that returned NaN or infinity, and whether its input was finite.
-        norms: of the first BatchNorms.
-    """
-
-    output: Any
-    logits: Tensor
-    broken: tuple[str, str, bool] | None = None
-    norms: list[NormStatistics] = field(default_factory=list)
 
 
 @dataclass
@@ -133,7 +96,7 @@ class Setup:
     @cached_property
     def variation(self) -> Variation:
         """How passes of the same input differ."""
-        return variation(self)
+        return variation(self.network, self.x)
 
     @cached_property
     def mappable(self) -> list[LayerInfo]:
@@ -163,11 +126,9 @@ class Setup:
         count = max(2, self.first.logits.shape[1])
         return [*self.classes, *(f"class {n}" for n in range(len(self.classes), count))][:count]
 
-    @contextmanager
-    def undisturbed(self) -> Iterator[None]:
+    def undisturbed(self) -> AbstractContextManager[None]:
         """Runs its body in evaluation mode without a graph; everything is put back afterwards."""
-        with torch.inference_mode(False), torch.no_grad(), preserved(self.module, self.x.device):
-            yield
+        return undisturbed(self.module, self.x.device)
 
 
 def attempt(run: Callable[[], T]) -> tuple[T, None] | tuple[None, Exception]:
@@ -176,78 +137,6 @@ def attempt(run: Callable[[], T]) -> tuple[T, None] | tuple[None, Exception]:
         return run(), None
     except Exception as error:  # noqa: BLE001 (a user's network may raise anything)
         return None, error
-
-
-def observed(network: Network, x: Tensor) -> Pass:
-    """Runs the network and notes where numbers stop being finite, and what reaches its first BatchNorms."""
-    broken: list[tuple[str, str, bool]] = []
-    norms: list[NormStatistics] = []
-    names = observable(network.model)
-
-    def before(module: nn.Module, args: Any) -> None:
-        tensor = find_tensor(args)
-        if tensor is not None and len(norms) < _NORMS and _has_statistics(module):
-            norms.append(_statistics(names[module], module, tensor))
-
-    def after(module: nn.Module, args: Any, output: Any) -> None:
-        tensor = find_tensor(output)
-        if not broken and tensor is not None and not _finite(tensor):
-            given = find_tensor(args)
-            broken.append((names[module] or "the model", type(module).__name__, given is None or _finite(given)))
-
-    handles = [module.register_forward_pre_hook(before) for module in names if isinstance(module, _BatchNorm)]
-    handles += [module.register_forward_hook(after) for module in names if module is not network.model]
-    try:
-        with torch.inference_mode(False), torch.no_grad(), preserved(network.model, x.device):
-            found = network.answer(x)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return Pass(found.output, found.logits.detach(), broken[0] if broken else None, norms)
-
-
-def _finite(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(tensor.isfinite().all())
-
-
-def is_trained(norm: nn.Module) -> bool:
-    """Tells whether a BatchNorm's statistics were ever moved from where they start, mean 0 and variance 1."""
-    mean, variance = norm.running_mean, norm.running_var
-    return isinstance(mean, Tensor) and isinstance(variance, Tensor) and bool((mean != 0).any() | (variance != 1).any())
-
-
-def _has_statistics(module: nn.Module) -> bool:
-    return isinstance(module.running_mean, Tensor) and is_trained(module)
-
-
-def _statistics(name: str, norm: Any, tensor: Tensor) -> NormStatistics:
-    values = tensor.detach().float()
-    axes = [0, *range(2, values.ndim)]
-    variance = norm.running_var.float() + norm.eps
-    ratio = (values.var(axes, unbiased=False) + norm.eps) / variance
-    distance = (values.mean(axes) - norm.running_mean.float()).abs() / variance.sqrt()
-    divergence = (ratio + distance**2 - 1 - ratio.log()) / 2
-    medians = (float(t.median()) for t in (distance, ratio.sqrt(), divergence))
-    return NormStatistics(name, *medians)
-
-
-def direct_convolution(model: nn.Module) -> nn.Conv1d | nn.Conv2d | nn.Conv3d | None:
-    """Returns the first convolution if it is given the input as it is; None behind an adapter, which may change it."""
-    return None if isinstance(model, Adapter) else first_convolution(model)
-
-
-def known_size(model: nn.Module, axes: int) -> tuple[int, ...] | None:
-    """Returns the spatial size that a network says it was built for: transformers, timm and MONAI each have a word."""
-    model = model.model if isinstance(model, Adapter) else model
-    places = [getattr(model, "config", None), getattr(model, "patch_embed", None), model]
-    sizes = [getattr(place, word, None) for place in places for word in ("image_size", "img_size")]
-    sizes.append((getattr(model, "default_cfg", None) or {}).get("input_size", (None,))[1:] or None)
-    for size in sizes:
-        if isinstance(size, int):
-            return (size,) * axes
-        if isinstance(size, (tuple, list)) and len(size) == axes and all(isinstance(s, int) for s in size):
-            return tuple(size)
-    return None
 
 
 def made_up_input(model: nn.Module, preprocess: Preprocess | None = None) -> Tensor:

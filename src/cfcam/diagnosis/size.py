@@ -9,9 +9,11 @@ from dataclasses import dataclass
 
 from cfcam.diagnosis.findings import Finding, Severity, ok
 from cfcam.diagnosis.fit import FEWEST, MOST, SIZES, WAYS, Fit, Way, fitted, has_memory
-from cfcam.diagnosis.setup import Setup, attempt, cells, known_size, observed, size_option, smooth_noise
+from cfcam.diagnosis.passes import observed
+from cfcam.diagnosis.setup import Setup, attempt, cells, size_option, smooth_noise
 from cfcam.imaging import Image, Preprocess, read_image
 from cfcam.imaging.stated import is_assumed
+from cfcam.models.expects import known_size
 
 Size = tuple[int, ...]
 

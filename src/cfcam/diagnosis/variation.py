@@ -1,4 +1,4 @@
-"""What makes the passes of a network differ: random numbers, a state, the other images; and where it comes from."""
+"""How passes of the same input differ, by random numbers or by a state; and what makes them differ."""
 
 from __future__ import annotations
 
@@ -7,20 +7,18 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
 
+from cfcam.capture import Network
 from cfcam.capture.adapter import call
 from cfcam.capture.answers.outputs import LOGIT_KEYS, find_tensor
 from cfcam.capture.state.guarantee import observable
 from cfcam.capture.state.process import Process
-
-if TYPE_CHECKING:
-    from cfcam.diagnosis.setup import Setup
+from cfcam.diagnosis.passes import undisturbed
 
 _DRAWING = frozenset(
     {"rand", "randn", "randint", "randperm", "rand_like", "randn_like", "randint_like", "normal", "bernoulli"}
@@ -51,11 +49,17 @@ class Variation:
     drawing: list[str] = field(default_factory=list)
     state: list[str] = field(default_factory=list)
 
+    @property
+    def varies(self) -> bool:
+        """Whether passes differ by more than rounding, with the same random numbers or with others."""
+        limit = tolerance(self.scores.dtype, 1e-5)
+        pairs = (difference(self.scores, scores) for scores in (self.again, self.redrawn))
+        return any(change > limit * scale for change, scale in pairs)
 
-def variation(setup: Setup) -> Variation:
+
+def variation(network: Network, x: Tensor) -> Variation:
     """Runs the same input in the same state, with other random numbers, and twice in a row as a user would."""
-    network, x = setup.network, setup.x
-    with setup.undisturbed():
+    with undisturbed(network.model, x.device):
         scores, again = network(x)[1], network(x)[1]
         drew, state = network.keeper.drew, list(network.keeper.changed)
         with other_numbers(x.device), _Drawing(network.model) as drawing:
@@ -126,37 +130,17 @@ def _drops(args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
     return bool(training) and rate > 0
 
 
-def mixing(setup: Setup, alone: Tensor, both: Tensor, images: Tensor) -> list[str]:
-    """Returns what mixes the images of a batch: the first module whose output shows it, and norms over the batch."""
-    network, found = setup.network, []
-    outputs: list[dict[str, Tensor]] = []
-    names = {module: name for module, name in observable(network.model).items() if name}
-    norms: list[str] = []
+def difference(first: Tensor, second: Tensor) -> tuple[float, float]:
+    """Returns the greatest difference of two scores (N, ...), and the greatest score; of what is finite in both."""
+    if first.shape != second.shape:
+        return float("inf"), 1.0
+    both = torch.stack([first, second]).cpu().double()
+    both = both[:, both.isfinite().all(0)]
+    if both.numel() == 0:
+        return 0.0, 1.0
+    return float((both[0] - both[1]).abs().max()), max(float(both.abs().max()), 1e-12)
 
-    def hook(module: nn.Module, args: Any, output: Any) -> None:
-        tensor = find_tensor(output)
-        if tensor is not None and tensor.ndim:
-            outputs[-1].setdefault(names[module], tensor[0].detach().float().clone())
-        if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
-            norms.append(names[module])
 
-    handles = [module.register_forward_hook(hook) for module in names]
-    try:
-        for x, which in ((alone, images[:1]), (both, images)):
-            outputs.append({})
-            with setup.undisturbed():
-                network(x, images=which)
-    finally:
-        for handle in handles:
-            handle.remove()
-    for name, one in outputs[0].items():
-        other = outputs[1].get(name)
-        if other is None or one.shape != other.shape:
-            continue
-        if float((one - other).abs().max()) > 1e-3 * max(float(one.abs().max()), 1e-6):
-            found.append(f"first seen in the output of {name!r} ({type(network.model.get_submodule(name)).__name__})")
-            break
-    if norms:
-        kind = "runs in training mode, or keeps no statistics"
-        found.append(f"BatchNorm {norms[0]!r} {kind}, and takes its statistics from the batch")
-    return found
+def tolerance(dtype: torch.dtype, of_float: float) -> float:
+    """Returns which share of the greatest score is rounding: ``of_float``, and more in 16 bits."""
+    return max(of_float, 2e-2) if dtype in (torch.float16, torch.bfloat16) else of_float

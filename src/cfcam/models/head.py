@@ -6,9 +6,9 @@ import torch
 from torch import nn
 
 from cfcam.errors import ModelError, one_line
+from cfcam.models.expects import CONVOLUTIONS
 
 _HEAD_WORDS: Final = ("classifier", "head", "fc", "logits")
-_CONVOLUTIONS: Final = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 Head = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
 
@@ -79,7 +79,7 @@ def _like(old: Head, num_classes: int) -> Head:
     with torch.inference_mode(mode=False):
         if isinstance(old, nn.Linear):
             return nn.Linear(old.in_features, num_classes, bias, device=device, dtype=dtype)
-        kind = next(kind for kind in _CONVOLUTIONS if isinstance(old, kind))
+        kind = next(kind for kind in CONVOLUTIONS if isinstance(old, kind))
         return kind(old.in_channels, num_classes, 1, bias=bias, device=device, dtype=dtype)
 
 
@@ -90,4 +90,4 @@ def _is_plain_linear(layer: nn.Module) -> bool:
 
 
 def _is_pointwise(layer: nn.Module) -> bool:
-    return isinstance(layer, _CONVOLUTIONS) and set(layer.kernel_size) == {1} and layer.groups == 1
+    return isinstance(layer, CONVOLUTIONS) and set(layer.kernel_size) == {1} and layer.groups == 1

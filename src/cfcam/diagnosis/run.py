@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from cfcam.capture import Network
 from cfcam.capture.answers.readings import checked_probability
 from cfcam.capture.targets.classes import Probability, class_names
+from cfcam.diagnosis.batch import check_batch
 from cfcam.diagnosis.findings import Diagnosis, Finding, Severity, not_assessed
 from cfcam.diagnosis.input import INPUT_CHECKS, check_normalisation, check_tensor
 from cfcam.diagnosis.layer import (
@@ -25,13 +26,27 @@ from cfcam.diagnosis.layer import (
 )
 from cfcam.diagnosis.model import MODEL_CHECKS
 from cfcam.diagnosis.normalisation import MOST_PICTURES
-from cfcam.diagnosis.output import OUTPUT_CHECKS, why_it_does_not_run
+from cfcam.diagnosis.output import check_classes, check_finite, check_output, check_saturation, why_it_does_not_run
+from cfcam.diagnosis.repeat import check_repeat
 from cfcam.diagnosis.setup import Setup, attempt, made_up_input
 from cfcam.diagnosis.size import check_resizing
 from cfcam.errors import InputError, describe
 from cfcam.imaging import Preprocess
 
 __all__ = ["Diagnosis", "Finding", "Severity", "diagnose"]
+
+PASS_CHECKS = (
+    check_normalisation,
+    check_resizing,
+    check_finite,
+    check_output,
+    check_classes,
+    check_repeat,
+    check_batch,
+    check_saturation,
+    check_layer,
+)
+"""In this order, once a pass of the network succeeds."""
 
 
 def diagnose(
@@ -123,7 +138,7 @@ def _examined(setup: Setup) -> list[Finding]:
     _, error = attempt(lambda: setup.first)
     if error is not None:
         return [*findings, *why_it_does_not_run(setup, error)]
-    findings += _made((check_normalisation, check_resizing, *OUTPUT_CHECKS, check_layer), setup)
+    findings += _made(PASS_CHECKS, setup)
     if any(f.check == "layer" and f.severity is Severity.PROBLEM for f in findings):
         return findings
     capture, more = check_target(setup)
