@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from cfcam.cli.arguments import places
-from cfcam.cli.options import network as options
-from cfcam.cli.options import volumes
-from cfcam.cli.output.console import EXIT_FAILED, command, hint, out, plain, print_json, warn
+from cfcam.cli.arguments import places, words
+from cfcam.cli.arguments.read import read_target, read_window
+from cfcam.cli.command import Checked
+from cfcam.cli.options.masks import Masks, masks_of
+from cfcam.cli.options.question import Question
+from cfcam.cli.options.run import Run
+from cfcam.cli.options.volumes import VolumePreparation
+from cfcam.cli.output.console import EXIT_FAILED, hint, out, plain, print_json, warn
+from cfcam.cli.panels import Panel
 from cfcam.errors import CfcamError, InputError
 
 if TYPE_CHECKING:
@@ -26,228 +32,153 @@ if TYPE_CHECKING:
     from cfcam.jobs.inputs.preparing import Prepared
     from cfcam.models import LoadedModel
 
-PANEL = "The checks"
 
+@dataclass(frozen=True, kw_only=True)
+class Check(Run, Masks, VolumePreparation, Question):
+    """Check maps: in the organ, not on a device, steady, and on every finding.
 
-@command
-def check(
-    images: Annotated[list[Path], typer.Argument(metavar="IMAGE...", help="Pictures, volumes, folders or globs.")],
-    model: options.Model = "demo",
-    weights: options.Weights = None,
-    num_classes: options.NumClasses = None,
-    classes: options.Classes = None,
-    head: options.Head = None,
-    probability: options.ProbabilityHow = None,
-    layer: options.Layer = None,
-    size: options.Size = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    device: options.Device = "auto",
-    window: volumes.Window = None,
-    spacing: volumes.Spacing = None,
-    orientation: volumes.Orientation = None,
-    intensity: volumes.Intensity = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="Method; see cfcam methods.",
-            autocompletion=options.complete_method,
-            rich_help_panel=PANEL,
-        ),
-    ] = "grad-cam",
-    target: Annotated[
-        str,
-        typer.Option(
-            metavar="CLASS",
-            help="Index, name or predicted.",
-            autocompletion=options.complete_target,
-            rich_help_panel=PANEL,
-        ),
-    ] = "predicted",
-    organ: Annotated[
-        str | None,
-        typer.Option(
-            metavar="MASKS",
-            help="Where maps may lie: a mask (PNG, NIfTI, DICOM SEG), a folder, masks/{stem}_lung.png, boxes.csv.",
-            rich_help_panel=PANEL,
-        ),
-    ] = None,
-    artefacts: Annotated[
-        str | None,
-        typer.Option(metavar="MASKS", help="Devices, markers, borders; likewise.", rich_help_panel=PANEL),
-    ] = None,
+    Each check passes, is flagged, or is not assessed. A flag asks a person to look; a pass proves nothing.
+    """
+
+    examples: ClassVar[str] = """
+**Examples**
+
+    cfcam check scans/ -m networks.py:my_net --organ masks/{stem}_lungs.png --artefacts devices/
+
+    cfcam check chest.png --findings lesions.png --limits site.json --json --output checks.json
+
+Exit codes: 0 nothing flagged · 1 something flagged · 2 wrong usage.
+"""
+    everyday: ClassVar[str] = (
+        "model weights classes layer size mean std device method target organ artefacts findings limits output"
+    )
+    panel: ClassVar[Panel | None] = Panel.CHECKS
+
+    images: Annotated[
+        list[Path],
+        typer.Argument(metavar="IMAGE...", help="Pictures, volumes, folders or globs."),
+        Checked(places.inputs),
+    ]
     findings: Annotated[
         str | None,
-        typer.Option(metavar="MASKS", help="All findings of a picture; likewise.", rich_help_panel=PANEL),
-    ] = None,
+        typer.Option(metavar="MASKS", help="All findings of a picture; likewise."),
+        Checked(places.masks("--findings")),
+    ] = None
     zone: Annotated[
         list[str] | None,
-        typer.Option(
-            "--zone",
-            metavar="NAME=MASKS",
-            help="A part of the organ, for --reported; repeatable.",
-            rich_help_panel=PANEL,
-        ),
-    ] = None,
+        typer.Option(metavar="NAME=MASKS", help="A part of the organ, for --reported; repeatable."),
+        Checked(places.named_masks("--zone")),
+    ] = None
     reported: Annotated[
         str | None,
-        typer.Option(
-            metavar="ZONE|CSV",
-            help="The zone that the report names: for all, or a table image,zone.",
-            rich_help_panel=PANEL,
-        ),
-    ] = None,
+        typer.Option(metavar="ZONE|CSV", help="The zone that the report names: for all, or a table image,zone."),
+    ] = None
     limits: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE",
-            help="JSON of the site's limits. [default: starting points, see the documentation]",
-            rich_help_panel=PANEL,
+            metavar="FILE", help="JSON of the site's limits. [default: starting points, see the documentation]"
         ),
-    ] = None,
-    retest: Annotated[
-        bool, typer.Option("--retest/--no-retest", help="Explain again under small changes.", rich_help_panel=PANEL)
-    ] = True,
+        Checked(words.limits),
+    ] = None
+    retest: Annotated[bool, typer.Option("--retest/--no-retest", help="Explain again under small changes.")] = True
     peak_stability: Annotated[
         bool,
         typer.Option(
             "--peak-stability",
             help="Tell where each map points, and under how many small motions that stays (17 passes a picture).",
-            rich_help_panel=PANEL,
         ),
-    ] = False,
+    ] = False
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", metavar="FILE", help="Write the results as JSON too.", rich_help_panel=PANEL),
-    ] = None,
-    as_json: options.Json = False,
-    debug: options.Debug = False,
-) -> None:
-    """Check maps: in the organ, not on a device, steady, and on every finding.
+        typer.Option("--output", "-o", metavar="FILE", help="Write the results as JSON too."),
+        Checked(places.new_file("--output")),
+    ] = None
 
-    Each check passes, is flagged, or is not assessed. A flag asks a person to look; a pass proves nothing.
-    """
-    _check_zones(zone, reported)
+    def __post_init__(self) -> None:
+        """Looks at the zones and the one that is reported."""
+        super().__post_init__()
+        _check_zones(self.zone, self.reported)
 
-    from functools import partial
+    def __call__(self) -> None:
+        """Checks each image, then all together, and shows what was found."""
+        from functools import partial
 
-    from cfcam.clinical.checks import Limits, count_outcomes, over_cases
-    from cfcam.explainer import Explainer
-    from cfcam.jobs.inputs.masks import RegionMasks
-    from cfcam.jobs.inputs.preparing import assumption_notes, prepare
+        from cfcam.clinical.checks import Limits, count_outcomes, over_cases
+        from cfcam.explainer import Explainer
+        from cfcam.jobs.inputs.masks import RegionMasks
+        from cfcam.jobs.inputs.preparing import assumption_notes, prepare
 
-    chosen = Limits() if limits is None else Limits.read(limits)
-    zones = _zones(zone, reported)
-    loaded = options.load_model(
-        model,
-        weights=weights,
-        num_classes=num_classes,
-        classes=classes,
-        device=device,
-        head=head,
-        probability=probability,
-    )
-    for note in loaded.notes:
-        warn(note)
-    files, preprocess = _prepared(
-        loaded,
-        images,
-        window,
-        size=volumes.read_size(size),
-        mean=options.read_numbers("--mean", mean),
-        std=options.read_numbers("--std", std),
-        spacing=spacing,
-        orientation=orientation,
-        intensity=intensity,
-    )
-    for note in assumption_notes(preprocess):
-        warn(note)
-    explainer = Explainer(
-        loaded.module,
-        [method],
-        layer=layer,
-        classes=loaded.classes,
-        probability=loaded.probability,
-        output=loaded.output,
-        fingerprint=True,
-    )
-    masks = [RegionMasks("organ", organ)] if organ else []
-    masks += [RegionMasks("artefacts", artefacts)] if artefacts else []
-    masks += [RegionMasks("findings", findings)] if findings else []
-    read = partial(prepare, preprocess=preprocess, window=volumes.read_window(window))
-    session = _Session(
-        explainer, read, method, options.read_target(target), chosen, retest, masks, zones, peak_stability
-    )
-    cases = [session.case(file, several=len(files) > 1) for file in files]
-    of_set = session.similar()
-    if len(cases) > 1:
-        of_set += over_cases([case["checks"] for case in cases], chosen)
-    document: dict[str, Any] = {
-        "cases": [{**case, "checks": [result.as_dict() for result in case["checks"]]} for case in cases],
-        "all": [result.as_dict() for result in of_set],
-        "counts": count_outcomes([case["checks"] for case in cases]),
-        "limits": {name: getattr(chosen, name) for name in Limits.__dataclass_fields__},
-        "provenance": {
-            **explainer.provenance(),
-            "prepared": preprocess.told,
-            "preprocess": preprocess.as_dict(),
-            "assumed": list(preprocess.assumptions),
-        },
-    }
-    if output is not None:
-        _write(output, document)
-    if as_json:
-        print_json(document)
-    else:
-        for case in cases:
-            _show(case["image"], f"{case['class']}{_probability(case['probability'])}", case["checks"])
-        if of_set:
-            _show("all pictures", "similar cases and flags", of_set)
-        hint("a flag asks a person to look, a pass proves nothing; research use only, not a medical device")
-    flagged = [r for case in cases for r in case["checks"] if r.outcome == "flag"]
-    if flagged or any(result.outcome == "flag" for result in of_set):
-        raise typer.Exit(EXIT_FAILED)
+        chosen = Limits() if self.limits is None else Limits.read(self.limits)
+        zones = _zones(self.zone, self.reported)
+        loaded = self.load()
+        for note in loaded.notes:
+            warn(note)
+        files, preprocess = self._inputs(loaded)
+        for note in assumption_notes(preprocess):
+            warn(note)
+        explainer = Explainer(
+            loaded.module,
+            [self.method],
+            layer=self.layer,
+            classes=loaded.classes,
+            probability=loaded.probability,
+            output=loaded.output,
+            fingerprint=True,
+        )
+        masks = [RegionMasks(kind, where) for kind, where in masks_of(self)]
+        read = partial(prepare, preprocess=preprocess, window=read_window(self.window))
+        session = _Session(
+            explainer, read, self.method, read_target(self.target), chosen, self.retest, masks, zones,
+            self.peak_stability,
+        )  # fmt: skip
+        cases = [session.case(file, several=len(files) > 1) for file in files]
+        of_set = session.similar()
+        if len(cases) > 1:
+            of_set += over_cases([case["checks"] for case in cases], chosen)
+        document: dict[str, Any] = {
+            "cases": [{**case, "checks": [result.as_dict() for result in case["checks"]]} for case in cases],
+            "all": [result.as_dict() for result in of_set],
+            "counts": count_outcomes([case["checks"] for case in cases]),
+            "limits": {name: getattr(chosen, name) for name in Limits.__dataclass_fields__},
+            "provenance": {
+                **explainer.provenance(),
+                "prepared": preprocess.told,
+                "preprocess": preprocess.as_dict(),
+                "assumed": list(preprocess.assumptions),
+            },
+        }
+        if self.output is not None:
+            _write(self.output, document)
+        if self.as_json:
+            print_json(document)
+        else:
+            for case in cases:
+                _show(case["image"], f"{case['class']}{_probability(case['probability'])}", case["checks"])
+            if of_set:
+                _show("all pictures", "similar cases and flags", of_set)
+            hint("a flag asks a person to look, a pass proves nothing; research use only, not a medical device")
+        flagged = [r for case in cases for r in case["checks"] if r.outcome == "flag"]
+        if flagged or any(result.outcome == "flag" for result in of_set):
+            raise typer.Exit(EXIT_FAILED)
 
+    def _inputs(self, loaded: LoadedModel) -> tuple[list[Path], Preprocess | VolumePreprocess]:
+        """The images, and what is done to them: as volumes if the network takes those, else as pictures one by one."""
+        from cfcam.imaging import list_images
+        from cfcam.models.expects import takes_volumes
 
-def _prepared(
-    loaded: LoadedModel,
-    images: Sequence[Path],
-    window: str | None,
-    *,
-    size: Any,
-    mean: tuple[float, ...] | None,
-    std: tuple[float, ...] | None,
-    spacing: str | None,
-    orientation: str | None,
-    intensity: str | None,
-) -> tuple[list[Path], Preprocess | VolumePreprocess]:
-    """The images, and what is done to them: as volumes if the network takes volumes, else as pictures one by one."""
-    from cfcam.imaging import list_images
-    from cfcam.jobs import preprocess_of
-    from cfcam.models.expects import takes_volumes
+        if not takes_volumes(loaded.module):
+            if self.spacing or self.orientation or self.intensity:
+                raise InputError(
+                    "--spacing, --orientation and --intensity are for volumes, and the network takes pictures"
+                )
+            return list_images(self.images), self.prepared_pictures(loaded)
+        from cfcam.imaging.reading.series import no_volume
+        from cfcam.jobs import Kind, find_inputs
 
-    if not takes_volumes(loaded.module):
-        if spacing or orientation or intensity:
-            raise InputError("--spacing, --orientation and --intensity are for volumes, and the network takes pictures")
-        return list_images(images), preprocess_of(loaded, size=size, mean=mean, std=std)
-    from cfcam.imaging.reading.series import no_volume
-    from cfcam.jobs import Kind, find_inputs
-
-    found = find_inputs(images, output="")
-    if pictures := [one.path for one in found if one.kind is not Kind.VOLUME]:
-        raise no_volume(pictures[0])
-    preprocess = volumes.prepared_volumes(
-        loaded,
-        mean=mean,
-        std=std,
-        size=size,
-        spacing=spacing,
-        window=volumes.read_window(window),
-        intensity=intensity,
-        orientation=orientation,
-    )
-    return [one.path for one in found], preprocess
+        found = find_inputs(self.images, output="")
+        if pictures := [one.path for one in found if one.kind is not Kind.VOLUME]:
+            raise no_volume(pictures[0])
+        return [one.path for one in found], self.prepared_volumes(loaded)
 
 
 def _check_zones(given: list[str] | None, reported: str | None) -> None:
