@@ -17,19 +17,13 @@ from cfcam.cli.options.run import Run
 from cfcam.cli.options.volumes import VolumePreparation
 from cfcam.cli.output.console import EXIT_FAILED, hint, out, plain, print_json, warn
 from cfcam.cli.panels import Panel
-from cfcam.errors import CfcamError, InputError
+from cfcam.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from torch import Tensor
-
-    from cfcam.clinical.checks import CheckResult, Limits
-    from cfcam.explainer import Explainer
-    from cfcam.imaging import Preprocess, VolumePreprocess
-    from cfcam.jobs.check.zones import Zones
-    from cfcam.jobs.inputs.masks import RegionMasks
-    from cfcam.jobs.inputs.preparing import Prepared
+    from cfcam.clinical.checks.results import CheckResult
+    from cfcam.jobs.check.settings import CheckSettings
     from cfcam.models import LoadedModel
 
 
@@ -101,84 +95,55 @@ Exit codes: 0 nothing flagged · 1 something flagged · 2 wrong usage.
 
     def __call__(self) -> None:
         """Checks each image, then all together, and shows what was found."""
-        from functools import partial
+        from cfcam.jobs.check.run import CheckRun, find_images
+        from cfcam.jobs.inputs.preparing import assumption_notes
 
-        from cfcam.clinical.checks import Limits, count_outcomes, over_cases
-        from cfcam.explainer import Explainer
-        from cfcam.jobs.inputs.masks import RegionMasks
-        from cfcam.jobs.inputs.preparing import assumption_notes, prepare
-
-        chosen = Limits() if self.limits is None else Limits.read(self.limits)
-        zones = _zones(self.zone, self.reported)
+        settings = self._settings()
         loaded = self.load()
         for note in loaded.notes:
             warn(note)
-        files, preprocess = self._inputs(loaded)
+        self._refuse_volumes(loaded)
+        images, preprocess = find_images(loaded, self.images), self.prepared(loaded)
         for note in assumption_notes(preprocess):
             warn(note)
-        explainer = Explainer(
-            loaded.module,
-            [self.method],
-            layer=self.layer,
-            classes=loaded.classes,
-            probability=loaded.probability,
-            output=loaded.output,
-            fingerprint=True,
-        )
-        masks = [RegionMasks(kind, where) for kind, where in masks_of(self)]
-        read = partial(prepare, preprocess=preprocess, window=read_window(self.window))
-        session = _Session(
-            explainer, read, self.method, read_target(self.target), chosen, self.retest, masks, zones,
-            self.peak_stability,
-        )  # fmt: skip
-        cases = [session.case(file, several=len(files) > 1) for file in files]
-        of_set = session.similar()
-        if len(cases) > 1:
-            of_set += over_cases([case["checks"] for case in cases], chosen)
-        document: dict[str, Any] = {
-            "cases": [{**case, "checks": [result.as_dict() for result in case["checks"]]} for case in cases],
-            "all": [result.as_dict() for result in of_set],
-            "counts": count_outcomes([case["checks"] for case in cases]),
-            "limits": {name: getattr(chosen, name) for name in Limits.__dataclass_fields__},
-            "provenance": {
-                **explainer.provenance(),
-                "prepared": preprocess.told,
-                "preprocess": preprocess.as_dict(),
-                "assumed": list(preprocess.assumptions),
-            },
-        }
+        report = CheckRun(loaded, preprocess, settings, warn)(images)
         if self.output is not None:
-            _write(self.output, document)
+            _write(self.output, report.as_dict())
         if self.as_json:
-            print_json(document)
+            print_json(report.as_dict())
         else:
-            for case in cases:
-                _show(case["image"], f"{case['class']}{_probability(case['probability'])}", case["checks"])
-            if of_set:
-                _show("all pictures", "similar cases and flags", of_set)
+            for image in report.images:
+                probability = "" if image.probability is None else f" {image.probability:.3f}"
+                _show(image.name, f"{image.label}{probability}", image.results)
+            if report.together:
+                _show("all pictures", "similar cases and flags", report.together)
             hint("a flag asks a person to look, a pass proves nothing; research use only, not a medical device")
-        flagged = [r for case in cases for r in case["checks"] if r.outcome == "flag"]
-        if flagged or any(result.outcome == "flag" for result in of_set):
+        if report.flagged:
             raise typer.Exit(EXIT_FAILED)
 
-    def _inputs(self, loaded: LoadedModel) -> tuple[list[Path], Preprocess | VolumePreprocess]:
-        """The images, and what is done to them: as volumes if the network takes those, else as pictures one by one."""
-        from cfcam.imaging import list_images
+    def _settings(self) -> CheckSettings:
+        from cfcam.clinical.checks.results import Limits
+        from cfcam.jobs.check.settings import CheckSettings
+        from cfcam.jobs.check.zones import Zones
+        from cfcam.jobs.inputs.masks import RegionMasks
+
+        return CheckSettings(
+            method=self.method,
+            target=read_target(self.target),
+            layer=self.layer,
+            limits=Limits() if self.limits is None else Limits.read(self.limits),
+            masks=tuple(RegionMasks(kind, where) for kind, where in masks_of(self)),
+            zones=None if self.zone is None or self.reported is None else Zones.of(self.zone, self.reported),
+            retest=self.retest,
+            peak_stability=self.peak_stability,
+            window=read_window(self.window),
+        )
+
+    def _refuse_volumes(self, loaded: LoadedModel) -> None:
         from cfcam.models.expects import takes_volumes
 
-        if not takes_volumes(loaded.module):
-            if self.spacing or self.orientation or self.intensity:
-                raise InputError(
-                    "--spacing, --orientation and --intensity are for volumes, and the network takes pictures"
-                )
-            return list_images(self.images), self.prepared_pictures(loaded)
-        from cfcam.imaging.reading.series import no_volume
-        from cfcam.jobs import Kind, find_inputs
-
-        found = find_inputs(self.images, output="")
-        if pictures := [one.path for one in found if one.kind is not Kind.VOLUME]:
-            raise no_volume(pictures[0])
-        return [one.path for one in found], self.prepared_volumes(loaded)
+        if (self.spacing or self.orientation or self.intensity) and not takes_volumes(loaded.module):
+            raise InputError("--spacing, --orientation and --intensity are for volumes, and the network takes pictures")
 
 
 def _check_zones(given: list[str] | None, reported: str | None) -> None:
@@ -195,129 +160,16 @@ def _check_zones(given: list[str] | None, reported: str | None) -> None:
         raise InputError(f"--reported {reported!r}: is not among the zones {', '.join(names)}; name one, or a table")
 
 
-def _zones(given: list[str] | None, reported: str | None) -> Zones | None:
-    from cfcam.jobs.check.zones import Zones
-
-    return None if given is None or reported is None else Zones.of(given, reported)
-
-
-class _Session:
-    """What all images share, and the maps that are compared at the end."""
-
-    def __init__(
-        self,
-        explainer: Explainer,
-        read: Callable[[Path], Prepared],
-        method: str,
-        target: int | str,
-        limits: Limits,
-        retest: bool,
-        masks: Sequence[RegionMasks],
-        zones: Zones | None,
-        peak_stability: bool = False,
-    ) -> None:
-        self.zones, self.peak_stability = zones, peak_stability
-        self.explainer, self.read, self.method = explainer, read, method
-        self.target, self.limits, self.retest, self.masks = target, limits, retest, masks
-        self.maps: dict[str, list[tuple[Tensor, float]]] = {}
-
-    def case(self, file: Path, *, several: bool) -> dict[str, Any]:
-        """Checks one picture or volume; one that is DICOM goes by its neutral name, in messages too."""
-        from dataclasses import replace
-
-        from cfcam.jobs.inputs.privacy import labelled, neutral, without_stem
-
-        source = labelled(file)
-        try:
-            found = self._case(
-                file, several=several, say=lambda text: warn(without_stem(neutral(text, source), source))
-            )
-        except CfcamError as error:
-            if source.label is None:
-                raise
-            raise InputError(without_stem(neutral(str(error), source), source)) from None
-        told = [replace(r, detail=without_stem(neutral(r.detail, source), source)) for r in found["checks"]]
-        return {**found, "image": source.shown.name, "checks": told}
-
-    def _case(self, file: Path, *, several: bool, say: Callable[[str], None]) -> dict[str, Any]:
-        from cfcam.clinical import checks
-        from cfcam.jobs.check.region_checks import region_checks
-
-        prepared = self.read(file)
-        image, x = prepared.image, prepared.x
-        for notice in prepared.notices:
-            say(notice)
-        regions = {mask.kind: mask.read(file, image, several=several) for mask in self.masks}
-        for notice in (notice for region in regions.values() for notice in region.notices):
-            say(notice)
-        explanation = self.explainer(x, None if self.target == "predicted" else [self.target])
-        heat = prepared.back(explanation.heatmaps(self.method)[0, 0].cpu())
-        probability = explanation.probability(0, 0)
-        index, label = int(explanation.targets[0, 0]), explanation.label(0, 0)
-        results = region_checks(
-            regions,
-            heat,
-            lambda mask: checks.artefact_intervention(
-                self.explainer, x, prepared.forth(mask), index, self.method, limits=self.limits
-            ),
-            spacing=image.spacing,
-            affine=image.affine,
-            probability=probability,
-            limits=self.limits,
-        )
-        if self.zones is not None:
-            results += self.zones.check(file, image, heat, self.limits, several=several)
-        if self.retest:
-            results += checks.retest_stability(self.explainer, x, index, self.method, limits=self.limits)
-        pointed: dict[str, Any] = {}
-        if self.peak_stability:
-            from cfcam.jobs.check.peaks import peak_check
-
-            found, pointed = peak_check(
-                self.explainer, x, index, self.method, heat, image, file, prepared.back, limits=self.limits
-            )
-            results += found
-        if probability is not None and probability >= self.limits.min_probability:
-            self.maps.setdefault(label, []).append((explanation.heatmaps(self.method)[0, 0].cpu(), probability))
-        return {"class": label, "probability": probability, **pointed, "checks": results}
-
-    def similar(self) -> list[CheckResult]:
-        """Compares the maps of each class that two or more pictures have."""
-        from dataclasses import replace
-
-        import torch
-
-        from cfcam.clinical.checks import similar_cases
-
-        return [
-            replace(found, detail=f"{label}: {found.detail}")
-            for label, several in self.maps.items()
-            if len(several) > 1
-            for found in [
-                similar_cases(
-                    torch.stack([heat for heat, _ in several]),
-                    torch.tensor([probability for _, probability in several]),
-                    limits=self.limits,
-                )
-            ]
-        ]
-
-
 def _write(path: Path, document: dict[str, Any]) -> None:
     import json
-    import os
 
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    from cfcam.files import write_whole
+
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(document, indent=2, default=str), encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path, json.dumps(document, indent=2, default=str).encode())
     except OSError as error:
         raise InputError(f"--output {path}: cannot be written ({error.strerror}); check the folder") from error
-
-
-def _probability(value: float | None) -> str:
-    return "" if value is None else f" {value:.3f}"
 
 
 def _show(title: str, what: str, results: Sequence[CheckResult]) -> None:
