@@ -34,6 +34,7 @@ from cfcam.jobs.runs.drawing import Artist, explained
 from cfcam.jobs.runs.manifest import FILE_NAME, Explained, Manifest, Record, State, verified
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.study.pages import LINE, write_batch_page
+from cfcam.jobs.study.result import Results
 from cfcam.jobs.study.run import Studies
 from cfcam.models import LoadedModel
 
@@ -137,8 +138,17 @@ class FolderRun:
         self._artist = self._drawing()
         self._studies = None
         if settings.study is not None:
-            several = len(self.inputs) > 1
-            self._studies = Studies(settings, self._engine, self.preprocess, model, self._hash, several=several)
+            results = Results(
+                settings.study,
+                self._engine,
+                self.preprocess,
+                model,
+                window=settings.window,
+                several=len(self.inputs) > 1,
+                settings=settings.drawn(),
+                settings_sha256=self._hash,
+            )
+            self._studies = Studies(results, settings.output, palette=settings.palette, opacity=settings.opacity)
         self._large = threading.Semaphore(1)
         self.page: Path | None = None
 
@@ -308,17 +318,17 @@ class FolderRun:
                     self._fail(task, "the picture changed while it was explained: run again")
                     return
             with self._alone_if_large(image):
-                files = self._artist(image, explanation, task.name)
+                files, targets = self._artist(image, explanation, task.name), explained(explanation)
+                left_out: tuple[str, ...] = ()
                 if self._studies is not None and x is not None:
-                    files += self._studies(image, explanation, x, task.name, task.input)
+                    study = self._studies(image, explanation, x, task.name, task.input)
+                    files, left_out = [*files, *study.files], study.left_out
+                    targets = tuple(replace(t, where=study.places.get((t.index, t.label), "")) for t in targets)
             digests = {file.relative_to(self.settings.output).as_posix(): sha256_of(file) for file in files}
-            targets = explained(explanation)
-            if self._studies is not None:
-                targets = self._studies.placed(targets)
             outcome = Outcome(
                 task.input.shown, State.DONE, targets, tuple(files), None, self._spent(task), task.notices
             )
-            task.record = self._record(task, outcome, digests, () if self._studies is None else self._studies.left_out)
+            task.record = self._record(task, outcome, digests, left_out)
             task.outcome = outcome
         except CfcamError as error:
             self._fail(task, str(error), error)
