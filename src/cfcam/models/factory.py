@@ -7,14 +7,17 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import count
+from operator import attrgetter
 from pathlib import Path
-from types import ModuleType
-from typing import Final
+from types import FunctionType, ModuleType
+from typing import Any, Final
 
 from torch import nn
 
 from cfcam.errors import ModelError, describe, few, nearest, one_line
+from cfcam.files import sha256_of
 from cfcam.models.spec import Spec, check_place
 
 _NUMBERS: Final = count(1)
@@ -56,6 +59,37 @@ def from_file(spec: Spec) -> tuple[nn.Module, object]:
         raise ModelError(f"{spec.path}:{spec.name} returned the class {result.__name__}: return an instance of it")
     hint = "end it with a return of the network" if result is None else "return the network alone"
     raise ModelError(f"{spec.path}:{spec.name} returned {_article(result)}, not an nn.Module: {hint}")
+
+
+def file_of(value: object) -> str | None:
+    """Return the user's file in which a class or function is found by its name, if it came from `from_file`."""
+    if not isinstance(value, type | FunctionType) or not value.__module__.startswith(_PRIVATE):
+        return None
+    module = sys.modules.get(value.__module__)
+    try:
+        return module.__file__ if module and attrgetter(value.__qualname__)(module) is value else None
+    except AttributeError:  # made within a function
+        return None
+
+
+def from_file_again(path: str, sha256: str, name: str) -> Any:
+    """Return a class or function of a user's file by its name, in a process that has not loaded it.
+
+    Raises:
+        ModelError: If there is no such file, or another one, or the user's code raises.
+    """
+    if not Path(path).is_file():
+        raise ModelError(f"{path} is not on this machine: the network is made by that file; put it there")
+    if sha256_of(Path(path)) != sha256:
+        raise ModelError(f"{path} is not the file that made the network: put the same one on every machine")
+    return attrgetter(name)(_imported(path, sha256))
+
+
+@cache
+def _imported(path: str, sha256: str) -> ModuleType:
+    file = Path(path)
+    with _surroundings(file.parent):
+        return _import(file)
 
 
 @contextmanager
