@@ -29,11 +29,11 @@ def one_text(text):
 
 
 def test_explain_in_its_table_and_its_files(folder, tmp_path, monkeypatch):
-    from cfcam.jobs.runs import drawing
+    from cfcam.jobs.runs import pictures
 
     footers = []
-    drawn = drawing.contact_sheet
-    monkeypatch.setattr(drawing, "contact_sheet", lambda *a, **k: footers.append(k["footer"]) or drawn(*a, **k))
+    drawn = pictures.contact_sheet
+    monkeypatch.setattr(pictures, "contact_sheet", lambda *a, **k: footers.append(k["footer"]) or drawn(*a, **k))
     result = cfcam("explain", folder, "-o", tmp_path / "out", *MODEL)
     assert f"prepared: {ASSUMED}" in result.stdout
     assert SAID in result.stdout

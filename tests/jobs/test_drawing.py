@@ -7,7 +7,7 @@ import pytest
 
 from cfcam.imaging import read_volume
 from cfcam.jobs import Save
-from cfcam.jobs.runs import drawing, volumes
+from cfcam.jobs.runs import pictures, volumes
 from tests.jobs.test_volumes import run as volume_run
 from tests.jobs.test_volumes import scan
 from tests.jobs.world import NETWORKS, draw, run
@@ -18,7 +18,7 @@ LAST = "research use, not a medical device"
 def test_a_sheets_footer_names_the_network_without_its_folder_and_the_layer(tmp_path, monkeypatch):
     footers = []
     said = lambda *_, footer, **__: footers.append(footer) or np.zeros((8, 8, 3), np.uint8)  # noqa: E731
-    monkeypatch.setattr(drawing, "contact_sheet", said)
+    monkeypatch.setattr(pictures, "contact_sheet", said)
     draw(tmp_path / "in" / "a.png")
     list(run(tmp_path / "in", tmp_path / "out", save=frozenset({Save.SHEET})))
     (footer,) = footers
@@ -42,13 +42,13 @@ def test_a_volumes_footers_name_the_network_without_its_folder_and_the_layer(tmp
 def test_a_large_picture_is_shrunk_for_its_sheet_and_a_small_one_is_left():
     large = np.zeros((1000, 2400, 3), np.uint8)
     large[:, 1200:] = 200
-    small = drawing._shrunk(large)
+    small = pictures._shrunk(large)
     assert small.shape == (400, 960, 3)
     assert (small[:, 10] == 0).all()
     assert (small[:, -10] == 200).all()
-    assert drawing._shrunk(np.zeros((3, 9600, 3), np.uint8)).shape == (1, 960, 3)
+    assert pictures._shrunk(np.zeros((3, 9600, 3), np.uint8)).shape == (1, 960, 3)
     fits = np.zeros((960, 300, 3), np.uint8)
-    assert drawing._shrunk(fits) is fits
+    assert pictures._shrunk(fits) is fits
 
 
 def test_a_large_volume_is_thinned_for_its_sheet_and_each_voxel_stays_where_it_is(tmp_path, monkeypatch):

@@ -325,7 +325,7 @@ def test_a_large_radiograph_keeps_its_size_and_aspect(tmp_path):
 def test_a_picture_too_large_to_be_held_is_read_again_and_drawn_the_same(tmp_path, monkeypatch):
     folder_of(tmp_path / "in", 3)
     list(run(tmp_path / "in", tmp_path / "held"))
-    monkeypatch.setattr("cfcam.jobs.runs.run._KEPT_BYTES", 0)
+    monkeypatch.setattr("cfcam.jobs.runs.work._KEPT_BYTES", 0)
     monkeypatch.setattr("cfcam.jobs.runs.run._LARGE_PIXELS", 0)
     list(run(tmp_path / "in", tmp_path / "read"))
     for n in range(3):
@@ -380,7 +380,6 @@ def test_of_large_pictures_one_at_a_time_is_prepared(tmp_path, monkeypatch):
 
 def test_a_picture_that_changes_under_way_fails(tmp_path, monkeypatch):
     from cfcam.jobs.inputs import reading
-    from cfcam.jobs.runs import run as module
 
     path = draw(tmp_path / "a.png")
     read = reading.read_image
@@ -391,7 +390,7 @@ def test_a_picture_that_changes_under_way_fails(tmp_path, monkeypatch):
         return image
 
     monkeypatch.setattr(reading, "read_image", changing)
-    monkeypatch.setattr(module, "_KEPT_BYTES", 0)
+    monkeypatch.setattr("cfcam.jobs.runs.work._KEPT_BYTES", 0)
     (outcome,) = run(path, tmp_path / "out")
     assert outcome.status is State.FAILED
     assert "changed" in outcome.error

@@ -123,7 +123,7 @@ def test_disagreement_is_that_of_the_maps_of_the_study(tmp_path, studies):
     (outcome,) = run
     assert outcome.status == "done", outcome.error
     volume = read_volume(tmp_path / "in")
-    explanation = run._engine.explainer(run.preprocess(volume)[None], [0])
+    explanation = run._work.engine.explainer(run.preprocess(volume)[None], [0])
     expected = summarise(method_disagreement(explanation), 0.5)
     moved = run.preprocess.to_original(expected.mean[0, 0], volume).clamp(0, 1).numpy()
     np.testing.assert_allclose(studies[0].uncertainty[0].mean, moved, atol=1e-6)

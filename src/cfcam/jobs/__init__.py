@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from cfcam.jobs.inputs.find import Input, Kind, find_inputs
     from cfcam.jobs.inputs.preparing import VolumeSettings, is_volume_run, preprocess_of, volume_preprocess_of
     from cfcam.jobs.runs.manifest import Explained, Manifest, Record, State
-    from cfcam.jobs.runs.run import FolderRun, Outcome
+    from cfcam.jobs.runs.run import FolderRun, VolumeRun
     from cfcam.jobs.runs.settings import Save, Settings
-    from cfcam.jobs.runs.volumes import VolumeRun
+    from cfcam.jobs.runs.work import Outcome
     from cfcam.jobs.study.settings import StudySettings
 
 __all__ = [
@@ -46,9 +46,9 @@ __getattr__ = lazy(
         "cfcam.jobs.inputs.find": "Input Kind find_inputs",
         "cfcam.jobs.inputs.preparing": "VolumeSettings is_volume_run preprocess_of volume_preprocess_of",
         "cfcam.jobs.runs.manifest": "Explained Manifest Record State",
-        "cfcam.jobs.runs.run": "FolderRun Outcome",
+        "cfcam.jobs.runs.run": "FolderRun VolumeRun",
         "cfcam.jobs.runs.settings": "Save Settings",
-        "cfcam.jobs.runs.volumes": "VolumeRun",
+        "cfcam.jobs.runs.work": "Outcome",
         "cfcam.jobs.study.settings": "StudySettings",
     },
 )

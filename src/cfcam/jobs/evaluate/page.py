@@ -94,7 +94,7 @@ def render(findings: Findings, figures: Mapping[str, bytes], examples: Sequence[
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader(__package__),
+        loader=PackageLoader("cfcam.jobs.evaluate"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -69,7 +69,7 @@ def render(
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader(__package__),
+        loader=PackageLoader("cfcam.jobs.evidence"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

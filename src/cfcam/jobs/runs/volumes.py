@@ -1,12 +1,12 @@
-"""What is special about a run over volumes: reading, preparing, and the files that are written."""
+"""A run's volumes: how one is read, what it takes of memory, and its files: maps as NIfTI, slices, a sheet."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from cfcam.capture.layers.placement import upsampled
 from cfcam.errors import CfcamError
-from cfcam.explanation import Explanation, unique_columns
+from cfcam.explainer_windows import Windows
+from cfcam.explanation import Explanation
 from cfcam.files import sha256_of
 from cfcam.imaging import (
     Panel,
@@ -29,146 +30,129 @@ from cfcam.imaging.reading.stacking import digest_of_series
 from cfcam.imaging.volume import raw_range
 from cfcam.imaging.windows import named_window
 from cfcam.jobs.inputs.find import Input
-from cfcam.jobs.inputs.names import safe
 from cfcam.jobs.inputs.preparing import VolumeSettings, prepared_volumes_for
 from cfcam.jobs.inputs.reading import load_volume
-from cfcam.jobs.runs.drawing import FIGURE_LOCK, MOST_PANELS, column_suffixes, footer_of
-from cfcam.jobs.runs.run import FolderRun
+from cfcam.jobs.runs.drawing import FIGURE_LOCK, Artist, beside, column_suffixes, heat_of, on_sheet, panel_of
 from cfcam.jobs.runs.settings import Save, Settings
 from cfcam.maps import Status
-from cfcam.models import LoadedModel, model_name
+from cfcam.models import LoadedModel
 
 _SHEET_VOXELS = 8_000_000  # a sheet of a larger volume is made of every second voxel, or third, ...
 
 
-class VolumeRun(FolderRun):
-    """A run over volumes, one after the other; see `FolderRun`.
+@dataclass(frozen=True)
+class Volumes:
+    """Volumes as a kind of input; see `cfcam.jobs.runs.work.InputKind`.
 
-    For each volume, class and method it writes the raw map as NIfTI on the volume's own grid, and three slices through
-    its peak; for each volume a sheet.
-
-    Args:
-        model: a network that takes (N, C, D, H, W).
-        inputs: the volumes, from `find_inputs`.
-        settings: what to do with them; their ``preprocess`` is a `VolumePreprocess`.
-        volumes: what concerns volumes alone.
+    Attributes:
+        how: what concerns volumes alone.
+        preprocess: what is done to each volume.
+        draw: writes the files of a volume.
     """
 
-    def __init__(
-        self,
-        model: LoadedModel,
-        inputs: Sequence[Input],
-        settings: Settings,
-        volumes: VolumeSettings | None = None,
-    ) -> None:
-        self.volumes = volumes or VolumeSettings()
-        super().__init__(model, inputs, replace(settings, batch_size=1))
+    how: VolumeSettings
+    preprocess: VolumePreprocess
+    draw: Artist
+    most_ahead: ClassVar[int] = 2
 
-    def _preparation(self) -> VolumePreprocess:
-        return prepared_volumes_for(self._model, self.settings.preprocess)
+    @classmethod
+    def of(cls, model: LoadedModel, settings: Settings, how: VolumeSettings) -> Volumes:
+        """Returns the volumes of a run, prepared as its settings or the network say.
 
-    def _rehearse(self) -> None:
-        self._engine.windows = self.volumes.windows
-        size = self._first_size()
+        Raises:
+            InputError: the settings prepare pictures.
+        """
+        preprocess = prepared_volumes_for(model, settings.preprocess)
+        return cls(how, preprocess, VolumeArtist(settings, preprocess, model.spec))
+
+    @property
+    def windows(self) -> Windows | None:
+        """How volumes are explained window by window; None: in one piece."""
+        return self.how.windows
+
+    def shape(self, inputs: Iterable[Input], read: Callable[[Input], Any]) -> VolumePreprocess | None:
+        """Returns what gives noise the shape of the network's input, or of a window of it.
+
+        Args:
+            inputs: where the settings state no size, the first that can be read says which it is brought to.
+            read: reads one of them.
+
+        Returns:
+            None if none of them can be read: the run will say why.
+        """
+        size = self.preprocess.input_size or self._first_size(inputs, read)
         if size is None:
-            return  # no volume can be read: the run will say why
-        if self.volumes.windows is not None:
-            window = self.volumes.windows.size
+            return None
+        if self.windows is not None:
+            window = self.windows.size
             window = (window,) * 3 if isinstance(window, int) else window
             size = (min(size[0], window[0]), min(size[1], window[1]), min(size[2], window[2]))
-        rehearsed = replace(self.preprocess, spacing=None, size=size)
-        self._engine.rehearse(rehearsed, leave_out=self.settings.leave_out)
+        return replace(self.preprocess, spacing=None, size=size)
 
-    def _first_size(self) -> tuple[int, int, int] | None:
-        """The input size: that of the settings, or what the first volume that can be read is brought to."""
-        preprocess: VolumePreprocess = self.preprocess
-        if preprocess.input_size is not None:
-            return preprocess.input_size
-        for source in self.inputs:
+    def _first_size(self, inputs: Iterable[Input], read: Callable[[Input], Any]) -> tuple[int, int, int] | None:
+        for source in inputs:
             try:
-                return preprocess.grid(self._loaded(source))[0]
+                return self.preprocess.grid(read(source))[0]
             except CfcamError:
                 continue
         return None
 
-    def _drawing(self) -> Callable[[Any, Explanation, str], list[Path]]:
-        return VolumeArtist(self.settings, self.preprocess, self._model.spec)
+    def read(self, source: Input) -> Volume:
+        """Reads a volume.
 
-    def _load(self, source: Input) -> Volume:
-        volume = load_volume(source, self.volumes)
-        for notice in volume.notices:
-            note = f"{source.shown.name}: {notice}"
-            if note not in self._engine.notes:
-                self._engine.notes.append(note)
-        return volume
+        Raises:
+            ImageError: it cannot be read, or is a picture.
+        """
+        return load_volume(source, self.how)
 
-    def _digest(self, source: Input) -> str:
-        return digest_of_series(source.path, self.volumes.series) if source.path.is_dir() else sha256_of(source.path)
+    def note(self, notice: str, source: Input) -> tuple[str, str]:
+        """Returns what a run says of a notice, and of which notices it says so but once: of those of this volume."""
+        note = f"{source.shown.name}: {notice}"
+        return note, note
 
-    def _bytes(self, image: Any) -> int:
+    def digest(self, source: Input) -> str:
+        """Returns the SHA-256 that the volume would have, if it was read."""
+        return digest_of_series(source.path, self.how.series) if source.path.is_dir() else sha256_of(source.path)
+
+    def pixels(self, image: Volume) -> int:
+        """Returns how many voxels a volume has, those of a channel."""
+        return math.prod(image.size)
+
+    def memory(self, image: Volume) -> int:
+        """Returns what a volume takes of memory."""
         return int(image.voxels.nbytes)
 
-    def _ahead(self) -> int:
-        return 1 if self.settings.study is not None else 2
-
-    def _describe(self) -> dict[str, Any]:
-        how = self.volumes
+    def described(self) -> dict[str, Any]:
+        """Returns what changes the files, beside the settings and the preparation."""
+        how = self.how
         chosen = {"time": how.time, "channel": how.channel, "series": how.series, "irregular": how.irregular}
-        windows = None if how.windows is None else vars(how.windows)
-        return {**super()._describe(), "volumes": {**chosen, "windows": windows}}
+        return {"volumes": {**chosen, "windows": None if how.windows is None else vars(how.windows)}}
 
 
 @dataclass(frozen=True)
-class VolumeArtist:
-    """Writes the files of one volume after the other; may be called from several threads.
+class VolumeArtist(Artist):
+    """Writes the files of one volume after the other; see `Artist`."""
 
-    Attributes:
-        settings: what is written, how, and where.
-        preprocess: the way from the volume to the network, which the maps go back.
-        model: what to call the network on a sheet.
-    """
-
-    settings: Settings
-    preprocess: VolumePreprocess
-    model: str
-
-    def __call__(self, volume: Volume, explanation: Explanation, name: str) -> list[Path]:
-        """Writes the files of a volume.
-
-        Args:
-            volume: as it was read.
-            explanation: of this one volume.
-            name: what the names of its files begin with.
-
-        Returns:
-            The files.
-        """
-        stem = self.settings.output / name
-        stem.parent.mkdir(parents=True, exist_ok=True)
-        columns = unique_columns(explanation)
+    def _drawn(self, image: Volume, explanation: Explanation, columns: list[int], stem: Path) -> list[Path]:
         names = column_suffixes(explanation, columns)
-        shown = columns[: max(1, MOST_PANELS // len(explanation.methods))]
-        small, thin = _thinned(volume)
+        shown, which = on_sheet(explanation, columns)
+        small, thin = _thinned(image)
         panels: list[Panel] = []
         files: list[Path] = []
         for k in columns:
             for method in explanation.methods:
-                heat = self._heat(explanation, method, k, volume)
+                heat = self._heat(explanation, method, k, image)
                 if Save.OVERLAY in self.settings.save:
-                    suffix = f"{stem.name}_{safe(method, 40)}{names[k]}"
-                    files += self._write(volume, explanation, (method, k), heat, stem.with_name(suffix))
+                    files += self._write(image, explanation, (method, k), heat, beside(stem, method, names[k]))
                 if Save.SHEET in self.settings.save and k in shown:
-                    panels.append(
-                        _panel(explanation, method, k, None if heat is None else np.ascontiguousarray(heat[thin]))
-                    )
+                    thinned = None if heat is None else np.ascontiguousarray(heat[thin])
+                    panels.append(panel_of(explanation, method, k, thinned))
         if Save.SHEET in self.settings.save:
-            title = _title(volume) + (f" (the first {len(shown)} of {len(columns)} classes)" * (shown != columns))
             with FIGURE_LOCK:
-                sheet = volume_sheet(small, panels, title=title, footer=self._footer(explanation), **self._look())
+                sheet = volume_sheet(
+                    small, panels, title=_title(image) + which, footer=self._footer(explanation), **self._look()
+                )
             files.append(save_image(sheet, stem.with_name(f"{stem.name}_sheet.png")))
-        if Save.MAPS in self.settings.save:
-            folder = explanation.save(stem.with_name(f"{stem.name}_maps"))
-            files += [folder / "maps.safetensors", folder / "explanation.json"]
         return files
 
     def _write(
@@ -188,7 +172,7 @@ class VolumeArtist:
             description = f"{method}, raw map, {status}; research use"
             shown = raw_range(raw.numpy())
             files.append(save_map_nifti(raw, volume, f"{stem}.nii.gz", description=description, window=shown))
-        panel = _panel(explanation, method, k, heat)
+        panel = panel_of(explanation, method, k, heat)
         known = "" if panel.probability is None else f" {panel.probability:.2f}"
         title, footer = f"{_title(volume)} · {method} · {panel.label}{known}", self._footer(explanation)
         with FIGURE_LOCK:
@@ -200,29 +184,22 @@ class VolumeArtist:
 
     def _heat(self, explanation: Explanation, method: str, k: int, volume: Volume) -> NDArray[np.float32] | None:
         """A heatmap in [0, 1] on the volume's grid; None if there is no map to show."""
-        if explanation.status[method][0, k] != Status.OK:
+        found = heat_of(explanation, method, k)
+        if found is None:
             return None
-        one = explanation.select(slice(0, 1), slice(k, k + 1), [method])
-        heat: NDArray[np.float32] = self.preprocess.to_original(one.heatmaps(method)[0, 0], volume).numpy()
+        heat: NDArray[np.float32] = self.preprocess.to_original(found, volume).numpy()
         return heat
 
     def _back(self, explanation: Explanation, method: str, k: int, volume: Volume) -> Tensor:
         """A raw map on the volume's grid: signed, linear between the cells of the layer."""
         raw = explanation.maps[method][:1, k : k + 1]
         whole = upsampled(raw, explanation.input_size, explanation.placements.get(method))
-        return self.preprocess.to_original(whole[0, 0], volume)
+        moved: Tensor = self.preprocess.to_original(whole[0, 0], volume)
+        return moved
 
     def _look(self) -> dict[str, Any]:
         window = named_window(self.settings.window)
         return {"palette": self.settings.palette, "opacity": self.settings.opacity, "window": window}
-
-    def _footer(self, explanation: Explanation) -> str:
-        return footer_of(model_name(self.model), explanation.layer, self.preprocess)
-
-
-def _panel(explanation: Explanation, method: str, k: int, heat: NDArray[np.float32] | None) -> Panel:
-    status = str(explanation.status[method][0, k])
-    return Panel(heat, method, explanation.label(0, k), explanation.probability(0, k), status)
 
 
 def _title(volume: Volume) -> str:

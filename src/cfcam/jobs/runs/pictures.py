@@ -1,0 +1,149 @@
+"""A run's pictures: how one is read, what it takes of memory, and its files: overlays at full size, a contact sheet."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cfcam.explanation import Explanation
+from cfcam.files import sha256_of
+from cfcam.imaging import Image, Preprocess, banner, contact_sheet, overlay, save_image
+from cfcam.jobs.inputs.find import Input
+from cfcam.jobs.inputs.preparing import prepared_for
+from cfcam.jobs.inputs.reading import load_picture
+from cfcam.jobs.runs.drawing import FIGURE_LOCK, Artist, beside, column_suffixes, heat_of, on_sheet, panel_of
+from cfcam.jobs.runs.settings import Save, Settings
+from cfcam.models import LoadedModel
+
+_SHEET_SIDE = 960  # thrice the side of a panel
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures as a kind of input; see `cfcam.jobs.runs.work.InputKind`.
+
+    Attributes:
+        settings: of the run.
+        preprocess: what is done to each picture.
+        draw: writes the files of a picture.
+    """
+
+    settings: Settings
+    preprocess: Preprocess
+    draw: Artist
+    windows: ClassVar[None] = None
+    most_ahead: ClassVar[None] = None
+
+    @classmethod
+    def of(cls, model: LoadedModel, settings: Settings) -> Pictures:
+        """Returns the pictures of a run, prepared as its settings or the network say.
+
+        Raises:
+            InputError: the settings prepare volumes, or nobody says how the network's channels are normalised.
+        """
+        preprocess = prepared_for(model, settings.preprocess)
+        return cls(settings, preprocess, PictureArtist(settings, preprocess, model.spec))
+
+    def shape(self, inputs: Iterable[Input], read: Callable[[Input], Any]) -> Preprocess:
+        """Returns what gives noise the shape of the network's input, which is the same for all pictures."""
+        return self.preprocess
+
+    def read(self, source: Input) -> Image:
+        """Reads a picture.
+
+        Raises:
+            ImageError: it cannot be read, or is a volume.
+        """
+        return load_picture(source, max_pixels=self.settings.max_pixels, window=self.settings.window)
+
+    def note(self, notice: str, source: Input) -> tuple[str, str]:
+        """Returns what a run says of a notice, and of which notices it says so but once: of those in these words."""
+        return notice, f"{source.shown.name}: {notice} (the first such file; others are not listed)"
+
+    def digest(self, source: Input) -> str:
+        """Returns the SHA-256 that the picture would have, if it was read."""
+        return sha256_of(source.path)
+
+    def pixels(self, image: Image) -> int:
+        """Returns how many pixels a picture has."""
+        return math.prod(image.size)
+
+    def memory(self, image: Image) -> int:
+        """Returns what a picture takes of memory."""
+        return int(image.pixels.nbytes)
+
+    def described(self) -> dict[str, Any]:
+        """Returns what changes the files, beside the settings and the preparation: nothing."""
+        return {}
+
+
+@dataclass(frozen=True)
+class PictureArtist(Artist):
+    """Writes the files of one picture after the other; see `Artist`."""
+
+    def _drawn(self, image: Image, explanation: Explanation, columns: list[int], stem: Path) -> list[Path]:
+        files: list[Path] = []
+        rgb = image.rgb()
+        if Save.OVERLAY in self.settings.save:
+            names = column_suffixes(explanation, columns)
+            for method in explanation.methods:
+                for k in columns:
+                    drawn = self._overlay(rgb, explanation, method, k)
+                    files.append(save_image(drawn, f"{beside(stem, method, names[k])}.png"))
+        if Save.SHEET in self.settings.save:
+            sheet = self._sheet(image, rgb, explanation, columns)
+            files.append(save_image(sheet, stem.with_name(f"{stem.name}_sheet.png")))
+        return files
+
+    def _overlay(self, rgb: NDArray[np.uint8], explanation: Explanation, method: str, k: int) -> NDArray[np.uint8]:
+        heat = self._heat(explanation, method, k, rgb)
+        if heat is None:
+            return banner(rgb, f"{method}: {explanation.status[method][0, k]} for {explanation.label(0, k)}")
+        return overlay(rgb, heat, opacity=self.settings.opacity, palette=self.settings.palette)
+
+    def _heat(self, explanation: Explanation, method: str, k: int, rgb: NDArray[np.uint8]) -> Tensor | None:
+        """A heatmap in [0, 1] on a picture's grid; None if there is no map to show."""
+        heat = heat_of(explanation, method, k)
+        if heat is None:
+            return None
+        moved: Tensor = self.preprocess.to_original(heat, (rgb.shape[0], rgb.shape[1])).clamp_(0, 1)
+        return moved
+
+    def _sheet(
+        self, image: Image, rgb: NDArray[np.uint8], explanation: Explanation, columns: list[int]
+    ) -> NDArray[np.uint8]:
+        shown, which = on_sheet(explanation, columns)
+        small = _shrunk(rgb)
+        panels = [
+            panel_of(explanation, method, k, self._heat(explanation, method, k, small))
+            for k in shown
+            for method in explanation.methods
+        ]
+        with FIGURE_LOCK:
+            return contact_sheet(
+                small,
+                panels,
+                title=(image.path.name if image.path else "") + which,
+                footer=self._footer(explanation),
+                palette=self.settings.palette,
+                opacity=self.settings.opacity,
+            )
+
+
+def _shrunk(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A copy for the sheet, so that its maps need not be drawn at full size."""
+    from PIL import Image as PILImage
+
+    height, width = rgb.shape[:2]
+    scale = _SHEET_SIDE / max(height, width)
+    if scale >= 1:
+        return rgb
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    return np.asarray(PILImage.fromarray(rgb).resize(size, PILImage.Resampling.LANCZOS, reducing_gap=2.0))

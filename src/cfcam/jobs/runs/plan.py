@@ -1,0 +1,175 @@
+"""What a run is to do: under which names, into which folder, by which settings, and what is done already."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from cfcam._version import __version__
+from cfcam.errors import InputError, JobError
+from cfcam.files import write_whole
+from cfcam.jobs.inputs.find import Input
+from cfcam.jobs.inputs.names import output_names
+from cfcam.jobs.inputs.privacy import comes_from_dicom, with_labels
+from cfcam.jobs.runs.manifest import FILE_NAME, Manifest, Record, verified
+from cfcam.jobs.runs.settings import Settings
+from cfcam.jobs.study.settings import StudySettings
+from cfcam.models import LoadedModel
+
+PROVENANCE = "run.json"
+
+
+def named(inputs: Sequence[Input], study: StudySettings | None) -> tuple[Input, ...]:
+    """Returns the inputs; of studies those that are DICOM with neutral names, for their own may be the patient's.
+
+    Raises:
+        InputError: DICOM objects are asked for, and none of the inputs is DICOM.
+    """
+    if study is None:
+        return tuple(inputs)
+    if study.dicom and not any(map(comes_from_dicom, inputs)):
+        raise InputError(
+            "--dicom: none of the inputs is DICOM, so that there is nothing to refer to: give DICOM files or a"
+            " folder of slices; maps of NIfTI are written as NIfTI, of pictures as PNG"
+        )
+    return tuple(inputs) if study.keep_names else with_labels(inputs)
+
+
+def meaning_of(
+    settings: Settings,
+    model: LoadedModel,
+    made_by: Mapping[str, Any],
+    *,
+    layer: str,
+    preprocess: Mapping[str, Any],
+    further: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Returns what changes the pictures: two runs that agree in it need not both be made.
+
+    Args:
+        settings: of the run.
+        model: the network.
+        made_by: what makes the maps, from `cfcam.Explainer.provenance`.
+        layer: that is mapped.
+        preprocess: what is done to each input.
+        further: what else changes the files of this kind of input.
+    """
+    return {
+        **settings.drawn(),
+        "cfcam": __version__,
+        "model": {"spec": model.spec, **made_by["model"]},
+        "classes": list(model.classes) if model.classes else None,
+        "methods": made_by["methods"],
+        "probability": made_by["probability"],
+        **{key: made_by[key] for key in ("output",) if key in made_by},
+        "layer": layer,
+        "preprocess": preprocess,
+        **further,
+    }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The inputs of a run, and what its output folder says of them.
+
+    Attributes:
+        inputs: from `named`.
+        output: the folder into which everything is written.
+        settings: SHA-256 over everything that changes the pictures.
+        overwrite: explain again what is already done.
+    """
+
+    inputs: tuple[Input, ...]
+    output: Path
+    settings: str
+    overwrite: bool = False
+
+    def make_folder(self) -> None:
+        """Makes the output folder and tries to write into it.
+
+        Raises:
+            JobError: it cannot be written into, or is the inputs' own.
+        """
+        places = {os.path.realpath(self.output / source.folder) for source in self.inputs}
+        holders = {os.path.realpath(s.path if s.path.is_dir() else s.path.parent) for s in self.inputs}
+        if both := sorted(places & holders):
+            raise JobError(f"{both[0]} holds input pictures and would be written into: choose another --output folder")
+        try:
+            self.output.mkdir(parents=True, exist_ok=True)
+            probe = self.output / f".cfcam.{os.getpid()}.tmp"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise JobError(
+                f"{self.output}: cannot be written into ({error.strerror}): choose another --output folder"
+            ) from error
+
+    def names(self, manifest: Manifest) -> list[str]:
+        """Returns what the names of each input's files begin with; an input that the manifest knows keeps its name."""
+        places = [(source.absolute, source.folder) for source in self.inputs if source.label is None]
+        mine = {str(path) for path, _ in places}
+        known = {record.input: record.name for record in manifest.records}
+        others = [name for path, name in known.items() if path not in mine and Path(path).exists()]
+        labels = [source.label for source in self.inputs if source.label is not None]
+        plain = iter(output_names(places, known, taken=[*others, *labels]))
+        return [next(plain) if source.label is None else source.label for source in self.inputs]
+
+    def done(self, name: str, source: Input, digest: Callable[[Input], str], manifest: Manifest) -> Record | None:
+        """Returns the record of an input that need not be explained again; None if it must be.
+
+        Args:
+            name: what the names of its files begin with.
+            source: the input.
+            digest: returns the SHA-256 that it would have, if it was read.
+            manifest: of the output folder.
+        """
+        record = None if self.overwrite else manifest.find(name, self.settings)
+        if record is None:
+            return None
+        try:
+            same = record.sha256 == digest(source)
+        except Exception:  # noqa: BLE001 (whatever it is, reading the input will meet it too, and say so)
+            return None
+        return record if same and verified(record, self.output) else None
+
+    def enter(
+        self,
+        meaning: Mapping[str, Any],
+        made_by: Mapping[str, Any],
+        *,
+        command: Sequence[str],
+        notes: Sequence[str],
+    ) -> None:
+        """Enters the settings in ``run.json``, under the hash by which the manifest's lines refer to them.
+
+        Args:
+            meaning: what the hash is of, from `meaning_of`.
+            made_by: see there.
+            command: what the user typed.
+            notes: what the user was told so far.
+        """
+        path = self.output / PROVENANCE
+        try:
+            runs = dict(json.loads(path.read_bytes())["runs"])
+        except (OSError, ValueError, KeyError, TypeError):
+            runs = {}
+        runs[self.settings] = {
+            "settings": meaning,
+            "command": list(command),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "inputs": len(self.inputs),
+            "versions": {key: made_by[key] for key in ("cfcam", "torch", "python")},
+            "machine": {
+                "device": made_by["device"],
+                "system": platform.platform(),
+                "processors": os.cpu_count(),
+            },
+            "notes": list(notes),
+        }
+        write_whole(path, json.dumps({"format": 1, "manifest": FILE_NAME, "runs": runs}, indent=1).encode())

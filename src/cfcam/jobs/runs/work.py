@@ -1,0 +1,391 @@
+"""One input's way: read, prepared, explained, drawn and recorded; wherever that is done, and by whomever."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, Protocol
+
+from torch import Tensor
+
+from cfcam._version import __version__
+from cfcam.errors import CfcamError, JobError
+from cfcam.explainer_windows import Windows
+from cfcam.explanation import Explanation
+from cfcam.files import settings_hash, sha256_of
+from cfcam.jobs.engine.inference import Engine, prepare_methods
+from cfcam.jobs.inputs.find import Input
+from cfcam.jobs.inputs.preparing import assumption_notes
+from cfcam.jobs.inputs.privacy import renamed, without_paths
+from cfcam.jobs.inputs.reading import check_showable
+from cfcam.jobs.runs.drawing import explained
+from cfcam.jobs.runs.manifest import Explained, Manifest, Record, State
+from cfcam.jobs.runs.plan import Plan, meaning_of
+from cfcam.jobs.runs.settings import Settings
+from cfcam.jobs.study.run import Studies
+from cfcam.models import LoadedModel, model_name
+from cfcam.models.packing import packed, unpacked
+
+_KEPT_BYTES = 8_000_000  # a larger picture is read a second time to be drawn, rather than held in between
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one picture.
+
+    Attributes:
+        path: the picture, as it was named; of a DICOM study its neutral name.
+        status: done, skipped (already done), or failed.
+        targets: the explained classes with the status of each map.
+        files: what is on disk for it.
+        error: why it failed, one line.
+        seconds: time spent on it.
+        notices: what the user should know of how it was read and prepared.
+    """
+
+    path: Path
+    status: State
+    targets: tuple[Explained, ...] = ()
+    files: tuple[Path, ...] = ()
+    error: str | None = None
+    seconds: float = 0.0
+    notices: tuple[str, ...] = ()
+
+
+@dataclass
+class Task:
+    """One input on its way.
+
+    Attributes:
+        input: which.
+        name: what the names of its files begin with.
+        number: its number among the inputs, from 1.
+        count: how many inputs there are.
+        started: when its reading began, in the seconds of `time.perf_counter`.
+        sha256: of the source, once it is read.
+        image: picture or volume, as long as it is held in memory.
+        notices: of how it was read and prepared.
+        tensor: (C, *spatial) as the network takes it, as long as that is needed.
+        explanation: until it is drawn.
+        outcome: what became of it, at the end of its way.
+        record: the line of the manifest that says so.
+    """
+
+    input: Input
+    name: str
+    number: int = 1
+    count: int = 1
+    started: float = 0.0
+    sha256: str | None = None
+    image: Any = None
+    notices: tuple[str, ...] = ()
+    tensor: Tensor | None = None
+    explanation: Explanation | None = None
+    outcome: Outcome | None = None
+    record: Record | None = None
+
+
+def tasks_of(plan: Plan, manifest: Manifest) -> list[Task]:
+    """Returns a task for each input of a plan, in their order."""
+    names = plan.names(manifest)
+    return [
+        Task(source, name, number, len(names))
+        for number, (source, name) in enumerate(zip(plan.inputs, names, strict=True), start=1)
+    ]
+
+
+class InputKind(Protocol):
+    """What pictures and volumes have of their own: `cfcam.jobs.runs.pictures.Pictures`, `...volumes.Volumes`."""
+
+    @property
+    def preprocess(self) -> Any:
+        """What is done to each input before the network sees it."""
+
+    @property
+    def draw(self) -> Callable[[Any, Explanation, str], list[Path]]:
+        """Writes the files of an input, given itself, its explanation, and what their names begin with."""
+
+    @property
+    def windows(self) -> Windows | None:
+        """How inputs are explained window by window; None: in one piece."""
+
+    @property
+    def most_ahead(self) -> int | None:
+        """How many inputs are read before they are explained, at most; None: as many as the run likes."""
+
+    def shape(self, inputs: Iterable[Input], read: Callable[[Input], Any]) -> Any:
+        """Returns a preparation that gives noise the shape of the network's input; None if nothing tells it."""
+
+    def read(self, source: Input) -> Any:
+        """Reads an input."""
+
+    def note(self, notice: str, source: Input) -> tuple[str, str]:
+        """Returns what a run says of a notice; and of all notices with the same first text it says so but once."""
+
+    def digest(self, source: Input) -> str:
+        """Returns the SHA-256 that an input would have, if it was read."""
+
+    def pixels(self, image: Any) -> int:
+        """Returns how many pixels or voxels an input has."""
+
+    def memory(self, image: Any) -> int:
+        """Returns how many bytes of memory an input takes."""
+
+    def described(self) -> dict[str, Any]:
+        """Returns what changes the files, beside the settings and the preparation."""
+
+
+class _Step(StrEnum):
+    READ = "read"
+    DRAW = "draw"
+
+
+class Work:
+    """Takes inputs on their way, step after step; a failure of one of them is its outcome.
+
+    The steps of one input follow each other: `read`, `prepare`, `explain`, `reread`, `draw`; calling the work takes all
+    of them. Steps of several inputs may run in several threads, but `explain` in one at a time.
+
+    It knows no manifest and takes no lock, and can be pickled for another process or machine: the network travels as
+    a module, see `cfcam.models.packing`, and is run once on noise when it arrives. Its records there are those that it
+    would have made here; whoever has the output folder enters them.
+
+    Args:
+        model: the network.
+        kind: of the inputs.
+        settings: of the run.
+        inputs: of the run; those whose size the network's input has say which shape to rehearse.
+
+    Attributes:
+        kind: as given.
+        engine: what explains.
+        layer: the layer that is mapped.
+        meaning: what changes the files.
+        sha256: SHA-256 over ``meaning``.
+
+    Raises:
+        CfcamError: the settings do not fit the network.
+    """
+
+    def __init__(self, model: LoadedModel, kind: InputKind, settings: Settings, inputs: Sequence[Input]) -> None:
+        self._hold(model, kind, settings, several=len(inputs) > 1)
+        self._settle(kind.shape(inputs, self._loaded))
+
+    def _hold(self, model: LoadedModel, kind: InputKind, settings: Settings, *, several: bool) -> None:
+        self.kind = kind
+        self._model, self._settings, self._several = model, settings, several
+        self._told: set[str] = set()
+        self._studies: Studies | None = None
+        self.engine = Engine(
+            model.module,
+            prepare_methods(settings.methods),
+            settings.targets,
+            layer=settings.layer,
+            classes=model.classes,
+            probability=model.probability,
+            output=model.output,
+            batch_size=settings.batch_size,
+        )
+        self.engine.windows = kind.windows
+        self.engine.notes += assumption_notes(kind.preprocess)
+
+    def _settle(self, shape: Any) -> None:
+        self._shape = shape
+        if shape is not None:
+            self.engine.rehearse(shape, leave_out=self._settings.leave_out)
+        self.layer = self.engine.layer
+        self.meaning = meaning_of(
+            self._settings,
+            self._model,
+            self.engine.provenance(),
+            layer=self.layer,
+            preprocess=self.kind.preprocess.as_dict(),
+            further=self.kind.described(),
+        )
+        self.sha256 = settings_hash(self.meaning)
+
+    def open(self) -> None:
+        """Opens what studies are entered in.
+
+        Raises:
+            CfcamError: that cannot be opened, or a library is missing.
+        """
+        if self._settings.study is not None:
+            self._studies = Studies(
+                self._settings, self.engine, self.kind.preprocess, self._model, self.sha256, several=self._several
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        given = {"model": self._model, "kind": self.kind, "settings": self._settings, "several": self._several}
+        state = {"given": given, "shape": self._shape, "meaning": self.meaning, "opened": self._studies is not None}
+        return {"packed": packed(state, model_name(self._model.spec))}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        sent = unpacked(state["packed"])
+        self._hold(**sent["given"])
+        self._settle(sent["shape"])
+        if settings_hash(sent["meaning"]) != self.sha256:
+            differ = [name for name, value in self.meaning.items() if sent["meaning"].get(name) != value]
+            raise JobError(
+                f"this process would not write the files that the run asks for ({', '.join(differ)} differ): install"
+                " the same version of cfcam, and of what the network is made of, on every machine"
+            )
+        if sent["opened"]:
+            self.open()
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know; more may be added with each input."""
+        return self.engine.notes
+
+    def __call__(self, task: Task) -> Task:
+        """Takes an input on its whole way.
+
+        Raises:
+            CfcamError: none was explained yet, and this one cannot be for a reason that lies in the set-up.
+        """
+        self.read(task)
+        self.prepare(task)
+        self.explain([task])
+        self.reread(task)
+        self.draw(task)
+        return task
+
+    def read(self, task: Task) -> None:
+        """Reads an input."""
+        task.started = time.perf_counter()
+        with self._failing(task, _Step.READ):
+            task.image = self._loaded(task.input)
+            task.sha256 = task.image.sha256
+            task.notices = self.kind.preprocess.notices(task.image)
+
+    def prepare(self, task: Task) -> None:
+        """Brings what was read to the network's input; a large picture is not held any longer."""
+        if task.outcome is not None:
+            return
+        with self._failing(task, _Step.READ):
+            task.tensor = self.kind.preprocess(task.image)
+            if self._studies is None and self.kind.memory(task.image) > _KEPT_BYTES:
+                task.image = None
+
+    def explain(self, tasks: Sequence[Task]) -> None:
+        """Explains inputs of one shape, side by side.
+
+        Raises:
+            CfcamError: see `cfcam.jobs.engine.inference.Engine`.
+        """
+        ready = [task for task in tasks if task.outcome is None]
+        if not ready:
+            return
+        explanations = self.engine([task.tensor for task in ready if task.tensor is not None])
+        for task, explanation in zip(ready, explanations, strict=True):
+            if isinstance(explanation, str):
+                self._fail(task, explanation)
+                continue
+            task.explanation = explanation
+            if self._studies is None:
+                task.tensor = None  # studies look at it again
+
+    def reread(self, task: Task) -> None:
+        """Reads an input again that is no longer held."""
+        if task.outcome is not None or task.image is not None:
+            return
+        with self._failing(task, _Step.DRAW):
+            image = self._loaded(task.input)
+            if image.sha256 != task.sha256:
+                self._fail(task, "the picture changed while it was explained: run again")
+            else:
+                task.image = image
+
+    def draw(self, task: Task) -> None:
+        """Writes the files of an input; those of its study use the network."""
+        image, explanation, x = task.image, task.explanation, task.tensor
+        task.image = task.explanation = task.tensor = None
+        if task.outcome is not None:
+            return
+        with self._failing(task, _Step.DRAW):
+            assert explanation is not None  # noqa: S101 (the step before)
+            files = self.kind.draw(image, explanation, task.name)
+            targets = explained(explanation)
+            left_out: tuple[str, ...] = ()
+            if self._studies is not None and x is not None:
+                files += self._studies(image, explanation, x, task.name, task.input)
+                targets, left_out = self._studies.placed(targets), self._studies.left_out
+            digests = {file.relative_to(self._settings.output).as_posix(): sha256_of(file) for file in files}
+            outcome = Outcome(task.input.shown, State.DONE, targets, tuple(files), None, _spent(task), task.notices)
+            task.record = self._record(task, outcome, digests, left_out)
+            task.outcome = outcome
+
+    def _loaded(self, source: Input) -> Any:
+        """Reads an input; one with a label forgets its path."""
+        image = self.kind.read(source)
+        for notice in image.notices:
+            once, note = self.kind.note(notice, source)
+            if once not in self._told:
+                self._told.add(once)
+                self.engine.notes.append(note)
+        if self._settings.study is not None:
+            check_showable(image, source, allow_burned_in=self._settings.study.allow_burned_in)
+        return renamed(image, source)
+
+    @contextmanager
+    def _failing(self, task: Task, step: _Step) -> Iterator[None]:
+        """What goes wrong with one of ten thousand does not stop the rest."""
+        try:
+            yield
+        except CfcamError as error:
+            self._fail(task, str(error), error)
+        except MemoryError as error:
+            self._fail(task, f"not enough memory to {step} the picture: make it smaller", error)
+        except Exception as error:  # noqa: BLE001 (a decoder may raise anything)
+            if step is _Step.READ:
+                self._fail(task, f"cannot be read ({_told(error, task.input)})", error)
+            elif isinstance(error, OSError):
+                self._fail(task, f"its files cannot be written ({error.strerror or error}): check the disk", error)
+            else:
+                self._fail(task, f"cannot be drawn ({_told(error, task.input)})", error)
+
+    def _fail(self, task: Task, error: str, cause: BaseException | None = None) -> None:
+        line = " ".join(error.split()).removeprefix(f"{task.input.path}: ")
+        line = without_paths(line, task.input, task.number, task.count)
+        task.image = task.tensor = task.explanation = None
+        outcome = Outcome(task.input.shown, State.FAILED, error=line, seconds=_spent(task))
+        task.record = self._record(task, outcome, {})
+        if self._studies is not None:
+            self._studies.failed(task.sha256, "ModelError" if cause is None else type(cause).__name__)
+        task.outcome = outcome
+
+    def _record(self, task: Task, outcome: Outcome, digests: dict[str, str], left_out: tuple[str, ...] = ()) -> Record:
+        return Record(
+            input=task.input.key,
+            sha256=task.sha256,
+            status=outcome.status,
+            error=outcome.error,
+            name=task.name,
+            layer=self.layer,
+            targets=outcome.targets,
+            files=digests,
+            seconds=round(outcome.seconds, 3),
+            settings=self.sha256,
+            cfcam=__version__,
+            left_out=left_out,
+            notices=outcome.notices,
+        )
+
+
+def _spent(task: Task) -> float:
+    return time.perf_counter() - task.started
+
+
+def _told(error: BaseException, source: Input) -> str:
+    """An error that nobody foresaw; of an input with a label only its kind, for its words may quote the file."""
+    kind = type(error).__name__
+    return kind if source.label is not None else f"{kind}: {_first_line(error)}"
+
+
+def _first_line(error: BaseException) -> str:
+    return next((line.strip()[:200] for line in str(error).splitlines() if line.strip()), "no reason given")
