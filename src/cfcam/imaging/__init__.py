@@ -1,7 +1,8 @@
 """Pictures and volumes: reading, preparing for a network, colouring maps, laying them over, sheets, NIfTI."""
 
-from cfcam.imaging.drawing.overlay import banner, overlay, save_image
+from cfcam.imaging.drawing.overlay import banner, overlay
 from cfcam.imaging.drawing.palettes import PALETTES, colorize, is_perceptually_ordered
+from cfcam.imaging.drawing.png import save_image
 from cfcam.imaging.drawing.sheet import Panel, colorbar, contact_sheet
 from cfcam.imaging.drawing.volume_sheet import montage_figure, projection_figure, slices_figure, volume_sheet
 from cfcam.imaging.image import Image

@@ -1,1 +1,10 @@
-"""Maps as people look at them: colours, overlays, sheets, slices of volumes, cells of a notebook; and PNG files."""
+"""Maps as people look at them: colours, overlays, sheets, slices of volumes, cells of a notebook; and PNG files.
+
+What is for others stands in `cfcam.imaging`; here each has its module:
+
+* `overlay`: a map over its picture, and the banner on a picture without one; `palettes`: the colours of maps.
+* `sheet`: a picture beside the maps of several methods; `volume_sheet`: the same of a volume, with slices, montage and
+  projections; `difference`: two studies side by side; `notebook`: the figure and the cell of an explanation.
+* `parts`, `cells`, `planes`, `text`: what sheets are made of: page and legend, rows and columns, planes, letters.
+* `png`: the way to disk.
+"""

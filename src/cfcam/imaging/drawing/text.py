@@ -1,4 +1,4 @@
-"""Letters of a figure: how wide they are, where a line breaks, and how they are written onto the page.
+"""Letters of a figure or on a picture: how wide they are, where a line breaks, how they are written onto the page.
 
 All in the font that matplotlib brings along; characters that it lacks come from the East Asian fonts of the machine.
 """
@@ -8,10 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import ImageFont
 
 if TYPE_CHECKING:
     from matplotlib.font_manager import FontProperties
@@ -198,3 +200,43 @@ def _properties(family: str | tuple[str, ...], size: float, bold: bool) -> FontP
         stretch="normal",
         size=size,
     )
+
+
+def fitted_lines(text: str, width: int, height: int) -> tuple[list[str], ImageFont.FreeTypeFont, int]:
+    """Break a text into lines on a picture, as large as fits: from a 32nd of its longer side down to 9 pixels.
+
+    Args:
+        text: words between single spaces.
+        width: of the picture, in pixels.
+        height: of the picture, in pixels.
+
+    Returns:
+        The lines, the font that they are drawn in, and the height of a line in pixels.
+    """
+    largest = max(9, min(round(max(height, width) / 32), height // 3))
+    for size in sorted({*range(9, largest, max(1, largest // 12)), largest}, reverse=True):
+        font = _font(size)
+        lines = _wrap(text, font, 0.94 * width)
+        line_height = round(1.3 * size)
+        if size == 9 or (
+            all(font.getlength(line) <= 0.94 * width for line in lines) and len(lines) * line_height <= height / 3
+        ):
+            break
+    return lines, font, line_height
+
+
+def _wrap(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
+    lines = [""]
+    for word in text.split(" "):
+        longer = f"{lines[-1]} {word}".strip()
+        if not lines[-1] or font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    from matplotlib import get_data_path
+
+    return ImageFont.truetype(str(Path(get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf")), size)

@@ -7,24 +7,17 @@ pictures, anterior on the left of sagittal ones. Millimetres are equally long in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 
 from cfcam.errors import InputError
+from cfcam.imaging.drawing.cells import Cell, page_of
 from cfcam.imaging.drawing.overlay import overlay
 from cfcam.imaging.drawing.parts import (
-    GAP,
-    MARGIN,
-    Box,
-    Ink,
     Theme,
-    drawn_page,
     ink_of,
-    place_legend,
-    place_title,
     status_stamp,
 )
 from cfcam.imaging.drawing.planes import (
@@ -41,20 +34,9 @@ from cfcam.imaging.drawing.planes import (
     view_notes,
 )
 from cfcam.imaging.drawing.sheet import MAX_COLUMNS, Panel, panels_by_label
-from cfcam.imaging.drawing.text import HEAD_SIZE, SMALL_SIZE, TextLine, line_height, wrapped_lines
 from cfcam.imaging.volume import Volume
 
 _CROSS, _CROSS_SHARE, _CROSS_GAP = np.array([90, 235, 255], np.float32), 0.75, 11
-
-
-@dataclass(frozen=True, eq=False)
-class _Cell:
-    """A picture on the page, with its name and details above and what is written into it (from its top left)."""
-
-    picture: NDArray[np.uint8]
-    name: str = ""
-    detail: str = ""
-    texts: tuple[TextLine, ...] = ()
 
 
 def slices_figure(
@@ -102,15 +84,15 @@ def slices_figure(
         shown = heat_picture(cut_plane(heat, axis, index[axis]), view.size(plane, scale))
         marked = _crossed(overlay(picture, shown, opacity=opacity, palette=palette), *view.pixel(plane, index, scale))
         marks = (*edge_texts(view.letters(plane), picture), *draw_scale_bar(marked, scale))
-        over.append(_Cell(marked, view.name(plane), view.where(plane, index), marks))
-        bare.append(_Cell(picture, "", "without the map"))
+        over.append(Cell(marked, view.name(plane), view.where(plane, index), marks))
+        bare.append(Cell(picture, "", "without the map"))
     place = view.point(index)
     where = (
         f"through the peak of the map: {place} (stability not measured here)"
         if at is None
         else f"through the point chosen: {place}"
     )
-    return _page([over, bare], title, [where, *view_notes(view), footer], palette, opacity, ink_of(theme))
+    return page_of([over, bare], title, [where, *view_notes(view), footer], palette, opacity, ink_of(theme))
 
 
 def volume_sheet(
@@ -154,7 +136,7 @@ def volume_sheet(
         raise InputError(f"columns is {columns}: it must lie between 2 and {MAX_COLUMNS}")
     view = VolumeView.of(volume, window)
     scale = view.scale(_checked(panel_size))
-    rows: list[list[_Cell]] = []
+    rows: list[list[Cell]] = []
     for of_class in panels_by_label(panels):
         heats = [view.heat(p.heatmap) if p.heatmap is not None and p.status == "ok" else None for p in of_class]
         known = [heat for heat in heats if heat is not None]
@@ -164,7 +146,7 @@ def volume_sheet(
             rows += _class_rows(view, of_class[part], heats[part], index, scale, opacity, palette)
     where = "slices through the peak of the mean of each class's maps (without a map: through the middle)"
     notes = [where, *view_notes(view), footer]
-    return _page(rows, title, notes, palette, opacity, ink_of(theme))
+    return page_of(rows, title, notes, palette, opacity, ink_of(theme))
 
 
 def montage_figure(
@@ -227,11 +209,11 @@ def montage_figure(
         )
         where = view.where(plane, [index if a == axis else centre[a] for a in range(3)])
         texts = (*edge_texts(view.letters(plane), picture), *draw_scale_bar(picture, scale)) if n == 0 else ()
-        cells.append(_Cell(picture, "", where, texts))
+        cells.append(Cell(picture, "", where, texts))
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     called = f"{plane} slices" if view.volume.placed else f"slices {view.name(plane)}"
     step = f"{called}, {length} in all, {view.gap(plane):.3g} mm apart"
-    return _page(rows, title, [step, *view_notes(view), footer], palette, opacity, ink_of(theme))
+    return page_of(rows, title, [step, *view_notes(view), footer], palette, opacity, ink_of(theme))
 
 
 def projection_figure(
@@ -278,9 +260,9 @@ def projection_figure(
         grey = view.drawn(under, plane, scale, usual_range(under) if window is None else view.window)
         picture = overlay(grey, heat_picture(heat.max(axis=axis), size), opacity=opacity, palette=palette)
         marks = (*edge_texts(view.letters(plane), picture), *draw_scale_bar(picture, scale))
-        cells.append(_Cell(picture, view.name(plane), "projection", marks))
+        cells.append(Cell(picture, view.name(plane), "projection", marks))
     notes = ["maximum-intensity projections of the map, over the mean of the volume", *view_notes(view), footer]
-    return _page([cells], title, notes, palette, opacity, ink_of(theme))
+    return page_of([cells], title, notes, palette, opacity, ink_of(theme))
 
 
 def _class_rows(
@@ -291,7 +273,7 @@ def _class_rows(
     scale: float,
     opacity: float,
     palette: str,
-) -> list[list[_Cell]]:
+) -> list[list[Cell]]:
     """One row for each plane: the bare slice, then the maps of the methods over it."""
     rows = []
     for plane in PLANES:
@@ -302,17 +284,17 @@ def _class_rows(
         where = f"{view.name(plane)}, {view.where(plane, index)}"
         marked = _crossed(bare, column, row)
         marks = (*edge_texts(view.letters(plane), bare), *draw_scale_bar(marked, scale))
-        cells = [_Cell(marked, "original" if first else "", where, marks)]
+        cells = [Cell(marked, "original" if first else "", where, marks)]
         for panel, heat in zip(panels, heats, strict=True):
             name, detail = _named(panel) if first else ("", "")
             if heat is None:
                 dimmed = (bare * np.float32(0.45)).astype(np.uint8)
                 stamp = tuple(status_stamp(panel.status, 0, 0, dimmed.shape[:2])) if first else ()
-                cells.append(_Cell(dimmed, name, detail, stamp))
+                cells.append(Cell(dimmed, name, detail, stamp))
                 continue
             shown = heat_picture(cut_plane(heat, axis, index[axis]), view.size(plane, scale))
             picture = overlay(bare, shown, opacity=opacity, palette=palette)
-            cells.append(_Cell(_crossed(picture, column, row), name, detail))
+            cells.append(Cell(_crossed(picture, column, row), name, detail))
         rows.append(cells)
     return rows
 
@@ -320,59 +302,6 @@ def _class_rows(
 def _named(panel: Panel) -> tuple[str, str]:
     known = "" if panel.probability is None else f" {panel.probability:.2f}"
     return panel.method, f"{panel.label}{known}"
-
-
-def _page(
-    rows: Sequence[Sequence[_Cell]],
-    title: str,
-    notes: Sequence[str],
-    palette: str,
-    opacity: float,
-    ink: Ink,
-) -> NDArray[np.uint8]:
-    """Places cells in rows and columns, with a title above, the colour bar and notes below."""
-    wide = max(map(len, rows))
-    columns = [max(_cell_width(row[n]) for row in rows if n < len(row)) for n in range(wide)]
-    width = max(2 * MARGIN + sum(columns) + (wide - 1) * GAP, 420)
-    left = (width - sum(columns) - (wide - 1) * GAP) // 2
-    texts: list[TextLine] = []
-    boxes: list[Box] = []
-    y = place_title(texts, title, MARGIN, left, width, ink)
-    for number, row in enumerate(rows):
-        y += 2 * GAP if number and row[0].name else 0  # a new class
-        captions = [_caption(cell, columns[n]) for n, cell in enumerate(row)]
-        head = max(map(len, captions)) * line_height(HEAD_SIZE)
-        x = left
-        for n, (cell, names) in enumerate(zip(row, captions, strict=True)):
-            inside = x + (columns[n] - cell.picture.shape[1]) // 2
-            top = y + head + 3
-            begin = top - 3 - len(names) * line_height(HEAD_SIZE)
-            for i, (name, bold) in enumerate(names):
-                colour = ink.text if bold else ink.faint
-                texts.append(
-                    TextLine(inside, begin + (i + 0.5) * line_height(HEAD_SIZE), name, HEAD_SIZE, colour, bold=bold)
-                )
-            boxes.append((top, inside, cell.picture))
-            texts += [text.moved(inside, top) for text in cell.texts]
-            x += columns[n] + GAP
-        y += head + 3 + max(cell.picture.shape[0] for cell in row) + GAP
-    y += GAP // 2
-    y = place_legend(texts, boxes, y, left, width, palette, opacity, ink)
-    for note in notes:
-        for line in wrapped_lines(note, SMALL_SIZE, width - left - MARGIN, most=3):
-            texts.append(TextLine(left, y + line_height(SMALL_SIZE) / 2, line, SMALL_SIZE, ink.faint))
-            y += line_height(SMALL_SIZE)
-    return drawn_page(y + MARGIN - 4, width, ink, boxes, texts)
-
-
-def _caption(cell: _Cell, width: int) -> list[tuple[str, bool]]:
-    """The lines over a picture, and whether they are bold."""
-    name = [(line, True) for line in wrapped_lines(cell.name, HEAD_SIZE, width, most=1, bold=True)]
-    return name + [(line, False) for line in wrapped_lines(cell.detail, HEAD_SIZE, width, most=2)]
-
-
-def _cell_width(cell: _Cell) -> int:
-    return max(int(cell.picture.shape[1]), 120)
 
 
 def _ras_index(view: VolumeView, at: Sequence[int]) -> tuple[int, int, int]:
