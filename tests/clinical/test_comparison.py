@@ -15,10 +15,10 @@ from cfcam.clinical.checks.repeatability import (
     rotation,
     within_subject_sd,
 )
+from cfcam.clinical.comparison import RegistrationError
 from cfcam.clinical.comparison.changes import compare
 from cfcam.clinical.comparison.comparable import ComparisonError, StudyMaps
 from cfcam.clinical.comparison.placed import Grid, Placed
-from cfcam.clinical.comparison.registration import RegistrationError
 from cfcam.clinical.comparison.result import BEYOND, NOT_ASSESSED, SENTENCE, WITHIN
 from cfcam.clinical.study_result import ModelIdentity
 from cfcam.errors import InputError

@@ -6,8 +6,8 @@ import pytest
 from scipy import ndimage
 from scipy.spatial.transform import Rotation
 
+from cfcam.clinical.comparison import Gate, RegistrationError, register
 from cfcam.clinical.comparison.placed import Grid, Placed
-from cfcam.clinical.comparison.registration import Gate, RegistrationError, register
 from cfcam.errors import InputError
 from cfcam.models.demo import make_phantom
 

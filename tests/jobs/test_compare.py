@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
+from cfcam.clinical.comparison import Gate
 from cfcam.clinical.comparison.comparable import ComparisonError
-from cfcam.clinical.comparison.registration import Gate
 from cfcam.clinical.comparison.result import SENTENCE
 from cfcam.errors import InputError
 from cfcam.imaging import Preprocess, VolumePreprocess

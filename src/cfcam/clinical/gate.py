@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING
 
+from cfcam.clinical.comparison.quality import Quality, Registration
 from cfcam.errors import CfcamError, InputError
-
-if TYPE_CHECKING:
-    from cfcam.clinical.comparison.registration import Quality, Registration
 
 _WORSE = 0.05  # by how much, relative, mutual information may fall before the registration counts as a failure
 

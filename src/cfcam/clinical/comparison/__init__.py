@@ -9,15 +9,19 @@ from cfcam._lazy import lazy
 if TYPE_CHECKING:
     from cfcam.clinical.comparison.changes import compare
     from cfcam.clinical.comparison.comparable import ComparisonError, StudyMaps, check_comparable, check_patient
-    from cfcam.clinical.comparison.registration import Quality, Registration, register
+    from cfcam.clinical.comparison.quality import Quality, Registration
+    from cfcam.clinical.comparison.registration import register
     from cfcam.clinical.comparison.result import Change, Comparison
+    from cfcam.clinical.gate import Gate, RegistrationError
 
 __all__ = [
     "Change",
     "Comparison",
     "ComparisonError",
+    "Gate",
     "Quality",
     "Registration",
+    "RegistrationError",
     "StudyMaps",
     "check_comparable",
     "check_patient",
@@ -30,7 +34,9 @@ __getattr__ = lazy(
     {
         "cfcam.clinical.comparison.changes": "compare",
         "cfcam.clinical.comparison.comparable": "ComparisonError StudyMaps check_comparable check_patient",
-        "cfcam.clinical.comparison.registration": "Quality Registration register",
+        "cfcam.clinical.comparison.quality": "Quality Registration",
+        "cfcam.clinical.comparison.registration": "register",
         "cfcam.clinical.comparison.result": "Change Comparison",
+        "cfcam.clinical.gate": "Gate RegistrationError",
     },
 )

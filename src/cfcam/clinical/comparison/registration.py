@@ -8,19 +8,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
 from cfcam.clinical.comparison.placed import Grid, Matrix, Placed
-from cfcam.clinical.gate import Gate as Gate
-from cfcam.clinical.gate import RegistrationError as RegistrationError
+from cfcam.clinical.comparison.quality import Quality, Registration, RegistrationKind
+from cfcam.clinical.gate import RegistrationError
 from cfcam.errors import InputError, MissingExtraError
 
-Kind = Literal["rigid", "affine", "none"]
 _POSITIONS = {2: 2**16, 3: 2**17}  # that the finest level registers: 256 x 256, 51 x 51 x 51
 _COARSE = 2**14  # positions on which ways are compared
 _LEVELS = (4, 2, 1)  # shrink factors
@@ -35,58 +33,7 @@ _CLOSEST = 3e-3  # smallest step, in positions of the finest level
 _PACES = (1.0, 0.25)  # first step, in positions of the coarsest level: the large one may leap out of a good start
 
 
-@dataclass(frozen=True)
-class Quality:
-    """How well a registration lays one image over the other.
-
-    Attributes:
-        correlation_before: Pearson correlation of the grey values where both images are, without registration; NaN if
-            they do not overlap there.
-        correlation: likewise, with it.
-        mutual_information_before: in nats, 32 x 32 bins, without registration.
-        mutual_information: likewise, with it.
-        overlap: share of the prior image that the current one covers.
-        shift: how far the middle of the prior image moves, in mm (pixels if the spacing is unknown).
-        shift_share: that, as a share of the prior's longest side.
-        rotation: angle in degrees.
-        scale: the factor along an axis that differs most from 1.
-    """
-
-    correlation_before: float
-    correlation: float
-    mutual_information_before: float
-    mutual_information: float
-    overlap: float
-    shift: float
-    shift_share: float
-    rotation: float
-    scale: float
-
-    def as_dict(self) -> dict[str, float | None]:
-        """Returns plain values; None for what is no number."""
-        return {name: value if math.isfinite(value) else None for name, value in asdict(self).items()}
-
-
-@dataclass(frozen=True, eq=False)
-class Registration:
-    """Where the current image lies over the prior one.
-
-    Attributes:
-        matrix: (n + 1, n + 1), from a place in the prior image to that in the current one.
-        kind: "rigid", "affine", or "none": places are taken as they are.
-        quality: how well they fit.
-    """
-
-    matrix: Matrix
-    kind: Kind
-    quality: Quality
-
-    def as_dict(self) -> dict[str, Any]:
-        """Returns plain values."""
-        return {"kind": self.kind, "matrix": self.matrix.tolist(), **self.quality.as_dict()}
-
-
-def register(prior: Placed, current: Placed, kind: Kind = "rigid") -> Registration:
+def register(prior: Placed, current: Placed, kind: RegistrationKind = "rigid") -> Registration:
     """Finds where the current image lies over the prior one.
 
     Mattes mutual information at three resolutions with SimpleITK, in one thread and without random samples: the same
@@ -106,8 +53,8 @@ def register(prior: Placed, current: Placed, kind: Kind = "rigid") -> Registrati
         InputError: the images have another number of axes, or another kind.
         MissingExtraError: SimpleITK is not installed.
     """
-    if kind not in get_args(Kind):
-        raise InputError(f"registration {kind!r}: give one of {', '.join(get_args(Kind))}")
+    if kind not in get_args(RegistrationKind):
+        raise InputError(f"registration {kind!r}: give one of {', '.join(get_args(RegistrationKind))}")
     axes = len(prior.grid.size)
     if len(current.grid.size) != axes:
         raise InputError(
@@ -176,7 +123,7 @@ def _best(fixed: Placed, moving: Placed, ways: Iterable[Matrix]) -> Matrix:
     return max(ways, key=worth)
 
 
-def _optimised(fixed: Placed, moving: Placed, start: Matrix, kind: Kind) -> Matrix:
+def _optimised(fixed: Placed, moving: Placed, start: Matrix, kind: RegistrationKind) -> Matrix:
     itk = _simple_itk()
     axes = len(fixed.grid.size)
     centre = fixed.grid.centre

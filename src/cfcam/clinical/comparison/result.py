@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam._version import __version__
-from cfcam.clinical.comparison.registration import Registration
+from cfcam.clinical.comparison.quality import Registration
 from cfcam.clinical.study_result import ModelIdentity
 from cfcam.errors import InputError
 

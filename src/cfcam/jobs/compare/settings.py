@@ -9,7 +9,8 @@ from pathlib import Path
 from cfcam.clinical.comparison.changes import (
     THRESHOLD,
 )
-from cfcam.clinical.comparison.registration import Gate, Kind
+from cfcam.clinical.comparison.quality import RegistrationKind
+from cfcam.clinical.gate import Gate
 from cfcam.imaging import Preprocess, VolumePreprocess
 from cfcam.jobs.inputs.preparing import VolumeSettings
 
@@ -40,7 +41,7 @@ class CompareSettings:
     method: str = "grad-cam"
     target: int | str = "predicted"
     layer: str | None = None
-    registration: Kind = "rigid"
+    registration: RegistrationKind = "rigid"
     gate: Gate = field(default_factory=Gate)
     threshold: float = THRESHOLD
     masks: Mapping[str, Path] = field(default_factory=dict)

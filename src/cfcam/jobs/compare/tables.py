@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from cfcam.clinical.comparison.registration import Registration
+from cfcam.clinical.comparison.quality import Registration
 from cfcam.clinical.comparison.result import BEYOND, Change, Comparison
 from cfcam.imaging.drawing.difference import Table
 from cfcam.jobs.compare.pairs import Pair, PairResult
