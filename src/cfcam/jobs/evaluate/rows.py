@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cfcam.errors import JobError
-from cfcam.files import settings_hash
+from cfcam.files import Line, append_line, lines_of, settings_hash
 from cfcam.metrics.scorecard.samples import Row
 
 FILE_NAME = "rows.jsonl"
@@ -70,12 +70,13 @@ class RowsFile:
     def append(self, part: Part) -> None:
         """Adds a part, and hands it to the operating system at once."""
         line = {"key": part.key, "rows": [asdict(row) for row in part.rows], "failed": part.failed, "notes": part.notes}
-        self._places[part.key] = self._write(line)
+        added = append_line(self.path, line)
+        self._places[part.key] = (added.start, added.length)
 
     def set_costs(self, costs: dict[str, dict[str, float]]) -> None:
         """Keeps what the methods cost, which is measured once for a run."""
         self.costs = costs
-        self._write({"costs": costs})
+        append_line(self.path, {"costs": costs})
 
     def read(self, key: str) -> Part:
         """Returns a part that is in the file."""
@@ -87,52 +88,36 @@ class RowsFile:
     def _begin(self) -> None:
         self._places, self.costs = {}, None
         self.path.unlink(missing_ok=True)
-        self._write({"format": _FORMAT, "fingerprint": self.fingerprint, "setup": self._setup})
-
-    def _write(self, values: Mapping[str, Any]) -> tuple[int, int]:
-        line = json.dumps(values, separators=(",", ":")).encode("ascii") + b"\n"
-        with self.path.open("ab") as file:
-            start = file.tell()
-            file.write(line)
-        return start, len(line)
+        append_line(self.path, {"format": _FORMAT, "fingerprint": self.fingerprint, "setup": self._setup})
 
     def _resume(self) -> bool:
         """Reads what is there, cuts off what follows the last whole line, and returns whether the run can go on."""
         if not self.path.exists():
             return False
-        lines = self._whole_lines()
+        lines = lines_of(self.path)
         first = next(lines, None)
         if first is None:
             return False
-        header = _parsed(first[1])
+        header = first.values
         if header is None or "fingerprint" not in header:
             raise JobError(f"{self.path}: is not written by cfcam evaluate: choose another --output folder")
         if header["fingerprint"] != self.fingerprint:
             raise JobError(self._other_setup(header.get("setup", {})))
-        end = len(first[1])
-        for start, line in lines:
-            end = start + len(line)
-            self._note(_parsed(line), start, len(line))
+        end = first.length
+        for line in lines:
+            end = line.start + line.length
+            self._note(line)
         if end < self.path.stat().st_size:
             with self.path.open("r+b") as file:
                 file.truncate(end)
         return True
 
-    def _whole_lines(self) -> Iterator[tuple[int, bytes]]:
-        place = 0
-        with self.path.open("rb") as file:
-            for line in file:
-                if line.endswith(b"\n"):
-                    yield place, line
-                place += len(line)
-
-    def _note(self, values: dict[str, Any] | None, start: int, length: int) -> None:
-        if values is None:
-            return
+    def _note(self, line: Line) -> None:
+        values = line.values or {}
         if "costs" in values:
             self.costs = values["costs"]
         elif {"key", "rows", "failed", "notes"} <= values.keys():
-            self._places[values["key"]] = (start, length)
+            self._places[values["key"]] = (line.start, line.length)
 
     def _other_setup(self, there: Mapping[str, Any]) -> str:
         keys = [key for key in self._setup | dict(there) if self._setup.get(key) != there.get(key)]
@@ -141,11 +126,3 @@ class RowsFile:
             f"{self.path.parent}: holds an evaluation with another set-up (other: {shown}): choose another --output"
             " folder, or give --overwrite to begin anew"
         )
-
-
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    try:
-        values = json.loads(line)
-    except ValueError:
-        return None
-    return values if isinstance(values, dict) else None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -22,7 +21,7 @@ from cfcam.clinical.checks.results import CheckResult
 from cfcam.errors import CfcamError
 from cfcam.explainer import Explainer
 from cfcam.explanation import Explanation
-from cfcam.files import digest, without_nan, write_whole
+from cfcam.files import append_line, as_line, digest, lines_of, without_nan, write_whole
 from cfcam.imaging import Image, Panel, Preprocess, contact_sheet
 from cfcam.jobs.evidence.cases import EvidenceCase, Material
 from cfcam.jobs.evidence.files import EvidenceError
@@ -177,7 +176,7 @@ class CasesFile:
         self.path = folder / CASES
         self._header = {"protocol_sha256": protocol_sha256}
         self._records: dict[str, Record] = {}
-        lines = self._whole_lines()
+        lines = [line.values for line in lines_of(self.path) if line.values] if self.path.exists() else []
         if lines and lines[0] == self._header:
             self._records = {line["key"]: line["record"] for line in lines[1:]}
         self._rewrite()
@@ -189,8 +188,7 @@ class CasesFile:
     def add(self, key: str, record: Record) -> None:
         """Adds a record, and hands it to the operating system at once."""
         self._records[key] = record
-        with self.path.open("ab") as file:
-            file.write(_line({"key": key, "record": record}))
+        append_line(self.path, without_nan({"key": key, "record": record}))
 
     def keep(self, keys: Sequence[str]) -> list[Record]:
         """Returns the records of these cases in this order, and leaves no others in the file."""
@@ -200,22 +198,7 @@ class CasesFile:
 
     def _rewrite(self) -> None:
         lines: list[Record] = [self._header, *({"key": key, "record": record} for key, record in self._records.items())]
-        write_whole(self.path, b"".join(_line(line) for line in lines))
-
-    def _whole_lines(self) -> list[Record]:
-        if not self.path.exists():
-            return []
-        found: list[Record] = []
-        for line in self.path.read_bytes().split(b"\n"):
-            try:
-                found.append(json.loads(line))
-            except ValueError:  # the last one, torn when a run was killed
-                break
-        return found
-
-
-def _line(values: Record) -> bytes:
-    return json.dumps(without_nan(values), separators=(",", ":"), allow_nan=False).encode("ascii") + b"\n"
+        write_whole(self.path, b"".join(as_line(without_nan(line)) for line in lines))
 
 
 def measure_all(
