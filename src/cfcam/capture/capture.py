@@ -19,7 +19,7 @@ from cfcam.capture.half_precision import at_least_float32, gradients, takes_part
 from cfcam.capture.inputs import check_rows
 from cfcam.capture.kernels import PackedKernels
 from cfcam.capture.layers.calls import check_calls, split_call
-from cfcam.capture.layers.choosing import find_layer
+from cfcam.capture.layers.finding import find_layer
 from cfcam.capture.layers.frames import IMAGES, ClipEvidence, FrameGrid, Layout, layout_of, seen_picture, settled
 from cfcam.capture.layers.placement import Placement, upsampled
 from cfcam.capture.layers.tokens import TokenGrid, one_reading

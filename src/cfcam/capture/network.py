@@ -15,10 +15,11 @@ from cfcam.capture.answers.heads import Wanted
 from cfcam.capture.answers.readings import checked_probability
 from cfcam.capture.batches import of_one_size
 from cfcam.capture.inputs import check_type
-from cfcam.capture.layers.choosing import LayerInfo, candidates, choose_layer, probe, with_reach
+from cfcam.capture.layers.choosing import candidates, choose_layer, with_reach
 from cfcam.capture.layers.dense import dense_layers
 from cfcam.capture.layers.frames import ClipEvidence, Layout
 from cfcam.capture.layers.placement import Placement
+from cfcam.capture.layers.probing import LayerInfo, probe
 from cfcam.capture.layers.tokens import TokenGrid
 from cfcam.capture.state.checkpoints import without_checkpoints
 from cfcam.capture.state.guarantee import preserved

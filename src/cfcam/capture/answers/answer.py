@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from cfcam.capture.answers.activation import Listener, Trace, recorded_end
 from cfcam.capture.answers.heads import Leaf, Wanted, class_scores, column_shape, leaves, named_leaf
+from cfcam.capture.answers.probabilities import Kind, Probability
 from cfcam.capture.answers.readings import Reading, check_given, read
-from cfcam.capture.targets.scores import Kind, Probability
 from cfcam.errors import OutputError
 
 

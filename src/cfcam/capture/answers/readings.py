@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cfcam.capture.answers.activation import Trace
-from cfcam.capture.targets.scores import Kind, Probability, floating
+from cfcam.capture.answers.probabilities import Kind, Probability, floating
 from cfcam.errors import InputError, OutputError
 
 _SUMS = 1e-4

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from cfcam.capture.layers.choosing import LayerInfo, candidates, with_reach
+from cfcam.capture.layers.choosing import candidates, with_reach
+from cfcam.capture.layers.probing import LayerInfo
 
 _AT_ONCE = 4
 

@@ -1,17 +1,11 @@
-"""Everything that a module holds: containers, and the tensors, arrays and generators in them."""
+"""Everything that a module holds: its containers, and the tensors, arrays and generators in them."""
 
 from __future__ import annotations
 
-import array
-import copy
 import functools
-import itertools
-import random
-import re
-import sys
 import types
 from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from itertools import chain
 from operator import is_
 from typing import Any
@@ -19,7 +13,19 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cfcam.errors import CfcamError
+from cfcam.capture.state.containers import (
+    Cell,
+    Key,
+    Slots,
+    _exchanged,
+    _get,
+    _restore_dict,
+    _restore_other,
+    _same,
+    _set,
+)
+from cfcam.capture.state.randomness import _generator
+from cfcam.capture.state.twins import _is_array
 
 _ATOMS: frozenset[type] = frozenset(
     {int, float, bool, str, bytes, complex, type, range, slice, torch.dtype, torch.device, torch.Size, torch.layout}
@@ -37,36 +43,9 @@ _END = object()
 _MOST = 1 << 16
 """Entries of one container beyond which it is left alone: a table of words, a data set."""
 
-Key = Any
 Mark = tuple[int, int, bool]
 Place = tuple[Any, Key]
 """A container, and where in it."""
-
-
-class Cell:
-    """What a function has closed over, as a container of one tensor."""
-
-    def __init__(self, cell: types.CellType) -> None:
-        self.cell = cell
-
-    def __iter__(self) -> Iterator[Any]:
-        yield self.cell.cell_contents
-
-    def __setitem__(self, key: Key, value: Any) -> None:
-        self.cell.cell_contents = value
-
-
-class Slots:
-    """The attributes that an object keeps in ``__slots__``."""
-
-    def __init__(self, owner: Any, names: Iterable[str]) -> None:
-        self.owner, self.names = owner, tuple(names)
-
-    def __iter__(self) -> Iterator[Any]:
-        return (getattr(self.owner, name, None) for name in self.names)
-
-    def __setitem__(self, key: Key, value: Any) -> None:
-        object.__setattr__(self.owner, key, value)
 
 
 class Holdings:
@@ -334,130 +313,3 @@ def _has_mark(tensor: Tensor) -> bool:
 
 def _names(slots: Any) -> tuple[str, ...]:
     return (slots,) if isinstance(slots, str) else tuple(slots)
-
-
-def _is_array(value: Any) -> bool:
-    if type(value) in (bytearray, array.array):
-        return True
-    if isinstance(value, Iterator) and type(value).__module__ in ("builtins", "itertools"):
-        return True
-    numpy = sys.modules.get("numpy")
-    return numpy is not None and isinstance(value, numpy.ndarray)
-
-
-_COPIED = frozenset(
-    {"list_iterator", "list_reverseiterator", "tuple_iterator", "range_iterator", "longrange_iterator", "arrayiterator"}
-    | {"str_iterator", "str_ascii_iterator", "bytes_iterator", "bytearray_iterator"}
-)
-
-
-class OnlyOnce:
-    """Stands for a generator, or another iterator that cannot be copied, while a pass runs.
-
-    Args:
-        kind: what it is.
-        name: where it is.
-    """
-
-    def __init__(self, kind: str, name: str) -> None:
-        self._what = f"the {kind} {name!r}"
-
-    def __iter__(self) -> OnlyOnce:
-        return self
-
-    def __next__(self) -> Any:
-        raise CfcamError(
-            f"forward takes the next of {self._what}, which can be neither copied nor put back, so that no two passes"
-            " would see the same network: give it a list and a place in it"
-        )
-
-    def __getattr__(self, key: str) -> Any:
-        if key.startswith("__"):
-            raise AttributeError(key)
-        return lambda *args: next(self)  # send, throw, close
-
-
-def twin(value: Any, name: str = "") -> Any:
-    """Returns a copy of an array or the like; of an iterator that has none what refuses to be used, see `OnlyOnce`."""
-    if type(value) is itertools.count:  # copying one is deprecated; what it says of itself is all that it is
-        numbers = re.findall(r"-?[\d.]+(?:e[+-]?\d+)?", repr(value))
-        return itertools.count(*(float(n) if set(n) & set(".e") else int(n) for n in numbers))
-    if isinstance(value, Iterator) and type(value).__name__ not in _COPIED:
-        return OnlyOnce(type(value).__name__, name)
-    return copy.copy(value)
-
-
-def _generator(value: Any) -> tuple[Callable[[], Any], Callable[[Any], Any]] | None:
-    """Returns what reads and what sets the state of a generator of random numbers; None: it is none."""
-    if isinstance(value, torch.Generator):
-        return value.get_state, value.set_state
-    if isinstance(value, random.Random):
-        return value.getstate, value.setstate
-    numpy = sys.modules.get("numpy")
-    if numpy is None:
-        return None
-    if isinstance(value, numpy.random.RandomState):
-        return value.get_state, value.set_state
-    if isinstance(value, numpy.random.Generator):
-        bits = value.bit_generator
-        return lambda: bits.state, lambda state: setattr(bits, "state", state)
-    return None
-
-
-def _get(container: Any, key: Key) -> Any:
-    if isinstance(container, Cell):
-        return container.cell.cell_contents
-    return getattr(container.owner, key) if isinstance(container, Slots) else container[key]
-
-
-def _set(container: Any, key: Key, value: Any) -> None:
-    if isinstance(container, dict):  # past what a subclass forbids or adds
-        (OrderedDict if isinstance(container, OrderedDict) else dict).__setitem__(container, key, value)
-    else:
-        container[key] = value
-
-
-def _exchanged(value: Any, new: dict[int, Any]) -> Any:
-    if id(value) in new:
-        return new[id(value)]
-    if isinstance(value, tuple) and (type(value) is tuple or hasattr(value, "_fields")):
-        items = [_exchanged(v, new) for v in value]
-        return tuple(items) if type(value) is tuple else type(value)(*items)
-    return value
-
-
-def _same(container: Any, saved: tuple[Any, ...]) -> bool:
-    try:
-        now = tuple(container)
-    except ValueError:
-        return False
-    return len(now) == len(saved) and all(map(is_, now, saved))
-
-
-def _restore_dict(container: dict[Any, Any], saved: dict[Any, Any], name: str) -> list[str]:
-    keys = list(container)
-    if keys == list(saved):
-        different = [k for k, now, old in zip(keys, container.values(), saved.values(), strict=True) if now is not old]
-        for key in different:
-            _set(container, key, saved[key])
-    else:
-        different = [k for k in container if k not in saved or container[k] is not saved[k]]
-        different += [k for k in saved if k not in container]
-        base = OrderedDict if isinstance(container, OrderedDict) else dict
-        base.clear(container)
-        for key, value in saved.items():
-            base.__setitem__(container, key, value)
-    return [f"{name}.{key}" if name else str(key) for key in different]
-
-
-def _restore_other(container: Any, saved: tuple[Any, ...]) -> None:
-    if isinstance(container, Slots):
-        for key, value in zip(container.names, saved, strict=True):
-            object.__setattr__(container.owner, key, value)
-    elif isinstance(container, Cell):
-        container[0] = saved[0]
-    elif isinstance(container, list):
-        container[:] = saved
-    else:
-        container.clear()
-        container.update(saved) if isinstance(container, set) else container.extend(saved)

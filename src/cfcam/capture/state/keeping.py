@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture.state.holdings import Holdings, Mark, twin
-from cfcam.capture.state.process import Process, same_state
+from cfcam.capture.state.holdings import Holdings, Mark
+from cfcam.capture.state.process import Process
+from cfcam.capture.state.randomness import same_state
+from cfcam.capture.state.twins import twin
 from cfcam.errors import CfcamError
 
 _LARGE = 1 << 28

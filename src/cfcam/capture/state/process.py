@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import random
-import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch.backends import cudnn
 
-Setting = tuple[Callable[[], Any], Callable[[Any], Any]]
+from cfcam.capture.state.randomness import Setting, _generators, same_state
 
 _SETTINGS: tuple[Setting, ...] = (
     (torch.is_grad_enabled, torch._C._set_grad_enabled),
@@ -60,24 +58,3 @@ def _autocast(kind: str) -> tuple[Setting, Setting]:
         (lambda: torch.is_autocast_enabled(kind), lambda value: torch.set_autocast_enabled(kind, value)),
         (lambda: torch.get_autocast_dtype(kind), lambda value: torch.set_autocast_dtype(kind, value)),
     )
-
-
-def _generators(device: torch.device) -> list[Setting]:
-    found: list[Setting] = [(torch.get_rng_state, torch.set_rng_state), (random.getstate, random.setstate)]
-    if (numpy := sys.modules.get("numpy")) is not None:
-        found.append((numpy.random.get_state, numpy.random.set_state))
-    if device.type not in ("cpu", "meta"):
-        module = torch.get_device_module(device)
-        found.append((lambda: module.get_rng_state(device), lambda state: module.set_rng_state(state, device)))
-    return found
-
-
-def same_state(first: Any, second: Any) -> bool:
-    """Tells whether two states of a generator are the same: tensors, tuples of numbers and arrays, mappings."""
-    if isinstance(first, torch.Tensor):
-        return torch.equal(first, second)
-    if isinstance(first, dict):
-        return all(same_state(first[key], second[key]) for key in first)
-    if isinstance(first, tuple) and any(hasattr(part, "tobytes") for part in first):
-        return all(same_state(a, b) for a, b in zip(first, second, strict=True))
-    return bool(first.tobytes() == second.tobytes()) if hasattr(first, "tobytes") else bool(first == second)

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from cfcam._lazy import lazy
 
 if TYPE_CHECKING:
+    from cfcam.capture.answers.probabilities import probabilities
     from cfcam.capture.targets.classes import AllClasses, ClassTarget, Target, TopK
     from cfcam.capture.targets.dense import Segmentation
     from cfcam.capture.targets.numbers import Contrast, PerImage, Regression
-    from cfcam.capture.targets.scores import ImageScore, NotPredictedError, Scores, ScoreTarget, probabilities
+    from cfcam.capture.targets.scores import ImageScore, NotPredictedError, Scores, ScoreTarget
     from cfcam.capture.targets.similarity import ImageTower, Similarity
 
 __all__ = [
@@ -34,10 +35,11 @@ __all__ = [
 __getattr__ = lazy(
     __name__,
     {
+        "cfcam.capture.answers.probabilities": "probabilities",
         "cfcam.capture.targets.classes": "AllClasses ClassTarget Target TopK",
         "cfcam.capture.targets.dense": "Segmentation",
         "cfcam.capture.targets.numbers": "Contrast PerImage Regression",
-        "cfcam.capture.targets.scores": "ImageScore NotPredictedError ScoreTarget Scores probabilities",
+        "cfcam.capture.targets.scores": "ImageScore NotPredictedError ScoreTarget Scores",
         "cfcam.capture.targets.similarity": "ImageTower Similarity",
     },
 )

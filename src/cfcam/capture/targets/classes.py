@@ -12,13 +12,12 @@ import torch
 from torch import Tensor
 
 from cfcam.capture.answers.heads import Wanted
+from cfcam.capture.answers.probabilities import Kind, Probability, probabilities, signed_logits
 from cfcam.capture.targets.dense import Segmentation, dense_columns, without_background
 from cfcam.capture.targets.numbers import Contrast, Regression
 from cfcam.capture.targets.scores import (
     FirstPass,
     ImageScore,
-    Kind,
-    Probability,
     ScoreFunction,
     Scores,
     ScoreTarget,
@@ -26,8 +25,6 @@ from cfcam.capture.targets.scores import (
     class_index,
     function_name,
     known_class,
-    probabilities,
-    signed_logits,
 )
 from cfcam.errors import TargetError
 

@@ -10,19 +10,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cfcam.capture.answers.probabilities import Kind, floating, probabilities, signed_logits
 from cfcam.capture.targets.scores import (
     FirstPass,
     ImageScore,
-    Kind,
     NotPredictedError,
     Scores,
     ScoreTarget,
     check_range,
     class_words,
-    floating,
     known_class,
-    probabilities,
-    signed_logits,
 )
 from cfcam.errors import TargetError
 

@@ -9,17 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from cfcam.capture.targets.scores import (
-    FirstPass,
-    ImageScore,
-    Kind,
-    ScoreTarget,
-    class_words,
-    function_name,
-    known_class,
-    probabilities,
-    signed_logits,
-)
+from cfcam.capture.answers.probabilities import Kind, probabilities, signed_logits
+from cfcam.capture.targets.scores import FirstPass, ImageScore, ScoreTarget, class_words, function_name, known_class
 from cfcam.errors import TargetError
 
 

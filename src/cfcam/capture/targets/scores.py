@@ -6,16 +6,15 @@ import difflib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
 from cfcam.capture.answers.heads import leaves
+from cfcam.capture.answers.probabilities import Kind, probabilities, signed_logits
 from cfcam.errors import CfcamError, TargetError
 
-Probability = Literal["auto", "softmax", "sigmoid", "given"]
-Kind = Literal["softmax", "sigmoid"]
 ScoreFunction = Callable[[Any], Tensor]
 
 
@@ -199,17 +198,6 @@ def function_name(function: ScoreFunction | ImageScore) -> str:
     return getattr(function, "__name__", type(function).__name__)
 
 
-def signed_logits(logits: Tensor) -> Tensor:
-    """Returns logits (N, C, ...) with one channel a class: a single logit z becomes (-z, z), classes 0 and 1."""
-    return torch.cat([-logits, logits], dim=1) if logits.shape[1] == 1 else logits
-
-
-def probabilities(logits: Tensor, kind: Kind) -> Tensor:
-    """Returns probabilities (N, C, ...), for a single logit (N, 2, ...): (1 - p, p) with p its sigmoid."""
-    signed = signed_logits(logits)
-    return signed.sigmoid() if kind == "sigmoid" or logits.shape[1] == 1 else signed.softmax(dim=1)
-
-
 def class_index(name: str, classes: Sequence[str] | None) -> int:
     """Returns the index of a class name, exact or else without regard to case.
 
@@ -251,8 +239,3 @@ def check_range(indices: Tensor, count: int) -> None:
     if indices.numel() and (int(indices.min()) < 0 or int(indices.max()) >= count):
         wrong = next(int(i) for i in indices.flatten() if not 0 <= i < count)
         raise TargetError(f"class {wrong} is out of range: the network has {count} classes, 0 to {count - 1}")
-
-
-def floating(tensor: Tensor) -> Tensor:
-    """Returns a tensor in float32 or float64: sums over many places overflow, or round, in half precision."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 
 from cfcam.capture.adapter import call, unwrapped
 from cfcam.capture.answers.outputs import find_tensor
+from cfcam.capture.answers.probabilities import floating
 from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.state.keeping import Keeper
-from cfcam.capture.targets.scores import FirstPass, ImageScore, ScoreTarget, floating
+from cfcam.capture.targets.scores import FirstPass, ImageScore, ScoreTarget
 from cfcam.errors import InputError, TargetError
 
 Embedding = str | Callable[[Any], Tensor] | None
