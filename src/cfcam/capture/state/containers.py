@@ -37,26 +37,45 @@ class Slots:
         object.__setattr__(self.owner, key, value)
 
 
-def _get(container: Any, key: Key) -> Any:
+def get_at(container: Any, key: Key) -> Any:
+    """Returns what is in a place."""
     if isinstance(container, Cell):
         return container.cell.cell_contents
     return getattr(container.owner, key) if isinstance(container, Slots) else container[key]
 
 
-def _set(container: Any, key: Key, value: Any) -> None:
+def set_at(container: Any, key: Key, value: Any) -> None:
+    """Puts something in a place."""
     if isinstance(container, dict):  # past what a subclass forbids or adds
         (OrderedDict if isinstance(container, OrderedDict) else dict).__setitem__(container, key, value)
     else:
         container[key] = value
 
 
-def _exchanged(value: Any, new: dict[int, Any]) -> Any:
+def exchanged(value: Any, new: dict[int, Any]) -> Any:
+    """Returns what ``new`` has for the `id` of a value, or a tuple in which that is done; else the value."""
     if id(value) in new:
         return new[id(value)]
     if isinstance(value, tuple) and (type(value) is tuple or hasattr(value, "_fields")):
-        items = [_exchanged(v, new) for v in value]
+        items = [exchanged(v, new) for v in value]
         return tuple(items) if type(value) is tuple else type(value)(*items)
     return value
+
+
+def restore(container: Any, saved: Any, name: str) -> list[str]:
+    """Puts a container back as it was, and returns the names of what had changed in it.
+
+    Args:
+        container: a dictionary, list, deque or set, `Slots` or `Cell`.
+        saved: what it held: a dictionary of a dictionary, a tuple of all others.
+        name: of the container.
+    """
+    if isinstance(container, dict):
+        return _restore_dict(container, saved, name)
+    if _same(container, saved):
+        return []
+    _restore_other(container, saved)
+    return [name]
 
 
 def _same(container: Any, saved: tuple[Any, ...]) -> bool:
@@ -72,7 +91,7 @@ def _restore_dict(container: dict[Any, Any], saved: dict[Any, Any], name: str) -
     if keys == list(saved):
         different = [k for k, now, old in zip(keys, container.values(), saved.values(), strict=True) if now is not old]
         for key in different:
-            _set(container, key, saved[key])
+            set_at(container, key, saved[key])
     else:
         different = [k for k in container if k not in saved or container[k] is not saved[k]]
         different += [k for k in saved if k not in container]

@@ -17,15 +17,13 @@ from cfcam.capture.state.containers import (
     Cell,
     Key,
     Slots,
-    _exchanged,
-    _get,
-    _restore_dict,
-    _restore_other,
-    _same,
-    _set,
+    exchanged,
+    get_at,
+    restore,
+    set_at,
 )
-from cfcam.capture.state.randomness import _generator
-from cfcam.capture.state.twins import _is_array
+from cfcam.capture.state.randomness import generator_of
+from cfcam.capture.state.twins import is_array
 
 _ATOMS: frozenset[type] = frozenset(
     {int, float, bool, str, bytes, complex, type, range, slice, torch.dtype, torch.device, torch.Size, torch.layout}
@@ -114,11 +112,7 @@ class Holdings:
             container.clear()
             changed.append(self.names.get(id(container), ""))
         for container, saved, name in self._containers:
-            if isinstance(container, dict):
-                changed += _restore_dict(container, saved, name)
-            elif not _same(container, saved):
-                changed.append(name)
-                _restore_other(container, saved)
+            changed += restore(container, saved, name)
         return changed
 
     def marks(self) -> list[Mark]:
@@ -165,9 +159,9 @@ class Holdings:
         places = {(id(c), str(key)): (c, key) for i in new for c, key in self.places.get(i, ())}
         done = []
         for container, key in places.values():
-            old = _get(container, key)
-            now = _exchanged(old, new)
-            _set(container, key, now)
+            old = get_at(container, key)
+            now = exchanged(old, new)
+            set_at(container, key, now)
             done.append((container, key, old, now))
         return done
 
@@ -176,8 +170,8 @@ class Holdings:
         """Undoes `put` where nobody has put something else in the place."""
         for container, key, old, now in done:
             try:
-                if _get(container, key) is now:
-                    _set(container, key, old)
+                if get_at(container, key) is now:
+                    set_at(container, key, old)
             except (LookupError, AttributeError, ValueError):  # the place is gone; `restore` brings it back
                 continue
 
@@ -195,7 +189,7 @@ class Holdings:
         if kind is tuple or (isinstance(value, tuple) and hasattr(value, "_fields")):
             self._todo += [(v, place, f"{name}[{n}]") for n, v in enumerate(value) if type(v) not in _ATOMS]
             return
-        if _is_array(value):
+        if is_array(value):
             self.copied[id(value)] = value
             self.names[id(value)] = name
             self._kept.append(value)
@@ -206,7 +200,7 @@ class Holdings:
             return
         self._seen.add(id(value))
         self._kept.append(value)
-        if generator := _generator(value):
+        if generator := generator_of(value):
             self.generators.append(generator)
         elif isinstance(value, (dict, list, deque, set)):
             self._container(value, name)
@@ -277,7 +271,7 @@ class Holdings:
             # Only tensors: a list that a function fills is what somebody wants to see afterwards.
             for variable, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=False):
                 content = getattr(cell, "cell_contents", None)
-                if isinstance(content, Tensor) or _is_array(content):
+                if isinstance(content, Tensor) or is_array(content):
                     self._container(Cell(cell), f"{name}.{variable}")
 
     def _container(self, container: Any, name: str) -> None:

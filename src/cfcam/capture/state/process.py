@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch.backends import cudnn
 
-from cfcam.capture.state.randomness import Setting, _generators, same_state
+from cfcam.capture.state.randomness import Setting, generators_around, same_state
 
 _SETTINGS: tuple[Setting, ...] = (
     (torch.is_grad_enabled, torch._C._set_grad_enabled),
@@ -37,7 +37,7 @@ class Process:
         self._settings = [*_SETTINGS, *(one for kind in {"cpu", device.type} for one in _autocast(kind))]
         self._values = [get() for get, _ in self._settings]
         self._random: list[tuple[Callable[[], Any], Callable[[Any], Any], Any]] = [
-            (get, put, get()) for get, put in _generators(device)
+            (get, put, get()) for get, put in generators_around(device)
         ]
 
     def restore(self) -> bool:

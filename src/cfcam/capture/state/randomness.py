@@ -12,7 +12,7 @@ import torch
 Setting = tuple[Callable[[], Any], Callable[[Any], Any]]
 
 
-def _generator(value: Any) -> tuple[Callable[[], Any], Callable[[Any], Any]] | None:
+def generator_of(value: Any) -> Setting | None:
     """Returns what reads and what sets the state of a generator of random numbers; None: it is none."""
     if isinstance(value, torch.Generator):
         return value.get_state, value.set_state
@@ -29,7 +29,8 @@ def _generator(value: Any) -> tuple[Callable[[], Any], Callable[[Any], Any]] | N
     return None
 
 
-def _generators(device: torch.device) -> list[Setting]:
+def generators_around(device: torch.device) -> list[Setting]:
+    """Returns those of the process: of torch, of Python, of NumPy if it was imported, and of a device."""
     found: list[Setting] = [(torch.get_rng_state, torch.set_rng_state), (random.getstate, random.setstate)]
     if (numpy := sys.modules.get("numpy")) is not None:
         found.append((numpy.random.get_state, numpy.random.set_state))

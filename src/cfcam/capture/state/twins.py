@@ -13,7 +13,8 @@ from typing import Any
 from cfcam.errors import CfcamError
 
 
-def _is_array(value: Any) -> bool:
+def is_array(value: Any) -> bool:
+    """Tells whether something is changed in place and must be copied for that: arrays, bytes, iterators."""
     if type(value) in (bytearray, array.array):
         return True
     if isinstance(value, Iterator) and type(value).__module__ in ("builtins", "itertools"):
