@@ -1,7 +1,7 @@
 """Makes the tables of docs/real-files.md: how real DICOM files are read here, by SimpleITK and by dcmtk.
 
 ``python docs/real_files.py`` prints them, ``python docs/real_files.py --write`` puts them into the page. The files come
-with the packages pydicom, pydicom-data and nibabel; nothing is downloaded. Test: tests/imaging/test_real_files.py.
+with the packages pydicom, pydicom-data and nibabel; nothing is downloaded. Test: tests/imaging/reading/test_real_files.
 """
 
 from __future__ import annotations

@@ -44,7 +44,8 @@ def distance(test: str, text: str, changed: list[str]) -> int:
         names = parts[:-1] if parts[-1] == "__init__" else parts
         package, name = ".".join(names[:-1]), names[-1]
         dotted, imported = re.escape(f"{package}.{name}"), rf"from {re.escape(package)} import [^\n]*\b{name}\b"
-        if PurePosixPath(test).name == f"test_{name}.py" or re.search(rf"\b{dotted}\b|{imported}", text):
+        beside = "/".join(("tests", *names[1:-1], f"test_{name}.py"))
+        if test == beside or re.search(rf"\b{dotted}\b|{imported}", text):
             return 1
         if PurePosixPath(test).parts[1:2] == names[1:2]:
             nearest = 2

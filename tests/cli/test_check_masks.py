@@ -15,7 +15,7 @@ from cfcam.cli.app import app  # noqa: E402
 from cfcam.errors import CfcamError  # noqa: E402
 from cfcam.jobs.inputs.ground_truth import read_boxes  # noqa: E402
 from cfcam.models.demo import make_phantom  # noqa: E402
-from tests.clinical.test_masks import full, write_seg  # noqa: E402
+from tests.clinical.checks.test_masks import full, write_seg  # noqa: E402
 from tests.exchange.phantoms import ct_sources  # noqa: E402
 from tests.imaging import dicoms  # noqa: E402
 

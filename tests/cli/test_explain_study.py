@@ -19,7 +19,7 @@ from cfcam.clinical.report import words
 from cfcam.exchange import KINDS
 from cfcam.jobs.study.settings import FORMATS, WAYS
 from tests.clinical.test_identity import pieces
-from tests.exchange.test_objects import content
+from tests.exchange.dicom.test_write import content
 from tests.imaging import dicoms
 from tests.jobs.studies import (
     BRIGHT_3D,

@@ -23,7 +23,7 @@ from cfcam.imaging import VolumePreprocess
 from cfcam.imaging.drawing.planes import VolumeView, view_notes
 from cfcam.imaging.geometry import cell_size, is_sheared, metric_of, skewness
 from cfcam.imaging.volume import Volume
-from tests.clinical.test_comparison import study
+from tests.clinical.comparison.test_changes import study
 
 LEANING = np.diag([2.0, 3.0, 4.0, 1.0])
 LEANING[1, 2] = 4.0  # the third axis leans by 45 degrees: it is 4 * sqrt(2) long, and a voxel still has 24 mm³

@@ -12,7 +12,7 @@ from cfcam.clinical.origin import Origin
 from cfcam.clinical.report import IndexEntry, study_numbers, write_index
 from cfcam.clinical.report.page import render
 from cfcam.clinical.where import part_of, steadiness, where
-from tests.clinical.test_report import (
+from tests.clinical.report.test_page import (
     HEIGHT,
     ORIGIN,
     WIDTH,

@@ -20,7 +20,7 @@ from cfcam.jobs.compare.studies import check_patients
 from cfcam.jobs.inputs.find import find_inputs
 from cfcam.jobs.inputs.privacy import labelled
 from tests.imaging.dicoms import ct, ct_series, phantom, radiograph, save
-from tests.imaging.test_dicom_values import deflate, framed, save_framed, words
+from tests.imaging.reading.test_dicom_values import deflate, framed, save_framed, words
 
 ENCODINGS = {
     "implicit": ImplicitVRLittleEndian, "explicit": ExplicitVRLittleEndian, "big endian": ExplicitVRBigEndian,

@@ -6,9 +6,9 @@ import itertools
 
 import nibabel as nib
 import numpy as np
-from tests.imaging.dicoms import rotated
 
 from cfcam.imaging.volume import Volume
+from tests.imaging.dicoms import rotated
 
 ORDERS = [*("".join(letters) for letters in itertools.product("RL", "AP", "SI")), "PSR", "SPL", "IRA", "ASL", "PIR"]
 

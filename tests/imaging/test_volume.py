@@ -9,6 +9,13 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+
+from cfcam.errors import CfcamError, InputError
+from cfcam.imaging.geometry import axis_codes, is_sheared, obliqueness, turned
+from cfcam.imaging.reading.stacking import digest_of_series
+from cfcam.imaging.reading.volumes import read_volume
+from cfcam.imaging.save_nifti import save_map_nifti
+from cfcam.imaging.volume import Volume
 from tests.imaging.dicoms import (
     AXIAL,
     CORONAL,
@@ -26,13 +33,6 @@ from tests.imaging.dicoms import (
     with_pixels,
 )
 from tests.imaging.grids import ORDERS, affine_of
-
-from cfcam.errors import CfcamError, InputError
-from cfcam.imaging.geometry import axis_codes, is_sheared, obliqueness, turned
-from cfcam.imaging.reading.stacking import digest_of_series
-from cfcam.imaging.reading.volumes import read_volume
-from cfcam.imaging.save_nifti import save_map_nifti
-from cfcam.imaging.volume import Volume
 
 
 def nifti(path, array, affine, **header):

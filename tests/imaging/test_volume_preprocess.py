@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image as PILImage
-from tests.imaging.dicoms import phantom
-from tests.imaging.grids import ORDERS, affine_of, stored_as
 
 from cfcam.errors import InputError
 from cfcam.imaging.volume import Volume
 from cfcam.imaging.volume_preprocess import VolumePreprocess
+from tests.imaging.dicoms import phantom
+from tests.imaging.grids import ORDERS, affine_of, stored_as
 
 PLAIN = VolumePreprocess(intensity="none")
 

@@ -11,8 +11,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.contract.snapshot import snapshot
-from tests.networks import GapNet, redundant, rescale
 from torch import Tensor, nn
 from torch.ao.quantization import get_default_qconfig_mapping
 from torch.ao.quantization.quantize_fx import convert_fx, prepare_fx
@@ -21,6 +19,8 @@ import cfcam
 from cfcam import Segmentation
 from cfcam.capture import Adapter
 from cfcam.errors import InputError, LayerError
+from tests.contract.snapshot import snapshot
+from tests.networks import GapNet, redundant, rescale
 
 METHODS = ["grad-cam", "cf-cam", "score-cam"]
 

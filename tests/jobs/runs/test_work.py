@@ -25,8 +25,8 @@ from cfcam.jobs.runs.volumes import Volumes
 from cfcam.jobs.runs.work import Task, Work, tasks_of
 from cfcam.models import LoadedModel, load
 from tests.imaging import dicoms
+from tests.jobs.runs.test_volumes import scan
 from tests.jobs.studies import THREE_D, ct_study
-from tests.jobs.test_volumes import scan
 from tests.jobs.world import NETWORKS, PLAIN, draw, folder_of, lines, written
 
 UNIT = VolumePreprocess(intensity="unit")
