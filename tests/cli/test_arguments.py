@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from cfcam.cli import command as commands
 from cfcam.cli.app import app
-from cfcam.cli.arguments import words as arguments
-from cfcam.cli.options import network as options
-from cfcam.cli.options import volumes
+from cfcam.cli.arguments import words
+from cfcam.cli.check import Check
+from cfcam.cli.command import Command, checks
+from cfcam.cli.compare import Compare
+from cfcam.cli.evaluate import Evaluate
+from cfcam.cli.explain import SAVES, Explain
+from cfcam.cli.options.volumes import INTENSITIES
 from cfcam.errors import CfcamError
 
 WRONG = [
@@ -147,17 +154,15 @@ WRONG = [
 ]
 
 
-def _parameters():
-    import typer
+def every(of=Command):
+    """All commands there are."""
+    for one in of.__subclasses__():
+        if not inspect.isabstract(one) and one.__module__.startswith("cfcam."):
+            yield one
+        yield from every(one)
 
-    for command, of in typer.main.get_command(app).commands.items():
-        several = getattr(of, "commands", {})
-        for one in (of, *several.values()):
-            yield from ((command, p) for p in one.params if p.name != "help")
 
-
-PARAMETERS = {(command, p.name) for command, p in _parameters()}
-SWITCHES = {p.name for _, p in _parameters() if getattr(p, "is_flag", False)}
+COMMANDS = sorted(set(every()), key=lambda command: (command.__module__, command.__name__))
 SCRIPT = """
 import json, sys
 from typer.testing import CliRunner
@@ -196,13 +201,8 @@ def test_a_wrong_argument_is_one_line_before_torch(told, line, words):
     assert not heavy or "--palette" in line
 
 
-def test_every_check_is_of_a_parameter_that_some_command_has():
-    assert {name.rpartition(" ")[2] for name in arguments._CHECKS} <= {name for _, name in PARAMETERS}
-    assert {name for name in arguments._CHECKS if " " in name} <= {" ".join(both) for both in PARAMETERS}
-
-
 # What typer itself reads: whole numbers in their range, switches; and free texts.
-_FREE = {"reported", "where", "since", "action", "last", "path", "debug", "as_json", "version", "context"}
+_FREE = {"reported", "where", "since", "action", "last", "path", "context", "mean"}
 _READ_BY_TYPER = {
     "num_classes",
     "series",
@@ -214,16 +214,15 @@ _READ_BY_TYPER = {
     "retests",
     "gallery",
     "bins",
+    "resamples",
 }
-_READ_BY_TYPER |= {"resamples"}
 
 
-@pytest.mark.parametrize(("module", "name"), sorted(PARAMETERS))
-def test_every_argument_has_a_check(module, name):
-    known = name in _FREE | _READ_BY_TYPER | SWITCHES | {"mean"} or (module, name) in {
-        ("audit", "against"),
-    }  # fmt: skip
-    assert known or name in arguments._CHECKS or f"{module} {name}" in arguments._CHECKS
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
+def test_every_argument_has_a_check(command):
+    switches = {field.name for field in fields(command) if isinstance(field.default, bool)} | {"peak_stability"}
+    free = _FREE | ({"against"} if command.__module__ == "cfcam.cli.audit" else set())
+    assert {field.name for field in fields(command)} - switches - _READ_BY_TYPER - free == checks(command).keys()
 
 
 @pytest.mark.parametrize(
@@ -237,8 +236,7 @@ def test_every_argument_has_a_check(module, name):
         ("organ", ["masks/a.png"], "masks/{stem}_heart.png", "matches no file"),
         ("zone", ["u.png", "l.png"], ["upper=u.png", "lower=l.png"], None),
         ("mask", ["u.png"], ["upper = u.png"], None),
-        ("check output", [], "new/folder/checks.json", None),
-        ("output", [], "new/folder", None),
+        ("output", [], "new/folder/checks.json", None),
     ],
 )
 def test_what_lies_where_it_is_said_to_is_let_through(monkeypatch, tmp_path, of, files, given, error):
@@ -246,13 +244,13 @@ def test_what_lies_where_it_is_said_to_is_let_through(monkeypatch, tmp_path, of,
     for file in map(Path, files):
         file.parent.mkdir(exist_ok=True)
         file.touch()
-    module, _, name = of.rpartition(" ")
-    value = Path(given) if name == "output" else given
+    command = Compare if of == "mask" else Check
+    value = Path(given) if of == "output" else given
     if error is None:
-        arguments.check({name: value}, module)
+        checks(command)[of](value)
     else:
         with pytest.raises(CfcamError, match=error):
-            arguments.check({name: value}, module)
+            checks(command)[of](value)
 
 
 @pytest.mark.parametrize(
@@ -262,36 +260,45 @@ def test_what_lies_where_it_is_said_to_is_let_through(monkeypatch, tmp_path, of,
 )  # fmt: skip
 def test_a_factory_that_may_be_there_is_looked_for_by_importing_it(tmp_path, source):
     (tmp_path / "nets.py").write_text(source)
-    arguments.check({"model": f"{tmp_path / 'nets.py'}:make"})
+    words.model(f"{tmp_path / 'nets.py'}:make")
 
 
 @pytest.mark.parametrize("target", ["predicted", "all", "top-3", "Dog", "0", "output-1", "cat vs dog", "cat vs rest"])
 def test_targets_that_classes_may_have(target):
-    arguments.check({"classes": "cat,dog", "target": [target]}, "explain")
+    Explain(classes="cat,dog", target=[target])
 
 
 @pytest.mark.parametrize(
     "given",
     [
         {"orientation": "RAS"}, {"orientation": "lps"}, {"orientation": "source"}, {"device": "cuda:1"},
-        {"device": "auto"}, {"palette": "twilight"}, {"method": ["all", "cam"]}, {"methods": "cam, grad-cam"},
-        {"metrics": "quick,faithfulness"}, {"classes": "a,b"}, {"size": "8x9x10"}, {"std": "0.5"}, {"model": "timm:a"},
-        {"paths": [Path(f"{Path(__file__).parent}/*.py")]}, {"data": "demo"},
+        {"device": "auto"}, {"palette": "twilight"}, {"method": ["all", "cam"]}, {"classes": "a,b"}, {"size": "8x9x10"},
+        {"std": "0.5"}, {"model": "timm:a"}, {"paths": [Path(f"{Path(__file__).parent}/*.py")]},
         {"record": "made/a.sqlite", "output": Path("made")},
-        {"explained": None}, {"unheard of": object()},
     ],
 )  # fmt: skip
 def test_what_may_be_right_is_let_through(given):
-    module = "explain" if isinstance(given.get("method"), list) else ""
-    arguments.check(given, module)
+    Explain(**given)
+
+
+@pytest.mark.parametrize(
+    "given", [{"methods": "cam, grad-cam"}, {"metrics": "quick,faithfulness"}, {"data": "demo"}, {"explained": None}]
+)
+def test_what_may_be_right_of_an_evaluation_is_let_through(given):
+    Evaluate(**({"data": "demo"} | given))
+
+
+def test_a_command_whose_arguments_cannot_be_right_cannot_be_made():
+    with pytest.raises(CfcamError, match="--size 'big'"):
+        Explain(size="big")
 
 
 def test_the_words_known_without_imports_are_the_real_ones():
     from cfcam.imaging.volume_preprocess import VolumePreprocess
     from cfcam.jobs import Save
 
-    assert tuple(Save) == options.SAVES
-    for intensity in volumes.INTENSITIES:
+    assert tuple(Save) == SAVES
+    for intensity in INTENSITIES:
         VolumePreprocess(intensity=intensity)
     for codes in ("RAS", "LPI", "SPL"):
         VolumePreprocess(orientation=codes)
@@ -299,7 +306,7 @@ def test_the_words_known_without_imports_are_the_real_ones():
         with pytest.raises(CfcamError):
             VolumePreprocess(orientation=codes)
         with pytest.raises(CfcamError):
-            arguments.check({"orientation": codes})
+            words.orientation(codes)
 
 
 @pytest.mark.parametrize(("command", "goes_on"), [("explain", True), ("layers", False)])
@@ -309,7 +316,7 @@ def test_ctrl_c_is_no_error(monkeypatch, tmp_path, command, goes_on):
 
     monkeypatch.chdir(tmp_path)
     (tmp_path / "testimgs").mkdir()
-    monkeypatch.setattr(arguments, "check", interrupt)
+    monkeypatch.setattr(commands, "checks", interrupt)
     result = CliRunner().invoke(app, [command])
     assert result.exit_code == 130
     assert result.stderr.startswith("interrupted: ")

@@ -8,7 +8,6 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cfcam.cli.app import app
-from cfcam.cli.evaluate import complete_explained, complete_methods, complete_metrics
 from cfcam.metrics.scorecard.catalogue import CATALOGUE, GROUPS, QUICK
 from cfcam.metrics.scorecard.paper import NAME
 from tests.jobs.world import NETWORKS, draw, written
@@ -191,7 +190,7 @@ def test_volumes_and_pictures_that_are_mixed_up_are_one_line(tmp_path, monkeypat
 
 
 def test_the_help_teaches_volumes():
-    text = " ".join(cfcam("evaluate", "--help").stdout.split())
+    text = " ".join(cfcam("evaluate", "--help", "all").stdout.split())
     for words in (
         "pictures or volumes",
         "NIfTI files or folders of DICOM slices",
@@ -238,14 +237,6 @@ def test_wrong_usage_is_one_line_and_exit_code_2(tmp_path, monkeypatch, argument
     line = one_line(result)
     for word in words:
         assert word in line
-
-
-def test_completion_goes_on_after_a_comma():
-    assert complete_methods("cf-cam,score") == ["cf-cam,score-cam"]
-    assert complete_metrics("hit") == ["hit-rate"]
-    assert complete_metrics("adcc,faith") == ["adcc,faithfulness"]
-    assert complete_metrics("qu") == ["quick"]
-    assert complete_explained("l") == ["label"]
 
 
 def test_metrics_lists_all_with_direction_needs_and_source():

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("highdicom")
 pytest.importorskip("sqlalchemy")
 
-from cfcam.cli.options import network as options
+from cfcam.cli import complete
 from cfcam.cli.options import study as study_options
 from cfcam.clinical.audit.audit import Audit
 from cfcam.clinical.report import words
@@ -204,7 +204,7 @@ def test_wrong_usage_is_one_line_and_exit_code_2(tmp_path, arguments, words):
 
 
 def test_help_names_the_options_of_studies():
-    shown = " ".join(cfcam("explain", "--help").stdout.split())
+    shown = " ".join(cfcam("explain", "--help", "study").stdout.split())
     for option in ("--dicom", "--report", "--patient-page", "--record", "--uncertainty", "--ensemble", "--regions"):
         assert option in shown
 
@@ -213,7 +213,7 @@ def test_what_is_repeated_to_spare_an_import_is_still_true():
     assert study_options.KINDS == KINDS
     assert study_options.FORMATS == FORMATS
     assert study_options.WAYS == WAYS
-    assert study_options.Dicom.__metadata__[0].autocompletion("pm,s") == ["pm,seg", "pm,sr", "pm,sc"]
+    assert complete.several(complete.of(*KINDS))("pm,s") == ["pm,seg", "pm,sr", "pm,sc"]
 
 
 def test_shared_options_have_one_text_in_all_commands():
@@ -227,7 +227,6 @@ def test_shared_options_have_one_text_in_all_commands():
         }
     assert texts["explain"]["--classes"] == texts["evaluate"]["--classes"] == texts["check"]["--classes"]
     assert texts["explain"]["--layer"] == texts["evaluate"]["--layer"] == texts["check"]["--layer"]
-    assert options.Model.__metadata__ == options.ModelOrNone.__metadata__
 
 
 def test_large_numbers_of_slices_make_one_overlay(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from cfcam import explain
-from cfcam.cli import layer_ranking
+from cfcam.cli import layers
 from cfcam.imaging import read_image
 from cfcam.metrics import LayerScore
 from cfcam.models import load
@@ -27,7 +27,7 @@ def test_single_layers_are_drawn_best_first_with_their_rank_and_the_networks_nam
     loaded = load(f"{NETWORKS}:brightness", classes=["bright", "dark"])
     image = read_image(draw(tmp_path / "a.png"))
     scores = [score("features", 1.0), score("features", 1.5, "features", fusion="mean"), score("features", 2.0)]
-    layer_ranking._draw(loaded, PLAIN, image, scores, tmp_path / "layers.png", most=9)
+    layers._draw(loaded, PLAIN, image, scores, tmp_path / "layers.png", most=9)
     assert (tmp_path / "layers.png").stat().st_size > 0
     assert [panel.method for panel in drawn["panels"]] == ["features: rank 1.0", "features: rank 2.0"]
     assert {panel.label for panel in drawn["panels"]} == {"bright"}
@@ -42,5 +42,5 @@ def test_no_more_layers_are_drawn_than_can_be_looked_at(tmp_path, monkeypatch):
     monkeypatch.setattr("cfcam.imaging.contact_sheet", lambda rgb, shown, **_: panels.extend(shown) or rgb)
     loaded = load(f"{NETWORKS}:brightness")
     image = read_image(draw(tmp_path / "a.png"))
-    layer_ranking._draw(loaded, PLAIN, image, [score("features", n) for n in range(5)], tmp_path / "b.png", most=3)
+    layers._draw(loaded, PLAIN, image, [score("features", n) for n in range(5)], tmp_path / "b.png", most=3)
     assert [panel.method for panel in panels] == [f"features: rank {n}.0" for n in range(3)]

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from cfcam.cli.output.console import command, hint, out, plain, print_json
+from cfcam.cli.arguments import places
+from cfcam.cli.command import Checked, Command
+from cfcam.cli.output.console import hint, out, plain, print_json
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,52 +22,74 @@ if TYPE_CHECKING:
 _LABEL, _PATIENT = "label", "patient"
 
 
-@command
-def calibrate(
-    predictions: Annotated[
-        Path, typer.Argument(help="CSV with a column of logits for each class, and labels.", show_default=False)
-    ],
-    bins: Annotated[int, typer.Option(help="Bins of the calibration errors.", min=1, max=1000)] = 15,
-    resamples: Annotated[int, typer.Option(help="Draws of the intervals, by patient.", min=100, max=100000)] = 500,
-    seed: Annotated[int, typer.Option(help="Of the draws.", min=0)] = 0,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Calibrate(Command):
     """Measure whether probabilities are frequencies, and fit a temperature.
 
     The numbers behind the temperature are of the cases that it was fitted on, and so a little too good.
     """
-    rows = _read(predictions)
 
-    from cfcam.clinical import calibration
+    examples: ClassVar[str] = """
+**Example**
 
-    logits, labels, patients = _tensors(*rows)
-    kind: Any = "sigmoid" if labels.ndim == 2 else "softmax"
-    temperature = calibration.bootstrap_by_patient(
-        calibration.fit_temperature, logits, labels, patients, resamples=resamples, seed=seed
-    )
+    cfcam calibrate predictions.csv --bins 10
 
-    def numbers(divisor: float) -> dict[str, float]:
-        p = calibration.calibrated(logits, divisor, kind)
-        return {
-            "expected calibration error": calibration.expected_calibration_error(p, labels, bins),
-            "of bins of equal mass": calibration.expected_calibration_error(p, labels, bins, "mass"),
-            "maximum calibration error": calibration.maximum_calibration_error(p, labels, bins),
-            "Brier score": calibration.brier_score(p, labels),
-            "negative log-likelihood": calibration.negative_log_likelihood(p, labels),
-        }
+predictions.csv, a column of logits for each class; of a multi-label network "label:nodule" and so on for "label":
 
-    before, after = numbers(1.0), numbers(temperature.value)
-    if as_json:
-        known = {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in vars(temperature).items()}
-        print_json({"temperature": known, "as given": before, "with the temperature": after, "bins": bins})
-        return
-    _show(before, after, calibration.reliability_table(calibration.calibrated(logits, 1.0, kind), labels, bins))
-    interval = "" if math.isnan(temperature.low) else f" [{temperature.low:.3f}, {temperature.high:.3f}]"
-    who = "cases" if patients is None else "patients"
-    out().print(f"temperature {temperature.value:.3f}{interval}, {temperature.n} cases, {temperature.patients} {who}")
-    if patients is None:
-        hint("there is no column 'patient': each case counts as a patient of its own")
+    patient,label,no finding,nodule
+
+    P1,nodule,-1.3,2.1
+"""
+
+    predictions: Annotated[
+        Path,
+        typer.Argument(help="CSV with a column of logits for each class, and labels.", show_default=False),
+        Checked(places.file("")),
+    ]
+    bins: Annotated[int, typer.Option(help="Bins of the calibration errors.", min=1, max=1000)] = 15
+    resamples: Annotated[int, typer.Option(help="Draws of the intervals, by patient.", min=100, max=100000)] = 500
+    seed: Annotated[int, typer.Option(help="Of the draws.", min=0)] = 0
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False
+
+    def __call__(self) -> None:
+        """Shows the errors as given and with the temperature."""
+        rows = _read(self.predictions)
+
+        from cfcam.clinical import calibration
+
+        logits, labels, patients = _tensors(*rows)
+        kind: Any = "sigmoid" if labels.ndim == 2 else "softmax"
+        temperature = calibration.bootstrap_by_patient(
+            calibration.fit_temperature, logits, labels, patients, resamples=self.resamples, seed=self.seed
+        )
+
+        def numbers(divisor: float) -> dict[str, float]:
+            p = calibration.calibrated(logits, divisor, kind)
+            return {
+                "expected calibration error": calibration.expected_calibration_error(p, labels, self.bins),
+                "of bins of equal mass": calibration.expected_calibration_error(p, labels, self.bins, "mass"),
+                "maximum calibration error": calibration.maximum_calibration_error(p, labels, self.bins),
+                "Brier score": calibration.brier_score(p, labels),
+                "negative log-likelihood": calibration.negative_log_likelihood(p, labels),
+            }
+
+        before, after = numbers(1.0), numbers(temperature.value)
+        if self.as_json:
+            known = {
+                name: None if isinstance(v, float) and math.isnan(v) else v for name, v in vars(temperature).items()
+            }
+            print_json({"temperature": known, "as given": before, "with the temperature": after, "bins": self.bins})
+            return
+        _show(
+            before, after, calibration.reliability_table(calibration.calibrated(logits, 1.0, kind), labels, self.bins)
+        )
+        interval = "" if math.isnan(temperature.low) else f" [{temperature.low:.3f}, {temperature.high:.3f}]"
+        who = "cases" if patients is None else "patients"
+        out().print(
+            f"temperature {temperature.value:.3f}{interval}, {temperature.n} cases, {temperature.patients} {who}"
+        )
+        if patients is None:
+            hint("there is no column 'patient': each case counts as a patient of its own")
 
 
 def _show(before: dict[str, float], after: dict[str, float], reliability: Any) -> None:

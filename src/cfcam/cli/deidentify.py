@@ -4,54 +4,84 @@ from __future__ import annotations
 
 import os
 import secrets
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
-from cfcam.cli.output.console import EXIT_FAILED, command, error, hint, out
+from cfcam.cli.arguments import places
+from cfcam.cli.command import Checked, Command
+from cfcam.cli.output.console import EXIT_FAILED, error, hint, out
 from cfcam.errors import InputError
 
 _KEY_BYTES = 32
 
 
-@command
-def deidentify(
-    source: Annotated[Path, typer.Argument(help="A DICOM file, or a folder with its subfolders.", show_default=False)],
-    output: Annotated[Path, typer.Argument(help="The folder for the results, not in the source.", show_default=False)],
-    key: Annotated[
-        Path | None,
-        typer.Option(
-            help="File with the secret key; made, for you alone to read, if it is missing.", show_default=False
-        ),
-    ] = None,
-    allow_burned_in: Annotated[
-        bool, typer.Option("--allow-burned-in", help="Take pictures too that may show a name in their pixels.")
-    ] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Deidentify(Command):
     """Write DICOM pictures without the patient's identity.
 
     Basic profile of PS3.15, stricter where that is unsure; a pseudonym and one date shift for each patient, both from
     the key. With the same key a patient gets the same pseudonym again; who has the key can find the patient.
     """
-    if source.resolve() in (output.resolve(), *output.resolve().parents):  # as `deidentify_folder` says later
-        raise InputError("the output lies in the folder to de-identify; name one beside it")
 
-    from cfcam.exchange.deidentify.deidentifier import Deidentifier
-    from cfcam.exchange.deidentify.folder import deidentify_folder
+    examples: ClassVar[str] = """
+**Examples**
 
-    deidentifier = Deidentifier(_key(key), allow_burned_in=allow_burned_in)
-    report = deidentify_folder(source, output, deidentifier)
-    for line in report.refused:
-        error(line)
-    others = f", {report.others} files are no DICOM" if report.others else ""
-    copies = f", {report.copies} files are copies of these" if report.copies else ""
-    out().print(f"{len(report.written)} pictures de-identified, {len(report.refused)} refused{copies}{others}")
-    if key is None:
-        hint("no --key was given: another run gives other pseudonyms, and nobody can find the patients again")
-    if report.refused or not report.written:
-        raise typer.Exit(EXIT_FAILED)
+    cfcam deidentify study/ clean/ --key secret.key
+
+    cfcam deidentify study/ clean/ --key secret.key --allow-burned-in    (after looking at the pictures)
+
+Exit codes: 0 all done · 1 some files refused · 2 wrong usage.
+"""
+
+    source: Annotated[
+        Path,
+        typer.Argument(help="A DICOM file, or a folder with its subfolders.", show_default=False),
+        Checked(places.source),
+    ]
+    output: Annotated[
+        Path,
+        typer.Argument(help="The folder for the results, not in the source.", show_default=False),
+        Checked(places.folder),
+    ]
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the secret key; made, for you alone to read, if it is missing.", show_default=False
+        ),
+        Checked(places.key),
+    ] = None
+    allow_burned_in: Annotated[
+        bool, typer.Option("--allow-burned-in", help="Take pictures too that may show a name in their pixels.")
+    ] = False
+
+    def __post_init__(self) -> None:
+        """Looks for results that would be taken for a source."""
+        super().__post_init__()
+        if self.source.resolve() in (
+            self.output.resolve(),
+            *self.output.resolve().parents,
+        ):  # as `deidentify_folder` says later
+            raise InputError("the output lies in the folder to de-identify; name one beside it")
+
+    def __call__(self) -> None:
+        """Writes the pictures, and says which were refused."""
+        from cfcam.exchange.deidentify.deidentifier import Deidentifier
+        from cfcam.exchange.deidentify.folder import deidentify_folder
+
+        deidentifier = Deidentifier(_key(self.key), allow_burned_in=self.allow_burned_in)
+        report = deidentify_folder(self.source, self.output, deidentifier)
+        for line in report.refused:
+            error(line)
+        others = f", {report.others} files are no DICOM" if report.others else ""
+        copies = f", {report.copies} files are copies of these" if report.copies else ""
+        out().print(f"{len(report.written)} pictures de-identified, {len(report.refused)} refused{copies}{others}")
+        if self.key is None:
+            hint("no --key was given: another run gives other pseudonyms, and nobody can find the patients again")
+        if report.refused or not report.written:
+            raise typer.Exit(EXIT_FAILED)
 
 
 def _key(path: Path | None) -> bytes:

@@ -3,66 +3,83 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import typer
 
-from cfcam.cli.output.console import EXIT_FAILED, command, out, plain
+from cfcam.cli.arguments import places
+from cfcam.cli.command import Checked, Command
+from cfcam.cli.output.console import EXIT_FAILED, out, plain
 
 METHODS = ("cf-cam", "cam", "grad-cam", "grad-cam++", "score-cam")
 
 
-@command
-def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into.")] = Path("cfcam-demo"),
-    study: Annotated[
-        bool, typer.Option("--study", help="Only draw a patient's two radiographs as DICOM, to try the clinical side.")
-    ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Explain again what is already done.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Demo(Command):
     """Explain drawn chest phantoms with the embedded networks, in about half a minute.
 
     Nothing is downloaded. The second network learned a shortcut: see what it looks at.
     """
-    if study:
-        _draw_study(output)
-        return
-    from rich.text import Text
 
-    from cfcam.cli.output import run as report
-    from cfcam.jobs import FolderRun, Settings, find_inputs
-    from cfcam.models import load
-    from cfcam.models.demo import write_examples
+    examples: ClassVar[str] = """
+**Example**
 
-    pictures = write_examples(output / "testimgs")
-    pacemaker = next(path for path in pictures if path.stem == "pacemaker")
-    failed = 0
-    for model, chosen, folder, task in (
-        ("demo", pictures, output / "maps", "the honest network"),
-        ("demo-shortcut", [pacemaker], output / "shortcut", "the network with a shortcut"),
-    ):
-        settings = Settings(output=folder, methods=METHODS, overwrite=overwrite, command=tuple(sys.argv))
-        run = FolderRun(load(model), find_inputs(chosen, output=folder), settings)
-        tally = report.follow(run, task=task)
-        out().print(Text(task, style="bold"))
-        report.show_table(tally, run)
-        report.show_failures(tally)
-        report.show_summary(tally, run)
-        failed += tally.count("failed")
+    cfcam demo --output cfcam-demo
+"""
+
+    output: Annotated[Path, typer.Option("--output", "-o", help="Folder to write into."), Checked(places.folder)] = (
+        Path("cfcam-demo")
+    )
+    study: Annotated[
+        bool, typer.Option("--study", help="Only draw a patient's two radiographs as DICOM, to try the clinical side.")
+    ] = False
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Explain again what is already done.")] = False
+
+    def __call__(self) -> None:
+        """Draws the phantoms, explains them, and says where to look."""
+        if self.study:
+            _draw_study(self.output)
+            return
+        from rich.text import Text
+
+        from cfcam.cli.output import run as report
+        from cfcam.jobs import FolderRun, Settings, find_inputs
+        from cfcam.models import load
+        from cfcam.models.demo import write_examples
+
+        pictures = write_examples(self.output / "testimgs")
+        pacemaker = next(path for path in pictures if path.stem == "pacemaker")
+        failed = 0
+        for model, chosen, folder, task in (
+            ("demo", pictures, self.output / "maps", "the honest network"),
+            ("demo-shortcut", [pacemaker], self.output / "shortcut", "the network with a shortcut"),
+        ):
+            settings = Settings(output=folder, methods=METHODS, overwrite=self.overwrite, command=tuple(sys.argv))
+            run = FolderRun(load(model), find_inputs(chosen, output=folder), settings)
+            tally = report.follow(run, task=task)
+            out().print(Text(task, style="bold"))
+            report.show_table(tally, run)
+            report.show_failures(tally)
+            report.show_summary(tally, run)
+            failed += tally.count("failed")
+        for line in _where_to_look(self.output):
+            out().print(Text(line), soft_wrap=True)
+        report.show_disclaimer()
+        if failed:
+            raise typer.Exit(EXIT_FAILED)
+
+
+def _where_to_look(output: Path) -> tuple[str, ...]:
     maps, shortcut = plain(output / "maps"), plain(output / "shortcut" / "pacemaker_sheet.png")
-    for line in (
+    return (
         f"1. Open {maps}/nodule_sheet.png: five methods, and each should point at the nodule.",
         f"2. Then {shortcut}: this network calls a healthy patient ill, and the maps show why.",
         "3. What are these maps worth? cfcam evaluate demo --limit 8 measures them against exact masks, in a minute.",
         "4. Radiographs, DICOM, reports? cfcam demo --study draws a patient to try them on.",
         "5. Now yours: cfcam explain PICTURES --model FILE.py:FACTORY (cfcam explain --help).",
-    ):
-        out().print(Text(line), soft_wrap=True)
-    report.show_disclaimer()
-    if failed:
-        raise typer.Exit(EXIT_FAILED)
+    )
 
 
 def _draw_study(output: Path) -> None:

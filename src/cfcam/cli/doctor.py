@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from cfcam.cli.options import network as options
-from cfcam.cli.output.console import EXIT_FAILED, command, out, plain, print_json
+from cfcam.cli.arguments import places, words
+from cfcam.cli.arguments.read import read_size, read_target
+from cfcam.cli.command import Checked
+from cfcam.cli.options.preparation import Resizing
+from cfcam.cli.options.question import Question, method_option, target_option
+from cfcam.cli.options.run import Run
+from cfcam.cli.output.console import EXIT_FAILED, out, plain, print_json
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,99 +28,83 @@ _STYLES = {"ok": "green", "note": "cyan", "warning": "yellow", "problem": "bold 
 _MOST_PICTURES = 32
 
 
-@command
-def doctor(
-    images: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="[IMAGE...]", help="A few of your pictures, or a volume. [default: made-up noise]"),
-    ] = None,
-    model: options.Model = "demo",
-    weights: options.Weights = None,
-    num_classes: options.NumClasses = None,
-    classes: options.Classes = None,
-    head: options.Head = None,
-    probability: options.ProbabilityHow = None,
-    layer: options.Layer = None,
-    size: options.Size = None,
-    resize: options.ResizeWay = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    target: Annotated[
-        str,
-        typer.Option(
-            metavar="CLASS", help="Index, name, predicted, top-3 or all.", autocompletion=options.complete_target
-        ),
-    ] = "predicted",
-    method: Annotated[
-        str,
-        typer.Option(metavar="NAME", help="Method whose maps are looked at.", autocompletion=options.complete_method),
-    ] = "grad-cam",
-    device: options.Device = "auto",
-    as_json: options.Json = False,
-    debug: options.Debug = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Doctor(Run, Resizing, Question):
     """Check a setup, and explain in plain words what is wrong with it and what to change.
 
     About ten passes of the network, more where nobody states size or resizing. Give some of your own pictures:
     normalisation, size and evidence cannot be judged on made-up noise.
     """
-    from cfcam.diagnosis.run import diagnose
 
-    loaded = options.load_model(
-        model,
-        weights=weights,
-        num_classes=num_classes,
-        classes=classes,
-        device=device,
-        head=head,
-        probability=probability,
-    )
-    x, preprocess, files = _input(loaded, images or [], size, resize, mean, std)
-    wanted = options.read_target(target)
-    found = diagnose(
-        loaded.module,
-        x,
-        layer=layer,
-        targets=None if wanted == "predicted" else wanted,
-        classes=loaded.classes,
-        probability=loaded.probability,
-        output=loaded.output,
-        method=method,
-        preprocess=preprocess,
-        files=files,
-    )
-    if as_json:
-        print_json({"spec": loaded.spec, "notes": list(loaded.notes), **found.as_dict()})
-    else:
-        _show(found, loaded.notes)
-    if not found.ok:
-        raise typer.Exit(EXIT_FAILED)
+    examples: ClassVar[str] = """
+**Examples**
 
+    cfcam doctor --model networks.py:my_net --weights best.pt
 
-def _input(
-    loaded: LoadedModel, images: list[Path], size: str | None, resize: str | None, mean: str | None, std: str | None
-) -> tuple[Tensor | None, Preprocess | None, list[Path]]:
-    """The prepared pictures or volume, None without any; what prepared pictures, and their files."""
-    import torch
+    cfcam doctor scans/a.png scans/b.png -m networks.py:my_net --mean 0.5 --std 0.25 --classes names.txt
 
-    from cfcam.imaging import list_images, read_image, read_volume
-    from cfcam.jobs import preprocess_of, volume_preprocess_of
-    from cfcam.jobs.inputs.preparing import shape_of_pictures
-    from cfcam.models.expects import takes_volumes
+    cfcam doctor scans/ -m hf:my-model --json | jq '.findings[] | select(.severity == "problem")'
 
-    means, stds = options.read_numbers("--mean", mean), options.read_numbers("--std", std)
-    side = options.read_size(size)
-    if takes_volumes(loaded.module):
-        if not images:
-            return None, None, []
-        prepare = volume_preprocess_of(loaded, mean=means, std=stds, size=side)
-        return prepare(read_volume(images[0]))[None], None, []
-    if not images:
-        return None, shape_of_pictures(loaded, side), []
-    preprocess = preprocess_of(loaded, size=side, resize=resize, mean=means, std=stds)
-    files = list_images(images)
-    spread = files[:: math.ceil(len(files) / _MOST_PICTURES)]  # folders are often in the order of the classes
-    return torch.stack([preprocess(read_image(path)) for path in spread]), preprocess, spread
+Exit codes: 0 no problem · 1 a problem · 2 wrong usage.
+"""
+
+    images: Annotated[
+        list[Path] | None,
+        typer.Argument(metavar="[IMAGE...]", help="A few of your pictures, or a volume. [default: made-up noise]"),
+        Checked(places.inputs),
+    ] = None
+    target: Annotated[
+        str, target_option("Index, name, predicted, top-3 or all."), Checked(words.one_or_more_targets)
+    ] = "predicted"
+    method: Annotated[str, method_option("Method whose maps are looked at."), Checked(words.method)] = "grad-cam"
+
+    def __call__(self) -> None:
+        """Diagnoses, and shows what was found, the worst first."""
+        from cfcam.diagnosis.run import diagnose
+
+        loaded = self.load()
+        x, preprocess, files = self._input(loaded)
+        wanted = read_target(self.target)
+        found = diagnose(
+            loaded.module,
+            x,
+            layer=self.layer,
+            targets=None if wanted == "predicted" else wanted,
+            classes=loaded.classes,
+            probability=loaded.probability,
+            output=loaded.output,
+            method=self.method,
+            preprocess=preprocess,
+            files=files,
+        )
+        if self.as_json:
+            print_json({"spec": loaded.spec, "notes": list(loaded.notes), **found.as_dict()})
+        else:
+            _show(found, loaded.notes)
+        if not found.ok:
+            raise typer.Exit(EXIT_FAILED)
+
+    def _input(self, loaded: LoadedModel) -> tuple[Tensor | None, Preprocess | None, list[Path]]:
+        """The prepared pictures or volume, None without any; what prepared pictures, and their files."""
+        import torch
+
+        from cfcam.imaging import list_images, read_image, read_volume
+        from cfcam.jobs import volume_preprocess_of
+        from cfcam.jobs.inputs.preparing import shape_of_pictures
+        from cfcam.models.expects import takes_volumes
+
+        side = read_size(self.size)
+        if takes_volumes(loaded.module):
+            if not self.images:
+                return None, None, []
+            prepare = volume_preprocess_of(loaded, **self.normalisation, size=side)
+            return prepare(read_volume(self.images[0]))[None], None, []
+        if not self.images:
+            return None, shape_of_pictures(loaded, side), []
+        preprocess = self.prepared_pictures(loaded)
+        files = list_images(self.images)
+        spread = files[:: math.ceil(len(files) / _MOST_PICTURES)]  # folders are often in the order of the classes
+        return torch.stack([preprocess(read_image(path)) for path in spread]), preprocess, spread
 
 
 def _show(found: Diagnosis, notes: tuple[str, ...]) -> None:

@@ -3,191 +3,46 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from cfcam.cli.options import network as options
-from cfcam.cli.options import volumes
-from cfcam.cli.output.console import EXIT_FAILED, command, error, hint, print_json, warn
+from cfcam.cli import complete
+from cfcam.cli.arguments import places, words
+from cfcam.cli.arguments.read import WINDOWS, read_volume_size, read_window, read_words
+from cfcam.cli.command import Checked
+from cfcam.cli.options.network import DEMOS, Layer, Model
+from cfcam.cli.options.question import chosen_methods
+from cfcam.cli.options.run import LongRun
+from cfcam.cli.options.volumes import PicturesOrVolumes, VolumeReading
+from cfcam.cli.output.console import EXIT_FAILED, error, hint, print_json, warn
+from cfcam.cli.panels import Panel
 from cfcam.errors import ImageError, InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    from cfcam.imaging import VolumePreprocess
     from cfcam.jobs.evaluate.run import EvaluationRun, EvaluationSettings, Loadable
-    from cfcam.metrics.scorecard.settings import Explained
     from cfcam.models import LoadedModel
 
 DEFAULT_METHODS = "cf-cam,grad-cam"
 DEMO, DEMO_PHANTOMS = "demo", 16
-MEASURED = "What is measured"
-_EXPLAINED = ("predicted", "label")
+PROTOCOL = "cfcam-paper"
+EXPLAINED = ("predicted", "label")
 _WHAT_TO_GIVE = (
     "nothing to evaluate: give a folder of pictures or volumes, or a CSV file with the columns image, label, mask or"
     " boxes, patient, group, and the network with --model; to see what comes out, try: cfcam evaluate demo"
 )
 
 
-def complete_methods(incomplete: str) -> list[str]:
-    """Names of methods with commas between, for the Tab key."""
-    return _completed_list(incomplete, options.complete_method)
+def _methods(names: str) -> None:
+    words.methods(read_words("--methods", names))
 
 
-def complete_metrics(incomplete: str) -> list[str]:
-    """Names of metrics and groups with commas between, for the Tab key."""
-    from cfcam.metrics.scorecard.catalogue import CATALOGUE, GROUPS
-
-    names = ("quick", "all", *GROUPS, *CATALOGUE)
-    return _completed_list(incomplete, lambda last: [name for name in names if name.startswith(last)])
-
-
-def complete_explained(incomplete: str) -> list[str]:
-    """What can be explained, for the Tab key."""
-    return [choice for choice in _EXPLAINED if choice.startswith(incomplete)]
-
-
-def _completed_list(incomplete: str, complete: Callable[[str], list[str]]) -> list[str]:
-    before, comma, last = incomplete.rpartition(",")
-    return [before + comma + name for name in complete(last)]
-
-
-@command
-def evaluate(
-    data: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="DATA", help="A folder of pictures or volumes, a CSV file, or demo.", show_default=False
-        ),
-    ] = None,
-    model: options.ModelOrNone = None,
-    weights: options.Weights = None,
-    num_classes: options.NumClasses = None,
-    classes: options.Classes = None,
-    head: options.Head = None,
-    probability: options.ProbabilityHow = None,
-    layer: options.Layer = None,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            "--size",
-            metavar="N|HxW|DxHxW",
-            help="Input size of the network. [default: its own, else 224; of volumes: as they come]",
-            rich_help_panel=options.NETWORK,
-        ),
-    ] = None,
-    resize: options.ResizeWay = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    device: options.Device = "auto",
-    window: Annotated[
-        str | None,
-        typer.Option(
-            "--window",
-            metavar="NAME|C,W",
-            help=f"Grey window to clip to: {', '.join(volumes.WINDOWS)}, or centre and width.",
-            rich_help_panel=volumes.PANEL,
-        ),
-    ] = None,
-    spacing: volumes.Spacing = None,
-    orientation: volumes.Orientation = None,
-    intensity: volumes.Intensity = None,
-    series: volumes.Series = None,
-    time: volumes.Time = None,
-    channel: volumes.Channel = None,
-    irregular: volumes.Gaps = "refuse",
-    methods: Annotated[
-        str,
-        typer.Option(
-            "--methods",
-            metavar="A,B|all",
-            help="Methods; see cfcam methods.",
-            autocompletion=complete_methods,
-            rich_help_panel=MEASURED,
-        ),
-    ] = DEFAULT_METHODS,
-    metrics: Annotated[
-        str,
-        typer.Option(
-            "--metrics",
-            metavar="A,B|quick|all",
-            help="Metrics, or groups of them such as faithfulness; see cfcam metrics.",
-            autocompletion=complete_metrics,
-            rich_help_panel=MEASURED,
-        ),
-    ] = "quick",
-    controls: Annotated[
-        bool,
-        typer.Option(
-            "--controls/--no-controls",
-            help="Measure maps that know nothing beside: without them no number means anything.",
-            rich_help_panel=MEASURED,
-        ),
-    ] = True,
-    explained: Annotated[
-        str | None,
-        typer.Option(
-            "--explain",
-            metavar="predicted|label",
-            help="Which class the maps explain. [default: predicted; label for the phantoms]",
-            autocompletion=complete_explained,
-            rich_help_panel=MEASURED,
-            show_default=False,
-        ),
-    ] = None,
-    threshold: Annotated[
-        float | None,
-        typer.Option(
-            metavar="0..1",
-            help="Where maps are cut for iou-tuned, lesion-coverage and false-components; tune it on other images.",
-            rich_help_panel=MEASURED,
-        ),
-    ] = None,
-    protocol: Annotated[
-        str | None,
-        typer.Option(
-            metavar="cfcam-paper",
-            help="Measure by the published protocol of CF-CAM instead; the page says what is wrong with it.",
-            autocompletion=lambda incomplete: ["cfcam-paper"],
-            rich_help_panel=MEASURED,
-        ),
-    ] = None,
-    limit: Annotated[
-        int | None,
-        typer.Option(min=1, metavar="N", help="Take N pictures or volumes at random.", rich_help_panel=options.RUN),
-    ] = None,
-    seed: Annotated[
-        int,
-        typer.Option(
-            min=0, metavar="N", help="Of the choice of pictures, and of all noise.", rich_help_panel=options.RUN
-        ),
-    ] = 0,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            metavar="N",
-            help="Pictures in one pass of the network. [default: 8; 1 for volumes]",
-            rich_help_panel=options.RUN,
-            show_default=False,
-        ),
-    ] = None,
-    output: Annotated[
-        Path,
-        typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write into.", rich_help_panel=options.RUN),
-    ] = Path("evaluation"),
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Begin anew instead of going on.", rich_help_panel=options.RUN)
-    ] = False,
-    as_json: options.Json = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=options.RUN)
-    ] = False,
-    debug: options.Debug = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(LongRun, VolumeReading, PicturesOrVolumes, Layer):
     """Measure what maps are worth: faithfulness, localisation, robustness, sanity, cost, beside maps that know nothing.
 
     DATA is a folder (sub-folders called like classes give labels, masks/NAME.png or NAME_mask.png the ground truth) or
@@ -197,142 +52,234 @@ def evaluate(
     Written are index.html to read, per_image.csv, summary.md, summary.csv, comparison.csv, curves.csv,
     scorecard.json and figures.
     """
-    if data is None and model not in ("demo", "demo-shortcut"):
-        raise InputError(_WHAT_TO_GIVE)
-    phantoms = data is None or (data == DEMO and (model is None or not Path(data).exists()))
-    if model is None and not phantoms:
-        raise InputError(f"no network is named for {data}: give it with --model, as for cfcam explain")
 
-    if protocol is not None and metrics != "quick":
-        raise InputError(f"--protocol {protocol} brings its own metrics: leave --metrics out")
-    if protocol is not None and explained == "label":
-        raise InputError(f"--protocol {protocol} explains the predicted class: leave --explain label out")
-    if threshold is None and "iou-tuned" in options.read_words("--metrics", metrics):
-        raise InputError("iou-tuned needs a threshold: give --threshold, tuned on other images than these")
+    examples: ClassVar[str] = """
+**Examples**
 
-    from cfcam.jobs.evaluate.run import EvaluationSettings
+    cfcam evaluate demo --limit 16                (drawn phantoms, demo network, a minute)
 
-    settings = EvaluationSettings(
-        methods=_methods(methods),
-        metrics=options.read_words("--metrics", metrics),
-        controls=controls,
-        explained=_explained(explained, phantoms and protocol is None),
-        protocol=protocol,
-        layer=layer,
-        threshold=threshold,
-        limit=limit,
-        seed=seed,
-        batch_size=batch_size,
-        overwrite=overwrite,
-        leave_out="all" in options.read_words("--methods", methods),
-        data="drawn chest phantoms" if phantoms else str(data),
-        command=tuple(sys.argv),
+    cfcam evaluate scans/ -m networks.py:my_net --classes names.txt --methods cf-cam,score-cam
+
+    cfcam evaluate cases.csv -m networks.py:my_net --metrics faithfulness,hit-rate --limit 200 --seed 1
+
+    cfcam evaluate cases.csv -m networks.py:my_net --metrics all --methods all -o scorecard/
+
+    cfcam evaluate volumes/ -m nets3d.py:my_net --spacing 1 --size 96 --intensity unit
+
+cases.csv, paths relative to it, boxes in pixels as [x0, y0, x1, y1]:
+
+    image,label,mask,boxes,patient,group
+
+    a.png,nodule,masks/a.png,,P1,Basel
+
+    b.png,nodule,,"[[30, 23, 195, 182]]",P2,Lyon
+
+A run that was stopped goes on where it was when the same command is given again.
+
+Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interrupted.
+"""
+    everyday: ClassVar[str] = (
+        "model weights classes layer size mean std device methods metrics explained limit output overwrite quiet"
     )
-    settings.check()  # before the network is loaded, which may take long
-    prepared: dict[str, Any] = {
-        "size": volumes.read_size(size),
-        "mean": options.read_numbers("--mean", mean),
-        "std": options.read_numbers("--std", std),
-    }
-    of_volumes = {
-        "window": window,
-        "spacing": spacing,
-        "orientation": orientation,
-        "intensity": intensity,
-        "series": series,
-        "time": time,
-        "channel": channel,
-        "irregular": None if irregular == "refuse" else irregular,
-    }
-    loaded = options.load_model(
-        model or DEMO,
-        weights=weights,
-        num_classes=num_classes,
-        classes=classes,
-        device=device,
-        head=head,
-        probability=probability,
-    )
-    notes: list[str] = []
-    run = _run(None if phantoms else data, loaded, settings, output, notes, prepared | {"resize": resize}, of_volumes)
-    run.notes += notes
+    panel: ClassVar[Panel | None] = Panel.MEASURED
+    goes_on: ClassVar[bool] = True
 
-    from cfcam.cli.output import evaluation as report
+    data: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="DATA", help="A folder of pictures or volumes, a CSV file, or demo.", show_default=False
+        ),
+        Checked(places.data),
+    ] = None
+    model: Model = None
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N|HxW|DxHxW",
+            help="Input size of the network. [default: its own, else 224; of volumes: as they come]",
+        ),
+        Checked(read_volume_size),
+    ] = None
+    window: Annotated[
+        str | None,
+        typer.Option(metavar="NAME|C,W", help=f"Grey window to clip to: {', '.join(WINDOWS)}, or centre and width."),
+        Checked(read_window),
+    ] = None
+    methods: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B|all",
+            help="Methods; see cfcam methods.",
+            autocompletion=complete.several(complete.method),
+        ),
+        Checked(_methods),
+    ] = DEFAULT_METHODS
+    metrics: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B|quick|all",
+            help="Metrics, or groups of them such as faithfulness; see cfcam metrics.",
+            autocompletion=complete.several(complete.metric),
+        ),
+        Checked(words.metrics),
+    ] = "quick"
+    controls: Annotated[
+        bool,
+        typer.Option(
+            "--controls/--no-controls",
+            help="Measure maps that know nothing beside: without them no number means anything.",
+        ),
+    ] = True
+    explained: Annotated[
+        str | None,
+        typer.Option(
+            "--explain",
+            metavar="predicted|label",
+            help="Which class the maps explain. [default: predicted; label for the phantoms]",
+            autocompletion=complete.of(*EXPLAINED),
+            show_default=False,
+        ),
+        Checked(words.one_of("--explain", EXPLAINED)),
+    ] = None
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            metavar="0..1",
+            help="Where maps are cut for iou-tuned, lesion-coverage and false-components; tune it on other images.",
+        ),
+        Checked(words.share("from", "from 0 to 1, the maximum of a map")),
+    ] = None
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            metavar=PROTOCOL,
+            help="Measure by the published protocol of CF-CAM instead; the page says what is wrong with it.",
+            autocompletion=complete.of(PROTOCOL),
+        ),
+        Checked(words.one_of("--protocol", (PROTOCOL,))),
+    ] = None
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, metavar="N", help="Take N pictures or volumes at random.", rich_help_panel=Panel.RUN),
+    ] = None
+    seed: Annotated[
+        int,
+        typer.Option(
+            min=0, metavar="N", help="Of the choice of pictures, and of all noise.", rich_help_panel=Panel.RUN
+        ),
+    ] = 0
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Pictures in one pass of the network. [default: 8; 1 for volumes]",
+            rich_help_panel=Panel.RUN,
+            show_default=False,
+        ),
+    ] = None
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write into.", rich_help_panel=Panel.RUN),
+        Checked(places.folder),
+    ] = Path("evaluation")
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Begin anew instead of going on.", rich_help_panel=Panel.RUN)
+    ] = False
 
-    if not quiet:
-        for note in loaded.notes:
-            warn(note)
-        for note in run.notes[len(loaded.notes) :]:
-            hint(note)
-    card = report.follow(run, quiet=quiet)
-    if not card.rows:
-        report.show_failures(card)
-        error(f"none of {len(card.failed)} {run.kind}s could be evaluated")
-        raise typer.Exit(EXIT_FAILED)
-    findings, files = report.write(run, card, quiet=quiet)
-    if as_json:
-        print_json(report.summary(files))
-    elif not quiet:
-        report.show(findings, files)
-    report.show_failures(card)
-    if card.failed:
-        raise typer.Exit(EXIT_FAILED)
+    def __post_init__(self) -> None:
+        """Looks for data and a network, and for what cannot be measured together."""
+        super().__post_init__()
+        if self.data is None and self.model not in DEMOS:
+            raise InputError(_WHAT_TO_GIVE)
+        if self.model is None and not self.of_phantoms:
+            raise InputError(f"no network is named for {self.data}: give it with --model, as for cfcam explain")
+        if self.protocol is not None and self.metrics != "quick":
+            raise InputError(f"--protocol {self.protocol} brings its own metrics: leave --metrics out")
+        if self.protocol is not None and self.explained == "label":
+            raise InputError(f"--protocol {self.protocol} explains the predicted class: leave --explain label out")
+        if self.threshold is None and "iou-tuned" in read_words("--metrics", self.metrics):
+            raise InputError("iou-tuned needs a threshold: give --threshold, tuned on other images than these")
 
+    @property
+    def of_phantoms(self) -> bool:
+        """Whether drawn phantoms are measured instead of data of the user's own."""
+        return self.data is None or (self.data == DEMO and (self.model is None or not Path(self.data).exists()))
 
-def _methods(text: str) -> tuple[str, ...]:
-    from cfcam.methods import affordable_methods
+    def __call__(self) -> None:
+        """Measures, writes the scorecard, and shows what it says."""
+        settings = self._settings()
+        settings.check()  # before the network is loaded, which may take long
+        loaded = self.load()
+        notes: list[str] = []
+        run = self._run(loaded, settings, notes)
+        run.notes += notes
 
-    names = options.read_words("--methods", text)
-    every = [name for name in names if name != "all"] + (affordable_methods() if "all" in names else [])
-    return tuple(dict.fromkeys(every))
+        from cfcam.cli.output import evaluation as said
 
+        if not self.quiet:
+            for note in loaded.notes:
+                warn(note)
+            for note in run.notes[len(loaded.notes) :]:
+                hint(note)
+        card = said.follow(run, quiet=self.quiet)
+        if not card.rows:
+            said.show_failures(card)
+            error(f"none of {len(card.failed)} {run.kind}s could be evaluated")
+            raise typer.Exit(EXIT_FAILED)
+        findings, files = said.write(run, card, quiet=self.quiet)
+        if self.as_json:
+            print_json(said.summary(files))
+        elif not self.quiet:
+            said.show(findings, files)
+        said.show_failures(card)
+        if card.failed:
+            raise typer.Exit(EXIT_FAILED)
 
-def _explained(text: str | None, phantoms: bool) -> Explained:
-    if text is None:
-        return "label" if phantoms else "predicted"
-    if text not in _EXPLAINED:
-        raise InputError(f"--explain {text!r}: give {' or '.join(_EXPLAINED)}")
-    return "label" if text == "label" else "predicted"
+    def _settings(self) -> EvaluationSettings:
+        from cfcam.jobs.evaluate.run import EvaluationSettings
 
+        names = read_words("--methods", self.methods)
+        of_labels = self.explained == "label" or (self.explained is None and self.of_phantoms and not self.protocol)
+        return EvaluationSettings(
+            methods=chosen_methods(names),
+            metrics=read_words("--metrics", self.metrics),
+            controls=self.controls,
+            explained="label" if of_labels else "predicted",
+            protocol=self.protocol,
+            layer=self.layer,
+            threshold=self.threshold,
+            limit=self.limit,
+            seed=self.seed,
+            batch_size=self.batch_size,
+            overwrite=self.overwrite,
+            leave_out="all" in names,
+            data="drawn chest phantoms" if self.of_phantoms else str(self.data),
+            command=tuple(sys.argv),
+        )
 
-def _run(
-    data: str | None,
-    loaded: LoadedModel,
-    settings: EvaluationSettings,
-    output: Path,
-    notes: list[str],
-    prepared: dict[str, Any],
-    of_volumes: dict[str, Any],
-) -> EvaluationRun:
-    """The run that the network asks for: over pictures or over volumes.
+    def _run(self, loaded: LoadedModel, settings: EvaluationSettings, notes: list[str]) -> EvaluationRun:
+        """The run that the network asks for, over pictures or over volumes; ``notes`` is told of what is not used."""
+        from cfcam.jobs.cases.volumes import are_volumes, find_volume_cases
+        from cfcam.jobs.evaluate.run import EvaluationRun
+        from cfcam.jobs.evaluate.volumes import VolumeEvaluationRun
+        from cfcam.models.expects import takes_volumes
 
-    Args:
-        data: as the user named it; None for the phantoms.
-        loaded: the network.
-        settings: what to measure.
-        output: the folder to write into.
-        notes: told of what is not used.
-        prepared: size, mean, std and resize.
-        of_volumes: what the options for volumes say, None where they are not given.
-    """
-    from cfcam.jobs.cases.volumes import are_volumes
-    from cfcam.models.expects import takes_volumes
-
-    if data is None:
-        if takes_volumes(loaded.module):
+        data = None if self.of_phantoms else self.data
+        if data is None and takes_volumes(loaded.module):
             raise InputError("the phantoms are pictures, and the network takes volumes: name a folder or a CSV file")
-    elif are_volumes(loaded.module, data):
-        return _volume_run(data, loaded, settings, output, notes, prepared, of_volumes)
-    if given := [name for name, value in of_volumes.items() if value is not None]:
-        raise InputError(f"--{given[0]} is for volumes, and the network takes pictures")
-
-    from cfcam.jobs import preprocess_of
-    from cfcam.jobs.evaluate.run import EvaluationRun
-
-    if isinstance(prepared["size"], tuple) and len(prepared["size"]) != 2:
-        raise InputError("--size: the network takes pictures: give a number of pixels, or height and width")
-    cases = _cases(data, loaded, settings, output, notes)
-    return EvaluationRun(loaded, cases, replace(settings, preprocess=preprocess_of(loaded, **prepared)), output)
+        if data is not None and are_volumes(loaded.module, data):
+            preprocess = self.prepared_volumes(loaded)
+            volumes = find_volume_cases(
+                data, loaded.classes, output=self.output, how=self.reading(), notice=notes.append
+            )
+            return VolumeEvaluationRun(loaded, volumes, replace(settings, preprocess=preprocess), self.output)
+        if given := self.given(Panel.VOLUMES):
+            raise InputError(f"--{given[0]} is for volumes, and the network takes pictures")
+        pictures = _cases(data, loaded, settings, self.output, notes)
+        return EvaluationRun(
+            loaded, pictures, replace(settings, preprocess=self.prepared_pictures(loaded)), self.output
+        )
 
 
 def _cases(
@@ -355,45 +302,3 @@ def _cases(
     if all(is_nifti(case.image) for case in cases):
         raise InputError(f"{data}: these are volumes, and the network takes pictures: name one that takes volumes")
     return cases
-
-
-def _volume_run(
-    data: str,
-    loaded: LoadedModel,
-    settings: EvaluationSettings,
-    output: Path,
-    notes: list[str],
-    prepared: dict[str, Any],
-    of_volumes: dict[str, Any],
-) -> EvaluationRun:
-    from cfcam.jobs.cases.volumes import find_volume_cases
-    from cfcam.jobs.evaluate.volumes import VolumeEvaluationRun
-
-    if prepared["resize"] is not None:
-        raise InputError("--resize is for pictures: give volumes --size, or --spacing and --size")
-    preprocess = _volume_preprocess(loaded, prepared, of_volumes)
-    how = volumes.read_volume_settings(
-        sliding=None,
-        overlap=0,
-        aggregate="mean",
-        series=of_volumes["series"],
-        time=of_volumes["time"],
-        channel=of_volumes["channel"],
-        irregular=of_volumes["irregular"] or "refuse",
-    )
-    cases = find_volume_cases(data, loaded.classes, output=output, how=how, notice=notes.append)
-    return VolumeEvaluationRun(loaded, cases, replace(settings, preprocess=preprocess), output)
-
-
-def _volume_preprocess(loaded: LoadedModel, prepared: dict[str, Any], of_volumes: dict[str, Any]) -> VolumePreprocess:
-    """The preparation, as ``cfcam explain`` makes it."""
-    return volumes.prepared_volumes(
-        loaded,
-        mean=prepared["mean"],
-        std=prepared["std"],
-        size=prepared["size"],
-        spacing=of_volumes["spacing"],
-        window=volumes.read_window(of_volumes["window"]),
-        intensity=of_volumes["intensity"],
-        orientation=of_volumes["orientation"],
-    )

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from cfcam.cli.options import network as options
-from cfcam.cli.output.console import EXIT_FAILED, command, err, error, hint, out, plain, print_json, warn
+from cfcam.cli.arguments import places, words
+from cfcam.cli.arguments.read import read_words
+from cfcam.cli.command import Checked, Command, add, function_of
+from cfcam.cli.help import folding
+from cfcam.cli.options.masks import Masks, masks_of
+from cfcam.cli.options.network import Model
+from cfcam.cli.options.preparation import Resizing
+from cfcam.cli.options.question import OneMethod
+from cfcam.cli.options.run import LongRun
+from cfcam.cli.output.console import EXIT_FAILED, err, error, hint, out, plain, print_json, warn
+from cfcam.cli.panels import Panel
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,14 +28,21 @@ if TYPE_CHECKING:
 
     from cfcam.jobs.evidence.cases import EvidenceCase
     from cfcam.jobs.evidence.run import Pack
+    from cfcam.jobs.evidence.settings import EvidenceSettings
     from cfcam.models import LoadedModel
 
 DEMO, DEMO_PHANTOMS = "demo", 40
-PANEL = "What is measured"
-STATED = "What you state"
 
-evidence = typer.Typer(
-    epilog="""
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence(LongRun, Masks, Resizing, OneMethod):
+    """Document what a network's maps are worth: a folder with a page, machine files and the hashes of all.
+
+    The rules are fixed in protocol.json before anything is measured. Fields of the model card that you do not state
+    are shown as not stated. The pack supports documentation; it is no statement of compliance. Research use only.
+    """
+
+    examples: ClassVar[str] = """
 **Examples**
 
     cfcam evidence --model demo --data demo --output pack
@@ -37,270 +54,236 @@ evidence = typer.Typer(
 A run that was stopped goes on where it was when the same command is given again.
 
 Exit codes: 0 nothing flagged · 1 a rule flagged, a case failed, or a file changed · 2 wrong usage · 130 interrupted.
-""",
-    invoke_without_command=True,
-    no_args_is_help=True,
-)
+"""
+    everyday: ClassVar[str] = (
+        "model weights classes layer size mean std device data method organ artefacts protocol card limit output quiet"
+    )
+    panel: ClassVar[Panel | None] = Panel.MEASURED
+    goes_on: ClassVar[bool] = True
 
-
-@evidence.callback()
-@command
-def make(
-    context: typer.Context,
-    model: options.ModelOrNone = None,
-    weights: options.Weights = None,
-    num_classes: options.NumClasses = None,
-    classes: options.Classes = None,
-    head: options.Head = None,
-    probability: options.ProbabilityHow = None,
-    layer: options.Layer = None,
-    size: options.Size = None,
-    resize: options.ResizeWay = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    device: options.Device = "auto",
+    context: typer.Context
+    model: Model = None
     data: Annotated[
         str | None,
-        typer.Option(
-            "--data",
-            "-d",
-            metavar="CSV|FOLDER|demo",
-            help="As for cfcam evaluate.",
-            rich_help_panel=PANEL,
-            show_default=False,
-        ),
-    ] = None,
-    method: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME",
-            help="Method; see cfcam methods.",
-            autocompletion=options.complete_method,
-            rich_help_panel=PANEL,
-        ),
-    ] = "grad-cam",
+        typer.Option("--data", "-d", metavar="CSV|FOLDER|demo", help="As for cfcam evaluate.", show_default=False),
+        Checked(places.data),
+    ] = None
     metrics: Annotated[
         str | None,
-        typer.Option(
-            metavar="A,B",
-            help="Of the scorecard. [default: quick and sanity]",
-            rich_help_panel=PANEL,
-            show_default=False,
-        ),
-    ] = None,
+        typer.Option(metavar="A,B", help="Of the scorecard. [default: quick and sanity]", show_default=False),
+        Checked(words.metrics),
+    ] = None
     explained: Annotated[
         str | None,
         typer.Option(
             "--explain",
             metavar="predicted|label",
             help="Class that the scorecard explains. [default: predicted; label for the phantoms]",
-            rich_help_panel=PANEL,
             show_default=False,
         ),
-    ] = None,
+        Checked(words.one_of("--explain", ("predicted", "label"))),
+    ] = None
     organ: Annotated[
-        str | None, typer.Option(metavar="MASKS", help="As for cfcam check.", rich_help_panel=PANEL)
-    ] = None,
+        str | None, typer.Option(metavar="MASKS", help="As for cfcam check."), Checked(places.masks("--organ"))
+    ] = None
     artefacts: Annotated[
-        str | None, typer.Option(metavar="MASKS", help="As for cfcam check.", rich_help_panel=PANEL)
-    ] = None,
+        str | None, typer.Option(metavar="MASKS", help="As for cfcam check."), Checked(places.masks("--artefacts"))
+    ] = None
     protocol: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE",
-            help="JSON or YAML of rules and limits. [default: starting points]",
-            rich_help_panel=PANEL,
-            show_default=False,
+            metavar="FILE", help="JSON or YAML of rules and limits. [default: starting points]", show_default=False
         ),
-    ] = None,
+        Checked(places.fields("--protocol")),
+    ] = None
     deviation: Annotated[
         str | None,
-        typer.Option(
-            metavar="REASON", help="Change a protocol that was fixed before; the pack shows it.", rich_help_panel=PANEL
-        ),
-    ] = None,
-    retests: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Times that each case is explained again.", rich_help_panel=PANEL)
-    ] = 8,
-    gallery: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Worst cases of each kind to show.", rich_help_panel=PANEL)
-    ] = 3,
-    pictures: Annotated[
-        bool, typer.Option("--pictures/--no-pictures", help="Put pictures into the pack.", rich_help_panel=PANEL)
-    ] = True,
+        typer.Option(metavar="REASON", help="Change a protocol that was fixed before; the pack shows it."),
+        Checked(words.word("--deviation", "the reason")),
+    ] = None
+    retests: Annotated[int, typer.Option(min=0, metavar="N", help="Times that each case is explained again.")] = 8
+    gallery: Annotated[int, typer.Option(min=0, metavar="N", help="Worst cases of each kind to show.")] = 3
+    pictures: Annotated[bool, typer.Option("--pictures/--no-pictures", help="Put pictures into the pack.")] = True
     card: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
             help="YAML or JSON with fields of the model card: intended_use, ...",
-            rich_help_panel=STATED,
+            rich_help_panel=Panel.STATED,
         ),
-    ] = None,
+        Checked(places.fields("--card")),
+    ] = None
     junit: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Results of cfcam's tests: pytest --junit-xml FILE.", rich_help_panel=STATED),
-    ] = None,
+        typer.Option(
+            metavar="FILE",
+            help="Results of cfcam's tests: pytest --junit-xml FILE.",
+            rich_help_panel=Panel.STATED,
+        ),
+        Checked(places.file("--junit")),
+    ] = None
     record: Annotated[
         str | None,
         typer.Option(
-            metavar="AUDIT", help="Certify the head of this audit, and enter the pack in it.", rich_help_panel=STATED
+            metavar="AUDIT",
+            help="Certify the head of this audit, and enter the pack in it.",
+            rich_help_panel=Panel.STATED,
         ),
-    ] = None,
+        Checked(places.audit),
+    ] = None
     limit: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Take N cases at random.", rich_help_panel=options.RUN)
-    ] = None,
-    seed: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Of everything drawn.", rich_help_panel=options.RUN)
-    ] = 0,
+        int | None, typer.Option(min=1, metavar="N", help="Take N cases at random.", rich_help_panel=Panel.RUN)
+    ] = None
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of everything drawn.", rich_help_panel=Panel.RUN)] = 0
     batch_size: Annotated[
-        int, typer.Option(min=1, metavar="N", help="Pictures in one pass of the network.", rich_help_panel=options.RUN)
-    ] = 8,
+        int, typer.Option(min=1, metavar="N", help="Pictures in one pass of the network.", rich_help_panel=Panel.RUN)
+    ] = 8
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the pack.", rich_help_panel=options.RUN),
-    ] = Path("evidence"),
-    as_json: options.Json = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=options.RUN)
-    ] = False,
-    debug: options.Debug = False,
-) -> None:
-    """Document what a network's maps are worth: a folder with a page, machine files and the hashes of all.
+        typer.Option("--output", "-o", metavar="FOLDER", help="Folder of the pack.", rich_help_panel=Panel.RUN),
+        Checked(places.folder),
+    ] = Path("evidence")
 
-    The rules are fixed in protocol.json before anything is measured. Fields of the model card that you do not state
-    are shown as not stated. The pack supports documentation; it is no statement of compliance. Research use only.
-    """
-    if context.invoked_subcommand is not None:
-        return
-    if model is None or data is None:
-        raise InputError("give the network with --model and the data with --data: a CSV file, a folder, or demo")
-    phantoms = data == DEMO and not Path(data).exists()
-    if phantoms and (organ or artefacts):
-        raise InputError("--organ and --artefacts are for your own data: the phantoms bring their masks")
+    def __post_init__(self) -> None:
+        """Looks whether the audit may be where it is said to be."""
+        super().__post_init__()
+        places.audit_folder(self.record, self.output)
 
-    from cfcam.cli.output import evaluation as report
-    from cfcam.jobs import preprocess_of
-    from cfcam.jobs.evidence.files import read_fields
-    from cfcam.jobs.evidence.protocol import read_rules
-    from cfcam.jobs.evidence.run import EvidenceRun
-    from cfcam.jobs.evidence.settings import EvidenceSettings, default_metrics
+    @property
+    def of_phantoms(self) -> bool:
+        """Whether drawn phantoms are measured instead of data of the user's own."""
+        return self.data == DEMO and not Path(self.data).exists()
 
-    rules, limits = read_rules({} if protocol is None else read_fields(protocol, "--protocol"))
-    input_size, means = options.read_size(size), options.read_numbers("--mean", mean)
-    stds = options.read_numbers("--std", std)
-    stated = {} if card is None else read_fields(card, "--card")
-    loaded = options.load_model(
-        model,
-        weights=weights,
-        num_classes=num_classes,
-        classes=classes,
-        device=device,
-        head=head,
-        probability=probability,
-    )
-    settings = EvidenceSettings(
-        method=method,
-        metrics=default_metrics() if metrics is None else options.read_words("--metrics", metrics),
-        rules=rules,
-        limits=limits,
-        explained="label" if explained == "label" or (explained is None and phantoms) else "predicted",
-        layer=layer,
-        preprocess=preprocess_of(loaded, size=input_size, resize=resize, mean=means, std=stds),
-        limit=limit,
-        seed=seed,
-        retests=retests,
-        gallery=gallery,
-        pictures=pictures,
-        batch_size=batch_size,
-        card=stated,
-        junit=junit,
-        record=record,
-        deviation=deviation,
-        data=_described(data, phantoms),
-    )
-    notes: list[str] = []
-    cases = _cases(None if phantoms else data, loaded, (organ, artefacts), limit, seed, output, notes)
-    run = EvidenceRun(loaded, cases, settings, output)
-    if not quiet:
-        for note in [*notes, *run.notes]:
-            warn(note)
-        hint(f"protocol fixed {run.fixed.time}, SHA-256 {run.fixed.sha256}")
-    scored = report.follow(run.scorecard, quiet=quiet)
-    if not scored.rows:
-        report.show_failures(scored)
-        error(f"none of {len(scored.failed)} cases could be measured")
-        raise typer.Exit(EXIT_FAILED)
-    with _bar(quiet=quiet) as progress:
-        records = run.measure(progress)
-    pack = run.finish(scored, records)
-    if as_json:
-        print_json(_document(pack))
-    elif not quiet:
-        _show(pack)
-    if pack.failed or any(rule.outcome == "flag" for rule in pack.rules):
-        raise typer.Exit(EXIT_FAILED)
+    def __call__(self) -> None:
+        """Fixes the protocol, measures, and writes the pack."""
+        if self.context.invoked_subcommand is not None:
+            return
+        if self.model is None or self.data is None:
+            raise InputError("give the network with --model and the data with --data: a CSV file, a folder, or demo")
+        if self.of_phantoms and masks_of(self):
+            raise InputError("--organ and --artefacts are for your own data: the phantoms bring their masks")
+
+        from cfcam.cli.output import evaluation as said
+        from cfcam.jobs.evidence.run import EvidenceRun
+
+        settings = self._settings()
+        loaded = self.load()
+        settings = replace(settings, preprocess=self.prepared_pictures(loaded))
+        notes: list[str] = []
+        run = EvidenceRun(loaded, self._cases(loaded, notes), settings, self.output)
+        if not self.quiet:
+            for note in [*notes, *run.notes]:
+                warn(note)
+            hint(f"protocol fixed {run.fixed.time}, SHA-256 {run.fixed.sha256}")
+        scored = said.follow(run.scorecard, quiet=self.quiet)
+        if not scored.rows:
+            said.show_failures(scored)
+            error(f"none of {len(scored.failed)} cases could be measured")
+            raise typer.Exit(EXIT_FAILED)
+        with _bar(quiet=self.quiet) as progress:
+            records = run.measure(progress)
+        pack = run.finish(scored, records)
+        if self.as_json:
+            print_json(_document(pack))
+        elif not self.quiet:
+            _show(pack)
+        if pack.failed or any(rule.outcome == "flag" for rule in pack.rules):
+            raise typer.Exit(EXIT_FAILED)
+
+    def _settings(self) -> EvidenceSettings:
+        """All but the preparation, which the network has a say in."""
+        from cfcam.jobs.evidence.files import read_fields
+        from cfcam.jobs.evidence.protocol import read_rules
+        from cfcam.jobs.evidence.settings import EvidenceSettings, default_metrics
+
+        rules, limits = read_rules({} if self.protocol is None else read_fields(self.protocol, "--protocol"))
+        of_labels = self.explained == "label" or (self.explained is None and self.of_phantoms)
+        return EvidenceSettings(
+            method=self.method,
+            metrics=default_metrics() if self.metrics is None else read_words("--metrics", self.metrics),
+            rules=rules,
+            limits=limits,
+            explained="label" if of_labels else "predicted",
+            layer=self.layer,
+            limit=self.limit,
+            seed=self.seed,
+            retests=self.retests,
+            gallery=self.gallery,
+            pictures=self.pictures,
+            batch_size=self.batch_size,
+            card={} if self.card is None else read_fields(self.card, "--card"),
+            junit=self.junit,
+            record=self.record,
+            deviation=self.deviation,
+            data=self._described(),
+        )
+
+    def _described(self) -> str:
+        """What to call the data without naming a folder, which may say of whom it is."""
+        if self.of_phantoms:
+            return "drawn chest phantoms, nobody's"
+        return "a folder of pictures" if Path(str(self.data)).is_dir() else "a table of pictures"
+
+    def _cases(self, loaded: LoadedModel, notes: list[str]) -> Sequence[EvidenceCase]:
+        from cfcam.jobs.evidence.cases import numbered, numbered_phantoms
+        from cfcam.jobs.inputs.masks import RegionMasks
+
+        if self.of_phantoms:
+            from cfcam.jobs.cases.phantoms import phantom_cases
+
+            return numbered_phantoms(phantom_cases(self.limit or DEMO_PHANTOMS, self.seed))
+        from cfcam.jobs.cases.folder import find_cases
+
+        regions = [RegionMasks(kind, where) for kind, where in masks_of(self)]
+        cases = find_cases(str(self.data), loaded.classes, output=self.output, notice=notes.append)
+        return numbered(cases, regions)
 
 
-@evidence.command()
-@command
-def verify(
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An evidence pack.")],
-    against: Annotated[
-        str | None, typer.Option(metavar="SHA256", help="Of MANIFEST.sha256, as printed when the pack was made.")
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Verify(Command):
     """Find changed, missing and added files of a pack."""
-    from dataclasses import asdict
 
-    from cfcam.jobs.evidence import files as evidence_files
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="An evidence pack."), Checked(places.pack)]
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="SHA256", help="Of MANIFEST.sha256, as printed when the pack was made."),
+        Checked(words.digest),
+    ] = None
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")] = False
 
-    found = evidence_files.verify(folder, against)
-    if as_json:
-        print_json(asdict(found) | {"ok": found.ok})
-    elif found.ok:
-        out().print(f"whole: {found.files} files, SHA-256 of the list {found.manifest_sha256}", soft_wrap=True)
-    for kind, names in (("changed", found.changed), ("missing", found.missing), ("added", found.added)):
-        for name in names:
-            error(f"{kind}: {plain(name)}")
-    for line in found.wrong:
-        error(line)
-    if not found.ok:
-        raise typer.Exit(EXIT_FAILED)
-    if against is None and not as_json:
-        hint("a list that was written anew is only noticed with --against, the SHA-256 printed when the pack was made")
+    def __call__(self) -> None:
+        """Says whether the pack is whole, or which files are not."""
+        from dataclasses import asdict
+
+        from cfcam.jobs.evidence import files
+
+        found = files.verify(self.folder, self.against)
+        if self.as_json:
+            print_json(asdict(found) | {"ok": found.ok})
+        elif found.ok:
+            out().print(f"whole: {found.files} files, SHA-256 of the list {found.manifest_sha256}", soft_wrap=True)
+        for kind, names in (("changed", found.changed), ("missing", found.missing), ("added", found.added)):
+            for name in names:
+                error(f"{kind}: {plain(name)}")
+        for line in found.wrong:
+            error(line)
+        if not found.ok:
+            raise typer.Exit(EXIT_FAILED)
+        if self.against is None and not self.as_json:
+            hint(
+                "a list that was written anew is only noticed with --against, the SHA-256 printed when the pack was"
+                " made"
+            )
 
 
-def _described(data: str, phantoms: bool) -> str:
-    """What to call the data without naming a folder, which may say of whom it is."""
-    if phantoms:
-        return "drawn chest phantoms, nobody's"
-    return "a folder of pictures" if Path(data).is_dir() else "a table of pictures"
-
-
-def _cases(
-    data: str | None,
-    loaded: LoadedModel,
-    masks: tuple[str | None, str | None],
-    limit: int | None,
-    seed: int,
-    output: Path,
-    notes: list[str],
-) -> Sequence[EvidenceCase]:
-    from cfcam.jobs.evidence.cases import numbered, numbered_phantoms
-    from cfcam.jobs.inputs.masks import RegionMasks
-
-    if data is None:
-        from cfcam.jobs.cases.phantoms import phantom_cases
-
-        return numbered_phantoms(phantom_cases(limit or DEMO_PHANTOMS, seed))
-    from cfcam.jobs.cases.folder import find_cases
-
-    organ, artefacts = masks
-    regions = [RegionMasks("organ", organ)] if organ else []
-    regions += [RegionMasks("artefacts", artefacts)] if artefacts else []
-    return numbered(find_cases(data, loaded.classes, output=output, notice=notes.append), regions)
+evidence = typer.Typer(
+    cls=folding(typer.core.TyperGroup, Evidence.everyday),
+    epilog=Evidence.examples,
+    invoke_without_command=True,
+    no_args_is_help=True,
+)
+evidence.callback()(function_of(Evidence))
+add(evidence, Verify)
 
 
 @contextmanager

@@ -1,184 +1,211 @@
-"""``cfcam layers``: what could be mapped, and what would be."""
+"""``cfcam layers``: what could be mapped, what would be, and which layer's maps are worth most."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from cfcam.cli.options import network as options
-from cfcam.cli.output.console import EXIT_FAILED, command, error, hint, out, plain, print_json, warn
+from cfcam.cli import complete
+from cfcam.cli.arguments import places, words
+from cfcam.cli.arguments.read import read_size
+from cfcam.cli.command import Checked
+from cfcam.cli.options.network import Model, Network
+from cfcam.cli.options.preparation import Preparation
+from cfcam.cli.options.run import Run
+from cfcam.cli.output.console import EXIT_FAILED, error, hint, out, plain, print_json, warn
 from cfcam.errors import CfcamError, InputError, ModelError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from cfcam.capture import LayerInfo
-    from cfcam.imaging import Preprocess
+    from cfcam.imaging import Image, Preprocess
+    from cfcam.metrics import LayerScore
     from cfcam.models import LoadedModel
 
 _FEWEST_ROWS = 6
 _PICTURES = 8
 
 
-@command
-def layers(
+@dataclass(frozen=True, kw_only=True)
+class Layers(Run, Preparation, Network):
+    """List a network's layers, and which of them is mapped unless you name another.
+
+    The network runs once. Shapes are those of the output, for one picture.
+    """
+
+    examples: ClassVar[str] = """
+**Examples**
+
+    cfcam layers torchvision:resnet50
+
+    cfcam layers networks.py:my_net --size 512 --all
+"""
+
     network: Annotated[
         str | None,
         typer.Argument(
             metavar="[MODEL]",
             help="The network, as for --model.",
-            autocompletion=options.complete_model,
+            autocompletion=complete.model,
             show_default=False,
         ),
-    ] = None,
-    model: options.ModelOrNone = None,
-    weights: options.Weights = None,
-    num_classes: options.NumClasses = None,
-    classes: options.Classes = None,
-    head: options.Head = None,
-    probability: options.ProbabilityHow = None,
-    size: options.Size = None,
-    mean: options.Mean = None,
-    std: options.Std = None,
-    image: Annotated[Path | None, typer.Option(help="Run the network on this picture, instead of on noise.")] = None,
-    inner: Annotated[bool, typer.Option("--all", help="List the modules inside of blocks too.")] = False,
+        Checked(words.model),
+    ] = None
+    model: Model = None
+    image: Annotated[
+        Path | None, typer.Option(help="Run the network on this picture, instead of on noise."), Checked(places.input_)
+    ] = None
+    inner: Annotated[bool, typer.Option("--all", help="List the modules inside of blocks too.")] = False
     measure: Annotated[
         list[Path] | None,
         typer.Option(
             metavar="PICTURE|FOLDER",
             help="Rank layers, and pairs of them fused, by what their maps of these pictures are worth.",
         ),
-    ] = None,
+        Checked(places.inputs),
+    ] = None
     method: Annotated[
         str | None,
         typer.Option(
             metavar="NAME",
             help="With --measure: whose maps are compared; see cfcam methods. [default: grad-cam]",
-            autocompletion=options.complete_method,
+            autocompletion=complete.method,
             show_default=False,
         ),
-    ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Pictures of --measure that are used.")] = _PICTURES,
+        Checked(words.method),
+    ] = None
+    limit: Annotated[int, typer.Option(min=1, help="Pictures of --measure that are used.")] = _PICTURES
     picture: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="With --measure: draw the layers' maps side by side.")
-    ] = None,
-    device: options.Device = "auto",
-    as_json: options.Json = False,
-    debug: options.Debug = False,
-) -> None:
-    """List a network's layers, and which of them is mapped unless you name another.
+        Path | None,
+        typer.Option(metavar="FILE.png", help="With --measure: draw the layers' maps side by side."),
+        Checked(places.picture),
+    ] = None
 
-    The network runs once. Shapes are those of the output, for one picture.
-    """
-    spec = _named(network, model)
-    if method is not None and not measure:
-        raise InputError("--method is for --measure: without pictures no map is made")
-    if (picture is not None or limit != _PICTURES) and not measure:
-        raise InputError("--picture and --limit are for --measure: name the pictures with it")
-    if image is not None and measure:
-        raise InputError("--image is for the list of layers: with --measure its pictures are used")
+    def __post_init__(self) -> None:
+        """Looks for one network, and for options that wait for another."""
+        super().__post_init__()
+        if self.network is not None and self.model is not None and self.network != self.model:
+            raise InputError(f"two networks are named, {self.network} and {self.model}: give one of them")
+        if self.method is not None and not self.measure:
+            raise InputError("--method is for --measure: without pictures no map is made")
+        if (self.picture is not None or self.limit != _PICTURES) and not self.measure:
+            raise InputError("--picture and --limit are for --measure: name the pictures with it")
+        if self.image is not None and self.measure:
+            raise InputError("--image is for the list of layers: with --measure its pictures are used")
 
-    from cfcam.capture import Network, choose_layer, probe_layers
+    @property
+    def spec(self) -> str:
+        """What names the network."""
+        return self.network or super().spec
 
-    loaded = options.load_model(
-        spec,
-        weights=weights,
-        num_classes=num_classes,
-        classes=classes,
-        device=device,
-        head=head,
-        probability=probability,
-    )
-    if measure:
-        from cfcam.cli.layer_ranking import rank_layers
+    def __call__(self) -> None:
+        """Lists the layers, or ranks them on pictures."""
+        loaded = self.load()
+        if self.measure:
+            self._rank(loaded, self.measure)
+        else:
+            self._list(loaded)
 
-        preprocess = _preprocess(loaded, size, mean, std)
-        _tell_assumptions(preprocess)
-        by = method or "grad-cam"
-        rank_layers(loaded, preprocess, measure, method=by, limit=limit, picture=picture, as_json=as_json)
-        return
-    x = _input(loaded, image, size, mean, std)
-    try:
-        found, output_shape = probe_layers(Network(loaded.module, loaded.probability, loaded.output), x)
-    except CfcamError:
-        raise
-    except Exception as problem:
-        first = next((line.strip() for line in str(problem).splitlines() if line.strip()), "")
-        raise ModelError(
-            f"the network cannot run on an input of shape {tuple(x.shape)}"
-            f" ({type(problem).__name__}: {first[:200]}): check --size, --mean and --std"
-        ) from problem
-    chosen, reason, problem_line = None, "", ""
-    try:
-        chosen = choose_layer(found, tuple(x.shape), output_shape)
-        reason = _reason(chosen, found, tuple(x.shape))
-    except CfcamError as problem:
-        problem_line = str(problem)
-    shown = found if inner else _outer(found, None if chosen is None else chosen.name)
-    if as_json:
-        print_json(
-            {
-                "model": loaded.spec,
-                "input_shape": list(x.shape),
-                "chosen": None if chosen is None else chosen.name,
-                "reason": reason or problem_line,
-                "layers": [_row(i, chosen, tuple(x.shape)) for i in shown],
-            }
+    def _list(self, loaded: LoadedModel) -> None:
+        """Shows the layers, and the one that is mapped with the reason why."""
+        from cfcam import capture
+
+        x = self._input(loaded)
+        try:
+            found, output_shape = capture.probe_layers(
+                capture.Network(loaded.module, loaded.probability, loaded.output), x
+            )
+        except CfcamError:
+            raise
+        except Exception as problem:
+            first = next((line.strip() for line in str(problem).splitlines() if line.strip()), "")
+            raise ModelError(
+                f"the network cannot run on an input of shape {tuple(x.shape)}"
+                f" ({type(problem).__name__}: {first[:200]}): check --size, --mean and --std"
+            ) from problem
+        chosen, reason, problem_line = None, "", ""
+        try:
+            chosen = capture.choose_layer(found, tuple(x.shape), output_shape)
+            reason = _reason(chosen, found, tuple(x.shape))
+        except CfcamError as problem:
+            problem_line = str(problem)
+        shown = found if self.inner else _outer(found, None if chosen is None else chosen.name)
+        if self.as_json:
+            print_json(
+                {
+                    "model": loaded.spec,
+                    "input_shape": list(x.shape),
+                    "chosen": None if chosen is None else chosen.name,
+                    "reason": reason or problem_line,
+                    "layers": [_row(i, chosen, tuple(x.shape)) for i in shown],
+                }
+            )
+        else:
+            for note in loaded.notes:
+                warn(note)
+            _show(shown, chosen, tuple(x.shape))
+            if len(shown) < len(found):
+                out().print(f"{len(found) - len(shown)} modules inside of blocks are not listed (--all)", style="dim")
+            if chosen is not None:
+                out().print(f"{plain(chosen.name)}: {reason}", markup=False, soft_wrap=True)
+        if chosen is None:
+            error(problem_line)
+            raise typer.Exit(EXIT_FAILED)
+
+    def _input(self, loaded: LoadedModel) -> Tensor:
+        """A picture, or noise of the size of one."""
+        import torch
+
+        from cfcam.imaging import read_image
+        from cfcam.jobs.inputs.preparing import shape_of_pictures
+
+        if self.image is not None:
+            return self._preprocess(loaded)(read_image(self.image))[None]
+        stated = self.mean is not None and self.std is not None
+        prepared = self.prepared_pictures(loaded) if stated else shape_of_pictures(loaded, read_size(self.size))
+        shape = (1, prepared.channels, *prepared.input_size)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+    def _preprocess(self, loaded: LoadedModel) -> Preprocess:
+        from cfcam.jobs.inputs.preparing import assumption_notes
+
+        preprocess = self.prepared_pictures(loaded)
+        for note in assumption_notes(preprocess):
+            hint(note)
+        return preprocess
+
+    def _rank(self, loaded: LoadedModel, paths: list[Path]) -> None:
+        """Shows the candidates, best first, and draws their maps if a picture is asked for.
+
+        Raises:
+            InputError: none of the pictures can be read.
+        """
+        import torch
+
+        from cfcam.metrics import measure_layers
+
+        preprocess, method = self._preprocess(loaded), self.method or "grad-cam"
+        images = _read(paths, self.limit)
+        scores = measure_layers(
+            loaded.module,
+            torch.stack([preprocess(image) for image in images]),
+            method=method,
+            classes=loaded.classes,
+            probability=loaded.probability,
+            output=loaded.output,
         )
-    else:
-        for note in loaded.notes:
-            warn(note)
-        _show(shown, chosen, tuple(x.shape))
-        if len(shown) < len(found):
-            out().print(f"{len(found) - len(shown)} modules inside of blocks are not listed (--all)", style="dim")
-        if chosen is not None:
-            out().print(f"{plain(chosen.name)}: {reason}", markup=False, soft_wrap=True)
-    if chosen is None:
-        error(problem_line)
-        raise typer.Exit(EXIT_FAILED)
-
-
-def _named(network: str | None, model: str | None) -> str:
-    if network is not None and model is not None and network != model:
-        raise InputError(f"two networks are named, {network} and {model}: give one of them")
-    return network or model or "demo"
-
-
-def _input(loaded: LoadedModel, image: Path | None, size: str | None, mean: str | None, std: str | None) -> Tensor:
-    import torch
-
-    from cfcam.imaging import read_image
-    from cfcam.jobs.inputs.preparing import shape_of_pictures
-
-    if image is not None:
-        preprocess = _preprocess(loaded, size, mean, std)
-        _tell_assumptions(preprocess)
-        return preprocess(read_image(image))[None]
-    given = mean is not None and std is not None
-    preprocess = _preprocess(loaded, size, mean, std) if given else shape_of_pictures(loaded, options.read_size(size))
-    shape = (1, preprocess.channels, *preprocess.input_size)
-    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
-
-
-def _tell_assumptions(preprocess: Preprocess) -> None:
-    from cfcam.jobs.inputs.preparing import assumption_notes
-
-    for note in assumption_notes(preprocess):
-        hint(note)
-
-
-def _preprocess(loaded: LoadedModel, size: str | None, mean: str | None, std: str | None) -> Preprocess:
-    from cfcam.jobs import preprocess_of
-
-    return preprocess_of(
-        loaded,
-        size=options.read_size(size),
-        mean=options.read_numbers("--mean", mean),
-        std=options.read_numbers("--std", std),
-    )
+        if self.picture is not None:
+            _draw(loaded, preprocess, images[0], scores, self.picture, method=method)
+        if self.as_json:
+            rows = [{"name": score.name} | asdict(score) for score in scores]
+            print_json({"model": loaded.spec, "method": method, "pictures": len(images), "layers": rows})
+        else:
+            _show_ranking(scores, method, len(images))
 
 
 def _outer(found: Sequence[LayerInfo], chosen: str | None) -> list[LayerInfo]:
@@ -254,3 +281,75 @@ def _show(shown: Sequence[LayerInfo], chosen: LayerInfo | None, input_shape: tup
             style=style,
         )
     out().print(table)
+
+
+def _read(paths: list[Path], limit: int) -> list[Image]:
+    from cfcam.imaging import read_image
+    from cfcam.jobs import find_inputs
+
+    images: list[Image] = []
+    for found in find_inputs(paths, output=Path()):
+        if len(images) == limit:
+            break
+        try:
+            images.append(read_image(found.path))
+        except CfcamError as problem:
+            warn(str(problem))
+    if not images:
+        raise InputError("--measure: none of the pictures can be read: give pictures, or a folder of them")
+    return images
+
+
+def _show_ranking(scores: list[LayerScore], method: str, pictures: int) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("layer", no_wrap=True)
+    for title in ("grid", "rank", "insertion - deletion", "ADCC", "stability", "empty maps"):
+        table.add_column(title, justify="right")
+    for score in scores:
+        numbers = (f"{v:.3f}" for v in (score.insertion_deletion, score.adcc, score.stability))
+        table.add_row(score.name, " x ".join(map(str, score.grid)), f"{score.rank:.1f}", *numbers, str(score.empty))
+    out().print(table)
+    best = scores[0]
+    use = f"--layer {best.name}" if best.fusion is None else "see cfcam.methods.Fusion to use a pair of layers"
+    out().print(
+        f"{method} ranked on {pictures} pictures by the mean of three ranks: insertion - deletion, ADCC, stability"
+        f" under noise; {use}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def _draw(
+    loaded: LoadedModel,
+    preprocess: Preprocess,
+    image: Image,
+    scores: list[LayerScore],
+    path: Path,
+    *,
+    method: str = "grad-cam",
+    most: int = 9,
+) -> None:
+    """Writes the first picture with the maps of the best single layers."""
+    from cfcam import explain
+    from cfcam.imaging import Panel, contact_sheet, save_image
+    from cfcam.models.spec import model_name
+
+    panels = []
+    rgb = image.rgb()
+    for score in [s for s in scores if s.fusion is None][:most]:
+        e = explain(
+            loaded.module,
+            preprocess(image)[None],
+            method,
+            layer=score.layers[0],
+            classes=loaded.classes,
+            probability=loaded.probability,
+            output=loaded.output,
+        )
+        status = str(e.status[method][0, 0])
+        size = (rgb.shape[0], rgb.shape[1])
+        heat = preprocess.to_original(e.heatmaps(method)[0, 0], size).clamp_(0, 1) if status == "ok" else None
+        panels.append(Panel(heat, f"{score.name}: rank {score.rank:.1f}", e.label(0, 0), e.probability(0, 0), status))
+    save_image(contact_sheet(rgb, panels, title="Layers, best first", footer=model_name(loaded.spec)), path)

@@ -4,38 +4,50 @@ from __future__ import annotations
 
 import inspect
 import re
-from typing import Annotated
+from dataclasses import dataclass
+from typing import Annotated, ClassVar
 
 import typer
 
-from cfcam.cli.output.console import command, out, print_json
+from cfcam.cli.command import Command
+from cfcam.cli.output.console import out, print_json
 
 
-@command
-def methods(
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class Methods(Command):
     """List the methods: what each does, what it costs, where it comes from.
 
     The backward pass covers only what lies behind the target layer. All methods of one run share their
     passes.
     """
-    from cfcam.methods import list_methods
 
-    rows = [describe(name) for name in list_methods()]
-    if as_json:
-        print_json(rows)
-        return
-    from rich.table import Table
-    from rich.text import Text
+    examples: ClassVar[str] = """
+**Examples**
 
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("method", "what it is", "passes", "source"):
-        table.add_column(title, no_wrap=title in ("method", "passes"), overflow="fold")
-    for row in rows:
-        table.add_row(Text(row["name"], "cyan"), Text(row["what"]), Text(row["cost"]), Text(row["source"], "dim"))
-    out().print(table)
+    cfcam methods
+
+    cfcam methods --json | jq '.[].name'
+"""
+
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False
+
+    def __call__(self) -> None:
+        """Shows a table, or JSON."""
+        from cfcam.methods import list_methods
+
+        rows = [describe(name) for name in list_methods()]
+        if self.as_json:
+            print_json(rows)
+            return
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        for title in ("method", "what it is", "passes", "source"):
+            table.add_column(title, no_wrap=title in ("method", "passes"), overflow="fold")
+        for row in rows:
+            table.add_row(Text(row["name"], "cyan"), Text(row["what"]), Text(row["cost"]), Text(row["source"], "dim"))
+        out().print(table)
 
 
 def describe(name: str) -> dict[str, str]:

@@ -27,6 +27,11 @@ def inputs(paths: Iterable[Path]) -> None:
             raise ImageError(f"{path}: {what}" + ("" if what.endswith("it") else "; check the path"))
 
 
+def input_(path: Path) -> None:
+    """Refuses a file or folder that is not there, and a pattern that matches none."""
+    inputs([path])
+
+
 def data(path: str) -> None:
     """Refuses data to measure on that is not there."""
     if path != "demo" and not (is_file(Path(path)) or is_folder(Path(path))):

@@ -1,24 +1,26 @@
-"""Options of ``cfcam explain`` for studies: what is written beside the maps, and how their values are read."""
+"""Studies: what is written beside the maps of each."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from cfcam.cli.arguments import places as argument_places
-from cfcam.cli.options import network as options
+from cfcam.cli import complete
+from cfcam.cli.arguments import places, words
+from cfcam.cli.arguments.read import check_words
+from cfcam.cli.command import Checked, Command
+from cfcam.cli.options.masks import WHERE, masks_of
+from cfcam.cli.panels import Panel
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:
-    from cfcam.jobs.inputs.masks import RegionKind
     from cfcam.jobs.study.settings import StudySettings
-    from cfcam.models import LoadedModel
 
-PANEL = "The study (report, DICOM objects, record)"
 AUDIT_VARIABLE = "CFCAM_AUDIT"
 
 # Known here without importing numpy; a test keeps them equal to what the run takes.
@@ -27,228 +29,181 @@ FORMATS = ("html", "pdf")
 WAYS = ("mc-dropout", "augmentation", "methods", "ensemble")
 
 
-def _completed_list(choices: Sequence[str]) -> Callable[[str], list[str]]:
-    def complete(incomplete: str) -> list[str]:
-        before, comma, last = incomplete.rpartition(",")
-        return [before + comma + choice for choice in choices if choice.startswith(last)]
-
-    return complete
+def _ways(texts: list[str]) -> None:
+    for text in texts:
+        check_words("--uncertainty", text, WAYS)
 
 
-Dicom = Annotated[
-    str | None,
-    typer.Option(
-        "--dicom",
-        metavar="A,B",
-        help=f"DICOM objects of each DICOM input: {', '.join(KINDS)}.",
-        autocompletion=_completed_list(KINDS),
-        rich_help_panel=PANEL,
-    ),
-]
-Report = Annotated[
-    str | None,
-    typer.Option(
-        "--report",
-        metavar="A,B",
-        help="A report of each study, html or pdf, and a page that lists them.",
-        autocompletion=_completed_list(FORMATS),
-        rich_help_panel=PANEL,
-    ),
-]
-PatientPage = Annotated[
-    bool,
-    typer.Option(
-        "--patient-page",
-        help="Write the page for the patient too: only what somebody has released.",
-        rich_help_panel=PANEL,
-    ),
-]
-Record = Annotated[
-    str | None,
-    typer.Option(
-        "--record",
-        metavar="FILE|URL",
-        help=f"Enter each study in this audit; see cfcam audit. [default: {AUDIT_VARIABLE}, if a study is asked for]",
-        show_default=False,
-        rich_help_panel=PANEL,
-    ),
-]
-Uncertainty = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--uncertainty",
-        metavar="WAY",
-        help=f"How much the first map varies: {', '.join(WAYS)}; repeatable.",
-        autocompletion=lambda incomplete: [way for way in WAYS if way.startswith(incomplete)],
-        rich_help_panel=PANEL,
-    ),
-]
-Samples = Annotated[
-    int | None,
-    typer.Option(
-        "--samples",
-        min=2,
-        max=1000,
-        metavar="N",
-        help="Samples of mc-dropout and augmentation.",
-        rich_help_panel=PANEL,
-    ),
-]
-Ensemble = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--ensemble", metavar="FILE", help="A further checkpoint of the network; repeatable.", rich_help_panel=PANEL
-    ),
-]
-Regions = Annotated[
-    bool,
-    typer.Option("--regions", help="Write the numbers of the marked region as CSV and JSON.", rich_help_panel=PANEL),
-]
-Threshold = Annotated[
-    str,
-    typer.Option(
-        "--threshold", metavar="RULE", help="Where a region begins: otsu, 0.5, quantile:0.9.", rich_help_panel=PANEL
-    ),
-]
-_MASKS = "a mask (PNG, NIfTI, DICOM SEG), a folder, masks/{stem}_lung.png, boxes.csv"
-Organ = Annotated[
-    str | None,
-    typer.Option(
-        "--organ", metavar="MASKS", help=f"Where maps may lie, measured and checked: {_MASKS}.", rich_help_panel=PANEL
-    ),
-]
-Artefacts = Annotated[
-    str | None,
-    typer.Option("--artefacts", metavar="MASKS", help="Devices, markers, borders; likewise.", rich_help_panel=PANEL),
-]
-Findings = Annotated[
-    str | None,
-    typer.Option("--findings", metavar="MASKS", help="All findings of a study; likewise.", rich_help_panel=PANEL),
-]
-Limits = Annotated[
-    Path | None,
-    typer.Option("--limits", metavar="FILE", help="JSON of the site's limits for the checks.", rich_help_panel=PANEL),
-]
-AllowBurnedIn = Annotated[
-    bool,
-    typer.Option(
-        "--allow-burned-in",
-        help="Take DICOM pictures too that say that a name stands in their pixels.",
-        rich_help_panel=PANEL,
-    ),
-]
-KeepNames = Annotated[
-    bool,
-    typer.Option(
-        "--keep-names",
-        help="Name the files of a study by its DICOM file or folder, even if that is the patient's name.",
-        rich_help_panel=PANEL,
-    ),
-]
-KeepDates = Annotated[
-    bool,
-    typer.Option(
-        "--keep-dates",
-        help="Show the date of a study as its DICOM file states it, in report and JSON.",
-        rich_help_panel=PANEL,
-    ),
-]
-PeakStability = Annotated[
-    bool | None,
-    typer.Option(
-        "--peak-stability/--no-peak-stability",
-        help="Under how many small motions each map's peak stays: 17 passes a picture. [default: in a report]",
-        show_default=False,
-        rich_help_panel=PANEL,
-    ),
-]
+def _checkpoints(paths: list[Path]) -> None:
+    for path in paths:
+        words.weights(str(path))
 
 
-def read_study(
-    *,
-    dicom: str | None,
-    report: str | None,
-    patient_page: bool,
-    record: str | None,
-    uncertainty: list[str] | None,
-    samples: int | None,
-    ensemble: list[Path] | None,
-    regions: bool,
-    threshold: str,
-    organ: str | None,
-    artefacts: str | None,
-    findings: str | None,
-    limits: Path | None,
-    allow_burned_in: bool,
-    keep_names: bool,
-    keep_dates: bool,
-    peak_stability: bool | None,
-) -> StudySettings | None:
-    """Reads what is asked for of each study; None if that is nothing.
+@dataclass(frozen=True, kw_only=True)
+class Study(Command):
+    """Options of what is written of each study; with any of them an input becomes a study."""
 
-    The checkpoints of an ensemble are not loaded yet: see `with_ensemble`.
+    panel: ClassVar[Panel | None] = Panel.STUDY
 
-    Raises:
-        InputError: a word that there is not, or an option that needs another one.
-    """
-    given: tuple[tuple[RegionKind, str | None], ...]
-    given = (("organ", organ), ("artefacts", artefacts), ("findings", findings))
-    masks = tuple((kind, where) for kind, where in given if where is not None)
-    if limits is not None and not masks:
-        raise InputError("--limits is for checks: give --organ, --artefacts or --findings")
-    wanted = (dicom, report, record, uncertainty, regions, patient_page, ensemble, masks, peak_stability)
-    if not any(wanted):
-        if threshold != "otsu" or samples is not None or keep_names or keep_dates or allow_burned_in:
+    dicom: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help=f"DICOM objects of each DICOM input: {', '.join(KINDS)}.",
+            autocompletion=complete.several(complete.of(*KINDS)),
+        ),
+        Checked(words.some_of("--dicom", KINDS)),
+    ] = None
+    report: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="A report of each study, html or pdf, and a page that lists them.",
+            autocompletion=complete.several(complete.of(*FORMATS)),
+        ),
+        Checked(words.some_of("--report", FORMATS)),
+    ] = None
+    patient_page: Annotated[
+        bool,
+        typer.Option("--patient-page", help="Write the page for the patient too: only what somebody has released."),
+    ] = False
+    record: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE|URL",
+            help=f"Enter each study in this audit; see cfcam audit. [default: {AUDIT_VARIABLE}, if a study is asked"
+            " for]",
+            show_default=False,
+        ),
+        Checked(places.audit),
+    ] = None
+    uncertainty: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="WAY",
+            help=f"How much the first map varies: {', '.join(WAYS)}; repeatable.",
+            autocompletion=complete.of(*WAYS),
+        ),
+        Checked(_ways),
+    ] = None
+    samples: Annotated[
+        int | None, typer.Option(min=2, max=1000, metavar="N", help="Samples of mc-dropout and augmentation.")
+    ] = None
+    ensemble: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A further checkpoint of the network; repeatable."),
+        Checked(_checkpoints),
+    ] = None
+    regions: Annotated[
+        bool, typer.Option("--regions", help="Write the numbers of the marked region as CSV and JSON.")
+    ] = False
+    threshold: Annotated[
+        str,
+        typer.Option(metavar="RULE", help="Where a region begins: otsu, 0.5, quantile:0.9."),
+        Checked(words.rule),
+    ] = "otsu"
+    organ: Annotated[
+        str | None,
+        typer.Option(metavar="MASKS", help=f"Where maps may lie, measured and checked: {WHERE}."),
+        Checked(places.masks("--organ")),
+    ] = None
+    artefacts: Annotated[
+        str | None,
+        typer.Option(metavar="MASKS", help="Devices, markers, borders; likewise."),
+        Checked(places.masks("--artefacts")),
+    ] = None
+    findings: Annotated[
+        str | None,
+        typer.Option(metavar="MASKS", help="All findings of a study; likewise."),
+        Checked(places.masks("--findings")),
+    ] = None
+    limits: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="JSON of the site's limits for the checks."),
+        Checked(words.limits),
+    ] = None
+    allow_burned_in: Annotated[
+        bool,
+        typer.Option("--allow-burned-in", help="Take DICOM pictures too that say that a name stands in their pixels."),
+    ] = False
+    keep_names: Annotated[
+        bool,
+        typer.Option(
+            "--keep-names",
+            help="Name the files of a study by its DICOM file or folder, even if that is the patient's name.",
+        ),
+    ] = False
+    keep_dates: Annotated[
+        bool,
+        typer.Option("--keep-dates", help="Show the date of a study as its DICOM file states it, in report and JSON."),
+    ] = False
+    peak_stability: Annotated[
+        bool | None,
+        typer.Option(
+            "--peak-stability/--no-peak-stability",
+            help="Under how many small motions each map's peak stays: 17 passes a picture. [default: in a report]",
+            show_default=False,
+        ),
+    ] = None
+
+    def study(self) -> StudySettings | None:
+        """Reads what is asked for of each study; None if that is nothing.
+
+        The checkpoints of an ensemble are not loaded yet.
+
+        Raises:
+            InputError: an option needs another one.
+        """
+        if self.limits is not None and not masks_of(self):
+            raise InputError("--limits is for checks: give --organ, --artefacts or --findings")
+        if not self._is_asked_for():
+            return None
+        self._check_uncertainty()
+        place = self.record or os.environ.get(AUDIT_VARIABLE) or None
+        if place is not None and self.record is None:  # --record itself is checked with the other arguments
+            places.audit(place)
+        ways = check_words("--uncertainty", ",".join(self.uncertainty or ()) or None, WAYS)
+        from cfcam.clinical.checks.results import Limits
+        from cfcam.jobs.study.settings import StudySettings
+
+        return StudySettings(
+            dicom=check_words("--dicom", self.dicom, KINDS),
+            report=check_words("--report", self.report, FORMATS),
+            patient_page=self.patient_page,
+            record=place,
+            uncertainty=ways,
+            samples=self.samples,
+            threshold=self.threshold,
+            masks=masks_of(self),
+            limits=Limits() if self.limits is None else Limits.read(self.limits),
+            allow_burned_in=self.allow_burned_in,
+            keep_names=self.keep_names,
+            keep_dates=self.keep_dates,
+            peak_stability=self.peak_stability,
+        )
+
+    def _is_asked_for(self) -> bool:
+        wanted = (
+            self.dicom, self.report, self.record, self.uncertainty, self.regions, self.patient_page, self.ensemble,
+            masks_of(self), self.peak_stability,
+        )  # fmt: skip
+        if any(wanted):
+            return True
+        idle = self.keep_names or self.keep_dates or self.allow_burned_in
+        if idle or self.threshold != "otsu" or self.samples is not None:
             raise InputError(
                 "--threshold, --samples, --keep-names, --keep-dates and --allow-burned-in are for studies: give"
                 " --regions, or --report html"
             )
-        return None
-    if bool(ensemble) != ("ensemble" in (uncertainty or ())):
-        raise InputError("an ensemble needs checkpoints: give --uncertainty ensemble and --ensemble FILE together")
-    if samples is not None and not uncertainty:
-        raise InputError("--samples is for --uncertainty: give --uncertainty mc-dropout")
-    if samples is not None and not {"mc-dropout", "augmentation"} & set(uncertainty or ()):
-        raise InputError("--samples is for mc-dropout and augmentation: give one of them with --uncertainty")
-    place = record or os.environ.get(AUDIT_VARIABLE) or None
-    if place is not None and record is None:  # --record itself is checked with the other arguments
-        argument_places.audit(place)
-    ways = options.check_words("--uncertainty", ",".join(uncertainty or ()) or None, WAYS)
-    from cfcam.clinical.checks.results import Limits as SiteLimits
-    from cfcam.jobs.study.settings import StudySettings
+        return False
 
-    return StudySettings(
-        dicom=options.check_words("--dicom", dicom, KINDS),
-        report=options.check_words("--report", report, FORMATS),
-        patient_page=patient_page,
-        record=place,
-        uncertainty=ways,
-        samples=samples,
-        threshold=threshold,
-        masks=masks,
-        limits=SiteLimits() if limits is None else SiteLimits.read(limits),
-        allow_burned_in=allow_burned_in,
-        keep_names=keep_names,
-        keep_dates=keep_dates,
-        peak_stability=peak_stability,
-    )
-
-
-def with_ensemble(
-    study: StudySettings | None, checkpoints: Sequence[Path] | None, load: Callable[[str], LoadedModel]
-) -> StudySettings | None:
-    """Loads the checkpoints of an ensemble into further networks.
-
-    Args:
-        study: what is asked for.
-        checkpoints: their files.
-        load: gives the network with the weights of a file.
-    """
-    from dataclasses import replace
-
-    if study is None or not checkpoints:
-        return study
-    return replace(study, ensemble=tuple(load(str(path)) for path in checkpoints))
+    def _check_uncertainty(self) -> None:
+        if bool(self.ensemble) != ("ensemble" in (self.uncertainty or ())):
+            raise InputError("an ensemble needs checkpoints: give --uncertainty ensemble and --ensemble FILE together")
+        if self.samples is not None and not self.uncertainty:
+            raise InputError("--samples is for --uncertainty: give --uncertainty mc-dropout")
+        if self.samples is not None and not {"mc-dropout", "augmentation"} & set(self.uncertainty or ()):
+            raise InputError("--samples is for mc-dropout and augmentation: give one of them with --uncertainty")
 
 
 def without_secrets(

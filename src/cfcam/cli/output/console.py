@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-import functools
-import os
 import sys
-from collections.abc import Callable
-from typing import Any, ParamSpec
+from typing import Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from cfcam.cli.arguments import words as arguments
-from cfcam.errors import CfcamError
-
-P = ParamSpec("P")
-
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
-RESUMABLE = ("explain", "evaluate", "compare", "evidence")
-"""Commands that go on where they were stopped."""
-
-_GOES_ON = "give the same command again, and it goes on where it stopped"
 _FILE_WIDTH = 140  # of tables that go to a file or a pipe
 
 
@@ -62,45 +50,6 @@ def warn(message: object) -> None:
 def hint(message: object) -> None:
     """Says what is good to know."""
     say("note", message, "cyan")
-
-
-def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Makes of every error one line and an exit code; with ``debug`` the traceback stands before the line."""
-
-    @functools.wraps(function)
-    def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
-        debug, module = bool(kwargs.get("debug")), function.__module__.rpartition(".")[2]
-        try:
-            arguments.check(kwargs, module)
-            function(*args, **kwargs)
-        except KeyboardInterrupt:
-            goes_on = module in RESUMABLE
-            say("interrupted", _GOES_ON if goes_on else "give the command again to start anew", "yellow")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
-        except BrokenPipeError:
-            # The reader of a pipe has seen enough; without this Python complains when it closes stdout.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise typer.Exit(EXIT_FAILED) from None
-        except CfcamError as problem:
-            _show(problem, debug, str(problem))
-            raise typer.Exit(EXIT_USAGE) from problem
-        except (typer.Exit, typer.Abort):
-            raise
-        except Exception as problem:
-            first = next((line.strip() for line in str(problem).splitlines() if line.strip()), "no message")
-            again = "" if debug else "; run again with --debug to see where"
-            _show(problem, debug, f"{type(problem).__name__}: {first}{again}")
-            raise typer.Exit(EXIT_FAILED) from problem
-
-    return guarded
-
-
-def _show(problem: Exception, debug: bool, message: str) -> None:
-    if debug:
-        import traceback
-
-        sys.stderr.write("".join(traceback.format_exception(problem)))
-    error(" ".join(message.split()))
 
 
 def print_json(values: Any) -> None:

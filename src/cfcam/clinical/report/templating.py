@@ -16,7 +16,7 @@ def templates() -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     return Environment(
-        loader=PackageLoader("cfcam.clinical.report"),
+        loader=PackageLoader(__package__),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -28,4 +28,4 @@ def templates() -> Environment:
 @cache
 def text_of(name: str) -> str:
     """Returns a file beside the templates, such as a style sheet, as text."""
-    return files("cfcam.clinical.report").joinpath("templates", name).read_text(encoding="utf-8")
+    return files(__package__).joinpath("templates", name).read_text(encoding="utf-8")

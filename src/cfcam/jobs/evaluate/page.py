@@ -94,7 +94,7 @@ def render(findings: Findings, figures: Mapping[str, bytes], examples: Sequence[
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
-        loader=PackageLoader("cfcam.jobs.evaluate"),
+        loader=PackageLoader(__package__),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

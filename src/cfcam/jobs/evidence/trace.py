@@ -39,7 +39,7 @@ class Traced:
 
 def requirements() -> list[Traced]:
     """Returns the requirements that are shipped with cfcam, without results."""
-    text = files("cfcam.jobs.evidence").joinpath(REQUIREMENTS).read_text(encoding="utf-8")
+    text = files(__package__).joinpath(REQUIREMENTS).read_text(encoding="utf-8")
     return [Traced(row["requirement"], row["text"], row["test"]) for row in csv.DictReader(io.StringIO(text))]
 
 
