@@ -17,7 +17,7 @@ from cfcam.cli.options.network import Model, Network
 from cfcam.cli.options.preparation import Preparation
 from cfcam.cli.options.run import Run
 from cfcam.cli.output.console import EXIT_FAILED, error, hint, out, plain, print_json, warn
-from cfcam.errors import CfcamError, InputError, ModelError
+from cfcam.errors import CfcamError, InputError, ModelError, describe_first
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -123,10 +123,9 @@ class Layers(Run, Preparation, Network):
         except CfcamError:
             raise
         except Exception as problem:
-            first = next((line.strip() for line in str(problem).splitlines() if line.strip()), "")
             raise ModelError(
-                f"the network cannot run on an input of shape {tuple(x.shape)}"
-                f" ({type(problem).__name__}: {first[:200]}): check --size, --mean and --std"
+                f"the network cannot run on an input of shape {tuple(x.shape)} ({describe_first(problem)}): check"
+                " --size, --mean and --std"
             ) from problem
         chosen, reason, problem_line = None, "", ""
         try:

@@ -13,6 +13,11 @@ from cfcam.cli.command import Checked, Command
 if TYPE_CHECKING:
     from cfcam.jobs.inputs.masks import RegionKind
 
+Artefacts = Annotated[
+    str | None,
+    typer.Option(metavar="MASKS", help="Devices, markers, borders; likewise."),
+    Checked(places.masks("--artefacts")),
+]
 WHERE = "a mask (PNG, NIfTI, DICOM SEG), a folder, masks/{stem}_lung.png, boxes.csv"
 
 
@@ -32,8 +37,4 @@ class Masks(Command):
         typer.Option(metavar="MASKS", help=f"Where maps may lie: {WHERE}."),
         Checked(places.masks("--organ")),
     ] = None
-    artefacts: Annotated[
-        str | None,
-        typer.Option(metavar="MASKS", help="Devices, markers, borders; likewise."),
-        Checked(places.masks("--artefacts")),
-    ] = None
+    artefacts: Artefacts = None

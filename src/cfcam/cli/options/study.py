@@ -14,7 +14,7 @@ from cfcam.cli import complete
 from cfcam.cli.arguments import places, words
 from cfcam.cli.arguments.read import check_words
 from cfcam.cli.command import Checked, Command
-from cfcam.cli.options.masks import WHERE, masks_of
+from cfcam.cli.options.masks import WHERE, Artefacts, masks_of
 from cfcam.cli.panels import Panel
 from cfcam.errors import InputError
 
@@ -107,11 +107,7 @@ class Study(Command):
         typer.Option(metavar="MASKS", help=f"Where maps may lie, measured and checked: {WHERE}."),
         Checked(places.masks("--organ")),
     ] = None
-    artefacts: Annotated[
-        str | None,
-        typer.Option(metavar="MASKS", help="Devices, markers, borders; likewise."),
-        Checked(places.masks("--artefacts")),
-    ] = None
+    artefacts: Artefacts = None
     findings: Annotated[
         str | None,
         typer.Option(metavar="MASKS", help="All findings of a study; likewise."),
