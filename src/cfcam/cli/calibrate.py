@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -13,13 +11,10 @@ import typer
 
 from cfcam.cli.arguments import places
 from cfcam.cli.command import Checked, Command
-from cfcam.cli.output.console import hint, out, plain, print_json
-from cfcam.errors import InputError
+from cfcam.cli.output.console import hint, out, print_json
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-_LABEL, _PATIENT = "label", "patient"
+    pass
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,11 +48,13 @@ predictions.csv, a column of logits for each class; of a multi-label network "la
 
     def __call__(self) -> None:
         """Shows the errors as given and with the temperature."""
-        rows = _read(self.predictions)
+        from cfcam.clinical.predictions import read_predictions, to_tensors
+
+        rows = read_predictions(self.predictions)  # before torch is imported
 
         from cfcam.clinical import calibration
 
-        logits, labels, patients = _tensors(*rows)
+        logits, labels, patients = to_tensors(*rows)
         kind: Any = "sigmoid" if labels.ndim == 2 else "softmax"
         temperature = calibration.bootstrap_by_patient(
             calibration.fit_temperature, logits, labels, patients, resamples=self.resamples, seed=self.seed
@@ -103,58 +100,3 @@ def _show(before: dict[str, float], after: dict[str, float], reliability: Any) -
     console = out()
     console.print(reliability.to_text(), end="\n\n")
     console.print(table)
-
-
-Rows = tuple[list[list[float]], list[int] | list[list[float]], list[str] | None]
-
-
-def _read(path: Path) -> Rows:
-    """Returns logits (n, classes), labels (n,) or (n, classes), and the patient of each case; torch is not imported."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows, columns = list(reader), list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise InputError(f"{plain(path.name)} cannot be read as CSV ({type(problem).__name__}): check it") from problem
-    several = [name for name in columns if name.startswith(f"{_LABEL}:")]
-    classes = [name for name in columns if name not in (_LABEL, _PATIENT, *several)]
-    wanted = [f"{_LABEL}:{name}" for name in classes]
-    if not rows or not classes or (_LABEL in columns) == bool(several) or (several and set(several) != set(wanted)):
-        raise InputError(
-            f"{plain(path.name)}: give a column of logits for each class, named as the class, and 'label' (a class's"
-            " name or number), or 'label:CLASS' (0, 1 or empty) for each class of a multi-label network"
-        )
-    logits = [[_number(row, name, n) for name in classes] for n, row in enumerate(rows, 2)]
-    labels: list[int] | list[list[float]]
-    if several:
-        labels = [[_number(row, name, n, True) for name in wanted] for n, row in enumerate(rows, 2)]
-    else:
-        labels = [_index(row[_LABEL], classes, n) for n, row in enumerate(rows, 2)]
-    return logits, labels, [row[_PATIENT] or "" for row in rows] if _PATIENT in columns else None
-
-
-def _tensors(
-    logits: list[list[float]], labels: list[int] | list[list[float]], patients: list[str] | None
-) -> tuple[Tensor, Tensor, list[str] | None]:
-    import torch
-
-    return torch.tensor(logits, dtype=torch.float64), torch.tensor(labels), patients
-
-
-def _number(row: dict[str, Any], column: str, line: int, unknown: bool = False) -> float:
-    text = (row[column] or "").strip()
-    if unknown and not text:
-        return math.nan
-    try:
-        return float(text)
-    except ValueError:
-        raise InputError(f"line {line}, column {plain(column)}: a number is missing") from None
-
-
-def _index(label: str | None, classes: Sequence[str], line: int) -> int:
-    text = (label or "").strip()
-    if text in classes and len(classes) > 1:
-        return classes.index(text)
-    if text.isdecimal() and int(text) < max(2, len(classes)):
-        return int(text)
-    raise InputError(f"line {line}: the label is neither a class of the file nor a class's number, counted from 0")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -14,8 +12,6 @@ from cfcam.cli.arguments import places
 from cfcam.cli.command import Checked, Command
 from cfcam.cli.output.console import EXIT_FAILED, error, hint, out
 from cfcam.errors import InputError
-
-_KEY_BYTES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +66,10 @@ Exit codes: 0 all done · 1 some files refused · 2 wrong usage.
         """Writes the pictures, and says which were refused."""
         from cfcam.exchange.deidentify.deidentifier import Deidentifier
         from cfcam.exchange.deidentify.folder import deidentify_folder
+        from cfcam.exchange.deidentify.key import kept_key, new_key
 
-        deidentifier = Deidentifier(_key(self.key), allow_burned_in=self.allow_burned_in)
+        key = new_key() if self.key is None else kept_key(self.key)
+        deidentifier = Deidentifier(key, allow_burned_in=self.allow_burned_in)
         report = deidentify_folder(self.source, self.output, deidentifier)
         for line in report.refused:
             error(line)
@@ -82,15 +80,3 @@ Exit codes: 0 all done · 1 some files refused · 2 wrong usage.
             hint("no --key was given: another run gives other pseudonyms, and nobody can find the patients again")
         if report.refused or not report.written:
             raise typer.Exit(EXIT_FAILED)
-
-
-def _key(path: Path | None) -> bytes:
-    if path is None:
-        return secrets.token_bytes(_KEY_BYTES)
-    try:
-        if not path.exists():
-            with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-                file.write(secrets.token_hex(_KEY_BYTES))
-        return path.read_bytes().strip()
-    except OSError as problem:
-        raise InputError(f"the key file cannot be read or made ({problem.strerror}); check its path") from None

@@ -19,7 +19,7 @@ from cfcam.cli.options.run import LongRun
 from cfcam.cli.options.volumes import PicturesOrVolumes, VolumeReading
 from cfcam.cli.output.console import EXIT_FAILED, error, hint, print_json, warn
 from cfcam.cli.panels import Panel
-from cfcam.errors import ImageError, InputError
+from cfcam.errors import InputError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -260,7 +260,8 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
 
     def _run(self, loaded: LoadedModel, settings: EvaluationSettings, notes: list[str]) -> EvaluationRun:
         """The run that the network asks for, over pictures or over volumes; ``notes`` is told of what is not used."""
-        from cfcam.jobs.cases.volumes import are_volumes, find_volume_cases
+        from cfcam.jobs.cases.phantoms import phantom_cases
+        from cfcam.jobs.cases.volumes import are_volumes, find_picture_cases, find_volume_cases
         from cfcam.jobs.evaluate.run import EvaluationRun
         from cfcam.jobs.evaluate.volumes import VolumeEvaluationRun
         from cfcam.models.expects import takes_volumes
@@ -276,29 +277,9 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             return VolumeEvaluationRun(loaded, volumes, replace(settings, preprocess=preprocess), self.output)
         if given := self.given(Panel.VOLUMES):
             raise InputError(f"--{given[0]} is for volumes, and the network takes pictures")
-        pictures = _cases(data, loaded, settings, self.output, notes)
-        return EvaluationRun(
-            loaded, pictures, replace(settings, preprocess=self.prepared_pictures(loaded)), self.output
-        )
-
-
-def _cases(
-    data: str | None, loaded: LoadedModel, settings: EvaluationSettings, output: Path, notes: list[str]
-) -> Sequence[Loadable]:
-    if data is None:
-        from cfcam.jobs.cases.phantoms import phantom_cases
-
-        return phantom_cases(settings.limit or DEMO_PHANTOMS, settings.seed)
-    from cfcam.imaging.reading.files import is_nifti
-    from cfcam.jobs.cases.folder import find_cases
-    from cfcam.jobs.cases.volumes import holds_volumes
-
-    try:
-        cases = find_cases(data, loaded.classes, output=output, notice=notes.append)
-    except ImageError:
-        if not Path(data).is_dir() or not holds_volumes(data):
-            raise
-        cases = []
-    if all(is_nifti(case.image) for case in cases):
-        raise InputError(f"{data}: these are volumes, and the network takes pictures: name one that takes volumes")
-    return cases
+        cases: Sequence[Loadable]
+        if data is None:
+            cases = phantom_cases(self.limit or DEMO_PHANTOMS, self.seed)
+        else:
+            cases = find_picture_cases(data, loaded.classes, output=self.output, notice=notes.append)
+        return EvaluationRun(loaded, cases, replace(settings, preprocess=self.prepared_pictures(loaded)), self.output)

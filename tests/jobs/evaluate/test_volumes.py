@@ -20,7 +20,7 @@ from cfcam.imaging import Preprocess, Volume, VolumePreprocess, read_volume
 from cfcam.jobs import JobError, VolumeSettings
 from cfcam.jobs.cases import volumes as volume_cases
 from cfcam.jobs.cases.case import Case
-from cfcam.jobs.cases.volumes import VolumeCase, are_volumes, find_volume_cases, holds_volumes
+from cfcam.jobs.cases.volumes import VolumeCase, are_volumes, find_picture_cases, find_volume_cases, holds_volumes
 from cfcam.jobs.evaluate.page import write_report
 from cfcam.jobs.evaluate.run import EvaluationSettings
 from cfcam.jobs.evaluate.volumes import VolumeEvaluationRun
@@ -491,6 +491,17 @@ def test_a_single_volume_a_series_by_its_folder_and_nothing_at_all(tmp_path):
     draw(tmp_path / "flat" / "a.png")
     with pytest.raises(CfcamError, match="no volume in it"):
         find_volume_cases(tmp_path / "flat")
+
+
+def test_volumes_for_a_network_that_takes_pictures_are_refused_as_what_they_are(tmp_path):
+    draw(tmp_path / "flat" / "a.png")
+    assert [case.name for case in find_picture_cases(tmp_path / "flat")] == ["a.png"]
+    for place in (scan(tmp_path / "in" / "a.nii.gz"), tmp_path / "in"):
+        with pytest.raises(CfcamError, match="these are volumes, and the network takes pictures"):
+            find_picture_cases(place)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CfcamError, match="holds no picture"):
+        find_picture_cases(tmp_path / "empty")
 
 
 def test_whether_volumes_are_meant_says_the_network_else_the_data(tmp_path):

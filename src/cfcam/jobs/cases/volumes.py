@@ -10,11 +10,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from cfcam.errors import ImageError, JobError
+from cfcam.errors import ImageError, InputError, JobError
 from cfcam.imaging import Volume, VolumePreprocess, read_volume
 from cfcam.imaging.reading.files import NIFTI_EXTENSIONS, is_nifti
 from cfcam.jobs.cases.case import Case, file_state, ignore_notice, resolve_label
-from cfcam.jobs.cases.folder import CaseFolder
+from cfcam.jobs.cases.folder import CaseFolder, find_cases
 from cfcam.jobs.inputs.find import Kind, find_inputs
 from cfcam.jobs.inputs.ground_truth import CaseError, Notice, reaching, read_volume_masks
 from cfcam.jobs.inputs.preparing import VolumeSettings
@@ -181,6 +181,29 @@ class VolumeFolder(CaseFolder):
         if endings:
             return name[: -len(endings[0])]
         return name if file.is_dir() else file.stem
+
+
+def find_picture_cases(
+    data: str | Path,
+    classes: Sequence[str] | None = None,
+    *,
+    output: Path | None = None,
+    notice: Notice = ignore_notice,
+) -> list[Case]:
+    """As `cfcam.jobs.cases.folder.find_cases`, for a network that takes pictures: volumes are refused as what they are.
+
+    Raises:
+        InputError: all of the data are volumes.
+    """
+    try:
+        cases = find_cases(data, classes, output=output, notice=notice)
+    except ImageError:
+        if not Path(data).is_dir() or not holds_volumes(data):
+            raise
+        cases = []
+    if all(is_nifti(case.image) for case in cases):
+        raise InputError(f"{data}: these are volumes, and the network takes pictures: name one that takes volumes")
+    return cases
 
 
 def are_volumes(model: nn.Module, data: str | Path) -> bool:
