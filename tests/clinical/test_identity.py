@@ -23,7 +23,7 @@ pytest.importorskip("sqlalchemy")
 
 from cfcam.errors import CfcamError
 from cfcam.exchange import Deidentifier
-from cfcam.exchange.deidentify import folder as deidentify_folder
+from cfcam.exchange.deidentify.folder import deidentify_folder
 from cfcam.exchange.deidentify.profile import basic_profile
 from cfcam.jobs import find_inputs
 from tests.imaging import dicoms

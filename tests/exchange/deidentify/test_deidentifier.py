@@ -19,7 +19,7 @@ from pydicom.uid import JPEG2000Lossless, generate_uid  # noqa: E402
 from cfcam.cli.app import app  # noqa: E402
 from cfcam.errors import ImageError, InputError, MissingExtraError  # noqa: E402
 from cfcam.exchange import Deidentifier, ResultInfo, write_objects  # noqa: E402
-from cfcam.exchange.deidentify import folder as deidentify_folder  # noqa: E402
+from cfcam.exchange.deidentify.folder import deidentify_folder  # noqa: E402
 from cfcam.exchange.deidentify.profile import basic_profile  # noqa: E402
 from tests.exchange.phantoms import ct_sources, errors_of, heatmap, radiograph  # noqa: E402
 

@@ -26,9 +26,9 @@ from pydicom.uid import (  # noqa: E402
 
 from cfcam.errors import ImageError  # noqa: E402
 from cfcam.exchange import Deidentifier, write_objects  # noqa: E402
-from cfcam.exchange.deidentify import folder as deidentify_folder  # noqa: E402
 from cfcam.exchange.deidentify import pixels as deidentify_pixels  # noqa: E402
 from cfcam.exchange.deidentify.codestream import without_comments  # noqa: E402
+from cfcam.exchange.deidentify.folder import deidentify_folder  # noqa: E402
 from tests.exchange.phantoms import RESULT, ct_sources, heatmap, radiograph  # noqa: E402
 from tests.imaging import dicoms  # noqa: E402
 
