@@ -6,7 +6,6 @@ import hashlib
 import platform
 from collections.abc import Sequence
 from functools import cached_property
-from importlib import import_module
 from types import TracebackType
 from typing import Any
 
@@ -95,10 +94,10 @@ class Explainer:
         return self._automatic[size]
 
     def _best_measured(self, x: Tensor, targets: Any) -> str:
-        # By name: the scorecard is two floors up, and explaining must not depend on it unless it is asked for.
-        layers = import_module("cfcam.metrics.scorecard.layers")
+        from cfcam.metrics.scorecard.layers import measured_layer  # the scorecard is for those who ask for it
+
         images = x[:8] if targets is None else x  # targets may be image by image
-        return layers.measured_layer(
+        return measured_layer(
             self._network.model,
             images,
             targets,

@@ -6,7 +6,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +24,6 @@ _FORMAT = 2
 
 class ExplanationError(CfcamError, ValueError):
     """An explanation cannot be loaded, or holds no such map."""
-
-
-def _notebook() -> Any:
-    # By name: drawing is a floor up, and explaining must not depend on it unless it is asked for.
-    return import_module("cfcam.imaging.drawing.notebook")
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +147,9 @@ class Explanation:
         Raises:
             InputError: the number of pictures, or the axes of one, do not fit.
         """
-        return replace(self, pictures=_notebook().as_pictures(self, images))
+        from cfcam.imaging.drawing.notebook import as_pictures  # drawing is for those who ask for it
+
+        return replace(self, pictures=as_pictures(self, images))
 
     def plot(
         self,
@@ -180,12 +176,15 @@ class Explanation:
             ExplanationError: there are no maps of this method.
             InputError: the pictures do not fit, or a value is out of its range.
         """
-        return _notebook().plot(self, images, methods=methods, targets=targets, palette=palette, opacity=opacity)
+        from cfcam.imaging.drawing.notebook import plot
+
+        return plot(self, images, methods=methods, targets=targets, palette=palette, opacity=opacity)
 
     def _repr_html_(self) -> str:
         """The maps and a table of classes, probabilities and statuses, for a notebook."""
-        html: str = _notebook().html(self)
-        return html
+        from cfcam.imaging.drawing.notebook import html
+
+        return html(self)
 
     def _of(self, method: str) -> Tensor:
         if method not in self.maps:

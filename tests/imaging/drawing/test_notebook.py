@@ -20,7 +20,7 @@ from cfcam import Explanation
 from cfcam.errors import InputError
 from cfcam.explanation import ExplanationError
 from cfcam.imaging import Image, overlay
-from cfcam.imaging.drawing.notebook import as_pictures
+from cfcam.imaging.drawing.drawable import as_pictures
 from tests.networks import GapNet
 
 

@@ -7,7 +7,7 @@ import html as escaping
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,20 +16,16 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image as PILImage
-from torch import Tensor
 
 from cfcam.errors import InputError
+from cfcam.imaging.drawing.drawable import Drawable, Picture, as_pictures
 from cfcam.imaging.drawing.overlay import overlay
 from cfcam.imaging.drawing.palettes import note
 from cfcam.imaging.drawing.palettes import table as palette_table
 from cfcam.imaging.drawing.parts import COLORBAR_LABEL
 from cfcam.imaging.drawing.sheet import Panel, contact_sheet
-from cfcam.imaging.image import Image
 
-if TYPE_CHECKING:
-    from cfcam.explanation import Explanation
-
-Picture = NDArray[np.uint8]
+__all__ = ["NotebookFigure", "as_pictures", "html", "plot"]
 
 _GREY = 128
 _INCHES, _DPI = 2.1, 100
@@ -46,82 +42,6 @@ class NotebookFigure(Figure):
         return _png_of(self)
 
 
-def as_pictures(explanation: Explanation, images: Any) -> tuple[Picture, ...]:
-    """Returns what is shown under the maps, one picture for each image of an explanation.
-
-    Args:
-        explanation: its maps have the axes of the pictures.
-        images: N pictures in a sequence, an array or a tensor: (H, W), (C, H, W), (H, W, 3), or `Image`; signals (L,)
-            or (C, L); volumes (D, H, W) or (C, D, H, W); clips with the axes of the input, (T, H, W) or (T, H, W, 3).
-            Unsigned bytes are shown as they are; other numbers are
-            stretched from their least to their greatest value, so that normalised inputs can be given.
-
-    Returns:
-        uint8 arrays: (H, W, 3); of a signal its channels (C, L); of a volume its first channel (D, H, W); of a clip its
-        frames (T, H, W, 3).
-
-    Raises:
-        InputError: the number of pictures, or the axes of one, do not fit.
-    """
-    n, axes = len(explanation.targets), len(explanation.input_size)
-    given = list(images) if isinstance(images, (Sequence, Tensor, np.ndarray)) else [images]
-    if len(given) != n and n == 1:
-        given = [images]
-    if len(given) != n:
-        raise InputError(f"{len(given)} pictures for an explanation of {n} images: give one for each")
-    if explanation.frames:
-        return tuple(_frames(_values(one), explanation) for one in given)
-    return tuple(_picture(_values(one), axes) for one in given)
-
-
-def _values(one: Any) -> NDArray[Any]:
-    return np.asarray(one.rgb() if isinstance(one, Image) else one.detach().cpu() if isinstance(one, Tensor) else one)
-
-
-def _frames(values: NDArray[Any], explanation: Explanation) -> Picture:
-    """The frames of a clip (T, H, W, 3), which has its channels where the network's input has them, or last."""
-    shape, frames = values.shape, explanation.input_size[0]
-    channels = 2 - explanation.frames  # axis 2 or 1 of the input, less the one of the images
-    if values.ndim == 3:
-        values = values[..., None]
-    elif values.ndim == 4 and (shape[-1] != 3 or shape[channels] in (1, 3)):
-        values = np.moveaxis(values, channels, -1)
-    if values.ndim != 4 or len(values) != frames:
-        raise InputError(f"a clip of shape {shape} for maps of {frames} frames: give it as the network was given it")
-    scaled = _bytes(values)
-    return scaled.copy() if scaled.shape[-1] == 3 else np.repeat(scaled[..., :1], 3, axis=-1)
-
-
-def _picture(values: NDArray[Any], axes: int) -> Picture:
-    shape = values.shape
-    if axes == 2 and values.ndim == 3 and shape[-1] == 3 and shape[0] != 3:
-        values = np.moveaxis(values, -1, 0)
-    if values.ndim == axes:
-        values = values[None]
-    if values.ndim != axes + 1:
-        raise InputError(f"a picture of shape {shape} for maps of {axes} axes: give (C, {', '.join('DHW'[-axes:])})")
-    scaled = _bytes(values)
-    if axes == 1:
-        return scaled
-    if axes == 3:
-        first: Picture = scaled[0]
-        return first.copy()
-    three = scaled if len(scaled) == 3 else np.repeat(scaled[:1], 3, axis=0)
-    return np.moveaxis(three, 0, -1).copy()
-
-
-def _bytes(values: NDArray[Any]) -> Picture:
-    """Numbers stretched to 0..255; unsigned bytes as they are; what is not finite is black."""
-    if values.dtype == np.uint8:
-        return values
-    finite = np.where(np.isfinite(values), values, np.nan).astype(np.float64)
-    if np.isnan(finite).all():
-        return np.zeros(values.shape, np.uint8)
-    low, high = float(np.nanmin(finite)), float(np.nanmax(finite))
-    scaled = (finite - low) / (high - low if high > low else 1)
-    return np.asarray(np.nan_to_num(scaled) * 255 + 0.5, dtype=np.uint8)
-
-
 @dataclass(frozen=True, eq=False)
 class _Row:
     """One row of a figure: a picture (or a slice of one) and a map of each method, with what is written above."""
@@ -134,7 +54,7 @@ class _Row:
 
 
 def plot(
-    explanation: Explanation,
+    explanation: Drawable,
     images: Any = None,
     *,
     methods: Sequence[str] | None = None,
@@ -188,7 +108,7 @@ def _ratio(row: _Row) -> float:
 
 
 def _rows(
-    explanation: Explanation, pictures: tuple[Picture, ...] | None, n: int, k: int, methods: Sequence[str]
+    explanation: Drawable, pictures: tuple[Picture, ...] | None, n: int, k: int, methods: Sequence[str]
 ) -> Iterator[_Row]:
     """Yields the rows of one image and target: one, or of a volume one for each axis, through the peak."""
     picture: NDArray[Any] | None = None if pictures is None else pictures[n]
@@ -291,7 +211,7 @@ def _draw_signal(
         axis.set_ylim(-8, 263)
 
 
-def html(explanation: Explanation) -> str:
+def html(explanation: Drawable) -> str:
     """Returns an explanation as HTML that needs nothing else: its pictures and a table."""
     n, k = explanation.targets.shape
     shown = explanation.select(slice(0, _SHOWN_IMAGES), slice(0, _SHOWN_TARGETS))
@@ -308,7 +228,7 @@ def html(explanation: Explanation) -> str:
     return f'<div style="font-size:90%">{pictures}{_table(shown)}{more}<p>{line}</p></div>'
 
 
-def _sources(explanation: Explanation) -> list[str]:
+def _sources(explanation: Drawable) -> list[str]:
     """The pictures as data URIs: a contact sheet for each image, or one figure of the maps alone."""
     if explanation.pictures is None or len(explanation.input_size) != 2:
         return [_uri(_png_of(plot(explanation)))]
@@ -333,7 +253,7 @@ def _sources(explanation: Explanation) -> list[str]:
     return sheets
 
 
-def _table(explanation: Explanation) -> str:
+def _table(explanation: Drawable) -> str:
     cell = 'style="text-align:left;padding:2px 10px 2px 0"'
     heads = ["image", "class", "probability", "score", *explanation.methods]
     rows = []
