@@ -11,7 +11,8 @@ from typing import Any, Final
 from cfcam.errors import ModelError, describe, few, one_line
 from cfcam.models.built import RANDOM, Built, Probability, hub_answers, import_library
 from cfcam.models.spec import Spec, check_place, is_folder
-from cfcam.models.stated import Stated, interpolation
+from cfcam.models.stated import Stated
+from cfcam.models.stated_by_libraries import processor_settings, sides
 
 _WEIGHTS: Final = (
     "model.safetensors",
@@ -21,7 +22,6 @@ _WEIGHTS: Final = (
 )
 _OTHER_WEIGHTS: Final = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack"})
 _PREPROCESSORS: Final = ("preprocessor_config.json", "processor_config.json")
-_INTERPOLATIONS: Final = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 _NO_NAME: Final = re.compile(r"LABEL_\d+")
 
 
@@ -186,76 +186,9 @@ def _file(source: str, name: str, *, local: bool, cached: bool) -> Path | None:
 def _stated(config: Any, processor: Mapping[str, Any], name: str) -> Stated:
     """What the image processor states, and for want of a size that of the network's own configuration."""
     said = Stated()
-    size = _sides(getattr(config, "image_size", None))
+    size = sides(getattr(config, "image_size", None))
     if size is not None:
         said = Stated.by("stated by the network (its config.json)", {"size": size})
     if not processor:
         return said
     return said | Stated.by(f"stated by the network (its {name})", *processor_settings(processor, f"its {name}"))
-
-
-def processor_settings(config: Mapping[str, Any], where: str) -> tuple[dict[str, object], dict[str, str]]:
-    """Express an image processor's settings for pixels in [0, 1].
-
-    transformers scales bytes by ``rescale_factor`` (1/255 unless told) and then subtracts the mean; another
-    factor, an offset, or no scaling at all is therefore folded into mean and standard deviation.
-
-    Returns:
-        What it states, and why some of it cannot be had.
-    """
-    known: dict[str, object] = {}
-    lacking: dict[str, str] = {}
-    try:
-        rescaled, normalised = config.get("do_rescale", True), config.get("do_normalize", True)
-        factor = 255.0 * float(config.get("rescale_factor") or 1 / 255) if rescaled else 255.0
-        offset = 1.0 if rescaled and config.get("rescale_offset") else 0.0
-        mean, std = (
-            config.get(name) if normalised else [value] * 3 for name, value in (("image_mean", 0.0), ("image_std", 1.0))
-        )
-        mean, std = ([v] if isinstance(v, (int, float)) else v for v in (mean, std))
-        if mean and std and len(mean) == len(std):
-            known["mean"] = tuple(round((float(value) + offset) / factor, 9) for value in mean)
-            known["std"] = tuple(round(float(value) / factor, 9) for value in std)
-        else:
-            lacking |= dict.fromkeys(("mean", "std"), f"{where} does not say what it normalises with")
-        if config.get("do_resize", True):
-            known |= _sizes(config)
-            if "resize" not in known:
-                lacking["resize"] = f"{where} states a size of a kind that cfcam does not have"
-        if config.get("do_flip_channel_order"):
-            known["order"] = "bgr"
-        if config.get("do_pad"):
-            lacking["resize"] = f"{where} pads, in a way that cfcam does not have"
-    except (TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
-        raise ModelError(f"{where} cannot be understood ({describe(error, 100)}): repair it or take it away") from error
-    resample = config.get("resample")
-    known |= interpolation(_INTERPOLATIONS.get(resample, resample) if isinstance(resample, int) else None, lacking)
-    return known, lacking
-
-
-def _sizes(config: Mapping[str, Any]) -> dict[str, object]:
-    size = config.get("size")
-    crop = _sides(config.get("crop_size")) if config.get("do_center_crop") else None
-    edge = size.get("shortest_edge") if isinstance(size, Mapping) else size if crop else None
-    if isinstance(edge, int):
-        fraction = config.get("crop_pct")  # ConvNeXt: below 384 pixels resize to edge / crop_pct, then crop to edge
-        if fraction and edge >= 384:
-            return {"size": edge, "resize": "stretch"}
-        ratio = float(fraction) if fraction else min(1.0, _shorter(crop or edge) / edge)
-        return {"size": crop or edge, "resize": "shorter-side+crop", "crop_ratio": ratio}
-    sides = _sides(size)
-    return {} if sides is None else {"size": crop or sides, "resize": "stretch"}
-
-
-def _sides(size: object) -> int | tuple[int, int] | None:
-    match size:
-        case int(side) | {"shortest_edge": int(side)}:
-            return side
-        case {"height": int(height), "width": int(width)} | [int(height), int(width)]:
-            return height if height == width else (height, width)
-        case _:
-            return None
-
-
-def _shorter(size: int | tuple[int, int]) -> int:
-    return size if isinstance(size, int) else min(size)

@@ -9,7 +9,8 @@ from torch import nn
 from cfcam.errors import ModelError, describe, few, nearest, one_line
 from cfcam.models.built import RANDOM, Built, hub_answers, import_library
 from cfcam.models.spec import Spec
-from cfcam.models.stated import Stated, timm_settings
+from cfcam.models.stated import Stated
+from cfcam.models.stated_by_libraries import timm_settings
 from cfcam.models.stated_by_module import preset_settings
 
 

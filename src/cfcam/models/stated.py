@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from cfcam.errors import ModelError, few, one_line
 from cfcam.models.spec import is_file
+from cfcam.models.stated_by_libraries import processor_settings, timm_settings
 
 PICTURE_FIELDS: Final = ("size", "resize", "crop_ratio", "mean", "std", "interpolation", "order")
 VOLUME_FIELDS: Final = ("orientation", "spacing", "size", "window", "intensity", "mean", "std")
@@ -23,8 +24,6 @@ _TRANSFORMERS: Final = frozenset(
 )
 _TIMM: Final = frozenset({"input_size", "crop_pct", "crop_mode"})
 _NESTS: Final = ("preprocess", "preprocessing", "normalization", "normalisation", "pretrained_cfg", "image_processor")
-_INTERPOLATIONS: Final = ("nearest", "bilinear", "bicubic")
-_CROP_MODES: Final = {"center": "shorter-side+crop", "squash": "stretch", "border": "pad"}
 
 
 @dataclass(frozen=True)
@@ -91,8 +90,6 @@ def understood(content: object, source: str, where: str, *, strict: bool = False
             return understood(content[nest], source, where, strict=nest != "pretrained_cfg")
     keys = set(map(str, content))
     if keys & _TRANSFORMERS:
-        from cfcam.models.hugging_face import processor_settings
-
         return Stated.by(source, *processor_settings(content, where))
     if keys & _TIMM:
         return Stated.by(source, *timm_settings(content))
@@ -119,41 +116,6 @@ def _plain(name: str, value: object, where: str) -> object:
             raise ModelError(f"{where}: {name} is {one_line(value, 60)}: give a number, or one for each channel")
         return tuple(map(float, values))
     return tuple(value) if isinstance(value, list) else value
-
-
-def timm_settings(config: Mapping[str, Any]) -> tuple[dict[str, object], dict[str, str]]:
-    """Reads timm's ``pretrained_cfg``: the values, and why some that it states cannot be had."""
-    known = mean_and_std(config.get("mean"), config.get("std"))
-    lacking: dict[str, str] = {}
-    if size := square(tuple(config.get("input_size") or ())[1:]):
-        resize = _CROP_MODES.get(config.get("crop_mode") or "center", "stretch")
-        known |= {"size": size, "resize": resize}
-        if resize == "shorter-side+crop":
-            known["crop_ratio"] = min(1.0, float(config.get("crop_pct") or 1.0))
-    return known | interpolation(config.get("interpolation"), lacking), lacking
-
-
-def mean_and_std(mean: object, std: object) -> dict[str, object]:
-    """Takes two lists of one length over; else nothing."""
-    if not isinstance(mean, Sequence) or not isinstance(std, Sequence) or len(mean) != len(std) or not mean:
-        return {}
-    return {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
-
-
-def square(size: object) -> int | tuple[int, ...] | None:
-    """Returns a size of one or two sides as a single number where they are equal; None for anything else."""
-    if not isinstance(size, Sequence) or len(size) not in (1, 2) or not all(isinstance(side, int) for side in size):
-        return None
-    return int(size[0]) if len(set(size)) == 1 else tuple(size)
-
-
-def interpolation(name: object, lacking: dict[str, str]) -> dict[str, object]:
-    """Takes an interpolation over that cfcam has; of another it enters in ``lacking`` that there is none."""
-    if name in _INTERPOLATIONS:
-        return {"interpolation": name}
-    if name is not None:
-        lacking["interpolation"] = f"the network states {one_line(name, 20)}, which cfcam does not have"
-    return {}
 
 
 def beside(weights: Path) -> Stated | None:

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from cfcam.errors import one_line
 from cfcam.models.expects import input_channels
-from cfcam.models.stated import Stated, interpolation, mean_and_std, square, understood
+from cfcam.models.stated import Stated, understood
+from cfcam.models.stated_by_libraries import interpolation, mean_and_std, square
 
 _ATTRIBUTES: Final = ("preprocess", "preprocess_cfg", "pretrained_cfg", "default_cfg", "transforms")
 _CALLED: Final = {

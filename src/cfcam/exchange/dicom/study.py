@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -114,7 +114,6 @@ def write_dicom(
     source: DicomSource,
     kinds: Sequence[str],
     folder: Path,
-    preprocess: Mapping[str, Any],
     *,
     palette: str,
     opacity: float,
@@ -122,11 +121,10 @@ def write_dicom(
     """Writes the objects of all maps that can be read.
 
     Args:
-        study: what to write.
+        study: what to write; how its picture was prepared goes into the objects' parameters, and so into their UIDs.
         source: what it was explained from.
         kinds: of `cfcam.exchange.KINDS`.
         folder: for the objects.
-        preprocess: what was done to the picture before; goes into the objects' parameters, and so into their UIDs.
         palette: of overlays.
         opacity: of overlays.
 
@@ -148,7 +146,7 @@ def write_dicom(
             files += write_objects(
                 source.objects,
                 source.planes(one.heatmap),
-                _result_info(study, one, preprocess),
+                _result_info(study, one),
                 kinds=fitting,
                 threshold=one.regions.threshold,
                 output=folder,
@@ -162,12 +160,12 @@ def write_dicom(
     return files, [*notes, *(f"{reason}: not written" for reason in refused.values())]
 
 
-def _result_info(study: StudyResult, one: MapResult, preprocess: Mapping[str, Any]) -> ResultInfo:
+def _result_info(study: StudyResult, one: MapResult) -> ResultInfo:
     model = study.model
     own = {"implementation" if name == "method" else name: value for name, value in one.parameters.items()}
     parameters = {
         **own,
-        "preprocess": preprocess,
+        "preprocess": study.provenance.get("preprocess"),
         "threshold rule": one.regions.rule,
         "windows": study.provenance.get("windows"),
     }

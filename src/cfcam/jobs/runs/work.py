@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
@@ -26,6 +26,7 @@ from cfcam.jobs.runs.drawing import explained
 from cfcam.jobs.runs.manifest import Explained, Manifest, Record, State
 from cfcam.jobs.runs.plan import Plan, meaning_of
 from cfcam.jobs.runs.settings import Settings
+from cfcam.jobs.study.result import Results
 from cfcam.jobs.study.run import Studies
 from cfcam.models import LoadedModel, model_name
 from cfcam.models.packing import packed, unpacked
@@ -214,10 +215,20 @@ class Work:
         Raises:
             CfcamError: that cannot be opened, or a library is missing.
         """
-        if self._settings.study is not None:
-            self._studies = Studies(
-                self._settings, self.engine, self.kind.preprocess, self._model, self.sha256, several=self._several
-            )
+        settings = self._settings
+        if settings.study is None:
+            return
+        results = Results(
+            settings.study,
+            self.engine,
+            self.kind.preprocess,
+            self._model,
+            window=settings.window,
+            several=self._several,
+            settings=settings.drawn(),
+            settings_sha256=self.sha256,
+        )
+        self._studies = Studies(results, settings.output, palette=settings.palette, opacity=settings.opacity)
 
     def __getstate__(self) -> dict[str, Any]:
         given = {"model": self._model, "kind": self.kind, "settings": self._settings, "several": self._several}
@@ -313,8 +324,9 @@ class Work:
             targets = explained(explanation)
             left_out: tuple[str, ...] = ()
             if self._studies is not None and x is not None:
-                files += self._studies(image, explanation, x, task.name, task.input)
-                targets, left_out = self._studies.placed(targets), self._studies.left_out
+                study = self._studies(image, explanation, x, task.name, task.input)
+                files, left_out = [*files, *study.files], study.left_out
+                targets = tuple(replace(t, where=study.places.get((t.index, t.label), "")) for t in targets)
             digests = {file.relative_to(self._settings.output).as_posix(): sha256_of(file) for file in files}
             outcome = Outcome(task.input.shown, State.DONE, targets, tuple(files), None, _spent(task), task.notices)
             task.record = self._record(task, outcome, digests, left_out)

@@ -116,7 +116,7 @@ def file_stem(shortcut: bool) -> str:
 
 def _read(name: str) -> bytes:
     try:
-        return files("cfcam.models.demo").joinpath(name).read_bytes()
+        return files(__package__).joinpath(name).read_bytes()
     except FileNotFoundError as error:
         remedy = "reinstall cfcam, or run python -m cfcam.models.demo.train [--shortcut]"
         raise ModelError(f"{name} is missing: {remedy}") from error

@@ -1,0 +1,260 @@
+"""One explained study becomes one `StudyResult`, and everything that leaves is made from it: here nothing is written.
+
+DICOM objects, table, report and record of a study show the same numbers because they are given the same object.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cfcam.clinical.regions import measure
+from cfcam.clinical.study_result import MapResult, ModelIdentity, StudyResult
+from cfcam.exchange.dicom.origin import origin_of, placed
+from cfcam.exchange.dicom.study import DicomSource
+from cfcam.explanation import Explanation, unique_columns
+from cfcam.imaging import Image, Volume
+from cfcam.imaging.drawing.planes import shown_window
+from cfcam.jobs.engine.inference import Engine
+from cfcam.jobs.inputs.find import Input
+from cfcam.jobs.inputs.privacy import comes_from_dicom
+from cfcam.jobs.study.checks import Regions, check_map, read_regions, to_input
+from cfcam.jobs.study.limits import NO_CHECKS, limits_of, sentence
+from cfcam.jobs.study.peaks import with_stability
+from cfcam.jobs.study.settings import StudySettings
+from cfcam.jobs.study.uncertainty import check_ways, uncertainties
+from cfcam.models import LoadedModel, model_name
+
+UNVERSIONED = "unversioned"
+
+
+@dataclass(frozen=True, eq=False)
+class Made:
+    """A study's result, with what it was made from, for whoever writes something of it.
+
+    Attributes:
+        study: the result.
+        source: the DICOM objects behind it; None if it is no DICOM.
+        masks: the files of masks that were read.
+        notes: what the user should know of the set-up, a line each.
+    """
+
+    study: StudyResult
+    source: DicomSource | None
+    masks: tuple[Path, ...]
+    notes: tuple[str, ...]
+
+
+class Results:
+    """Makes the `StudyResult` of one explained study after the other; keeps none of them, and writes nothing.
+
+    Args:
+        how: what is asked for of each study.
+        engine: what explains.
+        preprocess: the way from an input to the network, which the maps go back.
+        model: the network.
+        window: of DICOM pictures and of what is shown of volumes, see `cfcam.imaging.read_image`; None: their own.
+        several: whether there is more than one input, so that one mask cannot be that of all.
+        settings: everything else that was asked for, as plain values, for the provenance.
+        settings_sha256: identity of all that changes the numbers.
+
+    Raises:
+        InputError: the ways of estimating uncertainty do not go with the methods.
+    """
+
+    def __init__(
+        self,
+        how: StudySettings,
+        engine: Engine,
+        preprocess: Any,
+        model: LoadedModel,
+        *,
+        window: str | tuple[float, float] | None,
+        several: bool,
+        settings: Mapping[str, Any],
+        settings_sha256: str,
+    ) -> None:
+        check_ways(how, engine)
+        self.how, self.engine, self.preprocess = how, engine, preprocess
+        self.settings_sha256 = settings_sha256
+        self._model, self._window, self._several, self._settings = model, window, several, settings
+
+    def __call__(self, image: Image | Volume, explanation: Explanation, x: Tensor, name: str, given: Input) -> Made:
+        """Returns the result of a study.
+
+        Args:
+            image: picture or volume, as it was read.
+            explanation: of this one.
+            x: (C, *spatial), as the network saw it.
+            name: what the result is called.
+            given: the input.
+
+        Raises:
+            CfcamError: a mask does not fit, the source is gone, or the network cannot be asked again.
+        """
+        how, back = self.how, self._back(image)
+        source = DicomSource.of(image, given.path, whole=bool(how.dicom)) if comes_from_dicom(given) else None
+        regions = read_regions(how, given, image, several=self._several)
+        study = self._measured(image, explanation, name, source, regions)
+        study = self._checked(study, image, x, regions)
+        study = with_stability(study, how, self.engine, x, explanation, back)
+        level = study.maps[0].regions.threshold
+        found, missing = uncertainties(how, self.engine, x, explanation, level, back)
+        return Made(
+            replace(study, uncertainty=found, limits=(*missing, *study.limits)),
+            source,
+            tuple(file for region in regions.values() for file in region.files),
+            tuple(line.rstrip(".") for line in missing),
+        )
+
+    def _measured(
+        self,
+        image: Image | Volume,
+        explanation: Explanation,
+        name: str,
+        source: DicomSource | None,
+        regions: Regions,
+    ) -> StudyResult:
+        affine = placed(image)
+        masks: dict[str, Tensor] = {kind: region.mask for kind, region in regions.items()}
+        maps = tuple(
+            self._map(explanation, method, k, image, affine, masks)
+            for k in unique_columns(explanation)
+            for method in explanation.methods
+        )
+        picture, shown, function = _shown(image, self._window)
+        modality, header = ("", None) if source is None else (source.modality, next(iter(source.objects), None))
+        volume = isinstance(image, Volume)
+        limits = limits_of(
+            image,
+            self.preprocess,
+            maps,
+            modality=modality,
+            burned_in="" if source is None else source.burned_in,
+            in_windows=self.engine.windows is not None,
+            uncertainty=bool(self.how.uncertainty),
+        )
+        return StudyResult(
+            name=name,
+            picture=picture,
+            window=shown,
+            window_function=function,
+            source_sha256=image.sha256,
+            model=self._identity(explanation),
+            probabilities=_probabilities(explanation),
+            maps=maps,
+            pseudonym=None if source is None else source.pseudonym,
+            spacing=image.spacing,
+            affine=affine,
+            modality=modality,
+            edges=None if source is None else source.edges,
+            origin=None
+            if header is None
+            else origin_of(header, affine=affine, volume=volume, keep_dates=self.how.keep_dates),
+            limits=tuple(limits),
+            provenance=self._provenance(explanation),
+        )
+
+    def _map(
+        self,
+        explanation: Explanation,
+        method: str,
+        k: int,
+        image: Image | Volume,
+        affine: NDArray[np.float64] | None,
+        masks: Mapping[str, Tensor],
+    ) -> MapResult:
+        one = explanation.select(slice(0, 1), slice(k, k + 1), [method])
+        heat = self._back(image)(one.heatmaps(method)[0, 0])
+        return MapResult(
+            method=method,
+            class_index=int(explanation.targets[0, k]),
+            class_name=explanation.label(0, k),
+            probability=explanation.probability(0, k),
+            status=str(explanation.status[method][0, k]),
+            heatmap=heat.numpy(),
+            regions=measure(
+                heat,
+                image.spacing,
+                self.how.threshold,
+                masks,
+                affine=affine,
+                missing=image.missing if isinstance(image, Volume) else None,
+            ),
+            parameters=explanation.provenance["methods"].get(method, {}),
+        )
+
+    def _checked(self, study: StudyResult, image: Image | Volume, x: Tensor, regions: Regions) -> StudyResult:
+        """The study with the checks of its first map, and what its masks said."""
+        if not regions:
+            return replace(study, limits=(*study.limits, NO_CHECKS))
+        forth = to_input(self.preprocess, image)
+        found, missing = check_map(self.how, self.engine, x, study.maps[0], regions, forth, image.spacing, image.affine)
+        notices = [sentence(notice) for region in regions.values() for notice in region.notices]
+        return replace(study, checks=found, limits=(*study.limits, *missing, *notices))
+
+    def _back(self, image: Image | Volume) -> Callable[[Tensor], Tensor]:
+        """The way of a map in [0, 1] from the network's input onto the grid of the source."""
+        grid = image if isinstance(image, Volume) else image.size
+
+        def back(heat: Tensor) -> Tensor:
+            moved: Tensor = self.preprocess.to_original(heat.float().cpu(), grid).clamp(0, 1).contiguous()
+            return moved
+
+        return back
+
+    def _identity(self, explanation: Explanation) -> ModelIdentity:
+        return ModelIdentity(
+            name=_coded_name(self._model.spec),
+            version=UNVERSIONED,
+            weights_sha256=explanation.provenance["model"]["sha256"],
+            layer=explanation.layer,
+            classes=self._model.classes or (),
+        )
+
+    def _provenance(self, explanation: Explanation) -> dict[str, Any]:
+        windows = self.engine.windows
+        return {
+            **{key: value for key, value in explanation.provenance.items() if key != "methods"},
+            "prepared": self.preprocess.told,
+            "preprocess": self.preprocess.as_dict(),
+            "windows": None if windows is None else vars(windows),
+            "settings": self._settings,
+            "settings_sha256": self.settings_sha256,
+        }
+
+
+def _coded_name(spec: str) -> str:
+    """What a network is called where DICOM takes 64 characters (LO) of the default repertoire."""
+    name = re.sub(r"[^\x20-\x7e]|\\", "-", model_name(spec)).strip()
+    return name if len(name) <= 64 else f"{name[:61]}..."
+
+
+def _probabilities(explanation: Explanation) -> dict[str, float]:
+    """Of all classes by name; classes of one name are told apart by their number."""
+    if explanation.probabilities is None:
+        return {}
+    values = explanation.probabilities[0].tolist()
+    names = explanation.classes or tuple(f"class {index}" for index in range(len(values)))
+    counts = Counter(names)
+    unique = [name if counts[name] == 1 else f"{name} ({index})" for index, name in enumerate(names)]
+    return dict(zip(unique, values, strict=True))
+
+
+def _shown(
+    image: Image | Volume, window: str | tuple[float, float] | None
+) -> tuple[NDArray[Any], tuple[float, float] | None, str]:
+    """A picture as it is; or the voxels of the first channel, and how they are shown: as on the run's own figures."""
+    if not isinstance(image, Volume):
+        return image.rgb(), None, "LINEAR_EXACT"
+    (centre, width), function = shown_window(image, window)
+    voxels = image.voxels if image.voxels.ndim == 3 else image.voxels[0]
+    return voxels, (centre - width / 2, centre + width / 2), function
