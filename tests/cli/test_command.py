@@ -11,7 +11,7 @@ import typer
 from typer.testing import CliRunner
 
 from cfcam.cli.command import Checked, Command, add, function_of
-from cfcam.cli.panels import Panel
+from cfcam.cli.output.panels import Panel
 from cfcam.errors import InputError
 
 

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("highdicom")
 pytest.importorskip("sqlalchemy")
 
-from cfcam.cli import complete
+from cfcam.cli.options import complete
 from cfcam.cli.options import study as study_options
 from cfcam.clinical.audit.audit import Audit
 from cfcam.clinical.report import words

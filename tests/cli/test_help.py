@@ -12,7 +12,7 @@ from cfcam.cli.app import app
 from cfcam.cli.arguments.words import PALETTES
 from cfcam.cli.explain import Explain
 from cfcam.cli.options.preparation import RESIZES
-from cfcam.cli.panels import Panel
+from cfcam.cli.output.panels import Panel
 from tests.cli.completing import completed
 
 _LIGHT = """

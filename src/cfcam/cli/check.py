@@ -16,7 +16,7 @@ from cfcam.cli.options.question import Question
 from cfcam.cli.options.run import Run
 from cfcam.cli.options.volumes import VolumePreparation
 from cfcam.cli.output.console import EXIT_FAILED, hint, out, plain, print_json, warn
-from cfcam.cli.panels import Panel
+from cfcam.cli.output.panels import Panel
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:

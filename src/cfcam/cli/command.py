@@ -35,9 +35,9 @@ from typing import Annotated, Any, ClassVar
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
-from cfcam.cli.help import folding
 from cfcam.cli.output.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, error, say
-from cfcam.cli.panels import Panel
+from cfcam.cli.output.help import folding
+from cfcam.cli.output.panels import Panel
 from cfcam.errors import CfcamError
 
 _GOES_ON = "give the same command again, and it goes on where it stopped"

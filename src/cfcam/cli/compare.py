@@ -15,7 +15,7 @@ from cfcam.cli.options.question import Question, target_option
 from cfcam.cli.options.run import Run
 from cfcam.cli.options.volumes import VolumePreparation, VolumeReading
 from cfcam.cli.output.console import EXIT_FAILED, err, error, hint, out, plain, print_json, warn
-from cfcam.cli.panels import Panel
+from cfcam.cli.output.panels import Panel
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:

@@ -13,14 +13,14 @@ import typer
 from cfcam.cli.arguments import places, words
 from cfcam.cli.arguments.read import read_words
 from cfcam.cli.command import Checked, Command, add, function_of
-from cfcam.cli.help import folding
 from cfcam.cli.options.masks import Masks, masks_of
 from cfcam.cli.options.network import Model
 from cfcam.cli.options.preparation import Resizing
 from cfcam.cli.options.question import OneMethod
 from cfcam.cli.options.run import LongRun
 from cfcam.cli.output.console import EXIT_FAILED, err, error, hint, out, plain, print_json, warn
-from cfcam.cli.panels import Panel
+from cfcam.cli.output.help import folding
+from cfcam.cli.output.panels import Panel
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:

@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from cfcam.cli import complete
 from cfcam.cli.arguments import places, words
 from cfcam.cli.arguments.read import check_words, read_target, read_window
 from cfcam.cli.command import Checked
+from cfcam.cli.options import complete
 from cfcam.cli.options.network import DEMOS, Layer
 from cfcam.cli.options.question import chosen_methods
 from cfcam.cli.options.run import LongRun
 from cfcam.cli.options.study import Study, without_secrets
 from cfcam.cli.options.volumes import PicturesOrVolumes, Sliding
 from cfcam.cli.output.console import EXIT_FAILED, hint, print_json, warn
-from cfcam.cli.panels import Panel
+from cfcam.cli.output.panels import Panel
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:

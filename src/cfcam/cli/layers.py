@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from cfcam.cli import complete
 from cfcam.cli.arguments import places, words
 from cfcam.cli.arguments.read import read_size
 from cfcam.cli.command import Checked
+from cfcam.cli.options import complete
 from cfcam.cli.options.network import Model, Network
 from cfcam.cli.options.preparation import Preparation
 from cfcam.cli.options.run import Run

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
-from cfcam.cli import complete
 from cfcam.cli.arguments import words
 from cfcam.cli.arguments.read import read_numbers, read_size
 from cfcam.cli.command import Checked, Command
-from cfcam.cli.panels import Panel
+from cfcam.cli.options import complete
+from cfcam.cli.output.panels import Panel
 
 if TYPE_CHECKING:
     from cfcam.imaging import Preprocess

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cfcam.cli import complete
 from cfcam.cli.arguments import words
 from cfcam.cli.command import Checked
+from cfcam.cli.options import complete
 from cfcam.cli.options.network import Layer
 
 if TYPE_CHECKING:

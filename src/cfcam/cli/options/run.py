@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 import typer
 
 from cfcam.cli.command import Command
-from cfcam.cli.panels import Panel
+from cfcam.cli.output.panels import Panel
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import typer
 
-from cfcam.cli import complete
 from cfcam.cli.arguments import places, words
 from cfcam.cli.arguments.read import check_words
 from cfcam.cli.command import Checked, Command
+from cfcam.cli.options import complete
 from cfcam.cli.options.masks import WHERE, Artefacts, masks_of
-from cfcam.cli.panels import Panel
+from cfcam.cli.output.panels import Panel
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:

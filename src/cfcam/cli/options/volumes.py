@@ -17,7 +17,7 @@ from cfcam.cli.arguments.read import (
 )
 from cfcam.cli.command import Checked, Command
 from cfcam.cli.options.preparation import SIZE, Preparation, Resizing
-from cfcam.cli.panels import Panel
+from cfcam.cli.output.panels import Panel
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from cfcam.cli.output.console import EXIT_USAGE, error
-from cfcam.cli.panels import Panel
+from cfcam.cli.output.panels import Panel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
