@@ -139,13 +139,13 @@ def test_a_comparison_of_sheared_volumes_counts_their_voxels(tmp_path):
 def test_the_examples_of_a_scorecard_name_directions_only_where_they_are_known(monkeypatch, placed):
     from types import SimpleNamespace
 
-    from cfcam.jobs.evaluate import volume_examples
+    from cfcam.jobs.evaluate import examples
 
     said = []
-    monkeypatch.setattr(volume_examples, "panels_of", lambda *_: [])
-    monkeypatch.setattr(volume_examples, "contact_sheet", lambda *_, footer, **__: said.append(footer))
-    monkeypatch.setattr(volume_examples, "as_example", lambda *_: None)
+    monkeypatch.setattr(examples, "panels_of", lambda *_: [])
+    monkeypatch.setattr(examples, "contact_sheet", lambda *_, footer, **__: said.append(footer))
+    monkeypatch.setattr(examples, "as_example", lambda *_: None)
     sample = SimpleNamespace(image=torch.rand(1, 6, 7, 8), ground_truth=None, name="a")
-    volume_examples.volume_example(SimpleNamespace(controls=()), sample, STRAIGHT, placed=placed)
+    examples.volume_example(SimpleNamespace(controls=()), sample, STRAIGHT, placed=placed)
     assert ("axial" in said[0]) == placed
     assert ("directions are unknown" in said[0]) != placed

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from io import BytesIO
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -12,7 +14,18 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 from torch import Tensor
 
-from cfcam.imaging import Panel, Preprocess, contact_sheet
+from cfcam.imaging import Panel, Preprocess, Volume, contact_sheet
+from cfcam.imaging.drawing.planes import (
+    NORMAL_AXIS,
+    PLANES,
+    VolumeView,
+    cut_plane,
+    heat_picture,
+    peak_voxel,
+    view_notes,
+)
+from cfcam.imaging.geometry import Affine
+from cfcam.imaging.volume import Source
 from cfcam.maps import Status, heatmaps_of, statuses_of
 from cfcam.metrics.scorecard.batch import explained_probability
 from cfcam.metrics.scorecard.evaluator import Evaluator
@@ -20,6 +33,10 @@ from cfcam.metrics.scorecard.samples import Sample
 
 MOST_METHODS = 8
 OUTLINE = (0, 255, 255)
+_SIDE = 160  # pixels of the longest side of a volume
+
+_Index = tuple[int, int, int]
+_Number = TypeVar("_Number", np.uint8, np.float32)
 
 
 @dataclass(frozen=True)
@@ -44,7 +61,7 @@ def example(evaluator: Evaluator, sample: Sample, preprocess: Preprocess) -> Exa
         preprocess: what was done to the picture, undone for showing it.
     """
     sheet = contact_sheet(
-        _picture(sample, preprocess),
+        _as_seen(sample, preprocess),
         panels_of(evaluator, sample),
         title=sample.name,
         footer="",
@@ -86,7 +103,7 @@ def as_example(name: str, sheet: NDArray[np.uint8]) -> Example:
     return Example(name, stream.getvalue())
 
 
-def _picture(sample: Sample, preprocess: Preprocess) -> NDArray[np.uint8]:
+def _as_seen(sample: Sample, preprocess: Preprocess) -> NDArray[np.uint8]:
     """Returns what the network saw as uint8 (h, w, 3), the ground truth outlined."""
     mean, std = (torch.tensor(values)[:, None, None] for values in (preprocess.mean, preprocess.std))
     planes = ((sample.image.cpu() * std + mean).clamp(0, 1) * 255).round().to(torch.uint8)
@@ -102,3 +119,75 @@ def rim(mask: Tensor) -> Tensor:
     """Returns the pixels just outside of a mask (H, W), so that what is marked stays visible."""
     grown = F.max_pool2d(mask[None, None].float(), 3, stride=1, padding=1)[0, 0] > 0
     return grown & ~mask
+
+
+def volume_example(evaluator: Evaluator, sample: Sample, affine: Affine, *, placed: bool = True) -> Example:
+    """Draws the maps of one volume over what the network saw; the ground truth is outlined.
+
+    An axial, a coronal and a sagittal slice stand one under the other. They go through the middle of the ground truth,
+    or, where there is none, through the peak of the mean of the maps without the controls.
+
+    Args:
+        evaluator: gives methods, layer, and which class is explained.
+        sample: the case, 3-D.
+        affine: of the network's input, index to mm, RAS+.
+        placed: whether it is known how the volume lies in the patient; if not, no direction is named.
+    """
+    view = VolumeView.of(Volume(sample.image[0].cpu().numpy(), affine, Source(space=int(placed))), None)
+    panels = panels_of(evaluator, sample)
+    heats = {panel.method: view.heat(panel.heatmap) for panel in panels if panel.heatmap is not None}
+    truth = None if sample.ground_truth is None else view.heat(sample.ground_truth.float())
+    index = _place(view, truth, [heat for name, heat in heats.items() if name not in evaluator.controls])
+    drawn = [
+        replace(panel, heatmap=_stacked(view, heats[panel.method], index)) if panel.method in heats else panel
+        for panel in panels
+    ]
+    picture = _slices(view, truth, index)
+    through = "the middle of the ground truth" if truth is not None else "the peak of the maps' mean"
+    footer = "; ".join([f"slices ({', '.join(map(view.name, PLANES))}) through {through}", *view_notes(view)])
+    sheet = contact_sheet(
+        picture, drawn, title=sample.name, footer=footer, panel_size=max(picture.shape[:2]), theme="light"
+    )
+    return as_example(sample.name, sheet)
+
+
+def _place(view: VolumeView, truth: NDArray[np.float32] | None, heats: Sequence[NDArray[np.float32]]) -> _Index:
+    if truth is not None:
+        return peak_voxel(truth)
+    if heats:
+        return peak_voxel(sum(heats[1:], start=heats[0]))
+    depth, height, width = (length // 2 for length in view.voxels.shape)
+    return depth, height, width
+
+
+def _slices(view: VolumeView, truth: NDArray[np.float32] | None, index: _Index) -> NDArray[np.uint8]:
+    """Three slices, grey, uint8 (h, w, 3), the ground truth outlined."""
+    scale = view.scale(_SIDE)
+    planes = [view.picture(plane, index[NORMAL_AXIS[plane]], scale) for plane in PLANES]
+    picture = _column(planes)
+    if truth is not None:
+        picture[rim(torch.from_numpy(_stacked(view, truth, index) >= 0.5)).numpy()] = OUTLINE
+    return picture
+
+
+def _stacked(view: VolumeView, values: NDArray[np.float32], index: _Index) -> NDArray[np.float32]:
+    """The same three slices of a map, float32 (h, w)."""
+    scale = view.scale(_SIDE)
+    return _column(
+        [
+            heat_picture(cut_plane(values, NORMAL_AXIS[plane], index[NORMAL_AXIS[plane]]), view.size(plane, scale))
+            for plane in PLANES
+        ]
+    )
+
+
+def _column(planes: Sequence[NDArray[_Number]]) -> NDArray[_Number]:
+    """Pictures one under the other, in the middle of the widest."""
+    width = max(one.shape[1] for one in planes)
+    return np.concatenate([_widened(one, width) for one in planes])
+
+
+def _widened(plane: NDArray[_Number], width: int) -> NDArray[_Number]:
+    left = (width - plane.shape[1]) // 2
+    margins = [(0, 0), (left, width - plane.shape[1] - left), *[(0, 0)] * (plane.ndim - 2)]
+    return np.pad(plane, margins)
