@@ -6,6 +6,7 @@ import csv
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -95,20 +96,28 @@ def _stem(name: str) -> str:
     return safe(stem, 56) or "study"
 
 
+class PairState(StrEnum):
+    """What became of a pair."""
+
+    COMPARED = "compared"
+    RESUMED = "resumed"
+    NOT_COMPARED = "not compared"
+
+
 @dataclass(frozen=True, eq=False)
 class PairResult:
     """What became of a pair.
 
     Attributes:
         pair: which.
-        state: "compared", "resumed" (the files of an earlier run are good) or "not compared".
+        state: compared, resumed (the files of an earlier run are good) or not compared.
         document: what its JSON file holds; of a pair that was not compared the reason, and the registration, if any.
         comparison: None if the pair was not compared now.
         reason: why it was not compared, in one line.
     """
 
     pair: Pair
-    state: str
+    state: PairState
     document: dict[str, Any]
     comparison: Comparison | None = None
     reason: str | None = None

@@ -23,10 +23,10 @@ from cfcam.clinical.gate import RegistrationError
 from cfcam.clinical.study_result import ModelIdentity
 from cfcam.errors import CfcamError, InputError, JobError, describe_first, one_line
 from cfcam.explainer import Explainer
-from cfcam.files import settings_hash, sha256_of, write_whole
+from cfcam.files import settings_hash, sha256_of, write_json, write_whole
 from cfcam.imaging import Image, Volume, VolumePreprocess, read_image, save_image, save_map_nifti
 from cfcam.imaging.drawing.difference import comparison_figure, picture_scene, volume_scenes
-from cfcam.jobs.compare.pairs import Pair, PairResult, without_names
+from cfcam.jobs.compare.pairs import Pair, PairResult, PairState, without_names
 from cfcam.jobs.compare.settings import CompareSettings
 from cfcam.jobs.compare.studies import (
     Study,
@@ -37,7 +37,7 @@ from cfcam.jobs.compare.studies import (
     read_notices,
     without_spacing,
 )
-from cfcam.jobs.compare.tables import TABLE_NAME, _earlier_rows, _json, _registered, _row, _table, _title, table_of
+from cfcam.jobs.compare.tables import TABLE_NAME, as_csv, earlier_rows, registration_line, row_of, table_of, title_of
 from cfcam.jobs.inputs.find import Kind as Source
 from cfcam.jobs.inputs.find import find_inputs
 from cfcam.jobs.inputs.preparing import assumption_notes, preprocess_of, volume_preprocess_of
@@ -100,11 +100,11 @@ class ComparePairs:
                 f"the output folder cannot be made ({error.strerror}); give another with --output"
             ) from error
         table = self.settings.output / TABLE_NAME
-        rows, results = _earlier_rows(table), []
+        rows, results = earlier_rows(table), []
         for pair in pairs:
             results.append(self._one(pair))
-            rows[pair.name] = _row(results[-1])
-            write_whole(table, _table(list(rows.values())))
+            rows[pair.name] = row_of(results[-1])
+            write_whole(table, as_csv(list(rows.values())))
             if on_result is not None:
                 on_result(results[-1])
         return results
@@ -115,23 +115,23 @@ class ComparePairs:
             key = self._key(pair)
             kept = self._kept(pair.name, key)
             if kept is not None:
-                return PairResult(pair, "resumed", kept)
+                return PairResult(pair, PairState.RESUMED, kept)
             comparison, prior = self._compared(pair.prior, pair.current)
         except (CfcamError, OSError, RuntimeError, MemoryError) as error:
             reason = without_names(_reason(error), pair)
             found = error.registration if isinstance(error, RegistrationError) else None
             document |= {
-                "state": "not compared",
+                "state": PairState.NOT_COMPARED.value,
                 "reason": reason,
                 "registration": None if found is None else found.as_dict(),
                 "statement": SENTENCE,
                 "use": RESEARCH,
             }
-            write_whole(self.settings.output / f"{pair.name}.json", _json(document))
-            return PairResult(pair, "not compared", document, reason=reason)
+            write_json(self.settings.output / f"{pair.name}.json", document)
+            return PairResult(pair, PairState.NOT_COMPARED, document, reason=reason)
         files = self._drawn(pair, comparison, prior)
         document |= {
-            "state": "compared",
+            "state": PairState.COMPARED.value,
             **comparison.as_dict(),
             "row": comparison.as_row(),
             "prepared": self.preprocess.told,
@@ -139,8 +139,8 @@ class ComparePairs:
             "settings": key,
             "files": {file.name: sha256_of(file) for file in files},
         }
-        write_whole(self.settings.output / f"{pair.name}.json", _json(document))
-        return PairResult(pair, "compared", document, comparison)
+        write_json(self.settings.output / f"{pair.name}.json", document)
+        return PairResult(pair, PairState.COMPARED, document, comparison)
 
     def compare(self, prior: Path, current: Path) -> Comparison:
         """Reads, registers, explains and compares two studies, and writes nothing.
@@ -301,10 +301,10 @@ class ComparePairs:
         figure = comparison_figure(
             scenes,
             table_of(comparison.changes),
-            title=_title(pair, comparison),
+            title=title_of(pair, comparison),
             verdict=comparison.verdict,
             statement=f"{SENTENCE} {RESEARCH}",
-            notes=[_registered(comparison), *notes],
+            notes=[registration_line(comparison), *notes],
             threshold=comparison.threshold,
             palette=how.palette,
             opacity=how.opacity,

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from cfcam.clinical.comparison.quality import Registration
 from cfcam.clinical.comparison.result import BEYOND, Change, Comparison
 from cfcam.imaging.drawing.difference import Table
-from cfcam.jobs.compare.pairs import Pair, PairResult
+from cfcam.jobs.compare.pairs import Pair, PairResult, PairState
 
 TABLE_NAME = "comparisons.csv"
 
@@ -34,14 +32,16 @@ def table_of(changes: Sequence[Change]) -> Table:
     return Table(headings, rows, [change.verdict == BEYOND for change in changes])
 
 
-def _title(pair: Pair, comparison: Comparison) -> str:
+def title_of(pair: Pair, comparison: Comparison) -> str:
+    """Returns what the figure of a comparison is headed by."""
     return (
         f"{pair.shown[0]} → {pair.shown[1]} · {comparison.class_name} · {comparison.method}, layer"
         f" {comparison.model.layer} of {comparison.model.name}"
     )
 
 
-def _registered(comparison: Comparison) -> str:
+def registration_line(comparison: Comparison) -> str:
+    """Returns in one line how the studies were registered, and what the numbers rest on."""
     found: Registration = comparison.registration
     q = found.quality
     return (
@@ -60,19 +60,20 @@ def _shown(value: float | None, *, signed: bool = False) -> str:
     return ("−" if value < 0 else "+" * signed) + text
 
 
-def _row(result: PairResult) -> dict[str, str]:
+def row_of(result: PairResult) -> dict[str, str]:
+    """Returns the line of a pair in the table: column -> text."""
     return {
         "name": result.pair.name,
         "prior": result.pair.shown[0],
         "current": result.pair.shown[1],
-        "state": "not compared" if result.state == "not compared" else "compared",
+        "state": PairState.COMPARED.value if result.state is PairState.RESUMED else result.state.value,
         "reason": result.reason or "",
         **result.document.get("row", {}),
     }
 
 
-def _earlier_rows(table: Path) -> dict[str, dict[str, str]]:
-    """Name -> line of the table, if there is one that can be read."""
+def earlier_rows(table: Path) -> dict[str, dict[str, str]]:
+    """Returns name -> line of the table of an earlier run, if there is one that can be read."""
     try:
         with table.open(encoding="utf-8", newline="") as stream:
             rows = list(csv.DictReader(stream))
@@ -81,14 +82,11 @@ def _earlier_rows(table: Path) -> dict[str, dict[str, str]]:
     return {row["name"]: row for row in rows if row.get("name") and None not in row}
 
 
-def _table(rows: Sequence[Mapping[str, str]]) -> bytes:
+def as_csv(rows: Sequence[Mapping[str, str]]) -> bytes:
+    """Returns the table of lines that may differ in their columns."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
     file = io.StringIO()
     writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
     writer.writeheader()
     writer.writerows(rows)
     return file.getvalue().encode()
-
-
-def _json(document: dict[str, Any]) -> bytes:
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False).encode() + b"\n"
