@@ -7,7 +7,7 @@ import json
 import pytest
 
 from cfcam import files
-from cfcam.errors import ImageError, InputError
+from cfcam.errors import ImageError, InputError, JobError
 
 
 def test_a_writer_that_fails_leaves_what_was_there_and_nothing_else(tmp_path):
@@ -70,6 +70,18 @@ def test_a_foreign_line_is_seen_as_one_and_the_next_is_read(tmp_path, foreign):
     path.write_bytes(foreign)
     files.append_line(path, {"a": 1})
     assert [line.values for line in files.lines_of(path)] == [None, {"a": 1}]
+
+
+def test_an_output_folder_is_made_and_tried_and_one_that_cannot_be_is_told_in_one_line(tmp_path):
+    files.make_output(tmp_path / "a" / "b")
+    assert list(tmp_path.rglob("*")) == [tmp_path / "a", tmp_path / "a" / "b"]
+    (tmp_path / "file").touch()
+    with pytest.raises(JobError, match=r"^here: cannot be written into \(Not a directory\): choose another --output"):
+        files.make_output(tmp_path / "file" / "b", shown="here")
+    gone = tmp_path / "gone"
+    gone.symlink_to(tmp_path / "nowhere" / "x")
+    with pytest.raises(ImageError, match=r"gone: cannot be written into"):
+        files.make_output(gone, ImageError)
 
 
 def test_equal_values_have_equal_bytes_and_hashes_whatever_their_order():

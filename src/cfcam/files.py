@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cfcam.errors import CfcamError, InputError, one_line
+from cfcam.errors import CfcamError, InputError, JobError, one_line
 
 
 def sha256_of(path: Path) -> str:
@@ -77,6 +78,25 @@ def writing(shown: str, error: type[CfcamError] = InputError) -> Iterator[None]:
     except OSError as cause:
         reason = cause.strerror or one_line(cause)
         raise error(f"{shown}: cannot be written ({reason}); check the folder, its permissions and the disk") from cause
+
+
+def make_output(folder: Path, error: type[CfcamError] = JobError, *, shown: str = "") -> None:
+    """Makes the folder that a run writes into and tries it, so that nothing is computed for a disk that is full.
+
+    Args:
+        folder: with those above it.
+        error: what is raised where it cannot be written into.
+        shown: what the message calls it; "" its path.
+    """
+    probe = folder / f".cfcam.{os.getpid()}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as cause:
+        raise error(
+            f"{shown or folder}: cannot be written into ({cause.strerror}): choose another --output folder"
+        ) from cause
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from cfcam.clinical.comparison.registration import register
 from cfcam.clinical.comparison.result import RESEARCH, SENTENCE, Comparison
 from cfcam.clinical.gate import RegistrationError
 from cfcam.clinical.study_result import ModelIdentity
-from cfcam.errors import CfcamError, InputError, JobError, describe_first, one_line
+from cfcam.errors import CfcamError, InputError, describe_first, one_line
 from cfcam.explainer import Explainer
-from cfcam.files import settings_hash, sha256_of, write_json, write_whole
+from cfcam.files import make_output, settings_hash, sha256_of, write_json, write_whole
 from cfcam.imaging import Image, Volume, VolumePreprocess, read_image, save_image, save_map_nifti
 from cfcam.imaging.drawing.difference import comparison_figure, picture_scene, volume_scenes
 from cfcam.jobs.compare.pairs import Pair, PairResult, PairState, without_names
@@ -93,12 +93,7 @@ class ComparePairs:
         Raises:
             JobError: the output folder cannot be written.
         """
-        try:
-            self.settings.output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise JobError(
-                f"the output folder cannot be made ({error.strerror}); give another with --output"
-            ) from error
+        make_output(self.settings.output)
         table = self.settings.output / TABLE_NAME
         rows, results = earlier_rows(table), []
         for pair in pairs:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -16,7 +15,7 @@ import torch
 from cfcam._version import __version__
 from cfcam.capture import Capture, Network, probe_layers
 from cfcam.errors import CfcamError, JobError, describe_first, one_line
-from cfcam.files import settings_hash
+from cfcam.files import make_output, settings_hash
 from cfcam.jobs.engine.inference import NOT_FINITE, Engine, is_out_of_memory, prepare_methods
 from cfcam.jobs.evaluate.examples import Example, example
 from cfcam.jobs.evaluate.rows import Part, RowsFile
@@ -118,7 +117,7 @@ class EvaluationRun:
         self.evaluator = self._evaluator(self._applicable(engine.methods) if settings.leave_out else engine.methods)
         self._succeeded = False
         self._error: Exception | None = None
-        _make_folder(self.output)
+        make_output(self.output)
         self._file = RowsFile(self.output, self._setup(), overwrite=settings.overwrite)
         self.evaluator.costs = self._file.costs
 
@@ -379,15 +378,3 @@ def drawn(cases: Sequence[Loadable], limit: int | None, seed: int) -> list[Loada
         return hashlib.sha256(f"{seed} {case.name}".encode(errors="surrogatepass")).hexdigest()
 
     return sorted(cases, key=place)[:limit]
-
-
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".cfcam.{os.getpid()}.tmp"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise JobError(
-            f"{folder}: cannot be written into ({error.strerror}): choose another --output folder"
-        ) from error

@@ -20,7 +20,7 @@ from cfcam._version import __version__
 from cfcam.clinical.checks.results import CheckResult, count_outcomes
 from cfcam.errors import CfcamError
 from cfcam.explainer import Explainer
-from cfcam.files import digest, write_json, write_whole
+from cfcam.files import digest, make_output, write_json, write_whole
 from cfcam.jobs.engine.inference import named_layer
 from cfcam.jobs.evaluate.page import write_report
 from cfcam.jobs.evaluate.run import EvaluationRun, EvaluationSettings, drawn
@@ -127,7 +127,7 @@ class EvidenceRun:
         )
         evaluation.check()
         self.protocol = self._protocol(evaluation)
-        self._make_folder()
+        make_output(self.output, EvidenceError, shown=self.output.name)
         self.fixed = fix(self.output, self.protocol, settings.deviation)
         self.scorecard = self._evaluation(cases, evaluation)
         self.notes = list(dict.fromkeys([*self._model.notes, *self.scorecard.notes]))
@@ -229,14 +229,6 @@ class EvidenceRun:
         run = EvaluationRun(self._model, cases, replace(settings, overwrite=not again), mark.parent)
         write_whole(mark, own)
         return run
-
-    def _make_folder(self) -> None:
-        try:
-            self.output.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise EvidenceError(
-                f"{self.output.name}: cannot be made ({error.strerror}); choose another --output folder"
-            ) from error
 
     def _names(self, records: Sequence[Record]) -> list[str]:
         if self._model.classes is not None:

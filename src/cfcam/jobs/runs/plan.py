@@ -13,7 +13,7 @@ from typing import Any
 
 from cfcam._version import __version__
 from cfcam.errors import InputError, JobError
-from cfcam.files import write_whole
+from cfcam.files import make_output, write_whole
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.names import output_names
 from cfcam.jobs.inputs.privacy import comes_from_dicom, with_labels
@@ -100,15 +100,7 @@ class Plan:
         holders = {os.path.realpath(s.path if s.path.is_dir() else s.path.parent) for s in self.inputs}
         if both := sorted(places & holders):
             raise JobError(f"{both[0]} holds input pictures and would be written into: choose another --output folder")
-        try:
-            self.output.mkdir(parents=True, exist_ok=True)
-            probe = self.output / f".cfcam.{os.getpid()}.tmp"
-            probe.touch()
-            probe.unlink()
-        except OSError as error:
-            raise JobError(
-                f"{self.output}: cannot be written into ({error.strerror}): choose another --output folder"
-            ) from error
+        make_output(self.output)
 
     def names(self, manifest: Manifest) -> list[str]:
         """Returns what the names of each input's files begin with; an input that the manifest knows keeps its name."""
