@@ -1,4 +1,4 @@
-"""The checks that a map's masks allow, the same for ``cfcam check`` and for the report of a study."""
+"""The checks that a map's masks allow, the same for ``cfcam check``, a study and an evidence pack."""
 
 from __future__ import annotations
 

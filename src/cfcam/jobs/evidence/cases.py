@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from cfcam.errors import CfcamError
 from cfcam.files import sha256_of
@@ -19,8 +17,8 @@ from cfcam.imaging import Image, Preprocess, read_image
 from cfcam.jobs.cases.case import Case, resolve_label
 from cfcam.jobs.cases.phantoms import PhantomCase
 from cfcam.jobs.inputs.ground_truth import CaseError, Notice
-from cfcam.jobs.inputs.masks import RegionKind, RegionMasks
-from cfcam.jobs.inputs.privacy import alone
+from cfcam.jobs.inputs.masks import Region, RegionKind, RegionMasks
+from cfcam.jobs.inputs.privacy import without_names
 from cfcam.metrics.scorecard.samples import Sample
 from cfcam.models.demo import FINDINGS, make_phantom, sample_phantom
 
@@ -36,14 +34,14 @@ class Material:
         image: the picture.
         positives: classes that are truly there; None: not known.
         complete: whether all others are truly absent.
-        regions: kind -> (H, W) bool on the picture's grid, and why nothing is marked ("" if something is).
+        regions: kind -> what is marked, on the picture's grid.
         artefact_image: the picture that the artefact's mask belongs to, if it is another one.
     """
 
     sample: Sample
     image: Image
     positives: frozenset[int] | None
-    regions: Mapping[RegionKind, tuple[Tensor, str]] = field(default_factory=dict)
+    regions: Mapping[RegionKind, Region] = field(default_factory=dict)
     artefact_image: Image | None = None
     complete: bool = False
 
@@ -127,7 +125,7 @@ class FileCase:
             regions = {mask.kind: mask.read(self.inner.image, image, several=self.several) for mask in self.masks}
         except CfcamError as error:
             raise CaseError(self._scrubbed(str(error))) from None
-        known = {kind: (region.mask, self._scrubbed(region.reason)) for kind, region in regions.items()}
+        known = {kind: Region(region.mask, reason=self._scrubbed(region.reason)) for kind, region in regions.items()}
         positives = None if sample.label is None else frozenset([sample.label])
         return Material(sample, image, positives, known)
 
@@ -138,12 +136,7 @@ class FileCase:
             hidden += [str(path), path.name, path.stem]
         for mask in self.masks:
             hidden += [mask.given, Path(mask.given).name]
-        # Masks are often called after the picture: lungs_PICTURE.png, PICTURE_mask.nii.gz.
-        stem = rf"(?<![^\W_]){re.escape(self.inner.image.stem)}(?![^\W_])"
-        text = re.sub(rf"[\w./-]*{stem}[\w./-]*\.\w+", "(file)", text)
-        for secret in sorted({one for one in hidden if one}, key=len, reverse=True):
-            text = re.sub(alone(secret), "(file)", text)
-        return text
+        return without_names(text, hidden, self.inner.image.stem)
 
 
 @dataclass(frozen=True)
@@ -192,7 +185,7 @@ class DemoCase:
             self.load(preprocess, classes, lambda _: None),
             _picture(phantom.image),
             frozenset(label for label in known if label is not None),
-            {"organ": (lungs, ""), "artefacts": (device, "")},
+            {"organ": Region(lungs), "artefacts": Region(device)},
             _picture(paced.image),
             complete=True,
         )

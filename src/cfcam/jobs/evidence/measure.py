@@ -23,9 +23,11 @@ from cfcam.explainer import Explainer
 from cfcam.explanation import Explanation
 from cfcam.files import append_line, as_line, digest, lines_of, without_nan, write_whole
 from cfcam.imaging import Image, Panel, Preprocess, contact_sheet
+from cfcam.jobs.check.region_checks import region_checks
 from cfcam.jobs.evidence.cases import EvidenceCase, Material
 from cfcam.jobs.evidence.files import EvidenceError
 from cfcam.jobs.evidence.protocol import Protocol
+from cfcam.jobs.inputs.masks import Region, RegionKind
 from cfcam.metrics.functional.similarity import soft_iou
 
 CASES = "cases.jsonl"
@@ -103,33 +105,33 @@ class Measuring:
         }
 
     def _checks(self, explanation: Explanation, material: Material, predicted: int) -> list[CheckResult]:
-        limits, method = self.protocol.limits, self.protocol.method
         found: list[CheckResult] = []
-        for kind, (mask, reason) in material.regions.items():
-            if reason:
-                found += checks.without_mask(kind, reason)
-            elif kind == "organ":
-                heat = self._heat(explanation, material.image)
-                probability = explanation.probability(0, 0)
-                image = material.image
-                found += checks.plausibility(
-                    heat, mask, spacing=image.spacing, affine=image.affine, probability=probability, limits=limits
-                )
-            elif kind == "artefacts":
-                found += self._of_artefact(material.artefact_image or material.image, mask)
+        for kind, region in material.regions.items():
+            image, seen = material.image, explanation
+            if kind == "artefacts" and material.artefact_image is not None:
+                image = material.artefact_image
+                seen = self.explainer(self.preprocess(image)[None])
+            found += self._in_region(kind, region, image, seen)
+        limits, method, seed = self.protocol.limits, self.protocol.method, self.protocol.seed
         x = material.sample.image[None]
-        seed = self.protocol.seed
         return found + checks.retest_stability(self.explainer, x, predicted, method, seed=seed, limits=limits)
 
-    def _of_artefact(self, image: Image, artefact: Tensor) -> list[CheckResult]:
-        limits, method = self.protocol.limits, self.protocol.method
-        x = self.preprocess(image)[None]
-        explanation = self.explainer(x)
-        heat, probability = self._heat(explanation, image), explanation.probability(0, 0)
-        found = checks.artefact_sensitivity(heat, artefact, probability=probability, limits=limits)
-        mask = self.preprocess.mask(artefact)
-        target = int(explanation.targets[0, 0])
-        return found + checks.artefact_intervention(self.explainer, x, mask, target, method, limits=limits)
+    def _in_region(self, kind: RegionKind, region: Region, image: Image, seen: Explanation) -> list[CheckResult]:
+        limits, target = self.protocol.limits, int(seen.targets[0, 0])
+
+        def intervention(artefact: Tensor) -> list[CheckResult]:
+            x, mask = self.preprocess(image)[None], self.preprocess.mask(artefact)
+            return checks.artefact_intervention(self.explainer, x, mask, target, self.protocol.method, limits=limits)
+
+        return region_checks(
+            {kind: region},
+            self._heat(seen, image),
+            intervention,
+            spacing=image.spacing,
+            affine=image.affine,
+            probability=seen.probability(0, 0),
+            limits=limits,
+        )
 
     def _heat(self, explanation: Explanation, image: Image) -> Tensor:
         heat = explanation.heatmaps(self.protocol.method)[0, 0].cpu()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from cfcam.jobs.inputs.find import Input, Kind
 from cfcam.jobs.inputs.names import stem_of
 
 _DIGITS = 8
+HIDDEN = "(file)"
 SHORTEST_NAME = 4  # a shorter name of a file could be a part of any word
 
 
@@ -156,3 +157,18 @@ def without_stem(text: str, given: Input) -> str:
     if len(stem) < SHORTEST_NAME:  # it could be a part of any word
         return re.sub(rf"(?<!\w){re.escape(stem)}[._]\S*", given.label, text)
     return re.sub(rf"\S*{re.escape(stem)}\S*", given.label, text)
+
+
+def without_names(text: str, names: Iterable[str], stem: str) -> str:
+    """Returns a message without names of files, folders and patients, each of which may say who somebody is.
+
+    Args:
+        text: the message.
+        names: of whatever it may name; hidden where they stand whole, so that no word is rewritten for one.
+        stem: the picture's name without its ending; a mask is often called after it, as in ``lungs_STEM.png``.
+    """
+    whole = rf"(?<![^\W_]){re.escape(stem)}(?![^\W_])"
+    text = re.sub(rf"[\w./-]*{whole}[\w./-]*\.\w+", HIDDEN, text)
+    for name in sorted({one for one in names if one}, key=len, reverse=True):
+        text = re.sub(alone(name), HIDDEN, text)
+    return text
