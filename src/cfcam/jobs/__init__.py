@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cfcam.jobs.runs.manifest import Explained, Manifest, Record, State
     from cfcam.jobs.runs.run import FolderRun, VolumeRun
     from cfcam.jobs.runs.settings import Save, Settings
-    from cfcam.jobs.runs.work import Outcome
+    from cfcam.jobs.runs.task import Outcome
     from cfcam.jobs.study.settings import StudySettings
 
 __all__ = [
@@ -48,7 +48,7 @@ __getattr__ = lazy(
         "cfcam.jobs.runs.manifest": "Explained Manifest Record State",
         "cfcam.jobs.runs.run": "FolderRun VolumeRun",
         "cfcam.jobs.runs.settings": "Save Settings",
-        "cfcam.jobs.runs.work": "Outcome",
+        "cfcam.jobs.runs.task": "Outcome",
         "cfcam.jobs.study.settings": "StudySettings",
     },
 )

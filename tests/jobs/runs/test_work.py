@@ -21,8 +21,9 @@ from cfcam.jobs import FolderRun, Save, Settings, State, StudySettings, VolumeRu
 from cfcam.jobs.runs.manifest import Manifest
 from cfcam.jobs.runs.pictures import Pictures
 from cfcam.jobs.runs.plan import Plan, named
+from cfcam.jobs.runs.task import Task, tasks_of
 from cfcam.jobs.runs.volumes import Volumes
-from cfcam.jobs.runs.work import Task, Work, tasks_of
+from cfcam.jobs.runs.work import Work
 from cfcam.models import LoadedModel, load
 from tests.imaging import dicoms
 from tests.jobs.runs.test_volumes import scan

@@ -19,8 +19,9 @@ from cfcam.jobs.runs.manifest import Manifest, State
 from cfcam.jobs.runs.pictures import Pictures
 from cfcam.jobs.runs.plan import Plan, named
 from cfcam.jobs.runs.settings import Settings
+from cfcam.jobs.runs.task import Outcome, Task, tasks_of
 from cfcam.jobs.runs.volumes import Volumes
-from cfcam.jobs.runs.work import InputKind, Outcome, Task, Work, tasks_of
+from cfcam.jobs.runs.work import InputKind, Work
 from cfcam.jobs.study.pages import LINE, write_batch_page
 from cfcam.models import LoadedModel
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Protocol
-
-from torch import Tensor
 
 from cfcam._version import __version__
 from cfcam.errors import CfcamError, JobError
@@ -23,80 +21,16 @@ from cfcam.jobs.inputs.preparing import assumption_notes
 from cfcam.jobs.inputs.privacy import renamed, without_paths
 from cfcam.jobs.inputs.reading import check_showable
 from cfcam.jobs.runs.drawing import explained
-from cfcam.jobs.runs.manifest import Explained, Manifest, Record, State
-from cfcam.jobs.runs.plan import Plan, meaning_of
+from cfcam.jobs.runs.manifest import Record, State
+from cfcam.jobs.runs.plan import meaning_of
 from cfcam.jobs.runs.settings import Settings
+from cfcam.jobs.runs.task import Outcome, Task
 from cfcam.jobs.study.result import Results
 from cfcam.jobs.study.run import Studies
 from cfcam.models import LoadedModel, model_name
 from cfcam.models.packing import packed, unpacked
 
 _KEPT_BYTES = 8_000_000  # a larger picture is read a second time to be drawn, rather than held in between
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one picture.
-
-    Attributes:
-        path: the picture, as it was named; of a DICOM study its neutral name.
-        status: done, skipped (already done), or failed.
-        targets: the explained classes with the status of each map.
-        files: what is on disk for it.
-        error: why it failed, one line.
-        seconds: time spent on it.
-        notices: what the user should know of how it was read and prepared.
-    """
-
-    path: Path
-    status: State
-    targets: tuple[Explained, ...] = ()
-    files: tuple[Path, ...] = ()
-    error: str | None = None
-    seconds: float = 0.0
-    notices: tuple[str, ...] = ()
-
-
-@dataclass
-class Task:
-    """One input on its way.
-
-    Attributes:
-        input: which.
-        name: what the names of its files begin with.
-        number: its number among the inputs, from 1.
-        count: how many inputs there are.
-        started: when its reading began, in the seconds of `time.perf_counter`.
-        sha256: of the source, once it is read.
-        image: picture or volume, as long as it is held in memory.
-        notices: of how it was read and prepared.
-        tensor: (C, *spatial) as the network takes it, as long as that is needed.
-        explanation: until it is drawn.
-        outcome: what became of it, at the end of its way.
-        record: the line of the manifest that says so.
-    """
-
-    input: Input
-    name: str
-    number: int = 1
-    count: int = 1
-    started: float = 0.0
-    sha256: str | None = None
-    image: Any = None
-    notices: tuple[str, ...] = ()
-    tensor: Tensor | None = None
-    explanation: Explanation | None = None
-    outcome: Outcome | None = None
-    record: Record | None = None
-
-
-def tasks_of(plan: Plan, manifest: Manifest) -> list[Task]:
-    """Returns a task for each input of a plan, in their order."""
-    names = plan.names(manifest)
-    return [
-        Task(source, name, number, len(names))
-        for number, (source, name) in enumerate(zip(plan.inputs, names, strict=True), start=1)
-    ]
 
 
 class InputKind(Protocol):
