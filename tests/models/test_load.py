@@ -12,7 +12,7 @@ from torch import nn
 
 from cfcam.errors import MissingExtraError, ModelError
 from cfcam.models import LoadedModel, available_forms, load
-from cfcam.models.spec import parse_spec
+from cfcam.models.spec import Source, parse_spec
 
 RANDOM = "no weights given: the network is randomly initialised, its maps mean nothing"
 
@@ -63,8 +63,8 @@ def test_load_is_the_function_however_it_is_reached():
 
 
 def test_every_example_of_the_help_can_be_read():
-    kinds = {parse_spec(example).kind for _, example in available_forms()}
-    assert kinds == {"demo", "torchvision", "timm", "hf", "monai", "file"}
+    sources = {parse_spec(example).source for _, example in available_forms()}
+    assert sources == set(Source) == {"demo", "torchvision", "timm", "hf", "monai", "file"}
 
 
 def test_arguments_are_literals():

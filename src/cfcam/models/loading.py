@@ -15,7 +15,7 @@ from cfcam.models.factory import from_file
 from cfcam.models.head import find_head, outputs_of, replace_head
 from cfcam.models.hugging_face import from_hugging_face
 from cfcam.models.libraries import from_monai, from_timm, from_torchvision
-from cfcam.models.spec import Spec, parse_spec
+from cfcam.models.spec import Source, Spec, parse_spec
 from cfcam.models.stated import Stated, beside, from_json
 from cfcam.models.stated_by_module import of_module, of_transform
 from cfcam.models.weights import fit_weights, read_checkpoint
@@ -113,18 +113,18 @@ def load(
 
 
 def _build(spec: Spec) -> Built:
-    match spec.kind:
-        case "demo":
+    match spec.source:
+        case Source.DEMO:
             return _demo(spec)
-        case "torchvision":
+        case Source.TORCHVISION:
             return from_torchvision(spec)
-        case "timm":
+        case Source.TIMM:
             return from_timm(spec)
-        case "hf":
+        case Source.HUGGING_FACE:
             return from_hugging_face(spec)
-        case "monai":
+        case Source.MONAI:
             return from_monai(spec)
-        case "file":
+        case Source.FILE:
             return _of_file(spec)
 
 
@@ -135,7 +135,7 @@ def _stated(spec: Spec, built: Built, weights: str | Path | None, in_file: State
     """
     said = built.stated
     if weights is not None:
-        said = said.of_other_weights(spec.kind) if said.values else said
+        said = said.of_other_weights(spec.source) if said.values else said
         said |= in_file or Stated()
         said |= beside(Path(weights).expanduser()) or Stated()
     values = dict(said.values)

@@ -7,12 +7,23 @@ import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path, PurePath
-from typing import Final, Literal
+from typing import Final
 
 from cfcam.errors import ModelError, few, nearest, one_line
 
-Kind = Literal["demo", "torchvision", "timm", "hf", "monai", "file"]
+
+class Source(StrEnum):
+    """Where a network comes from."""
+
+    DEMO = "demo"
+    TORCHVISION = "torchvision"
+    TIMM = "timm"
+    HUGGING_FACE = "hf"
+    MONAI = "monai"
+    FILE = "file"
+
 
 _FORMS: Final = (
     ("demo | demo-shortcut", "demo"),
@@ -31,10 +42,10 @@ _FILE: Final = re.compile(r"(?P<path>.+?\.py):(?P<call>.*)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Spec:
-    """A spec that was read: which kind of network, its name, and what it is built with."""
+    """A spec that was read: where the network comes from, its name, and what it is built with."""
 
     text: str
-    kind: Kind
+    source: Source
     name: str
     variant: str | None = None
     path: Path | None = None
@@ -112,23 +123,23 @@ def parse_spec(text: str) -> Spec:
         raise ModelError(f"a model spec is text, not {type(text).__name__}: give one of {_examples()}")
     spec = text.strip()
     if spec in ("demo", "demo-shortcut"):
-        return Spec(spec, "demo", spec)
+        return Spec(spec, Source.DEMO, spec)
     scheme, colon, rest = spec.partition(":")
     if colon and scheme in ("torchvision", "timm"):
-        return _library(spec, "torchvision" if scheme == "torchvision" else "timm", rest)
+        return _library(spec, Source(scheme), rest)
     if colon and scheme == "hf":
         if not rest.strip():
             raise ModelError("'hf:' names no network: give a folder, e.g. hf:path/to/folder")
-        return Spec(spec, "hf", rest.strip())
+        return Spec(spec, Source.HUGGING_FACE, rest.strip())
     if colon and scheme == "monai":
         name, arguments, keywords, called = _call(rest, spec, "monai:DenseNet121(spatial_dims=2, …)")
-        return Spec(spec, "monai", name, None, None, arguments, keywords, called)
+        return Spec(spec, Source.MONAI, name, None, None, arguments, keywords, called)
     if match := _FILE.fullmatch(spec):
         path = Path(match["path"]).expanduser()
         if not match["call"].strip():
             raise ModelError(_without_factory(path, spec))
         name, arguments, keywords, called = _call(match["call"], spec, "networks.py:my_network(classes=3)")
-        return Spec(spec, "file", name, None, path, arguments, keywords, called)
+        return Spec(spec, Source.FILE, name, None, path, arguments, keywords, called)
     raise ModelError(_not_a_form(spec))
 
 
@@ -138,9 +149,9 @@ def check_place(spec: Spec) -> None:
     Raises:
         ModelError: If there is no such file, or nothing that could be a folder or a name on the hub.
     """
-    if spec.kind == "file" and spec.path is not None and not is_file(spec.path):
+    if spec.source is Source.FILE and spec.path is not None and not is_file(spec.path):
         raise ModelError(f"the model file {one_line(spec.path)} does not exist: check the path")
-    if spec.kind == "hf":
+    if spec.source is Source.HUGGING_FACE:
         folder = Path(spec.name).expanduser()
         if not is_folder(folder) and (is_file(folder) or not HUB_NAME.fullmatch(spec.name)):
             what = "is not a folder" if is_file(folder) else "does not exist"
@@ -155,24 +166,24 @@ def check_factory(spec: Spec) -> None:
     Raises:
         ModelError: If the file has no such name; the nearest are offered.
     """
-    if spec.kind == "file" and spec.path is not None and _never_names(spec.path, spec.name):
+    if spec.source is Source.FILE and spec.path is not None and _never_names(spec.path, spec.name):
         own = _definitions(spec.path)
         close = nearest(spec.name, own)
         which = f"did you mean {few(close)}?" if close else f"it defines {few(own, 8)}" if own else "it defines none"
         raise ModelError(f"{spec.path} has no factory {spec.name!r}: {which}")
 
 
-def _library(spec: str, kind: Kind, rest: str) -> Spec:
+def _library(spec: str, source: Source, rest: str) -> Spec:
     match = _LIBRARY_NAME.fullmatch(rest.strip())
     if match is None:
-        example = "torchvision:resnet50@DEFAULT" if kind == "torchvision" else "timm:resnet18@pretrained"
+        example = "torchvision:resnet50@DEFAULT" if source is Source.TORCHVISION else "timm:resnet18@pretrained"
         raise ModelError(f"{one_line(spec)!r} names no network: letters, digits, '.', '_' and '-' only, e.g. {example}")
     variant: str | None = match["variant"]
-    if kind == "timm" and variant not in (None, "pretrained"):
+    if source is Source.TIMM and variant not in (None, "pretrained"):
         raise ModelError(
             f"{one_line(spec)!r}: timm knows only '@pretrained' (a tag follows a dot: timm:resnet18.a1_in1k)"
         )
-    return Spec(spec, kind, match["name"], variant)
+    return Spec(spec, source, match["name"], variant)
 
 
 def _call(text: str, spec: str, example: str) -> tuple[str, tuple[object, ...], Mapping[str, object], bool]:

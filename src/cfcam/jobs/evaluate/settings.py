@@ -11,7 +11,7 @@ from cfcam.methods import named_methods
 from cfcam.methods.base import Method
 from cfcam.metrics.scorecard.catalogue import MetricError, resolve_metrics
 from cfcam.metrics.scorecard.paper import NAME as PAPER
-from cfcam.metrics.scorecard.settings import Explained
+from cfcam.metrics.scorecard.settings import ExplainedClass
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class EvaluationSettings:
     methods: tuple[str | Method, ...] | Mapping[str, str | Method] = ("cf-cam", "grad-cam")
     metrics: tuple[str, ...] = ("quick",)
     controls: bool = True
-    explained: Explained = "predicted"
+    explained: ExplainedClass = "predicted"
     layer: str | None = None
     threshold: float | None = None
     preprocess: Preprocess | VolumePreprocess | None = None

@@ -11,7 +11,7 @@ from cfcam.clinical.checks.results import Limits
 from cfcam.imaging import Preprocess
 from cfcam.jobs.evidence.protocol import Rules
 from cfcam.metrics.scorecard.catalogue import METRICS, resolve_metrics
-from cfcam.metrics.scorecard.settings import Explained
+from cfcam.metrics.scorecard.settings import ExplainedClass
 
 PRIMARY = ("enrichment", "hit-rate", "insertion-deletion-blur", "adcc")
 """Measures by which a method is held against the controls: the first that has a number."""
@@ -54,7 +54,7 @@ class EvidenceSettings:
     metrics: tuple[str, ...] = field(default_factory=default_metrics)
     rules: Rules = field(default_factory=Rules)
     limits: Limits = field(default_factory=Limits)
-    explained: Explained = "predicted"
+    explained: ExplainedClass = "predicted"
     layer: str | None = None
     preprocess: Preprocess | None = None
     limit: int | None = None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cfcam.metrics.scorecard.layers import LayerScore, measure_layers, measured_layer
     from cfcam.metrics.scorecard.paper import PaperEvaluator
     from cfcam.metrics.scorecard.samples import Row, Sample
-    from cfcam.metrics.scorecard.settings import Explained, Settings
+    from cfcam.metrics.scorecard.settings import ExplainedClass, Settings
     from cfcam.metrics.scorecard.statistics import bootstrap_interval, holm, paired_difference
     from cfcam.metrics.scorecard.subject import Subject
 
@@ -37,7 +37,7 @@ __all__ = [
     "Comparison",
     "CurveInfo",
     "Evaluator",
-    "Explained",
+    "ExplainedClass",
     "LayerScore",
     "MeanCurve",
     "MetricError",
@@ -71,7 +71,7 @@ __getattr__ = lazy(
         "cfcam.metrics.scorecard.layers": "LayerScore measure_layers measured_layer",
         "cfcam.metrics.scorecard.paper": "PaperEvaluator",
         "cfcam.metrics.scorecard.samples": "Row Sample",
-        "cfcam.metrics.scorecard.settings": "Explained Settings",
+        "cfcam.metrics.scorecard.settings": "ExplainedClass Settings",
         "cfcam.metrics.scorecard.statistics": "bootstrap_interval holm paired_difference",
         "cfcam.metrics.scorecard.subject": "Subject",
     },

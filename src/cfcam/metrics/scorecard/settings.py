@@ -7,7 +7,7 @@ from typing import Literal
 
 from cfcam.metrics.scorecard.catalogue import METRICS
 
-Explained = Literal["predicted", "label"]
+ExplainedClass = Literal["predicted", "label"]
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class Settings:
     """
 
     metrics: tuple[str, ...]
-    explained: Explained = "predicted"
+    explained: ExplainedClass = "predicted"
     black: float | tuple[float, ...] = 0.0
     steps: int = 20
     threshold: float | None = None
