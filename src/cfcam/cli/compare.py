@@ -122,7 +122,7 @@ Exit codes: 0 all compared · 1 some not compared · 2 wrong usage · 130 interr
 
     def __call__(self) -> None:
         """Compares one pair after the other, and shows what changed."""
-        from cfcam.clinical.gate import Gate
+        from cfcam.clinical.comparison.gate import Gate
         from cfcam.jobs.compare.pairs import make_pair, read_pairs
         from cfcam.jobs.compare.run import ComparePairs
         from cfcam.jobs.compare.settings import CompareSettings

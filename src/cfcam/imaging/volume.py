@@ -15,7 +15,7 @@ from cfcam.errors import ImageError, InputError
 from cfcam.imaging.geometry import axis_codes, cell_size, check_affine, spacing_of
 
 if TYPE_CHECKING:
-    from cfcam.imaging.reading.nifti_space import NiftiSpace
+    from cfcam.imaging.nifti_space import NiftiSpace
 
 MAX_VOXELS = 2**29
 """Largest volume that is read unless told otherwise: 2 GB as float32."""

@@ -223,7 +223,7 @@ def rule(text: str) -> None:
 
 def gate(text: str) -> None:
     """Refuses what says not what a registration must reach."""
-    from cfcam.clinical.gate import Gate
+    from cfcam.clinical.comparison.gate import Gate
 
     Gate.parse(text)
 

@@ -15,7 +15,7 @@ import numpy as np
 from cfcam.errors import InputError
 from cfcam.imaging.geometry import Affine, spacing_of
 from cfcam.imaging.image import Image
-from cfcam.imaging.reading.nifti_space import Reading, corners_apart
+from cfcam.imaging.nifti_space import Reading, corners_apart
 from cfcam.imaging.volume import Volume
 
 SAME_INDEX = 5e-3

@@ -18,10 +18,10 @@ from cfcam.clinical.checks.mask_place import Lying, is_reordering, is_same, way_
 from cfcam.errors import InputError
 from cfcam.imaging.geometry import Affine
 from cfcam.imaging.image import Image
+from cfcam.imaging.nifti_space import Reading
 from cfcam.imaging.reading.files import is_nifti
 from cfcam.imaging.reading.masks import pixels_inside
 from cfcam.imaging.reading.nifti import read_nifti
-from cfcam.imaging.reading.nifti_space import Reading
 from cfcam.imaging.reading.pictures import read_image
 from cfcam.imaging.volume import NOT_FINITE, Volume
 

@@ -9,10 +9,10 @@ from cfcam._lazy import lazy
 if TYPE_CHECKING:
     from cfcam.clinical.comparison.changes import compare
     from cfcam.clinical.comparison.comparable import ComparisonError, StudyMaps, check_comparable, check_patient
+    from cfcam.clinical.comparison.gate import Gate, RegistrationError
     from cfcam.clinical.comparison.quality import Quality, Registration
     from cfcam.clinical.comparison.registration import register
     from cfcam.clinical.comparison.result import Change, Comparison
-    from cfcam.clinical.gate import Gate, RegistrationError
 
 __all__ = [
     "Change",
@@ -37,6 +37,6 @@ __getattr__ = lazy(
         "cfcam.clinical.comparison.quality": "Quality Registration",
         "cfcam.clinical.comparison.registration": "register",
         "cfcam.clinical.comparison.result": "Change Comparison",
-        "cfcam.clinical.gate": "Gate RegistrationError",
+        "cfcam.clinical.comparison.gate": "Gate RegistrationError",
     },
 )

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from cfcam.clinical.checks.repeatability import repeatability_coefficient, within_subject_sd
 from cfcam.clinical.comparison.comparable import StudyMaps, check_comparable
+from cfcam.clinical.comparison.gate import Gate
 from cfcam.clinical.comparison.placed import Grid, Matrix, Placed
 from cfcam.clinical.comparison.quality import Registration, RegistrationKind
 from cfcam.clinical.comparison.registration import register
 from cfcam.clinical.comparison.result import BEYOND, NOT_ASSESSED, WITHIN, Change, Comparison
-from cfcam.clinical.gate import Gate
 from cfcam.clinical.regions import measure
 from cfcam.errors import InputError
 

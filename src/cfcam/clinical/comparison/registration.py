@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from cfcam.clinical.comparison.gate import RegistrationError
 from cfcam.clinical.comparison.placed import Grid, Matrix, Placed
 from cfcam.clinical.comparison.quality import Quality, Registration, RegistrationKind
-from cfcam.clinical.gate import RegistrationError
 from cfcam.errors import InputError, MissingExtraError
 
 _POSITIONS = {2: 2**16, 3: 2**17}  # that the finest level registers: 256 x 256, 51 x 51 x 51

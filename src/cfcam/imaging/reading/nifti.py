@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.errors import ImageError, InputError, MissingExtraError
+from cfcam.imaging.nifti_space import space_of
 from cfcam.imaging.reading.files import read_bytes, shown_path
-from cfcam.imaging.reading.nifti_space import space_of
 from cfcam.imaging.volume import MAX_VOXELS, Source, Volume
 
 _HEADER = 540  # bytes of a NIfTI-2 header; a NIfTI-1 header has 348

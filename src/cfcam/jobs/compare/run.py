@@ -16,10 +16,10 @@ from cfcam.clinical.checks.masks import read_mask
 from cfcam.clinical.checks.repeatability import retest_samples
 from cfcam.clinical.comparison.changes import compare
 from cfcam.clinical.comparison.comparable import StudyMaps
+from cfcam.clinical.comparison.gate import RegistrationError
 from cfcam.clinical.comparison.placed import Grid, Placed
 from cfcam.clinical.comparison.registration import register
 from cfcam.clinical.comparison.result import RESEARCH, SENTENCE, Comparison
-from cfcam.clinical.gate import RegistrationError
 from cfcam.clinical.study_result import ModelIdentity
 from cfcam.errors import CfcamError, InputError, describe_first, one_line
 from cfcam.explainer import Explainer

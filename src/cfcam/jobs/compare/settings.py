@@ -9,8 +9,8 @@ from pathlib import Path
 from cfcam.clinical.comparison.changes import (
     THRESHOLD,
 )
+from cfcam.clinical.comparison.gate import Gate
 from cfcam.clinical.comparison.quality import RegistrationKind
-from cfcam.clinical.gate import Gate
 from cfcam.imaging import Preprocess, VolumePreprocess
 from cfcam.jobs.inputs.preparing import VolumeSettings
 
