@@ -244,9 +244,9 @@ def test_without_a_transform_no_direction_is_claimed(nowhere):
 
 
 def test_every_picture_of_it_shows_question_marks_and_no_place(nowhere, monkeypatch):
+    from cfcam.imaging.drawing import cells
     from cfcam.imaging.drawing import difference as difference_figure
     from cfcam.imaging.drawing import parts as figure_parts
-    from cfcam.imaging.drawing import volume_sheet as volume_figure
 
     written_texts = []
 
@@ -255,7 +255,7 @@ def test_every_picture_of_it_shows_question_marks_and_no_place(nowhere, monkeypa
         return drawn(height, width, ink, boxes, texts)
 
     drawn = figure_parts.drawn_page
-    monkeypatch.setattr(volume_figure, "drawn_page", spy)
+    monkeypatch.setattr(cells, "drawn_page", spy)
     monkeypatch.setattr(difference_figure, "drawn_page", spy)
     heat = np.zeros(SIZE, np.float32)
     heat[2, 3, 4] = 1
