@@ -9,7 +9,7 @@ from scipy import ndimage
 from torch import nn
 
 from cfcam.clinical.checks.repeatability import (
-    Sample,
+    Retest,
     repeatability_coefficient,
     retest_samples,
     rotation,
@@ -188,7 +188,7 @@ def test_maps_of_different_origin_are_refused():
     with pytest.raises(ComparisonError, match="volume"):
         compare(prior, study(scene((8, 8, 8), 2)))
     with pytest.raises(ComparisonError, match="prior study is not finite"):
-        compare(replace(prior, samples=(Sample(np.full((32, 32), np.nan, np.float32), 0.5),)), prior)
+        compare(replace(prior, samples=(Retest(np.full((32, 32), np.nan, np.float32), 0.5),)), prior)
 
 
 def test_another_patient_is_refused_without_a_word_of_who():

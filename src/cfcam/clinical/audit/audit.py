@@ -16,8 +16,8 @@ from uuid import uuid4
 
 from cfcam.clinical.audit.chain import (
     GENESIS,
+    ChainRow,
     Record,
-    Row,
     Verification,
     canonical,
     check,
@@ -160,7 +160,7 @@ class Audit:
             os.fsync(file.fileno())
         return certificate
 
-    def _rows(self) -> Iterator[Row]:
+    def _rows(self) -> Iterator[ChainRow]:
         # In pages, each its own transaction: a long reading must not make the writers wait.
         last, size = -(2**62), _PAGE
         while True:
@@ -176,11 +176,11 @@ class Audit:
                 return
             last = page[-1].sequence
 
-    def _page(self, after: int, size: int) -> list[Row]:
+    def _page(self, after: int, size: int) -> list[ChainRow]:
         query = f"SELECT sequence, body, hash FROM audit_record WHERE sequence > {after} ORDER BY sequence LIMIT {size}"  # noqa: S608
         with self._connection() as connection:
             # str: a value whose type was changed in the database is to be found by its hash.
-            return [Row(row[0], str(row[1]), str(row[2])) for row in connection.exec_driver_sql(query)]
+            return [ChainRow(row[0], str(row[1]), str(row[2])) for row in connection.exec_driver_sql(query)]
 
     def _open(self, create: bool) -> None:
         with self._connection() as connection:

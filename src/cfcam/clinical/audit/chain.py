@@ -17,7 +17,7 @@ GENESIS = "0" * 64
 _FORMAT = 1
 
 
-class Row(NamedTuple):
+class ChainRow(NamedTuple):
     """A record as it is stored.
 
     Attributes:
@@ -93,7 +93,7 @@ def timestamp(time: datetime) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def make_row(sequence: int, time: datetime, action: Action, details: Mapping[str, Any], previous: str) -> Row:
+def make_row(sequence: int, time: datetime, action: Action, details: Mapping[str, Any], previous: str) -> ChainRow:
     """Returns the row of a new record, chained to the one before."""
     event = EVENTS[action]
     body = canonical(
@@ -107,10 +107,10 @@ def make_row(sequence: int, time: datetime, action: Action, details: Mapping[str
             "previous": previous,
         }
     )
-    return Row(sequence, body, digest(body))
+    return ChainRow(sequence, body, digest(body))
 
 
-def read_row(row: Row) -> Record:
+def read_row(row: ChainRow) -> Record:
     """Returns the record of a row.
 
     Raises:
@@ -132,7 +132,7 @@ def read_row(row: Row) -> Record:
         raise ValueError(f"no {problem}") from problem
 
 
-def check(row: Row, sequence: int, previous: str) -> tuple[int, str] | None:
+def check(row: ChainRow, sequence: int, previous: str) -> tuple[int, str] | None:
     """Says what is wrong with a row.
 
     Args:
@@ -160,7 +160,7 @@ def check(row: Row, sequence: int, previous: str) -> tuple[int, str] | None:
     return None
 
 
-def verify_rows(rows: Iterable[Row], head: str | None = None) -> Verification:
+def verify_rows(rows: Iterable[ChainRow], head: str | None = None) -> Verification:
     """Reads a chain from its beginning.
 
     Args:

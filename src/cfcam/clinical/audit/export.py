@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from cfcam.clinical.audit.chain import (
-    Row,
+    ChainRow,
     Verification,
     digest,
     timestamp,
@@ -62,7 +62,7 @@ def verify_export(path: str | os.PathLike[str]) -> Verification:
         AuditError: the file is not an export.
     """
     *lines, _ = _lines(path)
-    rows = (Row(number, line, digest(line)) for number, line in enumerate(lines, start=1))
+    rows = (ChainRow(number, line, digest(line)) for number, line in enumerate(lines, start=1))
     return verify_rows(rows, exported_head(path))
 
 

@@ -33,7 +33,7 @@ S = TypeVar("S")
 
 
 @dataclass(frozen=True, eq=False)
-class Sample:
+class Retest:
     """A raw map of one class, and what the network says of it.
 
     Attributes:
@@ -56,7 +56,7 @@ def retest_samples(
     degrees: float = RETEST_DEGREES,
     zoom: float = RETEST_ZOOM,
     seed: int = 0,
-) -> list[Sample]:
+) -> list[Retest]:
     """Explains one class of an image as it is, and as other acquisitions of the same patient would show it.
 
     Each retest changes everything at a time: noise (0.05 of the image's standard deviation), a grey window of 0.9 to
@@ -159,14 +159,14 @@ def rotation(angles: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _explained(
     explain: Explain, x: Tensor, target: int, method: str, motions: Sequence[Tensor] | None = None
-) -> tuple[list[Sample], tuple[int, ...]]:
+) -> tuple[list[Retest], tuple[int, ...]]:
     """Maps at the input's size, moved back, and how many cells the layer has along each axis."""
     explanation = explain(x, torch.full((len(x), 1), target))
     maps = explanation.maps[method].detach().float()
     raw = upsampled(maps, explanation.input_size, explanation.placements.get(method))
     if motions is not None:
         raw = torch.cat([warp(one[None], inverse_motion(m), "border") for one, m in zip(raw, motions, strict=True)])
-    samples = [Sample(one[0].cpu().numpy(), explanation.probability(n, 0)) for n, one in enumerate(raw)]
+    samples = [Retest(one[0].cpu().numpy(), explanation.probability(n, 0)) for n, one in enumerate(raw)]
     return samples, tuple(maps.shape[2:])
 
 

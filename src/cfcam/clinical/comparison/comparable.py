@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from cfcam.clinical.checks.repeatability import Sample
+from cfcam.clinical.checks.repeatability import Retest
 from cfcam.clinical.comparison.placed import Grid, Placed
 from cfcam.clinical.study_result import ModelIdentity
 from cfcam.errors import CfcamError, InputError
@@ -38,7 +38,7 @@ class StudyMaps:
     """
 
     picture: Placed
-    samples: tuple[Sample, ...]
+    samples: tuple[Retest, ...]
     grid: Grid
     model: ModelIdentity
     method: str

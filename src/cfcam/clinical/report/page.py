@@ -9,7 +9,7 @@ from cfcam._version import __version__
 from cfcam.clinical.report import words
 from cfcam.clinical.report.pictures import Picture, gradient
 from cfcam.clinical.report.planes import is_volume
-from cfcam.clinical.report.sections import Row, class_sections, uncertainty_section
+from cfcam.clinical.report.sections import PictureRow, class_sections, uncertainty_section
 from cfcam.clinical.report.summary import summary
 from cfcam.clinical.report.tables import check_rows, class_bars, region_rows, settings
 from cfcam.clinical.report.templating import templates, text_of
@@ -69,20 +69,20 @@ def render(study: StudyResult, *, palette: str = "inferno", opacity: float = 0.4
     return templates().get_template("report.html.j2").render(context)
 
 
-def backgrounds(rows: Iterable[Row]) -> dict[str, str]:
+def backgrounds(rows: Iterable[PictureRow]) -> dict[str, str]:
     """Returns a short name for each picture under a map, so that it is in the page once."""
     bases = dict.fromkeys(one.base for one in _pictures(rows) if one.heat is not None or one.clear is not None)
     return {base: f"under-{n}" for n, base in enumerate(bases, 1)}
 
 
-def gradients(rows: Iterable[Row]) -> dict[str, str]:
+def gradients(rows: Iterable[PictureRow]) -> dict[str, str]:
     """Returns the stops of the colour bar of each palette in use."""
     return {
         palette: gradient(palette) for palette in dict.fromkeys(o.scale.palette for o in _pictures(rows) if o.scale)
     }
 
 
-def _pictures(rows: Iterable[Row]) -> Iterable[Picture]:
+def _pictures(rows: Iterable[PictureRow]) -> Iterable[Picture]:
     return (one for row in rows for one in row.pictures)
 
 

@@ -9,7 +9,7 @@ from cfcam.clinical.report import words
 from cfcam.clinical.report.page import backgrounds
 from cfcam.clinical.report.pictures import gradient
 from cfcam.clinical.report.planes import is_volume, planes_of
-from cfcam.clinical.report.sections import Row, map_picture, readable
+from cfcam.clinical.report.sections import PictureRow, map_picture, readable
 from cfcam.clinical.report.templating import templates, text_of
 from cfcam.clinical.study_result import StudyResult
 
@@ -29,11 +29,13 @@ def render_patient(study: StudyResult, *, palette: str = "inferno", opacity: flo
         InputError: the palette is none, or the map has a value outside of [0, 1].
     """
     shown = next(iter(readable(study.maps)), None)
-    row = Row("", ())
+    row = PictureRow("", ())
     if shown is not None:
         plane = planes_of(study, [shown.heatmap])[0]
         # what is not explained on the page is not on the picture
-        row = Row("", (replace(map_picture(study, shown, plane, palette, ""), cross=None, bar=None, scale=None),))
+        row = PictureRow(
+            "", (replace(map_picture(study, shown, plane, palette, ""), cross=None, bar=None, scale=None),)
+        )
     return (
         templates()
         .get_template("patient.html.j2")

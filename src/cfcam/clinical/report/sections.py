@@ -20,7 +20,7 @@ _HALF = 0.5
 
 
 @dataclass(frozen=True)
-class Row:
+class PictureRow:
     """Pictures that stand beside each other.
 
     Attributes:
@@ -46,7 +46,7 @@ class ClassSection:
     name: str
     probability: str
     doubt: str
-    rows: tuple[Row, ...]
+    rows: tuple[PictureRow, ...]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class UncertaintySection:
     subject: str
     meaning: str
     note: str
-    rows: tuple[Row, ...]
+    rows: tuple[PictureRow, ...]
     numbers: tuple[tuple[str, str, str], ...]
 
 
@@ -86,7 +86,7 @@ def uncertainty_section(study: StudyResult, one: Uncertainty, palette: str) -> U
             mapped(plane, heat, scale, title, _alt(study, plane, f"{title}, {scale.label}"), threshold=level)
             for title, heat, scale, level in shown
         )
-        rows += [Row("", (_original(study, plane), mean_map)), Row("", (varied, marked))]
+        rows += [PictureRow("", (_original(study, plane), mean_map)), PictureRow("", (varied, marked))]
     return UncertaintySection(
         title=words.SOURCES.get(one.source, one.source),
         subject=f"{words.counted(one.samples, 'sample')}; map: {one.method}; class: {one.class_name}",
@@ -118,7 +118,7 @@ def map_picture(study: StudyResult, one: MapResult, plane: Slice, palette: str, 
 def _class_section(study: StudyResult, maps: list[MapResult], palette: str) -> ClassSection:
     planes = planes_of(study, [one.heatmap for one in readable(maps)])
     rows = [
-        Row("", (_original(study, plane), map_picture(study, one, plane, palette, one.method)))
+        PictureRow("", (_original(study, plane), map_picture(study, one, plane, palette, one.method)))
         for one in maps
         for plane in planes
     ]

@@ -9,11 +9,11 @@ from torch import Tensor
 
 from cfcam.clinical import checks
 from cfcam.clinical.checks.results import CheckResult, Limits
-from cfcam.jobs.inputs.masks import Region, RegionKind
+from cfcam.jobs.inputs.masks import MarkedRegion, RegionKind
 
 
 def region_checks(
-    regions: Mapping[RegionKind, Region],
+    regions: Mapping[RegionKind, MarkedRegion],
     heatmap: Tensor,
     intervention: Callable[[Tensor], list[CheckResult]],
     *,

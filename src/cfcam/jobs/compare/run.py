@@ -38,8 +38,7 @@ from cfcam.jobs.compare.studies import (
     without_spacing,
 )
 from cfcam.jobs.compare.tables import TABLE_NAME, as_csv, earlier_rows, registration_line, row_of, table_of, title_of
-from cfcam.jobs.inputs.find import Kind as Source
-from cfcam.jobs.inputs.find import find_inputs
+from cfcam.jobs.inputs.find import Kind, find_inputs
 from cfcam.jobs.inputs.preparing import assumption_notes, preprocess_of, volume_preprocess_of
 from cfcam.models import LoadedModel, model_name
 from cfcam.models.expects import takes_volumes
@@ -180,7 +179,7 @@ class ComparePairs:
         if len(inputs) != 1:
             raise InputError(f"{path.name}: holds {len(inputs)} pictures or volumes; name one of them")
         source = inputs[0]
-        if (source.kind is Source.VOLUME) != self.volumetric:
+        if (source.kind is Kind.VOLUME) != self.volumetric:
             wanted = "volumes (NIfTI or a DICOM series)" if self.volumetric else "2-D pictures"
             raise InputError(f"{path.name}: is a {source.kind}, and the network takes {wanted}")
         if self.volumetric:

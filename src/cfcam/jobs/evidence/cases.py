@@ -17,7 +17,7 @@ from cfcam.imaging import Image, Preprocess, read_image
 from cfcam.jobs.cases.case import Case, resolve_label
 from cfcam.jobs.cases.phantoms import PhantomCase
 from cfcam.jobs.inputs.ground_truth import CaseError, Notice
-from cfcam.jobs.inputs.masks import Region, RegionKind, RegionMasks
+from cfcam.jobs.inputs.masks import MarkedRegion, RegionKind, RegionMasks
 from cfcam.jobs.inputs.privacy import without_names
 from cfcam.metrics.scorecard.samples import Sample
 from cfcam.models.demo import FINDINGS, make_phantom, sample_phantom
@@ -41,7 +41,7 @@ class Material:
     sample: Sample
     image: Image
     positives: frozenset[int] | None
-    regions: Mapping[RegionKind, Region] = field(default_factory=dict)
+    regions: Mapping[RegionKind, MarkedRegion] = field(default_factory=dict)
     artefact_image: Image | None = None
     complete: bool = False
 
@@ -125,7 +125,9 @@ class FileCase:
             regions = {mask.kind: mask.read(self.inner.image, image, several=self.several) for mask in self.masks}
         except CfcamError as error:
             raise CaseError(self._scrubbed(str(error))) from None
-        known = {kind: Region(region.mask, reason=self._scrubbed(region.reason)) for kind, region in regions.items()}
+        known = {
+            kind: MarkedRegion(region.mask, reason=self._scrubbed(region.reason)) for kind, region in regions.items()
+        }
         positives = None if sample.label is None else frozenset([sample.label])
         return Material(sample, image, positives, known)
 
@@ -185,7 +187,7 @@ class DemoCase:
             self.load(preprocess, classes, lambda _: None),
             _picture(phantom.image),
             frozenset(label for label in known if label is not None),
-            {"organ": Region(lungs), "artefacts": Region(device)},
+            {"organ": MarkedRegion(lungs), "artefacts": MarkedRegion(device)},
             _picture(paced.image),
             complete=True,
         )

@@ -15,8 +15,7 @@ from PIL import Image as PILImage
 from torch import Tensor
 
 from cfcam.clinical import checks
-from cfcam.clinical.checks.repeatability import Sample as Retest
-from cfcam.clinical.checks.repeatability import retest_samples
+from cfcam.clinical.checks.repeatability import Retest, retest_samples
 from cfcam.clinical.checks.results import CheckResult
 from cfcam.errors import CfcamError
 from cfcam.explainer import Explainer
@@ -27,14 +26,14 @@ from cfcam.jobs.check.region_checks import region_checks
 from cfcam.jobs.evidence.cases import EvidenceCase, Material
 from cfcam.jobs.evidence.files import EvidenceError
 from cfcam.jobs.evidence.protocol import Protocol
-from cfcam.jobs.inputs.masks import Region, RegionKind
+from cfcam.jobs.inputs.masks import MarkedRegion, RegionKind
 from cfcam.metrics.functional.similarity import soft_iou
 
 CASES = "cases.jsonl"
 _MARKED = 0.5  # of the map's maximum: from here on a position counts to the marked area
 _FAILURES = (CfcamError, RuntimeError, ValueError, ArithmeticError, LookupError, MemoryError)
 _PANEL = 288
-Record = dict[str, Any]
+CaseRecord = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,7 +52,7 @@ class Measuring:
     protocol: Protocol
     classes: Sequence[str] | int | None
 
-    def __call__(self, case: EvidenceCase) -> Record:
+    def __call__(self, case: EvidenceCase) -> CaseRecord:
         """Returns plain values: what is known of a case and what was measured, or why it could not be."""
         about = {"case": case.name, "patient": case.patient, "group": case.group, "sha256": case.hashes()}
         try:
@@ -87,7 +86,7 @@ class Measuring:
         PILImage.fromarray(sheet).save(stream, "JPEG", quality=88)
         return stream.getvalue()
 
-    def _measured(self, material: Material) -> Record:
+    def _measured(self, material: Material) -> CaseRecord:
         x = material.sample.image[None]
         explanation = self.explainer(x)
         if explanation.probabilities is None:
@@ -116,7 +115,7 @@ class Measuring:
         x = material.sample.image[None]
         return found + checks.retest_stability(self.explainer, x, predicted, method, seed=seed, limits=limits)
 
-    def _in_region(self, kind: RegionKind, region: Region, image: Image, seen: Explanation) -> list[CheckResult]:
+    def _in_region(self, kind: RegionKind, region: MarkedRegion, image: Image, seen: Explanation) -> list[CheckResult]:
         limits, target = self.protocol.limits, int(seen.targets[0, 0])
 
         def intervention(artefact: Tensor) -> list[CheckResult]:
@@ -138,7 +137,7 @@ class Measuring:
         return self.preprocess.to_original(heat, image.size)
 
 
-def _described(material: Material) -> Record:
+def _described(material: Material) -> CaseRecord:
     truth, image = material.sample.ground_truth, material.image
     return {
         "label": material.sample.label,
@@ -152,7 +151,7 @@ def _described(material: Material) -> Record:
     }
 
 
-def _numbers(samples: Sequence[Retest]) -> Record:
+def _numbers(samples: Sequence[Retest]) -> CaseRecord:
     """Probability and marked share of the picture and of each retest, and the soft IoU of its map with the first."""
     raw = torch.from_numpy(np.stack([sample.raw for sample in samples])).clamp(min=0)
     peak = raw.flatten(1).amax(1)
@@ -177,35 +176,38 @@ class CasesFile:
     def __init__(self, folder: Path, protocol_sha256: str) -> None:
         self.path = folder / CASES
         self._header = {"protocol_sha256": protocol_sha256}
-        self._records: dict[str, Record] = {}
+        self._records: dict[str, CaseRecord] = {}
         lines = [line.values for line in lines_of(self.path) if line.values] if self.path.exists() else []
         if lines and lines[0] == self._header:
             self._records = {line["key"]: line["record"] for line in lines[1:]}
         self._rewrite()
 
-    def get(self, key: str) -> Record | None:
+    def get(self, key: str) -> CaseRecord | None:
         """Returns the record of a case that was measured before."""
         return self._records.get(key)
 
-    def add(self, key: str, record: Record) -> None:
+    def add(self, key: str, record: CaseRecord) -> None:
         """Adds a record, and hands it to the operating system at once."""
         self._records[key] = record
         append_line(self.path, without_nan({"key": key, "record": record}))
 
-    def keep(self, keys: Sequence[str]) -> list[Record]:
+    def keep(self, keys: Sequence[str]) -> list[CaseRecord]:
         """Returns the records of these cases in this order, and leaves no others in the file."""
         self._records = {key: self._records[key] for key in keys}
         self._rewrite()
         return list(self._records.values())
 
     def _rewrite(self) -> None:
-        lines: list[Record] = [self._header, *({"key": key, "record": record} for key, record in self._records.items())]
+        lines: list[CaseRecord] = [
+            self._header,
+            *({"key": key, "record": record} for key, record in self._records.items()),
+        ]
         write_whole(self.path, b"".join(as_line(without_nan(line)) for line in lines))
 
 
 def measure_all(
     cases: Sequence[EvidenceCase], measuring: Measuring, file: CasesFile, progress: Callable[[int, int], None]
-) -> list[Record]:
+) -> list[CaseRecord]:
     """Measures what is not measured yet, and returns the records of all cases.
 
     Args:
@@ -223,7 +225,7 @@ def measure_all(
     return file.keep(keys)
 
 
-def positives_of(records: Sequence[Record], classes: int) -> NDArray[np.float64]:
+def positives_of(records: Sequence[CaseRecord], classes: int) -> NDArray[np.float64]:
     """Returns (n, classes) of 0 and 1: which classes are truly there; NaN where that is not known."""
     truth = np.full((len(records), classes), np.nan)
     for row, record in zip(truth, records, strict=True):
@@ -233,6 +235,6 @@ def positives_of(records: Sequence[Record], classes: int) -> NDArray[np.float64]
     return truth
 
 
-def patients_of(records: Sequence[Record]) -> list[str]:
+def patients_of(records: Sequence[CaseRecord]) -> list[str]:
     """Returns the patient of each case; a case without one stands for itself."""
     return [record["patient"] or record["case"] for record in records]

@@ -14,7 +14,7 @@ from scipy.stats import binomtest, rankdata
 from cfcam.clinical.bootstrap import Estimate, bootstrap_by_patient
 from cfcam.clinical.calibration import brier_score, expected_calibration_error, reliability_table
 from cfcam.errors import InputError
-from cfcam.jobs.evidence.measure import Record, patients_of, positives_of
+from cfcam.jobs.evidence.measure import CaseRecord, patients_of, positives_of
 from cfcam.metrics.scorecard.statistics import bootstrap_interval
 
 BINS = 10
@@ -26,7 +26,7 @@ _SEVERAL = (
 )
 
 
-def performance(records: Sequence[Record], names: Sequence[str], seed: int) -> dict[str, Any]:
+def performance(records: Sequence[CaseRecord], names: Sequence[str], seed: int) -> dict[str, Any]:
     """Returns accuracy, per class sensitivity and AUC, and calibration, with intervals by patient.
 
     A case is right if its most probable class is among the true ones.
@@ -101,7 +101,7 @@ def _auc(scores: torch.Tensor, truth: torch.Tensor) -> float:
     return float((ranks[y].sum() - positives * (positives + 1) / 2) / (positives * negatives))
 
 
-def _confusion(known: Sequence[Record], names: Sequence[str]) -> list[list[int]]:
+def _confusion(known: Sequence[CaseRecord], names: Sequence[str]) -> list[list[int]]:
     table = np.zeros((len(names), len(names)), dtype=int)
     for record in known:
         for label in record["positives"]:

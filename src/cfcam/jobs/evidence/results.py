@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cfcam.clinical.checks.repeatability import within_subject_sd
-from cfcam.jobs.evidence.measure import Record, patients_of
+from cfcam.jobs.evidence.measure import CaseRecord, patients_of
 from cfcam.jobs.evidence.protocol import Protocol
 from cfcam.metrics.scorecard.catalogue import METRICS
 from cfcam.metrics.scorecard.statistics import bootstrap_interval
@@ -22,7 +22,7 @@ ARTEFACT = "most energy in the artefact"
 """The kind of the gallery that the artefact check ranks."""
 
 
-def data_sheet(records: Sequence[Record], names: Sequence[str]) -> dict[str, Any]:
+def data_sheet(records: Sequence[CaseRecord], names: Sequence[str]) -> dict[str, Any]:
     """Returns the counts of a data set: by label, group and patient, sizes, what is missing, what is there twice."""
     read = [record for record in records if "size" in record]
     known = [record["patient"] for record in records if record["patient"] is not None]
@@ -70,7 +70,7 @@ def _spread(values: Sequence[float]) -> dict[str, float] | None:
     return {"least": values[0], "median": float(np.median(values)), "most": values[-1]}
 
 
-def repeatability(records: Sequence[Record], seed: int) -> dict[str, Any]:
+def repeatability(records: Sequence[CaseRecord], seed: int) -> dict[str, Any]:
     """Returns within-subject SD and repeatability coefficient of probability and marked share, and the agreement.
 
     wSD is the root of the mean over cases of the variance of a case's repeated measurements; the coefficient is
@@ -96,7 +96,7 @@ def repeatability(records: Sequence[Record], seed: int) -> dict[str, Any]:
     }
 
 
-def _repeated(records: Sequence[Record], key: str, seed: int) -> dict[str, Any]:
+def _repeated(records: Sequence[CaseRecord], key: str, seed: int) -> dict[str, Any]:
     states = [[v for v in record["retests"][key] if v is not None] for record in records]
     kept = [(state, patient) for state, patient in zip(states, patients_of(records), strict=True) if len(state) > 1]
     if not kept:
@@ -118,7 +118,7 @@ def _repeated(records: Sequence[Record], key: str, seed: int) -> dict[str, Any]:
 
 def gallery(
     protocol: Protocol,
-    records: Sequence[Record],
+    records: Sequence[CaseRecord],
     values: Mapping[str, float | None],
     metric: str | None,
     names: Sequence[str] = (),
@@ -134,7 +134,7 @@ def gallery(
     """
     measured = [record for record in records if "predicted" in record]
     wrong = [r for r in measured if r["positives"] is not None and r["predicted"] not in r["positives"]]
-    kinds: list[tuple[str, list[tuple[float, Record]]]] = [
+    kinds: list[tuple[str, list[tuple[float, CaseRecord]]]] = [
         ("wrong with the highest probability", [(-r["probabilities"][r["predicted"]], r) for r in wrong]),
     ]
     if metric is not None:
@@ -154,7 +154,7 @@ def gallery(
     return shown
 
 
-def _answer(record: Record, names: Sequence[str]) -> dict[str, Any]:
+def _answer(record: CaseRecord, names: Sequence[str]) -> dict[str, Any]:
     """What is true of a case and what the network said, in words."""
     truth = [_name(label, names) for label in record["positives"] or [None]]
     predicted = record["predicted"]
@@ -165,10 +165,10 @@ def _answer(record: Record, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _value(record: Record, check: str) -> float | None:
+def _value(record: CaseRecord, check: str) -> float | None:
     return next((one["value"] for one in record["checks"] if one["name"] == check), None)
 
 
-def _agreement(record: Record) -> float | None:
+def _agreement(record: CaseRecord) -> float | None:
     values = [value for value in record["retests"]["agreement"] if value is not None]
     return float(np.mean(values)) if values else None

@@ -9,14 +9,14 @@ from typing import Any
 from cfcam.clinical.checks.results import CheckResult, Outcome, at_least, at_most, not_assessed, over_cases
 from cfcam.jobs.evaluate.findings import Findings
 from cfcam.jobs.evaluate.words import KNOW_NOTHING
-from cfcam.jobs.evidence.measure import Record
+from cfcam.jobs.evidence.measure import CaseRecord
 from cfcam.jobs.evidence.performance import BINS
 from cfcam.jobs.evidence.protocol import Protocol
 from cfcam.metrics.scorecard.card import Summary
 from cfcam.metrics.scorecard.catalogue import METRICS
 
 
-def check_results(records: Sequence[Record]) -> list[list[CheckResult]]:
+def check_results(records: Sequence[CaseRecord]) -> list[list[CheckResult]]:
     """Returns the checks of each measured case."""
     return [
         [CheckResult(**{**one, "outcome": Outcome(one["outcome"])}) for one in record["checks"]]
@@ -26,7 +26,7 @@ def check_results(records: Sequence[Record]) -> list[list[CheckResult]]:
 
 
 def judged(
-    protocol: Protocol, findings: Findings, records: Sequence[Record], performed: Mapping[str, Any]
+    protocol: Protocol, findings: Findings, records: Sequence[CaseRecord], performed: Mapping[str, Any]
 ) -> list[CheckResult]:
     """Returns what became of each rule of the protocol."""
     rules = protocol.rules

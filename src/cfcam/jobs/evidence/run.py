@@ -28,7 +28,7 @@ from cfcam.jobs.evidence import card
 from cfcam.jobs.evidence.cases import EvidenceCase
 from cfcam.jobs.evidence.dicom import validated
 from cfcam.jobs.evidence.files import EvidenceError, seal
-from cfcam.jobs.evidence.measure import CasesFile, Measuring, Record, measure_all
+from cfcam.jobs.evidence.measure import CaseRecord, CasesFile, Measuring, measure_all
 from cfcam.jobs.evidence.page import render
 from cfcam.jobs.evidence.performance import performance
 from cfcam.jobs.evidence.protocol import Protocol, fix
@@ -132,7 +132,7 @@ class EvidenceRun:
         self.scorecard = self._evaluation(cases, evaluation)
         self.notes = list(dict.fromkeys([*self._model.notes, *self.scorecard.notes]))
 
-    def measure(self, progress: Callable[[int, int], None] | None = None) -> list[Record]:
+    def measure(self, progress: Callable[[int, int], None] | None = None) -> list[CaseRecord]:
         """Measures predictions, checks and repeatability, case by case.
 
         Args:
@@ -141,7 +141,7 @@ class EvidenceRun:
         file = CasesFile(self.output, self.fixed.sha256)
         return measure_all(self.cases, self._measuring(), file, progress or (lambda done, total: None))
 
-    def finish(self, scored: Scorecard, records: Sequence[Record]) -> Pack:
+    def finish(self, scored: Scorecard, records: Sequence[CaseRecord]) -> Pack:
         """Judges the rules, writes all files and seals them.
 
         Args:
@@ -230,7 +230,7 @@ class EvidenceRun:
         write_whole(mark, own)
         return run
 
-    def _names(self, records: Sequence[Record]) -> list[str]:
+    def _names(self, records: Sequence[CaseRecord]) -> list[str]:
         if self._model.classes is not None:
             return list(self._model.classes)
         outputs = next((len(record["probabilities"]) for record in records if "probabilities" in record), 0)
@@ -263,7 +263,7 @@ class EvidenceRun:
                 self.notes.append(f"{name} cannot be shown: {error}")
         return found
 
-    def _write(self, contents: Mapping[str, Any], records: Sequence[Record], names: Sequence[str]) -> None:
+    def _write(self, contents: Mapping[str, Any], records: Sequence[CaseRecord], names: Sequence[str]) -> None:
         folder, audit = self.output, contents["audit"]
         described = contents["environment"]
         write_json(folder / "model_card.json", contents["card"])
@@ -326,7 +326,7 @@ def certified(record: str) -> dict[str, Any]:
     }
 
 
-def _inputs(records: Sequence[Record], names: Sequence[str]) -> str:
+def _inputs(records: Sequence[CaseRecord], names: Sequence[str]) -> str:
     """The hashes of what was read, case by case, as CSV."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")

@@ -29,7 +29,7 @@ _LABELS = re.compile(r"(.+)#(\d+(?:,\d+)*)")
 
 
 @dataclass(frozen=True)
-class Region:
+class MarkedRegion:
     """What is marked in one image.
 
     Attributes:
@@ -65,7 +65,7 @@ class RegionMasks:
         picked = (self.given, None) if named is None else (named[1], tuple(int(n) for n in named[2].split(",")))
         object.__setattr__(self, "_labelled", picked)
 
-    def read(self, name: Path, image: Image | Volume, *, several: bool) -> Region:
+    def read(self, name: Path, image: Image | Volume, *, several: bool) -> MarkedRegion:
         """Reads what is marked in an image.
 
         Args:
@@ -81,14 +81,14 @@ class RegionMasks:
         files = self._files(name, several=several)
         if not files:
             reason = f"no mask for --{self.kind} was found for {name.name}"
-            return Region(torch.zeros(image.size, dtype=torch.bool), (reason,), reason)
+            return MarkedRegion(torch.zeros(image.size, dtype=torch.bool), (reason,), reason)
         mask = torch.zeros(image.size, dtype=torch.bool)
         notices: list[str] = []
         for file in files:
             one, told = self._read(file, image)
             mask |= one
             notices += told
-        return Region(mask, tuple(notices), "" if mask.any() else _why(notices), tuple(files))
+        return MarkedRegion(mask, tuple(notices), "" if mask.any() else _why(notices), tuple(files))
 
     def _read(self, file: Path, image: Image | Volume) -> tuple[Tensor, tuple[str, ...]]:
         labels = self._labelled[1]
@@ -96,16 +96,16 @@ class RegionMasks:
             return read_segmentation(file, image, segments=labels)
         return read_mask(file, image, labels=labels)
 
-    def _from_boxes(self, name: Path, image: Image | Volume) -> Region:
+    def _from_boxes(self, name: Path, image: Image | Volume) -> MarkedRegion:
         if isinstance(image, Volume):
             raise InputError(f"--{self.kind}: boxes are of pictures; give a NIfTI or a DICOM Segmentation for a volume")
         table = Path(self._labelled[0])
         boxes = self._boxes.get(name.name, self._boxes.get(name.stem))
         if not boxes:
             reason = f"no box for --{self.kind} was found for {name.name}"
-            return Region(torch.zeros(image.size, dtype=torch.bool), (reason,), reason, (table,))
+            return MarkedRegion(torch.zeros(image.size, dtype=torch.bool), (reason,), reason, (table,))
         notices: list[str] = []
-        return Region(fill_boxes(boxes, image.size, notices.append), tuple(notices), files=(table,))
+        return MarkedRegion(fill_boxes(boxes, image.size, notices.append), tuple(notices), files=(table,))
 
     @cached_property
     def _boxes(self) -> dict[str, tuple[Box, ...]]:

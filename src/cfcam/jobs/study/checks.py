@@ -16,11 +16,11 @@ from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess
 from cfcam.jobs.check.region_checks import region_checks
 from cfcam.jobs.engine.inference import Engine
 from cfcam.jobs.inputs.find import Input
-from cfcam.jobs.inputs.masks import Region, RegionKind, RegionMasks
+from cfcam.jobs.inputs.masks import MarkedRegion, RegionKind, RegionMasks
 from cfcam.jobs.inputs.privacy import without_stem
 from cfcam.jobs.study.settings import StudySettings
 
-Regions = Mapping[RegionKind, Region]
+Regions = Mapping[RegionKind, MarkedRegion]
 
 
 def read_regions(how: StudySettings, given: Input, image: Image | Volume, *, several: bool) -> Regions:
@@ -35,14 +35,14 @@ def read_regions(how: StudySettings, given: Input, image: Image | Volume, *, sev
     Raises:
         InputError: a mask does not fit the image, or cannot be read.
     """
-    found: dict[RegionKind, Region] = {}
+    found: dict[RegionKind, MarkedRegion] = {}
     for kind, where in how.masks:
         try:
             region = RegionMasks(kind, where).read(given.path, image, several=several)
         except CfcamError as error:
             raise InputError(without_stem(str(error), given)) from None
         notices = tuple(without_stem(notice, given) for notice in region.notices)
-        found[kind] = Region(region.mask, notices, without_stem(region.reason, given), region.files)
+        found[kind] = MarkedRegion(region.mask, notices, without_stem(region.reason, given), region.files)
     return found
 
 
