@@ -175,6 +175,12 @@ def test_region(size):
         assert math.isclose(left + right, W, abs_tol=2 * tolerance)
 
 
+def test_the_frame_holds_the_padding_and_is_the_region_where_there_is_none():
+    assert Preprocess(resize="pad").frame((50, 100)) == (-25, 0, 75, 100)
+    for how in (Preprocess(), Preprocess(resize="shorter-side+crop")):
+        assert how.frame((256, 512)) == how.region((256, 512))
+
+
 def test_region_by_hand():
     # 256 x 512 halved once: 256 x 512 resized is itself; 16 off above and below, 144 off left and right
     assert Preprocess(resize="shorter-side+crop").region((256, 512)) == (16, 144, 240, 368)

@@ -41,6 +41,11 @@ class _Axis(NamedTuple):
     start: int
 
     @property
+    def shown(self) -> tuple[float, float]:
+        """Where the network's input begins and ends, in the picture's pixels; padding lies outside of it."""
+        return self.start * self.length / self.resized, (self.start + self.net) * self.length / self.resized
+
+    @property
     def seen(self) -> tuple[float, float]:
         """The part of the picture, in its own pixels, that reaches the network."""
         per_pixel = self.length / self.resized
@@ -212,6 +217,15 @@ class Preprocess:
             pixel.
         """
         (top, bottom), (left, right) = (axis.seen for axis in self._axes(size_hw))
+        return top, left, bottom, right
+
+    def frame(self, size_hw: tuple[int, int]) -> tuple[float, float, float, float]:
+        """What the network's input shows, as `region` says it, with its padding, which lies outside of the picture.
+
+        Args:
+            size_hw: the picture's height and width.
+        """
+        (top, bottom), (left, right) = (axis.shown for axis in self._axes(size_hw))
         return top, left, bottom, right
 
     def to_original(self, heatmap: Tensor, size_hw: tuple[int, int]) -> Tensor:

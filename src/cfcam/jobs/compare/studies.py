@@ -48,22 +48,12 @@ def input_grid(preprocess: Preprocess | VolumePreprocess, study: Study) -> Grid:
         return Grid(*preprocess.grid(study.image))
     assert isinstance(preprocess, Preprocess)  # noqa: S101
     size = preprocess.input_size
-    top, left, bottom, right = _whole_region(preprocess, study.image.size)
+    top, left, bottom, right = preprocess.frame(study.image.size)
     into = np.eye(3)
     for axis, (first, last) in enumerate(((top, bottom), (left, right))):
         step = (last - first) / size[axis]
         into[axis, axis], into[axis, 2] = step, first + step / 2 - 0.5
     return Grid(size, study.grid.affine @ into)
-
-
-def _whole_region(preprocess: Preprocess, size: tuple[int, int]) -> tuple[float, float, float, float]:
-    """What the network's input shows in the picture's pixels, with padding, which lies outside of the picture."""
-    rows, columns = preprocess._axes(size)
-    (top, bottom), (left, right) = (
-        (axis.start * axis.length / axis.resized, (axis.start + axis.net) * axis.length / axis.resized)
-        for axis in (rows, columns)
-    )
-    return top, left, bottom, right
 
 
 def without_spacing(study: Study) -> Study:
