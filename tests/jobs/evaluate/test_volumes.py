@@ -18,12 +18,12 @@ from PIL import Image
 from cfcam.errors import CfcamError, InputError
 from cfcam.imaging import Preprocess, Volume, VolumePreprocess, read_volume
 from cfcam.jobs import JobError, VolumeSettings
-from cfcam.jobs.cases import volumes as volume_cases
 from cfcam.jobs.cases.case import Case
 from cfcam.jobs.cases.volumes import VolumeCase, are_volumes, find_picture_cases, find_volume_cases, holds_volumes
 from cfcam.jobs.evaluate.page import write_report
 from cfcam.jobs.evaluate.run import EvaluationSettings
 from cfcam.jobs.evaluate.volumes import VolumeEvaluationRun
+from cfcam.jobs.inputs import reading
 from cfcam.metrics.scorecard.catalogue import QUICK
 from cfcam.models import load
 from tests.exchange.phantoms import SHAPE as CT_SHAPE
@@ -388,7 +388,7 @@ def test_one_volume_is_in_memory_at_a_time(tmp_path, monkeypatch):
         held.append(weakref.ref(volume))
         return volume
 
-    monkeypatch.setattr(volume_cases, "read_volume", counted)
+    monkeypatch.setattr(reading, "read_volume", counted)
     evaluation = run(phantoms(tmp_path / "in"), tmp_path / "out")
     evaluation()
     assert alive == [0] * 5  # the first is read once more, for the size

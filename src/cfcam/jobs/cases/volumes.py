@@ -11,13 +11,14 @@ from typing import Any
 from torch import Tensor, nn
 
 from cfcam.errors import ImageError, InputError, JobError
-from cfcam.imaging import Volume, VolumePreprocess, read_volume
+from cfcam.imaging import Volume, VolumePreprocess
 from cfcam.imaging.reading.files import NIFTI_EXTENSIONS, is_nifti
 from cfcam.jobs.cases.case import Case, file_state, ignore_notice, resolve_label
 from cfcam.jobs.cases.folder import CaseFolder, find_cases
 from cfcam.jobs.inputs.find import Kind, find_inputs
 from cfcam.jobs.inputs.ground_truth import CaseError, Notice, reaching, read_volume_masks
 from cfcam.jobs.inputs.preparing import VolumeSettings
+from cfcam.jobs.inputs.reading import read_volume_of
 from cfcam.metrics.scorecard.samples import Sample
 from cfcam.models.expects import takes_volumes
 
@@ -74,15 +75,7 @@ class VolumeCase:
             ImageError: it cannot be read, or holds several.
             InputError: it does not offer the time, channel or series that is asked for.
         """
-        place, how = self.case.image, self.how
-        nifti = is_nifti(place)
-        volume = read_volume(
-            place,
-            time=how.time if nifti else None,
-            channel=how.channel if nifti else None,
-            series=how.series if place.is_dir() else None,
-            irregular=how.irregular,
-        )
+        volume = read_volume_of(self.case.image, self.how)
         for line in volume.notices:
             notice(line)
         return volume

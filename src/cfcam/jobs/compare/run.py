@@ -40,6 +40,7 @@ from cfcam.jobs.compare.studies import (
 from cfcam.jobs.compare.tables import TABLE_NAME, as_csv, earlier_rows, registration_line, row_of, table_of, title_of
 from cfcam.jobs.inputs.find import Kind, find_inputs
 from cfcam.jobs.inputs.preparing import assumption_notes, preprocess_of, volume_preprocess_of
+from cfcam.jobs.inputs.reading import read_volume_of
 from cfcam.models import LoadedModel, model_name
 from cfcam.models.expects import takes_volumes
 
@@ -183,17 +184,7 @@ class ComparePairs:
             wanted = "volumes (NIfTI or a DICOM series)" if self.volumetric else "2-D pictures"
             raise InputError(f"{path.name}: is a {source.kind}, and the network takes {wanted}")
         if self.volumetric:
-            from cfcam.imaging import read_volume
-            from cfcam.imaging.reading.files import is_nifti
-
-            how, nifti = self.settings.volumes, is_nifti(source.path)
-            volume = read_volume(
-                source.path,
-                time=how.time if nifti else None,
-                channel=how.channel if nifti else None,
-                series=how.series if source.path.is_dir() else None,
-                irregular=how.irregular,
-            )
+            volume = read_volume_of(source.path, self.settings.volumes)
             return Study(volume, Grid(volume.size, volume.affine), True)
         image = read_image(source.path, window=self.settings.window)
         return Study(image, Grid.of_spacing(image.size, image.spacing), image.spacing is not None)

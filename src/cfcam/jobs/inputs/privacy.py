@@ -24,8 +24,8 @@ from cfcam.jobs.inputs.find import Input, Kind
 from cfcam.jobs.inputs.names import stem_of
 
 _DIGITS = 8
-HIDDEN = "(file)"
-SHORTEST_NAME = 4  # a shorter name of a file could be a part of any word
+_HIDDEN = "(file)"
+_SHORTEST = 4  # a shorter name of a file could be a part of any word
 
 
 def comes_from_dicom(source: Input) -> bool:
@@ -93,7 +93,7 @@ def neutral(text: str, source: Input) -> str:
         return text
     for name, said in sorted(_names_of(source, source.label), key=lambda pair: -len(pair[0])):
         text = text.replace(repr(name), said)  # as a name with control characters is shown
-        text = re.sub(alone(name), said, text)
+        text = re.sub(_alone(name), said, text)
     return text
 
 
@@ -114,9 +114,9 @@ def _names_of(source: Input, label: str) -> list[tuple[str, str]]:
     return names
 
 
-def alone(name: str) -> str:
+def _alone(name: str) -> str:
     """Returns a pattern for a name that is no part of a longer word; one that may be a word must look like a path."""
-    if len(name) < SHORTEST_NAME:
+    if len(name) < _SHORTEST:
         return rf"(?<![\w./-]){re.escape(name)}(?=[/:])"
     return rf"(?<![\w-]){re.escape(name)}(?![\w-])"
 
@@ -154,7 +154,7 @@ def without_stem(text: str, given: Input) -> str:
     stem = stem_of(given.path)
     if given.label is None or not stem:
         return text
-    if len(stem) < SHORTEST_NAME:  # it could be a part of any word
+    if len(stem) < _SHORTEST:  # it could be a part of any word
         return re.sub(rf"(?<!\w){re.escape(stem)}[._]\S*", given.label, text)
     return re.sub(rf"\S*{re.escape(stem)}\S*", given.label, text)
 
@@ -168,7 +168,7 @@ def without_names(text: str, names: Iterable[str], stem: str) -> str:
         stem: the picture's name without its ending; a mask is often called after it, as in ``lungs_STEM.png``.
     """
     whole = rf"(?<![^\W_]){re.escape(stem)}(?![^\W_])"
-    text = re.sub(rf"[\w./-]*{whole}[\w./-]*\.\w+", HIDDEN, text)
+    text = re.sub(rf"[\w./-]*{whole}[\w./-]*\.\w+", _HIDDEN, text)
     for name in sorted({one for one in names if one}, key=len, reverse=True):
-        text = re.sub(alone(name), HIDDEN, text)
+        text = re.sub(_alone(name), _HIDDEN, text)
     return text

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cfcam.errors import ImageError
 from cfcam.imaging import Image, Volume, read_image, read_volume
 from cfcam.imaging.reading.files import is_nifti
@@ -33,12 +35,22 @@ def load_volume(given: Input, how: VolumeSettings) -> Volume:
     """
     if given.kind is not Kind.VOLUME:
         raise no_volume(given.path)
-    nifti = is_nifti(given.path)
+    return read_volume_of(given.path, how)
+
+
+def read_volume_of(path: Path, how: VolumeSettings) -> Volume:
+    """Reads a volume; time and channel are asked of a NIfTI file, the series of a folder.
+
+    Raises:
+        ImageError: it cannot be read, or holds several volumes.
+        InputError: it does not offer the time, channel or series that is asked for.
+    """
+    nifti = is_nifti(path)
     return read_volume(
-        given.path,
+        path,
         time=how.time if nifti else None,
         channel=how.channel if nifti else None,
-        series=how.series if given.path.is_dir() else None,
+        series=how.series if path.is_dir() else None,
         irregular=how.irregular,
     )
 
