@@ -205,3 +205,9 @@ def test_what_is_repeated_here_to_spare_an_import_is_still_true():
 
     assert PALETTES == REAL
     assert get_args(Resize) == RESIZES
+
+
+def test_a_typo_in_a_folded_option_is_answered_with_it():
+    code, _, said = shown("explain", "--dicmo", "pm")
+    assert code == 2
+    assert "--dicom" in said
