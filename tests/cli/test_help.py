@@ -118,6 +118,18 @@ def test_help_with_other_arguments_behind_it_is_the_help(monkeypatch, tmp_path, 
     assert shown("explain", "--help", *more) == shown("explain", "--help")
 
 
+def test_help_of_a_group_passes_over_its_commands():
+    assert shown("evidence", "--help", "verify") == shown("evidence", "--help")
+    assert "Find changed" in shown("evidence", "verify", "--help")[1]
+
+
+def test_a_folder_that_is_called_like_a_topic_does_not_hide_it(monkeypatch, tmp_path):
+    there = shown("explain", "--help", "study")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "study").mkdir()
+    assert shown("explain", "--help", "study") == there
+
+
 def test_help_that_is_another_options_value_asks_for_nothing(tmp_path):
     code, _, said = shown("explain", "-m", "--help", "studdy")
     assert code == 2

@@ -40,20 +40,22 @@ def folding(kind: type[Any], everyday: str) -> type[Any]:
             topics = [panel.topic for panel in _folded(self.params, names)]
             topic = ctx.meta.get(_TOPIC) if topics else None
             if topic is not None and topic not in (*topics, _ALL):
-                error(f"--help {topic}: there is no such topic; give {', '.join(topics)} or {_ALL}")
-                raise typer.Exit(EXIT_USAGE)
+                if topic.isalpha() and topic not in getattr(self, "commands", ()) and not Path(topic).exists():
+                    error(f"--help {topic}: there is no such topic; give {', '.join(topics)} or {_ALL}")
+                    raise typer.Exit(EXIT_USAGE)
+                topic = None  # a path, an option or a command, which help passes over
             super(Folding, _shown(self, ctx.command_path, topic, names)).format_help(ctx, formatter)
 
     return Folding if everyday else kind
 
 
 def _after_help(args: list[str], names: list[str]) -> str | None:
-    """The word behind ``--help`` if it can be meant for a topic: no option, nothing that lies there, no path."""
+    """The word behind ``--help``, if there is one."""
     for flag, word in pairwise(args):
         if flag == "--":
             break
         if flag in names:
-            return word if word.isalpha() and not Path(word).exists() else None
+            return word
     return None
 
 
