@@ -12,7 +12,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import cfcam
+from cfcam import diagnose
 from tests.contract.snapshot import snapshot
+from tests.diagnosis.networks import Net as Head
+from tests.diagnosis.networks import image
 
 
 class Net(nn.Module):
@@ -84,33 +87,6 @@ class Notebook(Net):
         return super().forward(x)
 
 
-class NormTrains(Net):
-    def forward(self, x: Tensor) -> Tensor:
-        self.f[1].train()
-        return super().forward(x)
-
-
-class BatchStatistics(Net):
-    def __init__(self) -> None:
-        super().__init__()
-        self.f[1] = nn.BatchNorm2d(6, track_running_stats=False)
-
-
-class AttendsOverBatch(Net):
-    def __init__(self) -> None:
-        super().__init__()
-        self.attention = nn.MultiheadAttention(6, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        f = self.f(x).mean((2, 3))[:, None]  # (images, 1, channels): the images are taken for the sequence
-        return self.fc(self.attention(f, f, f)[0][:, 0])
-
-
-class OfThree(Net):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc(self.f(x).view(3, 6, -1).mean(2))
-
-
 def pictures(n: int = 3) -> Tensor:
     return torch.randn(n, 3, 16, 16, generator=torch.Generator().manual_seed(1))
 
@@ -166,26 +142,12 @@ def test_a_state_that_does_not_matter() -> None:
     assert "state" not in diagnosed(Net)
 
 
-@pytest.mark.parametrize(
-    ("kind", "cause"),
-    [
-        (NormTrains, "BatchNorm 'f.1' runs in training mode"),
-        (BatchStatistics, "BatchNorm 'f.1' runs in training mode, or keeps no statistics"),
-        (AttendsOverBatch, "first seen in the output of 'attention' (MultiheadAttention)"),
-    ],
-)
-def test_images_that_do_mix_and_where(kind: type[Net], cause: str) -> None:
-    found = diagnosed(kind)
-    assert found["repeat"].severity == "ok"
-    assert found["batch"].severity == "problem"
-    assert cause in found["batch"].seen
-    assert "images mix" in found["batch"].means
+def test_dropout_that_never_sleeps() -> None:
+    class Restless(Head):
+        def tail(self, A: Tensor) -> Tensor:
+            return super().tail(F.dropout(A, 0.5))
 
-
-def test_a_batch_size_written_into_forward() -> None:
-    found = diagnosed(OfThree)
-    assert found["batch"].severity == "warning"
-    assert "runs on 3 images and not on one" in found["batch"].seen
-    assert "a batch size is written into its forward" in found["batch"].means
-    assert found["layer"].severity == "ok"
-    assert found["evidence"].check == "evidence"
+    found = diagnose(Restless().eval(), image())
+    assert found["repeat"].severity in ("warning", "problem")
+    assert "training=self.training" in found["repeat"].advice
+    assert found["repeat"].values["change"] > 0

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import cfcam
 from cfcam.errors import InputError, TargetError
@@ -201,64 +201,3 @@ def test_tables_hold_what_the_rows_do(net: GapNet, tmp_path: object) -> None:
     assert written["adcc"].tolist() == pytest.approx(frame["adcc"].tolist())
     assert card.costs["cf-cam"]["forward-passes"] == 1
     assert "NaN" not in card.to_json()
-
-
-class Stages(nn.Module):
-    def __init__(self) -> None:
-        super().__init__()
-        self.features = nn.Sequential(
-            *[nn.Sequential(nn.Conv2d(3 if n == 0 else 6, 6, 3, padding=1), nn.ReLU()) for n in range(9)]
-        )
-        self.classifier = nn.Linear(6, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.classifier(self.features(x).mean((2, 3)))
-
-
-def test_layers_are_ranked_and_the_best_is_used() -> None:
-    from cfcam.capture import Network
-    from cfcam.metrics import measure_layers, measured_layer
-    from cfcam.metrics.scorecard.layers import candidate_layers
-
-    torch.manual_seed(3)
-    net, x = Stages().eval(), torch.randn(3, 3, 32, 32)
-    names = [info.name for info in candidate_layers(Network(net), x, most=3)]
-    assert names == ["features.6", "features.7", "features.8"]
-    scores = measure_layers(net, x, most=3)
-    assert [s.rank for s in scores] == sorted(s.rank for s in scores)
-    assert {s.fusion for s in scores} == {None, "mean", "product"}
-    best = measured_layer(net, x, most=3)
-    assert best == measure_layers(net, x, most=3, fusions=False)[0].name
-    assert cfcam.explain(net, x, "grad-cam", layer="measured").layer == measured_layer(net, x)
-
-
-def test_layers_of_a_segmentation_are_measured_by_what_the_class_gets_in_its_place() -> None:
-    from cfcam.capture import Capture, Network, Segmentation
-    from cfcam.metrics import measure_layers
-
-    torch.manual_seed(0)
-    stages = [nn.Sequential(nn.Conv2d(1 if n == 0 else 8, 8, 3, padding=1), nn.ReLU()) for n in range(4)]
-    net = nn.Sequential(*stages, nn.Conv2d(8, 3, 1)).eval()
-    x = torch.randn(3, 1, 16, 16)
-    mask = torch.zeros(16, 16)
-    mask[4:9, 5:12] = 1
-    target = Segmentation(1, mask)
-    capture = Capture(Network(net), x, layer="3", targets=Segmentation(1, mask, reduction="mean"))
-    expected = net(x).softmax(1)[:, 1, 4:9, 5:12].mean((1, 2))
-    torch.testing.assert_close(capture.probabilities[:, 0], expected)
-    scores = measure_layers(net, x, target)
-    assert {s.layers[0] for s in scores if s.fusion is None} == {"0", "1", "2", "3"}
-    assert repr(scores) == repr(measure_layers(net, x, Segmentation(1, mask, reduction="mean")))
-    assert repr(scores) != repr(measure_layers(net, x, Segmentation(2, mask)))
-    best = next(s.layers[0] for s in scores if s.fusion is None)
-    assert cfcam.explain(net, x, "grad-cam", targets=target, layer="measured").layer == best
-    with pytest.raises(TargetError, match="class 9"):
-        measure_layers(net, x, Segmentation(9, mask))
-
-
-def test_a_method_that_applies_to_one_layer_only_is_measured_there() -> None:
-    from cfcam.metrics import measure_layers
-
-    torch.manual_seed(3)
-    found = measure_layers(Stages().eval(), torch.randn(2, 3, 32, 32), method="cam", most=3)
-    assert [s.name for s in found] == ["features.8"]
