@@ -1,0 +1,83 @@
+"""What a scorecard examines: the layer, changed copies and second networks are made once, and nothing is changed."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from cfcam.capture import Network
+from cfcam.errors import LayerError
+from cfcam.methods import named_methods
+from cfcam.metrics import Evaluator, MetricError
+from cfcam.metrics.scorecard.settings import Settings
+from cfcam.metrics.scorecard.subject import Subject
+from tests.networks import GapNet, redundant, rescale
+
+
+@pytest.fixture
+def net() -> GapNet:
+    torch.manual_seed(1)
+    return redundant(rescale(GapNet(channels=24))).eval()
+
+
+def subject(net: GapNet, **more: object) -> Subject:
+    return Subject(Network(net), named_methods(["cam", "grad-cam"]), Settings(("mprt",), stages=2), **more)  # type: ignore[arg-type]
+
+
+def test_the_layer_is_the_named_one_or_chosen_on_the_first_batch(net: GapNet) -> None:
+    x = torch.randn(2, 3, 32, 32)
+    chosen = subject(net)
+    assert chosen.layer_name is None
+    assert chosen.capture(x, 0).layer == chosen.layer(x) == chosen.layer_name == "features"
+    assert subject(net, layer="features.0").layer(x) == "features.0"
+    with pytest.raises(LayerError, match="nowhere"):
+        subject(net, layer="nowhere")
+
+
+def test_maps_are_those_of_the_methods_that_are_asked_for(net: GapNet) -> None:
+    one = subject(net, layer="features")
+    capture = one.capture(torch.randn(2, 3, 32, 32), 0)
+    maps = one.maps(capture)
+    assert list(maps) == ["cam", "grad-cam"]
+    assert list(one.maps(capture, ["cam"])) == ["cam"]
+    torch.testing.assert_close(maps["cam"], one.methods["cam"].maps(capture))
+
+
+def test_randomised_copies_are_made_once_ever_further_down_and_the_network_stays(net: GapNet) -> None:
+    before, x = copy.deepcopy(net.state_dict()), torch.randn(2, 3, 32, 32)
+    one = subject(net)
+    stages = one.randomised(x)
+    assert one.randomised(x) is stages
+    assert len(stages) == 2
+
+    def changed(stage: Network) -> set[str]:
+        return {name for name, value in stage.model.state_dict().items() if not torch.equal(value, before[name])}
+
+    assert changed(stages[0]) < changed(stages[1])
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    again = subject(net).randomised(x)
+    assert all(
+        torch.equal(a, b)
+        for one, other in zip(stages, again, strict=True)
+        for a, b in zip(one.model.state_dict().values(), other.model.state_dict().values(), strict=True)
+    )
+
+
+def test_a_second_network_has_a_layer_of_its_own_and_has_to_be_given(net: GapNet) -> None:
+    x, other = torch.randn(2, 3, 32, 32), GapNet().eval()
+    one = subject(net, layer="features.0", networks={"repeatability": other, "reproducibility": None})
+    network, layer = one.second("repeatability", x)
+    assert network.model is other
+    assert layer == "features"
+    assert one.second("repeatability", x)[0] is network
+    with pytest.raises(MetricError, match="reproducibility needs a second network"):
+        one.second("reproducibility", x)
+
+
+def test_an_evaluator_is_a_subject_with_the_settings_that_were_asked_for(net: GapNet) -> None:
+    evaluator = Evaluator(net, ["cam"], ["mprt"], stages=3, controls=False)
+    assert isinstance(evaluator, Subject)
+    assert (evaluator.settings, list(evaluator.methods)) == (Settings(("mprt",), stages=3), ["cam"])
+    assert evaluator.costs is None
