@@ -158,7 +158,7 @@ def test_what_everyday_names_is_there():
 
 
 def test_the_reference_lists_folded_options():
-    reference = (Path(__file__).parents[2] / "docs" / "reference" / "cli.md").read_text()
+    reference = (Path(__file__).parents[3] / "docs" / "reference" / "cli.md").read_text()
     assert "* `--peak-stability / --no-peak-stability`" in reference
     assert "More options" not in reference
 
