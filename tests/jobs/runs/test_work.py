@@ -177,10 +177,11 @@ def test_a_network_that_cannot_be_pickled_is_used_here_and_not_sent(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_work_that_would_make_other_files_there_is_refused_on_arrival(tmp_path, monkeypatch):
+def test_a_work_that_would_make_other_files_there_is_refused_on_arrival(tmp_path):
     inputs = find_inputs([draw(tmp_path / "a.png")], output=tmp_path / "out")
     settings = Settings(output=tmp_path / "out", methods=("grad-cam",), preprocess=PLAIN)
-    sent = pickle.dumps(work_of(load(f"{NETWORKS}:brightness"), settings, inputs)[1])
-    monkeypatch.setattr("cfcam.jobs.runs.plan.__version__", "0.0.1")
+    _, work = work_of(load(f"{NETWORKS}:brightness"), settings, inputs)
+    work.meaning["cfcam"] = "0.0.1"  # as if an earlier version had sent it
+    sent = pickle.dumps(work)
     with pytest.raises(JobError, match=r"\(cfcam differ\): install the same version"):
         pickle.loads(sent)  # noqa: S301 (our own)
