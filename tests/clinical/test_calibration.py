@@ -1,6 +1,5 @@
 import math
 
-import numpy as np
 import pytest
 import torch
 from sklearn.metrics import brier_score_loss, log_loss
@@ -17,15 +16,6 @@ from cfcam.clinical.calibration import (
     reliability_table,
 )
 from cfcam.errors import InputError
-
-
-@pytest.fixture
-def cases():
-    """Logits (n, 4) that are too sure by a factor of 2.5, and labels drawn from the honest ones."""
-    torch.manual_seed(3)
-    honest = torch.randn(4000, 4, dtype=torch.float64) * 1.5
-    labels = torch.multinomial(honest.softmax(1), 1)[:, 0]
-    return honest * 2.5, labels
 
 
 def test_the_errors_are_the_numbers_worked_out_by_hand():
@@ -142,44 +132,6 @@ def test_where_no_temperature_is_best_it_says_so():
         fit_temperature(right, torch.tensor([1, 1, 0]))
     with pytest.raises(InputError, match="guessing"):
         fit_temperature(right, torch.tensor([0, 0, 1]))
-
-
-def test_the_interval_draws_patients_and_not_cases():
-    torch.manual_seed(5)
-    level = (torch.rand(40) < 0.5).double()  # one outcome for each patient, in 25 cases each
-    y, patients = level.repeat_interleave(25).long(), np.arange(40).repeat(25)
-    p = torch.full((1000,), 0.5, dtype=torch.float64)
-
-    def rate(predictions, labels):
-        return float(labels.double().mean())
-
-    state = torch.get_rng_state()
-    by_patient = bootstrap_by_patient(rate, p, y, patients.tolist(), seed=1)
-    by_case = bootstrap_by_patient(rate, p, y, seed=1)
-    assert torch.equal(torch.get_rng_state(), state)
-    assert (by_patient.n, by_patient.patients, by_case.patients) == (1000, 40, 1000)
-    expected = 2 * 1.96 * float(level.std(correction=0)) / math.sqrt(40)
-    assert by_patient.high - by_patient.low == pytest.approx(expected, rel=0.15)
-    assert by_case.high - by_case.low == pytest.approx(expected / 5, rel=0.15)
-    assert by_patient == bootstrap_by_patient(rate, p, y, patients.tolist(), seed=1)
-
-
-def test_the_interval_of_a_temperature_covers_the_true_one(cases):
-    logits, labels = (part[:600] for part in cases)
-    found = bootstrap_by_patient(fit_temperature, logits, labels, [f"p{n // 3}" for n in range(600)], resamples=200)
-    assert found.low < 2.5 < found.high
-    assert found.value == fit_temperature(logits, labels)
-    assert (found.patients, found.failed) == (200, 0)
-    brier = [bootstrap_by_patient(brier_score, logits.softmax(1), labels, resamples=100, seed=n) for n in (1, 1, 2)]
-    assert brier[0] == brier[1] != brier[2]
-
-
-def test_resamples_without_a_value_are_counted():
-    z, y = torch.tensor([2.0, 2.0, 2.0, -2.0]), torch.tensor([1, 1, 0, 0])
-    found = bootstrap_by_patient(fit_temperature, z, y, resamples=400)
-    # The one wrong case not drawn, or drawn twice or more: with one of four it is 1 - 4 x 0.25 x 0.75^3.
-    assert found.failed == pytest.approx(400 * (1 - 0.75**3), rel=0.1)
-    assert math.isnan(bootstrap_by_patient(brier_score, z[:2].sigmoid(), y[:2]).low)
 
 
 @pytest.mark.parametrize(

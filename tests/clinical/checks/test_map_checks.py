@@ -3,13 +3,11 @@ import math
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from cfcam import Explainer
 from cfcam.clinical import checks
-from cfcam.clinical.checks.interventions import dilate, remove_artefact, retest
+from cfcam.clinical.checks.interventions import dilate
 from cfcam.clinical.checks.masks import CtLungs, read_mask
-from cfcam.clinical.checks.motions import motion_of, warp
 from cfcam.clinical.checks.results import Limits, Outcome, count_outcomes
 from cfcam.errors import InputError
 from cfcam.imaging import Image, Volume, read_image, save_map_nifti
@@ -134,103 +132,7 @@ def test_similar_cases_are_consistent_when_their_maps_are():
 # --- limits ---------------------------------------------------------------------------------------------------
 
 
-def test_limits_come_from_a_file_and_mistakes_are_refused(tmp_path):
-    file = tmp_path / "limits.json"
-    file.write_text('{"artefact_energy": 0.05}')
-    assert Limits.read(file) == Limits(artefact_energy=0.05)
-    for text, why in (
-        ('{"artifact": 1}', "artifact"), ('{"artefact_energy": "x"}', "number"), ("[]", "object"), ("{", "JSON"),
-    ):  # fmt: skip
-        file.write_text(text)
-        with pytest.raises(InputError, match=why):
-            Limits.read(file)
-    with pytest.raises(InputError, match="none"):
-        Limits.read(tmp_path / "none.json")
-
-
 # --- interventions --------------------------------------------------------------------------------------------
-
-
-class Bright(nn.Module):
-    """A class that is seen by the brightness of the upper left quarter alone."""
-
-    def __init__(self):
-        super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(1, 1, 1, bias=False), nn.ReLU())
-        nn.init.ones_(self.features[0].weight)
-
-    def forward(self, x):
-        score = self.features(x)[:, :, :16, :16].mean((2, 3))
-        return torch.cat([4 * score - 2, torch.zeros_like(score)], 1)
-
-
-@pytest.mark.parametrize("inpaint", ["biharmonic", "linear"])
-def test_a_bright_square_is_filled_in_from_around_it_and_the_probability_falls(inpaint):
-    x = torch.full((1, 1, 32, 32), 0.1)
-    square = box((32, 32), slice(4, 10), slice(4, 10))
-    x[0, 0][square] = 5
-    filled = remove_artefact(x, square, inpaint)
-    assert torch.allclose(filled, torch.full_like(x, 0.1), atol=1e-3)
-    explain = Explainer(Bright().eval(), [METHOD], layer="features", probability="softmax")
-    change, moved = checks.artefact_intervention(explain, x, square, 0, METHOD, inpaint=inpaint)
-    logits = [4 * float(image[0, 0, :16, :16].mean()) - 2 for image in (x, filled)]
-    before, after = (1 / (1 + math.exp(-logit)) for logit in logits)
-    assert change.value == pytest.approx(before - after, abs=1e-5)
-    assert change.outcome is Outcome.FLAG
-    assert moved.value > 0.4
-    elsewhere = box((32, 32), slice(24, 28), slice(24, 28))
-    quiet = checks.artefact_intervention(explain, x, elsewhere, 0, METHOD, inpaint=inpaint)
-    assert [result.outcome for result in quiet] == [Outcome.PASS, Outcome.PASS]
-
-
-def test_pasting_an_artefact_is_the_way_back():
-    explain = Explainer(Bright().eval(), [METHOD], layer="features", probability="softmax")
-    x = torch.full((1, 1, 32, 32), 0.1)
-    square = box((32, 32), slice(4, 10), slice(4, 10))
-    donor = x.clone()
-    donor[0, 0][square] = 5
-    change, _ = checks.artefact_intervention(explain, x, square, 0, METHOD, donor=donor)
-    removed, _ = checks.artefact_intervention(explain, donor, square, 0, METHOD)
-    assert change.value == pytest.approx(removed.value, abs=1e-3)
-    assert change.name == "artefact pasted: probability"
-
-
-def test_the_rim_and_the_rest_of_the_image():
-    x = torch.rand(1, 3, 16, 16)
-    mask = box((16, 16), 8, 8)
-    changed = (remove_artefact(x, mask, rim=2.0) != x).any(1)[0]
-    assert bool((changed <= dilate(mask, 2.0)).all())
-    assert int(changed.sum()) > 1
-    with pytest.raises(InputError, match="whole image"):
-        remove_artefact(x, torch.ones(16, 16, dtype=torch.bool))
-
-
-def test_retest_brings_maps_back_so_that_a_map_that_follows_the_patient_is_stable():
-    """The maps of a network that sees each pixel alone follow every turn and change of size."""
-    explain = Explainer(Bright().eval(), [METHOD], layer="features", probability="softmax")
-    rows, columns = torch.meshgrid(torch.arange(32.0), torch.arange(32.0), indexing="ij")
-    x = 3 * torch.exp(-((rows - 7) ** 2 + (columns - 10) ** 2) / 18)[None, None]
-    state = torch.get_rng_state()
-    effects = retest(explain, x, 0, METHOD)
-    assert torch.equal(state, torch.get_rng_state())
-    assert len(effects) == 6
-    still = [found.map_change for name, found in effects.items() if "degrees" in name or "%" in name]
-    assert max(still) < 0.06
-    agreement, change = checks.retest_stability(explain, x, 0, METHOD)
-    assert agreement.value == pytest.approx(1 - max(found.map_change for found in effects.values()))
-    assert change.value == pytest.approx(max(abs(found.probability_change) for found in effects.values()))
-
-
-@pytest.mark.parametrize("shape", [(24, 40), (3, 24, 40)])
-def test_a_turn_is_one_in_pixels_on_any_grid(shape):
-    rows, columns = torch.meshgrid(torch.arange(24.0), torch.arange(40.0), indexing="ij")
-    blob = torch.exp(-((rows - 11.5) ** 2 + (columns - 33.5) ** 2) / 8).expand(shape)[None, None]
-    turned = warp(blob, motion_of(blob, 10.0, 1.0), "zeros")
-    weights = turned.reshape(-1, 24, 40).sum(0).double()
-    moved = [float((weights * places).sum() / weights.sum()) for places in (rows - 11.5, columns - 19.5)]
-    # The centre is at (0, 14) from the middle; the output at p shows the input at R p, so it lands at R^-1.
-    angle = math.radians(10)
-    assert moved == pytest.approx([-14 * math.sin(angle), 14 * math.cos(angle)], abs=0.1)
 
 
 # --- the demo world -------------------------------------------------------------------------------------------
@@ -274,18 +176,6 @@ def test_the_artefact_check_catches_the_shortcut_network_and_passes_the_honest_o
     assert count_outcomes(called)["artefact: enrichment"] == {"pass": 0, "flag": len(called), "not assessed": 0}
 
 
-def test_a_set_is_judged_by_the_share_of_flags_among_assessed_cases():
-    one = box((4, 4), 0)
-    on, off, none = torch.zeros(3, 4, 4)
-    on[0], off[2:] = 1, 1
-    cases = [checks.artefact_sensitivity(heat, one) for heat in (on, off, off, none)]
-    found = by_name(checks.over_cases(cases, Limits(flagged_cases=0.3)))["all cases: artefact: peak inside"]
-    assert (found.value, found.outcome) == (pytest.approx(1 / 3), Outcome.FLAG)
-    assert "1 of 3" in found.detail
-    empty = checks.over_cases([checks.artefact_sensitivity(none, one)], Limits())
-    assert {result.outcome for result in empty} == {Outcome.NOT_ASSESSED}
-
-
 def test_the_honest_network_looks_at_the_consolidation_and_not_elsewhere():
     phantoms = [sample_phantom(seed) for seed in range(5_200_000, 5_200_060)]
     phantoms = [phantom for phantom in phantoms if phantom.findings == ("consolidation",)][:6]
@@ -303,6 +193,9 @@ def test_the_honest_network_looks_at_the_consolidation_and_not_elsewhere():
 
 
 # --- masks ----------------------------------------------------------------------------------------------------
+
+
+# --- real radiographs -----------------------------------------------------------------------------------------
 
 
 def test_ct_lungs_are_the_air_inside_the_body():
@@ -360,9 +253,6 @@ def test_a_nifti_mask_on_another_grid_lands_at_its_place(tmp_path):
     assert notices == ()
     with pytest.raises(InputError, match="NIfTI for a volume"):
         read_mask("mask.png", fine)
-
-
-# --- real radiographs -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.data

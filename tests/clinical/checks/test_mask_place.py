@@ -13,7 +13,7 @@ from cfcam.errors import CfcamError, InputError
 from cfcam.imaging import Image, read_volume
 from cfcam.imaging.volume import Source, Volume
 from cfcam.jobs.inputs.ground_truth import read_volume_masks
-from tests.imaging.reading.test_nifti_space import SIZE, S, flipped, moved, turned, written
+from tests.imaging.test_nifti_space import SIZE, S, flipped, moved, turned, written
 
 PLANTED = np.zeros(SIZE, np.uint8)
 PLANTED[1:3, 4:7, 2:5] = 1

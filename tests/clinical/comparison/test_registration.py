@@ -141,35 +141,6 @@ def test_one_image_with_itself_is_left_where_it_is():
     assert found.quality.overlap == 1
 
 
-def test_the_gate_says_with_numbers_what_is_wrong_and_what_can_be_done():
-    image = phantom(size=128)
-    noise = np.random.default_rng(0).normal(size=image.shape).astype(np.float32)
-    found = register(placed(image), placed(noise))
-    with pytest.raises(
-        RegistrationError, match=r"correlation 0\.\d+.*at least 0\.5 wanted.*--no-registration.*--gate"
-    ) as caught:
-        Gate().check(found)
-    assert caught.value.registration is found
-    assert "\n" not in str(caught.value)
-
-
-def test_the_gate_limits_the_transform_itself():
-    image = phantom(size=128)
-    found = register(placed(image), placed(seen_through(image, motion(image.shape, 8, (10, 0)))))
-    assert Gate().problems(found.quality) == []
-    assert [words.split()[0] for words in Gate(rotation=5).problems(found.quality)] == ["rotation"]
-    assert [words.split()[0] for words in Gate(shift=0.05).problems(found.quality)] == ["shift"]
-    assert [words.split()[0] for words in Gate(overlap=0.99).problems(found.quality)] == ["overlap"]
-
-
-def test_a_gate_is_read_from_text():
-    assert Gate.parse("correlation=0.3, overlap = 0.5") == Gate(correlation=0.3, overlap=0.5)
-    assert Gate.parse("") == Gate()
-    for wrong in ("correlaton=0.3", "correlation", "correlation=x", "overlap=nan"):
-        with pytest.raises(InputError):
-            Gate.parse(wrong)
-
-
 def test_images_that_cannot_be_registered_are_refused():
     image = phantom(size=64)
     with pytest.raises(RegistrationError, match="one grey value"):
@@ -187,35 +158,3 @@ def test_without_registration_places_are_taken_as_they_are():
     found = register(placed(image), placed(np.roll(image, 9, 1)), "none")
     assert np.array_equal(found.matrix, np.eye(3))
     assert found.quality.correlation == found.quality.correlation_before < 0.95
-
-
-def test_values_are_sampled_linearly_at_the_places_of_another_grid():
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=(5, 7)).astype(np.float32)
-    source = Placed(values, Grid((5, 7), np.array([[2.0, 0, 1], [0, 0.5, -1], [0, 0, 1]])))
-    target = Grid((6, 4), np.array([[1.3, 0.1, 0], [0.2, 0.9, -2], [0, 0, 1]]))
-    matrix = np.array([[0.9, 0.1, 0.4], [-0.1, 1.1, 0.3], [0, 0, 1]])
-    wanted, inside = np.zeros(target.size), np.zeros(target.size, bool)
-    for i, j in np.ndindex(*target.size):
-        y, x = np.linalg.inv(source.grid.affine)[:2] @ matrix @ target.affine @ (i, j, 1)
-        inside[i, j] = -0.5 <= y <= 4.5 and -0.5 <= x <= 6.5
-        if inside[i, j]:
-            y, x = min(max(y, 0), 4), min(max(x, 0), 6)
-            a, b = min(int(y), 3), min(int(x), 5)
-            top = values[a, b] * (b + 1 - x) + values[a, b + 1] * (x - b)
-            low = values[a + 1, b] * (b + 1 - x) + values[a + 1, b + 1] * (x - b)
-            wanted[i, j] = top * (a + 1 - y) + low * (y - a)
-    assert 0 < inside.sum() < inside.size
-    assert np.array_equal(source.covers(target, matrix), inside)
-    assert source.sampled(target, matrix) == pytest.approx(wanted, abs=1e-5)
-
-
-def test_a_thinned_grid_keeps_places():
-    grid = Grid((11, 20, 9), np.diag([2.0, 1.0, 3.0, 1.0]))
-    index = grid.every(40)
-    thin = grid.picked(index)
-    values = np.random.default_rng(0).normal(size=grid.size).astype(np.float32)
-    assert thin.size == values[index].shape
-    assert math.prod(thin.size) <= 60
-    assert Placed(values, grid).sampled(thin) == pytest.approx(values[index], abs=1e-6)
-    assert grid.every(10**6) == (slice(0, None, 1),) * 3

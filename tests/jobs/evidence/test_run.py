@@ -5,10 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-import math
 import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,23 +17,18 @@ from cfcam.errors import CfcamError
 from cfcam.files import canonical, digest
 from cfcam.jobs.cases.phantoms import phantom_cases
 from cfcam.jobs.cases.table import read_table
-from cfcam.jobs.evidence import results
 from cfcam.jobs.evidence.card import FIELDS, named
 from cfcam.jobs.evidence.cases import numbered, numbered_phantoms
 from cfcam.jobs.evidence.dicom import NOT_INSTALLED, VALIDATORS, validated
 from cfcam.jobs.evidence.files import EvidenceError, read_fields, seal, verify
 from cfcam.jobs.evidence.measure import CASES, CasesFile
-from cfcam.jobs.evidence.performance import performance
 from cfcam.jobs.evidence.protocol import Rules, read_rules
 from cfcam.jobs.evidence.run import EvidenceRun
 from cfcam.jobs.evidence.settings import EvidenceSettings
-from cfcam.jobs.evidence.software import bill_of_materials, environment, lock
-from cfcam.jobs.evidence.trace import requirements, traced
 from cfcam.models import load
 from cfcam.models.demo import sample_phantom
 
 METRICS = ("enrichment", "hit-rate", "class-sensitivity")
-ROOT = Path(__file__).parents[3]
 
 
 def pack(folder, model="demo", cases=None, count=5, **settings):
@@ -369,88 +361,7 @@ def test_networks_are_named_without_folders():
 # --- numbers --------------------------------------------------------------------------------------------------
 
 
-def record(case, patient, probability, agreement=(0.5,), predicted=0, positives=(0,), p=(0.9, 0.1)):
-    retests = {"probability": probability, "marked": [0.1] * len(probability), "agreement": list(agreement)}
-    return {
-        "case": case, "patient": patient, "retests": retests, "predicted": predicted, "positives": list(positives),
-        "complete": True, "probabilities": list(p), "status": "ok", "checks": [],
-    }  # fmt: skip
-
-
-def test_the_repeatability_coefficient_is_worked_out_by_hand():
-    records = [record(f"c{n}", f"p{n // 2}", [0.5, 0.5 + 0.02 * n, 0.5]) for n in range(6)]
-    found = results.repeatability(records, 0)["quantities"]["probability of the predicted class"]
-    variances = [np.var([0.5, 0.5 + 0.02 * n, 0.5], ddof=1) for n in range(6)]
-    assert found["sd"]["value"] == pytest.approx(math.sqrt(np.mean(variances)))
-    assert found["coefficient"]["value"] == pytest.approx(1.96 * math.sqrt(2) * math.sqrt(np.mean(variances)))
-    assert found["sd"]["low"] < found["sd"]["value"] < found["sd"]["high"]
-    assert found["coefficient"]["low"] == pytest.approx(1.96 * math.sqrt(2) * found["sd"]["low"])
-
-
-def test_without_retests_repeatability_is_not_assessed():
-    assert not results.repeatability([record("c", "p", [0.5])], 0)["assessed"]
-
-
-def test_auc_accuracy_and_confusion_are_worked_out_by_hand():
-    rows = [((0.9, 0.1), 0), ((0.4, 0.6), 0), ((0.3, 0.7), 1), ((0.6, 0.4), 1)]
-    records = [
-        record(f"c{n}", f"p{n}", [0.5], predicted=int(np.argmax(p)), positives=[label], p=p)
-        for n, (p, label) in enumerate(rows)
-    ]
-    found = performance(records, ["a", "b"], 0)
-    assert found["accuracy"]["value"] == 0.5
-    assert found["confusion"] == [[1, 1], [1, 1]]
-    pairs = [(a[0] > b[0]) + 0.5 * (a[0] == b[0]) for a, x in rows if x == 0 for b, y in rows if y == 1]
-    assert found["classes"][0]["auc"]["value"] == pytest.approx(np.mean(pairs))
-    brier = np.mean([sum((p[k] - (k == label)) ** 2 for k in range(2)) for p, label in rows])
-    assert found["calibration"]["brier"]["value"] == pytest.approx(brier)
-
-
-def test_a_share_of_one_has_the_exact_interval_of_as_many_patients():
-    records = [record(f"c{n}", f"p{n // 2}", [0.5], predicted=0, positives=[0]) for n in range(8)]
-    accuracy = performance(records, ["a", "b"], 0)["accuracy"]
-    assert (accuracy["value"], accuracy["high"]) == (1.0, 1.0)
-    assert accuracy["low"] == pytest.approx(0.025 ** (1 / 4))  # four patients
-
-
-def test_the_gallery_holds_the_worst_by_number_whatever_the_order():
-    from types import SimpleNamespace
-
-    records = [
-        record("c1", "p", [0.5], (0.9,), 0, (1,), (0.6, 0.4)),
-        record("c2", "p", [0.5], (0.2,), 0, (1,), (0.8, 0.2)),
-        record("c3", "p", [0.5], (0.4,), 0, (0,), (0.99, 0.01)),
-    ]
-    values = {"c1": 3.0, "c2": 2.0, "c3": 1.0}
-    for several in (records, records[::-1]):
-        shown = results.gallery(SimpleNamespace(gallery=1), several, values, "enrichment")
-        assert [(one["kind"], one["case"], one["value"]) for one in shown] == [
-            ("wrong with the highest probability", "c2", 0.8),
-            ("worst map by Enrichment", "c3", 1.0),
-            ("least repeatable map", "c2", 0.2),
-        ]
-    assert results.gallery(SimpleNamespace(gallery=1), records, values, "complexity")[1]["case"] == "c1"
-
-
 # --- software, DICOM, tests, record ---------------------------------------------------------------------------
-
-
-def test_the_bill_of_materials_is_valid_cyclonedx_and_repeats():
-    from datetime import UTC, datetime
-
-    from cyclonedx.schema import SchemaVersion
-    from cyclonedx.validation.json import JsonStrictValidator
-
-    moment = datetime(2026, 1, 2, tzinfo=UTC)
-    text = bill_of_materials({"name": "net", "sha256": "ab" * 32}, moment)
-    assert JsonStrictValidator(SchemaVersion.V1_6).validate_str(text) is None
-    assert text == bill_of_materials({"name": "net", "sha256": "ab" * 32}, moment)
-    bill = json.loads(text)
-    components = {one["name"]: one for one in bill["components"]}
-    assert components["torch"]["version"] == torch.__version__
-    assert components["net"]["hashes"] == [{"alg": "SHA-256", "content": "ab" * 32}]
-    needs = {one["ref"]: one.get("dependsOn", []) for one in bill["dependencies"]}
-    assert any(ref.startswith("numpy@") for ref in needs[f"scipy@{components['scipy']['version']}"])
 
 
 def test_a_missing_library_is_named_before_anything_is_measured(tmp_path, monkeypatch):
@@ -458,17 +369,6 @@ def test_a_missing_library_is_named_before_anything_is_measured(tmp_path, monkey
     with pytest.raises(CfcamError, match=r"pip install 'cfcam\[evidence\]'"):
         pack(tmp_path / "pack")
     assert not (tmp_path / "pack").exists()
-
-
-def test_the_environment_is_locked_without_a_host_or_a_user():
-    import getpass
-    import platform
-
-    described = environment()
-    assert described["libraries"]["numpy"] == np.__version__
-    assert f"numpy=={np.__version__}\n" in lock(described)
-    assert platform.node() not in set(map(str, described.values()))
-    assert getpass.getuser() not in set(map(str, described.values()))
 
 
 def test_validators_are_run_on_objects_or_said_to_be_missing(tmp_path, monkeypatch):
@@ -484,41 +384,6 @@ def test_validators_are_run_on_objects_or_said_to_be_missing(tmp_path, monkeypat
     assert not any(errors for one in found["objects"] for errors in one["errors"].values())
     monkeypatch.setattr("cfcam.jobs.evidence.dicom.shutil.which", lambda _: None)
     assert set(validated(tmp_path / "b")["validators"].values()) == {NOT_INSTALLED}
-
-
-def test_every_test_of_the_requirements_exists():
-    named_tests = {one.test for one in requirements()}
-    files = sorted({test.partition("::")[0] for test in named_tests})
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-p", "no:cacheprovider", *files],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    collected = {line.partition("[")[0] for line in done.stdout.splitlines() if "::" in line}
-    assert named_tests - collected == set()
-
-
-JUNIT = """<testsuites><testsuite>
-<testcase classname="tests.methods.test_oracles" name="test_cf_cam[2]"/>
-<testcase classname="tests.methods.test_oracles" name="test_cf_cam[3]"><failure message="x"/></testcase>
-<testcase classname="tests.methods.test_peers" name="test_grad_cam_equals_captums"/>
-<testcase classname="tests.contract.test_methods" name="test_the_class_matters"><skipped/></testcase>
-</testsuite></testsuites>"""
-
-
-def test_results_come_from_junit_and_the_worst_variant_counts(tmp_path):
-    (tmp_path / "junit.xml").write_text(JUNIT)
-    found = {one.test.partition("::")[2]: one for one in traced(tmp_path / "junit.xml")}
-    assert (found["test_cf_cam"].result, found["test_cf_cam"].variants) == ("failed", 2)
-    assert found["test_grad_cam_equals_captums"].result == "passed"
-    assert found["test_the_class_matters"].result == "skipped"
-    assert found["test_gradient_methods"].result == "not run"
-    assert {one.result for one in traced(None)} == {"not run"}
-    (tmp_path / "junit.xml").write_text("<!DOCTYPE x [<!ENTITY a 'b'>]><testsuite/>")
-    with pytest.raises(EvidenceError, match="declares entities"):
-        traced(tmp_path / "junit.xml")
-    (tmp_path / "junit.xml").write_text("no xml")
-    with pytest.raises(EvidenceError, match="pytest --junit-xml"):
-        traced(tmp_path / "junit.xml")
 
 
 def test_the_audits_head_is_certified_and_the_pack_entered(tmp_path):

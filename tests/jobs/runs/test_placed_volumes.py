@@ -15,7 +15,7 @@ from cfcam.jobs.compare.pairs import make_pair
 from cfcam.jobs.compare.run import ComparePairs
 from cfcam.jobs.compare.settings import CompareSettings
 from cfcam.models import load
-from tests.imaging.reading.test_nifti_space import moved, written
+from tests.imaging.test_nifti_space import moved, written
 from tests.jobs.studies import BRIGHT_3D, explain, marked_voxels, study_json
 from tests.jobs.volume_networks import __file__ as networks_file
 
