@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,6 @@ SCHEME = "99CFCAM"
 
 MANUFACTURER = "cfcam"
 RESEARCH = "Research use only; an explanation of the model, not a finding"
-_LAST_DIGITS = {"pm": 1, "seg-fractional": 2, "seg-binary": 3, "sr": 4, "sc": 5, "gsps": 6}  # of series numbers
 _SERIES = 100_000_000, 114_000_000  # with a digit behind it, the series numbers of ten digits that an IS takes
 
 UNICODE = "ISO_IR 192"
@@ -36,6 +35,35 @@ UNICODE = "ISO_IR 192"
 _TEXTS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _LONGEST_TEXT = 64
 _EPOCH = datetime(1970, 1, 1)
+
+
+class Series(NamedTuple):
+    """The series that objects of one kind stand in.
+
+    Attributes:
+        last_digit: of its number, which no other kind has.
+        title: what it is called in its description.
+        region: whether the objects are of the region, so that their UIDs follow from the threshold too.
+        peak: whether they tell where the peak is and how steadily, so that their UIDs follow from that too.
+        look: whether they show colours, so that their UIDs follow from palette and opacity too.
+    """
+
+    last_digit: int
+    title: str
+    region: bool = False
+    peak: bool = False
+    look: bool = False
+
+
+SERIES = {
+    "pm": Series(1, "map"),
+    "seg-fractional": Series(2, "map as fractions"),
+    "seg-binary": Series(3, "region", region=True),
+    "sr": Series(4, "measurements", region=True, peak=True),
+    "sc": Series(5, "overlay", look=True),
+    "gsps": Series(6, "contour", region=True, peak=True),
+}
+"""The series of each kind of object; a line of it never changes, for UIDs and series numbers follow from it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +134,7 @@ class Job:
     def series_number(self, kind: str) -> int:
         """Return the number of that series, which no other series of the study shares; its last digit is the kind."""
         first, count = _SERIES
-        return (first + int(self.series_uid(kind).rpartition(".")[2]) % count) * 10 + _LAST_DIGITS[kind]
+        return (first + int(self.series_uid(kind).rpartition(".")[2]) % count) * 10 + SERIES[kind].last_digit
 
     def instance_uid(self, kind: str, number: int = 1) -> str:
         """Return the UID of an object."""
@@ -138,7 +166,7 @@ class Job:
             "manufacturer_model_name": "cfcam",
             "software_versions": __version__,
             "device_serial_number": self.result.weights_sha256,
-            "series_description": shortened(f"Research use: {self.result.method} {TITLES[kind]}"),
+            "series_description": shortened(f"Research use: {self.result.method} {SERIES[kind].title}"),
         }
 
     def finish(self, dataset: Dataset, kind: str) -> Dataset:
@@ -161,23 +189,12 @@ class Job:
         return dataset
 
     def _identity(self, kind: str) -> list[object]:
-        depends = kind in ("seg-binary", "sr", "gsps")
+        series = SERIES[kind]
         sources = [str(source.SOPInstanceUID) for source in self.sources]
-        look: list[object] = [list(self.look)] if kind == "sc" else []
-        if kind in ("sr", "gsps") and self.steady is not None:
-            look.append(["peak", *self.steady])
-        return [sources, self.result.identity(), self.threshold if depends else None, __version__, *look]
-
-
-TITLES = {
-    "pm": "map",
-    "seg-fractional": "map as fractions",
-    "seg-binary": "region",
-    "sr": "measurements",
-    "sc": "overlay",
-    "gsps": "contour",
-}
-"""What each kind of object is called in the description of its series."""
+        more: list[object] = [list(self.look)] if series.look else []
+        if series.peak and self.steady is not None:
+            more.append(["peak", *self.steady])
+        return [sources, self.result.identity(), self.threshold if series.region else None, __version__, *more]
 
 
 def shortened(text: str, length: int = _LONGEST_TEXT) -> str:

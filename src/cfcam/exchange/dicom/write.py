@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,8 +37,11 @@ from cfcam.imaging.reading.dicom_object import quiet
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-KINDS = ("pm", "seg", "sr", "sc", "gsps")
-"""The kinds of objects: map, segmentations, report, overlay pictures, presentation state."""
+OF_THE_JOB: dict[str, Callable[[Job], Dataset]] = {"sc": secondary_capture, "gsps": presentation_state}
+"""Kinds of objects that need nothing but their job, and what makes them: overlay pictures, presentation state."""
+
+KINDS = ("pm", "seg", "sr", *OF_THE_JOB)
+"""The kinds of objects: map, segmentations, report, and those of `OF_THE_JOB`."""
 
 _FRACTIONAL = "seg-fractional"  # of the two segmentations the one that holds the map
 
@@ -175,10 +179,9 @@ def _objects(
         make("sr", lambda: structured_report(job, region, measurements or {}))
     elif "sr" in kinds and refused is not None:
         refused["sr"] = "sr: its numbers refer to a binary Segmentation, which cannot be written"
-    if "sc" in kinds:
-        make("sc", lambda: secondary_capture(job))
-    if "gsps" in kinds:
-        make("gsps", lambda: presentation_state(job))
+    for kind, build in OF_THE_JOB.items():
+        if kind in kinds:
+            make(kind, partial(build, job))
     return made
 
 

@@ -34,7 +34,7 @@ def is_dicom_data(data: bytes, path: PathLike) -> bool:
     """
     if is_dicom(data):
         return True
-    known = any(re.match(start, data, re.DOTALL) for start, _, _ in _FORMATS)
+    known = any(re.match(start, data, re.DOTALL) for start, _, _ in FORMATS)
     return Path(path).suffix.lower() in DICOM_EXTENSIONS and not known
 
 
@@ -50,7 +50,7 @@ def is_dicom_file(path: PathLike) -> bool:
 
 # (first bytes, name, how Pillow opens it). The plugins are called directly rather than through
 # PIL.Image.open: that judges the size of a picture by a process-wide limit, which is not ours to change.
-_FORMATS: tuple[tuple[bytes, str, Callable[[BytesIO], ImageFile.ImageFile]], ...] = (
+FORMATS: tuple[tuple[bytes, str, Callable[[BytesIO], ImageFile.ImageFile]], ...] = (
     (rb"\x89PNG\r\n\x1a\n", "PNG", PngImagePlugin.PngImageFile),
     (rb"\xff\xd8\xff", "JPEG", JpegImagePlugin.JpegImageFile),
     (rb"II(\*\0|\0\*|\+\0)|MM(\*\0|\0\*|\0\+)", "TIFF", TiffImagePlugin.TiffImageFile),
@@ -70,15 +70,20 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
 )
 
 
-def _recognise(data: bytes, where: str) -> tuple[str, Callable[[BytesIO], ImageFile.ImageFile]]:
-    for start, name, opener in _FORMATS:
+def recognise(data: bytes, where: str) -> tuple[str, Callable[[BytesIO], ImageFile.ImageFile]]:
+    """Returns what the format of a picture is called, and what opens it.
+
+    Raises:
+        ImageError: it is none of `FORMATS`.
+    """
+    for start, name, opener in FORMATS:
         if re.match(start, data, re.DOTALL):
             return name, opener
     kind = next((name for start, name in _OTHERS if re.match(start, data, re.DOTALL)), None)
     if kind is None:
         kind = "a text file" if _is_text(data[:512]) else "no picture, or its beginning is damaged"
     raise ImageError(
-        f"{where}: is {kind}; cfcam reads {', '.join(name for _, name, _ in _FORMATS[:-1])} and {_FORMATS[-1][1]}"
+        f"{where}: is {kind}; cfcam reads {', '.join(name for _, name, _ in FORMATS[:-1])} and {FORMATS[-1][1]}"
     )
 
 

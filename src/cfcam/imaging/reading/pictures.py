@@ -19,7 +19,7 @@ from cfcam.errors import ImageError, InputError, MissingExtraError
 from cfcam.imaging.image import Image, Pixels
 from cfcam.imaging.reading.bands import Bands, over_black, read_bands
 from cfcam.imaging.reading.files import PathLike, error_text, megapixels, read_bytes, shown_path
-from cfcam.imaging.reading.kinds import _recognise, is_dicom_data
+from cfcam.imaging.reading.kinds import is_dicom_data, recognise
 
 _TRANSPARENT = "it is transparent in places: they are black"
 _MOST_BANDS = 64
@@ -80,7 +80,7 @@ def read_image(
         from cfcam.imaging.reading.dicom import decode_picture
 
         return decode_picture(data, path, where, max_pixels=max_pixels, window=window)
-    name, opener = _recognise(data, where)
+    name, opener = recognise(data, where)
     if ImageFile.LOAD_TRUNCATED_IMAGES:
         raise ImageError(
             f"{where}: not read, since other code set PIL.ImageFile.LOAD_TRUNCATED_IMAGES, which "

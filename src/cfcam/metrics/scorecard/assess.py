@@ -136,6 +136,16 @@ def _road(batch: Batch, method: str) -> None:
         batch.add(method, "arcc", faithfulness.arcc(coherency, faithfulness.complexity(heat), road))
 
 
+AGAINST_TRUTH: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "hit-rate": localization.hit_rate,
+    "energy": localization.energy_in_ground_truth,
+    "enrichment": localization.enrichment,
+    "iou-otsu": localization.iou_otsu,
+    "auprc": localization.auprc,
+}
+"""Columns that are a function of heat maps (N, *spatial) and masks (N, *spatial), and of nothing else."""
+
+
 def assess_localization(batch: Batch) -> None:
     """Enters how maps and ground truth agree; images without ground truth are not assessed."""
     known = [n for n, sample in enumerate(batch.samples) if sample.ground_truth is not None]
@@ -145,24 +155,16 @@ def assess_localization(batch: Batch) -> None:
     for n in known:
         truth[n] = batch.samples[n].ground_truth.to(truth)  # type: ignore[union-attr]
     threshold = batch.settings.threshold
-    measures: dict[str, Callable[[Tensor], Tensor]] = {
-        "hit-rate": lambda heat: localization.hit_rate(heat, truth),
-        "energy": lambda heat: localization.energy_in_ground_truth(heat, truth),
-        "enrichment": lambda heat: localization.enrichment(heat, truth),
-        "iou-otsu": lambda heat: localization.iou_otsu(heat, truth),
-        "auprc": lambda heat: localization.auprc(heat, truth),
-    }
+    measures = dict(AGAINST_TRUTH)
     if threshold is not None:
-        measures["iou-tuned"] = lambda heat: localization.iou(heat, truth, threshold)
+        measures["iou-tuned"] = partial(localization.iou, threshold=threshold)
     at = 0.5 if threshold is None else threshold
-    measures["lesion-coverage"] = lambda heat: localization.lesion_coverage(
-        heat, truth, at, overlap=batch.settings.overlap
-    )
-    measures["false-components"] = lambda heat: localization.false_components(heat, truth, at)
+    measures["lesion-coverage"] = partial(localization.lesion_coverage, threshold=at, overlap=batch.settings.overlap)
+    measures["false-components"] = partial(localization.false_components, threshold=at)
     for method, heat in batch.heatmaps.items():
         for name, measure in measures.items():
             if batch.settings.wants(name):
-                batch.add(method, name, measure(heat))
+                batch.add(method, name, measure(heat, truth))
         if batch.settings.wants("max-box-acc"):
             tables = localization.max_box_hits(heat, truth)  # (N, T, L) bool
             kept = [None if bool(table.isnan().any()) else table.int().tolist() for table in tables.cpu()]
