@@ -246,7 +246,7 @@ def test_the_function_of_a_window_holds_in_pictures_and_volumes(tmp_path, functi
 
 
 def test_a_sigmoid_reaches_the_report(tmp_path):
-    from cfcam.jobs.study.result import _shown
+    from cfcam.jobs.study.explained import _shown
 
     volume = read_volume(with_window(tmp_path, "SIGMOID"))
     assert _shown(volume, None)[1:] == ((75, 125), "SIGMOID")

@@ -21,7 +21,7 @@ from cfcam.exchange import KINDS, Deidentifier
 from cfcam.exchange.dicom.study import DicomSource
 from cfcam.imaging import read_image, read_volume
 from cfcam.jobs.inputs.privacy import with_labels
-from cfcam.jobs.study.result import _coded_name
+from cfcam.jobs.study.explained import _coded_name
 from cfcam.jobs.study.settings import StudySettings
 from tests.exchange.dicom.test_write import content
 from tests.exchange.phantoms import errors_of

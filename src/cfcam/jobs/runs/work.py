@@ -25,7 +25,7 @@ from cfcam.jobs.runs.manifest import Record, State
 from cfcam.jobs.runs.plan import meaning_of
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.runs.task import Outcome, Task
-from cfcam.jobs.study.result import Results
+from cfcam.jobs.study.explained import Results
 from cfcam.jobs.study.run import Studies
 from cfcam.models import LoadedModel, model_name
 from cfcam.models.packing import packed, unpacked
