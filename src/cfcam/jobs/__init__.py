@@ -1,4 +1,4 @@
-"""Floor 5: whole folders of pictures or volumes: read, explained, drawn and entered in a manifest; on one machine."""
+"""Floor 5: whole folders of pictures or volumes: read, explained, drawn, entered in a manifest; or one study alone."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cfcam.jobs.runs.run import FolderRun, VolumeRun
     from cfcam.jobs.runs.settings import Save, Settings
     from cfcam.jobs.runs.task import Outcome
+    from cfcam.jobs.study.result import StudyExplainer, explain_study
     from cfcam.jobs.study.settings import StudySettings
 
 __all__ = [
@@ -29,10 +30,12 @@ __all__ = [
     "Save",
     "Settings",
     "State",
+    "StudyExplainer",
     "StudySettings",
     "VolumeRun",
     "VolumeSettings",
     "Windows",
+    "explain_study",
     "find_inputs",
     "is_volume_run",
     "preprocess_of",
@@ -49,6 +52,7 @@ __getattr__ = lazy(
         "cfcam.jobs.runs.run": "FolderRun VolumeRun",
         "cfcam.jobs.runs.settings": "Save Settings",
         "cfcam.jobs.runs.task": "Outcome",
+        "cfcam.jobs.study.result": "StudyExplainer explain_study",
         "cfcam.jobs.study.settings": "StudySettings",
     },
 )

@@ -20,6 +20,7 @@ from cfcam.imaging import Preprocess
 from cfcam.jobs.engine.lanes import LEAST, Lanes, copies_of, lane_count
 from cfcam.methods import CAM, AttentionRollout, LeGrad, ScoreCAM, named_methods
 from cfcam.methods.base import Method
+from cfcam.models import LoadedModel
 from cfcam.models.expects import input_channels
 
 NOT_FINITE = "the network's output is not finite: check the weights and the normalisation"
@@ -72,6 +73,32 @@ class Engine:
         self._explainer = self._make()
         self._succeeded = False
         self._lanes: Lanes | None = None
+
+    @classmethod
+    def of(
+        cls,
+        model: LoadedModel,
+        methods: Any,
+        targets: Sequence[int | str],
+        *,
+        layer: str | None = None,
+        batch_size: int = 8,
+    ) -> Engine:
+        """Returns what explains with a loaded network; ``methods`` as `cfcam.methods.named_methods` takes them.
+
+        Raises:
+            CfcamError: a method is unknown, or its name or the layer is none for a run.
+        """
+        return cls(
+            model.module,
+            prepare_methods(methods),
+            targets,
+            layer=layer,
+            classes=model.classes,
+            probability=model.probability,
+            output=model.output,
+            batch_size=batch_size,
+        )
 
     @property
     def explainer(self) -> Explainer:

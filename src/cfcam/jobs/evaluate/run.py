@@ -16,7 +16,7 @@ from cfcam._version import __version__
 from cfcam.capture import Capture, Network, probe_layers
 from cfcam.errors import CfcamError, JobError, describe_first, one_line
 from cfcam.files import make_output, settings_hash
-from cfcam.jobs.engine.inference import NOT_FINITE, Engine, is_out_of_memory, prepare_methods
+from cfcam.jobs.engine.inference import NOT_FINITE, Engine, is_out_of_memory
 from cfcam.jobs.evaluate.examples import Example, example
 from cfcam.jobs.evaluate.rows import Part, RowsFile
 from cfcam.jobs.evaluate.settings import EvaluationSettings
@@ -271,15 +271,7 @@ class EvaluationRun:
 
     def _rehearse(self) -> Engine:
         """Runs the network once on noise, so that a wrong set-up shows before the first picture is read."""
-        engine = Engine(
-            self._model.module,
-            prepare_methods(self.settings.methods),
-            ["predicted"],
-            layer=self.settings.layer,
-            classes=self._model.classes,
-            probability=self._model.probability,
-            output=self._model.output,
-        )
+        engine = Engine.of(self._model, self.settings.methods, ["predicted"], layer=self.settings.layer)
         engine.rehearse(self._sized, leave_out=self.settings.leave_out)
         self.notes += engine.notes
         return engine

@@ -96,6 +96,19 @@ def find_inputs(
     return list(found.values())
 
 
+def find_study(path: str | os.PathLike[str]) -> Input:
+    """Returns the one picture or volume that a path stands for.
+
+    Raises:
+        ImageError: there is no such file, or several pictures and volumes in the folder.
+        MissingExtraError: it is DICOM, and pydicom is not installed.
+    """
+    found = find_inputs([path], output=os.devnull)  # nothing is written, so nothing is passed over
+    if len(found) != 1:
+        raise ImageError(f"{os.fspath(path)}: holds {len(found)} pictures and volumes: give one of them")
+    return found[0]
+
+
 def _pictures(path: Path, *, recursive: bool, alone: bool) -> list[Path]:
     if path.is_file() and is_nifti(path):
         return []

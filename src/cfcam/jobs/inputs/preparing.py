@@ -104,6 +104,21 @@ def prepared_volumes_for(model: LoadedModel, given: Preprocess | VolumePreproces
     return volume_preprocess_of(model) if given is None else given
 
 
+def noise_shape(preprocess: VolumePreprocess, size: tuple[int, int, int], windows: Windows | None) -> VolumePreprocess:
+    """Returns a preparation that gives noise the shape of the network's input, or of a window of it.
+
+    Args:
+        preprocess: of the volumes.
+        size: of the network's input.
+        windows: in which it is explained; None: in one piece.
+    """
+    if windows is not None:
+        window = windows.size
+        window = (window,) * 3 if isinstance(window, int) else window
+        size = (min(size[0], window[0]), min(size[1], window[1]), min(size[2], window[2]))
+    return replace(preprocess, spacing=None, size=size)
+
+
 def assumption_notes(preprocess: Preprocess | VolumePreprocess) -> list[str]:
     """Returns what is assumed in a preparation, as one note with what to do; none if nothing is."""
     if not preprocess.assumed:
@@ -197,6 +212,10 @@ class VolumeSettings:
     series: int | None = None
     irregular: Literal["refuse", "resample"] = "refuse"
     windows: Windows | None = None
+
+    def drawn(self) -> dict[str, Any]:
+        """Returns all of it as plain values, for what changes the files."""
+        return {**vars(self), "windows": None if self.windows is None else vars(self.windows)}
 
 
 def is_volume_run(model: nn.Module, inputs: Sequence[Input]) -> bool:

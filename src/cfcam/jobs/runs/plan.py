@@ -11,16 +11,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cfcam._version import __version__
 from cfcam.errors import InputError, JobError
 from cfcam.files import make_output, write_whole
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.names import output_names
 from cfcam.jobs.inputs.privacy import comes_from_dicom, with_labels
 from cfcam.jobs.runs.manifest import FILE_NAME, Manifest, Record, verified
-from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.study.settings import StudySettings
-from cfcam.models import LoadedModel
 
 PROVENANCE = "run.json"
 
@@ -39,39 +36,6 @@ def named(inputs: Sequence[Input], study: StudySettings | None) -> tuple[Input, 
             " folder of slices; maps of NIfTI are written as NIfTI, of pictures as PNG"
         )
     return tuple(inputs) if study.keep_names else with_labels(inputs)
-
-
-def meaning_of(
-    settings: Settings,
-    model: LoadedModel,
-    made_by: Mapping[str, Any],
-    *,
-    layer: str,
-    preprocess: Mapping[str, Any],
-    further: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Returns what changes the pictures: two runs that agree in it need not both be made.
-
-    Args:
-        settings: of the run.
-        model: the network.
-        made_by: what makes the maps, from `cfcam.Explainer.provenance`.
-        layer: that is mapped.
-        preprocess: what is done to each input.
-        further: what else changes the files of this kind of input.
-    """
-    return {
-        **settings.drawn(),
-        "cfcam": __version__,
-        "model": {"spec": model.spec, **made_by["model"]},
-        "classes": list(model.classes) if model.classes else None,
-        "methods": made_by["methods"],
-        "probability": made_by["probability"],
-        **{key: made_by[key] for key in ("output",) if key in made_by},
-        "layer": layer,
-        "preprocess": preprocess,
-        **further,
-    }
 
 
 @dataclass(frozen=True)
@@ -141,7 +105,7 @@ class Plan:
         """Enters the settings in ``run.json``, under the hash by which the manifest's lines refer to them.
 
         Args:
-            meaning: what the hash is of, from `meaning_of`.
+            meaning: what the hash is of, from `cfcam.jobs.engine.meaning`.
             made_by: see there.
             command: what the user typed.
             notes: what the user was told so far.

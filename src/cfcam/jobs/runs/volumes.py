@@ -30,7 +30,7 @@ from cfcam.imaging.reading.stacking import digest_of_series
 from cfcam.imaging.volume import raw_range
 from cfcam.imaging.windows import named_window
 from cfcam.jobs.inputs.find import Input
-from cfcam.jobs.inputs.preparing import VolumeSettings, prepared_volumes_for
+from cfcam.jobs.inputs.preparing import VolumeSettings, noise_shape, prepared_volumes_for
 from cfcam.jobs.inputs.reading import load_volume
 from cfcam.jobs.runs.drawing import FIGURE_LOCK, Artist, beside, column_suffixes, heat_of, on_sheet, panel_of
 from cfcam.jobs.runs.settings import Save, Settings
@@ -81,13 +81,7 @@ class Volumes:
             None if none of them can be read: the run will say why.
         """
         size = self.preprocess.input_size or self._first_size(inputs, read)
-        if size is None:
-            return None
-        if self.windows is not None:
-            window = self.windows.size
-            window = (window,) * 3 if isinstance(window, int) else window
-            size = (min(size[0], window[0]), min(size[1], window[1]), min(size[2], window[2]))
-        return replace(self.preprocess, spacing=None, size=size)
+        return None if size is None else noise_shape(self.preprocess, size, self.windows)
 
     def _first_size(self, inputs: Iterable[Input], read: Callable[[Input], Any]) -> tuple[int, int, int] | None:
         for source in inputs:
@@ -124,9 +118,7 @@ class Volumes:
 
     def described(self) -> dict[str, Any]:
         """Returns what changes the files, beside the settings and the preparation."""
-        how = self.how
-        chosen = {"time": how.time, "channel": how.channel, "series": how.series, "irregular": how.irregular}
-        return {"volumes": {**chosen, "windows": None if how.windows is None else vars(how.windows)}}
+        return {"volumes": self.how.drawn()}
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,14 @@ from cfcam.errors import CfcamError, JobError
 from cfcam.explainer_windows import Windows
 from cfcam.explanation import Explanation
 from cfcam.files import settings_hash, sha256_of
-from cfcam.jobs.engine.inference import Engine, prepare_methods
+from cfcam.jobs.engine.inference import Engine
+from cfcam.jobs.engine.meaning import meaning_of
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import assumption_notes
 from cfcam.jobs.inputs.privacy import renamed, without_paths
 from cfcam.jobs.inputs.reading import check_showable
 from cfcam.jobs.runs.drawing import explained
 from cfcam.jobs.runs.manifest import Record, State
-from cfcam.jobs.runs.plan import meaning_of
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.runs.task import Outcome, Task
 from cfcam.jobs.study.explained import Results
@@ -115,15 +115,8 @@ class Work:
         self._model, self._settings, self._several = model, settings, several
         self._told: set[str] = set()
         self._studies: Studies | None = None
-        self.engine = Engine(
-            model.module,
-            prepare_methods(settings.methods),
-            settings.targets,
-            layer=settings.layer,
-            classes=model.classes,
-            probability=model.probability,
-            output=model.output,
-            batch_size=settings.batch_size,
+        self.engine = Engine.of(
+            model, settings.methods, settings.targets, layer=settings.layer, batch_size=settings.batch_size
         )
         self.engine.windows = kind.windows
         self.engine.notes += assumption_notes(kind.preprocess)
@@ -134,7 +127,7 @@ class Work:
             self.engine.rehearse(shape, leave_out=self._settings.leave_out)
         self.layer = self.engine.layer
         self.meaning = meaning_of(
-            self._settings,
+            self._settings.drawn(),
             self._model,
             self.engine.provenance(),
             layer=self.layer,
@@ -159,6 +152,7 @@ class Work:
             self._model,
             window=settings.window,
             several=self._several,
+            reported=bool(settings.study.report),
             settings=settings.drawn(),
             settings_sha256=self.sha256,
         )

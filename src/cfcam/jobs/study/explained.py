@@ -63,6 +63,7 @@ class Results:
         model: the network.
         window: of DICOM pictures and of what is shown of volumes, see `cfcam.imaging.read_image`; None: their own.
         several: whether there is more than one input, so that one mask cannot be that of all.
+        reported: whether a report is made of each study, or may be; its maps' peaks are measured then.
         settings: everything else that was asked for, as plain values, for the provenance.
         settings_sha256: identity of all that changes the numbers.
 
@@ -79,15 +80,19 @@ class Results:
         *,
         window: str | tuple[float, float] | None,
         several: bool,
+        reported: bool,
         settings: Mapping[str, Any],
         settings_sha256: str,
     ) -> None:
         check_ways(how, engine)
         self.how, self.engine, self.preprocess = how, engine, preprocess
         self.settings_sha256 = settings_sha256
-        self._model, self._window, self._several, self._settings = model, window, several, settings
+        self._model, self._window, self._settings = model, window, settings
+        self._several, self._reported = several, reported
 
-    def __call__(self, image: Image | Volume, explanation: Explanation, x: Tensor, name: str, given: Input) -> Made:
+    def __call__(
+        self, image: Image | Volume, explanation: Explanation, x: Tensor, name: str, given: Input | None
+    ) -> Made:
         """Returns the result of a study.
 
         Args:
@@ -95,17 +100,19 @@ class Results:
             explanation: of this one.
             x: (C, *spatial), as the network saw it.
             name: what the result is called.
-            given: the input.
+            given: the input; None for one in memory that has no file.
 
         Raises:
             CfcamError: a mask does not fit, the source is gone, or the network cannot be asked again.
         """
         how, back = self.how, self._back(image)
-        source = DicomSource.of(image, given.path, whole=bool(how.dicom)) if comes_from_dicom(given) else None
-        regions = read_regions(how, given, image, several=self._several)
+        source = None
+        if given is not None and comes_from_dicom(given):
+            source = DicomSource.of(image, given.path, whole=bool(how.dicom))
+        regions = {} if given is None else read_regions(how, given, image, several=self._several)
         study = self._measured(image, explanation, name, source, regions)
         study = self._checked(study, image, x, regions)
-        study = with_stability(study, how, self.engine, x, explanation, back)
+        study = with_stability(study, how, self.engine, x, explanation, back, reported=self._reported)
         level = study.maps[0].regions.threshold
         found, missing = uncertainties(how, self.engine, x, explanation, level, back)
         return Made(

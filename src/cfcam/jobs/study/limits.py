@@ -10,6 +10,7 @@ from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess
 from cfcam.jobs.inputs.burned_in import warning_of
 from cfcam.maps import Status
 
+NO_FILE = "What its file says of the study is not known: it was given without one."
 NO_CHECKS = "No checks of the map were made: no masks were given."
 _AT_DETECTOR = frozenset({"CR", "DX", "MG", "RF", "XA", "PX", "IO"})
 

@@ -27,11 +27,13 @@ def with_stability(
     x: Tensor,
     explanation: Explanation,
     back: Callable[[Tensor], Tensor],
+    *,
+    reported: bool,
 ) -> StudyResult:
     """Returns the study with the error bars of its maps' peaks.
 
-    They are measured where somebody asked, and where a report is written for the maps that take no more than one pass:
-    a method with masked passes would take them all again for every motion, as would windows for a whole volume.
+    They are measured where somebody asked, and where a report is made for the maps that take no more than one pass: a
+    method with masked passes would take them all again for every motion, as would windows for a whole volume.
 
     Args:
         study: with one map for each method and class.
@@ -40,11 +42,12 @@ def with_stability(
         x: (C, *spatial), as the network saw it.
         explanation: of this one input.
         back: brings a map from the network's input onto the grid of the source.
+        reported: whether a report is made of the study, or may be.
 
     Raises:
         CfcamError: the moved inputs cannot be explained.
     """
-    if how.peak_stability is False or not (how.peak_stability or how.report):
+    if how.peak_stability is False or not (how.peak_stability or reported):
         return study if how.peak_stability is None else _noted(study, f"{_UNKNOWN}: it was switched off.")
     columns = unique_columns(explanation)
     targets = explanation.targets[0, columns]
