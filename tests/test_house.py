@@ -1,0 +1,104 @@
+"""The house: no circle of imports, also none through strings; rooms that can be overseen; a test beside each module."""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+
+import pytest
+
+from tests import house
+
+TASKS = {"check", "compare", "evaluate", "evidence", "runs", "study"}
+LATE = {  # the only imports that go up, each inside of one function; pyproject.toml names them too
+    ("cfcam.explainer", "cfcam.metrics.scorecard.layers"),
+    ("cfcam.explanation", "cfcam.imaging.drawing.notebook"),
+}
+
+
+def test_nothing_imports_in_a_circle_not_even_by_a_name_in_a_string():
+    graph = {name: {other for other in found if (name, other) not in LATE} for name, found in house.imports().items()}
+    assert house.circles(graph) == []
+
+
+def test_the_two_imports_that_go_up_are_there_and_are_the_only_exceptions_of_the_contracts():
+    assert all(upper in house.imports()[lower] for lower, upper in LATE)
+    told = (house.ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    assert set(re.findall(r'"(cfcam[\w.]*) -> (cfcam[\w.]*)"', told)) == LATE
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from cfcam.jobs.runs import run",
+        "import cfcam.jobs.runs.run",
+        "def late():\n    from cfcam.jobs.runs.run import FolderRun",
+        "if TYPE_CHECKING:\n    from cfcam.jobs.runs.run import FolderRun",
+        "def hidden():\n    return import_module('cfcam.jobs.runs.run').FolderRun",
+        "__getattr__ = lazy(__name__, {'cfcam.jobs.runs.run': 'FolderRun'})",
+    ],
+)
+def test_an_import_is_seen_however_it_is_written(source):
+    assert house.imported_by(source) == {"cfcam.jobs.runs.run"}
+
+
+def test_a_circle_is_found_and_ways_that_only_meet_again_are_none():
+    assert house.circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+    assert house.circles({"a": {"b", "c"}, "b": {"d"}, "c": {"d"}, "d": set()}) == []
+
+
+def test_methods_do_not_import_the_table_in_which_they_are_listed():
+    """That table names modules without their package, so it is not seen above."""
+    inner = {name: found for name, found in house.imports().items() if name.startswith("cfcam.methods.")}
+    assert [name for name, found in inner.items() if "cfcam.methods" in found] == []
+
+
+def test_no_room_is_a_hall_and_no_module_a_book():
+    rooms = {file.parent for file in house.modules().values()}
+    assert [room.name for room in rooms if sum(file.name != "__init__.py" for file in room.glob("*.py")) > 20] == []
+    lines = {file.name: file.read_text(encoding="utf-8").count("\n") for file in house.modules().values()}
+    assert {name: count for name, count in lines.items() if count > 400} == {}
+
+
+def test_every_task_has_a_door_and_its_settings_beside_it():
+    there = {path.name for path in (house.SOURCE / "jobs").iterdir() if (path / "run.py").exists()}
+    assert there >= TASKS
+    assert [task for task in there if not (house.SOURCE / "jobs" / task / "settings.py").exists()] == []
+
+
+@pytest.mark.parametrize(("path", "module"), house.without_a_test_beside_it().items())
+def test_a_module_without_a_test_beside_it_has_a_line_in_the_mirror_table(path, module):
+    tests, why = house.mirror()[path]
+    assert tests
+    assert len(why.split()) > 3
+    by_path = "/migrations/" in path  # Alembic runs these files; nothing imports them
+    assert by_path or module in set(chain.from_iterable(map(house.reached, tests)))
+
+
+def test_the_mirror_table_speaks_of_no_module_and_no_test_that_is_not_there():
+    assert house.mirror().keys() - house.without_a_test_beside_it().keys() == set()
+    named = set(chain.from_iterable(tests for tests, _ in house.mirror().values()))
+    assert [test for test in named if not (house.ROOT / test).is_file()] == []
+
+
+def test_a_test_file_stands_in_a_folder_of_the_library():
+    rooms = {file.parent.relative_to(house.SOURCE).as_posix() for file in house.modules().values()}
+    tests = house.ROOT / "tests"
+    homes = {test.parent.relative_to(tests).as_posix() for test in tests.rglob("test_*.py")}
+    floors = {room.split("/")[0] for room in rooms}
+    assert [home for home in homes - rooms if home.split("/")[0] in floors] == []
+
+
+def test_the_page_of_the_plan_names_every_room_and_only_what_is_there():
+    page = (house.ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named: set[str] = set()
+    for cells in (line.split("|") for line in page.splitlines() if line.startswith("| `")):
+        for room in re.findall(r"`([\w/]+)/`", cells[1]):
+            named.add(room)
+            assert [
+                name for name in re.findall(r"`(\w+\.py)`", cells[-2]) if not (house.SOURCE / room / name).is_file()
+            ] == []
+    rooms = {file.parent.relative_to(house.SOURCE).as_posix() for file in house.modules().values()}
+    assert named - rooms == set()
+    parts = ("cli/", "clinical/audit/", "models/")  # whose inner folders are told with them
+    assert {room for room in rooms - named if not room.startswith(parts)} == {".", "exchange", "jobs"}
