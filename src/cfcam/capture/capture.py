@@ -195,7 +195,7 @@ class Capture:
         """
         # Images do not mix in evaluation mode, so the gradient of a sum over a batch is theirs, one by one.
         columns = range(self._scores.shape[1])
-        found = torch.stack([self._recording.gradient(self._scores, k, self.autocast) for k in columns], dim=1)
+        found = _stacked([self._recording.gradient(self._scores, k, self.autocast) for k in columns])
         return found if self._change is None else self._change(found)
 
     @property
@@ -350,3 +350,10 @@ class Capture:
             warnings.simplefilter("ignore")
             stack.enter_context(self.autocast(enabled=False))
         return stack
+
+
+def _stacked(columns: list[Tensor]) -> Tensor:
+    """Returns columns (N, ...) as (N, K, ...): of a single one, in the usual layout, without a copy."""
+    if len(columns) == 1 and columns[0].is_contiguous():
+        return columns[0].unsqueeze(1)
+    return torch.stack(columns, dim=1)

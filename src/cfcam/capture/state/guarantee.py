@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
 from torch import nn
+
+from cfcam.capture.state.randomness import torch_generators
 
 
 @dataclass(frozen=True)
@@ -39,13 +41,9 @@ def preserved(model: nn.Module, device: torch.device) -> Iterator[None]:
     override ``train`` with side effects. With them off, BatchNorm statistics do not move and dropout draws nothing.
     Compiled parts run uncompiled inside, because compiled code skips hooks.
     """
-    modules = _modules(model)
-    training = [module for module in modules if module.training]
-    with ExitStack() as stack:
-        devices = [device] if device.type != "cpu" else []
-        stack.enter_context(torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"))
-        if any(map(is_compiled, modules)):
-            stack.enter_context(torch.compiler.set_stance("force_eager"))
+    training, compiled = _modes(model)
+    states = [(put, get()) for get, put in torch_generators(device)]
+    with torch.compiler.set_stance("force_eager") if compiled else nullcontext():
         try:
             for module in training:
                 module.training = False
@@ -53,18 +51,27 @@ def preserved(model: nn.Module, device: torch.device) -> Iterator[None]:
         finally:
             for module in training:
                 module.training = True
+            for put, state in states:
+                put(state)
 
 
-def _modules(model: nn.Module) -> list[nn.Module]:
-    """Returns all modules, each once; in a third of the time of ``model.modules()``, for each pass asks."""
-    found = {id(model): model}
-    todo = [model]
+def _modes(model: nn.Module) -> tuple[list[nn.Module], bool]:
+    """Returns the modules in training mode, and whether any is compiled.
+
+    Each pass asks: this is one walk, in a third of the time of ``model.modules()``.
+    """
+    todo, found = [model], {id(model)}
+    training: list[nn.Module] = []
+    compiled = False
     for module in todo:
+        if module.training:
+            training.append(module)
+        compiled = compiled or is_compiled(module)
         for child in module._modules.values():
             if child is not None and id(child) not in found:
-                found[id(child)] = child
+                found.add(id(child))
                 todo.append(child)
-    return todo
+    return training, compiled
 
 
 def unheard() -> AbstractContextManager[None, bool | None]:

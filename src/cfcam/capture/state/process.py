@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
-from torch.backends import cudnn
+from torch.backends import cudnn, mkldnn
 
 from cfcam.capture.state.randomness import Setting, generators_around, same_state
 
@@ -18,11 +19,11 @@ _SETTINGS: tuple[Setting, ...] = (
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
     (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     (torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled),
-    (lambda: cudnn.enabled, lambda value: setattr(cudnn, "enabled", value)),
-    (lambda: cudnn.benchmark, lambda value: setattr(cudnn, "benchmark", value)),
-    (lambda: cudnn.deterministic, lambda value: setattr(cudnn, "deterministic", value)),
-    (lambda: cudnn.allow_tf32, lambda value: setattr(cudnn, "allow_tf32", value)),
-    (lambda: torch.backends.mkldnn.enabled, lambda value: setattr(torch.backends.mkldnn, "enabled", value)),
+    *(
+        (partial(getattr, backend, name), partial(setattr, backend, name))
+        for backend, names in ((cudnn, ("enabled", "benchmark", "deterministic", "allow_tf32")), (mkldnn, ("enabled",)))
+        for name in names
+    ),
 )
 
 
@@ -55,6 +56,6 @@ class Process:
 
 def _autocast(kind: str) -> tuple[Setting, Setting]:
     return (
-        (lambda: torch.is_autocast_enabled(kind), lambda value: torch.set_autocast_enabled(kind, value)),
-        (lambda: torch.get_autocast_dtype(kind), lambda value: torch.set_autocast_dtype(kind, value)),
+        (partial(torch.is_autocast_enabled, kind), partial(torch.set_autocast_enabled, kind)),
+        (partial(torch.get_autocast_dtype, kind), partial(torch.set_autocast_dtype, kind)),
     )

@@ -30,10 +30,16 @@ def generator_of(value: Any) -> Setting | None:
 
 
 def generators_around(device: torch.device) -> list[Setting]:
-    """Returns those of the process: of torch, of Python, of NumPy if it was imported, and of a device."""
-    found: list[Setting] = [(torch.get_rng_state, torch.set_rng_state), (random.getstate, random.setstate)]
+    """Returns those of the process: torch's, Python's, and NumPy's if that was imported."""
+    found = [*torch_generators(device), (random.getstate, random.setstate)]
     if (numpy := sys.modules.get("numpy")) is not None:
         found.append((numpy.random.get_state, numpy.random.set_state))
+    return found
+
+
+def torch_generators(device: torch.device) -> list[Setting]:
+    """Returns torch's own, of the CPU and of a device."""
+    found: list[Setting] = [(torch.get_rng_state, torch.set_rng_state)]
     if device.type not in ("cpu", "meta"):
         module = torch.get_device_module(device)
         found.append((lambda: module.get_rng_state(device), lambda state: module.set_rng_state(state, device)))

@@ -223,7 +223,7 @@ def known_class(label: int | str, count: int, classes: Sequence[str] | None) -> 
         TargetError: there is no such class.
     """
     index = class_index(label, classes) if isinstance(label, str) else label
-    check_range(torch.tensor([index]), count)
+    _check_class(index, count)
     return index
 
 
@@ -237,5 +237,9 @@ def class_words(label: int | str, classes: Sequence[str] | None) -> str:
 def check_range(indices: Tensor, count: int) -> None:
     """Raises `TargetError` for a class index that is not in [0, count)."""
     if indices.numel() and (int(indices.min()) < 0 or int(indices.max()) >= count):
-        wrong = next(int(i) for i in indices.flatten() if not 0 <= i < count)
-        raise TargetError(f"class {wrong} is out of range: the network has {count} classes, 0 to {count - 1}")
+        _check_class(next(int(i) for i in indices.flatten() if not 0 <= i < count), count)
+
+
+def _check_class(index: int, count: int) -> None:
+    if not 0 <= index < count:
+        raise TargetError(f"class {index} is out of range: the network has {count} classes, 0 to {count - 1}")
