@@ -42,6 +42,9 @@ _MOST = 1 << 16
 """Entries of one container beyond which it is left alone: a table of words, a data set."""
 
 Mark = tuple[int, int, bool]
+"""Of a tensor its version, its place in memory and whether it requires gradients."""
+Marks = tuple[list[int], list[int], list[bool]]
+"""The same of many, in three lists: as many tuples would call the garbage collector in each pass."""
 Place = tuple[Any, Key]
 """A container, and where in it."""
 
@@ -115,9 +118,14 @@ class Holdings:
             changed += restore(container, saved, name)
         return changed
 
-    def marks(self) -> list[Mark]:
-        """Returns of each tensor its version, its place in memory and whether it requires gradients."""
-        return [(t._version, t.data_ptr(), t.requires_grad) for t in self._marked] + self._unmarked
+    def marks(self) -> Marks:
+        """Returns the marks of all tensors that have versions."""
+        tensors = self._marked
+        return [t._version for t in tensors], [t.data_ptr() for t in tensors], [t.requires_grad for t in tensors]
+
+    def each(self, marks: Marks) -> list[Mark]:
+        """Returns `marks` tensor by tensor, in the order of `ids`."""
+        return [*zip(*marks, strict=True), *self._unmarked]
 
     def copy_grads(self) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Gives parameters copies of the gradients that they have; returns parameter, gradient and copy of each."""

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture.state.holdings import Holdings, Mark
+from cfcam.capture.state.holdings import Holdings, Mark, Marks
 from cfcam.capture.state.process import Process
 from cfcam.capture.state.randomness import same_state
 from cfcam.capture.state.twins import twin
@@ -52,7 +52,7 @@ class _Record:
     """
 
     tensors: dict[int, _Known] = field(default_factory=dict)
-    settled: dict[bool, tuple[list[int], list[Mark]]] = field(default_factory=dict)
+    settled: dict[bool, tuple[list[int], Marks]] = field(default_factory=dict)
     grads: dict[bool, bool] = field(default_factory=dict)
 
 
@@ -177,13 +177,13 @@ class _Watch:
         self,
         holdings: Holdings,
         known: dict[int, _Known],
-        marks: list[Mark],
+        marks: Marks,
         *,
         several: bool,
         look: bool,
         after: bool = False,
     ) -> None:
-        self._holdings, self._several, self._marks = holdings, several, marks
+        self._holdings, self._several, self._marks = holdings, several, holdings.each(marks)
         self.late = False
         self._tensors = list(holdings.tensors.items())
         self._known: list[_Known] = []
@@ -197,7 +197,7 @@ class _Watch:
         if not after:
             self.stand_ins = {i: twin(value, holdings.names[i]) for i, value in holdings.copied.items()}
             storages: dict[int, Any] = {}
-            for (i, tensor), found, mark in zip(self._tensors, self._known, marks, strict=True):
+            for (i, tensor), found, mark in zip(self._tensors, self._known, self._marks, strict=True):
                 self._prepare(i, tensor, found, mark, look, storages)
 
     def _prepare(self, i: int, tensor: Tensor, found: _Known, mark: Mark, look: bool, storages: dict[int, Any]) -> None:
@@ -215,7 +215,7 @@ class _Watch:
         """Puts back what moved in place; returns the names of that, and of what cannot be put back."""
         moved: list[str] = []
         lost: list[str] = []
-        names, now = self._holdings.names, self._holdings.marks()
+        names, now = self._holdings.names, self._holdings.each(self._holdings.marks())
         for n, (i, tensor) in enumerate(self._tensors):
             found, mark = self._known[n], self._marks[n]
             if i in self.stand_ins:
