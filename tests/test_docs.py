@@ -15,7 +15,7 @@ import torch
 from cfcam.models.demo import CLASSES, load_demo_network, make_phantom
 
 ROOT = Path(__file__).parents[1]
-PAGES = ["README.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))]
+PAGES = ["README.md", "CONTRIBUTING.md", *sorted(str(p.relative_to(ROOT)) for p in (ROOT / "docs").rglob("*.md"))]
 
 
 class Frames(torch.nn.Module):
