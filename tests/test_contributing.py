@@ -86,7 +86,7 @@ def test_an_example_fails_without_what_it_shows(name: str, shown: str, instead: 
 
 
 def test_every_place_that_is_named_is_there() -> None:
-    named = re.findall(r"`((?:[\w-]+/)*(?:[\w-]+\.(?:py|md)|[\w-]+/))(?:: (\w+))?`", TEXT)
+    named = re.findall(r"`((?:[\w-]+/)*(?:[\w-]+\.(?:py|md|csv)|[\w-]+/))(?:: (\w+))?`", TEXT)
     assert len(named) > 40
     for place, name in named:
         own = place.startswith(("tests/", "docs/", "src/")) or place == "CHANGELOG.md"
