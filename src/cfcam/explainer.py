@@ -14,8 +14,10 @@ from torch import Tensor, nn
 
 from cfcam._version import __version__
 from cfcam.capture import Capture, Network, automatic_layer, find_layer, probabilities
+from cfcam.capture.answers.probabilities import Probability
 from cfcam.capture.inputs import check_type
-from cfcam.capture.targets.classes import Probability, class_names, function_name, wanted_of
+from cfcam.capture.targets.classes import class_names, wanted_of
+from cfcam.capture.targets.scores import function_name
 from cfcam.explanation import Explanation
 from cfcam.methods import named_methods
 from cfcam.methods.base import Methods

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture.answers.answer import Answer, Taken
+from cfcam.capture.answers.probabilities import Kind
 from cfcam.capture.inputs import check_rows
 from cfcam.capture.layers.finding import find_layer
 from cfcam.capture.layers.frames import ClipEvidence, FrameGrid, Layout
@@ -21,14 +22,8 @@ from cfcam.capture.network import Network
 from cfcam.capture.recording import Recording
 from cfcam.capture.rescoring import Rescorer
 from cfcam.capture.state.guarantee import Autocast
-from cfcam.capture.targets.classes import (
-    Kind,
-    Scores,
-    check_names,
-    check_targets,
-    resolve_targets,
-    wanted_of,
-)
+from cfcam.capture.targets.classes import check_names, check_targets, resolve_targets, wanted_of
+from cfcam.capture.targets.scores import Scores
 from cfcam.errors import InputError
 
 T = TypeVar("T")

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from cfcam.capture.adapter import call, unwrapped
 from cfcam.capture.answers.answer import Answer, Answers, Taken
 from cfcam.capture.answers.heads import Wanted
+from cfcam.capture.answers.probabilities import Kind, Probability
 from cfcam.capture.answers.readings import checked_probability
 from cfcam.capture.batches import of_one_size
 from cfcam.capture.inputs import check_type
@@ -24,12 +25,7 @@ from cfcam.capture.layers.tokens import TokenGrid
 from cfcam.capture.state.checkpoints import without_checkpoints
 from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.state.keeping import Keeper
-from cfcam.capture.targets.classes import (
-    Kind,
-    Probability,
-    check_targets,
-    wanted_of,
-)
+from cfcam.capture.targets.classes import check_targets, wanted_of
 from cfcam.errors import InputError, OutputError
 
 

@@ -17,7 +17,7 @@ import torch
 from scipy.optimize import brentq
 from torch import Tensor
 
-from cfcam.capture.targets.classes import probabilities as _probabilities
+from cfcam.capture.answers.probabilities import probabilities as _probabilities
 from cfcam.clinical.bootstrap import Estimate as Estimate
 from cfcam.clinical.bootstrap import bootstrap_by_patient as bootstrap_by_patient
 from cfcam.errors import InputError

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Network
+from cfcam.capture.answers.probabilities import Probability
 from cfcam.capture.answers.readings import checked_probability
-from cfcam.capture.targets.classes import Probability, class_names
+from cfcam.capture.targets.classes import class_names
 from cfcam.diagnosis.batch import check_batch
 from cfcam.diagnosis.findings import Diagnosis, Finding, Severity, not_assessed
 from cfcam.diagnosis.input import INPUT_CHECKS, check_normalisation, check_tensor

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cfcam.capture import Capture, Scores, probabilities
-from cfcam.capture.targets.classes import signed_logits
+from cfcam.capture.answers.probabilities import signed_logits
 from cfcam.errors import MethodError, TargetError
 from cfcam.methods.cam import CAM
 from cfcam.methods.wrapping import Wrapper

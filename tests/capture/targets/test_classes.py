@@ -227,6 +227,7 @@ def test_what_fits_no_batch_is_seen_before_the_model_runs(target: object, messag
 @pytest.mark.parametrize(
     ("target", "message"),
     [
+        (10**30, f"class {10**30} is out of range: the network has 4 classes"),
         (Contrast(0, 9), "class 9 is out of range: the network has 4 classes"),
         (Contrast("dgo", 1), "no class is called 'dgo'; nearest of 4: 'dog'"),
         (Contrast("dog", 2), "dog is compared with itself"),

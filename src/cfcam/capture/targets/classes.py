@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from cfcam.capture.answers.heads import Wanted
-from cfcam.capture.answers.probabilities import Kind, Probability, probabilities, signed_logits
+from cfcam.capture.answers.probabilities import Kind, signed_logits
 from cfcam.capture.targets.dense import Segmentation, dense_columns, without_background
 from cfcam.capture.targets.numbers import Contrast, Regression
 from cfcam.capture.targets.scores import (
@@ -22,31 +22,9 @@ from cfcam.capture.targets.scores import (
     Scores,
     ScoreTarget,
     check_range,
-    class_index,
-    function_name,
     known_class,
 )
 from cfcam.errors import TargetError
-
-__all__ = [
-    "AllClasses",
-    "ClassTarget",
-    "Kind",
-    "Probability",
-    "ScoreFunction",
-    "Scores",
-    "Target",
-    "TopK",
-    "check_names",
-    "check_targets",
-    "class_index",
-    "class_names",
-    "function_name",
-    "probabilities",
-    "resolve_targets",
-    "signed_logits",
-    "wanted_of",
-]
 
 
 class Target:

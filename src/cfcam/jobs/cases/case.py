@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cfcam.capture.targets.classes import class_index
+from cfcam.capture.targets.scores import class_index
 from cfcam.imaging import Image, Preprocess, read_image
 from cfcam.jobs.inputs.ground_truth import Box, CaseError, Notice, fill_boxes, reaching, read_masks
 from cfcam.metrics.scorecard.samples import Sample

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Capture, Network, NotPredictedError
-from cfcam.capture.targets.classes import Probability
+from cfcam.capture.answers.probabilities import Probability
 from cfcam.errors import CfcamError, JobError, MethodError, ModelError, describe_first
 from cfcam.explainer import MEASURED, Explainer
 from cfcam.explainer_windows import Windows, explain_windows

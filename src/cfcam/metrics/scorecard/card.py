@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from cfcam.capture.targets.classes import Probability
+from cfcam.capture.answers.probabilities import Probability
 from cfcam.files import without_nan
 from cfcam.methods.base import Methods
 from cfcam.metrics.scorecard import dataset_level

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Network, Target, TopK
-from cfcam.capture.targets.classes import Probability, class_names
+from cfcam.capture.answers.probabilities import Probability
+from cfcam.capture.targets.classes import class_names
 from cfcam.errors import InputError, TargetError
 from cfcam.maps import Status, statuses_of
 from cfcam.methods import named_methods

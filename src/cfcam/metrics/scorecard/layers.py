@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Capture, LayerInfo, Network, probe_layers
-from cfcam.capture.targets.classes import Probability
+from cfcam.capture.answers.probabilities import Probability
 from cfcam.capture.targets.dense import averaged
 from cfcam.errors import LayerError, MethodError
 from cfcam.maps import heatmaps_of
