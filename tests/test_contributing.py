@@ -95,6 +95,11 @@ def test_every_place_that_is_named_is_there() -> None:
         assert not name or re.search(rf"\b{name}\b", found.read_text(encoding="utf-8")), f"{place} has no {name}"
 
 
+def test_every_command_that_is_named_is_in_the_makefile() -> None:
+    targets = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert {"demo", "test", "quick", "lint", "docs"} <= set(re.findall(r"\bmake (\w+)", TEXT)) <= set(targets)
+
+
 @pytest.mark.parametrize(
     "sought",
     ["reading a DICOM", "drawing a sheet", "the folder run", "one study's result", "the scorecard", "the SEG writer",
