@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import sqlite3
 
@@ -16,12 +15,9 @@ pytest.importorskip("highdicom")
 pytest.importorskip("sqlalchemy")
 
 from cfcam.clinical.regions import measure
-from cfcam.errors import InputError
-from cfcam.exchange import KINDS, Deidentifier
-from cfcam.exchange.dicom.study import DicomSource
+from cfcam.exchange import KINDS
 from cfcam.imaging import read_image, read_volume
 from cfcam.jobs.inputs.privacy import with_labels
-from cfcam.jobs.study.explained import _coded_name
 from cfcam.jobs.study.settings import StudySettings
 from tests.exchange.dicom.test_write import content
 from tests.exchange.phantoms import errors_of
@@ -300,24 +296,6 @@ def test_the_sides_of_a_radiograph_are_what_its_header_says(tmp_path):
     assert "letters at its edges are what its header says" in report.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize(
-    ("given", "edges"),
-    [
-        (["L", "F"], ("L", "I")),
-        (["RA", "HL"], ("R", "S")),
-        (["P", "F"], ("P", "I")),
-        (["L", "R"], None),
-        (["L"], None),
-        ([], None),
-        (["X", "F"], None),
-    ],
-)
-def test_edges_follow_the_patient_orientation(given, edges):
-    header = pydicom.Dataset()
-    header.PatientOrientation = given
-    assert DicomSource([header]).edges == edges
-
-
 def test_only_the_fractions_replace_the_map_where_no_segmentation_was_asked_for(tmp_path):
     phantom_radiograph(tmp_path / "a.dcm")
     result = explain(tmp_path / "a.dcm", tmp_path / "out", *DEMO, "--dicom", "pm")
@@ -380,44 +358,6 @@ def test_an_inverted_radiograph_has_the_overlay_of_the_upright_one(tmp_path):
     assert np.abs(one.pixel_array.astype(int) - other.pixel_array).max() <= 2
 
 
-def test_a_loop_is_explained_by_its_first_frame_and_no_object_claims_more(tmp_path):
-    loop = np.random.default_rng(0).integers(0, 255, (3, 24, 32, 3))
-    dicoms.save(dicoms.ultrasound(loop), tmp_path / "loop.dcm")
-    result = explain(tmp_path / "loop.dcm", tmp_path / "out", *FLAT, "--dicom", "seg,sr")
-    assert result.exit_code == 0, result.output
-    assert "a loop of several frames is explained by its first" in result.stderr
-    assert list((tmp_path / "out").rglob("*_dicom/*")) == []
-    assert study_json(tmp_path / "out")["modality"] == "US"
-
-
-@pytest.mark.parametrize(
-    ("key", "kept"), [("SliceThickness", ALL_KINDS.split(",")), ("FrameOfReferenceUID", ["sc", "gsps"])]
-)
-def test_what_a_series_lacks_costs_only_what_needs_it_and_is_told_by_name(tmp_path, key, kept):
-    for path in dicoms.ct_series(tmp_path / "in", marked_voxels(), shuffled=False):
-        source = pydicom.dcmread(path)
-        delattr(source, key)
-        source.save_as(path)
-    result = explain(tmp_path / "in", tmp_path / "out", *BRIGHT_3D, "--dicom", ALL_KINDS)
-    assert result.exit_code == 0, result.output
-    found = {path.name.partition("_")[0].partition("-")[0] for path in (tmp_path / "out").rglob("*_dicom/*.dcm")}
-    assert found == set(kept)
-    (line,) = (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()
-    told = json.loads(line)["left_out"]
-    assert told
-    assert all(key in one for one in told)
-    assert key in result.stderr
-
-
-def test_resampled_slices_get_no_objects_that_refer_to_them(tmp_path):
-    files = dicoms.ct_series(tmp_path / "in", marked_voxels(), shuffled=False)
-    files[8].unlink()
-    result = explain(tmp_path / "in", tmp_path / "out", *BRIGHT_3D, "--dicom", "pm", "--irregular", "resample")
-    assert result.exit_code == 0, result.output
-    assert "slices that were resampled are not those of the files" in result.stderr
-    assert any("resampled to 12 slices" in line for line in study_json(tmp_path / "out")["limits"])
-
-
 # --- what is no DICOM, and what fails
 
 
@@ -475,17 +415,6 @@ def test_a_broken_study_is_reported_and_recorded_and_the_rest_is_done(tmp_path):
     assert len(objects(tmp_path / "out", "sr")) == 2
 
 
-def test_a_map_without_evidence_is_told_and_gets_no_objects(tmp_path):
-    ct_study(tmp_path / "in")
-    result = explain(tmp_path / "in", tmp_path / "out", *BRIGHT_3D, "--dicom", "pm,sr", "--target", "dark")
-    assert result.exit_code == 0, result.output
-    assert "no DICOM objects of a map without evidence (grad-cam: no positive evidence)" in result.stderr
-    told = study_json(tmp_path / "out")
-    assert told["maps"][0]["status"] == "no positive evidence"
-    assert told["maps"][0]["regions"]["threshold"] is None
-    assert "Without a map: grad-cam for dark (no positive evidence)." in told["limits"]
-
-
 @pytest.mark.parametrize("kind", ["picture", "slice"])
 def test_a_name_in_the_pixels_is_refused_unless_it_is_allowed(tmp_path, kind):
     if kind == "picture":
@@ -509,21 +438,6 @@ def test_a_name_in_the_pixels_is_refused_unless_it_is_allowed(tmp_path, kind):
     assert explain(tmp_path / "in", tmp_path / "plain", *network).exit_code == 0
 
 
-def test_a_picture_of_unknown_spacing_is_measured_in_pixels_and_says_so(tmp_path):
-    stored = np.random.default_rng(0).integers(0, 4000, (20, 30))
-    dicoms.save(dicoms.radiograph(stored, spacing=None), tmp_path / "a.dcm")
-    result = explain(tmp_path / "a.dcm", tmp_path / "out", *FLAT, "--dicom", "seg,sr")
-    assert result.exit_code == 0, result.output
-    told = study_json(tmp_path / "out")
-    region = told["maps"][0]["regions"]["regions"][0]
-    assert (region["unit"], region["size"]) == ("pixels", region["count"])
-    assert any("counted in pixels" in line for line in told["limits"])
-    (report,) = objects(tmp_path / "out", "sr")
-    assert content(report, "Area") == []
-    (item,) = content(report, "Number of pixels in the region")
-    assert float(item.MeasuredValueSequence[0].NumericValue) == region["count"]
-
-
 def test_an_object_that_describes_other_frames_than_it_has_is_refused(tmp_path):
     source = dicoms.enhanced(marked_voxels(), AXES, where=dicoms.positions(SHAPE[0], AXES))
     del source.PerFrameFunctionalGroupsSequence[3]
@@ -532,19 +446,6 @@ def test_an_object_that_describes_other_frames_than_it_has_is_refused(tmp_path):
     assert result.exit_code in (1, 2)
     assert list((tmp_path / "out").rglob("*.dcm")) == []
     assert "Traceback" not in result.output
-
-
-def test_several_methods_and_classes_are_maps_of_one_study(tmp_path):
-    ct_study(tmp_path / "in")
-    result = explain(
-        tmp_path / "in", tmp_path / "out", *BRIGHT_3D, "--method", "cam", "--target", "all", "--dicom", "pm"
-    )
-    assert result.exit_code == 0, result.output
-    maps = study_json(tmp_path / "out")["maps"]
-    assert [(one["class_name"], one["method"]) for one in maps] == [
-        ("bright", "grad-cam"), ("bright", "cam"), ("dark", "grad-cam"), ("dark", "cam"),
-    ]  # fmt: skip
-    assert len(objects(tmp_path / "out", "pm")) == 2
 
 
 def test_studies_are_taken_one_at_a_time(tmp_path, monkeypatch):
@@ -658,52 +559,7 @@ def test_without_a_study_nothing_is_renamed_and_nothing_more_is_written(tmp_path
     assert written(tmp_path / "out") == ["chest_grad-cam.png", "chest_sheet.png", "manifest.jsonl", "run.json"]
 
 
-@pytest.mark.parametrize(
-    ("spec", "name"),
-    [
-        ("/home/jane/nets/models.py:make(3)", "models.py:make(3)"),
-        ("monai:" + "x" * 99, "monai:" + "x" * 55 + "..."),
-        ("hf:/data/überall", "hf:-berall"),
-    ],
-)
-def test_the_models_name_fits_where_dicom_puts_it_and_holds_no_path(spec, name):
-    assert _coded_name(spec) == name
-
-
-def test_a_pseudonym_is_taken_from_sources_that_cfcam_deidentified_and_from_no_other(tmp_path):
-    source = dicoms.radiograph(np.random.default_rng(2).integers(0, 4000, (20, 30)))
-    clean = Deidentifier(b"a key of sixteen bytes")(source)
-    dicoms.save(clean, tmp_path / "clean.dcm")
-    claims = dicoms.radiograph(np.random.default_rng(3).integers(0, 4000, (20, 30)))
-    claims.PatientIdentityRemoved, claims.DeidentificationMethod = "YES", "by hand"
-    dicoms.save(claims, tmp_path / "claims.dcm")
-    for name, expected in (("clean", str(clean.PatientID)), ("claims", None)):
-        assert explain(tmp_path / f"{name}.dcm", tmp_path / name, *FLAT, "--regions").exit_code == 0
-        assert study_json(tmp_path / name)["pseudonym"] == expected
-
-
 # --- settings
-
-
-@pytest.mark.parametrize(
-    ("settings", "words"),
-    [
-        ({"dicom": ("xml",)}, "kinds are xml"),
-        ({"report": ("docx",)}, "report 'docx'"),
-        ({"uncertainty": ("luck",)}, "uncertainty 'luck'"),
-        ({"samples": 1}, "samples is 1"),
-        ({"threshold": "quantile:2"}, "quantile lies between 0 and 1"),
-        ({"threshold": "0"}, "threshold '0'"),
-    ],
-)
-def test_settings_that_do_not_fit_are_refused_before_anything_is_read(settings, words):
-    with pytest.raises(InputError, match=words):
-        StudySettings(**settings).check()
-
-
-def test_where_the_audit_is_kept_is_in_no_text_of_the_settings():
-    settings = StudySettings(record="postgresql://user:secret@host/audit")
-    assert "secret" not in repr(settings) + json.dumps(settings.drawn())
 
 
 def test_an_audit_is_whole_after_a_run_of_several_studies(tmp_path):
