@@ -15,7 +15,7 @@ from PIL import Image as PILImage
 pytest.importorskip("pydicom")
 
 from cfcam.clinical.report import write_report
-from cfcam.errors import CfcamError, ImageError, InputError, LayerError, ModelError
+from cfcam.errors import CfcamError, ImageError, InputError, LayerError, MissingExtraError, ModelError
 from cfcam.imaging import Image, Preprocess, VolumePreprocess, read_image, read_volume
 from cfcam.jobs import (
     FolderRun,
@@ -111,7 +111,7 @@ def test_a_series_is_that_of_the_folder_run(tmp_path, monkeypatch, windows):
         masks=(("artefacts", str(tmp_path / "device.nii.gz")),), uncertainty=("mc-dropout",), samples=4, keep_dates=True
     )
     model, volumes = load(f"{THREE_D}:unsure", classes=("bright", "dark")), VolumeSettings(windows=windows)
-    asked = {"methods": ("grad-cam",), "preprocess": UNIT}
+    asked = {"methods": ("grad-cam",), "preprocess": UNIT, "window": (40, 400)}
     expected, _ = in_a_folder_run(
         monkeypatch, tmp_path / "in", tmp_path / "out", model, dataclasses.replace(how, report=("html",)),
         volumes=volumes, **asked,
@@ -119,7 +119,7 @@ def test_a_series_is_that_of_the_folder_run(tmp_path, monkeypatch, windows):
     found = explain_study(model, tmp_path / "in", **asked, volumes=volumes, settings=how)
     expected = dataclasses.replace(expected, record_id=None)
     assert differences(expected, found) == []
-    assert found.modality == "CT"
+    assert (found.modality, found.window) == ("CT", (-160, 240))
     assert found.origin is not None
     peak = np.unravel_index(found.maps[0].heatmap.argmax(), SHAPE)
     assert np.abs(np.array(peak) - MARKER).max() <= 1
@@ -167,6 +167,7 @@ def test_one_set_up_gives_each_study_what_it_gets_alone(tmp_path):
 def test_notes_are_of_the_set_up_and_of_the_study_explained_last(tmp_path):
     explainer = StudyExplainer(load("demo"), ("grad-cam",), settings=StudySettings(uncertainty=("mc-dropout",)))
     before = explainer.notes
+    assert any("not stated by the network" in note for note in StudyExplainer(bright(), ("grad-cam",)).notes)
     explainer(phantom_radiograph(tmp_path / "grey.dcm"))
     assert "it is grey: repeated to 3 channels" in explainer.notes
     assert any("MC dropout is not available" in note for note in explainer.notes)
@@ -215,6 +216,11 @@ def with_a_name_in_it(path):
     return dicoms.save(source, path)
 
 
+def cut_off(path):
+    path.write_bytes(phantom_radiograph(path).read_bytes()[:-1000])
+    return path
+
+
 def too_small_a_mask(folder):
     PILImage.fromarray(np.zeros((3, 4), np.uint8)).save(folder / "mask.png")
     return StudySettings(masks=(("organ", str(folder / "mask.png")),))
@@ -225,6 +231,7 @@ def too_small_a_mask(folder):
     [
         (lambda folder: broken(folder / "a.png"), None, "a.png"),
         (lambda folder: with_a_name_in_it(folder / "DOE.dcm"), None, "a name may stand in its pixels"),
+        (lambda folder: cut_off(folder / "DOE.dcm"), None, "study-"),
         (lambda folder: phantom_radiograph(folder / "DOE.dcm"), too_small_a_mask, "mask"),
     ],
 )
@@ -237,6 +244,27 @@ def test_a_study_is_refused_in_the_words_of_the_folder_run(tmp_path, monkeypatch
     line = outcome.error.removesuffix(" (input 1 of 1)")
     assert str(caught.value) == f"{outcome.path}: {line}"
     assert "DOE" not in str(caught.value)
+
+
+def test_the_size_of_pictures_is_limited_as_in_a_folder_run(tmp_path):
+    path = draw(tmp_path / "a.png")
+    with pytest.raises(ImageError, match=f"{path}: .*pixels"):
+        StudyExplainer(load("demo"), ("grad-cam",), max_pixels=10)(path)
+
+
+def test_a_library_that_is_missing_is_told_as_it_is_everywhere(tmp_path, monkeypatch):
+    def missing(*_, **__):
+        raise MissingExtraError("pydicom", "dicom", "reading DICOM")
+
+    path = draw(tmp_path / "a.png")
+    monkeypatch.setattr("cfcam.jobs.study.result.load_picture", missing)
+    with pytest.raises(MissingExtraError, match=r"pip install 'cfcam\[dicom\]'"):
+        explain_study(load("demo"), path)
+
+
+def test_names_can_be_kept(tmp_path):
+    path = phantom_radiograph(tmp_path / "ward-3.dcm")
+    assert explain_study(load("demo"), path, ("grad-cam",), settings=StudySettings(keep_names=True)).name == "ward-3"
 
 
 def test_a_name_in_the_pixels_can_be_allowed(tmp_path):

@@ -25,7 +25,7 @@ from cfcam.jobs.inputs.preparing import (
     prepared_for,
     prepared_volumes_for,
 )
-from cfcam.jobs.inputs.privacy import neutral, renamed, with_labels
+from cfcam.jobs.inputs.privacy import neutral, with_labels
 from cfcam.jobs.inputs.reading import check_showable, load_picture, load_volume
 from cfcam.jobs.study.explained import Results
 from cfcam.jobs.study.limits import NO_FILE
@@ -199,11 +199,9 @@ class StudyExplainer:
             image = load_volume(_known(given), self._volumes)
         else:
             image = load_picture(_known(given), max_pixels=self._max_pixels, window=self._window)
-        if given is None:
-            return image
-        check_showable(image, given, allow_burned_in=self._how.allow_burned_in)
-        nameless: Image | Volume = renamed(image, given)
-        return nameless
+        if given is not None:
+            check_showable(image, given, allow_burned_in=self._how.allow_burned_in)
+        return image
 
     def _preparation(self, *, volumes: bool) -> Preprocess | VolumePreprocess:
         found = prepared_volumes_for(self._model, self._given) if volumes else prepared_for(self._model, self._given)
