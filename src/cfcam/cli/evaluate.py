@@ -24,7 +24,8 @@ from cfcam.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cfcam.jobs.evaluate.run import EvaluationRun, EvaluationSettings, Loadable
+    from cfcam.jobs.evaluate.run import EvaluationRun, Loadable
+    from cfcam.jobs.evaluate.settings import EvaluationSettings
     from cfcam.models import LoadedModel
 
 DEFAULT_METHODS = "cf-cam,grad-cam"
@@ -237,7 +238,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             raise typer.Exit(EXIT_FAILED)
 
     def _settings(self) -> EvaluationSettings:
-        from cfcam.jobs.evaluate.run import EvaluationSettings
+        from cfcam.jobs.evaluate.settings import EvaluationSettings
 
         names = read_words("--methods", self.methods)
         of_labels = self.explained == "label" or (self.explained is None and self.of_phantoms and not self.protocol)

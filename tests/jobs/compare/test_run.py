@@ -321,7 +321,7 @@ def test_what_does_not_fit_the_network_is_said(tmp_path, networks):
     flat = save(tmp_path / "a.png", picture(10))
     with pytest.raises(InputError, match="takes volumes"):
         ComparePairs(exact(networks, "deep"), settings(tmp_path, preprocess=None)).compare(flat, flat)
-    with pytest.raises(InputError, match="for the other"):
+    with pytest.raises(InputError, match="these are volumes: give a VolumePreprocess"):
         ComparePairs(exact(networks, "deep"), settings(tmp_path))
     with pytest.raises(InputError, match="threshold"):
         ComparePairs(exact(networks), settings(tmp_path, threshold=2))

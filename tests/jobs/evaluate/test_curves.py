@@ -15,7 +15,8 @@ from cfcam.jobs.evaluate.curves import draw_curves, without_curves
 from cfcam.jobs.evaluate.figures import COLOURS
 from cfcam.jobs.evaluate.findings import Findings, write_tables
 from cfcam.jobs.evaluate.page import render, write_report
-from cfcam.jobs.evaluate.run import EvaluationRun, EvaluationSettings
+from cfcam.jobs.evaluate.run import EvaluationRun
+from cfcam.jobs.evaluate.settings import EvaluationSettings
 from cfcam.metrics.scorecard.card import Scorecard
 from cfcam.metrics.scorecard.samples import Row
 from cfcam.models import load

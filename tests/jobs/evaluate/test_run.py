@@ -17,7 +17,8 @@ from cfcam.jobs.evaluate import page as scorecard_page
 from cfcam.jobs.evaluate.figures import bars, radar
 from cfcam.jobs.evaluate.findings import Findings, write_tables
 from cfcam.jobs.evaluate.page import render, write_report
-from cfcam.jobs.evaluate.run import EvaluationRun, EvaluationSettings, drawn
+from cfcam.jobs.evaluate.run import EvaluationRun, drawn
+from cfcam.jobs.evaluate.settings import EvaluationSettings
 from cfcam.jobs.evaluate.words import in_words, meaning, needs
 from cfcam.metrics.functional import paper_protocol as paper
 from cfcam.metrics.scorecard.card import Scorecard

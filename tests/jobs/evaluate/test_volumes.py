@@ -21,7 +21,7 @@ from cfcam.jobs import JobError, VolumeSettings
 from cfcam.jobs.cases.case import Case
 from cfcam.jobs.cases.volumes import VolumeCase, are_volumes, find_picture_cases, find_volume_cases, holds_volumes
 from cfcam.jobs.evaluate.page import write_report
-from cfcam.jobs.evaluate.run import EvaluationSettings
+from cfcam.jobs.evaluate.settings import EvaluationSettings
 from cfcam.jobs.evaluate.volumes import VolumeEvaluationRun
 from cfcam.jobs.inputs import reading
 from cfcam.metrics.scorecard.catalogue import QUICK

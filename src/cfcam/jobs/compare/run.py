@@ -24,7 +24,7 @@ from cfcam.clinical.study_result import ModelIdentity
 from cfcam.errors import CfcamError, InputError, describe_first, one_line
 from cfcam.explainer import Explainer
 from cfcam.files import make_output, settings_hash, sha256_of, write_json, write_whole
-from cfcam.imaging import Image, Volume, VolumePreprocess, read_image, save_image, save_map_nifti
+from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_image, save_image, save_map_nifti
 from cfcam.imaging.drawing.difference import comparison_figure, picture_scene, volume_scenes
 from cfcam.jobs.compare.pairs import Pair, PairResult, PairState, without_names
 from cfcam.jobs.compare.settings import CompareSettings
@@ -39,7 +39,7 @@ from cfcam.jobs.compare.studies import (
 )
 from cfcam.jobs.compare.tables import TABLE_NAME, as_csv, earlier_rows, registration_line, row_of, table_of, title_of
 from cfcam.jobs.inputs.find import Kind, find_inputs
-from cfcam.jobs.inputs.preparing import assumption_notes, preprocess_of, volume_preprocess_of
+from cfcam.jobs.inputs.preparing import assumption_notes, prepared_for, prepared_volumes_for
 from cfcam.jobs.inputs.reading import read_volume_of
 from cfcam.models import LoadedModel, model_name
 from cfcam.models.expects import takes_volumes
@@ -61,13 +61,8 @@ class ComparePairs:
     def __init__(self, model: LoadedModel, settings: CompareSettings) -> None:
         self._model, self.settings = model, settings
         self.volumetric = bool(takes_volumes(model.module))
-        self.preprocess = settings.preprocess or (
-            volume_preprocess_of(model) if self.volumetric else preprocess_of(model)
-        )
-        if isinstance(self.preprocess, VolumePreprocess) != self.volumetric:
-            raise InputError(
-                "the network takes volumes or pictures, and the preparation is for the other: give its own"
-            )
+        prepared = prepared_volumes_for if self.volumetric else prepared_for
+        self.preprocess: Preprocess | VolumePreprocess = prepared(model, settings.preprocess)
         if not 0 < settings.threshold <= 1:
             raise InputError(f"threshold {settings.threshold!r}: give a number in (0, 1]")
         self._explainer = Explainer(

@@ -30,8 +30,6 @@ from cfcam.metrics.scorecard.paper import WRONG, PaperEvaluator
 from cfcam.metrics.scorecard.samples import Row, Sample
 from cfcam.models import LoadedModel, model_name
 
-__all__ = ["EvaluationRun", "EvaluationSettings", "Loadable", "Progress", "drawn"]
-
 _FAILURES = (CfcamError, RuntimeError, ValueError, ArithmeticError, LookupError, MemoryError)
 """What one picture may raise in a user's network; anything else is a mistake of ours, and stops the run."""
 

@@ -12,7 +12,8 @@ from cfcam.errors import CfcamError, InputError, JobError, MissingExtraError
 from cfcam.imaging import VolumePreprocess
 from cfcam.jobs.cases.volumes import VolumeCase
 from cfcam.jobs.evaluate.examples import Example, volume_example
-from cfcam.jobs.evaluate.run import EvaluationRun, EvaluationSettings
+from cfcam.jobs.evaluate.run import EvaluationRun
+from cfcam.jobs.evaluate.settings import EvaluationSettings
 from cfcam.jobs.inputs.preparing import prepared_volumes_for
 from cfcam.metrics.scorecard.catalogue import resolve_metrics
 from cfcam.models import LoadedModel

@@ -23,7 +23,8 @@ from cfcam.explainer import Explainer
 from cfcam.files import digest, make_output, write_json, write_whole
 from cfcam.jobs.engine.inference import named_layer
 from cfcam.jobs.evaluate.page import write_report
-from cfcam.jobs.evaluate.run import EvaluationRun, EvaluationSettings, drawn
+from cfcam.jobs.evaluate.run import EvaluationRun, drawn
+from cfcam.jobs.evaluate.settings import EvaluationSettings
 from cfcam.jobs.evidence import card
 from cfcam.jobs.evidence.cases import EvidenceCase
 from cfcam.jobs.evidence.dicom import validated
