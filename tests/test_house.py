@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from itertools import chain
 
@@ -51,6 +52,18 @@ def test_methods_do_not_import_the_table_in_which_they_are_listed():
     """That table names modules without their package, so it is not seen above."""
     inner = {name: found for name, found in house.imports().items() if name.startswith("cfcam.methods.")}
     assert [name for name, found in inner.items() if "cfcam.methods" in found] == []
+
+
+def test_no_module_takes_what_another_keeps_to_itself():
+    taken = [
+        f"{name}: {node.module}.{alias.name}"
+        for name, file in house.modules().items()
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cfcam")
+        for alias in node.names
+        if alias.name.startswith("_") and f"{node.module}.{alias.name}" not in house.modules()
+    ]
+    assert [line for line in taken if not line.endswith("__")] == []
 
 
 def test_no_room_is_a_hall_and_no_module_a_book():

@@ -38,7 +38,7 @@ from typer.models import ArgumentInfo, OptionInfo
 from cfcam.cli.output.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, error, say
 from cfcam.cli.output.help import folding
 from cfcam.cli.output.panels import Panel
-from cfcam.errors import CfcamError
+from cfcam.errors import CfcamError, describe_first
 
 _GOES_ON = "give the same command again, and it goes on where it stopped"
 
@@ -178,9 +178,8 @@ def _told_in_one_line(command: type[Command], *, debug: bool) -> Iterator[None]:
     except (typer.Exit, typer.Abort):
         raise
     except Exception as problem:
-        first = next((line.strip() for line in str(problem).splitlines() if line.strip()), "no message")
         again = "" if debug else "; run again with --debug to see where"
-        _tell(problem, debug, f"{type(problem).__name__}: {first}{again}")
+        _tell(problem, debug, f"{describe_first(problem, 1000)}{again}")
         raise typer.Exit(EXIT_FAILED) from problem
 
 

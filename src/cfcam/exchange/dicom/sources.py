@@ -122,7 +122,7 @@ def read_source(path: Path) -> Dataset:
         MissingExtraError: pydicom is not installed.
     """
     from cfcam.imaging.reading.dicom_frames import inflated
-    from cfcam.imaging.reading.dicom_object import _complete_meta, broken
+    from cfcam.imaging.reading.dicom_object import broken, complete_meta
 
     try:
         from pydicom import dcmread
@@ -130,7 +130,7 @@ def read_source(path: Path) -> Dataset:
         raise MissingExtraError("pydicom", "dicom", "reading DICOM") from error
     with quiet(), broken("a source", "the DICOM file is broken or cut off"):
         source = dcmread(path, force=True)  # as pictures are read: old files have no mark at their beginning
-        _complete_meta(source)
+        complete_meta(source)
         source = inflated(source, "a source")
         source.walk(lambda _dataset, _element: None)
     return source

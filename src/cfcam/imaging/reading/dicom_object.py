@@ -107,7 +107,7 @@ def parsed(source: bytes | Path, where: str, *, pixels: bool = True) -> Iterator
         with broken(where, "the DICOM file is broken or cut off"):
             stream: Any = BytesIO(source) if isinstance(source, bytes) else source
             dataset = dcmread(stream, force=True, specific_tags=list(TAGS), stop_before_pixels=not pixels)
-            _complete_meta(dataset)
+            complete_meta(dataset)
         yield dataset
 
 
@@ -191,7 +191,7 @@ def photometric(dataset: Any) -> str:
     return str(dataset.get("PhotometricInterpretation") or "").strip()
 
 
-def _complete_meta(dataset: Any) -> None:
+def complete_meta(dataset: Any) -> None:
     """Give a file without the group of meta elements the transfer syntax in which it was just parsed."""
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cfcam._version import __version__
-from cfcam.errors import CfcamError, JobError
+from cfcam.errors import CfcamError, JobError, describe_first
 from cfcam.explainer_windows import Windows
 from cfcam.explanation import Explanation
 from cfcam.files import settings_hash, sha256_of
@@ -323,9 +323,4 @@ def _spent(task: Task) -> float:
 
 def _told(error: BaseException, source: Input) -> str:
     """An error that nobody foresaw; of an input with a label only its kind, for its words may quote the file."""
-    kind = type(error).__name__
-    return kind if source.label is not None else f"{kind}: {_first_line(error)}"
-
-
-def _first_line(error: BaseException) -> str:
-    return next((line.strip()[:200] for line in str(error).splitlines() if line.strip()), "no reason given")
+    return type(error).__name__ if source.label is not None else describe_first(error)
