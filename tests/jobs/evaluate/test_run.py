@@ -3,6 +3,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -595,3 +596,13 @@ def test_every_metric_is_explained_and_needs_are_known_ones():
         assert meaning(name).endswith("."), name
     assert needs("hit-rate") == "ground truth"
     assert needs("average-drop") == ""
+
+
+def test_a_table_that_cannot_be_written_leaves_nothing_behind(tmp_path):
+    def torn(path):
+        path.write_text("image,meth")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        write_tables(SimpleNamespace(card=SimpleNamespace(save_rows=torn)), tmp_path)
+    assert list(tmp_path.iterdir()) == []

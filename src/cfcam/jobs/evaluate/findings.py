@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
-from cfcam.files import write_whole
+from cfcam.files import whole, write_whole
 from cfcam.jobs.evaluate.words import GROUP_QUESTIONS, KNOW_NOTHING, VERDICTS, in_words, meaning
 from cfcam.metrics.scorecard.card import Comparison, Scorecard, Summary, told
 from cfcam.metrics.scorecard.catalogue import GROUPS, METRICS, MetricInfo
@@ -114,7 +114,9 @@ def write_tables(findings: Findings, folder: Path) -> list[Path]:
     Returns:
         The files.
     """
-    rows = findings.card.save_rows(folder / f".per_image.{id(findings)}.tmp").replace(folder / "per_image.csv")
+    rows = folder / "per_image.csv"
+    with whole(rows) as temporary:
+        findings.card.save_rows(temporary)
     everything = findings.card.to_json()
     written = {
         "summary.csv": _csv(
