@@ -177,11 +177,12 @@ def test_a_network_that_cannot_be_pickled_is_used_here_and_not_sent(tmp_path):
     assert "\n" not in str(caught.value)
 
 
-def test_a_work_that_would_make_other_files_there_is_refused_on_arrival(tmp_path):
+@pytest.mark.parametrize("setting", ["cfcam", "a setting of later versions"])
+def test_a_work_that_would_make_other_files_there_is_refused_on_arrival(tmp_path, setting):
     inputs = find_inputs([draw(tmp_path / "a.png")], output=tmp_path / "out")
     settings = Settings(output=tmp_path / "out", methods=("grad-cam",), preprocess=PLAIN)
     _, work = work_of(load(f"{NETWORKS}:brightness"), settings, inputs)
-    work.meaning["cfcam"] = "0.0.1"  # as if an earlier version had sent it
+    work.meaning[setting] = "0.0.1"  # as if another version had sent it
     sent = pickle.dumps(work)
-    with pytest.raises(JobError, match=r"\(cfcam differ\): install the same version"):
+    with pytest.raises(JobError, match=rf"\({setting} differ\): install the same version"):
         pickle.loads(sent)  # noqa: S301 (our own)

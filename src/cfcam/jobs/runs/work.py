@@ -168,7 +168,8 @@ class Work:
         self._hold(**sent["given"])
         self._settle(sent["shape"])
         if settings_hash(sent["meaning"]) != self.sha256:
-            differ = [name for name, value in self.meaning.items() if sent["meaning"].get(name) != value]
+            both = {**sent["meaning"], **self.meaning}
+            differ = [name for name in both if sent["meaning"].get(name) != self.meaning.get(name)]
             raise JobError(
                 f"this process would not write the files that the run asks for ({', '.join(differ)} differ): install"
                 " the same version of cfcam, and of what the network is made of, on every machine"
