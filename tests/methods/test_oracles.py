@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
 import cfcam
+from cfcam.capture.layers.placement import LINEAR
 from cfcam.methods import CFCAM, ScoreCAM
-from cfcam.methods.score_cam import LINEAR, blurred
+from cfcam.methods.score_cam import blurred
 from tests import oracles
 from tests.networks import FlattenNet, GapNet, redundant, rescale
 

@@ -12,7 +12,7 @@ from cfcam.capture import Capture
 from cfcam.capture.layers.placement import Span
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method
-from cfcam.methods.score_cam import blurred, chunk_size
+from cfcam.methods.score_cam import chunk_size, uninformative
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Occlusion(Method):
         probability = self.score == "probability"
         images = torch.arange(len(x), device=x.device)
         reference = capture.rescore(x, images, probability=probability)
-        cover = self._cover(x)
+        cover = uninformative(x, self.baseline)
         placement = capture.placement()
         spans = (None,) * len(grid) if placement is None else placement.spans
         extents = [1.0 if capture.framed and axis == 0 else self.window for axis in range(len(grid))]
@@ -73,11 +73,6 @@ class Occlusion(Method):
             covered = torch.where(_boxes(windows, cell).unsqueeze(1), cover[image], x[image])
             drops[image, cell] = reference[image] - capture.rescore(covered, image, probability=probability)
         return drops.transpose(1, 2).unflatten(2, grid).to(capture.activations.dtype)
-
-    def _cover(self, x: Tensor) -> Tensor:
-        if self.baseline == "blur":
-            return blurred(x)
-        return torch.full_like(x, 0.0 if self.baseline == "zero" else self.baseline)
 
     @staticmethod
     def _windows(size: int, cells: int, span: Span | None, extent: float) -> Tensor:

@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cfcam.capture import Capture
-from cfcam.capture.layers.placement import LINEAR as LINEAR
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, weighted_sum
 from cfcam.methods.clustering import k_means, one_hot
@@ -85,7 +84,7 @@ class ScoreCAM(Method):
     def _alpha(self, capture: Capture, masks: Tensor, valid: Tensor) -> Tensor:
         """Returns (N, K, M) the rise of the scores by seeing the input through each of the masks (N, M, *spatial)."""
         x, images = capture.input, torch.arange(len(masks), device=masks.device)
-        reference = capture.rescore(self._baseline(x), images, probability=self._probability)
+        reference = capture.rescore(uninformative(x, self.baseline), images, probability=self._probability)
         alpha = reference.new_zeros(*masks.shape[:2], reference.shape[1])
         for place in valid.nonzero().split(self.batch_size or chunk_size(x)):
             if len(place) == 0:  # no channel carries a mask; splitting nothing yields one empty part
@@ -99,11 +98,6 @@ class ScoreCAM(Method):
     @property
     def _probability(self) -> bool:
         return self.score == "probability"
-
-    def _baseline(self, x: Tensor) -> Tensor:
-        if self.baseline == "blur":
-            return blurred(x)
-        return torch.full_like(x, 0.0 if self.baseline == "zero" else self.baseline)
 
 
 def unit_range(activations: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,6 +126,13 @@ def _free_memory() -> int:
         return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, ValueError, OSError):
         return 4 << 30
+
+
+def uninformative(x: Tensor, baseline: Literal["zero", "blur"] | float) -> Tensor:
+    """Returns what stands for inputs ``x`` that show nothing: `blurred`, or one number everywhere."""
+    if baseline == "blur":
+        return blurred(x)
+    return torch.full_like(x, 0.0 if baseline == "zero" else baseline)
 
 
 def blurred(x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from torch import Tensor
 from cfcam.capture import Capture
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, weighted_sum
-from cfcam.methods.score_cam import ScoreCAM, chunk_size
+from cfcam.methods.score_cam import ScoreCAM, chunk_size, uninformative
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class SSCAM(ScoreCAM):
 
     def _alpha(self, capture: Capture, masks: Tensor, valid: Tensor) -> Tensor:
         """Returns (N, K, M) the mean rise of the scores by seeing the input through noisy masks (N, M, *spatial)."""
-        x, baseline = capture.input, self._baseline(capture.input)
+        x, baseline = capture.input, uninformative(capture.input, self.baseline)
         images = torch.arange(len(masks), device=masks.device)
         total = masks.new_zeros(*masks.shape[:2], capture.scores.shape[1])
         for draw in _normal(self.samples, x.shape[2:], self.seed):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -12,7 +11,7 @@ from typing import Any
 
 from cfcam.clinical.comparison.result import Comparison
 from cfcam.errors import InputError
-from cfcam.jobs.inputs.names import safe
+from cfcam.jobs.inputs.names import folded, safe
 from cfcam.jobs.inputs.privacy import labelled, neutral
 
 _COLUMNS = ("prior", "current", "name")
@@ -72,23 +71,19 @@ def read_pairs(path: Path) -> list[Pair]:
             raise InputError(f"{path.name}, line {number}: a pair needs a prior and a current study")
         pairs.append(make_pair(path.parent / row["prior"], path.parent / row["current"], row.get("name")))
     given = [pair for pair, row in zip(pairs, rows, strict=True) if row.get("name")]
-    if len({_folded(pair.name) for pair in given}) < len(given):
+    if len({folded(pair.name) for pair in given}) < len(given):
         raise InputError(f"{path.name}: two pairs have one name: give each its own, or none")
-    return list(_told_apart(pairs, {_folded(pair.name) for pair in given}, rows))
+    return list(_told_apart(pairs, {folded(pair.name) for pair in given}, rows))
 
 
 def _told_apart(pairs: Sequence[Pair], taken: set[str], rows: Sequence[Mapping[str, str]]) -> Iterator[Pair]:
     for pair, row in zip(pairs, rows, strict=True):
         name, number = pair.name, 1
-        while not row.get("name") and _folded(name) in taken:
+        while not row.get("name") and folded(name) in taken:
             number += 1
             name = f"{pair.name}-{number}"
-        taken.add(_folded(name))
+        taken.add(folded(name))
         yield replace(pair, name=name)
-
-
-def _folded(name: str) -> str:
-    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _stem(name: str) -> str:

@@ -32,8 +32,8 @@ def safe(text: str, limit: int = _LABEL_BYTES) -> str:
 def label_names(labels: Mapping[int, str]) -> dict[int, str]:
     """Returns a safe name for each class index, unique without regard to case."""
     names = {index: safe(label) or f"class-{index}" for index, label in labels.items()}
-    counts = Counter(map(_folded, names.values()))
-    return {i: name if counts[_folded(name)] == 1 else f"{name}-{i}" for i, name in names.items()}
+    counts = Counter(map(folded, names.values()))
+    return {i: name if counts[folded(name)] == 1 else f"{name}-{i}" for i, name in names.items()}
 
 
 def output_names(
@@ -53,21 +53,21 @@ def output_names(
         taken: further names that belong to other inputs.
     """
     names: list[str | None] = [known.get(str(path)) for path, _ in inputs]
-    used = {_folded(name) for name in (*taken, *(n for n in names if n))}
+    used = {folded(name) for name in (*taken, *(n for n in names if n))}
     todo = [i for i, name in enumerate(names) if name is None]
     for form in _FORMS:
         proposed = {i: form(*inputs[i]) for i in todo}
-        counts = Counter(map(_folded, proposed.values()))
+        counts = Counter(map(folded, proposed.values()))
         for i, name in proposed.items():
-            if counts[_folded(name)] == 1 and _folded(name) not in used:
+            if counts[folded(name)] == 1 and folded(name) not in used:
                 names[i] = name
-                used.add(_folded(name))
+                used.add(folded(name))
         todo = [i for i in todo if names[i] is None]
     for i in todo:
         name = _FORMS[-1](*inputs[i])
-        number = next(n for n in range(2, len(inputs) + len(used) + 3) if _folded(f"{name}-{n}") not in used)
+        number = next(n for n in range(2, len(inputs) + len(used) + 3) if folded(f"{name}-{n}") not in used)
         names[i] = f"{name}-{number}"
-        used.add(_folded(f"{name}-{number}"))
+        used.add(folded(f"{name}-{number}"))
     return [name for name in names if name is not None]
 
 
@@ -89,7 +89,8 @@ def _with_parent(path: Path, folder: PurePosixPath) -> str:
 _FORMS: tuple[Callable[[Path, PurePosixPath], str], ...] = (_plain, _with_extension, _with_parent)
 
 
-def _folded(name: str) -> str:
+def folded(name: str) -> str:
+    """Returns a name as a file system compares it that knows no case, and an accent only with its letter."""
     return unicodedata.normalize("NFC", name).casefold()
 
 
