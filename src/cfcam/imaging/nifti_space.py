@@ -18,8 +18,6 @@ from numpy.typing import NDArray
 from cfcam.errors import ImageError
 from cfcam.imaging.geometry import Affine, check_affine, is_sheared, spacing_of
 
-UNKNOWN = 0
-"""The code of a transform that is not there."""
 NO_UNIT = "lengths are taken as mm"
 """What is said where a header names no unit, as most files made with nibabel do not."""
 

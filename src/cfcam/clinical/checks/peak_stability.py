@@ -21,10 +21,7 @@ from cfcam.clinical.checks.interventions import Explain
 from cfcam.errors import InputError
 from cfcam.explanation import Explanation
 from cfcam.maps import Status
-from cfcam.metrics.functional.peaks import FARTHEST, QUALITY, peak_cells, peak_stays, small_motions
-
-MOTIONS = f"shifts by 1 and {FARTHEST} pixels of the network's input and JPEG {QUALITY}"
-"""What the small motions of a picture are."""
+from cfcam.metrics.functional.peaks import FARTHEST, peak_cells, peak_stays, small_motions
 
 _AT_ONCE = {1: 8, 2: 8, 3: 1}  # inputs in one pass
 _NO_JPEG = "no JPEG: it holds pictures of 1 or 3 channels only"

@@ -6,7 +6,6 @@ import json
 from uuid import UUID, uuid5
 
 _NAMESPACE = UUID("5d0f7a52-3c1e-5b0a-9b43-6f1b0c2d7e11")  # of cfcam's own; never to be changed
-LONGEST_UID = 64
 
 
 def derived_uid(*parts: object) -> str:

@@ -46,9 +46,7 @@ def performance(records: Sequence[CaseRecord], names: Sequence[str], seed: int) 
         "cases": len(known),
         "patients": len(set(patients)),
         "accuracy": _proportion(right, patients, seed),
-        "classes": [
-            _of_class(k, name, p, truth, right, patients, full, seed) for k, name in enumerate(names[: p.shape[1]])
-        ],
+        "classes": [_of_class(k, name, p, truth, patients, full, seed) for k, name in enumerate(names[: p.shape[1]])],
         "confusion": None if several else _confusion(known, names),
         "calibration": _calibration(p, truth, exclusive, patients, seed) if full else {"reason": _SEVERAL},
     }
@@ -59,7 +57,6 @@ def _of_class(
     name: str,
     p: NDArray[np.float64],
     truth: NDArray[np.float64],
-    right: NDArray[np.float64],
     patients: Sequence[str],
     full: bool,
     seed: int,
