@@ -26,7 +26,8 @@ if TYPE_CHECKING:
         Target,
         TopK,
     )
-    from cfcam.diagnosis.run import Diagnosis, diagnose
+    from cfcam.diagnosis.findings import Diagnosis
+    from cfcam.diagnosis.run import diagnose
     from cfcam.explainer import Explainer, explain
     from cfcam.explanation import Explanation
     from cfcam.maps import Status
@@ -65,7 +66,8 @@ _named = lazy(
         "cfcam.capture": (
             "AllClasses ClassTarget Contrast ImageTower PerImage Regression Segmentation Similarity Target TopK"
         ),
-        "cfcam.diagnosis.run": "Diagnosis diagnose",
+        "cfcam.diagnosis.findings": "Diagnosis",
+        "cfcam.diagnosis.run": "diagnose",
         "cfcam.explainer": "Explainer explain",
         "cfcam.explanation": "Explanation",
         "cfcam.maps": "Status",

@@ -9,7 +9,7 @@ from torch import nn
 from cfcam import diagnose
 from cfcam.diagnosis.normalisation import BYTES, HALVES, IMAGENET, UNIT, Answers, _best, normalised
 from cfcam.imaging import Preprocess
-from cfcam.jobs.inputs.preparing import ASSUMED
+from cfcam.imaging.stated import ASSUMED
 
 
 class Sharp(nn.Module):

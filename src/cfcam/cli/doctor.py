@@ -20,7 +20,7 @@ from cfcam.cli.output.console import EXIT_FAILED, out, plain, print_json
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cfcam.diagnosis.run import Diagnosis, Finding
+    from cfcam.diagnosis.findings import Diagnosis, Finding
     from cfcam.imaging import Preprocess
     from cfcam.models import LoadedModel
 

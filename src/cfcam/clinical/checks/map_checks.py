@@ -28,8 +28,9 @@ from cfcam.clinical.checks.results import (
     not_assessed,
 )
 from cfcam.errors import InputError
+from cfcam.metrics.functional.components import lesion_coverage
 from cfcam.metrics.functional.heatmaps import nan_unless, read_pair
-from cfcam.metrics.functional.localization import energy_in_ground_truth, enrichment, hit_rate, lesion_coverage
+from cfcam.metrics.functional.localization import energy_in_ground_truth, enrichment, hit_rate
 from cfcam.metrics.functional.trust import c_score
 
 Spacing = tuple[float, ...]
