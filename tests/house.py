@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import ast
 import csv
+import re
 from functools import cache
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "cfcam"
 TABLE = Path(__file__).with_name("mirror.csv")
 
 Graph = dict[str, set[str]]
+
+_ROOMS = "|".join(sorted({"benchmarks", "src", "tests", *(path.name for path in SOURCE.iterdir() if path.is_dir())}))
+_FILE = re.compile(rf"(?<![\w/.-])(?:{_ROOMS})/[\w/]+\.py\b")
 
 
 @cache
@@ -38,6 +44,47 @@ def imported_by(text: str) -> set[str]:
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and "." in node.value:
             found.add(node.value)  # tables of names that are imported late, `import_module`
     return found & modules().keys()
+
+
+def named_in(text: str) -> set[str]:
+    """Returns the dotted names of the library, and the files of the project, of which a text speaks."""
+    return set(re.findall(r"\bcfcam(?:\.[A-Za-z_]\w*)+", text)) | set(_FILE.findall(text))
+
+
+def stands(name: str) -> bool:
+    """Tells whether a name from `named_in` is there: a file, a module, or what a module or a class in it has."""
+    if "/" in name:
+        return any((folder / name).is_file() for folder in (ROOT, ROOT / "tests", SOURCE.parent, SOURCE))
+    parts = name.split(".")
+    found: Any = None
+    for number, part in enumerate(parts, start=1):
+        inner = ".".join(parts[:number])
+        known = getattr(found, "__dataclass_fields__", {})
+        if inner in modules():
+            found = import_module(inner)
+        elif hasattr(found, part) or part in known:
+            found = getattr(found, part, None)
+        else:
+            return False
+    return True
+
+
+def lazy_names(text: str) -> set[str]:
+    """Returns the names that a package's source hands to `cfcam._lazy.lazy`."""
+    calls = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Call)]
+    tables = [ast.literal_eval(call.args[1]) for call in calls if getattr(call.func, "id", "") == "lazy"]
+    return {name for table in tables for names in table.values() for name in names.split()}
+
+
+def typed_names(text: str) -> set[str]:
+    """Returns the names that a source imports for types alone."""
+    blocks = [
+        node
+        for node in ast.parse(text).body
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING"
+    ]
+    froms = [node for block in blocks for node in block.body if isinstance(node, ast.ImportFrom)]
+    return {alias.asname or alias.name for node in froms for alias in node.names}
 
 
 def circles(graph: Graph) -> list[list[str]]:

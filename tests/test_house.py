@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from importlib import import_module
 from itertools import chain
 
 import pytest
@@ -115,3 +116,57 @@ def test_the_page_of_the_plan_names_every_room_and_only_what_is_there():
     assert named - rooms == set()
     parts = ("cli/", "clinical/audit/", "models/")  # whose inner folders are told with them
     assert {room for room in rooms - named if not room.startswith(parts)} == {".", "exchange", "jobs"}
+
+
+SPEAKING = sorted(
+    path.relative_to(house.ROOT).as_posix()
+    for place in ("*", "src/**/*", "docs/**/*", "tests/**/*", "benchmarks/**/*", "findings/*")
+    for path in house.ROOT.glob(place)
+    if path.suffix in {".py", ".md", ".toml", ".yml", ".j2", ".sh"} or path.name == "Makefile"
+)
+OF_WHAT_IS_NOT_THERE = {"CHANGELOG.md", "tests/test_docs.py", "tests/test_house.py", "tests/test_quick.py"}
+NOT_OURS = {
+    "cfcam.nonsense",  # asked for by a test
+    "metrics/ad.py",  # of the CF-CAM publication
+    "tests/a/test_b.py",  # an example
+}
+
+
+def test_what_texts_call_by_its_place_is_there():
+    """In comments, docstrings and pages; the changelog speaks of what was, and three tests of files that they make."""
+    speaking = [name for name in SPEAKING if name not in OF_WHAT_IS_NOT_THERE]
+    named = {name: house.named_in((house.ROOT / name).read_text(encoding="utf-8")) - NOT_OURS for name in speaking}
+    assert sum(map(len, named.values())) > 1000
+    gone = {name for names in named.values() for name in names if not house.stands(name)}
+    assert {name: sorted(names & gone) for name, names in named.items() if names & gone} == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "gone"),
+    [
+        ("see `cfcam.jobs.runs.work.Work.explain`, `cfcam.maps` and src/cfcam/files.py, tests/house.py", []),
+        ("`cfcam.jobs.study_names`", ["cfcam.jobs.study_names"]),
+        ("cfcam.files.written_whole(path)", ["cfcam.files.written_whole"]),
+        ("of a dataclass `cfcam.jobs.runs.task.Task.input`, not `cfcam.jobs.runs.task.Task.wrong`",
+         ["cfcam.jobs.runs.task.Task.wrong"]),
+        ("imaging/overlay.py, jobs/runs/run.py", ["imaging/overlay.py"]),
+        ("~/cli/app2.py and examples/models/net.py are a user's", []),
+    ],
+)  # fmt: skip
+def test_a_name_that_moved_is_seen(text, gone):
+    assert [name for name in house.named_in(text) if not house.stands(name)] == gone
+
+
+PACKAGES = {name: file for name, file in house.modules().items() if file.name == "__init__.py"}
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_has_what_it_says_it_has(package):
+    module, text = import_module(package), PACKAGES[package].read_text(encoding="utf-8")
+    public = getattr(module, "__all__", [])
+    assert len(public) == len(set(public))
+    assert [name for name in public if not hasattr(module, name)] == []
+    late = house.lazy_names(text)
+    assert late <= set(public)
+    if late:
+        assert house.typed_names(text) == late

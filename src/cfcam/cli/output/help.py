@@ -16,7 +16,7 @@ from cfcam.cli.output.panels import Panel
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_TOPIC = "cfcam.help"
+_TOPIC = f"{__name__}.topic"
 _ALL = "all"
 
 
