@@ -18,6 +18,7 @@ Graph = dict[str, set[str]]
 
 _ROOMS = "|".join(sorted({"benchmarks", "src", "tests", *(path.name for path in SOURCE.iterdir() if path.is_dir())}))
 _FILE = re.compile(rf"(?<![\w/.-])(?:{_ROOMS})/[\w/]+\.py\b")
+_IMPORTERS = ("import_module", "__import__", "resolve_name", "lazy")
 
 
 @cache
@@ -85,6 +86,20 @@ def typed_names(text: str) -> set[str]:
     ]
     froms = [node for block in blocks for node in block.body if isinstance(node, ast.ImportFrom)]
     return {alias.asname or alias.name for node in froms for alias in node.names}
+
+
+def made_up_imports(text: str) -> list[str]:
+    """Returns what imports a module by a name that is not written out in full, to which `imported_by` is blind."""
+    found: list[str] = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.alias) and node.name in _IMPORTERS and node.asname:
+            found.append(ast.unparse(node))
+        elif isinstance(node, ast.Call) and (called := ast.unparse(node.func).rpartition(".")[2]) in _IMPORTERS:
+            table = node.args[-1] if called == "lazy" and node.args else None
+            names = table.keys if isinstance(table, ast.Dict) else node.args[:1] or [None]
+            if not all(isinstance(name, ast.Constant) and str(name.value)[:1].isalpha() for name in names):
+                found.append(ast.unparse(node))
+    return found
 
 
 def circles(graph: Graph) -> list[list[str]]:

@@ -9,12 +9,22 @@ from itertools import chain
 
 import pytest
 
+import cfcam
+from cfcam import methods
 from tests import house
 
 TASKS = {"check", "compare", "evaluate", "evidence", "runs", "study"}
 LATE = {  # the only imports that go up, each inside of one function; pyproject.toml names them too
     ("cfcam.explainer", "cfcam.metrics.scorecard.layers"),
     ("cfcam.explanation", "cfcam.imaging.drawing.notebook"),
+}
+
+MADE_UP = {  # the only modules that import by a name which is not written out at the call
+    "cfcam": "names its rooms in full, in a table",
+    "cfcam._lazy": "is handed tables of names in full",
+    "cfcam.exchange.deidentify.profile": "a table of another library",
+    "cfcam.methods": "imports for types all that its table names: see below",
+    "cfcam.models.built": "the libraries that build networks",
 }
 
 
@@ -49,8 +59,44 @@ def test_a_circle_is_found_and_ways_that_only_meet_again_are_none():
     assert house.circles({"a": {"b", "c"}, "b": {"d"}, "c": {"d"}, "d": set()}) == []
 
 
+def test_no_module_but_those_named_imports_by_a_name_that_is_made_up_of_parts():
+    made_up = {
+        name: calls
+        for name, file in house.modules().items()
+        if (calls := house.made_up_imports(file.read_text(encoding="utf-8")))
+    }
+    assert made_up.keys() == MADE_UP.keys(), made_up
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "import_module(f'cfcam.jobs.{room}')",
+        "import_module('cfcam.jobs.' + room)",
+        "importlib.import_module('.run', 'cfcam.jobs.runs')",
+        "import_module(name=_TABLE[name])",
+        "__import__(name)",
+        "from importlib import import_module as late",
+        "__getattr__ = lazy(__name__, {f'{__name__}.run': 'FolderRun'})",
+        "__getattr__ = lazy(__name__, _HOMES)",
+    ],
+)
+def test_an_import_by_a_made_up_name_is_seen(source):
+    assert len(house.made_up_imports(source)) == 1
+
+
+def test_an_import_by_a_name_that_is_written_out_is_not_made_up():
+    assert house.made_up_imports("from importlib import import_module\nimport_module('isal.isal_zlib').compress") == []
+    assert house.made_up_imports("__getattr__ = lazy(__name__, {'cfcam.jobs.runs.run': 'FolderRun'})") == []
+
+
+def test_each_room_of_the_library_and_each_method_of_the_table_is_seen_among_the_imports():
+    assert {f"cfcam.{room}" for room in dir(cfcam) if f"cfcam.{room}" in house.modules()} <= house.imports()["cfcam"]
+    assert {f"cfcam.methods.{module}" for module in methods._LAZY.values()} <= house.imports()["cfcam.methods"]
+    assert "cfcam.metrics.functional" in house.imports()["cfcam.metrics"]
+
+
 def test_methods_do_not_import_the_table_in_which_they_are_listed():
-    """That table names modules without their package, so it is not seen above."""
     inner = {name: found for name, found in house.imports().items() if name.startswith("cfcam.methods.")}
     assert [name for name, found in inner.items() if "cfcam.methods" in found] == []
 

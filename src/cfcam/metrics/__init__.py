@@ -131,7 +131,7 @@ _named = lazy(
 
 
 def __getattr__(name: str) -> Any:
-    return import_module(f"{__name__}.functional") if name == "functional" else _named(name)
+    return import_module("cfcam.metrics.functional") if name == "functional" else _named(name)
 
 
 def __dir__() -> list[str]:
