@@ -130,18 +130,67 @@ def circles(graph: Graph) -> list[list[str]]:
 
 
 def reached(test: str) -> set[str]:
-    """Returns the modules that a test file imports, and those that these import, and so on."""
-    waiting = list(imported_by((ROOT / test).read_text(encoding="utf-8")))
-    helpers = [ROOT / f"{name.replace('.', '/')}.py" for name in _helpers(test)]
-    for helper in filter(Path.is_file, helpers):
-        waiting += imported_by(helper.read_text(encoding="utf-8"))
+    """Returns the modules from which a test file imports, and those from which these import, and so on.
+
+    Of a package only the modules of the names that are asked of it: ``from cfcam.imaging import Image`` is not its all.
+    """
+    waiting = list(used_by((ROOT / test).read_text(encoding="utf-8")))
     found: set[str] = set()
     while waiting:
         module = waiting.pop()
         if module not in found:
             found.add(module)
-            waiting += imports()[module]
+            waiting += used_by(_file(module).read_text(encoding="utf-8"))
     return found
+
+
+@cache
+def used_by(text: str) -> frozenset[str]:
+    """Returns the modules of library and tests that hold what a source imports, and those that it names in strings."""
+    names: set[str] = set()
+    known: dict[str, str] = {}  # a name in the source -> what it stands for
+    nodes = list(ast.walk(ast.parse(text)))
+    for node in nodes:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            known |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            known |= {alias.asname or alias.name.split(".")[0]: alias.name for alias in node.names}
+    for node in nodes:
+        if isinstance(node, ast.Attribute):
+            names.add(_dotted(node, known))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            names.add(node.value)
+    homes = {_home(name) for name in names | set(known.values())}
+    return frozenset(home for home in homes | (names & modules().keys() - {"cfcam"}) if home)
+
+
+def _dotted(node: ast.expr, known: dict[str, str]) -> str:
+    if isinstance(node, ast.Attribute):
+        return f"{_dotted(node.value, known)}.{node.attr}"
+    return known.get(node.id, "") if isinstance(node, ast.Name) else ""
+
+
+@cache
+def _home(name: str) -> str | None:
+    """Returns the module of this name, or that in which it is defined: packages hand on names of their modules."""
+    package, _, last = name.rpartition(".")
+    if not re.fullmatch(r"(cfcam|tests)(\.\w+)+", name):
+        return None
+    if (file := _file(name)).is_file():
+        return name if file.name != "__init__.py" else None
+    room = _file(package)
+    if room.name != "__init__.py":
+        return _home(package)
+    tree = ast.parse(room.read_text(encoding="utf-8")) if room.is_file() else ast.Module([], [])
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and last in {alias.asname or alias.name for alias in node.names}:
+            return _home(f"{node.module}.{last}")
+    return package if last in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)} else None
+
+
+def _file(module: str) -> Path:
+    inside = (SOURCE.parent if module.startswith("cfcam") else ROOT) / module.replace(".", "/")
+    return inside / "__init__.py" if inside.is_dir() else inside.with_suffix(".py")
 
 
 def beside(file: Path) -> str:
@@ -162,22 +211,6 @@ def without_a_test_beside_it() -> dict[str, str]:
     return {
         file.relative_to(SOURCE).as_posix(): name for name, file in own.items() if not (ROOT / beside(file)).exists()
     }
-
-
-def _helpers(test: str) -> set[str]:
-    tree = ast.parse((ROOT / test).read_text(encoding="utf-8"))
-    found = {node.module or "" for node in _froms(tree)}
-    found |= {
-        f"{node.module}.{alias.name}"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-    }
-    return {name for name in found if name.startswith("tests")}
-
-
-def _froms(tree: ast.Module) -> list[ast.ImportFrom]:
-    return [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
 
 
 def _name(file: Path) -> str:
