@@ -280,6 +280,10 @@ def test_a_name_in_the_pixels_can_be_allowed(tmp_path):
         ({"targets": ("gallstone",)}, CfcamError, "gallstone"),
         ({"targets": ()}, InputError, "there is no target"),
         ({"methods": ("magic",)}, CfcamError, "magic"),
+        ({"targets": "gallstone"}, CfcamError, "no class is called 'gallstone'"),
+        ({"model": "demo"}, ModelError, "the network is a str: give what cfcam.models.load returns"),
+        ({"study": np.zeros((4, 4))}, InputError, "the study is a ndarray: give its path"),
+        ({"study": None}, InputError, "the study is a NoneType: give its path"),
         ({"window": "bones and more"}, CfcamError, "bones and more"),
         ({"settings": StudySettings(uncertainty=("methods",)), "methods": ("cam",)}, InputError, "there is one"),
         ({"settings": StudySettings(threshold="quantile:2")}, InputError, "quantile"),
@@ -290,7 +294,17 @@ def test_a_wrong_set_up_shows_before_a_study_is_read_or_with_it(tmp_path, asked,
     nib.save(nib.Nifti1Image(marked_voxels().astype(np.float32), np.eye(4)), tmp_path / "a.nii")
     path = tmp_path / "a.nii" if "preprocess" in asked else tmp_path / "not there.png"
     with pytest.raises(error, match=words):
-        explain_study(load("demo"), path, **asked)
+        explain_study(**{"model": load("demo"), "study": path} | asked)
+
+
+def test_a_method_and_a_class_need_no_tuple(tmp_path):
+    path = draw(tmp_path / "a.png")
+    one, other = (
+        explain_study(load("demo"), path, methods, targets)
+        for methods, targets in (("grad-cam", "nodule"), (("grad-cam",), ("nodule",)))
+    )
+    assert differences(one, other) == []
+    assert [(found.method, found.class_name) for found in one.maps] == [("grad-cam", "nodule")]
 
 
 def test_a_path_that_is_no_one_study_is_refused(tmp_path):

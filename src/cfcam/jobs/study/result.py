@@ -42,8 +42,12 @@ _UNNAMED = "study"
 def explain_study(
     model: LoadedModel,
     study: str | os.PathLike[str] | Image | Volume,
-    methods: tuple[str | Method, ...] | Mapping[str, str | Method] = ("cf-cam", "grad-cam", "grad-cam++"),
-    targets: tuple[int | str, ...] = ("predicted",),
+    methods: str | Method | tuple[str | Method, ...] | Mapping[str, str | Method] = (
+        "cf-cam",
+        "grad-cam",
+        "grad-cam++",
+    ),
+    targets: int | str | tuple[int | str, ...] = ("predicted",),
     *,
     layer: str | None = None,
     preprocess: Preprocess | VolumePreprocess | None = None,
@@ -99,8 +103,8 @@ class StudyExplainer:
 
     Args:
         model: the network, from `cfcam.models.load`.
-        methods: names, instances, or a mapping from your own names to these.
-        targets: class indices, class names, "predicted", "all", "top-3".
+        methods: names, instances, one of them, or a mapping from your own names to these.
+        targets: class indices, class names, "predicted", "all", "top-3"; or one of them.
         layer: dotted name of the layer to map; None: chosen automatically.
         preprocess: what is done to a picture (or volume) before the network sees it; None: what is known of the model.
         window: of DICOM pictures, and of what is shown of a volume: centre and width, or a name of
@@ -117,8 +121,12 @@ class StudyExplainer:
     def __init__(
         self,
         model: LoadedModel,
-        methods: tuple[str | Method, ...] | Mapping[str, str | Method] = ("cf-cam", "grad-cam", "grad-cam++"),
-        targets: tuple[int | str, ...] = ("predicted",),
+        methods: str | Method | tuple[str | Method, ...] | Mapping[str, str | Method] = (
+            "cf-cam",
+            "grad-cam",
+            "grad-cam++",
+        ),
+        targets: int | str | tuple[int | str, ...] = ("predicted",),
         *,
         layer: str | None = None,
         preprocess: Preprocess | VolumePreprocess | None = None,
@@ -128,6 +136,9 @@ class StudyExplainer:
         max_pixels: int = 64_000_000,
     ) -> None:
         self._how, self._volumes = settings or StudySettings(), volumes or VolumeSettings()
+        if not isinstance(model, LoadedModel):
+            raise ModelError(f"the network is a {type(model).__name__}: give what cfcam.models.load returns")
+        targets = (targets,) if isinstance(targets, int | str) else targets
         _check(self._how, targets)
         named_window(window)
         self._model, self._window, self._max_pixels = model, window, max_pixels
@@ -178,6 +189,8 @@ class StudyExplainer:
         if isinstance(study, (Image, Volume)):
             self._check_nothing_is_read(study)
             given = _file_of(study)
+        elif not isinstance(study, str | os.PathLike):
+            raise InputError(f"the study is a {type(study).__name__}: give its path, or what cfcam.imaging read of it")
         else:
             given = find_study(study)
         if given is None:
