@@ -6,6 +6,7 @@ import csv
 import hashlib
 import json
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from cfcam.errors import CfcamError
 from cfcam.files import canonical, digest
 from cfcam.jobs.cases.phantoms import phantom_cases
 from cfcam.jobs.cases.table import read_table
-from cfcam.jobs.evidence.card import FIELDS, named
+from cfcam.jobs.evidence.card import FIELDS
 from cfcam.jobs.evidence.cases import numbered, numbered_phantoms
 from cfcam.jobs.evidence.dicom import NOT_INSTALLED, VALIDATORS, validated
 from cfcam.jobs.evidence.files import EvidenceError, read_fields, seal, verify
@@ -352,10 +353,25 @@ def test_one_label_a_case_of_a_network_of_many_leaves_calibration_open(table, tm
     assert not list((tmp_path / "pack" / "scorecard" / "figures").glob("example*"))
 
 
-def test_networks_are_named_without_folders():
-    assert named("/home/PLANTED/nets.py:make") == "nets.py:make"
-    assert named("C:\\PLANTED\\nets.py:make") == "nets.py:make"
-    assert named("torchvision:resnet50@DEFAULT") == "torchvision:resnet50@DEFAULT"
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        ("/home/PLANTED/nets.py:make", "nets.py:make"),
+        ("C:\\PLANTED\\nets.py:make", "nets.py:make"),
+        ("/home/PLANTED DOE/n.py:make('/home/PLANTED DOE/best.pt', classes=3)", "n.py:make('best.pt', classes=3)"),
+        ("hf:/home/PLANTED/vit/", "hf:vit"),
+        ("hf:google/vit-base", "hf:google/vit-base"),
+        ("torchvision:resnet50@DEFAULT", "torchvision:resnet50@DEFAULT"),
+    ],
+)
+def test_networks_are_named_without_folders(spec, name, tmp_path):
+    notes = (f"{spec} is randomly initialised", "/home/PLANTED/best.pt: holds a training's state")
+    settings = EvidenceSettings(metrics=METRICS, data="phantoms", retests=0, gallery=0)
+    model = replace(load("demo"), spec=spec, notes=notes)
+    run = EvidenceRun(model, numbered_phantoms(phantom_cases(2)), settings, tmp_path)
+    assert run._described([])["spec"] == name
+    assert run.notes[:2] == [f"{name} is randomly initialised", "best.pt: holds a training's state"]
+    assert not any(b"PLANTED" in text for text in texts(tmp_path).values())
 
 
 # --- numbers --------------------------------------------------------------------------------------------------

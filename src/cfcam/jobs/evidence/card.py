@@ -11,6 +11,7 @@ from torch import nn
 
 from cfcam.imaging import Preprocess
 from cfcam.jobs.evidence.files import EvidenceError
+from cfcam.models import model_name
 
 NOT_STATED = "not stated"
 FIELDS: Mapping[str, str] = {
@@ -81,7 +82,7 @@ def described(
     leaves = [type(m).__name__ for m in module.modules() if next(m.children(), None) is None]
     parameters = sum(p.numel() for p in module.parameters())
     return {
-        "spec": named(spec),
+        "spec": model_name(spec),
         "architecture": type(module).__name__,
         "modules": dict(Counter(leaves).most_common(_MOST_KINDS)),
         "parameters": parameters,
@@ -95,6 +96,6 @@ def described(
     }
 
 
-def named(spec: str) -> str:
-    """Returns what a network was called by, without folders, which may say who or where somebody is."""
-    return re.sub(r"(?:\b[A-Za-z]:(?=[/\\]))?[^\s:@]*[/\\]", "", spec)
+def without_folders(note: str) -> str:
+    """Returns a line without the folders of the paths in it, which may say who or where somebody is."""
+    return re.sub(r"(?:\b[A-Za-z]:(?=[/\\]))?[^\s:@]*[/\\]", "", note)

@@ -41,7 +41,7 @@ from cfcam.jobs.evidence.trace import table, traced
 from cfcam.jobs.inputs.preparing import prepared_for
 from cfcam.metrics.scorecard.card import Scorecard
 from cfcam.metrics.scorecard.catalogue import resolve_metrics
-from cfcam.models import LoadedModel
+from cfcam.models import LoadedModel, model_name
 
 if TYPE_CHECKING:
     from cfcam.clinical.audit.audit import Audit
@@ -103,7 +103,9 @@ class EvidenceRun:
             _audit(settings.record)
         if settings.retests < 0 or settings.gallery < 0:
             raise EvidenceError(f"{settings.retests} retests and a gallery of {settings.gallery}: give 0 or more")
-        self._model = replace(model, spec=card.named(model.spec), notes=tuple(map(card.named, model.notes)))
+        name = model_name(model.spec)
+        notes = tuple(name.join(map(card.without_folders, note.split(model.spec))) for note in model.notes)
+        self._model = replace(model, spec=name, notes=notes)
         chosen = {case.name for case in drawn(cases, settings.limit, settings.seed)}
         self.cases = [case for case in cases if case.name in chosen]
         self._explainer = Explainer(
