@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -82,6 +83,13 @@ def test_an_output_folder_is_made_and_tried_and_one_that_cannot_be_is_told_in_on
     gone.symlink_to(tmp_path / "nowhere" / "x")
     with pytest.raises(ImageError, match=r"gone: cannot be written into"):
         files.make_output(gone, ImageError)
+
+
+def test_no_link_can_be_laid_where_an_output_folder_is_tried(tmp_path):
+    laid = tmp_path / f".cfcam.{os.getpid()}.tmp"  # as earlier versions called it
+    laid.symlink_to(tmp_path / "made")
+    files.make_output(tmp_path)
+    assert list(tmp_path.iterdir()) == [laid]
 
 
 def test_equal_values_have_equal_bytes_and_hashes_whatever_their_order():

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,7 +28,7 @@ def whole(path: Path) -> Iterator[Path]:
     Raises:
         OSError: it cannot be written; nothing is left behind then.
     """
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")  # nobody can guess it, and lay a link there
+    temporary = _temporary(path.parent)
     try:
         yield temporary
         temporary.replace(path)
@@ -88,15 +87,19 @@ def make_output(folder: Path, error: type[CfcamError] = JobError, *, shown: str 
         error: what is raised where it cannot be written into.
         shown: what the message calls it; "" its path.
     """
-    probe = folder / f".cfcam.{os.getpid()}.tmp"
+    probe = _temporary(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
+        probe.touch(exist_ok=False)
         probe.unlink()
     except OSError as cause:
         raise error(
             f"{shown or folder}: cannot be written into ({cause.strerror}): choose another --output folder"
         ) from cause
+
+
+def _temporary(folder: Path) -> Path:
+    return folder / f".{secrets.token_hex(8)}.tmp"  # nobody can guess it, and lay a link there
 
 
 @dataclass(frozen=True)

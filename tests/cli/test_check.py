@@ -85,6 +85,10 @@ def test_mistakes_are_one_line(world, tmp_path):
     assert wrong.exit_code == 2
     assert "artifact" in wrong.stderr
     assert check(tmp_path / "none.png").exit_code == 2
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere" / "x")
+    unwritten = check(world / "images" / "a.png", "--output", tmp_path / "gone" / "checks.json")
+    assert unwritten.exit_code == 2
+    assert "checks.json: cannot be written (" in " ".join(unwritten.stderr.split())
 
 
 def test_the_peak_is_told_with_its_part_and_its_share_where_somebody_asks(world, tmp_path):

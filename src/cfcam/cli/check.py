@@ -163,13 +163,9 @@ def _check_zones(given: list[str] | None, reported: str | None) -> None:
 def _write(path: Path, document: dict[str, Any]) -> None:
     import json
 
-    from cfcam.files import write_whole
+    from cfcam.files import save
 
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(document, indent=2, default=str).encode())
-    except OSError as error:
-        raise InputError(f"--output {path}: cannot be written ({error.strerror}); check the folder") from error
+    save(path, json.dumps(document, indent=2, default=str).encode(), shown=f"--output {path}")
 
 
 def _show(title: str, what: str, results: Sequence[CheckResult]) -> None:
