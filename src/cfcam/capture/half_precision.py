@@ -64,5 +64,5 @@ def takes_part(*tensors: Tensor, autocast: Any = None) -> bool:
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """Returns a tensor in float32, or float64 if it is that already."""
+    """Returns a tensor in float32, or float64 if it is that already: in half precision long sums overflow, or round."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -20,8 +20,3 @@ def probabilities(logits: Tensor, kind: Kind) -> Tensor:
     """Returns probabilities (N, C, ...), for a single logit (N, 2, ...): (1 - p, p) with p its sigmoid."""
     signed = signed_logits(logits)
     return signed.sigmoid() if kind == "sigmoid" or logits.shape[1] == 1 else signed.softmax(dim=1)
-
-
-def floating(tensor: Tensor) -> Tensor:
-    """Returns a tensor in float32 or float64: sums over many places overflow, or round, in half precision."""
-    return tensor if tensor.dtype == torch.float64 else tensor.float()

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from cfcam.capture.answers.activation import Trace
-from cfcam.capture.answers.probabilities import Kind, Probability, floating
+from cfcam.capture.answers.probabilities import Kind, Probability
+from cfcam.capture.half_precision import at_least_float32
 from cfcam.errors import InputError, OutputError
 
 _SUMS = 1e-4
@@ -71,13 +72,13 @@ class Reading:
             p = self._probabilities(output)
             p = p[:, 1:2] if self.single else p
             with torch.no_grad():
-                moved = (floating(scores).sigmoid() - p).abs() > 1e-6
+                moved = (at_least_float32(scores).sigmoid() - p).abs() > 1e-6
                 shift = torch.where(moved, _log_odds(p, "sigmoid") - scores, 0)
             scores = scores + shift.to(scores.dtype)
         return scores
 
     def _probabilities(self, output: Tensor) -> Tensor:
-        return floating(output).exp() if self.log else floating(output)
+        return at_least_float32(output).exp() if self.log else at_least_float32(output)
 
 
 def checked_probability(asked: Any) -> Probability:
@@ -132,14 +133,14 @@ def read(output: Tensor, trace: Trace | None, asked: Probability, usual: Kind) -
 
 def _activated(output: Tensor, trace: Trace) -> Reading | None:
     """The reading of an output that an activation has made; None: it holds no probabilities."""
-    p = floating(output).exp() if trace.log else floating(output)
+    p = at_least_float32(output).exp() if trace.log else at_least_float32(output)
     if not trace.log and not _in_unit_interval(p):
         return None
     many = p.ndim > 1 and p.shape[1] > 1
     given = f"{trace.words} at the end"
     before = trace.scores
     if before is not None and before.shape == output.shape:
-        z = floating(before.detach())
+        z = at_least_float32(before.detach())
         single = trace.end == "sigmoid" and p.shape[1] == 2 and bool((z[:, 0] == -z[:, 1]).all())
         kind: Kind = "softmax" if trace.end == "softmax" and many else "sigmoid"
         made = z.sigmoid() if kind == "sigmoid" else z.softmax(1)
@@ -158,7 +159,7 @@ def _summing_to_one(output: Tensor) -> Reading | None:
     """The reading of numbers of unknown origin that are in [0, 1] and sum to 1 over the classes."""
     if output.ndim < 2 or output.shape[1] < 2 or not output.numel():
         return None
-    p = floating(output)
+    p = at_least_float32(output)
     if not _in_unit_interval(p, 1e-6) or not _sums(p, output.dtype):
         return None
     note = (
@@ -169,7 +170,7 @@ def _summing_to_one(output: Tensor) -> Reading | None:
 
 
 def _as_told(output: Tensor) -> Reading:
-    p = floating(output)
+    p = at_least_float32(output)
     if not _in_unit_interval(p):
         raise OutputError(
             f"probability='given', but the output runs from {float(p.min()):.4g} to {float(p.max()):.4g}: probabilities"
@@ -188,7 +189,7 @@ def check_given(output: Tensor, reading: Reading) -> None:
     """Raises `OutputError` if numbers that are read as probabilities without knowing their origin are none."""
     if reading.given is None or reading.reached or reading.log:
         return
-    p = floating(output.detach())
+    p = at_least_float32(output.detach())
     if not _in_unit_interval(p):
         raise OutputError(
             f"the output is read as probabilities ({reading.given}), and runs from {float(p.min()):.4g} to"
@@ -203,7 +204,7 @@ def _doubts(output: Tensor, trace: Trace | None, asked: Probability) -> tuple[st
             f"the output is made of a {trace.words} and lies outside of [0, 1]: it is taken for logits; a number that"
             " is no class score is explained with targets='output-0'"
         )
-    elif trace is None and asked == "auto" and _in_unit_interval(floating(output), 0.0):
+    elif trace is None and asked == "auto" and _in_unit_interval(at_least_float32(output), 0.0):
         note = (
             "all outputs lie in [0, 1]: they are taken for logits; if they are probabilities already, say"
             " probability='given'"

@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from cfcam.capture.answers.probabilities import Kind, floating, probabilities, signed_logits
+from cfcam.capture.answers.probabilities import Kind, probabilities, signed_logits
+from cfcam.capture.half_precision import at_least_float32
 from cfcam.capture.targets.scores import (
     FirstPass,
     ImageScore,
@@ -136,7 +137,7 @@ class MaskedScore(ImageScore):
 
     def __call__(self, output: Any, logits: Tensor, images: Tensor, *, probability: bool) -> Tensor:
         """Returns the scores (M,); see `ImageScore`."""
-        values = floating(logits)
+        values = at_least_float32(logits)
         values = probabilities(values, self.kind) if probability else signed_logits(values)
         own = values[torch.arange(len(values), device=values.device), self.indices[images]]
         mask = self.mask[images].to(own.dtype)
@@ -248,4 +249,4 @@ def _checked_mask(mask: Any) -> Tensor:
             f"a mask of {mask.dtype} with values outside of [0, 1]: give True or 1 inside of the region and 0 outside,"
             " e.g. labels == 3"
         )
-    return floating(values)
+    return at_least_float32(values)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cfcam.capture.adapter import call, unwrapped
 from cfcam.capture.answers.outputs import find_tensor
-from cfcam.capture.answers.probabilities import floating
+from cfcam.capture.half_precision import at_least_float32
 from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.state.keeping import Keeper
 from cfcam.capture.targets.scores import FirstPass, ImageScore, ScoreTarget
@@ -55,7 +55,7 @@ class Similarity(ScoreTarget, ImageScore):
                 f"the reference has shape {tuple(reference.shape)} and type {reference.dtype}: give a floating (E,) for"
                 " all images, or (N, E) image by image"
             )
-        lengths = floating(reference).norm(dim=-1)
+        lengths = at_least_float32(reference).norm(dim=-1)
         if not bool((lengths.isfinite() & (lengths > 0)).all()):
             raise TargetError("the reference is 0 or not finite, and has no direction: check how it was computed")
         object.__setattr__(self, "reference", reference)
@@ -124,7 +124,7 @@ class Similarity(ScoreTarget, ImageScore):
 
     def __call__(self, output: Any, logits: Tensor, images: Tensor, *, probability: bool) -> Tensor:
         """Returns the cosines (M,); see `ImageScore`."""
-        own = floating(_embedding(output, self.of))
+        own = at_least_float32(_embedding(output, self.of))
         reference = self.reference.to(own)
         reference = reference if reference.ndim == 1 else reference[images]
         return torch.cosine_similarity(own, reference.expand_as(own), dim=1)
