@@ -322,3 +322,14 @@ def test_ctrl_c_is_no_error(monkeypatch, tmp_path, command, goes_on):
     assert result.stderr.startswith("interrupted: ")
     assert "error" not in result.stderr
     assert ("goes on where it stopped" in result.stderr) == goes_on
+
+
+def test_the_command_a_run_and_a_study_explain_with_the_same_methods_unless_told_otherwise():
+    from inspect import signature
+
+    from cfcam.cli.explain import DEFAULT_METHODS
+    from cfcam.jobs import Settings, StudyExplainer, explain_study
+
+    of_a_run = Settings.__dataclass_fields__["methods"].default
+    of_studies = {signature(door).parameters["methods"].default for door in (explain_study, StudyExplainer)}
+    assert {DEFAULT_METHODS, of_a_run} | of_studies == {DEFAULT_METHODS}

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from cfcam.models import LoadedModel
 
 DEFAULT_FOLDER = Path("testimgs")
+# Known here without importing torch; a test keeps them equal to those of a run.
 DEFAULT_METHODS = ("cf-cam", "grad-cam", "grad-cam++")
 # Known here without importing numpy; a test keeps it equal to what the run takes.
 SAVES = ("overlay", "sheet", "maps")

@@ -23,6 +23,8 @@ from cfcam.methods.base import Method
 from cfcam.models import LoadedModel
 from cfcam.models.expects import input_channels
 
+DEFAULT_METHODS = ("cf-cam", "grad-cam", "grad-cam++")
+"""What a run and a study explain with unless told otherwise."""
 NOT_FINITE = "the network's output is not finite: check the weights and the normalisation"
 _MANY_CHANNELS, _VERY_MANY_CHANNELS = 64, 256
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")

@@ -11,6 +11,7 @@ from typing import Any
 from cfcam.errors import InputError
 from cfcam.imaging import Preprocess, VolumePreprocess, colorize
 from cfcam.imaging.windows import named_window
+from cfcam.jobs.engine.inference import DEFAULT_METHODS
 from cfcam.jobs.study.settings import StudySettings
 from cfcam.methods import named_methods
 from cfcam.methods.base import Method
@@ -49,7 +50,7 @@ class Settings:
     """
 
     output: Path = Path("output")
-    methods: tuple[str | Method, ...] | Mapping[str, str | Method] = ("cf-cam", "grad-cam", "grad-cam++")
+    methods: tuple[str | Method, ...] | Mapping[str, str | Method] = DEFAULT_METHODS
     targets: tuple[int | str, ...] = ("predicted",)
     layer: str | None = None
     preprocess: Preprocess | VolumePreprocess | None = None

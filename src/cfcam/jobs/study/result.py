@@ -14,7 +14,7 @@ from cfcam.errors import CfcamError, ImageError, InputError, MissingExtraError, 
 from cfcam.files import settings_hash, sha256_of
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess
 from cfcam.imaging.windows import named_window
-from cfcam.jobs.engine.inference import Engine
+from cfcam.jobs.engine.inference import DEFAULT_METHODS, Engine
 from cfcam.jobs.engine.meaning import meaning_of
 from cfcam.jobs.inputs.find import Input, Kind, find_study
 from cfcam.jobs.inputs.names import output_names
@@ -42,11 +42,7 @@ _UNNAMED = "study"
 def explain_study(
     model: LoadedModel,
     study: str | os.PathLike[str] | Image | Volume,
-    methods: str | Method | tuple[str | Method, ...] | Mapping[str, str | Method] = (
-        "cf-cam",
-        "grad-cam",
-        "grad-cam++",
-    ),
+    methods: str | Method | tuple[str | Method, ...] | Mapping[str, str | Method] = DEFAULT_METHODS,
     targets: int | str | tuple[int | str, ...] = ("predicted",),
     *,
     layer: str | None = None,
@@ -121,11 +117,7 @@ class StudyExplainer:
     def __init__(
         self,
         model: LoadedModel,
-        methods: str | Method | tuple[str | Method, ...] | Mapping[str, str | Method] = (
-            "cf-cam",
-            "grad-cam",
-            "grad-cam++",
-        ),
+        methods: str | Method | tuple[str | Method, ...] | Mapping[str, str | Method] = DEFAULT_METHODS,
         targets: int | str | tuple[int | str, ...] = ("predicted",),
         *,
         layer: str | None = None,
