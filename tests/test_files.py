@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 
 import pytest
 
@@ -71,6 +72,16 @@ def test_a_foreign_line_is_seen_as_one_and_the_next_is_read(tmp_path, foreign):
     path.write_bytes(foreign)
     files.append_line(path, {"a": 1})
     assert [line.values for line in files.lines_of(path)] == [None, {"a": 1}]
+
+
+def test_what_a_killed_run_left_half_written_goes_once_it_is_an_hour_old_and_nothing_else_does(tmp_path):
+    now = time.time()
+    ages = {".00112233445566aa.tmp": 3700, ".00112233445566bb.tmp": 60, ".mine.tmp": 3700, "0011223344556677.tmp": 3700}
+    for name, age in ages.items():
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (now - age, now - age))
+    files.make_output(tmp_path)
+    assert {file.name for file in tmp_path.iterdir()} == ages.keys() - {".00112233445566aa.tmp"}
 
 
 def test_an_output_folder_is_made_and_tried_and_one_that_cannot_be_is_told_in_one_line(tmp_path):

@@ -5,14 +5,20 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
+import re
 import secrets
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cfcam.errors import CfcamError, InputError, JobError, one_line
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")  # what `_temporary` makes, and nothing of a user's
+_STALE_SECONDS = 3600  # no single file takes as long to write
 
 
 def sha256_of(path: Path) -> str:
@@ -82,6 +88,8 @@ def writing(shown: str, error: type[CfcamError] = InputError) -> Iterator[None]:
 def make_output(folder: Path, error: type[CfcamError] = JobError, *, shown: str = "") -> None:
     """Makes the folder that a run writes into and tries it, so that nothing is computed for a disk that is full.
 
+    What a killed run left there half written goes, once it is an hour old: before, another run may still be at it.
+
     Args:
         folder: with those above it.
         error: what is raised where it cannot be written into.
@@ -92,6 +100,7 @@ def make_output(folder: Path, error: type[CfcamError] = JobError, *, shown: str 
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch(exist_ok=False)
         probe.unlink()
+        _sweep(folder)
     except OSError as cause:
         raise error(
             f"{shown or folder}: cannot be written into ({cause.strerror}): choose another --output folder"
@@ -100,6 +109,16 @@ def make_output(folder: Path, error: type[CfcamError] = JobError, *, shown: str 
 
 def _temporary(folder: Path) -> Path:
     return folder / f".{secrets.token_hex(8)}.tmp"  # nobody can guess it, and lay a link there
+
+
+def _sweep(folder: Path) -> None:
+    """Removes from a folder the temporary files of runs that were killed."""
+    with os.scandir(folder) as entries:
+        ours = [entry for entry in entries if _TEMPORARY.fullmatch(entry.name)]
+    for entry in ours:
+        with suppress(FileNotFoundError):  # its run has just renamed it, or another sweeps too
+            if time.time() - entry.stat(follow_symlinks=False).st_mtime > _STALE_SECONDS:
+                Path(entry.path).unlink()
 
 
 @dataclass(frozen=True)
