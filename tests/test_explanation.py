@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -161,3 +162,15 @@ def test_a_damaged_folder_is_reported_in_one_line(damage, message: str, tmp_path
 def test_an_unknown_method_is_named() -> None:
     with pytest.raises(ExplanationError, match="no maps of 'cam' in this explanation; it has m"):
         of(torch.rand(1, 1, 2, 2)).heatmaps("cam")
+
+
+def test_each_class_has_its_probability_by_its_name_and_twins_their_numbers() -> None:
+    e = of(torch.ones(2, 1, 2, 2))
+    given = torch.tensor([[0.5, 0.25, 0.25], [1.0, 0.0, 0.0]])
+    told = replace(e, probabilities=given, classes=("crane", "owl", "crane"))
+    assert list(told.class_probabilities(0).items()) == [("crane (0)", 0.5), ("owl", 0.25), ("crane (2)", 0.25)]
+    assert told.class_probabilities(1)["crane (0)"] == 1
+    numbered = {"class 0": 0.5, "class 1": 0.25, "class 2": 0.25}
+    assert replace(told, classes=None).class_probabilities(0) == numbered
+    assert replace(told, classes=("mm",)).class_probabilities(0) == numbered
+    assert replace(told, probabilities=None).class_probabilities(0) == {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -107,6 +108,21 @@ class Explanation:
         """Returns the probability of the explained class in [0, 1]; None for a callable."""
         index = int(self.targets[image, target])
         return None if index < 0 or self.probabilities is None else float(self.probabilities[image, index])
+
+    def class_probabilities(self, image: int) -> dict[str, float]:
+        """Returns the probability of each class in [0, 1] by its name, in the order of the classes; {} without any.
+
+        A name that several classes bear is followed by their numbers: "crane (134)", "crane (517)".
+        """
+        if self.probabilities is None:
+            return {}
+        values = self.probabilities[image].tolist()
+        names = self.classes or ()
+        if len(names) != len(values):
+            names = tuple(f"class {index}" for index in range(len(values)))
+        count = Counter(names)
+        unique = (name if count[name] == 1 else f"{name} ({index})" for index, name in enumerate(names))
+        return dict(zip(unique, values, strict=True))
 
     @property
     def multilabel(self) -> bool:

@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 from cfcam.files import settings_hash, sha256_of
@@ -30,6 +31,22 @@ def test_a_line_gives_back_its_record():
     odd = replace(RECORD, input="/in/\udcff\n結節.png")
     assert Record.parse(odd.line().rstrip(b"\n")) == odd
     assert odd.line().count(b"\n") == 1
+
+
+def test_every_class_keeps_its_probability_and_its_place_to_the_last_digit():
+    told = replace(RECORD, probabilities={"zebra": 0.1 + 0.2, "ape": 3e-9, "結節": 1.0})
+    parsed = Record.parse(told.line())
+    assert parsed == told
+    assert list(parsed.probabilities) == ["zebra", "ape", "結節"]
+
+
+def test_lines_of_earlier_and_of_later_versions_are_read():
+    earlier = json.loads(RECORD.line())
+    assert "probabilities" not in earlier
+    assert Record.parse(json.dumps({**earlier, "notices": []}).encode()) == RECORD
+    later = {**earlier, "mood": "calm", "targets": [{**earlier["targets"][0], "colour": "blue"}]}
+    assert Record.parse(json.dumps(later).encode()) == RECORD
+    assert Record.parse(json.dumps({**earlier, "probabilities": [1]}).encode()) is None
 
 
 def test_a_line_is_on_disk_as_soon_as_it_is_appended(tmp_path):

@@ -56,6 +56,9 @@ def test_every_manifest_line_is_complete_and_its_hashes_are_true(tmp_path):
         assert (target["index"], target["label"]) == (0, "bright")
         assert target["maps"] == {"grad-cam": "ok", "grad-cam++": "ok"}
         assert line["seconds"] > 0
+        assert list(line["probabilities"]) == ["bright", "dark"]
+        assert line["probabilities"]["bright"] == target["probability"]
+        assert sum(line["probabilities"].values()) == pytest.approx(1)
         for name, digest in line["files"].items():
             assert sha256_of(out / name) == digest
         listed |= set(line["files"])

@@ -283,6 +283,7 @@ def summary(tally: Tally, run: FolderRun, notes: list[str]) -> dict[str, Any]:
                 "error": outcome.error,
                 "notices": list(outcome.notices),
                 "targets": [asdict(target) for target in outcome.targets],
+                "probabilities": outcome.probabilities,
                 "files": [str(file) for file in outcome.files],
             }
             for outcome in tally.outcomes

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from cfcam.files import sha256_of, write_whole
 
@@ -58,6 +58,8 @@ class Record:
         cfcam: version that wrote the line.
         left_out: which DICOM objects were asked for and not written of this input, and why.
         notices: what a user should know of how the picture was read and prepared.
+        probabilities: name of each class of the network -> its probability, in the order of the classes; empty where
+            the network's output is no vector of classes, for a failure, and in lines that an earlier cfcam wrote.
     """
 
     input: str
@@ -73,26 +75,37 @@ class Record:
     cfcam: str
     left_out: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
+    probabilities: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, line: bytes) -> Record | None:
-        """Returns the record in a line; None for one that is torn or no record."""
+        """Returns the record in a line; None for one that is torn or no record.
+
+        What a line of an earlier cfcam lacks is empty, and what a later one added is passed over.
+        """
         try:
             values = json.loads(line)
-            values["targets"] = tuple(Explained(**target) for target in values["targets"])
+            values["targets"] = tuple(Explained(**_known(Explained, target)) for target in values["targets"])
             values["status"] = State(values["status"])
             values["left_out"] = tuple(values.get("left_out", ()))
             values["notices"] = tuple(values.get("notices", ()))
-            return cls(**values)
-        except (ValueError, TypeError, KeyError):
+            values["probabilities"] = {str(name): float(p) for name, p in values.get("probabilities", {}).items()}
+            return cls(**_known(cls, values))
+        except (ValueError, TypeError, KeyError, AttributeError):
             return None
 
     def line(self) -> bytes:
         """Returns the record as one line of JSON, in ASCII."""
         values = asdict(self)
-        if not self.left_out:
-            del values["left_out"]
+        for name in ("left_out", "probabilities"):
+            if not values[name]:
+                del values[name]
         return json.dumps(values, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def _known(kind: type, values: dict[str, Any]) -> dict[str, Any]:
+    names = {one.name for one in fields(kind)}
+    return {name: value for name, value in values.items() if name in names}
 
 
 @dataclass

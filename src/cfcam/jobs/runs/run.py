@@ -162,7 +162,14 @@ class FolderRun:
         record = self._plan.done(task.name, task.input, self._work.kind.digest, manifest)
         if record is not None:
             files = tuple(self.settings.output / name for name in record.files)
-            task.outcome = Outcome(task.input.shown, State.SKIPPED, record.targets, files, notices=record.notices)
+            task.outcome = Outcome(
+                task.input.shown,
+                State.SKIPPED,
+                record.targets,
+                files,
+                notices=record.notices,
+                probabilities=record.probabilities,
+            )
             return
         self._work.read(task)
         with self._alone_if_large(task):

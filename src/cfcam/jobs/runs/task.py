@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,7 @@ class Outcome:
         error: why it failed, one line.
         seconds: time spent on it.
         notices: what the user should know of how it was read and prepared.
+        probabilities: name of each class of the network -> its probability, see `Record`.
     """
 
     path: Path
@@ -35,6 +36,7 @@ class Outcome:
     error: str | None = None
     seconds: float = 0.0
     notices: tuple[str, ...] = ()
+    probabilities: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass

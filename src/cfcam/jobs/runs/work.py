@@ -257,7 +257,15 @@ class Work:
                 files, left_out = [*files, *study.files], study.left_out
                 targets = tuple(replace(t, where=study.places.get((t.index, t.label), "")) for t in targets)
             digests = {file.relative_to(self._settings.output).as_posix(): sha256_of(file) for file in files}
-            outcome = Outcome(task.input.shown, State.DONE, targets, tuple(files), None, _spent(task), task.notices)
+            outcome = Outcome(
+                task.input.shown,
+                State.DONE,
+                targets,
+                tuple(files),
+                seconds=_spent(task),
+                notices=task.notices,
+                probabilities=explanation.class_probabilities(0),
+            )
             task.record = self._record(task, outcome, digests, left_out)
             task.outcome = outcome
 
@@ -315,6 +323,7 @@ class Work:
             cfcam=__version__,
             left_out=left_out,
             notices=outcome.notices,
+            probabilities=outcome.probabilities,
         )
 
 

@@ -6,7 +6,6 @@ DICOM objects, table, report and record of a study show the same numbers because
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -156,7 +155,7 @@ class Results:
             window_function=function,
             source_sha256=image.sha256,
             model=self._identity(explanation),
-            probabilities=_probabilities(explanation),
+            probabilities=explanation.class_probabilities(0),
             maps=maps,
             pseudonym=None if source is None else source.pseudonym,
             spacing=image.spacing,
@@ -243,17 +242,6 @@ def _coded_name(spec: str) -> str:
     """What a network is called where DICOM takes 64 characters (LO) of the default repertoire."""
     name = re.sub(r"[^\x20-\x7e]|\\", "-", model_name(spec)).strip()
     return name if len(name) <= 64 else f"{name[:61]}..."
-
-
-def _probabilities(explanation: Explanation) -> dict[str, float]:
-    """Of all classes by name; classes of one name are told apart by their number."""
-    if explanation.probabilities is None:
-        return {}
-    values = explanation.probabilities[0].tolist()
-    names = explanation.classes or tuple(f"class {index}" for index in range(len(values)))
-    counts = Counter(names)
-    unique = [name if counts[name] == 1 else f"{name} ({index})" for index, name in enumerate(names)]
-    return dict(zip(unique, values, strict=True))
 
 
 def _shown(
