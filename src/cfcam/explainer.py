@@ -152,6 +152,7 @@ class Explainer:
             target_names=tuple(
                 function_name(functions[k]) if k in functions else None for k in range(capture.scores.shape[1])
             ),
+            margins=tuple(getattr(functions.get(k), "is_margin", False) for k in range(capture.scores.shape[1])),
             provenance=self.provenance(),
         )
 

@@ -43,6 +43,8 @@ class Explanation:
         input_size: *spatial of the network's input, to which heatmaps are interpolated.
         classes: class names, if known.
         target_names: (K,) names of callables; None for classes.
+        margins: (K,) whether the score is how far the logit of one class lies above that of another ("a vs b"); () if
+            none is.
         provenance: methods' parameters, model, versions: plain values only.
         placements: method -> where the cells of its maps lie on the input, for those that do not share it evenly:
             patches that leave a rim, or pad it.
@@ -63,6 +65,7 @@ class Explanation:
     pictures: tuple[np.ndarray[Any, Any], ...] | None = None
     placements: dict[str, Placement] = field(default_factory=dict)
     frames: int = 0
+    margins: tuple[bool, ...] = ()
 
     @property
     def methods(self) -> list[str]:
@@ -109,6 +112,10 @@ class Explanation:
         index = int(self.targets[image, target])
         return None if index < 0 or self.probabilities is None else float(self.probabilities[image, index])
 
+    def margin(self, image: int, target: int) -> float | None:
+        """Returns how far the logit of the first class of a contrast lies above that of the second; None for others."""
+        return float(self.scores[image, target]) if self.margins and self.margins[target] else None
+
     def class_probabilities(self, image: int) -> dict[str, float]:
         """Returns the probability of each class in [0, 1] by its name, in the order of the classes; {} without any.
 
@@ -149,6 +156,7 @@ class Explanation:
             logits=cut(self.logits, images),
             probabilities=None if self.probabilities is None else cut(self.probabilities, images),
             target_names=self.target_names[targets],
+            margins=self.margins[targets],
             pictures=None if self.pictures is None else self.pictures[images],
         )
 
@@ -229,6 +237,7 @@ class Explanation:
             "input_size": list(self.input_size),
             "classes": self.classes,
             "target_names": self.target_names,
+            "margins": self.margins,
             "status": {method: codes.tolist() for method, codes in self.status.items()},
             "provenance": self.provenance,
         }
@@ -266,6 +275,7 @@ class Explanation:
                 input_size=tuple(header["input_size"]),
                 classes=None if header["classes"] is None else tuple(header["classes"]),
                 target_names=tuple(header["target_names"]),
+                margins=tuple(header.get("margins", ())),
                 provenance=header["provenance"],
                 placements={
                     method: Placement.of_plain(header["input_size"], spans)

@@ -18,6 +18,7 @@ from cfcam.cli.options.volumes import VolumePreparation
 from cfcam.cli.output.console import EXIT_FAILED, hint, out, plain, print_json, warn
 from cfcam.cli.output.panels import Panel
 from cfcam.errors import InputError
+from cfcam.shown import answer_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,8 +114,8 @@ Exit codes: 0 nothing flagged · 1 something flagged · 2 wrong usage.
             print_json(report.as_dict())
         else:
             for image in report.images:
-                probability = "" if image.probability is None else f" {image.probability:.3f}"
-                _show(image.name, f"{image.label}{probability}", image.results)
+                answer = answer_text(image.probability, image.margin, 3)
+                _show(image.name, f"{image.label} {answer}".rstrip(), image.results)
             if report.together:
                 _show("all pictures", "similar cases and flags", report.together)
             hint("a flag asks a person to look, a pass proves nothing; research use only, not a medical device")

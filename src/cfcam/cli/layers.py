@@ -350,5 +350,6 @@ def _draw(
         status = str(e.status[method][0, 0])
         size = (rgb.shape[0], rgb.shape[1])
         heat = preprocess.to_original(e.heatmaps(method)[0, 0], size).clamp_(0, 1) if status == "ok" else None
-        panels.append(Panel(heat, f"{score.name}: rank {score.rank:.1f}", e.label(0, 0), e.probability(0, 0), status))
+        named = f"{score.name}: rank {score.rank:.1f}"
+        panels.append(Panel(heat, named, e.label(0, 0), e.probability(0, 0), status, e.margin(0, 0)))
     save_image(contact_sheet(rgb, panels, title="Layers, best first", footer=model_name(loaded.spec)), path)

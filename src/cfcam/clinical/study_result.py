@@ -53,6 +53,7 @@ class MapResult:
             the status is ok.
         regions: numbers of the thresholded region and of masks, on that grid.
         parameters: of the method.
+        margin: of a contrast of two classes, how far the logit of the first lies above that of the second; else None.
     """
 
     method: str
@@ -63,6 +64,7 @@ class MapResult:
     heatmap: Heat
     regions: RegionTable
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    margin: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -172,9 +172,11 @@ def test_numbers_have_three_digits_and_never_an_exponent():
     assert {words.number(v) for v in (None, math.nan, math.inf)} == {"not known"}
 
 
-def test_only_certainty_is_shown_as_one():
-    assert words.probability(0.99999) == "> 0.999"
-    assert words.probability(1.0) == "1.00"
+def test_no_probability_is_shown_as_one_or_as_zero():
+    assert words.probability(0.9996) == "0.9996"
+    assert {words.probability(p) for p in (0.99999, 1.0)} == {">0.9999"}
+    assert {words.probability(p) for p in (0.00001, 0.0)} == {"<0.0001"}
+    assert {words.probability(p) for p in (None, math.nan)} == {"not known"}
     assert words.out_of_100(0.999) == "more than 99 out of 100"
     assert words.out_of_100(0.002) == "less than 1 out of 100"
     assert words.out_of_100(1.0) == "100 out of 100"
@@ -353,7 +355,18 @@ def test_the_map_of_an_unlikely_class_says_so():
     assert "This is a map of a class with p = 0.25: not what the network predicts." in Page(render(unlikely)).text
     strongest = picture_study(maps=picture_study().maps[2:], probabilities={"a": 0.2, "effusion": 0.25})
     assert "p = 0.25: the strongest answer, and a doubtful one" in Page(render(strongest)).text
-    assert words.unlikely(0.001, 0.9) == "map of a class with p < 0.01: not what the network predicts"
+    assert words.unlikely(0.001, 0.9) == "map of a class with p = 0.001: not what the network predicts"
+    assert words.unlikely(1e-9, 0.9) == "map of a class with p <0.0001: not what the network predicts"
+
+
+def test_a_contrast_has_its_margin_and_its_meaning_where_others_have_a_probability():
+    first, *others = picture_study().maps
+    contrast = replace(first, class_name="nodule against effusion", probability=None, margin=1.234)
+    study = picture_study(maps=(contrast, *others))
+    text = Page(render(study)).text
+    assert "nodule against effusion margin +1.23 (logit of the first class less that of the second" in text
+    assert study_numbers(study)["maps"][0]["margin"] == 1.234
+    assert study_numbers(study)["maps"][1]["margin"] is None
 
 
 def test_the_study_can_be_matched_by_date_body_part_view_and_pseudonyms():

@@ -70,6 +70,7 @@ class Difference(ImageScore):
         kind: how logits become probabilities.
     """
 
+    is_margin: ClassVar[bool] = True
     own: Tensor
     other: Tensor
     words: str

@@ -66,6 +66,9 @@ class FirstPass:
 class ImageScore(ABC):
     """One column of scores that knows which image of the batch each row of an output was made from."""
 
+    is_margin: ClassVar[bool] = False
+    """Whether the scores are how far the logit of one class lies above that of another."""
+
     @property
     @abstractmethod
     def name(self) -> str:

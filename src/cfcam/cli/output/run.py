@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cfcam.cli.output.console import err, hint, out, plain
+from cfcam.shown import answer_text
 
 if TYPE_CHECKING:
     from cfcam.jobs import FolderRun, Outcome
@@ -167,11 +168,11 @@ def show_table(tally: Tally, run: FolderRun) -> None:
     for outcome, k in rows[:ROWS_SHOWN]:
         target = outcome.targets[k]
         name = plain(outcome.path if several else outcome.path.name)
-        probability = "" if target.probability is None else f"{target.probability:.3f}"
+        answer = answer_text(target.probability, target.margin, 3)
         table.add_row(
             Text(name if k == 0 else "", style="dim" if outcome.status == "skipped" else ""),
             Text(plain(target.label)),
-            Text(probability),
+            Text(answer),
             _maps(target.maps),
             *([Text(plain(target.where))] if placed else []),
             _where(outcome, run.settings.output) if k == 0 else Text(""),

@@ -32,6 +32,7 @@ from cfcam.metrics.functional.components import lesion_coverage
 from cfcam.metrics.functional.heatmaps import nan_unless, read_pair
 from cfcam.metrics.functional.localization import energy_in_ground_truth, enrichment, hit_rate
 from cfcam.metrics.functional.trust import c_score
+from cfcam.shown import probability_text
 
 Spacing = tuple[float, ...]
 _ORGAN = ("organ: energy", "organ: enrichment", "organ: rank accuracy")
@@ -271,7 +272,8 @@ def _unassessable(heatmap: Tensor, mask: Tensor, what: str, probability: float |
     if not bool(heatmap.isfinite().all() & (heatmap > 0).any()):
         return "the map has no positive evidence, or is not finite"
     if probability is not None and probability < limits.min_probability:
-        return f"the class has a probability of {probability:.3f}, below {limits.min_probability:g}: it is not seen"
+        seen = probability_text(probability, 3)
+        return f"the class has a probability of {seen}, below {limits.min_probability:g}: it is not seen"
     return None
 
 

@@ -22,6 +22,7 @@ from cfcam.clinical.checks.results import (
     at_most,
     not_assessed,
 )
+from cfcam.shown import probability_text
 
 INTERVENTION = ("artefact removed: probability", "artefact removed: map")
 _PASTED = ("artefact pasted: probability", "artefact pasted: map")
@@ -69,12 +70,13 @@ def artefact_intervention(
     else:
         changed, how = paste_artefact(x, donor, artefact), "pasted"
     found = effect(explain, x, changed, target, method)
+    before, after = (probability_text(p, 3) for p in (found.probability_before, found.probability_after))
     return [
         at_most(
             names[0],
             abs(found.probability_change),
             limits.artefact_probability_change,
-            f"probability {found.probability_before:.3f} -> {found.probability_after:.3f}, artefact {how}",
+            f"probability {before} -> {after}, artefact {how}",
             "probability",
         ),
         at_most(names[1], found.map_change, limits.artefact_map_change, f"1 - soft IoU of the maps, artefact {how}"),

@@ -77,6 +77,7 @@ def _of_map(study: StudyResult, one: MapResult) -> dict[str, Any]:
         "class_index": one.class_index,
         "class_name": one.class_name,
         "probability": one.probability,
+        "margin": one.margin,
         "status": one.status,
         "where": where(study, one),
         "peak": steadiness(study, one),

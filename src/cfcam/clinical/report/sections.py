@@ -38,13 +38,13 @@ class ClassSection:
 
     Attributes:
         name: of the class.
-        probability: as shown.
+        answer: its probability as shown; of a contrast of two classes its margin.
         doubt: why the map may explain nothing that the network says; "" where its class is likely.
         rows: the original beside the map of each method; of a volume for each plane.
     """
 
     name: str
-    probability: str
+    answer: str
     doubt: str
     rows: tuple[PictureRow, ...]
 
@@ -123,7 +123,7 @@ def _class_section(study: StudyResult, maps: list[MapResult], palette: str) -> C
         for plane in planes
     ]
     first = maps[0]
-    return ClassSection(first.class_name, words.probability(first.probability), words.doubt(study, first), tuple(rows))
+    return ClassSection(first.class_name, words.answer(first), words.doubt(study, first), tuple(rows))
 
 
 def _original(study: StudyResult, plane: Slice) -> Picture:

@@ -9,6 +9,7 @@ from cfcam.clinical.checks.results import CheckResult, Outcome
 from cfcam.clinical.regions import RegionTable
 from cfcam.clinical.study_result import MapResult, StudyResult
 from cfcam.imaging.drawing.planes import place_text
+from cfcam.shown import MARGIN_MEANING, margin_text, probability_text
 
 NOT_KNOWN = "not known"
 RESEARCH = "Research use only. Not a medical device."
@@ -54,13 +55,20 @@ def number(value: float | None) -> str:
 
 
 def probability(value: float | None) -> str:
-    """Returns a probability as `number` does; only 1 itself is shown as 1.
+    """Returns a probability as `cfcam.shown.probability_text` does, with three decimals or more.
 
     Example:
-        >>> probability(0.94), probability(0.9999), probability(1.0)
-        ('0.940', '> 0.999', '1.00')
+        >>> probability(0.94), probability(0.9996), probability(1.0), probability(None)
+        ('0.940', '0.9996', '>0.9999', 'not known')
     """
-    return "> 0.999" if value is not None and 0.9995 <= value < 1 else number(value)
+    return NOT_KNOWN if value is None or not math.isfinite(value) else probability_text(value, 3)
+
+
+def answer(one: MapResult) -> str:
+    """Returns what stands beside the class of a map: its probability; of a contrast its margin, and what that is."""
+    if one.margin is None:
+        return f"probability {probability(one.probability)}"
+    return f"{margin_text(one.margin)} ({MARGIN_MEANING.removeprefix('margin: ')})"
 
 
 def size(value: float, unit: str) -> str:
@@ -123,11 +131,11 @@ def unlikely(value: float, highest: float | None) -> str:
         >>> unlikely(0.3, 0.3)
         'map of a class with p = 0.30: the strongest answer, and a doubtful one'
     """
-    shown = f"{value:.2f}" if value >= 0.005 else "< 0.01"
-    equals = "" if value < 0.005 else "= "
+    seen = probability_text(value)
+    equals = "" if seen.startswith("<") else "= "
     strongest = highest is not None and value >= highest - 1e-6
     said = "the strongest answer, and a doubtful one" if strongest else "not what the network predicts"
-    return f"map of a class with p {equals}{shown}: {said}"
+    return f"map of a class with p {equals}{seen}: {said}"
 
 
 def millimetres(place: Sequence[float] | None) -> str:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from cfcam.errors import InputError
 from cfcam.exchange.dicom.job import RESEARCH, Job, shortened
 from cfcam.exchange.dicom.shown import shown_one_way
+from cfcam.shown import probability_text
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -112,7 +113,7 @@ def _label(job: Job, row: int, column: int) -> Any:
     from highdicom.pr import TextObject
 
     probability = job.result.probability
-    shown = "" if probability is None else f", probability {probability:.3f}"
+    known = "" if probability is None else f", probability {probability_text(probability, 3)}"
     peak = f"peak {float(job.heatmap.max()):.3f}, {job.steadiness}"
-    text = f"{job.result.class_name}{shown}; {peak} ({job.result.method}, research use)"
+    text = f"{job.result.class_name}{known}; {peak} ({job.result.method}, research use)"
     return TextObject(text, units="PIXEL", anchor_point=(column + 0.5, row + 0.5))

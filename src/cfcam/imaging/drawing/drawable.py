@@ -59,6 +59,9 @@ class Drawable(Protocol):
     def probability(self, image: int, target: int) -> float | None:
         """Returns the probability of the explained class in [0, 1]; None for a callable."""
 
+    def margin(self, image: int, target: int) -> float | None:
+        """Returns the difference of the two logits of a contrast; None for others."""
+
     def select(
         self, images: slice = slice(None), targets: slice = slice(None), methods: Sequence[str] | None = None
     ) -> Self:

@@ -24,6 +24,7 @@ from cfcam.imaging.drawing.palettes import note
 from cfcam.imaging.drawing.palettes import table as palette_table
 from cfcam.imaging.drawing.parts import COLORBAR_LABEL
 from cfcam.imaging.drawing.sheet import Panel, contact_sheet
+from cfcam.shown import answer_text
 
 __all__ = ["NotebookFigure", "as_pictures", "html", "plot"]
 
@@ -122,8 +123,8 @@ def _rows(
         one.heatmaps(m, size)[0, 0].float().numpy() if status == "ok" else None
         for m, status in zip(methods, statuses, strict=True)
     ]
-    probability = explanation.probability(n, k)
-    label = explanation.label(n, k) + ("" if probability is None else f" {probability:.2f}")
+    answer = answer_text(explanation.probability(n, k), explanation.margin(n, k))
+    label = f"{explanation.label(n, k)} {answer}".rstrip()
     if len(explanation.targets) > 1:
         label = f"image {n}\n{label}"
     if axes < _PLANES:
@@ -241,6 +242,7 @@ def _sources(explanation: Drawable) -> list[str]:
                 explanation.label(n, k),
                 explanation.probability(n, k),
                 str(explanation.status[m][n, k]),
+                explanation.margin(n, k),
             )
             for k in range(explanation.targets.shape[1])
             for m in explanation.methods
@@ -258,8 +260,8 @@ def _table(explanation: Drawable) -> str:
     heads = ["image", "class", "probability", "score", *explanation.methods]
     rows = []
     for n, k in np.ndindex(*explanation.targets.shape):
-        probability = explanation.probability(n, k)
-        values = [str(n), explanation.label(n, k), "" if probability is None else f"{probability:.3f}"]
+        answer = answer_text(explanation.probability(n, k), explanation.margin(n, k), 3)
+        values = [str(n), explanation.label(n, k), answer]
         values += [f"{float(explanation.scores[n, k]):.3g}"]
         values += [str(explanation.status[m][n, k]) for m in explanation.methods]
         rows.append("".join(f"<td {cell}>{escaping.escape(value)}</td>" for value in values))

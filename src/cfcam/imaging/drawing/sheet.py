@@ -30,6 +30,7 @@ from cfcam.imaging.drawing.parts import (
 )
 from cfcam.imaging.drawing.text import HEAD_SIZE, SMALL_SIZE, TextLine, line_height, text_width, wrapped_lines
 from cfcam.imaging.image import as_array
+from cfcam.shown import answer_text
 
 MAX_COLUMNS = 6
 _CLASS_LINES = 2
@@ -47,6 +48,7 @@ class Panel:
         probability: of the class, in [0, 1], if known.
         status: "ok", or in words what is wrong: then that is written over the bare picture, and no map is
             drawn.
+        margin: of a contrast of two classes, in the place of a probability: see `cfcam.Explanation.margin`.
 
     Raises:
         InputError: the status is "ok", but there is no map.
@@ -57,6 +59,12 @@ class Panel:
     label: str
     probability: float | None = None
     status: str = "ok"
+    margin: float | None = None
+
+    @property
+    def answer(self) -> str:
+        """What stands beside the class: its probability, of a contrast its margin; "" if neither is known."""
+        return answer_text(self.probability, self.margin)
 
     def __post_init__(self) -> None:
         if self.heatmap is None and self.status == "ok":
@@ -190,7 +198,7 @@ def _caption(panel: Panel | None, width: int) -> list[str]:
     if panel is None:
         return ["original"]
     names = wrapped_lines(panel.method, HEAD_SIZE, width, most=1, bold=True)
-    tail = "" if panel.probability is None else f" {panel.probability:.2f}"
+    tail = f" {panel.answer}" if panel.answer else ""
     label = wrapped_lines(panel.label, HEAD_SIZE, width - round(text_width(tail, HEAD_SIZE)), most=_CLASS_LINES)
     if tail:
         label = [*label[:-1], f"{label[-1]}{tail}"] if label else [tail.strip()]

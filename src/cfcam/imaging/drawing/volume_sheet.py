@@ -300,8 +300,7 @@ def _class_rows(
 
 
 def _named(panel: Panel) -> tuple[str, str]:
-    known = "" if panel.probability is None else f" {panel.probability:.2f}"
-    return panel.method, f"{panel.label}{known}"
+    return panel.method, f"{panel.label} {panel.answer}".rstrip()
 
 
 def _ras_index(view: VolumeView, at: Sequence[int]) -> tuple[int, int, int]:

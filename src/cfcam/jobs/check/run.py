@@ -36,6 +36,7 @@ class CheckedImage:
         probability: of that class; None if the network gives none.
         results: of its checks.
         pointed: where the map points and how steadily, if that was asked for.
+        margin: of a contrast of two classes; else None.
     """
 
     name: str
@@ -43,11 +44,13 @@ class CheckedImage:
     probability: float | None
     results: list[CheckResult]
     pointed: Mapping[str, Any] = field(default_factory=dict)
+    margin: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Returns it as plain values."""
         results = [result.as_dict() for result in self.results]
         told = {"class": self.label, "probability": self.probability, **self.pointed}
+        told |= {} if self.margin is None else {"margin": self.margin}
         return {**told, "checks": results, "image": self.name}
 
 
@@ -201,7 +204,7 @@ class CheckRun:
             results += found
         if probability is not None and probability >= limits.min_probability:
             self._maps.setdefault(label, []).append((explanation.heatmaps(method)[0, 0].cpu(), probability))
-        return CheckedImage(file.name, label, probability, results, pointed)
+        return CheckedImage(file.name, label, probability, results, pointed, explanation.margin(0, 0))
 
     def _similar(self) -> list[CheckResult]:
         """Compares the maps of each class that two or more images have."""

@@ -17,6 +17,7 @@ from cfcam.jobs.runs.manifest import Explained
 from cfcam.jobs.runs.settings import Save, Settings
 from cfcam.maps import Status
 from cfcam.models import model_name
+from cfcam.shown import MARGIN_MEANING
 
 FIGURE_LOCK = threading.Lock()
 """Held while a figure is drawn: matplotlib promises nothing to threads."""
@@ -62,7 +63,8 @@ class Artist(ABC):
         """Writes overlays and sheet, for the targets in some columns; ``stem`` is what their paths begin with."""
 
     def _footer(self, explanation: Explanation) -> str:
-        return footer_of(model_name(self.model), explanation.layer, self.preprocess)
+        meaning = f"{MARGIN_MEANING} · " if any(explanation.margins) else ""
+        return meaning + footer_of(model_name(self.model), explanation.layer, self.preprocess)
 
 
 def footer_of(network: str, layer: str, preprocess: Preprocess | VolumePreprocess) -> str:
@@ -80,7 +82,7 @@ def on_sheet(explanation: Explanation, columns: list[int]) -> tuple[list[int], s
 def panel_of(explanation: Explanation, method: str, k: int, heat: Any) -> Panel:
     """Returns a map of one image's explanation, on its sheet."""
     status = str(explanation.status[method][0, k])
-    return Panel(heat, method, explanation.label(0, k), explanation.probability(0, k), status)
+    return Panel(heat, method, explanation.label(0, k), explanation.probability(0, k), status, explanation.margin(0, k))
 
 
 def heat_of(explanation: Explanation, method: str, k: int) -> Tensor | None:
@@ -103,6 +105,7 @@ def explained(explanation: Explanation) -> tuple[Explained, ...]:
             label=explanation.label(0, k),
             probability=explanation.probability(0, k),
             maps={method: str(explanation.status[method][0, k]) for method in explanation.methods},
+            margin=explanation.margin(0, k),
         )
         for k in unique_columns(explanation)
     )

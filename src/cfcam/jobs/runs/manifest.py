@@ -31,6 +31,7 @@ class Explained:
         probability: in [0, 1]; None where the network's scores are no probabilities.
         maps: method -> status of its map, "ok" or why there is none.
         where: of a study, in which part of the picture the first method's map is hottest, and how steady that is.
+        margin: of a contrast ("a vs b"), how far the logit of the first class lies above that of the second; else None.
     """
 
     index: int
@@ -38,6 +39,7 @@ class Explained:
     probability: float | None
     maps: dict[str, str]
     where: str = ""
+    margin: float | None = None
 
 
 @dataclass(frozen=True)

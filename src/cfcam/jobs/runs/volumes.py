@@ -165,8 +165,8 @@ class VolumeArtist(Artist):
             shown = raw_range(raw.numpy())
             files.append(save_map_nifti(raw, volume, f"{stem}.nii.gz", description=description, window=shown))
         panel = panel_of(explanation, method, k, heat)
-        known = "" if panel.probability is None else f" {panel.probability:.2f}"
-        title, footer = f"{_title(volume)} · {method} · {panel.label}{known}", self._footer(explanation)
+        about = f"{panel.label} {panel.answer}".rstrip()
+        title, footer = f"{_title(volume)} · {method} · {about}", self._footer(explanation)
         with FIGURE_LOCK:
             if heat is None:
                 drawn = volume_sheet(volume, [panel], title=title, footer=footer, **self._look())

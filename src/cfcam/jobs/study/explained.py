@@ -196,6 +196,7 @@ class Results:
                 missing=image.missing if isinstance(image, Volume) else None,
             ),
             parameters=explanation.provenance["methods"].get(method, {}),
+            margin=explanation.margin(0, k),
         )
 
     def _checked(self, study: StudyResult, image: Image | Volume, x: Tensor, regions: Regions) -> StudyResult:

@@ -52,7 +52,7 @@ def limits_of(
         said.append(f"Of {volume.channels} channels the first is shown.")
     if in_windows:
         said.append("The volume was explained in windows: the model saw no more than one of them at a time.")
-    if maps and maps[0].probability is None:
+    if maps and maps[0].probability is None and maps[0].margin is None:
         said.append("The model gives no probabilities.")
     empty = [f"{one.method} for {one.class_name} ({one.status})" for one in maps if one.status != Status.OK]
     if empty:

@@ -77,9 +77,10 @@ def regions_csv(study: StudyResult) -> str:
     for n, one in enumerate(study.maps):
         header, *rows = csv.reader(io.StringIO(one.regions.to_csv()))
         if n == 0:
-            writer.writerow([*_OF_MAP, *header, "where", "peak"])
-        probability = "" if one.probability is None else f"{one.probability:.6g}"
+            writer.writerow([*_OF_MAP, *header, "where", "peak", "margin"])
+        probability = "" if one.probability is None else repr(one.probability)
+        margin = "" if one.margin is None else repr(one.margin)
         for number, row in enumerate(rows):  # the map's own region comes first; of masks' peaks no more is known
             known = ("", "") if number else (where(study, one), steadiness(study, one))
-            writer.writerow([one.method, one.class_name, one.class_index, probability, one.status, *row, *known])
+            writer.writerow([one.method, one.class_name, one.class_index, probability, one.status, *row, *known, margin])
     return file.getvalue()
