@@ -82,5 +82,7 @@ def regions_csv(study: StudyResult) -> str:
         margin = "" if one.margin is None else repr(one.margin)
         for number, row in enumerate(rows):  # the map's own region comes first; of masks' peaks no more is known
             known = ("", "") if number else (where(study, one), steadiness(study, one))
-            writer.writerow([one.method, one.class_name, one.class_index, probability, one.status, *row, *known, margin])
+            writer.writerow(
+                [one.method, one.class_name, one.class_index, probability, one.status, *row, *known, margin]
+            )
     return file.getvalue()
