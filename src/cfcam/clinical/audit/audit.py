@@ -92,12 +92,15 @@ class Audit:
             connection.execute(statement, row._asdict())
         return read_row(row)
 
-    def records(self, since: datetime | None = None, action: Action | str | None = None) -> Iterator[Record]:
+    def records(
+        self, since: datetime | None = None, action: Action | str | None = None, *, after: int = 0
+    ) -> Iterator[Record]:
         """Yields the records from the first to the last, without verifying them.
 
         Args:
             since: only those written then or later; a time without zone is one in UTC.
             action: only those of this action.
+            after: only those with a greater number, so that what was read before need not be read again.
 
         Raises:
             AuditError: the action is unknown, or a record cannot be read.
@@ -105,7 +108,7 @@ class Audit:
         wanted = None if action is None else checked_action(action)
         if since is not None and since.tzinfo is None:
             since = since.replace(tzinfo=UTC)
-        for row in self._rows():
+        for row in self._rows(after):
             try:
                 record = read_row(row)
             except ValueError as problem:
@@ -160,9 +163,9 @@ class Audit:
             os.fsync(file.fileno())
         return certificate
 
-    def _rows(self) -> Iterator[ChainRow]:
+    def _rows(self, after: int = 0) -> Iterator[ChainRow]:
         # In pages, each its own transaction: a long reading must not make the writers wait.
-        last, size = -(2**62), _PAGE
+        last, size = after or -(2**62), _PAGE
         while True:
             try:
                 page = self._page(last, size)

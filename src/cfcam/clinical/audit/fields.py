@@ -1,9 +1,10 @@
-"""What an audit record may say: the actions with their DICOM codes, and the fields, none of which holds an identity."""
+"""What an audit record may say: the actions with their DICOM codes, and the fields; none says who a patient is."""
 
 from __future__ import annotations
 
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -155,6 +156,93 @@ _is_name = _text(r"[a-z0-9][a-z0-9+._-]{0,39}")
 is_digest = _text(r"[0-9a-f]{64}")
 _is_version = _text(r"v?[0-9]+[A-Za-z0-9.+-]{0,39}")
 
+LONGEST_COMMENT = 2000
+"""Characters that a comment may have; a record is for good, and so is every word of it."""
+
+_JOINERS = "\u200c\u200d"  # format characters that the letters of Persian and of Indic scripts need
+
+
+def _is_written(value: Any, longest: int, *, lines: bool = False) -> bool:
+    """Whether a text is what somebody wrote: characters that can be seen, not those that hide or turn others."""
+    if not isinstance(value, str) or not value.strip() or value != value.strip() or len(value) > longest:
+        return False
+    # C: controls, formats (which turn the direction of a line), surrogates, unassigned; Zl and Zp: separators of lines
+    return all(
+        not (unicodedata.category(c)[0] == "C" or unicodedata.category(c) in ("Zl", "Zp"))
+        or c in _JOINERS
+        or (lines and c == "\n")
+        for c in value
+    )
+
+
+def _is_comment(value: Any) -> bool:
+    return _is_written(value, LONGEST_COMMENT, lines=True)
+
+
+def _is_person(value: Any) -> bool:
+    """A name as DICOM takes one (PS3.5 6.2, PN: 64 characters, no backslash, ^ and = part it)."""
+    return _is_written(value, 64) and not set(value) & set("\\^=")
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _numbers(fewest: int, most: int) -> Callable[[Any], bool]:
+    return lambda value: (
+        isinstance(value, list | tuple) and fewest <= len(value) <= most and all(map(_is_number, value))
+    )
+
+
+def _structure(fields: Mapping[str, Callable[[Any], bool]]) -> Callable[[Any], bool]:
+    """Plain values by names of a list; None where something is left to the program."""
+    return lambda value: (
+        isinstance(value, Mapping)
+        and all(name in fields and (one is None or fields[name](one)) for name, one in value.items())
+    )
+
+
+_is_word = _text(r"[A-Za-z0-9_.-]{1,40}")
+_is_study = _text(r"s-[0-9a-f]{12}")
+_is_map = _text(r"m-[0-9a-f]{12}")
+
+VIEW: Mapping[str, Callable[[Any], bool]] = {
+    "opacity": _is_probability,
+    "threshold": _is_probability,
+    "fade": _is_flag,
+    "outline": _is_flag,
+    "palette": _is_word,
+    "blend": _one_of("value", "uniform", "contour"),
+    "window": _numbers(2, 2),
+    "scale": _one_of("own", "common"),
+    "plane": _one_of("axial", "coronal", "sagittal", "all", "mip"),
+    "cursor": _numbers(2, 3),
+    "zoom": _is_number,
+    "pan": _numbers(2, 3),
+    "original": _is_flag,
+    "compare": _is_study,
+    "maps": _several(_is_map),
+}
+"""How a map was shown when somebody answered: the field ``view``."""
+
+_POINTS = 1000
+
+
+def _is_outline(value: Any) -> bool:
+    pair = _numbers(2, 2)
+    return isinstance(value, list | tuple) and 3 <= len(value) <= _POINTS and all(map(pair, value))
+
+
+AMENDED: Mapping[str, Callable[[Any], bool]] = {
+    "class_index": _is_count,
+    "threshold": _is_probability,
+    "peak": _several(_is_count),
+    "plane": _one_of("axial", "coronal", "sagittal"),
+    "slice": _is_count,
+    "polygon": _is_outline,
+}
+"""What a reader puts in the place of what a map says: the field ``amended``."""
+
 _DIGESTS = "the SHA-256 of each, 64 lower-case hexadecimal digits"
 _NAMES = "short lower-case names like grad-cam++"
 
@@ -188,13 +276,24 @@ FIELDS: Mapping[str, Field] = {
     "outcome": Field("success, minor-failure, serious-failure or major-failure", _one_of(*OUTCOMES)),
     "error": Field("the name of an error's class", _text(r"[A-Za-z_][A-Za-z0-9_]{0,79}")),
     "reason": Field("one short lower-case name like another-model", _is_name),
-    "decision": Field("accept, reject or comment", _one_of("accept", "reject", "comment")),
+    "decision": Field("accept, reject, amend or comment", _one_of("accept", "reject", "amend", "comment")),
+    "reviewer": Field("the name of whoever reads, 1 to 64 characters in one line, without \\, ^ and =", _is_person),
+    "comment": Field(f"a reader's own words, 1 to {LONGEST_COMMENT} characters, no control characters", _is_comment),
+    "study": Field("the id of a study in the viewer, like s-9f86d081884c", _is_study),
+    "map": Field("the id of a map in the viewer, like m-9f86d081884c", _is_map),
+    "map_sha256": Field("the SHA-256 of the values of one map", is_digest),
+    "view": Field(f"how a map was shown: some of {', '.join(VIEW)}", _structure(VIEW)),
+    "amended": Field(f"what a reader puts in its place: some of {', '.join(AMENDED)}", _structure(AMENDED)),
     "user": Field("the account of a member of staff, without spaces", _text(r"[A-Za-z0-9._@-]{1,64}")),
     "station": Field("an AE title or a host, without spaces", _text(r"[A-Za-z0-9._:-]{1,64}")),
     "destination": Field("an AE title or a host, without spaces", _text(r"[A-Za-z0-9._:-]{1,64}")),
     "refers_to": Field("the id of an earlier record, like 17-9f86d081884c", _text(r"[1-9][0-9]*-[0-9a-f]{12}")),
 }
-"""The allow-list. No field holds free text: of a comment, a file or a source UID the record holds the SHA-256."""
+"""The allow-list. Free text is in two fields only, which a reader fills in by hand: ``reviewer`` and ``comment``.
+
+Of a file or a source UID a record holds the SHA-256, and so it does of a comment that is kept elsewhere
+(``comment_sha256``).
+"""
 
 
 def checked_action(action: Action | str) -> Action:

@@ -62,6 +62,7 @@ SERIES = {
     "sr": Series(4, "measurements", region=True, peak=True),
     "sc": Series(5, "overlay", look=True),
     "gsps": Series(6, "contour", region=True, peak=True),
+    "review": Series(7, "reader's verdict"),
 }
 """The series of each kind of object; a line of it never changes, for UIDs and series numbers follow from it."""
 
@@ -79,6 +80,8 @@ class Job:
         look: palette and opacity of overlays, which other overlays must not share a UID with.
         steady: under how many of how many small motions the peak stays; None: not measured. It is in the objects that
             tell where the peak is, and in their UIDs if it is known.
+        record: SHA-256 of the record of the audit that an object is of, which no other object shares a UID with; "" for
+            those of a map.
     """
 
     sources: list[Dataset]
@@ -88,6 +91,7 @@ class Job:
     originals: Sequence[Dataset]
     look: tuple[str, float] = ("inferno", 0.4)
     steady: tuple[float, float] | None = None
+    record: str = ""
 
     def __post_init__(self) -> None:
         source = self.sources[0]
@@ -194,6 +198,8 @@ class Job:
         more: list[object] = [list(self.look)] if series.look else []
         if series.peak and self.steady is not None:
             more.append(["peak", *self.steady])
+        if self.record:
+            more.append(["record", self.record])
         return [sources, self.result.identity(), self.threshold if series.region else None, __version__, *more]
 
 

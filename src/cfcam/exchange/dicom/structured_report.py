@@ -100,7 +100,7 @@ def structured_report(job: Job, region: Dataset, measurements: Mapping[str, floa
 
     numbers = _measurements(job, measurements)
     report = MeasurementReport(
-        observation_context=_observer(job),
+        observation_context=observation_context(job),
         procedure_reported=codes.SCT.ImagingProcedure,
         imaging_measurements=[_group(job, region, numbers)],
         title=codes.DCM.ImagingMeasurementReport,
@@ -119,12 +119,16 @@ def _measurements(job: Job, measurements: Mapping[str, float]) -> list[Any]:
     bad = [name for name, value in measurements.items() if not math.isfinite(value)]
     if bad:
         raise InputError(f"sr: the measurement {bad[0]} is {measurements[bad[0]]}: leave out what is not a number")
-    numbers = [_measurement(MEASUREMENTS[name], float(value)) for name, value in measurements.items()]
-    if job.result.probability is not None:
-        numbers.insert(0, _measurement(_PROBABILITY, job.result.probability))
+    numbers = probability_of(job) + [_measurement(MEASUREMENTS[name], float(v)) for name, v in measurements.items()]
     if not numbers:
         raise InputError("sr: there is neither a probability nor a measurement to report; give one of them")
     return numbers
+
+
+def probability_of(job: Job) -> list[Any]:
+    """Return the measurement of the class's probability; nothing where the model gives none."""
+    known = job.result.probability
+    return [] if known is None else [_measurement(_PROBABILITY, known)]
 
 
 def _measurement(quantity: _Quantity, value: float) -> Any:
@@ -140,18 +144,7 @@ def _measurement(quantity: _Quantity, value: float) -> Any:
 def _group(job: Job, region: Dataset, numbers: list[Any]) -> Any:
     from highdicom import sr
 
-    result = job.result
-    settings = result.settings() | {"threshold": f"{job.threshold:g}", "peak": job.steadiness}
-    shared: dict[str, Any] = {
-        "tracking_identifier": sr.TrackingIdentifier(uid=job.tracking_uid(), identifier=job.tracking_identifier()),
-        "finding_type": class_code(result),
-        "algorithm_id": sr.AlgorithmIdentification(
-            name=result.model_name,
-            version=result.model_version,
-            parameters=[f"{name}: {value}" for name, value in settings.items()],
-        ),
-        "measurements": numbers,
-    }
+    shared = group_of(job, {"threshold": f"{job.threshold:g}", "peak": job.steadiness}) | {"measurements": numbers}
     images = [sr.SourceImageForSegmentation.from_source_image(source) for source in job.sources]
     if len(job.heatmap) > 1:
         segment = sr.ReferencedSegment(region.SOPClassUID, region.SOPInstanceUID, 1, source_images=images)
@@ -162,7 +155,34 @@ def _group(job: Job, region: Dataset, numbers: list[Any]) -> Any:
     return sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_segment=frame, **shared)
 
 
-def _observer(job: Job) -> Any:
+def group_of(job: Job, settings: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """Return what every measurement group on a map says: which finding it tracks, of which class, by what algorithm.
+
+    Args:
+        job: the map.
+        settings: what is said of the algorithm beside the settings of the result.
+    """
+    from highdicom import sr
+
+    result = job.result
+    return {
+        "tracking_identifier": sr.TrackingIdentifier(uid=job.tracking_uid(), identifier=job.tracking_identifier()),
+        "finding_type": class_code(result),
+        "algorithm_id": sr.AlgorithmIdentification(
+            name=result.model_name,
+            version=result.model_version,
+            parameters=[f"{name}: {value}" for name, value in (result.settings() | dict(settings or {})).items()],
+        ),
+    }
+
+
+def observation_context(job: Job, person: str = "") -> Any:
+    """Return who observed what a report says: the network (TID 1004), and a person by name (TID 1003) if there is one.
+
+    Args:
+        job: the map.
+        person: the name as DICOM writes names (PS3.5 6.2, PN).
+    """
     from highdicom import sr
     from pydicom.sr.codedict import codes
 
@@ -173,6 +193,11 @@ def _observer(job: Job) -> Any:
         model_name=job.result.model_name,
         serial_number=job.result.weights_sha256,
     )
+    who: Any = None
+    if person:
+        named = sr.PersonObserverIdentifyingAttributes(name=person)
+        who = sr.ObserverContext(codes.DCM.Person, observer_identifying_attributes=named)
     return sr.ObservationContext(
-        observer_device_context=sr.ObserverContext(codes.DCM.Device, observer_identifying_attributes=device)
+        observer_person_context=who,
+        observer_device_context=sr.ObserverContext(codes.DCM.Device, observer_identifying_attributes=device),
     )

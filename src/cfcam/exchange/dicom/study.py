@@ -146,7 +146,7 @@ def write_dicom(
             files += write_objects(
                 source.objects,
                 source.planes(one.heatmap),
-                _result_info(study, one),
+                result_info(study, one),
                 kinds=fitting,
                 threshold=one.regions.threshold,
                 output=folder,
@@ -160,7 +160,8 @@ def write_dicom(
     return files, [*notes, *(f"{reason}: not written" for reason in refused.values())]
 
 
-def _result_info(study: StudyResult, one: MapResult) -> ResultInfo:
+def result_info(study: StudyResult, one: MapResult) -> ResultInfo:
+    """Return what objects say of a map of a study; texts are brought into the form that DICOM takes."""
     model = study.model
     own = {"implementation" if name == "method" else name: value for name, value in one.parameters.items()}
     parameters = {
