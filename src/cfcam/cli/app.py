@@ -20,6 +20,7 @@ from cfcam.cli.explain import Explain
 from cfcam.cli.layers import Layers
 from cfcam.cli.methods import Methods
 from cfcam.cli.metrics import Metrics
+from cfcam.cli.view import View
 
 app = typer.Typer(
     name="cfcam",
@@ -50,7 +51,7 @@ def cfcam(
 
 
 add(
-    app, Explain, Methods, Layers, Demo, Check, Calibrate, Compare, Doctor, Deidentify, Evaluate, Metrics
+    app, Explain, View, Methods, Layers, Demo, Check, Calibrate, Compare, Doctor, Deidentify, Evaluate, Metrics
 )  # in the order of the help
 app.add_typer(audit, name="audit")
 app.add_typer(evidence, name="evidence")

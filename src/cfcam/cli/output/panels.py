@@ -16,6 +16,7 @@ class Panel(StrEnum):
     CHECKS = "The checks"
     STUDY = "The study (report, DICOM objects, record)"
     STATED = "What you state"
+    VIEWER = "The viewer"
     RUN = "The run"
 
     @property

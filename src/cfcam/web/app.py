@@ -1,0 +1,87 @@
+"""The viewer as an ASGI app: guards outside, then the addresses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+
+from cfcam._version import __version__
+from cfcam.web import problems
+from cfcam.web.guard.body import Body
+from cfcam.web.guard.crowd import Crowd
+from cfcam.web.guard.door import Door
+from cfcam.web.guard.headers import Headers
+from cfcam.web.library.library import Library
+from cfcam.web.routes import info, page, studies
+from cfcam.web.settings import ViewSettings
+
+ROUTERS = (page.router, info.router, studies.router)
+"""Every group of addresses; a new one is a file in ``routes/`` and a name here."""
+
+_STATIC = Path(__file__).with_name("static")
+
+
+def create_app(
+    settings: ViewSettings, library: Library | None = None, live: Any = None, *, debug: bool = False
+) -> FastAPI:
+    """Returns the viewer.
+
+    Args:
+        settings: what is shown, with which network, and to whom.
+        library: what was opened; None: what the settings' paths hold.
+        live: the network at work; None: only the maps that are there are shown.
+        debug: write the traceback of an error that nobody foresaw to stderr.
+
+    Raises:
+        ImageError: a path is not there, or there is nothing in it.
+    """
+    app = FastAPI(
+        title="cfcam view",
+        version=__version__,
+        summary="Studies, their maps, and what a network makes of them; for this machine alone.",
+        openapi_url="/api/openapi.json",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=_lifespan,
+        responses=problems.RESPONSES,
+    )
+    app.state.settings = settings
+    app.state.library = library if library is not None else Library.open(settings)
+    app.state.live = live
+    for router in ROUTERS:
+        app.include_router(router)
+    app.mount("/static", StaticFiles(directory=_STATIC), name="static")
+    problems.install(app)
+    guards: tuple[Callable[[Any], Any], ...] = (
+        lambda inner: Body(inner, most=settings.max_upload, patience=settings.patience),
+        lambda inner: Door(inner, settings),
+        lambda inner: Crowd(inner, most=settings.at_work),
+        lambda inner: Headers(inner, debug=debug),
+    )
+    for guard in guards:  # the last is the outermost
+        app.add_middleware(_Guard, guard)
+    return app
+
+
+class _Guard:
+    """A guard, made as Starlette makes what stands around an app."""
+
+    def __new__(cls, app: Any, make: Callable[[Any], Any]) -> Any:
+        return make(app)
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    """Closes what was opened when the server stops: the network's thread, files that were sent."""
+    try:
+        yield
+    finally:
+        for one in (app.state.live, app.state.library):
+            if hasattr(one, "close"):
+                one.close()

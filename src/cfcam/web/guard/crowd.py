@@ -1,0 +1,32 @@
+"""How many requests are answered at a time."""
+
+from __future__ import annotations
+
+from cfcam.web.guard.asgi import App, Receive, Scope, Send, refuse
+
+
+class Crowd:
+    """Tells a request to come again where too many are at work.
+
+    Args:
+        app: what answers.
+        most: requests at a time.
+    """
+
+    def __init__(self, app: App, *, most: int) -> None:
+        self._app, self._most, self.at_work = app, most, 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if self.at_work >= self._most:
+            told = f"{self.at_work} requests are at work, and no more are taken: ask again in a second"
+            await refuse(scope, receive, send, 503, told, {"Retry-After": "1"})
+            return
+        self.at_work += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self.at_work -= 1

@@ -1,0 +1,1 @@
+"""What was opened: studies that are read when they are looked at, and their maps."""

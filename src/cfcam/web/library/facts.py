@@ -1,0 +1,153 @@
+"""What is kept of a picture or volume once it was read: everything that is told of it, and its values as they are sent.
+
+Voxels that are whole numbers, as those of CT are, are kept as such: half of what the network's float32 takes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfcam.imaging.geometry import Affine, axis_codes
+from cfcam.imaging.image import Image
+from cfcam.imaging.volume import Volume
+from cfcam.imaging.windows import WINDOWS
+from cfcam.web.library import nifti
+from cfcam.web.schemas import Values, Window
+
+_BLOCK = 2**22
+_SAMPLE = 2_000_000
+_WHOLE = (np.uint8, np.int16, np.uint16)
+
+
+@dataclass(frozen=True, eq=False)
+class Facts:
+    """What is told of a study that was read.
+
+    Attributes:
+        sha256: of what was read.
+        shape: `(H, W)`, or `(D, H, W)`.
+        spacing: along these axes in mm, where it is known.
+        affine: from an index of the array (of a picture row, column, 0) to mm in the patient, RAS+, where it is known.
+        placed: whether left and right are known.
+        edges: of a picture, where its right and its lower edge lie in the patient.
+        window: from where to where it is shown.
+        values: from where to where its values go.
+        notices: of how it was read, a line each.
+        bytes: of its values as they are sent.
+    """
+
+    sha256: str
+    shape: tuple[int, ...]
+    spacing: tuple[float, ...] | None
+    affine: Affine | None
+    placed: bool
+    edges: tuple[str, str] | None
+    window: Window
+    values: Values
+    notices: tuple[str, ...]
+    bytes: int
+
+
+def sent(image: Image | Volume) -> nifti.Nifti:
+    """Returns a picture or volume as the file that the page asks for."""
+    if isinstance(image, Image):
+        grey = image.pixels.ndim == 2
+        high = float(np.iinfo(image.pixels.dtype).max) if grey else 255.0
+        return nifti.of_picture(image.pixels if grey else image.rgb(), image.spacing, window=(0.0, high))
+    values, affine = in_file_order(first_channel(image), image)
+    window = window_of(image)
+    return nifti.of_volume(compact(values), affine, window=(window.low, window.high))
+
+
+def in_file_order(values: NDArray[Any], volume: Volume) -> tuple[NDArray[Any], Affine]:
+    """Returns values on a volume's grid with the axis first that a file counts slowest, and the affine of that file.
+
+    Of a NIfTI the file's axes are those of the array; of a DICOM series they are columns, rows, slices.
+    """
+    if volume.source.kind == "dicom":
+        return values, volume.affine[:, [2, 1, 0, 3]]
+    return values.transpose(2, 1, 0), volume.affine
+
+
+def first_channel(volume: Volume) -> NDArray[np.float32]:
+    """Returns the voxels `(D, H, W)` that are shown of a volume."""
+    return volume.voxels if volume.voxels.ndim == 3 else volume.voxels[0]
+
+
+def compact(values: NDArray[np.float32]) -> NDArray[Any]:
+    """Returns values as the smallest kind of whole numbers that holds all of them, else as they are; block by block."""
+    low, high = float(values.min()), float(values.max())
+    for kind in _WHOLE:
+        if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
+            whole = np.empty(values.shape, kind)
+            step = max(1, _BLOCK // max(1, values[0].size))
+            for start in range(0, len(values), step):
+                part = values[start : start + step]
+                whole[start : start + step] = part
+                if not np.array_equal(whole[start : start + step], part):
+                    return np.ascontiguousarray(values)
+            return whole
+    return np.ascontiguousarray(values)
+
+
+def facts_of(image: Image | Volume, size: int, *, modality: str | None = None, edges: Any = None) -> Facts:
+    """Returns what is told of a picture or volume.
+
+    Args:
+        image: as it was read.
+        size: bytes of its values as they are sent.
+        modality: of DICOM.
+        edges: of a picture without an affine, where its right and lower edges lie, if its file says so.
+    """
+    if isinstance(image, Image):
+        affine = None if image.affine is None else np.asarray(image.affine)
+        codes = None if affine is None else axis_codes(affine)
+        found = edges if codes is None else (codes[1], codes[0])
+        top = float(np.iinfo(image.pixels.dtype).max)
+        return Facts(
+            sha256=image.sha256,
+            shape=image.size,
+            spacing=image.spacing,
+            affine=affine,
+            placed=found is not None,
+            edges=found,
+            window=Window(low=0, high=top, function="LINEAR_EXACT", source="as the file would be shown"),
+            values=Values(min=float(image.pixels.min()), max=float(image.pixels.max())),
+            notices=image.notices,
+            bytes=size,
+        )
+    voxels = first_channel(image)
+    channels = (f"it has {image.channels} channels: the first is shown",) if image.channels > 1 else ()
+    return Facts(
+        sha256=image.sha256,
+        shape=image.size,
+        spacing=image.spacing,
+        affine=image.affine,
+        placed=image.placed,
+        edges=None,
+        window=window_of(image),
+        values=Values(min=float(voxels.min()), max=float(voxels.max()), unit="HU" if modality == "CT" else None),
+        notices=(*image.notices, *image.assumed, *channels),
+        bytes=size,
+    )
+
+
+def window_of(volume: Volume) -> Window:
+    """Returns from where to where a volume is shown: as it says itself, else 99 % of its voxels."""
+    if volume.window is not None:
+        centre, width = volume.window
+        low, high = centre - width / 2, centre + width / 2
+        return Window(low=low, high=high, function=volume.window_function, source="the file")
+    values = first_channel(volume)
+    step = max(1, int((values.size / _SAMPLE) ** (1 / 3)))
+    low, high = (float(v) for v in np.percentile(values[::step, ::step, ::step], (0.5, 99.5)))
+    return Window(low=low, high=high if high > low else low + 1, source="99 % of its voxels")
+
+
+def windows_for(facts: Facts) -> dict[str, list[float]]:
+    """Returns the named windows that make sense for a study: those of CT for values in HU."""
+    return {name: list(map(float, pair)) for name, pair in WINDOWS.items()} if facts.values.unit == "HU" else {}

@@ -1,0 +1,80 @@
+"""What the paths that were given hold: pictures, volumes, saved explanations, folders that ``cfcam explain`` wrote."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from cfcam.errors import CfcamError, ImageError, describe
+from cfcam.imaging.image import Image
+from cfcam.imaging.volume import Volume
+from cfcam.jobs.inputs.find import Input, Kind, find_inputs
+from cfcam.jobs.inputs.privacy import neutral, renamed, with_labels
+from cfcam.web.library.cache import Cache
+from cfcam.web.library.study import Said, Study
+from cfcam.web.settings import ViewSettings
+
+
+def studies_in(settings: ViewSettings, cache: Cache) -> Iterator[Study]:
+    """Yields the studies in the paths of the settings.
+
+    Raises:
+        ImageError: a path is not there, or there is nothing in it.
+    """
+    inputs = find_inputs(settings.paths, output=os.devnull, recursive=settings.recursive) if settings.paths else []
+    for source in with_labels(inputs):
+        yield study_of(source, settings, cache)
+
+
+def study_of(source: Input, settings: ViewSettings, cache: Cache) -> Study:
+    """Returns an input as a study; one that is DICOM under its neutral name."""
+    name = source.label or source.path.name
+    place = source.label or f"{source.folder}/{source.path.name}"
+    folder = None if source.label or not source.folder.name else source.folder.name
+    return Study(
+        place,
+        name,
+        "volume" if source.kind is Kind.VOLUME else "picture",
+        lambda: read(source, settings),
+        cache,
+        said=lambda: Said(label=folder),
+        keep=settings.load is not None,
+    )
+
+
+def read(source: Input, settings: ViewSettings) -> Image | Volume:
+    """Reads an input.
+
+    Raises:
+        ImageError: it cannot be read; the message calls it by the name that it has in the list.
+    """
+    name = source.label or source.path.name
+    try:
+        return renamed(_read(source, settings), source)
+    except CfcamError as error:
+        line = neutral(str(error), source).replace(str(source.path), name)
+        raise ImageError(line if line.startswith(name) else f"{name}: {line}") from error
+    except MemoryError as error:
+        raise ImageError(f"{name}: there is not enough memory to read it: make it smaller") from error
+    except Exception as error:  # a decoder may raise anything
+        told = type(error).__name__ if source.label else describe(error).replace(str(source.path), name)
+        raise ImageError(f"{name}: cannot be read ({told}); export it again") from error
+
+
+def _read(source: Input, settings: ViewSettings) -> Image | Volume:
+    if source.kind is Kind.PICTURE:
+        from cfcam.imaging.reading.pictures import read_image
+
+        return read_image(source.path, max_pixels=settings.max_pixels, window=settings.window)
+    from cfcam.imaging.reading.files import is_nifti
+    from cfcam.imaging.reading.volumes import read_volume
+
+    nifti = is_nifti(source.path)
+    return read_volume(
+        source.path,
+        time=settings.time if nifti else None,
+        channel=settings.channel if nifti else None,
+        series=settings.series if source.path.is_dir() else None,
+        irregular=settings.irregular,
+        max_voxels=settings.max_voxels,
+    )

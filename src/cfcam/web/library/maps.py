@@ -1,0 +1,77 @@
+"""A map of a study, wherever it came from: what is known of it, and the map itself when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cfcam.web.schemas import Map, MapKind, Peak
+
+Heat = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class StudyMap:
+    """A map of a study; everything but ``heat`` is as in `cfcam.web.schemas.Map`.
+
+    Attributes:
+        id: "m-" and 12 hexadecimal digits, the same whenever the same map is made.
+        heat: returns the map on the source's grid, float32 in [0, 1], `(H, W)` or `(D, H, W)`; 0 everywhere if the map
+            cannot be read.
+        raw: returns the raw map on the source's grid, signed, float32; None: ``heat`` times ``scale_max``.
+        about: whatever else a room wants to know of a map that it made; it is never sent.
+    """
+
+    id: str
+    method: str
+    class_index: int
+    class_name: str
+    heat: Callable[[], Heat] = field(repr=False)
+    probability: float | None = None
+    margin: float | None = None
+    status: str = "ok"
+    layer: str | None = None
+    threshold: float | None = None
+    rule: str | None = None
+    peak: Peak | None = None
+    scale_max: float | None = None
+    kind: MapKind = "evidence"
+    seconds: float | None = None
+    source: Literal["file", "live"] = "file"
+    raw: Callable[[], Heat] | None = field(default=None, repr=False)
+    about: Any = field(default=None, repr=False)
+
+    def described(self, study: str) -> Map:
+        """Returns what is sent of it.
+
+        Args:
+            study: the study's id.
+        """
+        return Map(
+            id=self.id,
+            method=self.method,
+            class_index=self.class_index,
+            class_name=self.class_name,
+            probability=self.probability,
+            margin=self.margin,
+            status=self.status,
+            layer=self.layer,
+            threshold=self.threshold,
+            rule=self.rule,
+            peak=self.peak,
+            scale_max=self.scale_max,
+            kind=self.kind,
+            seconds=self.seconds,
+            url=f"/api/studies/{study}/maps/{self.id}.nii",
+            source=self.source,
+        )
+
+    def raw_values(self) -> Heat:
+        """Returns the raw map on the source's grid."""
+        if self.raw is not None:
+            return self.raw()
+        return self.heat() if self.scale_max is None else self.heat() * np.float32(self.scale_max)

@@ -1,0 +1,81 @@
+"""The studies that were opened: their list, one of them, its values, its maps."""
+
+from __future__ import annotations
+
+import io
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from fastapi import APIRouter, Query, Request, Response
+
+from cfcam.web.routes.parts import MapId, TheLibrary, TheStudy, blob, etag, kept, streamed, unchanged
+from cfcam.web.schemas import Detail, Studies
+
+router = APIRouter(prefix="/api/studies", tags=["studies"])
+
+Answers = dict[int | str, dict[str, Any]]
+_NIFTI: Answers = {200: {"content": {"application/octet-stream": {}}, "description": "An uncompressed NIfTI-1 file."}}
+_PNG: Answers = {200: {"content": {"image/png": {}}, "description": "A PNG."}}
+_NPY: Answers = {200: {"content": {"application/octet-stream": {}}, "description": "A NumPy file."}}
+
+Sort = Literal["", "name", "probability", "status", "predicted", "label"]
+
+
+@router.get("")
+def listed(
+    library: TheLibrary,
+    offset: Annotated[int, Query(ge=0, le=10**9)] = 0,
+    limit: Annotated[int, Query(ge=1, le=2000)] = 200,
+    text: Annotated[str, Query(max_length=200)] = "",
+    sort: Sort = "",
+) -> Studies:
+    """Lists what was opened, as far as it is known without reading it."""
+    found = library.studies(text=text, sort=sort)
+    return Studies(total=len(found), studies=[study.brief() for study in found[offset : offset + limit]])
+
+
+@router.get("/{study_id}")
+def shown(study: TheStudy) -> Detail:
+    """Tells all that is known of a study; it is read for that."""
+    return study.detail()
+
+
+@router.get("/{study_id}/original.nii", response_class=Response, responses=_NIFTI)
+def original(request: Request, study: TheStudy) -> Response:
+    """Sends the values of a study as NIfTI, in the source's units."""
+    mark = etag(study.facts().sha256, "original")
+    return unchanged(request, mark) or streamed(study.original(), mark, f"{study.id}.nii")
+
+
+@router.get("/{study_id}/picture.png", response_class=Response, responses=_PNG)
+def picture(request: Request, study: TheStudy) -> Response:
+    """Sends a study in its window: a picture whole, of a volume the middle slice."""
+    mark = etag(study.facts().sha256, "picture")
+    return unchanged(request, mark) or blob(study.picture(), "image/png", mark)
+
+
+@router.get("/{study_id}/thumbnail.png", response_class=Response, responses=_PNG)
+def thumbnail(request: Request, study: TheStudy) -> Response:
+    """Sends a study small."""
+    mark = etag(study.facts().sha256, "thumbnail")
+    return unchanged(request, mark) or blob(study.thumbnail(), "image/png", mark)
+
+
+@router.get("/{study_id}/maps/{map_id}.nii", response_class=Response, responses=_NIFTI)
+def map_file(request: Request, study: TheStudy, map_id: MapId, raw: bool = False) -> Response:
+    """Sends a map on the study's grid: divided by its maximum in 255 steps, or raw as float32."""
+    found = study.map(map_id)
+    mark = etag(study.facts().sha256, map_id, "raw" if raw else "levels")
+    if (same := unchanged(request, mark)) is not None:
+        return same
+    file = study.as_file(found.raw_values()) if raw else study.levels(map_id)
+    return streamed(file, mark, f"{map_id}.nii")
+
+
+@router.get("/{study_id}/maps/{map_id}.npy", response_class=Response, responses=_NPY)
+def map_array(study: TheStudy, map_id: MapId) -> Response:
+    """Sends a raw map as NumPy's own file, on the study's grid."""
+    stream = io.BytesIO()
+    np.save(stream, study.map(map_id).raw_values(), allow_pickle=False)
+    headers = {**kept(etag(map_id, "npy")), "Content-Disposition": f'attachment; filename="{map_id}.npy"'}
+    return Response(stream.getvalue(), media_type="application/octet-stream", headers=headers)
