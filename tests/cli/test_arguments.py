@@ -46,6 +46,9 @@ WRONG = [
     ("explain {picture} --irregular guess", "--irregular 'guess'"),
     ("explain {picture} --channel red", "--channel 'red'"),
     ("explain {picture} --method gradcamm", "no method is called 'gradcamm'; nearest: grad-cam"),
+    ("explain {picture} --format jpeg", "--format 'jpeg': jpg is meant: give one of png, jpg, webp, svg, pdf"),
+    ("explain {picture} --format tiff", "--format 'tiff': give one of png, jpg, webp, svg, pdf"),
+    ("explain {picture} --max-size 8", "--max-size 8: give pixels of the longer side, 16 or more"),
     ("explain {picture} --palette infernal", "no palette is called 'infernal'"),
     ("explain {picture} --opacity 2", "opacity is 2.0"),
     ("explain {picture} --save everything", "--save 'everything'"),
@@ -294,10 +297,12 @@ def test_a_command_whose_arguments_cannot_be_right_cannot_be_made():
 
 
 def test_the_words_known_without_imports_are_the_real_ones():
+    from cfcam.imaging.drawing import formats
     from cfcam.imaging.volume_preprocess import VolumePreprocess
     from cfcam.jobs import Save
 
     assert tuple(Save) == SAVES
+    assert (formats.FORMATS, formats.SMALLEST) == (words.PICTURE_FORMATS, words.SMALLEST_PICTURE)
     for intensity in INTENSITIES:
         VolumePreprocess(intensity=intensity)
     for codes in ("RAS", "LPI", "SPL"):

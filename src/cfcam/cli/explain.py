@@ -109,6 +109,20 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         typer.Option(metavar="A,B", help="What to write: overlay, sheet, maps."),
         Checked(words.some_of("--save", SAVES)),
     ] = "overlay,sheet"
+    format: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="Write pictures as png, jpg, webp, svg or pdf. jpg keeps folders of photographs small.",
+            autocompletion=complete.of(*words.PICTURE_FORMATS),
+        ),
+        Checked(words.picture_format),
+    ] = "png"
+    max_size: Annotated[
+        int | None,
+        typer.Option(metavar="PIXELS", help="Shrink larger pictures to this longer side; maps and numbers stay."),
+        Checked(words.picture_size),
+    ] = None
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write into."),
@@ -171,6 +185,8 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             palette=self.palette,
             opacity=self.opacity,
             save=frozenset(map(Save, check_words("--save", self.save, SAVES))),
+            format=self.format,
+            max_size=self.max_size,
             batch_size=self.batch_size,
             max_pixels=int(self.max_megapixels * 1e6),
             window=read_window(self.window),

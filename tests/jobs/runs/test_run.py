@@ -12,7 +12,7 @@ from cfcam import Explanation
 from cfcam.errors import CfcamError, InputError, LayerError, MethodError, ModelError, TargetError
 from cfcam.files import sha256_of
 from cfcam.imaging import Preprocess
-from cfcam.jobs import JobError, Save, State
+from cfcam.jobs import JobError, Save, Settings, State
 from cfcam.methods import Method
 from tests.jobs.world import PLAIN, draw, folder_of, lines, pixels, run, written
 
@@ -441,3 +441,36 @@ def test_a_layer_that_is_to_be_measured_is_refused_before_anything_is_read(tmp_p
     folder_of(tmp_path / "in", 1)
     with pytest.raises(JobError, match="cfcam layers MODEL --measure"):
         run(tmp_path / "in", tmp_path / "out", layer="measured")
+
+
+@pytest.mark.parametrize("kind", ["jpg", "webp", "svg", "pdf"])
+def test_pictures_are_written_in_the_format_asked_for_and_the_next_run_finds_them(tmp_path, kind):
+    draw(tmp_path / "in" / "a.png")
+    saved = frozenset({Save.OVERLAY, Save.SHEET})
+    (outcome,) = run(tmp_path / "in", tmp_path / "out", format=kind, save=saved)
+    assert [f.name for f in outcome.files] == [f"a_grad-cam.{kind}", f"a_sheet.{kind}"]
+    (again,) = run(tmp_path / "in", tmp_path / "out", format=kind, save=saved)
+    assert again.status is State.SKIPPED
+    (other,) = run(tmp_path / "in", tmp_path / "out", save=saved)
+    assert other.status is State.DONE
+    assert "format" not in Settings().drawn()  # so that runs of before go on
+
+
+def test_smaller_pictures_say_their_scale_and_change_no_number(tmp_path):
+    draw(tmp_path / "in" / "a.png", size=(100, 200))
+    saved = frozenset(Save)
+    (full,) = run(tmp_path / "in", tmp_path / "full", save=saved)
+    (small,) = run(tmp_path / "in", tmp_path / "small", save=saved, max_size=50)
+    assert pixels(tmp_path / "small" / "a_grad-cam.png").shape == (25, 50, 3)
+    assert max(pixels(tmp_path / "small" / "a_sheet.png").shape) == 50
+    assert (full.scale, small.scale) == (1, 0.25)
+    assert lines(tmp_path / "small")[0]["scale"] == 0.25
+    assert "scale" not in lines(tmp_path / "full")[0]
+    assert small.targets == full.targets
+    assert small.probabilities == full.probabilities
+    maps = "a_maps/maps.safetensors"
+    assert (tmp_path / "small" / maps).read_bytes() == (tmp_path / "full" / maps).read_bytes()
+    (again,) = run(tmp_path / "in", tmp_path / "small", save=saved, max_size=50)
+    assert (again.status, again.scale) == (State.SKIPPED, 0.25)
+    with pytest.raises(CfcamError, match="is to be 15 pixels: give 16 or more"):
+        run(tmp_path / "in", tmp_path / "small", max_size=15)

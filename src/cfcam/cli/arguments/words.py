@@ -16,6 +16,10 @@ from cfcam.errors import InputError, ModelError
 # Known here without importing torch; a test keeps it equal to cfcam.imaging.PALETTES.
 PALETTES = ("inferno", "magma", "plasma", "viridis", "cividis", "hot", "gray", "turbo", "jet")
 
+# Likewise, of cfcam.imaging.drawing.formats.
+PICTURE_FORMATS = ("png", "jpg", "webp", "svg", "pdf")
+SMALLEST_PICTURE = 16
+
 _DEVICE = re.compile(r"auto|(cpu|cuda|mps|xpu|hpu|mtia|xla|meta)(:\d+)?")
 _AXES = ("RL", "AP", "SI")
 _TOP = re.compile(r"top-?(\d+)")
@@ -164,6 +168,19 @@ def std(text: str) -> None:
     """Refuses a standard deviation that is not above 0."""
     if any(number <= 0 for number in read_numbers("--std", text) or ()):
         raise InputError(f"--std {text!r}: a standard deviation is above 0")
+
+
+def picture_format(name: str) -> None:
+    """Refuses what pictures cannot be written as."""
+    if name not in PICTURE_FORMATS:
+        hint = ": jpg is meant" if name.lower() in ("jpeg", ".jpg", ".jpeg") else ""
+        raise InputError(f"--format {name!r}{hint}: give one of {', '.join(PICTURE_FORMATS)}")
+
+
+def picture_size(longest: int) -> None:
+    """Refuses a longer side of pictures on which nothing could be seen."""
+    if longest < SMALLEST_PICTURE:
+        raise InputError(f"--max-size {longest}: give pixels of the longer side, {SMALLEST_PICTURE} or more")
 
 
 def orientation(codes: str) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from rich.table import Table
 from rich.text import Text
 
+from cfcam.cli.arguments.words import PICTURE_FORMATS
 from cfcam.cli.output.console import err, hint, out, plain
 from cfcam.shown import answer_text
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from cfcam.jobs import FolderRun, Outcome
 
 ROWS_SHOWN = 20
-_WORTH_OPENING = ("_report.html", "_report.pdf", "_sheet.png")  # the first of them that there is
+_WORTH_OPENING = ("_report.html", "_report.pdf", *(f"_sheet.{kind}" for kind in PICTURE_FORMATS))  # the first there is
 FAILURES_SHOWN = 10
 _QUIET_SECONDS = 10.0
 
@@ -285,6 +286,7 @@ def summary(tally: Tally, run: FolderRun, notes: list[str]) -> dict[str, Any]:
                 "notices": list(outcome.notices),
                 "targets": [asdict(target) for target in outcome.targets],
                 "probabilities": outcome.probabilities,
+                "scale": outcome.scale,
                 "files": [str(file) for file in outcome.files],
             }
             for outcome in tally.outcomes

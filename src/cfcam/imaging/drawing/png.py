@@ -57,11 +57,11 @@ def save_image(array: NDArray[np.uint8] | NDArray[np.uint16], path: str | os.Pat
     if target.suffix.lower() != ".png":
         raise InputError(f"{target}: pictures are written as PNG, without loss; let the name end in .png")
     with writing(str(target), ImageError):
-        return write_whole(target, _png(array))
+        return write_whole(target, png_bytes(array))
 
 
-def _png(array: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
-    """Returns a picture, checked by `save_image`, as the bytes of a PNG file: ISO/IEC 15948, sections 5 and 9 to 11."""
+def png_bytes(array: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
+    """Returns a picture of a kind that `save_image` takes as the bytes of a PNG file: ISO/IEC 15948, 5 and 9 to 11."""
     height, width = array.shape[:2]
     pixels = np.ascontiguousarray(array.astype(">u2") if array.dtype == np.uint16 else array)
     step = pixels[0, 0].nbytes

@@ -17,6 +17,8 @@ from PIL import ImageFont
 
 if TYPE_CHECKING:
     from matplotlib.font_manager import FontProperties
+    from matplotlib.text import Text
+    from matplotlib.transforms import Transform
 
 TITLE_SIZE, HEAD_SIZE, SMALL_SIZE = 18, 14, 12
 """Heights of letters, in pixels."""
@@ -117,27 +119,12 @@ def write_texts(sheet: NDArray[np.uint8], texts: Sequence[TextLine]) -> NDArray[
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.text import Text
 
     height, width = sheet.shape[:2]
     figure = Figure(figsize=(width / _DPI, height / _DPI), dpi=_DPI, frameon=False)
     canvas = FigureCanvasAgg(figure)
     for text in texts:
-        figure.add_artist(
-            Text(
-                text.x,
-                height - text.y,
-                text.line,
-                color=text.colour,
-                fontproperties=_properties(_families(), text.size / _DOTS_PER_POINT, text.bold),
-                horizontalalignment="center" if text.centred else "left",
-                verticalalignment="center_baseline",
-                bbox={"boxstyle": "square,pad=0.25", "facecolor": text.box, "linewidth": 0} if text.box else None,
-                parse_math=False,
-                usetex=False,
-                transform=None,
-            )
-        )
+        figure.add_artist(text_artist(text, height, points=text.size / _DOTS_PER_POINT))
     canvas.draw()  # type: ignore[no-untyped-call]
     layer = np.asarray(canvas.buffer_rgba())  # type: ignore[no-untyped-call]
     alpha = layer[..., 3:].astype(np.uint16)
@@ -146,6 +133,32 @@ def write_texts(sheet: NDArray[np.uint8], texts: Sequence[TextLine]) -> NDArray[
     over, share = layer[inked, :, :3].astype(np.uint16), alpha[inked]
     sheet[inked] = ((over * share + under * (255 - share) + 127) // 255).astype(np.uint8)
     return sheet
+
+
+def text_artist(text: TextLine, height: int, *, points: float, transform: Transform | None = None) -> Text:
+    """Returns a line as matplotlib draws it.
+
+    Args:
+        text: in pixels from the top left of its page.
+        height: of the page, in pixels.
+        points: size of the letters.
+        transform: from pixels to those of the figure; None: they are the same.
+    """
+    from matplotlib.text import Text
+
+    return Text(
+        text.x,
+        height - text.y,
+        text.line,
+        color=text.colour,
+        fontproperties=_properties(_families(), points, text.bold),
+        horizontalalignment="center" if text.centred else "left",
+        verticalalignment="center_baseline",
+        bbox={"boxstyle": "square,pad=0.25", "facecolor": text.box, "linewidth": 0} if text.box else None,
+        parse_math=False,
+        usetex=False,
+        transform=transform,
+    )
 
 
 def _fitting(text: str, size: int, width: float, bold: bool) -> int:

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from cfcam.explanation import Explanation, unique_columns
 from cfcam.imaging import Panel, Preprocess, VolumePreprocess
+from cfcam.imaging.drawing.formats import QUALITY, quality_under, write_picture
+from cfcam.imaging.drawing.page import Page
 from cfcam.jobs.inputs.names import label_names, safe
 from cfcam.jobs.runs.manifest import Explained
 from cfcam.jobs.runs.settings import Save, Settings
@@ -57,6 +62,13 @@ class Artist(ABC):
             folder = explanation.save(stem.with_name(f"{stem.name}_maps"))
             files += [folder / "maps.safetensors", folder / "explanation.json"]
         return files
+
+    def _written(self, drawn: NDArray[np.uint8] | Page, stem: Path, source: Path | None = None) -> Path:
+        """Writes a figure as the settings say; ``source`` is the file of a picture that it is laid over."""
+        page = (drawn if isinstance(drawn, Page) else Page.of(drawn)).within(self.settings.max_size)
+        kind = self.settings.format
+        with nullcontext() if kind != "pdf" and not page.texts else FIGURE_LOCK:
+            return write_picture(page, stem, kind, quality=quality_under(source) if kind == "jpg" else QUALITY)
 
     @abstractmethod
     def _drawn(self, image: Any, explanation: Explanation, columns: list[int], stem: Path) -> list[Path]:

@@ -62,6 +62,8 @@ class Record:
         notices: what a user should know of how the picture was read and prepared.
         probabilities: name of each class of the network -> its probability, in the order of the classes; empty where
             the network's output is no vector of classes, for a failure, and in lines that an earlier cfcam wrote.
+        scale: of the overlays of a picture that was larger than they may be, less than 1; 1 for all others. Maps and
+            numbers are of the picture as it is.
     """
 
     input: str
@@ -78,6 +80,7 @@ class Record:
     left_out: tuple[str, ...] = ()
     notices: tuple[str, ...] = ()
     probabilities: dict[str, float] = field(default_factory=dict)
+    scale: float = 1.0
 
     @classmethod
     def parse(cls, line: bytes) -> Record | None:
@@ -102,6 +105,8 @@ class Record:
         for name in ("left_out", "probabilities"):
             if not values[name]:
                 del values[name]
+        if self.scale == 1:
+            del values["scale"]
         return json.dumps(values, separators=(",", ":")).encode("ascii") + b"\n"
 
 

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from cfcam.explanation import Explanation
 from cfcam.files import sha256_of
-from cfcam.imaging import Image, Preprocess, banner, contact_sheet, overlay, save_image
+from cfcam.imaging import Image, Preprocess, banner, contact_sheet, overlay
+from cfcam.imaging.drawing.page import shrunk
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import prepared_for
 from cfcam.jobs.inputs.reading import load_picture
@@ -90,16 +91,17 @@ class PictureArtist(Artist):
 
     def _drawn(self, image: Image, explanation: Explanation, columns: list[int], stem: Path) -> list[Path]:
         files: list[Path] = []
-        rgb = image.rgb()
+        whole = image.rgb()
+        rgb = shrunk(whole, self.settings.scale_of(image.size))
         if Save.OVERLAY in self.settings.save:
             names = column_suffixes(explanation, columns)
             for method in explanation.methods:
                 for k in columns:
                     drawn = self._overlay(rgb, explanation, method, k)
-                    files.append(save_image(drawn, f"{beside(stem, method, names[k])}.png"))
+                    files.append(self._written(drawn, beside(stem, method, names[k]), image.path))
         if Save.SHEET in self.settings.save:
-            sheet = self._sheet(image, rgb, explanation, columns)
-            files.append(save_image(sheet, stem.with_name(f"{stem.name}_sheet.png")))
+            sheet = self._sheet(image, whole, explanation, columns)
+            files.append(self._written(sheet, stem.with_name(f"{stem.name}_sheet")))
         return files
 
     def _overlay(self, rgb: NDArray[np.uint8], explanation: Explanation, method: str, k: int) -> NDArray[np.uint8]:

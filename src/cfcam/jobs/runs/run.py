@@ -169,6 +169,7 @@ class FolderRun:
                 files,
                 notices=record.notices,
                 probabilities=record.probabilities,
+                scale=record.scale,
             )
             return
         self._work.read(task)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 from cfcam.errors import InputError
 from cfcam.imaging import Preprocess, VolumePreprocess, colorize
+from cfcam.imaging.drawing.formats import SMALLEST, check_format
 from cfcam.imaging.windows import named_window
 from cfcam.jobs.engine.inference import DEFAULT_METHODS
 from cfcam.jobs.study.settings import StudySettings
@@ -39,6 +40,8 @@ class Settings:
         palette: name of a palette.
         opacity: share of the map in an overlay, in [0, 1].
         save: what is written.
+        format: of overlays and sheets, one of `cfcam.imaging.drawing.formats.FORMATS`.
+        max_size: longer side of overlays and sheets in pixels, at most; None: as large as they are. Maps keep theirs.
         batch_size: pictures in one pass of the network; halved as often as the memory asks for it.
         max_pixels: larger pictures are refused.
         window: of DICOM pictures: centre and width, or a name of `cfcam.imaging.WINDOWS`; None: their own.
@@ -57,6 +60,8 @@ class Settings:
     palette: str = "inferno"
     opacity: float = 0.4
     save: frozenset[Save] = field(default_factory=lambda: frozenset({Save.OVERLAY, Save.SHEET}))
+    format: str = "png"
+    max_size: int | None = None
     batch_size: int = 8
     max_pixels: int = 64_000_000
     window: str | tuple[float, float] | None = None
@@ -75,6 +80,9 @@ class Settings:
         colorize([[0.0]], self.palette)
         if not 0 <= self.opacity <= 1:
             raise InputError(f"opacity is {self.opacity}: give a number from 0 (no map) to 1 (nothing but the map)")
+        check_format(self.format)
+        if self.max_size is not None and self.max_size < SMALLEST:
+            raise InputError(f"the longer side of pictures is to be {self.max_size} pixels: give {SMALLEST} or more")
         named_window(self.window)
         if self.batch_size < 1:
             raise InputError(f"the batch size is {self.batch_size}: give 1 or more")
@@ -87,6 +95,10 @@ class Settings:
         if self.study is not None:
             self.study.check()
 
+    def scale_of(self, size: Sequence[int]) -> float:
+        """Returns the scale at which an overlay over a picture of this size is written, up to 1."""
+        return 1.0 if self.max_size is None else min(1.0, self.max_size / max(size))
+
     def drawn(self) -> dict[str, Any]:
         """Returns the values that change the files, apart from the network and its methods."""
         return {
@@ -94,6 +106,8 @@ class Settings:
             "palette": self.palette,
             "opacity": self.opacity,
             "save": sorted(self.save),
+            **({} if self.format == "png" else {"format": self.format}),
+            **({} if self.max_size is None else {"max_size": self.max_size}),
             **({} if self.window is None else {"window": self.window}),
             **({} if self.study is None else {"study": self.study.drawn()}),
         }

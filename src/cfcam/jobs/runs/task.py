@@ -27,6 +27,7 @@ class Outcome:
         seconds: time spent on it.
         notices: what the user should know of how it was read and prepared.
         probabilities: name of each class of the network -> its probability, see `Record`.
+        scale: of its overlays, see `Record`.
     """
 
     path: Path
@@ -37,6 +38,7 @@ class Outcome:
     seconds: float = 0.0
     notices: tuple[str, ...] = ()
     probabilities: dict[str, float] = field(default_factory=dict)
+    scale: float = 1.0
 
 
 @dataclass

@@ -21,7 +21,6 @@ from cfcam.imaging import (
     Panel,
     Volume,
     VolumePreprocess,
-    save_image,
     save_map_nifti,
     slices_figure,
     volume_sheet,
@@ -144,7 +143,7 @@ class VolumeArtist(Artist):
                 sheet = volume_sheet(
                     small, panels, title=_title(image) + which, footer=self._footer(explanation), **self._look()
                 )
-            files.append(save_image(sheet, stem.with_name(f"{stem.name}_sheet.png")))
+            files.append(self._written(sheet, stem.with_name(f"{stem.name}_sheet")))
         return files
 
     def _write(
@@ -172,7 +171,7 @@ class VolumeArtist(Artist):
                 drawn = volume_sheet(volume, [panel], title=title, footer=footer, **self._look())
             else:
                 drawn = slices_figure(volume, heat, title=title, footer=footer, **self._look())
-        return [*files, save_image(drawn, f"{stem}.png")]
+        return [*files, self._written(drawn, stem)]
 
     def _heat(self, explanation: Explanation, method: str, k: int, volume: Volume) -> NDArray[np.float32] | None:
         """A heatmap in [0, 1] on the volume's grid; None if there is no map to show."""

@@ -265,6 +265,7 @@ class Work:
                 seconds=_spent(task),
                 notices=task.notices,
                 probabilities=explanation.class_probabilities(0),
+                scale=self._settings.scale_of(image.size) if len(image.size) == 2 else 1.0,
             )
             task.record = self._record(task, outcome, digests, left_out)
             task.outcome = outcome
@@ -324,6 +325,7 @@ class Work:
             left_out=left_out,
             notices=outcome.notices,
             probabilities=outcome.probabilities,
+            scale=outcome.scale,
         )
 
 
