@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -14,6 +16,7 @@ from torch import Tensor
 
 import cfcam
 from cfcam import Explanation, Status
+from cfcam.errors import MissingExtraError
 from cfcam.explanation import ExplanationError
 from tests import oracles
 from tests.networks import GapNet
@@ -174,3 +177,55 @@ def test_each_class_has_its_probability_by_its_name_and_twins_their_numbers() ->
     assert replace(told, classes=None).class_probabilities(0) == numbered
     assert replace(told, classes=("mm",)).class_probabilities(0) == numbered
     assert replace(told, probabilities=None).class_probabilities(0) == {}
+
+
+def test_a_frame_has_a_row_for_each_image_target_and_method() -> None:
+    first = torch.tensor([[[[0.0, 1], [2, 4]], [[-1, -1], [-1, -2]]], [[[8, 0], [0, 0]], [[0, torch.nan], [0, 0]]]])
+    second = first.flip(2)
+    targets, scores = torch.tensor([[2, -1], [0, -1]]), torch.tensor([[1.5, 0.25], [2.5, -0.75]])
+    probabilities = torch.tensor([[0.125, 0.25, 0.625], [0.75, 0.25, 0]])
+    e = Explanation(
+        {"a": first, "b": second}, targets, scores, torch.zeros(2, 3), probabilities, "layer", (4, 6),
+        classes=("x", "y", "z"), target_names=(None, "x against y"), margins=(False, True),
+    )  # fmt: skip
+    frame = e.to_frame()
+    assert list(frame["image"]) == [0, 0, 0, 0, 1, 1, 1, 1]
+    assert list(frame["target"]) == [0, 0, 1, 1] * 2
+    assert list(frame["method"]) == ["a", "b"] * 4
+    assert list(frame["label"]) == ["z", "z", "x against y", "x against y", "x", "x", "x against y", "x against y"]
+    assert frame["class_index"].to_list() == [2, 2, pd.NA, pd.NA, 0, 0, pd.NA, pd.NA]
+    assert frame["score"].to_list() == [1.5, 1.5, 0.25, 0.25, 2.5, 2.5, -0.75, -0.75]
+    assert frame["probability"].fillna(-1).to_list() == [0.625, 0.625, -1, -1, 0.75, 0.75, -1, -1]
+    assert frame["margin"].fillna(-9).to_list() == [-9, -9, 0.25, 0.25, -9, -9, -0.75, -0.75]
+    none, bad = "no positive evidence", "not finite"
+    assert list(frame["status"]) == ["ok", "ok", none, none, "ok", "ok", bad, bad]
+    assert frame["maximum"].fillna(-9).to_list() == [4, 4, -1, -1, 8, 8, -9, -9]
+    # of 2 x 2 cells over 4 x 6 pixels those of the rim hold nothing of other cells, and so do columns 1 and 4
+    assert frame["peak_row"].to_list() == [3, 0, pd.NA, pd.NA, 0, 3, pd.NA, pd.NA]
+    assert frame["peak_column"].to_list() == [4, 4, pd.NA, pd.NA, 0, 0, pd.NA, pd.NA]
+    kinds = {name: str(kind) for name, kind in frame.dtypes.items()}
+    assert {kinds[name] for name in ("image", "target")} == {"int64"}
+    assert {kinds[name] for name in ("class_index", "peak_row", "peak_column")} == {"Int64"}
+    assert {kinds[name] for name in ("score", "probability", "margin", "maximum")} == {"float64"}
+
+
+@pytest.mark.parametrize(
+    ("size", "frames", "names"),
+    [
+        ((8,), 0, ["peak_position"]),
+        ((2, 4, 4), 0, ["peak_slice", "peak_row", "peak_column"]),
+        ((2, 4, 4), 2, ["peak_frame", "peak_row", "peak_column"]),
+    ],
+)
+def test_a_peak_has_the_axes_of_the_input(size: tuple[int, ...], frames: int, names: list[str]) -> None:
+    maps = torch.zeros(1, 1, *size)
+    maps[(0, 0, *(side - 1 for side in size))] = 1
+    frame = replace(of(maps, size), frames=frames, probabilities=None).to_frame()
+    assert [name for name in frame.columns if name.startswith("peak_")] == names
+    assert frame[names].iloc[0].to_list() == [side - 1 for side in size]
+
+
+def test_without_pandas_a_frame_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingExtraError, match=r"^Explanation.to_frame needs pandas, .*: pip install pandas$"):
+        of(torch.ones(1, 1, 2, 2)).to_frame()

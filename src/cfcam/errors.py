@@ -40,7 +40,8 @@ class MissingExtraError(CfcamError, ImportError):
     """An optional library is not installed; the message names the command that installs it."""
 
     def __init__(self, library: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs {library}, which is not installed: pip install 'cfcam[{extra}]'")
+        wanted = f"'cfcam[{extra}]'" if extra else library  # "": a library that no extra of ours brings
+        super().__init__(f"{purpose} needs {library}, which is not installed: pip install {wanted}")
 
 
 class JobError(CfcamError, ValueError):

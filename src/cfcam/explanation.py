@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,9 @@ import torch
 from torch import Tensor
 
 from cfcam.capture.layers.placement import Placement
-from cfcam.errors import CfcamError
+from cfcam.errors import CfcamError, MissingExtraError
 from cfcam.files import whole, write_whole
-from cfcam.maps import heatmaps_of, statuses_of
+from cfcam.maps import Status, heatmaps_of, statuses_of
 
 _FORMAT = 2
 """2: with placements, which an earlier cfcam would pass over; written only where there are some."""
@@ -203,6 +204,60 @@ class Explanation:
         from cfcam.imaging.drawing.notebook import plot
 
         return plot(self, images, methods=methods, targets=targets, palette=palette, opacity=opacity)
+
+    def to_frame(self) -> Any:
+        """Returns a pandas DataFrame with a row for each image, target and method, in this order.
+
+        | column | dtype | what |
+        |---|---|---|
+        | `image` | int64 | number in the batch, from 0 |
+        | `target` | int64 | column of `targets`, from 0 |
+        | `class_index` | Int64 | the class; missing for a callable or a contrast |
+        | `label` | text | what the map explains, see `label` |
+        | `method` | text | name of the method |
+        | `score` | float64 | the explained score: a logit, or a callable's number |
+        | `probability` | float64 | of the class, in [0, 1]; NaN where there is none |
+        | `margin` | float64 | of a contrast, see `margin`; NaN for others |
+        | `status` | text | of the map: "ok", or why it cannot be read |
+        | `maximum` | float64 | greatest value of the raw map |
+        | `peak_row`, `peak_column` | Int64 | where the heat map is highest; missing unless the status is "ok" |
+
+        Peaks are pixels of the network's input, from 0, the first of several that are equally high. A volume has `peak_slice` before these, a clip `peak_frame`, a signal `peak_position` alone.
+
+        Raises:
+            MissingExtraError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("pandas", "", "Explanation.to_frame") from error
+        axes = len(self.input_size)
+        names = ("position",) if axes == 1 else ("frame" if self.frames else "slice", "row", "column")[-axes:]
+        rows = []
+        peaks = {method: self.heatmaps(method).flatten(2).argmax(2).tolist() for method in self.methods}
+        highest = {method: maps.flatten(2).amax(2).tolist() for method, maps in self.maps.items()}
+        for n, k, method in product(*map(range, self.targets.shape), self.methods):
+            index, status = int(self.targets[n, k]), str(self.status[method][n, k])
+            known = status == Status.OK
+            peak = np.unravel_index(peaks[method][n][k], self.input_size) if known else (None,) * axes
+            rows.append(
+                {
+                    "image": n,
+                    "target": k,
+                    "class_index": index if index >= 0 else None,
+                    "label": self.label(n, k),
+                    "method": method,
+                    "score": float(self.scores[n, k]),
+                    "probability": self.probability(n, k),
+                    "margin": self.margin(n, k),
+                    "status": status,
+                    "maximum": highest[method][n][k],
+                    **{f"peak_{name}": at for name, at in zip(names, peak, strict=True)},
+                }
+            )
+        whole = ["class_index", *(f"peak_{name}" for name in names)]
+        kinds = dict.fromkeys(whole, "Int64") | dict.fromkeys(["probability", "margin"], "float64")
+        return pd.DataFrame(rows).astype(kinds)
 
     def _repr_html_(self) -> str:
         """The maps and a table of classes, probabilities and statuses, for a notebook."""
