@@ -222,7 +222,8 @@ class Explanation:
         | `maximum` | float64 | greatest value of the raw map |
         | `peak_row`, `peak_column` | Int64 | where the heat map is highest; missing unless the status is "ok" |
 
-        Peaks are pixels of the network's input, from 0, the first of several that are equally high. A volume has `peak_slice` before these, a clip `peak_frame`, a signal `peak_position` alone.
+        Peaks are pixels of the network's input, from 0, the first of several that are equally high. A volume has
+        `peak_slice` before these, a clip `peak_frame`, a signal `peak_position` alone.
 
         Raises:
             MissingExtraError: pandas is not installed.
@@ -236,7 +237,7 @@ class Explanation:
         rows = []
         peaks = {method: self.heatmaps(method).flatten(2).argmax(2).tolist() for method in self.methods}
         highest = {method: maps.flatten(2).amax(2).tolist() for method, maps in self.maps.items()}
-        for n, k, method in product(*map(range, self.targets.shape), self.methods):
+        for n, k, method in product(range(len(self.targets)), range(self.targets.shape[1]), self.methods):
             index, status = int(self.targets[n, k]), str(self.status[method][n, k])
             known = status == Status.OK
             peak = np.unravel_index(peaks[method][n][k], self.input_size) if known else (None,) * axes

@@ -33,6 +33,8 @@ class Image:
         notices: what a user should know of how it was read, a line each, without anything of a patient.
         bands: `(H, W, B)`, uint8 or uint16, all bands of a TIFF that has more than it shows, for networks that take
             exactly so many; read-only. Grey `pixels` beside it are its first band: no colours are known then.
+        edges: where its right and its lower edge point in the patient, two of R, L, A, P, S, I, where the source says
+            so; that of a slice is in its affine too.
     """
 
     pixels: Pixels
@@ -42,6 +44,7 @@ class Image:
     affine: tuple[tuple[float, ...], ...] | None = None
     notices: tuple[str, ...] = ()
     bands: Pixels | None = None
+    edges: tuple[str, str] | None = None
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype

@@ -63,7 +63,7 @@ def test_original_and_one_overlay_per_method_in_a_row():
     assert originals[0][1] < min(block[1] for block in maps)
 
 
-@pytest.mark.parametrize(("count", "rows"), [(1, [2]), (5, [6]), (6, [4, 3]), (11, [6, 6]), (12, [5, 5, 3])])
+@pytest.mark.parametrize(("count", "rows"), [(1, [2]), (5, [6]), (6, [4, 3]), (10, [6, 5]), (12, [5, 4, 4])])
 def test_rows_wrap_at_six_columns_and_are_even(count, rows):
     sheet = contact_sheet(picture(), panels(count), panel_size=96)
     # the bare picture counts in the first row
@@ -75,11 +75,26 @@ def test_columns_can_be_fewer():
     assert spread(blocks(contact_sheet(picture(), panels(4), columns=3, panel_size=96), BLEND)) == [2, 2]
 
 
-def test_each_class_has_its_own_row_with_the_original():
+def test_each_class_has_its_own_row_and_the_original_stands_once_beside_the_first():
     mixed = [Panel(heat(), method, label, 0.5) for method in ("a", "b") for label in ("nodule", "mass")]
     sheet = contact_sheet(picture(), mixed)
-    assert spread(blocks(sheet, (90, 90, 90))) == [1, 1]
-    assert spread(blocks(sheet, BLEND)) == [2, 2]
+    (original,), maps = blocks(sheet, (90, 90, 90)), blocks(sheet, BLEND)
+    assert spread(maps) == [2, 2]
+    assert original[0] == min(block[0] for block in maps)
+    assert sorted({block[1] for block in maps}) == [original[1] + 330, original[1] + 660]
+
+
+def test_directions_are_written_into_every_panel_where_they_are_known():
+    bare = contact_sheet(picture(), panels(2))
+    told = contact_sheet(picture(), panels(2), letters=("R", "L", "S", "I"))
+    changed = (bare != told).any(axis=2)
+    for top, left, height, width in blocks(bare, (90, 90, 90)) + blocks(bare, BLEND):
+        inside = changed[top : top + height, left : left + width]
+        assert inside[100:180, :24].any()
+        assert inside[100:180, -24:].any()
+        assert inside[:24, 140:200].any()
+        assert inside[-24:, 140:200].any()
+        assert not inside[40:-40, 40:-40].any()
 
 
 @pytest.mark.parametrize("size", [(600, 400), (400, 600), (28, 28), (2000, 1000)])

@@ -474,3 +474,24 @@ def test_smaller_pictures_say_their_scale_and_change_no_number(tmp_path):
     assert (again.status, again.scale) == (State.SKIPPED, 0.25)
     with pytest.raises(CfcamError, match="is to be 15 pixels: give 16 or more"):
         run(tmp_path / "in", tmp_path / "small", max_size=15)
+
+
+def test_overlay_and_sheet_of_a_radiograph_say_left_and_right_and_those_of_a_silent_one_do_not(tmp_path):
+    from tests.imaging.dicoms import radiograph, save
+
+    shown = {}
+    for name, orientation in (("hung", ["L", "F"]), ("mirrored", ["R", "F"]), ("silent", None)):
+        ds = radiograph((np.arange(100 * 100).reshape(100, 100) % 4000).astype(np.uint16))
+        if orientation:
+            ds.PatientOrientation = orientation
+        save(ds, tmp_path / name / "a.dcm")
+        both = frozenset({Save.OVERLAY, Save.SHEET})
+        (outcome,) = run(tmp_path / name, tmp_path / f"{name}-out", save=both)
+        assert outcome.error is None
+        shown[name] = [pixels(file) for file in outcome.files]
+    for hung, mirrored, silent in zip(*shown.values(), strict=True):
+        assert (hung != silent).any()
+        changed = (hung != mirrored).any(axis=2).any(axis=0)
+        assert changed.any()  # R and L stand on the other side
+    changed = (shown["hung"][0] != shown["silent"][0]).any(axis=2)
+    assert not changed[22:-22, 22:-22].any()

@@ -19,6 +19,7 @@ from cfcam.exchange.dicom.sources import frames_of, planes_of, pseudonym_of, rea
 from cfcam.exchange.dicom.structured_report import measurements_of
 from cfcam.exchange.dicom.write import fitting_kinds, write_objects
 from cfcam.imaging import Image, Volume
+from cfcam.imaging.reading.dicom_values import picture_edges
 from cfcam.maps import Status
 
 if TYPE_CHECKING:
@@ -29,10 +30,6 @@ _OF_A_LOOP = "a loop of several frames is explained by its first: no DICOM objec
 _RESAMPLED = (
     "slices that were resampled are not those of the files: no DICOM objects refer to them; the map is written as NIfTI"
 )
-
-_QUADRUPED = "QUADRUPED"
-_EDGES = {"R": "R", "L": "L", "A": "A", "P": "P", "H": "S", "F": "I"}
-_AXES = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,17 +78,8 @@ class DicomSource:
 
     @property
     def edges(self) -> tuple[str, str] | None:
-        """Where the right and the lower edge of a picture point, by Patient Orientation (PS3.3 C.7.6.1.1.1).
-
-        Of an oblique direction ("LA") the first letter counts, to which it is nearest. The letters of an animal on four
-        legs mean something else ("L" is lateral, "RT" right): they are not read.
-        """
-        if not self.objects or str(self.objects[0].get("AnatomicalOrientationType") or "").strip() == _QUADRUPED:
-            return None
-        ways = [str(way).strip() for way in (self.objects[0].get("PatientOrientation") or [])]
-        letters = [_EDGES[way[0]] if way and set(way) <= set(_EDGES) else "" for way in ways]
-        across = len(letters) == 2 and all(letters) and _AXES[letters[0]] != _AXES[letters[1]]
-        return (letters[0], letters[1]) if across else None
+        """Where the right and the lower edge of a picture point; see `cfcam.imaging.Image`."""
+        return picture_edges(self.objects[0]) if self.objects else None
 
     @property
     def burned_in(self) -> str:

@@ -28,6 +28,7 @@ from cfcam.imaging.drawing.parts import (
     place_title,
     status_stamp,
 )
+from cfcam.imaging.drawing.planes import edge_texts
 from cfcam.imaging.drawing.text import HEAD_SIZE, SMALL_SIZE, TextLine, line_height, text_width, wrapped_lines
 from cfcam.imaging.image import as_array
 from cfcam.shown import answer_text
@@ -82,11 +83,12 @@ def contact_sheet(
     columns: int = MAX_COLUMNS,
     panel_size: int = 320,
     theme: Theme = "dark",
+    letters: tuple[str, str, str, str] | None = None,
 ) -> NDArray[np.uint8]:
     """Draw a picture and its maps side by side.
 
-    Each class has a row of its own (or several, if it has more panels than there are columns) that begins
-    with the bare picture. Over each panel stand the method, the class and its probability. Below are the
+    The bare picture stands once, at the top left. Right of it each class has a row of its own (or several, if it has
+    more panels than there are columns). Over each panel stand the method, the class and its probability. Below are the
     colour bar and the footer. Names that are too long are broken or shortened with "…"; a "$" is a dollar.
 
     Args:
@@ -99,6 +101,8 @@ def contact_sheet(
         columns: the most pictures in a row, the bare one included; from 2 to 6.
         panel_size: the longer side of each picture on the sheet in pixels, at least 96.
         theme: "dark" (for the screen of a reading room) or "light" (for paper).
+        letters: directions at the left, right, top and bottom edge of the picture, written into each panel; None where
+            its source does not state them.
 
     Returns:
         uint8 RGB `(sheet height, sheet width, 3)`.
@@ -116,8 +120,9 @@ def contact_sheet(
     ink = ink_of(theme)
     picture, size = fitted_picture(image_rgb, panel_size)
 
-    rows = [row for of_class in panels_by_label(panels) for row in _rows(of_class, columns)]
-    wide = max(map(len, rows))
+    rows: list[list[Panel | None]] = [row for of_class in panels_by_label(panels) for row in _rows(of_class, columns)]
+    rows[0] = [None, *rows[0]]
+    wide = max(len(rows[0]), *(1 + len(row) for row in rows[1:]), 2)
     cell = max(size[1], 140)
     width = max(2 * MARGIN + wide * cell + (wide - 1) * GAP, 420)
     left = (width - wide * cell - (wide - 1) * GAP) // 2
@@ -125,11 +130,12 @@ def contact_sheet(
     boxes: list[Box] = []
 
     y = place_title(texts, title, MARGIN, left, width, ink)
-    for row in rows:
+    for line, row in enumerate(rows):
+        first = int(line > 0)  # under the picture nothing stands
         captions = [_caption(panel, cell) for panel in row]
         # every caption stands directly on its picture
         height = max(len(names) for names in captions) * line_height(HEAD_SIZE)
-        for number, (panel, names) in enumerate(zip(row, captions, strict=True)):
+        for number, (panel, names) in enumerate(zip(row, captions, strict=True), first):
             x = left + number * (cell + GAP)
             top = y + height - len(names) * line_height(HEAD_SIZE)
             for n, name in enumerate(names):
@@ -137,6 +143,8 @@ def contact_sheet(
                 texts.append(TextLine(x, middle, name, HEAD_SIZE, colour, bold=n == 0))
             drawn = _drawn(picture, panel, image_rgb.shape[:2], opacity, palette)
             boxes.append((y + height + 3, x, drawn))
+            if letters is not None:
+                texts += [text.moved(x, y + height + 3) for text in edge_texts(letters, picture)]
             if panel is not None and panel.status != "ok":
                 texts += status_stamp(panel.status, x, y + height + 3, size)
         y += height + 3 + size[0] + GAP + 4
@@ -187,11 +195,10 @@ def panels_by_label(panels: Sequence[Panel]) -> list[list[Panel]]:
 
 
 def _rows(panels: list[Panel], columns: int) -> list[list[Panel | None]]:
-    """Break the panels of one class into rows of about equal length; None is the bare picture."""
-    cells: list[Panel | None] = [None, *panels]
-    needed = -(-len(cells) // columns)
-    length = -(-len(cells) // needed)
-    return [cells[start : start + length] for start in range(0, len(cells), length)]
+    """Break the panels of one class into rows of about equal length, beside a column for the bare picture."""
+    needed = -(-len(panels) // (columns - 1))
+    length = -(-len(panels) // needed)
+    return [[*panels[start : start + length]] for start in range(0, len(panels), length)]
 
 
 def _caption(panel: Panel | None, width: int) -> list[str]:

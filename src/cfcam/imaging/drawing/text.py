@@ -228,7 +228,7 @@ def fitted_lines(text: str, width: int, height: int) -> tuple[list[str], ImageFo
     """
     largest = max(9, min(round(max(height, width) / 32), height // 3))
     for size in sorted({*range(9, largest, max(1, largest // 12)), largest}, reverse=True):
-        font = _font(size)
+        font = bold_font(size)
         lines = _wrap(text, font, 0.94 * width)
         line_height = round(1.3 * size)
         if size == 9 or (
@@ -249,7 +249,8 @@ def _wrap(text: str, font: ImageFont.FreeTypeFont, width: float) -> list[str]:
     return lines
 
 
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def bold_font(size: int) -> ImageFont.FreeTypeFont:
+    """Returns the bold letters that matplotlib brings along, for drawing into pictures, so many pixels high."""
     from matplotlib import get_data_path
 
     return ImageFont.truetype(str(Path(get_data_path(), "fonts", "ttf", "DejaVuSans-Bold.ttf")), size)

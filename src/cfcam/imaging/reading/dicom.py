@@ -29,6 +29,7 @@ from cfcam.imaging.reading.dicom_values import (
     is_little,
     own_window,
     padding,
+    picture_edges,
     rescaled,
     stored_span,
     voi_table,
@@ -66,8 +67,9 @@ def read_dicom(
 
     Returns:
         The picture with its spacing (mm; at the detector for projection radiographs) and, where the file has position
-        and orientation, its affine from (row, column, 0) to mm in RAS+. Its notices say where tables, windows or
-        spacings of the file were not what they should be, and that pixels are not square.
+        and orientation, its affine from (row, column, 0) to mm in RAS+; with where its edges point, if it says so. Its
+        notices say where tables, windows or spacings of the file were not what they should be, and that pixels are not
+        square.
 
     Raises:
         ImageError: the file is missing, no DICOM, broken, without pixels, too large, or cannot be decoded.
@@ -113,9 +115,9 @@ def decode_picture(
                 empty = _without_numbers(values, empty, where, told.setdefault)
                 shown = _grey(values, empty, dataset, frame, where, wanted, told.setdefault)
                 pixels = _with_palette(shown, stored, dataset, where, told.setdefault)
-            spacing, affine = _spacing(dataset, frame), _picture_affine(dataset, frame)
+            spacing, affine, edges = _spacing(dataset, frame), _picture_affine(dataset, frame), picture_edges(dataset)
             _tell_of_pixels(dataset, frame, spacing, told.setdefault)
-    return Image(pixels, Path(path), hashlib.sha256(data).hexdigest(), spacing, affine, tuple(told))
+    return Image(pixels, Path(path), hashlib.sha256(data).hexdigest(), spacing, affine, tuple(told), edges=edges)
 
 
 def _without_numbers(

@@ -18,6 +18,10 @@ FUNCTIONS = ("LINEAR", "LINEAR_EXACT", "SIGMOID")
 
 _WORD = 1 << 16
 
+_QUADRUPED = "QUADRUPED"
+_EDGES = {"R": "R", "L": "L", "A": "A", "P": "P", "H": "S", "F": "I"}
+_AXES = {"R": 0, "L": 0, "A": 1, "P": 1, "S": 2, "I": 2}
+
 
 def rescaled(stored: NDArray[Any], dataset: Any, frame: int, where: str, tell: Tell) -> NDArray[Any]:
     """Return the values in the object's units (PS3.3 C.11.1): by its modality LUT, or its slope and intercept.
@@ -82,6 +86,24 @@ def inverted(dataset: Any) -> bool:
     """Whether the greatest value is black (PS3.3 C.7.6.3.1.2, C.11.6): twice said is said once."""
     shape = str(dataset.get("PresentationLUTShape") or "").strip()
     return photometric(dataset) == "MONOCHROME1" or shape == "INVERSE"
+
+
+def picture_edges(dataset: Any) -> tuple[str, str] | None:
+    """Return where the right and the lower edge of a picture point, by Patient Orientation (PS3.3 C.7.6.1.1.1).
+
+    Of an oblique direction ("LA") the first letter counts, to which it is nearest. The letters of an animal on four
+    legs mean something else ("L" is lateral, "RT" right): they are not read.
+
+    Returns:
+        Two of R, L, A, P, S, I; None where the header does not say.
+    """
+    if str(dataset.get("AnatomicalOrientationType") or "").strip() == _QUADRUPED:
+        return None
+    given = dataset.get("PatientOrientation") or []
+    ways = [str(way).strip() for way in ([given] if isinstance(given, str) else given)]
+    letters = [_EDGES[way[0]] if way and set(way) <= set(_EDGES) else "" for way in ways]
+    across = len(letters) == 2 and all(letters) and _AXES[letters[0]] != _AXES[letters[1]]
+    return (letters[0], letters[1]) if across else None
 
 
 def own_window(dataset: Any, frame: int, tell: Tell) -> tuple[Window, str] | None:

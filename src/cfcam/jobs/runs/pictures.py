@@ -16,6 +16,7 @@ from cfcam.explanation import Explanation
 from cfcam.files import sha256_of
 from cfcam.imaging import Image, Preprocess, banner, contact_sheet, overlay
 from cfcam.imaging.drawing.page import shrunk
+from cfcam.imaging.drawing.sides import Letters, lettered, letters_of
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import prepared_for
 from cfcam.jobs.inputs.reading import load_picture
@@ -97,18 +98,22 @@ class PictureArtist(Artist):
             names = column_suffixes(explanation, columns)
             for method in explanation.methods:
                 for k in columns:
-                    drawn = self._overlay(rgb, explanation, method, k)
+                    drawn = self._overlay(rgb, explanation, method, k, letters_of(image))
                     files.append(self._written(drawn, beside(stem, method, names[k]), image.path))
         if Save.SHEET in self.settings.save:
             sheet = self._sheet(image, whole, explanation, columns)
             files.append(self._written(sheet, stem.with_name(f"{stem.name}_sheet")))
         return files
 
-    def _overlay(self, rgb: NDArray[np.uint8], explanation: Explanation, method: str, k: int) -> NDArray[np.uint8]:
+    def _overlay(
+        self, rgb: NDArray[np.uint8], explanation: Explanation, method: str, k: int, letters: Letters | None
+    ) -> NDArray[np.uint8]:
         heat = self._heat(explanation, method, k, rgb)
         if heat is None:
-            return banner(rgb, f"{method}: {explanation.status[method][0, k]} for {explanation.label(0, k)}")
-        return overlay(rgb, heat, opacity=self.settings.opacity, palette=self.settings.palette)
+            return banner(
+                lettered(rgb, letters), f"{method}: {explanation.status[method][0, k]} for {explanation.label(0, k)}"
+            )
+        return lettered(overlay(rgb, heat, opacity=self.settings.opacity, palette=self.settings.palette), letters)
 
     def _heat(self, explanation: Explanation, method: str, k: int, rgb: NDArray[np.uint8]) -> Tensor | None:
         """A heatmap in [0, 1] on a picture's grid; None if there is no map to show."""
@@ -136,6 +141,7 @@ class PictureArtist(Artist):
                 footer=self._footer(explanation),
                 palette=self.settings.palette,
                 opacity=self.settings.opacity,
+                letters=letters_of(image),
             )
 
 
