@@ -130,8 +130,8 @@ def contact_sheet(
     boxes: list[Box] = []
 
     y = place_title(texts, title, MARGIN, left, width, ink)
-    for line, row in enumerate(rows):
-        first = int(line > 0)  # under the picture nothing stands
+    for number_of_row, row in enumerate(rows):
+        first = int(number_of_row > 0)  # under the picture nothing stands
         captions = [_caption(panel, cell) for panel in row]
         # every caption stands directly on its picture
         height = max(len(names) for names in captions) * line_height(HEAD_SIZE)
