@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cfcam.imaging import read_volume
+from cfcam.imaging.drawing.page import Page
 from cfcam.jobs import Save
 from cfcam.jobs.runs import pictures, volumes
 from tests.jobs.runs.test_volumes import run as volume_run
@@ -17,8 +18,8 @@ LAST = "research use, not a medical device"
 
 def test_a_sheets_footer_names_the_network_without_its_folder_and_the_layer(tmp_path, monkeypatch):
     footers = []
-    said = lambda *_, footer, **__: footers.append(footer) or np.zeros((8, 8, 3), np.uint8)  # noqa: E731
-    monkeypatch.setattr(pictures, "contact_sheet", said)
+    said = lambda *_, footer, **__: footers.append(footer) or Page.of(np.zeros((8, 8, 3), np.uint8))  # noqa: E731
+    monkeypatch.setattr(pictures, "contact_page", said)
     draw(tmp_path / "in" / "a.png")
     list(run(tmp_path / "in", tmp_path / "out", save=frozenset({Save.SHEET})))
     (footer,) = footers

@@ -449,6 +449,9 @@ def test_pictures_are_written_in_the_format_asked_for_and_the_next_run_finds_the
     saved = frozenset({Save.OVERLAY, Save.SHEET})
     (outcome,) = run(tmp_path / "in", tmp_path / "out", format=kind, save=saved)
     assert [f.name for f in outcome.files] == [f"a_grad-cam.{kind}", f"a_sheet.{kind}"]
+    letters = {"svg": b">original</text>", "pdf": b"/FontFile2"}.get(kind, b"")
+    assert letters in outcome.files[1].read_bytes()
+    assert not letters or letters not in outcome.files[0].read_bytes()
     (again,) = run(tmp_path / "in", tmp_path / "out", format=kind, save=saved)
     assert again.status is State.SKIPPED
     (other,) = run(tmp_path / "in", tmp_path / "out", save=saved)

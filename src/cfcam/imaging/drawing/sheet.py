@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cfcam.errors import InputError
 from cfcam.imaging.drawing.overlay import check_rgb, overlay
+from cfcam.imaging.drawing.page import Page
 from cfcam.imaging.drawing.palettes import check_unit_range
 from cfcam.imaging.drawing.parts import (
     COLORBAR_LABEL,
@@ -110,6 +111,34 @@ def contact_sheet(
     Raises:
         InputError: no panels, a map of another size than the picture, or a value out of its range.
     """
+    return contact_page(
+        image_rgb,
+        panels,
+        title=title,
+        footer=footer,
+        palette=palette,
+        opacity=opacity,
+        columns=columns,
+        panel_size=panel_size,
+        theme=theme,
+        letters=letters,
+    ).drawn()
+
+
+def contact_page(
+    image_rgb: NDArray[np.uint8],
+    panels: Sequence[Panel],
+    *,
+    title: str = "",
+    footer: str = "research use only",
+    palette: str = "inferno",
+    opacity: float = 0.4,
+    columns: int = MAX_COLUMNS,
+    panel_size: int = 320,
+    theme: Theme = "dark",
+    letters: tuple[str, str, str, str] | None = None,
+) -> Page:
+    """Returns what `contact_sheet` draws before it is pixels, so that its letters can stay letters in a file."""
     check_rgb(image_rgb)
     if not panels:
         raise InputError("a contact sheet needs at least one panel")
@@ -153,7 +182,7 @@ def contact_sheet(
         texts.append(TextLine(left, y + line_height(SMALL_SIZE) / 2, line, SMALL_SIZE, ink.faint))
         y += line_height(SMALL_SIZE)
 
-    return drawn_page(y + MARGIN - 4, width, ink, boxes, texts)
+    return Page(y + MARGIN - 4, width, ink, boxes, texts)
 
 
 def colorbar(

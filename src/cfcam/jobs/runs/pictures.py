@@ -14,8 +14,9 @@ from torch import Tensor
 
 from cfcam.explanation import Explanation
 from cfcam.files import sha256_of
-from cfcam.imaging import Image, Preprocess, banner, contact_sheet, overlay
-from cfcam.imaging.drawing.page import shrunk
+from cfcam.imaging import Image, Preprocess, banner, overlay
+from cfcam.imaging.drawing.page import Page, shrunk
+from cfcam.imaging.drawing.sheet import contact_page
 from cfcam.imaging.drawing.sides import Letters, lettered, letters_of
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import prepared_for
@@ -123,9 +124,7 @@ class PictureArtist(Artist):
         moved: Tensor = self.preprocess.to_original(heat, (rgb.shape[0], rgb.shape[1])).clamp_(0, 1)
         return moved
 
-    def _sheet(
-        self, image: Image, rgb: NDArray[np.uint8], explanation: Explanation, columns: list[int]
-    ) -> NDArray[np.uint8]:
+    def _sheet(self, image: Image, rgb: NDArray[np.uint8], explanation: Explanation, columns: list[int]) -> Page:
         shown, which = on_sheet(explanation, columns)
         small = _shrunk(rgb)
         panels = [
@@ -134,7 +133,7 @@ class PictureArtist(Artist):
             for method in explanation.methods
         ]
         with FIGURE_LOCK:
-            return contact_sheet(
+            return contact_page(
                 small,
                 panels,
                 title=(image.path.name if image.path else "") + which,
