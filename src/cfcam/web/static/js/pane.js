@@ -1,0 +1,57 @@
+"use strict";
+/** One map over the original: its planes, its caption, and what is said on the picture. `cfcam.pane.make(number)`. */
+(() => {
+  const cfcam = (window.cfcam = window.cfcam || {});
+  const { el, percent } = cfcam.dom;
+
+  const KINDS = { uncertainty: "spread", control: "control", difference: "difference", prior: "prior" };
+
+  /** @returns {string} method, class and probability of a map in one line */
+  function captionOf(map) {
+    const number = map.margin !== null && map.margin !== undefined
+      ? `margin ${map.margin.toFixed(2)}` : percent(map.probability);
+    return [KINDS[map.kind], map.method, map.class_name, number].filter(Boolean).join(" · ");
+  }
+
+  /** @param {number} number from 0 */
+  function make(number) {
+    const caption = el("div.caption", { data: { testid: `caption-${number}` } });
+    const badge = el("div.badge", { data: { testid: `status-${number}` }, hidden: true });
+    const readout = el("div.readout", { data: { testid: `readout-${number}` } });
+    const views = el("div.views");
+    const element = el("section.pane", {
+      tabIndex: 0, data: { testid: `pane-${number}`, pane: String(number) }, aria: { label: `Pane ${number + 1}` },
+    }, views, caption, badge, readout);
+    const self = { number, element, views: [], draw, readout };
+    let layout = "";
+
+    function lay(planes) {
+      const wanted = planes.join(" ");
+      if (wanted === layout) return;
+      layout = wanted;
+      self.views = planes.map((plane) => cfcam.view.make(plane));
+      views.replaceChildren(...self.views.map((view) => view.element));
+      views.dataset.count = String(planes.length);
+    }
+
+    /**
+     * @param {object} frame as `cfcam.view`'s draw takes it, with planes
+     * @param {object|null} map what the server says of the map shown
+     * @param {string} note said on the picture, such as "no positive evidence"; empty: nothing
+     * @param {string} name of a pane without a map
+     */
+    function draw(frame, map, note, name) {
+      lay(frame.planes);
+      for (const view of self.views) view.draw(frame);
+      caption.textContent = map ? captionOf(map) : name;
+      caption.hidden = !caption.textContent;
+      badge.textContent = note;
+      badge.hidden = !note;
+      element.setAttribute("aria-label", `Pane ${number + 1}: ${caption.textContent || "the original"}${note ? `, ${note}` : ""}`);
+    }
+
+    return self;
+  }
+
+  cfcam.pane = { make, captionOf };
+})();

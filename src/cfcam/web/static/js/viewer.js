@@ -1,0 +1,323 @@
+"use strict";
+/**
+ * The viewer: what of the study is shown in which pane. `cfcam.viewer`.
+ *
+ * It draws at most once a frame of the screen, whatever asks for it; the original never waits for a map.
+ */
+(() => {
+  const cfcam = (window.cfcam = window.cfcam || {});
+  const panes = [];
+  const known = new Map(); // id of a map -> what the server says of it
+  const palettes = new Map(); // name -> 768 bytes
+  let study = null; // what the server says of the open study
+  let original = null; // {address, file, grid}
+  let hover = null; // {pane, index}
+  let leaving = new AbortController();
+  let asked = 0;
+  let resolveReady;
+  const ready = new Promise((resolve) => { resolveReady = resolve; });
+
+  /** @param {object} info as /api/info gives it */
+  function start(info) {
+    for (const palette of info.palettes || []) palettes.set(palette.name, cfcam.lut.decode(palette.colours));
+    cfcam.state.on(["maps", "compare"], () => { performance.mark("cfcam:switch-asked"); fetchMaps(); });
+    cfcam.state.on(null, redraw);
+    new ResizeObserver(redraw).observe(document.getElementById("panes"));
+  }
+
+  function palette(name = cfcam.state.get().palette) {
+    return palettes.get(name) || palettes.values().next().value || cfcam.lut.grey();
+  }
+
+  /** Maps of the open study that the page knows, in the order in which they came. */
+  function maps() {
+    return [...known.values()];
+  }
+
+  /** Takes note of maps without showing them. */
+  function add(list) {
+    for (const map of list) known.set(map.id, map);
+  }
+
+  /** Shows maps, one a pane; none: the original alone. */
+  function show(list) {
+    add(list);
+    cfcam.state.set({ maps: list.slice(0, 6).map((map) => map.id), active: Math.min(cfcam.state.get().active, Math.max(0, list.length - 1)) });
+  }
+
+  /** Reads what is known of each map, whichever name the list has. */
+  const mapList = (detail) => detail.map_list || (Array.isArray(detail.maps) ? detail.maps : []);
+
+  /**
+   * Opens a study and paints its original.
+   * @param {object} detail as /api/studies/{id} gives it
+   * @returns {Promise<boolean>} true when it stands on the screen; false: another one was opened meanwhile
+   */
+  async function open(detail) {
+    leaving.abort();
+    leaving = new AbortController();
+    const mine = ++asked;
+    const address = `/api/studies/${detail.id}/original.nii`;
+    const done = cfcam.store.now(address) ? null : cfcam.notices.busy("reading the picture");
+    let file;
+    try {
+      file = await cfcam.store.file(address, leaving.signal);
+    } finally {
+      if (done) done();
+    }
+    if (mine !== asked) return false;
+    study = detail;
+    hover = null;
+    known.clear();
+    add(mapList(detail));
+    original = { address, file, grid: cfcam.grid.of(detail, file) };
+    settle();
+    fetchMaps();
+    await drawn();
+    performance.mark("cfcam:first-paint");
+    document.documentElement.dataset.ready = "1";
+    resolveReady(true);
+    return true;
+  }
+
+  /** Puts what the state says within what this study has. */
+  function settle() {
+    const state = cfcam.state.get();
+    const { shape, picture } = original.grid;
+    const fits = state.cursor && state.cursor.length === shape.length && state.cursor.every((at, axis) => at < shape[axis]);
+    const patch = {};
+    if (!fits && state.cursor) patch.cursor = null;
+    if (picture && state.plane !== "axial") patch.plane = "axial";
+    cfcam.state.set(patch);
+  }
+
+  /** The index that is looked at: the state's, else the peak of the map shown, else the middle. */
+  function cursor() {
+    const state = cfcam.state.get();
+    if (state.cursor) return state.cursor;
+    const map = known.get(state.maps[state.active] || state.maps[0]);
+    const peak = map && map.peak && map.peak.index;
+    if (peak && peak.length === original.grid.shape.length) return peak;
+    return original.grid.shape.map((n) => Math.floor(n / 2));
+  }
+
+  /** Fetches the maps shown, then quietly the others; each is drawn when it comes. */
+  async function fetchMaps() {
+    if (!study) return;
+    const mine = asked;
+    const state = cfcam.state.get();
+    const shown = state.maps.map((id) => known.get(id)).filter(Boolean);
+    cfcam.store.use([original.address, ...shown.map((map) => map.url)]);
+    await Promise.all(shown.map(async (map) => {
+      if (cfcam.store.now(map.url)) return;
+      const done = cfcam.notices.busy(map.method);
+      try {
+        await cfcam.store.file(map.url, leaving.signal);
+      } catch (error) {
+        cfcam.notices.failed(error);
+      }
+      done();
+      redraw();
+    }));
+    const size = original.grid.shape.reduce((a, b) => a * b, 1);
+    if (size > 1 << 25) return;
+    for (const map of maps().slice(0, 8)) {
+      if (mine !== asked) return;
+      await cfcam.store.file(map.url, leaving.signal).catch(() => null);
+    }
+  }
+
+  /** The threshold that a map is drawn with, in parts of what the bar shows; null: it has none. */
+  function thresholdOf(map) {
+    const state = cfcam.state.get();
+    if (map.kind === "difference") return null;
+    return state.threshold !== null ? state.threshold : (map.threshold ?? null) === null ? null : map.threshold * factorOf(map);
+  }
+
+  /** What a map's values are multiplied by: 1, or its maximum over the greatest of those shown. */
+  function factorOf(map) {
+    const state = cfcam.state.get();
+    if (state.scale !== "common") return 1;
+    const all = state.maps.map((id) => known.get(id)?.scale_max).filter((value) => value > 0);
+    return map.scale_max > 0 && all.length ? map.scale_max / Math.max(...all) : 1;
+  }
+
+  /** The window in use, in the source's units. */
+  function windowNow() {
+    const own = study.window;
+    const chosen = cfcam.state.get().window;
+    if (!chosen) return { low: own.low, high: own.high, function: own.function };
+    return { low: chosen[0], high: chosen[1], function: "LINEAR_EXACT" };
+  }
+
+  function howOf(map) {
+    const state = cfcam.state.get();
+    return {
+      opacity: state.opacity, blend: state.blend, fade: state.fade, threshold: thresholdOf(map), factor: factorOf(map),
+      signed: map.kind === "difference",
+    };
+  }
+
+  /** A map as the views draw it; null while it is not there, or while the original alone is wanted. */
+  function layer(map) {
+    const state = cfcam.state.get();
+    const file = map && !state.original && map.status === "ok" ? cfcam.store.now(map.url) : null;
+    if (!file) return null;
+    const how = howOf(map);
+    const name = how.signed && palettes.has("PuOr") ? "PuOr" : state.palette;
+    const level = state.outline || state.blend === "contour" ? how.threshold : null;
+    const key = [map.url, name, JSON.stringify(how)].join("|");
+    return {
+      address: map.url, file, key,
+      grid: { ...original.grid, strides: cfcam.grid.of(study, file).strides },
+      table: cfcam.store.once(`table|${key}`, () => cfcam.lut.table(palette(name), how)),
+      level: level === null || level <= 0 ? null : (255 * level) / how.factor,
+    };
+  }
+
+  function frameOf(map, number) {
+    const state = cfcam.state.get();
+    const picture = original.grid.picture;
+    const many = !picture && (state.plane === "all" || state.plane === "mip");
+    return {
+      ...original, cursor: cursor(), window: windowNow(), zoom: state.zoom, pan: state.pan, smooth: state.smooth,
+      mip: !picture && state.plane === "mip",
+      planes: picture ? ["picture"] : many ? ["axial", "coronal", "sagittal"] : [state.plane],
+      cross: state.crosshair || (!picture && state.plane === "all"),
+      hover: hover && hover.pane !== number ? hover.index : null, map: layer(map),
+    };
+  }
+
+  let pending = 0;
+  let waiters = [];
+
+  /** Draws at the next frame. */
+  function redraw() {
+    if (!pending) pending = requestAnimationFrame(paint);
+  }
+
+  /** @returns {Promise<void>} after the next drawing */
+  function drawn() {
+    redraw();
+    return new Promise((resolve) => waiters.push(resolve));
+  }
+
+  function paint() {
+    pending = 0;
+    if (!study) return;
+    const state = cfcam.state.get();
+    const shown = state.maps.length ? state.maps : [null];
+    lay(shown.length);
+    shown.forEach((id, number) => {
+      const map = id && known.get(id);
+      const note = map && map.status !== "ok" && !state.original ? map.status : "";
+      panes[number].draw(frameOf(map, number), state.original ? null : map, note, state.original ? "original" : "");
+      panes[number].element.classList.toggle("active", shown.length > 1 && number === state.active);
+    });
+    told(shown);
+    for (const resolve of waiters.splice(0)) resolve();
+  }
+
+  let last = "";
+
+  /** Marks when new maps stand on the screen, and how long it took. */
+  function told(shown) {
+    const there = shown.filter((id) => id && known.get(id) && cfcam.store.now(known.get(id).url));
+    const key = there.join(",");
+    if (key && key !== last && there.length === shown.length) {
+      performance.mark("cfcam:map-shown");
+      if (performance.getEntriesByName("cfcam:switch-asked").length) performance.measure("cfcam:switch", "cfcam:switch-asked", "cfcam:map-shown");
+      document.documentElement.dataset.shown = key;
+      last = key;
+    }
+    window.dispatchEvent(new CustomEvent("cfcam:drawn"));
+  }
+
+  function lay(count) {
+    const place = document.getElementById("panes");
+    while (panes.length < count) {
+      const pane = cfcam.pane.make(panes.length);
+      cfcam.pointer.attach(pane);
+      panes.push(pane);
+    }
+    if (place.children.length === count) return;
+    place.replaceChildren(...panes.slice(0, count).map((pane) => pane.element));
+    place.dataset.count = String(count);
+  }
+
+  const shownPanes = () => panes.slice(0, Math.max(1, cfcam.state.get().maps.length));
+  const activePane = () => Math.min(cfcam.state.get().active, shownPanes().length - 1);
+
+  /** Left and top of a view's canvas in its pane. */
+  function offset(pane, view) {
+    const [outer, inner] = [pane.element.getBoundingClientRect(), view.canvas.getBoundingClientRect()];
+    return [inner.left - outer.left - pane.element.clientLeft, inner.top - outer.top - pane.element.clientTop];
+  }
+
+  /**
+   * @param {number[]} index of the source's array
+   * @returns {number[]|null} CSS pixels of its centre in the pane's element
+   */
+  function pixelOf(index, pane = activePane(), plane = null) {
+    const view = panes[pane]?.views.find((one) => one.place && (!plane || one.plane === plane));
+    if (!view) return null;
+    const [left, top] = offset(panes[pane], view);
+    const [x, y] = view.pointAt(index);
+    return [left + x, top + y];
+  }
+
+  /** The view under a place of a pane, in CSS pixels of the pane's element, and the place in it. */
+  function viewAt(x, y, pane) {
+    for (const view of panes[pane]?.views || []) {
+      const [left, top] = offset(panes[pane], view);
+      if (x >= left && y >= top && x < left + view.canvas.clientWidth && y < top + view.canvas.clientHeight) return { view, x: x - left, y: y - top };
+    }
+    return null;
+  }
+
+  /** @returns {number[]|null} the index of the source's array at a place of a pane (CSS pixels of its element) */
+  function indexAt(x, y, pane = activePane()) {
+    const found = viewAt(x, y, pane);
+    return found && found.view.at(found.x, found.y, cursor());
+  }
+
+  /** @returns {string|null} the plane that is shown there */
+  function planeAt(x, y, pane = activePane()) {
+    return viewAt(x, y, pane)?.view.plane ?? null;
+  }
+
+  /** The SVG over a pane's plane, for lines drawn by hand; its units are CSS pixels of that plane. */
+  function svg(pane = activePane(), plane = null) {
+    return panes[pane].views.find((one) => !plane || one.plane === plane).svg;
+  }
+
+  /** @returns {{grey: number|number[], map: number|null}} the original's value and the map's, in [0, 1], at an index */
+  function valueAt(index, pane = activePane()) {
+    const at = (file, grid) => index.reduce((sum, part, axis) => sum + part * grid.strides[axis], 0);
+    const { file, grid } = original;
+    const from = at(file, grid) * file.channels;
+    const grey = file.channels === 3 ? [...file.data.subarray(from, from + 3)] : file.data[from] * file.slope + file.inter;
+    const map = known.get(cfcam.state.get().maps[pane]);
+    const levels = map && map.status === "ok" && cfcam.store.now(map.url);
+    return { grey, map: levels ? levels.data[at(levels, cfcam.grid.of(study, levels))] / 255 : null };
+  }
+
+  function setHover(next) {
+    if (JSON.stringify(hover) === JSON.stringify(next)) return;
+    hover = next;
+    redraw();
+  }
+
+  /** @returns {Promise<Blob>} a pane's plane as it stands on the screen */
+  async function png(pane = activePane()) {
+    await drawn();
+    return new Promise((resolve) => panes[pane].views[0].canvas.toBlob(resolve, "image/png"));
+  }
+
+  cfcam.viewer = {
+    ready, start, open, show, add, maps, mapList, redraw, drawn, pixelOf, indexAt, planeAt, svg, valueAt, png, cursor, palette,
+    thresholdOf, factorOf, howOf, windowNow, setHover, panes: shownPanes,
+    paneAt: (n) => panes[n]?.element ?? null, map: (id) => known.get(id),
+    study: () => study, grid: () => original && original.grid, hover: () => hover, palettes: () => [...palettes.keys()],
+  };
+})();
