@@ -168,6 +168,15 @@ def test_a_sheet_names_methods_classes_and_what_is_missing(page):
     assert "axial, S 62.0 mm" in page
 
 
+@pytest.mark.parametrize(("places", "originals"), [([(3, 15, 2)] * 2, 1), ([(3, 15, 2), (8, 4, 5)], 2)])
+def test_the_bare_slices_stand_once_unless_those_of_another_class_lie_elsewhere(page, places, originals):
+    panels = [Panel(blob(at), "cam", f"class {n}", 0.5) for n, at in enumerate(places)]
+    volume_sheet(volume_of(), panels, panel_size=100)
+    assert page.count("original") == originals
+    assert sum(line.startswith("axial,") for line in page) == originals
+    assert sum(line.startswith("class ") for line in page) == 2
+
+
 def test_many_methods_are_broken_into_rows():
     volume = volume_of()
     panels = [Panel(blob((3, 15, 2)), f"method {n}", "a") for n in range(7)]

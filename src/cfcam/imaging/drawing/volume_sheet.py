@@ -110,7 +110,8 @@ def volume_sheet(
 ) -> NDArray[np.uint8]:
     """Draw a volume beside the maps of several methods, in the same three slices, class by class.
 
-    The slices of a class go through the peak of the mean of its maps.
+    The slices of a class go through the peak of the mean of its maps. The bare slices stand once, unless those of
+    another class lie elsewhere.
 
     Args:
         volume: as for `slices_figure`.
@@ -137,13 +138,16 @@ def volume_sheet(
     view = VolumeView.of(volume, window)
     scale = view.scale(_checked(panel_size))
     rows: list[list[Cell]] = []
+    shown: set[tuple[int, ...]] = set()
     for of_class in panels_by_label(panels):
         heats = [view.heat(p.heatmap) if p.heatmap is not None and p.status == "ok" else None for p in of_class]
         known = [heat for heat in heats if heat is not None]
         index = peak_voxel(sum(known[1:], start=known[0])) if known else tuple(n // 2 for n in view.voxels.shape)
         for start in range(0, len(of_class), columns - 1):
             part = slice(start, start + columns - 1)
-            rows += _class_rows(view, of_class[part], heats[part], index, scale, opacity, palette)
+            found = _class_rows(view, of_class[part], heats[part], index, scale, opacity, palette)
+            rows += [[_without_picture(row[0]), *row[1:]] for row in found] if index in shown else found
+            shown.add(index)
     where = "slices through the peak of the mean of each class's maps (without a map: through the middle)"
     notes = [where, *view_notes(view), footer]
     return page_of(rows, title, notes, palette, opacity, ink_of(theme))
@@ -297,6 +301,11 @@ def _class_rows(
             cells.append(Cell(_crossed(picture, column, row), name, detail))
         rows.append(cells)
     return rows
+
+
+def _without_picture(cell: Cell) -> Cell:
+    """The place of slices that stand further up already."""
+    return Cell(cell.picture[:, :0])
 
 
 def _named(panel: Panel) -> tuple[str, str]:
