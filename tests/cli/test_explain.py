@@ -354,3 +354,19 @@ def test_a_closed_pipe_is_no_error(tmp_path, form):
     process.wait()
     assert "Traceback" not in stderr
     assert "Broken" not in stderr
+
+
+@pytest.mark.parametrize(("kind", "told"), [("png", True), ("jpg", False)])
+def test_overlays_that_are_much_larger_than_their_jpegs_are_told_of_with_the_way_out(tmp_path, monkeypatch, kind, told):
+    from cfcam.cli.output import run as output
+
+    monkeypatch.setattr(output, "_WORTH_SAVING", 10_000)
+    noise = torch.randint(0, 256, (240, 320, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    (tmp_path / "in").mkdir()
+    Image.fromarray(noise.numpy()).save(tmp_path / "in" / "a.jpg", quality=40)
+    result = explain(tmp_path / "in", tmp_path / "out", "--format", kind, "--save", "overlay")
+    assert result.exit_code == 0, result.output
+    ratio = (tmp_path / "out" / f"a_grad-cam.{kind}").stat().st_size / (tmp_path / "in" / "a.jpg").stat().st_size
+    assert (ratio > 3) == told
+    said = f"{ratio:.0f} times what their JPEGs do: --format jpg keeps them small"
+    assert (said in " ".join(result.output.split())) == told

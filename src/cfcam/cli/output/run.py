@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 ROWS_SHOWN = 20
 _WORTH_OPENING = ("_report.html", "_report.pdf", *(f"_sheet.{kind}" for kind in PICTURE_FORMATS))  # the first there is
 FAILURES_SHOWN = 10
+_WORTH_SAVING, _LARGER = 10_000_000, 2  # bytes of overlays that are so many times as large as their JPEGs
 _QUIET_SECONDS = 10.0
 
 
@@ -249,8 +250,24 @@ def show_summary(tally: Tally, run: FolderRun) -> None:
     line.append(f" -> {plain(run.settings.output)}/")
     console = out()
     console.print(line, soft_wrap=True)
+    _say_size(tally, run)
     if run.page is not None:
         console.print(Text(f"all reports: {plain(run.page)}"), soft_wrap=True)
+
+
+def _say_size(tally: Tally, run: FolderRun) -> None:
+    """Tells of the smaller format where PNG makes much of JPEGs; see `cfcam.imaging.drawing.formats`."""
+    read = written = 0
+    for outcome in tally.outcomes:
+        if outcome.status == "done" and outcome.path.suffix.lower() in (".jpg", ".jpeg"):
+            overlays = [f for f in outcome.files if f.suffix == ".png" and not f.name.endswith("_sheet.png")]
+            written += sum(file.stat().st_size for file in overlays)
+            read += outcome.path.stat().st_size * len(overlays)
+    if written > max(_WORTH_SAVING, _LARGER * read):
+        hint(
+            f"overlays as PNG take {written / 1e6:.0f} MB, {written / read:.0f} times what their JPEGs do:"
+            " --format jpg keeps them small"
+        )
 
 
 def _seconds(seconds: float) -> str:
