@@ -333,6 +333,7 @@ def _draw(
     """Writes the first picture with the maps of the best single layers."""
     from cfcam import explain
     from cfcam.imaging import Panel, contact_sheet, save_image
+    from cfcam.imaging.drawing.sides import letters_of
     from cfcam.models.spec import model_name
 
     panels = []
@@ -352,4 +353,7 @@ def _draw(
         heat = preprocess.to_original(e.heatmaps(method)[0, 0], size).clamp_(0, 1) if status == "ok" else None
         named = f"{score.name}: rank {score.rank:.1f}"
         panels.append(Panel(heat, named, e.label(0, 0), e.probability(0, 0), status, e.margin(0, 0)))
-    save_image(contact_sheet(rgb, panels, title="Layers, best first", footer=model_name(loaded.spec)), path)
+    sheet = contact_sheet(
+        rgb, panels, title="Layers, best first", footer=model_name(loaded.spec), letters=letters_of(image)
+    )
+    save_image(sheet, path)

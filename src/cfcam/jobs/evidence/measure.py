@@ -22,6 +22,7 @@ from cfcam.explainer import Explainer
 from cfcam.explanation import Explanation
 from cfcam.files import append_line, as_line, digest, lines_of, without_nan, write_whole
 from cfcam.imaging import Image, Panel, Preprocess, contact_sheet
+from cfcam.imaging.drawing.sides import letters_of
 from cfcam.jobs.check.region_checks import region_checks
 from cfcam.jobs.evidence.cases import EvidenceCase, Material
 from cfcam.jobs.evidence.files import EvidenceError
@@ -80,7 +81,13 @@ class Measuring:
         heat = self._heat(explanation, image).numpy() if status == "ok" else None
         panel = Panel(heat, self.protocol.method, explanation.label(0, 0), explanation.probability(0, 0), str(status))
         sheet = contact_sheet(
-            image.rgb(), [panel], title=case.name, footer="research use", panel_size=_PANEL, theme="light"
+            image.rgb(),
+            [panel],
+            title=case.name,
+            footer="research use",
+            panel_size=_PANEL,
+            theme="light",
+            letters=letters_of(image),
         )
         stream = BytesIO()
         PILImage.fromarray(sheet).save(stream, "JPEG", quality=88)
