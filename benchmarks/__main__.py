@@ -1,5 +1,5 @@
 """``python -m benchmarks COMMAND``: speed, scaling, folder, start, profile, approximate, scorecard,
-search, layers, volume, peaks."""
+search, layers, visibility, volume, peaks."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ COMMANDS = {
     "search": "settings of CF-CAM that were tried, on the tuning parts (CFCAM_DATA)",
     "layers": "the automatic layer beside the other last layers, on the tuning parts (CFCAM_DATA)",
     "peaks": "how often a map's peak moves under motions that a reader does not see (CFCAM_DATA)",
+    "visibility": "whether more evidence always changes a picture more: palettes, greys, colour-blind eyes",
     "volume": "a 128 x 128 x 128 volume with a layer of 512 channels: time and memory",
 }
 MODULES = {"profile": "profiling"}

@@ -182,8 +182,9 @@ class Explanation:
         *,
         methods: Sequence[str] | None = None,
         targets: Sequence[int] | None = None,
-        palette: str = "inferno",
-        opacity: float = 0.4,
+        palette: str = "ember",
+        opacity: float = 0.5,
+        blend: str = "value",
     ) -> Any:
         """Returns a matplotlib figure: a row for each image and target, a column for each method.
 
@@ -194,8 +195,10 @@ class Explanation:
             images: as for `with_pictures`; None: those given to it; without any the maps alone are drawn.
             methods: some of `methods`; None: all.
             targets: columns of `targets`; None: all.
-            palette: any name that matplotlib knows.
-            opacity: share of the map over its picture, in [0, 1].
+            palette: "ember", or any name that matplotlib knows.
+            opacity: share of the map over its picture where the map is 1, in [0, 1].
+            blend: what the opacity follows: "value" (the map itself), "uniform" (the same everywhere), "contour" (an
+                outline alone).
 
         Raises:
             ExplanationError: there are no maps of this method.
@@ -203,7 +206,7 @@ class Explanation:
         """
         from cfcam.imaging.drawing.notebook import plot
 
-        return plot(self, images, methods=methods, targets=targets, palette=palette, opacity=opacity)
+        return plot(self, images, methods=methods, targets=targets, palette=palette, opacity=opacity, blend=blend)
 
     def to_frame(self) -> Any:
         """Returns a pandas DataFrame with a row for each image, target and method, in this order.

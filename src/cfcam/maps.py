@@ -1,4 +1,4 @@
-"""A raw map: whether it can be read, and how it comes to the size of its input."""
+"""A raw map: whether it can be read, how it comes to the size of its input, and where Otsu cuts it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ import torch
 from torch import Tensor
 
 from cfcam.capture.layers.placement import Placement, upsampled
+
+_BINS = 256
+_AT_ONCE = 1 << 16  # positions, so that what is worked on stays in the processor's cache
 
 
 class Status(StrEnum):
@@ -46,3 +49,32 @@ def statuses_of(maps: Tensor) -> np.ndarray[Any, Any]:
             Status.NOT_FINITE if not finite[n][k] else Status.OK if positive[n][k] else Status.NO_POSITIVE_EVIDENCE
         )
     return codes
+
+
+def otsu_threshold(heat: Tensor) -> Tensor:
+    """Returns (B,) Otsu's thresholds of maps for the eye (B, positions), finite and each with a value above 0.
+
+    See `cfcam.metrics.functional.otsu_threshold`, which checks what it is given.
+    """
+    low, high = heat.aminmax(dim=1, keepdim=True)
+    counts = torch.stack([_histogram(*one) for one in zip(heat, low, high, strict=True)]).double()
+    moments = counts * torch.arange(_BINS, device=heat.device)
+    below, moment_below = counts.cumsum(1)[:, :-1], moments.cumsum(1)[:, :-1]
+    above, moment_above = counts.sum(1, keepdim=True) - below, moments.sum(1, keepdim=True) - moment_below
+    # The lowest and the highest bin are never empty, but for a constant map, whose upper class is.
+    between = below * above * (moment_below / below - moment_above / above.clamp(min=1)) ** 2
+    edge = (between.argmax(1, keepdim=True) + 1) / _BINS
+    return (low + edge * (high - low)).squeeze(1)
+
+
+def _histogram(heat: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """Counts (bins,) of a map (positions,) between its least and its greatest value."""
+    if not bool(high > low):
+        return torch.bincount(torch.zeros_like(heat, dtype=torch.long), minlength=_BINS)
+    counts = torch.zeros(_BINS, dtype=torch.long, device=heat.device)
+    for part in heat.split(_AT_ONCE):
+        position = part - low
+        position /= high - low
+        position *= _BINS
+        counts += torch.bincount(position.clamp_(max=_BINS - 1).int(), minlength=_BINS)
+    return counts

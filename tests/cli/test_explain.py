@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -71,6 +72,34 @@ def test_options_reach_the_pictures(tmp_path):
     assert picture[0, 0].tolist() != picture[-1, -1].tolist()
     assert picture[-1, -1].tolist() == [253, 231, 36]  # the bright end of viridis, at full opacity
     assert "no positive evidence" in result.stdout
+
+
+def test_the_preset_of_the_seeds_is_40_percent_jet_everywhere(tmp_path):
+    draw(tmp_path / "a.png", corner=2)
+    options = ["--method", "grad-cam", "--save", "overlay"]
+    ways = {
+        "seeds": ["--preset", "seeds"],
+        "told": ["--palette", "jet", "--opacity", "0.4", "--blend", "uniform"],
+        "value": [],
+        "contour": ["--blend", "contour"],
+    }
+    for name, way in ways.items():
+        assert explain([tmp_path / "a.png"], tmp_path / name, *options, *way).exit_code == 0
+    drawn = {name: pixels(tmp_path / name / "a_grad-cam.png") for name in ways}
+    before = pixels(tmp_path / "a.png")
+    np.testing.assert_array_equal(drawn["seeds"], drawn["told"])
+    # far from the bright corner: 0.4 of jet's first colour (0, 0, 127), and by value nothing at all
+    np.testing.assert_array_equal(
+        drawn["seeds"][0, 0], np.floor(0.4 * np.array([0, 0, 127]) + 0.6 * before[0, 0] + 0.5)
+    )
+    np.testing.assert_array_equal(drawn["value"][0, 0], before[0, 0])
+    line = (drawn["contour"] != before).any(axis=2)
+    colours = {tuple(colour) for colour in drawn["contour"][line].tolist()}
+    assert colours == {(90, 235, 255), (0, 0, 0)}
+    told = {name: json.loads((tmp_path / name / "run.json").read_text())["settings"] for name in ways}
+    assert [(told[n]["palette"], told[n]["opacity"], told[n]["blend"]) for n in ("seeds", "value", "contour")] == [
+        ("jet", 0.4, "uniform"), ("ember", 0.5, "value"), ("ember", 0.5, "contour"),
+    ]  # fmt: skip
 
 
 def test_json_is_the_only_thing_on_stdout(tmp_path):

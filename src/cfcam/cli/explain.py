@@ -31,6 +31,9 @@ DEFAULT_FOLDER = Path("testimgs")
 DEFAULT_METHODS = ("cf-cam", "grad-cam", "grad-cam++")
 # Known here without importing numpy; a test keeps it equal to what the run takes.
 SAVES = ("overlay", "sheet", "maps")
+# Likewise equal to cfcam.imaging.drawing.look.Look and its SEEDS.
+PALETTE, OPACITY, BLEND = LOOK = ("ember", 0.5, "value")
+PRESETS = {"seeds": ("jet", 0.4, "uniform")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,14 +99,35 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         str,
         typer.Option(
             metavar="NAME",
-            help="Colours: inferno, viridis, jet or any other of matplotlib's.",
+            help="Colours: ember (more evidence always shows more), inferno, viridis, jet or any other of matplotlib's"
+            " (not always).",
             autocompletion=complete.of(*words.PALETTES),
         ),
         Checked(words.palette),
-    ] = "inferno"
+    ] = PALETTE
     opacity: Annotated[
-        float, typer.Option(metavar="0..1", help="Share of the map in an overlay."), Checked(words.opacity)
-    ] = 0.4
+        float,
+        typer.Option(metavar="0..1", help="Share of the map in an overlay, where the map is highest."),
+        Checked(words.opacity),
+    ] = OPACITY
+    blend: Annotated[
+        str,
+        typer.Option(
+            metavar="KIND",
+            help="What the opacity follows: value (clear where the map is 0), uniform, or contour (an outline alone).",
+            autocompletion=complete.of(*words.BLENDS),
+        ),
+        Checked(words.one_of("--blend", words.BLENDS)),
+    ] = BLEND
+    preset: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="seeds: 40 % jet over 60 % picture everywhere, as the project's first documents draw.",
+            autocompletion=complete.of(*PRESETS),
+        ),
+        Checked(words.one_of("--preset", tuple(PRESETS))),
+    ] = None
     save: Annotated[
         str,
         typer.Option(metavar="A,B", help="What to write: overlay, sheet, maps."),
@@ -147,8 +171,10 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
     ] = 64
 
     def __post_init__(self) -> None:
-        """Looks for the classes among those that are named, and whether the audit may be where it is said to be."""
+        """Looks at options that exclude each other, at named classes, and at whether the audit may be where it is."""
         super().__post_init__()
+        if self.preset is not None and (self.palette, self.opacity, self.blend) != LOOK:
+            raise InputError(f"--preset {self.preset} says how maps are drawn: leave --palette, --opacity, --blend out")
         words.named_targets(self.classes, self.target or ())
         places.audit_folder(self.record, self.output)
 
@@ -177,13 +203,15 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
     def _settings(self, study: StudySettings | None, sources: list[Path]) -> Settings:
         from cfcam.jobs import Save, Settings
 
+        palette, opacity, blend = PRESETS.get(self.preset or "", (self.palette, self.opacity, self.blend))
         return Settings(
             output=self.output,
             methods=chosen_methods(self.method or DEFAULT_METHODS),
             targets=tuple(map(read_target, self.target or ["predicted"])),
             layer=self.layer,
-            palette=self.palette,
-            opacity=self.opacity,
+            palette=palette,
+            opacity=opacity,
+            blend=blend,
             save=frozenset(map(Save, check_words("--save", self.save, SAVES))),
             format=self.format,
             max_size=self.max_size,

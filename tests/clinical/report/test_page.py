@@ -392,18 +392,23 @@ def test_a_study_without_maps_or_anything_else_has_a_report():
 # --- pictures
 
 
-def test_layers_add_up_to_the_overlay():
+@pytest.mark.parametrize("blend", ["value", "uniform"])
+def test_layers_add_up_to_the_overlay(blend):
     study = picture_study()
-    html = render(study, opacity=0.3, palette="magma")
+    html = render(study, opacity=0.3, palette="magma", blend=blend)
     page = Page(html)
     heat = decoded(page.all("img", class_="heat")[0]["src"])
     under = decoded(re.search(r"\.under-1 \{ background-image: url\((data:[^)]*)\)", html)[1])
     assert ".heat { opacity: 0.3; }" in html
     assert heat.mode == "P"
     assert heat.getpalette() == table("magma").ravel().tolist()
-    mixed = 0.3 * np.asarray(heat.convert("RGB"), float) + 0.7 * np.asarray(under.convert("RGB"), float)
-    expected = overlay(np.repeat(study.picture[..., None], 3, 2), study.maps[0].heatmap, opacity=0.3, palette="magma")
-    assert np.abs(mixed - expected).max() <= 0.5 + 1e-6
+    drawn, base = np.asarray(heat.convert("RGBA"), float), np.asarray(under.convert("RGB"), float)
+    # a browser takes the picture's own opacity times that of the page: by value as far as the map, else all of it
+    share = 0.3 * drawn[..., 3:] / 255
+    assert share.min() == 0 if blend == "value" else share.min() == share.max()
+    look = {"opacity": 0.3, "palette": "magma", "blend": blend, "threshold": None}
+    expected = overlay(np.repeat(study.picture[..., None], 3, 2), study.maps[0].heatmap, **look)
+    assert np.abs(share * drawn[..., :3] + (1 - share) * base - expected).max() <= 0.5 + 1e-4
 
 
 def test_a_picture_is_in_the_page_once_however_many_maps_lie_over_it():
@@ -628,7 +633,9 @@ def test_opacities_are_offered_without_a_script_and_the_given_one_is_chosen():
         f"opacity-{n}" for n in (0, 30, 35, 40, 50, 100)
     ]
     assert [found["id"] for found in page.all("input", type_="radio") if "checked" in found] == ["opacity-35"]
-    assert "laid over the picture at 35 % opacity" in page.text
+    assert "opacity grows with the value, up to 35%" in page.text
+    uniform = Page(render(picture_study(), opacity=0.35, blend="uniform"))
+    assert "laid over at 35%, also where the map is 0" in uniform.text
 
 
 def test_palettes_that_are_not_ordered_are_named_as_such():

@@ -88,7 +88,7 @@ def test_the_same_numbers_stand_on_paper(report):
             assert words.size_lines(region.size, region.unit)[0] in text
             assert words.number(region.energy) in text
             assert words.index(region.peak) in text
-    assert "The maps are laid over the picture at 40 % opacity." in text
+    assert "Of the maps over the picture: opacity grows with the value, up to 50%." in text
     assert "Opacity of the map" not in text  # nothing to press on paper
 
 

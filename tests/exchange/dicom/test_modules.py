@@ -268,7 +268,7 @@ def test_dcmqi_and_itk_find_every_value_at_its_place(tmp_path, kind, axes, chang
     elif changed:
         sources.reverse()
         positions.reverse()
-    paths = write(tmp_path / "objects", sources, opacity=1.0, palette="gray")
+    paths = write(tmp_path / "objects", sources, opacity=1.0, palette="gray", blend="uniform")
     for name, object_kind, file in (("paramap2itkimage", "pm", "pmap"), ("segimage2itkimage", "seg-binary", "1")):
         done = _dcmqi(name, "--inputDICOM", paths[object_kind], "--outputDirectory", tmp_path)
         assert done.returncode == 0, done.stdout + done.stderr
@@ -352,7 +352,7 @@ def test_a_report_is_as_preliminary_as_highdicom_makes_it(tmp_path):
 @pytest.mark.parametrize("kind", [*made.SERIES, *made.ENHANCED])
 def test_the_overlay_of_a_volume_is_one_object_with_a_place_for_each_plane(tmp_path, kind):
     sources = made.sources(kind, axes=TILTED)
-    overlay = read(write(tmp_path, sources, {"sc"}, opacity=1.0, palette="gray"))["sc"]
+    overlay = read(write(tmp_path, sources, {"sc"}, opacity=1.0, palette="gray", blend="uniform"))["sc"]
     assert overlay.SOPClassUID.name == "Multi-frame True Color Secondary Capture Image Storage"
     assert overlay.pixel_array.shape == (4, 24, 20, 3)
     order = slice(None, None, -1 if kind in made.ENHANCED else 1)  # highdicom converts from the head down

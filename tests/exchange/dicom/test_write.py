@@ -104,7 +104,7 @@ def test_fractions_are_off_by_half_a_level_at_most(tmp_path):
 
 def test_simpleitk_finds_the_peak_of_the_overlay_where_the_phantom_has_it(tmp_path):
     sitk = pytest.importorskip("SimpleITK")
-    (path,) = write(tmp_path, {"sc"}, opacity=1.0, palette="gray")
+    (path,) = write(tmp_path, {"sc"}, opacity=1.0, palette="gray", blend="uniform")
     image = sitk.ReadImage(str(path))
     array = sitk.GetArrayFromImage(image)[..., 0]
     k, j, i = (int(n) for n in np.unravel_index(array.argmax(), array.shape))
@@ -113,7 +113,7 @@ def test_simpleitk_finds_the_peak_of_the_overlay_where_the_phantom_has_it(tmp_pa
 
 def test_simpleitk_finds_the_second_region_by_its_place(tmp_path):
     sitk = pytest.importorskip("SimpleITK")
-    (path,) = write(tmp_path, {"sc"}, opacity=1.0, palette="gray")
+    (path,) = write(tmp_path, {"sc"}, opacity=1.0, palette="gray", blend="uniform")
     image = sitk.ReadImage(str(path))
     index = image.TransformPhysicalPointToIndex([float(v) for v in place_by_hand(1, 20, 3)])
     assert image[index][0] == round(0.6 * 255)
@@ -121,7 +121,7 @@ def test_simpleitk_finds_the_second_region_by_its_place(tmp_path):
 
 def test_radiograph_keeps_its_sides(tmp_path):
     source, values = radiograph(), heatmap(SHAPE[1:])
-    paths = write(tmp_path, {"seg", "sc"}, [source], values, opacity=1.0, palette="gray")
+    paths = write(tmp_path, {"seg", "sc"}, [source], values, opacity=1.0, palette="gray", blend="uniform")
     (fractional,), (overlay,) = read(paths, "seg-fractional"), read(paths, "sc")
     for dataset in (fractional, overlay):
         assert list(dataset.PatientOrientation) == ["L", "F"]

@@ -18,7 +18,7 @@ import cfcam
 from cfcam import Explanation
 from cfcam.errors import InputError
 from cfcam.explanation import ExplanationError
-from cfcam.imaging import overlay
+from cfcam.imaging import colorize, overlay
 from cfcam.imaging.drawing.drawable import as_pictures
 from tests.networks import GapNet
 
@@ -56,8 +56,7 @@ def test_without_pictures_there_are_the_maps_alone() -> None:
     e = of((3, 4), (12, 16))
     cells = drawn(e.plot())
     assert len(cells) == 4
-    grey = np.full((12, 16, 3), 128, np.uint8)
-    assert (cells[1] == overlay(grey, e.heatmaps("b")[0, 0], opacity=1)).all()
+    assert (cells[1] == colorize(e.heatmaps("b")[0, 0])).all()
 
 
 def test_pictures_that_were_told_are_kept_and_cut_and_not_saved(tmp_path: Path) -> None:

@@ -6,6 +6,8 @@ import torch
 from cfcam.errors import InputError
 from cfcam.imaging import banner, overlay
 from cfcam.imaging import overlay as overlay_function
+from cfcam.imaging.drawing.look import SEEDS, Look
+from cfcam.imaging.drawing.palettes import table
 
 RNG = np.random.default_rng(11)
 
@@ -19,29 +21,91 @@ def test_every_pixel_is_40_percent_map_and_60_percent_picture():
     colours = np.array([matplotlib.colormaps["inferno"](int(i), bytes=True)[:3] for i in range(256)], dtype=np.int64)
     # in whole numbers: (4 c + 6 p) / 10, to the nearest; a tie cannot occur
     expected = (4 * colours[levels] + 6 * image.astype(np.int64) + 5) // 10
-    np.testing.assert_array_equal(overlay(image, levels / 255), expected)
+    drawn = overlay(image, levels / 255, palette="inferno", opacity=0.4, blend="uniform")
+    np.testing.assert_array_equal(drawn, expected)
+
+
+def test_the_seeds_are_40_percent_jet_everywhere_and_nothing_else():
+    assert SEEDS == ("jet", 0.4, "uniform")
+    image = np.full((1, 2, 3), 100, np.uint8)
+    # jet: 0 -> (0, 0, 127), 1 -> (127, 0, 0); no line, although the map has a border
+    drawn = overlay(image, [[0, 1]], **SEEDS._asdict())
+    np.testing.assert_array_equal(drawn, [[[60, 60, 111], [111, 60, 60]]])
 
 
 def test_chosen_values():
     image = np.full((1, 2, 3), 100, np.uint8)
     # inferno: 0 -> (0, 0, 3), 1 -> (252, 254, 164)
-    np.testing.assert_array_equal(overlay(image, [[0, 1]]), [[[60, 60, 61], [161, 162, 126]]])
-    np.testing.assert_array_equal(overlay(image, torch.tensor([[0, 1]]), palette="gray"), [[[60] * 3, [162] * 3]])
+    plain = {"opacity": 0.4, "blend": "uniform"}
+    np.testing.assert_array_equal(
+        overlay(image, [[0, 1]], palette="inferno", **plain), [[[60, 60, 61], [161, 162, 126]]]
+    )
+    drawn = overlay(image, torch.tensor([[0, 1]]), palette="gray", **plain)
+    np.testing.assert_array_equal(drawn, [[[60] * 3, [162] * 3]])
+
+
+def test_opacity_follows_the_value_and_where_there_is_no_evidence_the_picture_is_what_it_was():
+    image = np.full((1, 3, 3), 100, np.uint8)
+    drawn = overlay(image, [[0, 102 / 255, 1]], palette="gray", opacity=0.5, threshold=None)
+    # 0.5 * 102/255 = 0.2 of grey 102, and 0.5 of grey 255: 100.4 and 177.5, which is rounded up
+    np.testing.assert_array_equal(drawn[0, :, 0], [100, 100, 178])
+    image, heat = picture(64, 256), np.tile(np.arange(256) / 255, (64, 1))
+    share = 0.5 * np.arange(256)[None, :, None] / 255
+    exact = share * table("ember")[None] + (1 - share) * image
+    assert np.abs(overlay(image, heat, threshold=None) - exact).max() <= 0.5 + 1e-4
+    np.testing.assert_array_equal(overlay(image, heat, threshold=None)[:, 0], image[:, 0])
+
+
+def test_the_default_is_ember_by_value_at_one_half_with_a_line_by_otsu():
+    image, heat = picture(), RNG.random((40, 60), np.float32)
+    named = overlay(image, heat, palette="ember", opacity=0.5, blend="value", threshold="otsu")
+    np.testing.assert_array_equal(overlay(image, heat), named)
+    assert tuple(Look()) == ("ember", 0.5, "value")
+
+
+def test_a_contour_leaves_all_but_its_line_alone():
+    image = np.full((4, 4, 3), 200, np.uint8)
+    heat = np.zeros((4, 4))
+    heat[1, 1] = heat[1, 2] = 1
+    drawn = overlay(image, heat, blend="contour", threshold=0.5)
+    light, dark = (90, 235, 255), (0, 0, 0)
+    expected = image.copy()
+    for row, column in [(0, 1), (0, 2), (1, 0), (1, 3), (2, 1), (2, 2)]:
+        expected[row, column] = dark
+    expected[1, 1:3] = light
+    np.testing.assert_array_equal(drawn, expected)
+    np.testing.assert_array_equal(overlay(image, heat, blend="contour", threshold=None), image)
+
+
+def test_the_line_is_where_the_map_reaches_the_threshold():
+    image = np.full((1, 4, 3), 128, np.uint8)
+    heat = [[0.2, 0.4, 0.5, 1.0]]
+    for threshold, inside in ((0.5, 2), (0.51, 3), (0.4, 1)):
+        drawn = overlay(image, heat, blend="contour", threshold=threshold)
+        assert drawn[0, inside].tolist() == [90, 235, 255]
+        assert drawn[0, inside - 1].tolist() == [0, 0, 0]
+        assert (drawn != image).any(axis=2).sum() == 2
+
+
+@pytest.mark.parametrize("wrong", [{"blend": "multiply"}, {"threshold": 0}, {"threshold": 1.2}, {"threshold": "best"}])
+def test_what_is_no_look_is_refused(wrong):
+    with pytest.raises(InputError, match=f"{next(iter(wrong))} is"):
+        overlay(picture(), np.zeros((40, 60)), **wrong)
 
 
 def test_ends_of_opacity():
     image, heat = picture(), RNG.random((40, 60))
-    np.testing.assert_array_equal(overlay(image, heat, opacity=0), image)
-    gray = overlay(image, heat, opacity=1, palette="gray")
+    np.testing.assert_array_equal(overlay(image, heat, opacity=0, threshold=None), image)
+    gray = overlay(image, heat, opacity=1, palette="gray", blend="uniform")
     assert np.abs(gray[..., 0] / 255 - heat).max() < 1.51 / 255  # half a level, and matplotlib cuts
 
 
 def test_full_size_is_kept_and_the_input_left_alone():
     image, heat = picture(3000, 2400), torch.rand(3000, 2400)
     image.flags.writeable = False
-    blended = overlay(image, heat)
+    blended = overlay(image, heat, threshold=None)
     assert blended.shape == (3000, 2400, 3)
-    np.testing.assert_array_equal(blended[2990:], overlay(image[2990:], heat[2990:]))
+    np.testing.assert_array_equal(blended[2990:], overlay(image[2990:], heat[2990:], threshold=None))
 
 
 @pytest.mark.parametrize("heat", [np.zeros((60, 40)), np.zeros((1, 40, 60)), np.zeros((40, 61))])

@@ -5,10 +5,12 @@ import torch
 
 from cfcam.errors import InputError
 from cfcam.imaging import PALETTES, colorize, is_perceptually_ordered
-from cfcam.imaging.drawing.palettes import note, table
+from cfcam.imaging.drawing.look import Look
+from cfcam.imaging.drawing.palettes import table
+from cfcam.imaging.drawing.visibility import note
 
 
-@pytest.mark.parametrize("palette", [*PALETTES, "coolwarm", "viridis_r", "tab10"])
+@pytest.mark.parametrize("palette", [*PALETTES[1:], "coolwarm", "viridis_r", "tab10"])
 def test_table_is_matplotlibs(palette):
     colormap = matplotlib.colormaps[palette]
     coloured = colorize(np.linspace(0, 1, 256)[None], palette)[0]
@@ -32,9 +34,18 @@ def test_leading_axes_are_kept_and_tensors_taken():
     assert colorize(torch.ones(2, 2).bfloat16()).shape == (2, 2, 3)
 
 
-def test_inferno_is_the_default():
-    np.testing.assert_array_equal(colorize([[0.3]]), colorize([[0.3]], "inferno"))
-    assert PALETTES[0] == "inferno"
+def test_ember_is_the_default():
+    np.testing.assert_array_equal(colorize([[0.3]]), colorize([[0.3]], "ember"))
+    assert PALETTES[0] == "ember"
+
+
+def test_ember_goes_from_dark_red_to_amber():
+    # at 0: 96 and nothing else; at 1: 96 + 159 and 190; between by the powers 0.7 and 0.8
+    at = 51 / 255
+    half = [round(96 + 159 * at**0.7), round(190 * at**0.8), 0]
+    np.testing.assert_array_equal(table("ember")[[0, 51, 255]], [[96, 0, 0], half, [255, 190, 0]])
+    with pytest.raises(InputError, match="ember"):
+        table("amber")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -0.1, 1.1, 255])
@@ -65,8 +76,9 @@ def test_rainbows_are_not_ordered():
     assert not is_perceptually_ordered("hsv")
     assert is_perceptually_ordered("viridis_r")
     assert is_perceptually_ordered("Blues")
-    assert note("jet") == "jet: not perceptually ordered"
-    assert note("inferno") == ""
+    assert note(Look("jet", blend="uniform")) == "jet: not perceptually ordered"
+    assert note(Look("jet", blend="contour")) == ""
+    assert note(Look()) == ""
 
 
 @pytest.mark.parametrize("palette", [p for p in PALETTES if p not in ("turbo", "jet")])

@@ -177,6 +177,13 @@ def drawn_lines(monkeypatch, *args, **options):
     return lines, sheet
 
 
+def colour_bar(sheet, palette="ember"):
+    """The upper half of the bar under a sheet: the rows of the palette, 240 wide, without what stands around."""
+    ends = table(palette)[[0, 255]]
+    rows = [n for n in range(len(sheet) - 160, len(sheet)) if (sheet[n, [16, 255]] == ends).all()]
+    return sheet[rows, 16:256]
+
+
 def test_lines(monkeypatch):
     lines, _ = drawn_lines(monkeypatch, picture(), panels(1), title="a.png", footer="layer4", palette="jet")
     assert lines[:4] == ["a.png", "original", "method-0", "nodule 0.97"]
@@ -185,7 +192,40 @@ def test_lines(monkeypatch):
     legend = " ".join(lines)
     assert "evidence for the class, 0 to 1 of each map's maximum" in legend
     assert "jet: not perceptually ordered" in legend
-    assert "40%" in legend
+    assert "opacity grows with the value, up to 50%" in legend
+
+
+def test_the_legend_says_and_marks_the_threshold_that_all_outlines_share(monkeypatch):
+    half = heat()
+    half[:, :200] = 0
+    alike = [Panel(half, "m", "c", threshold=0.25), Panel(half, "n", "c", threshold=0.25)]
+    lines, sheet = drawn_lines(monkeypatch, picture(), alike)
+    assert "outline from 0.25 on" in " ".join(lines)
+    light = np.flatnonzero((colour_bar(sheet) == (90, 235, 255)).all(axis=(0, 2)))
+    assert light.tolist() == [round(0.25 * 239)]
+    apart = [Panel(half, "m", "c", threshold=0.25), Panel(half, "n", "c", threshold=0.5)]
+    lines, sheet = drawn_lines(monkeypatch, picture(), apart)
+    assert "outline from each map's own threshold on" in " ".join(lines)
+    assert not (colour_bar(sheet) == (90, 235, 255)).all(axis=2).any()
+
+
+def test_each_map_is_outlined_at_its_threshold():
+    values = np.tile(np.linspace(0, 1, 320, dtype=np.float32), (320, 1))
+    sheet = contact_sheet(picture(320, 320), [Panel(values, "m", "c", threshold=t) for t in (0.25, 0.75)])
+    (top, left, _, width) = blocks(sheet, (90, 90, 90))[0]
+    row = sheet[top + 100, left + width + 10 : left + 3 * width + 20]
+    light = np.flatnonzero((row == (90, 235, 255)).all(axis=1))
+    # 0.25 and 0.75 of 319 columns, the second panel a width and a gap further right
+    assert light.tolist() == [80, 330 + 240]
+
+
+def test_looks_without_opacity_by_value_say_so(monkeypatch):
+    lines, _ = drawn_lines(monkeypatch, picture(), panels(1), blend="uniform", opacity=0.4)
+    assert "laid over at 40%, also where the map is 0" in " ".join(lines)
+    assert "outline" not in " ".join(lines)
+    lines, _ = drawn_lines(monkeypatch, picture(), panels(1), blend="contour")
+    assert "drawn as its outline alone" in " ".join(lines)
+    assert "0.5" not in lines  # no colours, no bar
 
 
 def test_long_names_are_broken_and_shortened_but_the_probability_stays(monkeypatch):
@@ -233,13 +273,8 @@ def test_themes_differ_in_paper(theme):
 
 
 def test_colour_bar_of_the_sheet_is_the_palette():
-    sheet = contact_sheet(picture(), panels(1), palette="viridis")
-    hit = [
-        row
-        for row in sheet[-90:]
-        if (row[16] == table("viridis")[0]).all() and (row[255] == table("viridis")[255]).all()
-    ]
-    assert len(hit) == 14
+    sheet = contact_sheet(picture(), panels(1), palette="viridis", blend="uniform")
+    assert len(colour_bar(sheet, "viridis")) == figure_parts.BAR_HEIGHT
 
 
 def test_pyplot_and_the_users_settings_are_left_alone():
@@ -297,18 +332,20 @@ def test_wrong_input_is_refused():
 def test_colorbar_shows_the_whole_palette(palette):
     bar = colorbar(palette, width=288)  # 256 wide without its margins
     np.testing.assert_array_equal(bar[15, 16:-16], table(palette))
+    over = overlay(np.full((1, 256, 3), 128, np.uint8), [np.arange(256) / 255], palette=palette, threshold=None)
+    np.testing.assert_array_equal(bar[25, 16:-16], over[0])  # and below what becomes of it over mid-grey
     assert (bar[0] == 255).all()
 
 
 def test_colorbar_has_ticks_and_a_label():
     bar = colorbar("inferno", width=300)
-    ticks = bar[10 + 14 + 3 : 10 + 14 + 3 + 17]
+    ticks = bar[10 + 18 + 3 : 10 + 18 + 3 + 17]
     dark = np.flatnonzero((ticks.max(axis=2) < 120).any(axis=0))
     assert dark.min() < 20
     assert dark.max() > 280
     assert ((dark > 140) & (dark < 160)).any()
     assert (bar != colorbar("inferno", width=300, label=figure_parts.COLORBAR_LABEL.replace("class", "mass"))).any()
-    assert len(colorbar("jet")) > len(colorbar("inferno"))  # the note on its order
+    assert len(colorbar("jet")) > len(colorbar())  # the note on its order
     with pytest.raises(InputError, match="width"):
         colorbar(width=20)
 

@@ -24,7 +24,7 @@ def test_the_overlay_has_the_size_of_the_picture_and_glows_where_the_network_loo
     assert outcome.status is State.DONE
     before, after = pixels(tmp_path / "in" / "a.png"), pixels(tmp_path / "out" / "a_grad-cam.png")
     assert after.shape == (300, 240, 3)
-    # inferno ends in pale yellow (252, 255, 164), so the brightest block loses blue; elsewhere little changes
+    # ember has no blue, so the brightest block loses it; elsewhere little changes
     y, x = np.unravel_index((before - after)[..., 2].argmax(), (300, 240))
     assert (y < 150, x < 120) == (corner in (0, 1), corner in (0, 3))
 
@@ -168,6 +168,7 @@ def test_score_cam_halves_its_own_batches_when_one_picture_is_too_much(tmp_path)
         ("brightness", {"methods": ("grad-cm",)}, MethodError, "grad-cam"),
         ("brightness", {"palette": "infernoo"}, InputError, "inferno"),
         ("brightness", {"opacity": 1.5}, InputError, "opacity"),
+        ("brightness", {"blend": "multiply"}, InputError, "blend"),
         ("brightness", {"save": frozenset()}, InputError, "overlay"),
         ("brightness", {"batch_size": 0}, InputError, "batch"),
         ("flat", {}, LayerError, "spatial"),
@@ -229,7 +230,8 @@ def test_a_second_run_does_nothing_and_a_changed_one_only_what_changed(tmp_path)
     "change",
     [
         {"palette": "viridis"},
-        {"opacity": 0.5},
+        {"opacity": 0.4},
+        {"blend": "contour"},
         {"methods": ("grad-cam++",)},
         {"targets": (1,)},
         {"network": "slow"},

@@ -418,7 +418,7 @@ def test_missing_slices_may_be_resampled(tmp_path):
 def test_windows_of_dicom_pictures(tmp_path):
     ramp = np.arange(1024).reshape(32, 32)
     path = save(ct(ramp, (0, 0, 0)), tmp_path / "a.dcm")
-    common = ["--size", "32", "--mean", "0", "--std", "1", "--save", "overlay", "--opacity", "0", "--palette", "gray"]
+    common = ["--size", "32", "--mean", "0", "--std", "1", "--save", "overlay", "--opacity", "0", "--blend", "uniform"]
     flat = f"{FLAT_NETWORKS}:brightness"
     for name, window in (("own", []), ("lung", ["--window", "lung"])):
         result = explain(path, tmp_path / name, *common, *window, network=flat)

@@ -13,8 +13,9 @@ from pathlib import Path
 from cfcam.cli.arguments.read import check_words, class_names, read_numbers, read_target, read_words
 from cfcam.errors import InputError, ModelError
 
-# Known here without importing torch; a test keeps it equal to cfcam.imaging.PALETTES.
-PALETTES = ("inferno", "magma", "plasma", "viridis", "cividis", "hot", "gray", "turbo", "jet")
+# Known here without importing torch; a test keeps them equal to those of cfcam.imaging.
+BLENDS = ("value", "uniform", "contour")
+PALETTES = ("ember", "inferno", "magma", "plasma", "viridis", "cividis", "hot", "gray", "turbo", "jet")
 
 # Likewise, of cfcam.imaging.drawing.formats.
 PICTURE_FORMATS = ("png", "jpg", "webp", "svg", "pdf")

@@ -16,6 +16,8 @@ from cfcam.clinical.report.pdf import as_pdf
 from cfcam.clinical.study_result import StudyResult
 from cfcam.errors import InputError
 from cfcam.files import save
+from cfcam.imaging.drawing.look import OPACITY
+from cfcam.imaging.drawing.palettes import EMBER
 
 __all__ = ["FORMATS", "INDEX", "IndexEntry", "study_numbers", "write_index", "write_report"]
 
@@ -28,8 +30,9 @@ def write_report(
     folder: Path,
     *,
     formats: Collection[str] = ("html",),
-    palette: str = "inferno",
-    opacity: float = 0.4,
+    palette: str = EMBER,
+    opacity: float = OPACITY,
+    blend: str = "value",
     patient_page: bool = False,
 ) -> list[Path]:
     """Writes the report of a study; every file is there whole or not at all, and has the same bytes on repeat.
@@ -40,7 +43,8 @@ def write_report(
         formats: some of `FORMATS`: `{name}_report.html`, and `{name}_report.pdf`, which is PDF/A-3b and has the
             numbers (`study_numbers`) attached as study.json.
         palette: of the maps.
-        opacity: share of the map in the pictures, in [0, 1]; the page on the screen lets the reader change it.
+        opacity: as for `cfcam.imaging.overlay`; the page on the screen lets the reader change it.
+        blend: likewise.
         patient_page: also write `{name}_patient.html`, in plain words; it says that somebody must release it.
 
     Returns:
@@ -58,11 +62,11 @@ def write_report(
         raise InputError("a study's name is what its files are called: give one without slashes")
     contents: dict[str, bytes] = {}
     if formats:
-        page = render(study, palette=palette, opacity=opacity)
+        page = render(study, palette=palette, opacity=opacity, blend=blend)
         if "html" in formats:
             contents["report.html"] = page.encode()
         if "pdf" in formats:
             contents["report.pdf"] = as_pdf(page, as_json(study))
     if patient_page:
-        contents["patient.html"] = render_patient(study, palette=palette, opacity=opacity).encode()
+        contents["patient.html"] = render_patient(study, palette=palette, opacity=opacity, blend=blend).encode()
     return [save(folder / f"{study.name}_{ending}", data) for ending, data in contents.items()]

@@ -23,7 +23,9 @@ from cfcam.clinical.study_result import StudyResult
 from cfcam.clinical.where import steadiness, where
 from cfcam.errors import InputError
 from cfcam.files import save
+from cfcam.imaging.drawing.look import OPACITY, Look
 from cfcam.imaging.drawing.overlay import overlay
+from cfcam.imaging.drawing.palettes import EMBER
 
 INDEX = "index.html"
 """Name of the page."""
@@ -73,7 +75,13 @@ class IndexEntry:
 
     @classmethod
     def of(
-        cls, study: StudyResult, files: Iterable[Path], *, palette: str = "inferno", opacity: float = 0.4
+        cls,
+        study: StudyResult,
+        files: Iterable[Path],
+        *,
+        palette: str = EMBER,
+        opacity: float = OPACITY,
+        blend: str = "value",
     ) -> IndexEntry:
         """Returns the line of a study.
 
@@ -81,7 +89,8 @@ class IndexEntry:
             study: the study.
             files: its files, such as `write_report` returned them.
             palette: of the small picture.
-            opacity: of the map in it.
+            opacity: as for `cfcam.imaging.overlay`.
+            blend: likewise.
 
         Raises:
             InputError: the palette is none, or the map has a value outside of [0, 1].
@@ -103,7 +112,7 @@ class IndexEntry:
             flags=outcomes.count(Outcome.FLAG),
             assessed=len(outcomes) - outcomes.count(Outcome.NOT_ASSESSED),
             files=tuple(files),
-            thumbnail=_thumbnail(study, palette, opacity),
+            thumbnail=_thumbnail(study, Look(palette, opacity, blend)),
             doubt="" if first is None else words.doubt(study, first),
             where="" if region is None or first is None else where(study, first),
             peak="" if region is None or first is None else steadiness(study, first),
@@ -164,10 +173,11 @@ def _origin(study: StudyResult) -> str:
     return "" if origin is None else ", ".join(filter(None, (origin.date, origin.part, origin.view)))
 
 
-def _thumbnail(study: StudyResult, palette: str, opacity: float) -> str:
+def _thumbnail(study: StudyResult, look: Look) -> str:
     shown = readable(study.maps[:1])
     plane = planes_of(study, [one.heatmap for one in shown])[0]
     if not shown:
         return thumbnail(plane.base, _THUMBNAIL)
     heat = resampled(np.asarray(plane.cut(shown[0].heatmap), dtype=np.float32), plane.base.shape)
-    return thumbnail(overlay(plane.base, heat, opacity=opacity, palette=palette), _THUMBNAIL)
+    drawn = overlay(plane.base, heat, **look._asdict(), threshold=shown[0].regions.threshold)
+    return thumbnail(drawn, _THUMBNAIL)

@@ -14,29 +14,31 @@ from cfcam.clinical.report.summary import summary
 from cfcam.clinical.report.tables import check_rows, class_bars, region_rows, settings
 from cfcam.clinical.report.templating import templates, text_of
 from cfcam.clinical.study_result import StudyResult
-from cfcam.errors import InputError
-from cfcam.imaging.drawing.palettes import note as palette_note
+from cfcam.imaging.drawing.look import OPACITY, Look
+from cfcam.imaging.drawing.palettes import EMBER
 from cfcam.imaging.drawing.planes import CONVENTION, OBLIQUE_DEGREES, sheared_note
+from cfcam.imaging.drawing.visibility import note
 from cfcam.imaging.geometry import is_sheared, obliqueness, skewness
 
 _CHOICES = (0, 30, 40, 50, 100)  # percent
 
 
-def render(study: StudyResult, *, palette: str = "inferno", opacity: float = 0.4) -> str:
+def render(study: StudyResult, *, palette: str = EMBER, opacity: float = OPACITY, blend: str = "value") -> str:
     """Returns the report of a study as HTML.
 
     Args:
         study: the study.
         palette: of the maps, one of `cfcam.imaging.PALETTES` or any of matplotlib's.
-        opacity: share of the map in the pictures at first and on paper, in [0, 1].
+        opacity: as for `cfcam.imaging.overlay`, at first and on paper.
+        blend: likewise.
 
     Raises:
-        InputError: the opacity or the palette is none, or a map has a value outside of [0, 1].
+        InputError: the opacity, the palette or the blend is none, or a map has a value outside of [0, 1].
     """
-    if not 0 <= opacity <= 1:
-        raise InputError(f"opacity is {opacity!r}: it must lie in [0, 1]")
-    classes = class_sections(study, palette)
-    varied = [uncertainty_section(study, one, palette) for one in study.uncertainty]
+    look = Look(palette, opacity, blend)
+    look.check()
+    classes = class_sections(study, look)
+    varied = [uncertainty_section(study, one, look) for one in study.uncertainty]
     bars, left_out = class_bars(study)
     rows = [row for one in classes for row in one.rows] + [row for one in varied for row in one.rows]
     percent = round(100 * opacity)
@@ -60,9 +62,11 @@ def render(study: StudyResult, *, palette: str = "inferno", opacity: float = 0.4
         "orientation": _orientation(study),
         "percent": percent,
         "choices": sorted({*_CHOICES, percent}),
-        "palette_note": palette_note(palette),
+        "blend": blend,
+        "look": look.words(),
+        "palette_note": note(look),
         "backgrounds": backgrounds(rows),
-        "gradients": gradients(rows),
+        "gradients": gradients(rows, blend),
         "style": text_of("style.css"),
         "version": __version__,
     }
@@ -75,11 +79,10 @@ def backgrounds(rows: Iterable[PictureRow]) -> dict[str, str]:
     return {base: f"under-{n}" for n, base in enumerate(bases, 1)}
 
 
-def gradients(rows: Iterable[PictureRow]) -> dict[str, str]:
-    """Returns the stops of the colour bar of each palette in use."""
-    return {
-        palette: gradient(palette) for palette in dict.fromkeys(o.scale.palette for o in _pictures(rows) if o.scale)
-    }
+def gradients(rows: Iterable[PictureRow], blend: str) -> dict[str, tuple[str, str]]:
+    """Returns the stops of the colour bar of each palette in use: of its colours, and as they lie over a picture."""
+    palettes = dict.fromkeys(o.scale.palette for o in _pictures(rows) if o.scale)
+    return {palette: (gradient(palette), gradient(palette, blend)) for palette in palettes}
 
 
 def _pictures(rows: Iterable[PictureRow]) -> Iterable[Picture]:

@@ -12,9 +12,11 @@ from cfcam.clinical.report.planes import is_volume, planes_of
 from cfcam.clinical.report.sections import PictureRow, map_picture, readable
 from cfcam.clinical.report.templating import templates, text_of
 from cfcam.clinical.study_result import StudyResult
+from cfcam.imaging.drawing.look import OPACITY, Look
+from cfcam.imaging.drawing.palettes import EMBER
 
 
-def render_patient(study: StudyResult, *, palette: str = "inferno", opacity: float = 0.4) -> str:
+def render_patient(study: StudyResult, *, palette: str = EMBER, opacity: float = OPACITY, blend: str = "value") -> str:
     """Returns the patient's page as HTML: one picture, what it means and what it does not.
 
     It shows the first map that can be read; without any it says that there is nothing to show. Nothing on it identifies
@@ -23,19 +25,20 @@ def render_patient(study: StudyResult, *, palette: str = "inferno", opacity: flo
     Args:
         study: the study.
         palette: of the map.
-        opacity: of the map, in [0, 1].
+        opacity: as for `cfcam.imaging.overlay`.
+        blend: likewise.
 
     Raises:
-        InputError: the palette is none, or the map has a value outside of [0, 1].
+        InputError: the opacity, the palette or the blend is none, or the map has a value outside of [0, 1].
     """
+    look = Look(palette, opacity, blend)
+    look.check()
     shown = next(iter(readable(study.maps)), None)
     row = PictureRow("", ())
     if shown is not None:
         plane = planes_of(study, [shown.heatmap])[0]
         # what is not explained on the page is not on the picture
-        row = PictureRow(
-            "", (replace(map_picture(study, shown, plane, palette, ""), cross=None, bar=None, scale=None),)
-        )
+        row = PictureRow("", (replace(map_picture(study, shown, plane, look, ""), cross=None, bar=None, scale=None),))
     return (
         templates()
         .get_template("patient.html.j2")
@@ -48,8 +51,9 @@ def render_patient(study: StudyResult, *, palette: str = "inferno", opacity: flo
             volume=is_volume(study),
             percent=round(100 * opacity),
             backgrounds=backgrounds([row]),
-            gradients={palette: gradient(palette)},
+            gradients={palette: (gradient(palette), gradient(palette, blend))},
             palette=palette,
+            blend=blend,
             research=words.RESEARCH,
             style=text_of("style.css"),
             version=__version__,

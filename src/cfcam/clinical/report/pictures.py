@@ -11,6 +11,7 @@ from PIL import Image as PILImage
 from cfcam.clinical.report.encoding import png
 from cfcam.clinical.report.planes import Slice
 from cfcam.clinical.study_result import Heat
+from cfcam.imaging.drawing.look import Look
 from cfcam.imaging.drawing.palettes import check_unit_range, levels, table
 
 _MOST_POINTS = 400  # of an outline along one side of a picture
@@ -108,6 +109,7 @@ def mapped(
     scale: Scale,
     title: str,
     alt: str,
+    blend: str,
     *,
     threshold: float | None = None,
     peak: tuple[int, ...] | None = None,
@@ -120,6 +122,7 @@ def mapped(
         scale: of the colours.
         title: over the picture.
         alt: what it shows.
+        blend: what the opacity of the map follows (`cfcam.imaging.drawing.look.BLENDS`).
         threshold: value of the outline; None for none.
         peak: index (row, column) to mark in a picture; not looked at for a volume, whose slices meet at a point.
 
@@ -137,7 +140,7 @@ def mapped(
         note=plane.name,
         alt=alt,
         base=plane.uri,
-        heat=png(_coloured(values, plane.base.shape, scale.palette)),
+        heat=png(_coloured(values, plane.base.shape, scale.palette, blend)),
         outline="" if threshold is None else outline(values, threshold / scale.highest),
         view=(width, height),
         letters=plane.letters,
@@ -160,10 +163,13 @@ def outline(values: Heat, level: float) -> str:
     return "".join(_path(np.asarray(line)[:-1:step] - 0.5) for line in lines)
 
 
-def gradient(palette: str, steps: int = 16) -> str:
-    """Returns the colours of a palette as stops of a CSS gradient."""
+def gradient(palette: str, blend: str | None = None, steps: int = 16) -> str:
+    """Returns the colours of a palette as stops of a CSS gradient; with a blend as opaque as a map is drawn at most."""
     places = np.linspace(0, 255, steps + 1).round().astype(int)
-    return ", ".join("#" + "".join(f"{part:02x}" for part in colour) for colour in table(palette)[places].tolist())
+    stops = table(palette)[places]
+    if blend is not None:
+        stops = np.column_stack([stops, _alphas(blend)[places]])
+    return ", ".join("#" + "".join(f"{part:02x}" for part in colour) for colour in stops.tolist())
 
 
 def resampled(values: Heat, shape: tuple[int, ...]) -> Heat:
@@ -177,11 +183,19 @@ def _clear(shape: tuple[int, ...]) -> str:
     return png(PILImage.new("LA", (shape[1], shape[0])))
 
 
-def _coloured(values: Heat, shape: tuple[int, ...], palette: str) -> PILImage.Image:
-    """A picture with a palette: a third of the bytes of one in RGB, and exact."""
+def _coloured(values: Heat, shape: tuple[int, ...], palette: str, blend: str) -> PILImage.Image:
+    """A picture with a palette, of which each colour has its opacity: a quarter of the bytes of RGBA, and exact."""
     picture = PILImage.fromarray(levels(resampled(values, shape)))
     picture.putpalette(table(palette).tobytes())
+    alphas = _alphas(blend)
+    if (alphas < 255).any():
+        picture.info["transparency"] = alphas.tobytes()
     return picture
+
+
+def _alphas(blend: str) -> NDArray[np.uint8]:
+    """The opacity of each level of a map, uint8 `(256,)`; the page scales them all by the opacity that is chosen."""
+    return np.rint(255 * Look(opacity=1, blend=blend).shares()).astype(np.uint8)
 
 
 def _path(points: NDArray[np.float64]) -> str:

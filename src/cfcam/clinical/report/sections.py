@@ -11,6 +11,7 @@ from cfcam.clinical.report.pictures import Picture, Scale, bare, mapped
 from cfcam.clinical.report.planes import Slice, planes_of
 from cfcam.clinical.study_result import Heat, MapResult, StudyResult, Uncertainty
 from cfcam.clinical.where import steadiness, where
+from cfcam.imaging.drawing.look import Look
 
 OK = "ok"
 EVIDENCE = "share of this map's highest value"
@@ -61,18 +62,18 @@ class UncertaintySection:
     numbers: tuple[tuple[str, str, str], ...]
 
 
-def class_sections(study: StudyResult, palette: str) -> list[ClassSection]:
+def class_sections(study: StudyResult, look: Look) -> list[ClassSection]:
     """Returns a section for each explained class, in the study's order."""
     of_classes = [list(group) for _, group in groupby(study.maps, lambda one: (one.class_index, one.class_name))]
-    return [_class_section(study, maps, palette) for maps in of_classes]
+    return [_class_section(study, maps, look) for maps in of_classes]
 
 
-def uncertainty_section(study: StudyResult, one: Uncertainty, palette: str) -> UncertaintySection:
+def uncertainty_section(study: StudyResult, one: Uncertainty, look: Look) -> UncertaintySection:
     """Returns what is known of the variation of the first map and its prediction."""
     planes = planes_of(study, [one.mean] if one.mean.any() else [])
     highest = next((step for step in _SD_STEPS if float(one.sd.max()) <= step), _SD_STEPS[-1])
     threshold = words.number(one.threshold)
-    mean = Scale(palette, 1.0, "mean of the maps", one.threshold, f"threshold {threshold}")
+    mean = Scale(look.palette, 1.0, "mean of the maps", one.threshold, f"threshold {threshold}")
     spread = Scale(_SD_PALETTE, highest, "standard deviation over the samples")
     share = Scale(_SHARE_PALETTE, 1.0, f"share of samples at or above {threshold}", _HALF, "half of them")
     shown: tuple[tuple[str, Heat, Scale, float | None], ...] = (
@@ -83,7 +84,15 @@ def uncertainty_section(study: StudyResult, one: Uncertainty, palette: str) -> U
     rows = []
     for plane in planes:
         mean_map, varied, marked = (
-            mapped(plane, heat, scale, title, _alt(study, plane, f"{title}, {scale.label}"), threshold=level)
+            mapped(
+                plane,
+                heat,
+                scale,
+                title,
+                _alt(study, plane, f"{title}, {scale.label}; {look.words()}"),
+                look.blend,
+                threshold=level,
+            )
             for title, heat, scale, level in shown
         )
         rows += [PictureRow("", (_original(study, plane), mean_map)), PictureRow("", (varied, marked))]
@@ -102,23 +111,25 @@ def readable(maps: Sequence[MapResult]) -> list[MapResult]:
     return [one for one in maps if one.status == OK]
 
 
-def map_picture(study: StudyResult, one: MapResult, plane: Slice, palette: str, title: str) -> Picture:
+def map_picture(study: StudyResult, one: MapResult, plane: Slice, look: Look, title: str) -> Picture:
     """Returns one map on one plane, with the outline of its region and its peak; or the reason why there is none."""
     if one.status != OK:
         alt = f"{_alt(study, plane, 'The picture')} without a map: {one.method} gave none for {one.class_name}"
         return bare(plane, title, f"{alt} ({one.status}).", stamp=f"No map: {one.status}")
     region, level = one.regions.regions[0], one.regions.threshold
     mark = "" if level is None else words.threshold(one.regions)
-    scale = Scale(palette, 1.0, EVIDENCE, level, mark)
+    scale = Scale(look.palette, 1.0, EVIDENCE, level, mark)
     place = f"it points most strongly to: {where(study, one)} ({steadiness(study, one)})"
-    alt = f"{_alt(study, plane, 'The picture')} with the {one.method} map for {one.class_name}; {place}."
-    return mapped(plane, one.heatmap, scale, title, alt, threshold=level, peak=region.peak)
+    alt = (
+        f"{_alt(study, plane, 'The picture')} with the {one.method} map for {one.class_name}, {look.words()}; {place}."
+    )
+    return mapped(plane, one.heatmap, scale, title, alt, look.blend, threshold=level, peak=region.peak)
 
 
-def _class_section(study: StudyResult, maps: list[MapResult], palette: str) -> ClassSection:
+def _class_section(study: StudyResult, maps: list[MapResult], look: Look) -> ClassSection:
     planes = planes_of(study, [one.heatmap for one in readable(maps)])
     rows = [
-        PictureRow("", (_original(study, plane), map_picture(study, one, plane, palette, one.method)))
+        PictureRow("", (_original(study, plane), map_picture(study, one, plane, look, one.method)))
         for one in maps
         for plane in planes
     ]

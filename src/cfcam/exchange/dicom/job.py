@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,6 +18,7 @@ from cfcam.exchange.dicom.moments import now, say_when_made
 from cfcam.exchange.dicom.result import ResultInfo
 from cfcam.exchange.dicom.sources import frames_of
 from cfcam.exchange.dicom.uids import derived_uid
+from cfcam.imaging.drawing.look import Look
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -43,9 +44,10 @@ class Series(NamedTuple):
     Attributes:
         last_digit: of its number, which no other kind has.
         title: what it is called in its description.
-        region: whether the objects are of the region, so that their UIDs follow from the threshold too.
+        region: whether the objects are of the region or show its outline, so that their UIDs follow from the
+            threshold too.
         peak: whether they tell where the peak is and how steadily, so that their UIDs follow from that too.
-        look: whether they show colours, so that their UIDs follow from palette and opacity too.
+        look: whether they show colours, so that their UIDs follow from palette, opacity and blend too.
     """
 
     last_digit: int
@@ -60,7 +62,7 @@ SERIES = {
     "seg-fractional": Series(2, "map as fractions"),
     "seg-binary": Series(3, "region", region=True),
     "sr": Series(4, "measurements", region=True, peak=True),
-    "sc": Series(5, "overlay", look=True),
+    "sc": Series(5, "overlay", region=True, look=True),
     "gsps": Series(6, "contour", region=True, peak=True),
     "review": Series(7, "reader's verdict"),
 }
@@ -77,7 +79,7 @@ class Job:
         result: what made the map.
         threshold: from which value on a pixel belongs to the region.
         originals: the source pictures with their pixels.
-        look: palette and opacity of overlays, which other overlays must not share a UID with.
+        look: how overlays are drawn, which other overlays must not share a UID with.
         steady: under how many of how many small motions the peak stays; None: not measured. It is in the objects that
             tell where the peak is, and in their UIDs if it is known.
         record: SHA-256 of the record of the audit that an object is of, which no other object shares a UID with; "" for
@@ -89,7 +91,7 @@ class Job:
     result: ResultInfo
     threshold: float
     originals: Sequence[Dataset]
-    look: tuple[str, float] = ("inferno", 0.4)
+    look: Look = field(default_factory=Look)
     steady: tuple[float, float] | None = None
     record: str = ""
 

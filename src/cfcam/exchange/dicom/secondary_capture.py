@@ -24,7 +24,7 @@ _PLACE = (
 
 
 def secondary_capture(job: Job) -> Dataset:
-    """Return an RGB overlay of the source's size, with the palette and opacity of the job.
+    """Return an RGB overlay of the source's size, drawn as the job says, with the outline of its region.
 
     One plane becomes a Secondary Capture, several one Multi-frame True Color Secondary Capture (A.8.5): in the sources'
     order, or along the normal where the planes have a place, as readers that look at one frame alone take them. The
@@ -63,7 +63,6 @@ def _pictures(job: Job) -> NDArray[np.uint8]:
     from cfcam.imaging.drawing.overlay import overlay
     from cfcam.imaging.reading.dicom import decode_picture
 
-    palette, opacity = job.look
     single, data = len(job.sources) == 1, b""
     found = np.empty((*job.heatmap.shape, 3), dtype=np.uint8)
     for number in range(len(found)):
@@ -71,7 +70,7 @@ def _pictures(job: Job) -> NDArray[np.uint8]:
         if not (single and data):
             data = _encoded(job, number, where)
         grey = decode_picture(data, "source.dcm", where, frame=number if single else 0).rgb()
-        found[number] = overlay(grey, job.heatmap[number], opacity=opacity, palette=palette)
+        found[number] = overlay(grey, job.heatmap[number], **job.look._asdict(), threshold=job.threshold)
     return found
 
 

@@ -105,6 +105,7 @@ def write_dicom(
     *,
     palette: str,
     opacity: float,
+    blend: str,
 ) -> tuple[list[Path], list[str]]:
     """Writes the objects of all maps that can be read.
 
@@ -115,6 +116,7 @@ def write_dicom(
         folder: for the objects.
         palette: of overlays.
         opacity: of overlays.
+        blend: what it follows there.
 
     Returns:
         The files, and a line for each thing that was not or not so written.
@@ -141,6 +143,7 @@ def write_dicom(
                 measurements=measurements_of(one.regions["map"], one.regions.stability),
                 opacity=opacity,
                 palette=palette,
+                blend=blend,
                 refused=refused,
             )
     if refused and not files:

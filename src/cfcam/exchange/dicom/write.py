@@ -32,6 +32,8 @@ from cfcam.exchange.dicom.sources import (
 )
 from cfcam.exchange.dicom.structured_report import steady_of, structured_report
 from cfcam.files import holds, save, writing
+from cfcam.imaging.drawing.look import OPACITY, Look
+from cfcam.imaging.drawing.palettes import EMBER
 from cfcam.imaging.reading.dicom_object import quiet
 
 if TYPE_CHECKING:
@@ -55,8 +57,9 @@ def write_objects(
     threshold: float,
     output: Path,
     measurements: Mapping[str, float] | None = None,
-    opacity: float = 0.4,
-    palette: str = "inferno",
+    opacity: float = OPACITY,
+    palette: str = EMBER,
+    blend: str = "value",
     refused: dict[str, str] | None = None,
 ) -> list[Path]:
     """Write a map as DICOM objects of the source's study.
@@ -77,6 +80,7 @@ def write_objects(
         measurements: numbers of the region for "sr", by their names in `structured_report.MEASUREMENTS`.
         opacity: of the map in "sc".
         palette: of the map in "sc".
+        blend: what the opacity follows there, as for `cfcam.imaging.overlay`.
         refused: takes up, by kind, why an object cannot be made of these sources; the others are written. Without it
             nothing is written unless all can be.
 
@@ -93,8 +97,10 @@ def write_objects(
     check_installed()
     array = np.ascontiguousarray(np.asarray(heatmap, dtype=np.float32))
     array = array[None] if array.ndim == 2 else array
+    look = Look(palette, opacity, blend)
+    look.check()
     with quiet():
-        job = Job(headers_of(sources), array, result, threshold, sources, (palette, opacity), steady_of(measurements))
+        job = Job(headers_of(sources), array, result, threshold, sources, look, steady_of(measurements))
         if "pm" in kinds and refused is None:
             check_place(job)
         return [_save(dataset, kind, output) for kind, dataset in _objects(job, kinds, measurements, refused)]

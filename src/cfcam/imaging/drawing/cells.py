@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cfcam.imaging.drawing.look import Look
 from cfcam.imaging.drawing.parts import (
     GAP,
     MARGIN,
@@ -34,9 +35,9 @@ def page_of(
     rows: Sequence[Sequence[Cell]],
     title: str,
     notes: Sequence[str],
-    palette: str,
-    opacity: float,
+    look: Look,
     ink: Ink,
+    thresholds: Collection[float] = (),
 ) -> NDArray[np.uint8]:
     """Returns cells in rows and columns, with a title above, the colour bar and notes below: uint8 RGB."""
     wide = max(map(len, rows))
@@ -65,7 +66,7 @@ def page_of(
             x += columns[n] + GAP
         y += head + 3 + max(cell.picture.shape[0] for cell in row) + GAP
     y += GAP // 2
-    y = place_legend(texts, boxes, y, left, width, palette, opacity, ink)
+    y = place_legend(texts, boxes, y, left, width, look, ink, thresholds)
     for note in notes:
         for line in wrapped_lines(note, SMALL_SIZE, width - left - MARGIN, most=3):
             texts.append(TextLine(left, y + line_height(SMALL_SIZE) / 2, line, SMALL_SIZE, ink.faint))

@@ -8,13 +8,25 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image as PILImage
-from scipy import ndimage
 from torch import Tensor
 
 from cfcam.errors import InputError
+from cfcam.imaging.drawing.look import OPACITY, Look
+from cfcam.imaging.drawing.outline import DARK, LIGHT, border
 from cfcam.imaging.drawing.overlay import check_rgb, overlay
-from cfcam.imaging.drawing.palettes import check_unit_range, colorize, note, table
-from cfcam.imaging.drawing.parts import BAR_HEIGHT, GAP, MARGIN, Box, Ink, Theme, drawn_page, fitted_picture, ink_of
+from cfcam.imaging.drawing.palettes import EMBER, check_unit_range, table
+from cfcam.imaging.drawing.parts import (
+    GAP,
+    MARGIN,
+    Box,
+    Ink,
+    Theme,
+    described_label,
+    drawn_page,
+    fitted_picture,
+    ink_of,
+    place_bar,
+)
 from cfcam.imaging.drawing.planes import (
     NORMAL_AXIS,
     PLANES,
@@ -24,6 +36,12 @@ from cfcam.imaging.drawing.planes import (
     edge_texts,
     peak_voxel,
     view_notes,
+)
+from cfcam.imaging.drawing.signed import (
+    DIFFERENCE_OPACITY,
+    DIFFERENCE_PALETTE,
+    difference_overlay,
+    difference_shares,
 )
 from cfcam.imaging.drawing.text import (
     HEAD_SIZE,
@@ -37,13 +55,12 @@ from cfcam.imaging.drawing.text import (
 from cfcam.imaging.image import as_array
 from cfcam.imaging.volume import Volume
 
-DIFFERENCE_PALETTE = "PuOr_r"
-"""Purple where there is less evidence than before, orange where there is more; the middle is white."""
-
 _COLUMNS = ("prior", "current, registered", "prior map", "current map", "difference: current − prior")
 _SCALE_LABEL = "evidence for the class, as a share of the one scale of both maps"
-_DIFFERENCE_LABEL = "difference on that scale: purple less, orange more than before"
-_CONTOUR, _DARK = (90, 235, 255), (20, 20, 20)
+_DIFFERENCE_LABEL = (
+    "difference on that scale, over the prior image: purple less, orange more than before; opacity grows with it, up to"
+    f" {DIFFERENCE_OPACITY:.0%}; outlines: prior solid, current dashed; hatched: not compared"
+)
 _DASH, _HATCH = 4, 8
 _UNSEEN, _HATCHED = (222, 222, 222), (170, 170, 170)
 _FILTER = PILImage.Resampling.BILINEAR
@@ -87,21 +104,6 @@ class Table:
     headings: Sequence[str]
     rows: Sequence[Sequence[str]]
     marked: Sequence[bool]
-
-
-def difference_picture(difference: Tensor | ArrayLike) -> NDArray[np.uint8]:
-    """Colour a signed difference: purple below 0, white at 0, orange above; the range is always -1 to 1.
-
-    Args:
-        difference: `(..., H, W)` in [-1, 1].
-
-    Returns:
-        uint8 RGB `(..., H, W, 3)`.
-
-    Raises:
-        InputError: a value is out of the range or not a number.
-    """
-    return colorize((as_array(difference) + 1) / 2, DIFFERENCE_PALETTE)
 
 
 def picture_scene(
@@ -201,14 +203,15 @@ def comparison_figure(
     verdict: str = "",
     notes: Sequence[str] = (),
     threshold: float = 0.5,
-    palette: str = "inferno",
-    opacity: float = 0.4,
+    palette: str = EMBER,
+    opacity: float = OPACITY,
+    blend: str = "value",
     theme: Theme = "light",
 ) -> NDArray[np.uint8]:
     """Draw a comparison.
 
-    Maps share one scale and carry a contour at the threshold; over the difference stand both contours, that of the
-    prior map solid, that of the current one dashed.
+    Maps share one scale and carry an outline at the threshold. The difference lies over the prior image, the more
+    opaque the greater it is; over it stand both outlines, that of the prior map solid, that of the current one dashed.
 
     Args:
         scenes: from `picture_scene` or `volume_scenes`.
@@ -219,7 +222,8 @@ def comparison_figure(
         notes: small lines at the end.
         threshold: of the contours, on the common scale.
         palette: of the maps.
-        opacity: share of a map over its image.
+        opacity: as for `overlay`.
+        blend: likewise.
         theme: "light" or "dark".
 
     Returns:
@@ -230,7 +234,8 @@ def comparison_figure(
     """
     if not scenes or any(len(row) != len(numbers.headings) for row in numbers.rows):
         raise InputError("a comparison needs a scene, and a table with a cell for each heading in every row")
-    ink = ink_of(theme)
+    ink, look = ink_of(theme), Look(palette, opacity, blend)
+    look.check()
     cell = max(max(scene.prior.shape[1] for scene in scenes), 190)
     width = 2 * MARGIN + len(_COLUMNS) * cell + (len(_COLUMNS) - 1) * GAP
     page = _Page(width, ink)
@@ -238,7 +243,7 @@ def comparison_figure(
     page.text(verdict, HEAD_SIZE, bold=True)
     page.y += GAP // 2
     for scene in scenes:
-        panels = _panels(scene, threshold, palette, opacity)
+        panels = _panels(scene, threshold, look)
         for n, (name, panel) in enumerate(zip(_COLUMNS, panels, strict=True)):
             x = MARGIN + n * (cell + GAP)
             caption = f"{name} · {scene.name}" if scene.name and not n else name
@@ -250,7 +255,7 @@ def comparison_figure(
             if n < 2:
                 page.texts += [text.moved(x, top) for text in scene.texts]
         page.y += line_height(HEAD_SIZE) + 3 + scene.prior.shape[0] + GAP
-    page.bars(palette, opacity, threshold)
+    page.bars(look, threshold)
     page.table(numbers)
     page.text(statement, HEAD_SIZE, bold=True)
     for line in notes:
@@ -272,30 +277,21 @@ class _Page:
             self.texts.append(TextLine(MARGIN, self.y + line_height(size) / 2, line, size, colour, bold=bold))
             self.y += line_height(size)
 
-    def bars(self, palette: str, opacity: float, threshold: float) -> None:
+    def bars(self, look: Look, threshold: float) -> None:
         """Both colour bars, side by side."""
         half = (self.width - 2 * MARGIN - 2 * GAP) // 2
-        warning = note(palette)
-        label = f"{_SCALE_LABEL} (laid over at {opacity:.0%}); contour at {threshold:g}"
-        described = (
-            f"{label}; {warning}" if warning else label,
-            f"{_DIFFERENCE_LABEL}; contours: prior solid, current dashed; hatched: not compared",
-        )
-        kinds = ((palette, ("0", "0.5", "1")), (DIFFERENCE_PALETTE, ("−1", "0", "+1")))
-        below = self.y
-        for n, ((name, ticks), words) in enumerate(zip(kinds, described, strict=True)):
-            x, length = MARGIN + n * (half + 2 * GAP), min(320, half)
-            ramp = table(name)[np.linspace(0, 255, length).round().astype(int)]
-            framed = np.full((BAR_HEIGHT + 2, length + 2, 3), 120, dtype=np.uint8)
-            framed[1:-1, 1:-1] = ramp
-            self.boxes.append((self.y, x, framed))
-            for part, tick in zip((0.0, 0.5, 1.0), ticks, strict=True):
-                side = text_width(tick, SMALL_SIZE) / 2
-                at = min(max(x + part * length, x + side), x + length - side)
-                middle = self.y + BAR_HEIGHT + 4 + line_height(SMALL_SIZE) / 2
-                self.texts.append(TextLine(at, middle, tick, SMALL_SIZE, self.ink.text, centred=True))
-            y = self.y + BAR_HEIGHT + 4 + line_height(SMALL_SIZE)
-            for line in wrapped_lines(words, SMALL_SIZE, half, most=3):
+        length, below = min(320, half), self.y
+        for n, words in enumerate((described_label(_SCALE_LABEL, look, threshold), _DIFFERENCE_LABEL)):
+            x, y = MARGIN + n * (half + 2 * GAP), self.y
+            place = self.texts, self.boxes, y, x, length
+            if n:
+                signed, ticks = table(DIFFERENCE_PALETTE), ("−1", "0", "+1")
+                y = place_bar(*place, signed, difference_shares(), self.ink, ticks=ticks)
+            elif look.blend != "contour":
+                y = place_bar(
+                    *place, table(look.palette), look.shares(), self.ink, threshold if look.outlined else None
+                )
+            for line in wrapped_lines(words, SMALL_SIZE, half, most=4):
                 self.texts.append(TextLine(x, y + line_height(SMALL_SIZE) / 2, line, SMALL_SIZE, self.ink.text))
                 y += line_height(SMALL_SIZE)
             below = max(below, y)
@@ -323,21 +319,20 @@ class _Page:
         return drawn_page(self.y + MARGIN - 4, self.width, self.ink, self.boxes, self.texts)
 
 
-def _panels(scene: Scene, threshold: float, palette: str, opacity: float) -> list[NDArray[np.uint8]]:
-    edges = [_edge(heat >= threshold) for heat in (scene.prior_heat, scene.current_heat)]
-    maps = []
-    for image, heat, edge in zip(
-        (scene.prior, scene.current), (scene.prior_heat, scene.current_heat), edges, strict=True
-    ):
-        drawn = overlay(image, heat, opacity=opacity, palette=palette)
-        drawn[edge] = _CONTOUR
-        maps.append(drawn)
-    difference = difference_picture(scene.difference)
-    rows, columns = np.indices(edges[0].shape)
+def _panels(scene: Scene, threshold: float, look: Look) -> list[NDArray[np.uint8]]:
+    maps = [
+        overlay(image, heat, **look._asdict(), threshold=threshold)
+        for image, heat in ((scene.prior, scene.prior_heat), (scene.current, scene.current_heat))
+    ]
+    difference = difference_overlay(scene.prior, scene.difference)
+    rows, columns = np.indices(scene.seen.shape)
     difference[~scene.seen] = _UNSEEN
     difference[~scene.seen & ((rows + columns) % _HATCH < 2)] = _HATCHED
-    difference[edges[0]] = _DARK
-    difference[edges[1] & ((rows + columns) // _DASH % 2 == 0)] = _DARK
+    drawn = (rows + columns) // _DASH % 2 == 0
+    for heat, where in ((scene.prior_heat, np.ones_like(drawn)), (scene.current_heat, drawn)):
+        light, dark = border(heat >= threshold)
+        difference[dark & where] = DARK
+        difference[light & where] = LIGHT
     return [scene.prior, scene.current, *maps, _framed(difference)]
 
 
@@ -346,11 +341,6 @@ def _kept(seen: NDArray[np.bool_] | None, size: tuple[int, int]) -> NDArray[np.b
         return np.ones(size, dtype=bool)
     kept: NDArray[np.bool_] = _resized(seen.astype(np.float32), size) >= 0.5
     return kept
-
-
-def _edge(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    inner: NDArray[np.bool_] = ndimage.binary_erosion(mask, np.ones((3, 3), dtype=bool), border_value=1)
-    return mask & ~inner
 
 
 def _framed(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -7,22 +7,25 @@ import html as escaping
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
+from textwrap import fill
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from PIL import Image as PILImage
 
 from cfcam.errors import InputError
 from cfcam.imaging.drawing.drawable import Drawable, Picture, as_pictures
-from cfcam.imaging.drawing.overlay import overlay
-from cfcam.imaging.drawing.palettes import note
-from cfcam.imaging.drawing.palettes import table as palette_table
-from cfcam.imaging.drawing.parts import COLORBAR_LABEL
+from cfcam.imaging.drawing.look import OPACITY, Look
+from cfcam.imaging.drawing.outline import threshold_of
+from cfcam.imaging.drawing.overlay import blended, overlay
+from cfcam.imaging.drawing.palettes import EMBER, colorize, levels, table
+from cfcam.imaging.drawing.parts import COLORBAR_LABEL, MID_GREY, described_label
 from cfcam.imaging.drawing.sheet import Panel, contact_sheet
 from cfcam.shown import answer_text
 
@@ -49,6 +52,7 @@ class _Row:
 
     picture: Picture | None
     heats: list[NDArray[np.float32] | None]
+    cuts: list[float | None]
     label: str
     titles: list[str]
     statuses: list[str]
@@ -60,12 +64,14 @@ def plot(
     *,
     methods: Sequence[str] | None = None,
     targets: Sequence[int] | None = None,
-    palette: str = "inferno",
-    opacity: float = 0.4,
+    palette: str = EMBER,
+    opacity: float = OPACITY,
+    blend: str = "value",
 ) -> NotebookFigure:
     """Draws maps over their pictures; see `Explanation.plot`."""
     pictures = explanation.pictures if images is None else as_pictures(explanation, images)
-    names = list(methods or explanation.methods)
+    names, look = list(methods or explanation.methods), Look(palette, opacity, blend)
+    look.check()
     asked = explanation.targets.shape[1]
     columns = list(range(asked) if targets is None else targets)
     if not columns or not all(0 <= k < asked for k in columns):
@@ -85,19 +91,25 @@ def plot(
     for line, row in enumerate(rows):
         axes = [figure.add_subplot(len(rows), wide, line * wide + c + 1) for c in range(wide)]
         if pictures is not None:
-            _draw(axes.pop(0), row.picture, None, "", palette, opacity, flat=flat)
+            _draw(axes.pop(0), row.picture, None, None, "", look, flat=flat)
             figure.axes[-wide].set_title("picture" if row.titles else "", fontsize=9)
         figure.axes[-wide].set_ylabel(row.label, fontsize=9)
-        for axis, heat, title, status in zip(
-            axes, row.heats, row.titles or [""] * len(axes), row.statuses, strict=True
+        for axis, heat, level, title, status in zip(
+            axes, row.heats, row.cuts, row.titles or [""] * len(axes), row.statuses, strict=True
         ):
-            _draw(axis, row.picture, heat, status, palette, opacity, flat=flat)
+            _draw(axis, row.picture, heat, level if look.outlined else None, status, look, flat=flat)
             axis.set_title(title, fontsize=9)
+    # two colours in turn: the upper half of the bar is the palette, the lower what becomes of it over mid-grey
     bar = figure.colorbar(
-        ScalarMappable(cmap=palette), ax=figure.axes, location="bottom", shrink=0.6, aspect=45, pad=0.01
-    )
-    warning = f"; {note(palette)}" if note(palette) else ""
-    bar.set_label(f"{COLORBAR_LABEL}{warning}\nlayer {explanation.layer}, {_RESEARCH}", fontsize=8)
+        ScalarMappable(cmap=ListedColormap(table(palette) / 255)),
+        ax=figure.axes, location="bottom", shrink=0.6, aspect=45, pad=0.01,
+    )  # fmt: skip
+    grey = np.full((1, 256, 3), MID_GREY, np.uint8)
+    over = blended(grey, np.arange(256, dtype=np.uint8)[None], table(palette), look.shares())
+    bar.ax.imshow(over, extent=(0, 1, 0, 0.5), aspect="auto", zorder=3)
+    bar.ax.set_ylim(0, 1)
+    label = described_label(COLORBAR_LABEL, look)
+    bar.set_label(f"{fill(label, max(48, 26 * wide))}\nlayer {explanation.layer}, {_RESEARCH}", fontsize=8)
     bar.ax.tick_params(labelsize=8)
     return figure
 
@@ -123,15 +135,17 @@ def _rows(
         one.heatmaps(m, size)[0, 0].float().numpy() if status == "ok" else None
         for m, status in zip(methods, statuses, strict=True)
     ]
+    # of the whole map: the slices of a volume and the frames of a clip share one outline
+    cuts = [None if heat is None else threshold_of(heat, "otsu") for heat in heats]
     answer = answer_text(explanation.probability(n, k), explanation.margin(n, k))
     label = f"{explanation.label(n, k)} {answer}".rstrip()
     if len(explanation.targets) > 1:
         label = f"image {n}\n{label}"
     if axes < _PLANES:
-        yield _Row(picture, heats, label, list(methods), statuses)
+        yield _Row(picture, heats, cuts, label, list(methods), statuses)
         return
     if explanation.frames:
-        yield from _frame_rows(picture, heats, label, methods, statuses)
+        yield from _frame_rows(picture, heats, cuts, label, methods, statuses)
         return
     known = [heat for heat in heats if heat is not None]
     mean = sum(known[1:], start=known[0]) if known else np.zeros(size, np.float32)
@@ -142,12 +156,13 @@ def _rows(
         shown = None if picture is None else np.repeat(picture.take(at, axis)[..., None], 3, axis=2)
         first = axis == 0
         name = f"{label}\n" if first else ""
-        yield _Row(shown, cut, f"{name}axis {axis} at {at}", list(methods) if first else [], statuses)
+        yield _Row(shown, cut, cuts, f"{name}axis {axis} at {at}", list(methods) if first else [], statuses)
 
 
 def _frame_rows(
     picture: NDArray[Any] | None,
     heats: list[NDArray[np.float32] | None],
+    cuts: list[float | None],
     label: str,
     methods: Sequence[str],
     statuses: list[str],
@@ -164,16 +179,16 @@ def _frame_rows(
         cut = [None if heat is None else heat[at] for heat in heats]
         name = f"{label}\n" if first else ""
         under = None if picture is None else picture[at]
-        yield _Row(under, cut, f"{name}frame {at}", list(methods) if first else [], statuses)
+        yield _Row(under, cut, cuts, f"{name}frame {at}", list(methods) if first else [], statuses)
 
 
 def _draw(
     axis: Axes,
     picture: Picture | None,
     heat: NDArray[np.float32] | None,
+    level: float | None,
     status: str,
-    palette: str,
-    opacity: float,
+    look: Look,
     *,
     flat: bool,
 ) -> None:
@@ -182,10 +197,12 @@ def _draw(
     axis.set_yticks([])
     missing = bool(status) and status != "ok"
     if flat:
-        _draw_signal(axis, picture, heat, palette, opacity)
+        _draw_signal(axis, picture, heat, look)
     elif heat is not None:
-        under = np.full((*heat.shape, 3), _GREY, np.uint8) if picture is None else picture
-        axis.imshow(overlay(under, heat, opacity=1 if picture is None else opacity, palette=palette))
+        if picture is None:  # the map alone
+            axis.imshow(colorize(heat, look.palette))
+        else:
+            axis.imshow(overlay(picture, heat, **look._asdict(), threshold=level))
     elif picture is not None:
         axis.imshow((picture * np.float32(0.45 if missing else 1)).astype(np.uint8))
     else:
@@ -198,14 +215,13 @@ def _draw(
         )
 
 
-def _draw_signal(
-    axis: Axes, picture: Picture | None, heat: NDArray[np.float32] | None, palette: str, opacity: float
-) -> None:
-    """Draws a signal as lines, on a band in the colours of its map."""
+def _draw_signal(axis: Axes, picture: Picture | None, heat: NDArray[np.float32] | None, look: Look) -> None:
+    """Draws a signal as lines, on a band in the colours of its map over white; an outline alone is as good as none."""
     if heat is not None:
-        band = palette_table(palette)[(heat.clip(0, 1) * 255).astype(np.uint8)][None]
+        entries, white = levels(heat)[None], np.full((1, len(heat), 3), 255, np.uint8)
+        shares = np.ones(256) if picture is None else look.shares()
         extent = (-0.5, len(heat) - 0.5, -8, 263)
-        axis.imshow(band, aspect="auto", extent=extent, alpha=opacity if picture is not None else 1)
+        axis.imshow(blended(white, entries, table(look.palette), shares), aspect="auto", extent=extent)
     if picture is not None:
         axis.plot(picture.T, linewidth=0.8)
         axis.set_xlim(-0.5, picture.shape[1] - 0.5)

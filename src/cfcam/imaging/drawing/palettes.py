@@ -1,4 +1,4 @@
-"""Colours for maps: matplotlib's palettes as tables of 256 colours."""
+"""Colours for maps as tables of 256: one made for laying maps over pictures, and matplotlib's."""
 
 from __future__ import annotations
 
@@ -12,12 +12,17 @@ from torch import Tensor
 from cfcam.errors import InputError
 from cfcam.imaging.image import as_array
 
+EMBER = "ember"
+"""Dark red over orange to amber: what maps are drawn in unless another is asked for; see `ember_table`."""
+
 PALETTES: tuple[str, ...] = (
-    "inferno", "magma", "plasma", "viridis", "cividis", "hot", "gray", "turbo", "jet",
+    EMBER, "inferno", "magma", "plasma", "viridis", "cividis", "hot", "gray", "turbo", "jet",
 )  # fmt: skip
 """The palettes on offer; every other name that matplotlib knows is taken too."""
 
-_ORDERED = frozenset({"inferno", "magma", "plasma", "viridis", "cividis", "hot", "gray", "grey", "bone", "copper"})
+_ORDERED = frozenset(
+    {EMBER, "inferno", "magma", "plasma", "viridis", "cividis", "hot", "gray", "grey", "bone", "copper"}
+)
 
 
 @cache
@@ -25,14 +30,30 @@ def table(palette: str) -> NDArray[np.uint8]:
     """The 256 colours of a palette, uint8 `(256, 3)`, read-only.
 
     Raises:
-        InputError: matplotlib has no palette of that name; the message gives the nearest names.
+        InputError: it is not `EMBER`, and matplotlib has no palette of that name; the message gives the nearest names.
     """
+    if palette == EMBER:
+        return ember_table()
     from matplotlib import colormaps
 
     if palette not in colormaps:
-        near = difflib.get_close_matches(str(palette).lower(), list(colormaps), n=3) or PALETTES
+        near = difflib.get_close_matches(str(palette).lower(), [EMBER, *colormaps], n=3) or PALETTES
         raise InputError(f"no palette is called {palette!r}: the nearest are {', '.join(near)}")
     colours: NDArray[np.uint8] = colormaps[palette](np.linspace(0, 1, 256), bytes=True)[:, :3].copy()
+    colours.flags.writeable = False
+    return colours
+
+
+def ember_table() -> NDArray[np.uint8]:
+    """The 256 colours of "ember", uint8 `(256, 3)`, read-only: red `96 + 159 v^0.7`, green `190 v^0.8`, blue 0.
+
+    It is there to be laid over grey pictures. It never comes near grey, so that a higher value changes any grey more
+    (palettes that end in pale yellow vanish on white tissue, those that begin in violet on dark tissue, and for
+    colour-blind eyes on their way from violet to yellow), and it grows in brightness all the way. Found among such
+    ramps by the measure of `cfcam.imaging.drawing.visibility`.
+    """
+    v = np.arange(256) / 255
+    colours = np.floor(np.stack([96 + 159 * v**0.7, 190 * v**0.8, 0 * v], axis=1) + 0.5).astype(np.uint8)
     colours.flags.writeable = False
     return colours
 
@@ -50,11 +71,6 @@ def is_perceptually_ordered(palette: str) -> bool:
         return True
     steps = np.diff(table(palette) @ np.array([0.2126, 0.7152, 0.0722]))  # Rec. 709 luma
     return bool((steps >= -1).all() or (steps <= 1).all())
-
-
-def note(palette: str) -> str:
-    """What to say beside a picture in this palette: empty, or "jet: not perceptually ordered"."""
-    return "" if is_perceptually_ordered(palette) else f"{palette}: not perceptually ordered"
 
 
 def levels(heatmap: Tensor | ArrayLike) -> NDArray[np.uint8]:
@@ -87,7 +103,7 @@ def check_unit_range(values: NDArray[np.float32]) -> tuple[float, float]:
     return low, high
 
 
-def colorize(heatmap: Tensor | ArrayLike, palette: str = "inferno") -> NDArray[np.uint8]:
+def colorize(heatmap: Tensor | ArrayLike, palette: str = EMBER) -> NDArray[np.uint8]:
     """Colour maps.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 
 from cfcam.errors import InputError
-from cfcam.imaging.drawing.palettes import levels, note, table
+from cfcam.imaging.drawing.look import Look
+from cfcam.imaging.drawing.outline import DARK, LIGHT
+from cfcam.imaging.drawing.overlay import blended
+from cfcam.imaging.drawing.palettes import levels, table
 from cfcam.imaging.drawing.text import (
     HEAD_SIZE,
     SMALL_SIZE,
@@ -22,6 +25,7 @@ from cfcam.imaging.drawing.text import (
     wrapped_lines,
     write_texts,
 )
+from cfcam.imaging.drawing.visibility import note
 
 Theme = Literal["dark", "light"]
 Box = tuple[int, int, NDArray[np.uint8]]
@@ -30,8 +34,11 @@ Box = tuple[int, int, NDArray[np.uint8]]
 COLORBAR_LABEL = "evidence for the class, 0 to 1 of each map's maximum"
 """What the values of a map mean, in every legend."""
 
-GAP, MARGIN, BAR_HEIGHT = 10, 16, 14
-"""Between panels, around the page, and of a colour bar, in pixels."""
+GAP, MARGIN, BAR_HEIGHT = 10, 16, 9
+"""Between panels, around the page, and of each half of a colour bar, in pixels."""
+
+MID_GREY = 128
+"""What the lower half of a colour bar lies over."""
 
 
 @dataclass(frozen=True)
@@ -139,9 +146,9 @@ def place_legend(
     y: int,
     left: int,
     width: int,
-    palette: str,
-    opacity: float,
+    look: Look,
     ink: Ink,
+    thresholds: Collection[float] = (),
 ) -> int:
     """Add the colour bar with its label beside it, or below where the page is narrow.
 
@@ -151,22 +158,26 @@ def place_legend(
         y: its top, in pixels.
         left: of the bar, in pixels.
         width: of the page, in pixels.
-        palette: as for `colorize`.
-        opacity: share of a map over its picture, which the label says.
+        look: of the maps.
         ink: of the page.
+        thresholds: of the outlines on the page; one that all share is marked on the bar.
 
     Returns:
         The next free height, in pixels.
     """
-    label = described_label(f"{COLORBAR_LABEL} (laid over at {opacity:.0%})", palette)
-    length = 240
-    room = width - left - MARGIN - length - 2 * GAP
-    beside = text_width(label, SMALL_SIZE) <= room
-    below = place_bar(texts, boxes, y, left, length, palette, ink)
+    shared = set(thresholds)
+    mark = shared.pop() if len(shared) == 1 else None
+    label = described_label(COLORBAR_LABEL, look, mark)
+    if look.blend == "contour":
+        length, below, beside = 0, y, False
+    else:
+        length = 240
+        beside = text_width(label, SMALL_SIZE) <= width - left - MARGIN - length - 2 * GAP
+        below = place_bar(texts, boxes, y, left, length, table(look.palette), look.shares(), ink, mark)
     if beside:
-        texts.append(TextLine(left + length + 2 * GAP, y + BAR_HEIGHT / 2, label, SMALL_SIZE, ink.text))
+        texts.append(TextLine(left + length + 2 * GAP, y + BAR_HEIGHT, label, SMALL_SIZE, ink.text))
         return below + 4
-    for line in wrapped_lines(label, SMALL_SIZE, width - left - MARGIN, most=4):
+    for line in wrapped_lines(label, SMALL_SIZE, width - left - MARGIN, most=5):
         texts.append(TextLine(left, below + line_height(SMALL_SIZE) / 2, line, SMALL_SIZE, ink.text))
         below += line_height(SMALL_SIZE)
     return below + 4
@@ -178,10 +189,13 @@ def place_bar(
     y: int,
     left: int,
     length: int,
-    palette: str,
+    colours: NDArray[np.uint8],
+    shares: NDArray[np.float64],
     ink: Ink,
+    mark: float | None = None,
+    ticks: tuple[str, str, str] = ("0", "0.5", "1"),
 ) -> int:
-    """Add a colour bar with ticks at 0, 0.5 and 1 below it.
+    """Add a colour bar in two halves, the colours above and what becomes of them over mid-grey below, with ticks.
 
     Args:
         texts: of the page; the ticks are added.
@@ -189,29 +203,50 @@ def place_bar(
         y: its top, in pixels.
         left: its left, in pixels.
         length: in pixels.
-        palette: as for `colorize`.
+        colours: of the palette, uint8 `(256, 3)`.
+        shares: of each colour over a picture, `(256,)` in [0, 1].
         ink: of the page.
+        mark: a value in [0, 1] to mark across the bar, in the colours of an outline.
+        ticks: what stands under its beginning, middle and end.
 
     Returns:
         The next free height, in pixels.
     """
-    ramp = table(palette)[levels(np.linspace(0, 1, length, dtype=np.float32))]
-    framed = np.empty((BAR_HEIGHT + 2, length + 2, 3), dtype=np.uint8)
+    entries = levels(np.linspace(0, 1, length, dtype=np.float32))
+    grey = np.full((1, length, 3), MID_GREY, np.uint8)
+    framed = np.empty((2 * BAR_HEIGHT + 2, length + 2, 3), dtype=np.uint8)
     framed[:] = [int(ink.faint[i : i + 2], 16) for i in (1, 3, 5)]
-    framed[1:-1, 1:-1] = ramp
+    framed[1 : 1 + BAR_HEIGHT, 1:-1] = colours[entries]
+    framed[1 + BAR_HEIGHT : -1, 1:-1] = blended(grey, entries[None], colours, shares)
+    if mark is not None:
+        at = 1 + min(length - 2, max(1, round(mark * (length - 1))))
+        framed[1:-1, [at - 1, at + 1]] = DARK
+        framed[1:-1, at] = LIGHT
     boxes.append((y - 1, left - 1, framed))
-    for part, tick in ((0.0, "0"), (0.5, "0.5"), (1.0, "1")):
+    height = framed.shape[0] - 2
+    for part, tick in zip((0.0, 0.5, 1.0), ticks, strict=True):
         half = text_width(tick, SMALL_SIZE) / 2
         x = min(max(left + part * length, left + half), left + length - half)
         texts.append(
-            TextLine(x, y + BAR_HEIGHT + 3 + line_height(SMALL_SIZE) / 2, tick, SMALL_SIZE, ink.text, centred=True)
+            TextLine(x, y + height + 3 + line_height(SMALL_SIZE) / 2, tick, SMALL_SIZE, ink.text, centred=True)
         )
-    return y + BAR_HEIGHT + 3 + line_height(SMALL_SIZE)
+    return y + height + 3 + line_height(SMALL_SIZE)
 
 
-def described_label(label: str, palette: str) -> str:
-    """Returns a label with a warning, where the palette's colours are not perceptually ordered."""
-    return f"{label}; {warning}" if (warning := note(palette)) else label
+def described_label(label: str, look: Look, mark: float | None = None) -> str:
+    """Returns what the values mean, how they are drawn, and a warning where the palette needs one.
+
+    Args:
+        label: what the values mean.
+        look: of the maps.
+        mark: the threshold of all outlines; None: each map has its own.
+    """
+    said = [label, look.words()]
+    if look.outlined:
+        said.append(f"outline from {mark:.2g} on" if mark is not None else "outline from each map's own threshold on")
+    if look.blend != "contour":
+        said.append("lower bar: over mid-grey")
+    return "; ".join(filter(None, [*said, note(look)]))
 
 
 def drawn_page(height: int, width: int, ink: Ink, boxes: Iterable[Box], texts: Sequence[TextLine]) -> NDArray[np.uint8]:

@@ -11,9 +11,10 @@ from PIL import Image as PILImage
 from torch import Tensor
 
 from cfcam.errors import InputError
+from cfcam.imaging.drawing.look import OPACITY, Look
 from cfcam.imaging.drawing.overlay import check_rgb, overlay
 from cfcam.imaging.drawing.page import Page
-from cfcam.imaging.drawing.palettes import check_unit_range
+from cfcam.imaging.drawing.palettes import EMBER, check_unit_range, table
 from cfcam.imaging.drawing.parts import (
     COLORBAR_LABEL,
     GAP,
@@ -51,6 +52,7 @@ class Panel:
         status: "ok", or in words what is wrong: then that is written over the bare picture, and no map is
             drawn.
         margin: of a contrast of two classes, in the place of a probability: see `cfcam.Explanation.margin`.
+        threshold: of the map's outline, in (0, 1]; None: by Otsu.
 
     Raises:
         InputError: the status is "ok", but there is no map.
@@ -62,6 +64,7 @@ class Panel:
     probability: float | None = None
     status: str = "ok"
     margin: float | None = None
+    threshold: float | None = None
 
     @property
     def answer(self) -> str:
@@ -79,8 +82,9 @@ def contact_sheet(
     *,
     title: str = "",
     footer: str = "research use only",
-    palette: str = "inferno",
-    opacity: float = 0.4,
+    palette: str = EMBER,
+    opacity: float = OPACITY,
+    blend: str = "value",
     columns: int = MAX_COLUMNS,
     panel_size: int = 320,
     theme: Theme = "dark",
@@ -99,6 +103,7 @@ def contact_sheet(
         footer: a small line under the sheet, such as the layer and the network.
         palette: as for `colorize`.
         opacity: as for `overlay`.
+        blend: likewise.
         columns: the most pictures in a row, the bare one included; from 2 to 6.
         panel_size: the longer side of each picture on the sheet in pixels, at least 96.
         theme: "dark" (for the screen of a reading room) or "light" (for paper).
@@ -118,6 +123,7 @@ def contact_sheet(
         footer=footer,
         palette=palette,
         opacity=opacity,
+        blend=blend,
         columns=columns,
         panel_size=panel_size,
         theme=theme,
@@ -131,8 +137,9 @@ def contact_page(
     *,
     title: str = "",
     footer: str = "research use only",
-    palette: str = "inferno",
-    opacity: float = 0.4,
+    palette: str = EMBER,
+    opacity: float = OPACITY,
+    blend: str = "value",
     columns: int = MAX_COLUMNS,
     panel_size: int = 320,
     theme: Theme = "dark",
@@ -146,7 +153,8 @@ def contact_page(
         raise InputError(f"columns is {columns}: it must lie between 2 and {MAX_COLUMNS}")
     if panel_size < 96:
         raise InputError(f"panel_size is {panel_size}: names cannot be read under 96 pixels")
-    ink = ink_of(theme)
+    ink, look, thresholds = ink_of(theme), Look(palette, opacity, blend), list[float]()
+    look.check()
     picture, size = fitted_picture(image_rgb, panel_size)
 
     rows: list[list[Panel | None]] = [row for of_class in panels_by_label(panels) for row in _rows(of_class, columns)]
@@ -170,14 +178,14 @@ def contact_page(
             for n, name in enumerate(names):
                 colour, middle = (ink.faint if n else ink.text), top + (n + 0.5) * line_height(HEAD_SIZE)
                 texts.append(TextLine(x, middle, name, HEAD_SIZE, colour, bold=n == 0))
-            drawn = _drawn(picture, panel, image_rgb.shape[:2], opacity, palette)
+            drawn = _drawn(picture, panel, image_rgb.shape[:2], look, thresholds)
             boxes.append((y + height + 3, x, drawn))
             if letters is not None:
                 texts += [text.moved(x, y + height + 3) for text in edge_texts(letters, picture)]
             if panel is not None and panel.status != "ok":
                 texts += status_stamp(panel.status, x, y + height + 3, size)
         y += height + 3 + size[0] + GAP + 4
-    y = place_legend(texts, boxes, y, left, width, palette, opacity, ink)
+    y = place_legend(texts, boxes, y, left, width, look, ink, thresholds)
     for line in wrapped_lines(footer, SMALL_SIZE, width - 2 * MARGIN, most=5):
         texts.append(TextLine(left, y + line_height(SMALL_SIZE) / 2, line, SMALL_SIZE, ink.faint))
         y += line_height(SMALL_SIZE)
@@ -186,15 +194,27 @@ def contact_page(
 
 
 def colorbar(
-    palette: str = "inferno", *, width: int = 420, label: str = COLORBAR_LABEL, theme: Theme = "light"
+    palette: str = EMBER,
+    *,
+    width: int = 420,
+    label: str = COLORBAR_LABEL,
+    theme: Theme = "light",
+    opacity: float = OPACITY,
+    blend: str = "value",
+    threshold: float | None = None,
 ) -> NDArray[np.uint8]:
     """Draw a horizontal colour bar with ticks at 0, 0.5 and 1 and its label below.
 
+    The upper half has the palette's colours, the lower half what becomes of them over mid-grey (128).
+
     Args:
-        palette: as for `colorize`; where its colours are not perceptually ordered, the label says so.
+        palette: as for `colorize`; what is wrong with it (`cfcam.imaging.drawing.visibility`), the label says.
         width: in pixels, at least 96.
         label: what the values mean; broken into lines.
         theme: "dark" or "light" paper.
+        opacity: as for `overlay`.
+        blend: likewise.
+        threshold: a value to mark, of the maps' outline; None for none.
 
     Returns:
         uint8 RGB `(height, width, 3)`; the height follows from the label.
@@ -207,8 +227,10 @@ def colorbar(
     ink = ink_of(theme)
     texts: list[TextLine] = []
     boxes: list[Box] = []
-    lines = wrapped_lines(described_label(label, palette), SMALL_SIZE, width - 2 * MARGIN, most=4)
-    y = place_bar(texts, boxes, GAP, MARGIN, width - 2 * MARGIN, palette, ink)
+    look = Look(palette, opacity, blend)
+    look.check()
+    lines = wrapped_lines(described_label(label, look, threshold), SMALL_SIZE, width - 2 * MARGIN, most=6)
+    y = place_bar(texts, boxes, GAP, MARGIN, width - 2 * MARGIN, table(palette), look.shares(), ink, threshold)
     for line in lines:
         texts.append(TextLine(MARGIN, y + line_height(SMALL_SIZE) / 2, line, SMALL_SIZE, ink.text))
         y += line_height(SMALL_SIZE)
@@ -242,7 +264,7 @@ def _caption(panel: Panel | None, width: int) -> list[str]:
 
 
 def _drawn(
-    picture: NDArray[np.uint8], panel: Panel | None, shape: tuple[int, ...], opacity: float, palette: str
+    picture: NDArray[np.uint8], panel: Panel | None, shape: tuple[int, ...], look: Look, thresholds: list[float]
 ) -> NDArray[np.uint8]:
     if panel is None:
         return picture
@@ -260,4 +282,6 @@ def _drawn(
     step = max(1, min(values.shape[0] // (2 * height), values.shape[1] // (2 * width)))
     thinned = np.ascontiguousarray(values[step // 2 :: step, step // 2 :: step])
     small = PILImage.fromarray(thinned).resize((width, height), PILImage.Resampling.BILINEAR)
-    return overlay(picture, np.clip(np.asarray(small), 0, 1), opacity=opacity, palette=palette)
+    level = look.threshold(values, "otsu" if panel.threshold is None else panel.threshold)
+    thresholds += [] if level is None else [level]
+    return overlay(picture, np.clip(np.asarray(small), 0, 1), **look._asdict(), threshold=level)

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from cfcam.errors import InputError
 from cfcam.imaging.drawing.cells import Cell, page_of
+from cfcam.imaging.drawing.look import OPACITY, Look
 from cfcam.imaging.drawing.overlay import overlay
+from cfcam.imaging.drawing.palettes import EMBER
 from cfcam.imaging.drawing.parts import (
     Theme,
     ink_of,
@@ -46,8 +48,10 @@ def slices_figure(
     at: Sequence[int] | None = None,
     title: str = "",
     footer: str = "research use only",
-    palette: str = "inferno",
-    opacity: float = 0.4,
+    palette: str = EMBER,
+    opacity: float = OPACITY,
+    blend: str = "value",
+    threshold: float | str | None = "otsu",
     window: str | tuple[float, float] | None = None,
     panel_size: int = 360,
     theme: Theme = "dark",
@@ -62,6 +66,8 @@ def slices_figure(
         footer: a small line under it.
         palette: as for `colorize`.
         opacity: as for `overlay`.
+        blend: likewise.
+        threshold: of the outline, as for `overlay`, of the whole volume's map.
         window: centre and width of the grey values, or a name of `cfcam.imaging.WINDOWS`; None: the volume's own,
             else from the 0.5th to the 99.5th percentile.
         panel_size: the longest side of the volume in pixels.
@@ -77,12 +83,15 @@ def slices_figure(
     heat = view.heat(heatmap)
     index = _ras_index(view, at) if at is not None else peak_voxel(heat)
     scale = view.scale(_checked(panel_size))
+    look = Look(palette, opacity, blend)
+    level = look.threshold(heat, threshold)
     over, bare = [], []
     for plane in PLANES:
         axis = NORMAL_AXIS[plane]
         picture = view.picture(plane, index[axis], scale)
         shown = heat_picture(cut_plane(heat, axis, index[axis]), view.size(plane, scale))
-        marked = _crossed(overlay(picture, shown, opacity=opacity, palette=palette), *view.pixel(plane, index, scale))
+        drawn = overlay(picture, shown, **look._asdict(), threshold=level)
+        marked = _crossed(drawn, *view.pixel(plane, index, scale))
         marks = (*edge_texts(view.letters(plane), picture), *draw_scale_bar(marked, scale))
         over.append(Cell(marked, view.name(plane), view.where(plane, index), marks))
         bare.append(Cell(picture, "", "without the map"))
@@ -92,7 +101,8 @@ def slices_figure(
         if at is None
         else f"through the point chosen: {place}"
     )
-    return page_of([over, bare], title, [where, *view_notes(view), footer], palette, opacity, ink_of(theme))
+    notes = [where, *view_notes(view), footer]
+    return page_of([over, bare], title, notes, look, ink_of(theme), _known(level))
 
 
 def volume_sheet(
@@ -101,8 +111,9 @@ def volume_sheet(
     *,
     title: str = "",
     footer: str = "research use only",
-    palette: str = "inferno",
-    opacity: float = 0.4,
+    palette: str = EMBER,
+    opacity: float = OPACITY,
+    blend: str = "value",
     window: str | tuple[float, float] | None = None,
     columns: int = MAX_COLUMNS,
     panel_size: int = 240,
@@ -120,6 +131,7 @@ def volume_sheet(
         footer: a small line under the sheet.
         palette: as for `colorize`.
         opacity: as for `overlay`.
+        blend: likewise.
         window: as for `slices_figure`.
         columns: the most pictures in a row, the bare one included; from 2 to 6.
         panel_size: the longest side of the volume in pixels.
@@ -137,20 +149,26 @@ def volume_sheet(
         raise InputError(f"columns is {columns}: it must lie between 2 and {MAX_COLUMNS}")
     view = VolumeView.of(volume, window)
     scale = view.scale(_checked(panel_size))
+    look, thresholds = Look(palette, opacity, blend), list[float]()
     rows: list[list[Cell]] = []
     shown: set[tuple[int, ...]] = set()
     for of_class in panels_by_label(panels):
         heats = [view.heat(p.heatmap) if p.heatmap is not None and p.status == "ok" else None for p in of_class]
         known = [heat for heat in heats if heat is not None]
         index = peak_voxel(sum(known[1:], start=known[0])) if known else tuple(n // 2 for n in view.voxels.shape)
+        levels = [
+            None if heat is None else look.threshold(heat, "otsu" if panel.threshold is None else panel.threshold)
+            for panel, heat in zip(of_class, heats, strict=True)
+        ]
+        thresholds += [level for level in levels if level is not None]
         for start in range(0, len(of_class), columns - 1):
             part = slice(start, start + columns - 1)
-            found = _class_rows(view, of_class[part], heats[part], index, scale, opacity, palette)
+            found = _class_rows(view, of_class[part], heats[part], levels[part], index, scale, look)
             rows += [[_without_picture(row[0]), *row[1:]] for row in found] if index in shown else found
             shown.add(index)
     where = "slices through the peak of the mean of each class's maps (without a map: through the middle)"
     notes = [where, *view_notes(view), footer]
-    return page_of(rows, title, notes, palette, opacity, ink_of(theme))
+    return page_of(rows, title, notes, look, ink_of(theme), thresholds)
 
 
 def montage_figure(
@@ -162,8 +180,10 @@ def montage_figure(
     columns: int = 4,
     title: str = "",
     footer: str = "research use only",
-    palette: str = "inferno",
-    opacity: float = 0.4,
+    palette: str = EMBER,
+    opacity: float = OPACITY,
+    blend: str = "value",
+    threshold: float | str | None = "otsu",
     window: str | tuple[float, float] | None = None,
     panel_size: int = 240,
     theme: Theme = "dark",
@@ -182,6 +202,8 @@ def montage_figure(
         footer: a small line under it.
         palette: as for `colorize`.
         opacity: as for `overlay`.
+        blend: likewise.
+        threshold: of the outline, as for `overlay`, of the whole volume's map.
         window: as for `slices_figure`.
         panel_size: the longest side of the volume in pixels.
         theme: "dark" or "light".
@@ -200,6 +222,8 @@ def montage_figure(
     heat = view.heat(heatmap)
     scale = view.scale(_checked(panel_size))
     axis = NORMAL_AXIS[plane]
+    look = Look(palette, opacity, blend)
+    level = look.threshold(heat, threshold)
     length = view.voxels.shape[axis]
     chosen = np.floor((np.arange(min(count, length)) + 0.5) * length / min(count, length)).astype(int)
     centre = [n // 2 for n in view.voxels.shape]
@@ -208,8 +232,8 @@ def montage_figure(
         picture = overlay(
             view.picture(plane, index, scale),
             heat_picture(cut_plane(heat, axis, index), view.size(plane, scale)),
-            opacity=opacity,
-            palette=palette,
+            **look._asdict(),
+            threshold=level,
         )
         where = view.where(plane, [index if a == axis else centre[a] for a in range(3)])
         texts = (*edge_texts(view.letters(plane), picture), *draw_scale_bar(picture, scale)) if n == 0 else ()
@@ -217,7 +241,7 @@ def montage_figure(
     rows = [cells[start : start + columns] for start in range(0, len(cells), columns)]
     called = f"{plane} slices" if view.volume.placed else f"slices {view.name(plane)}"
     step = f"{called}, {length} in all, {view.gap(plane):.3g} mm apart"
-    return page_of(rows, title, [step, *view_notes(view), footer], palette, opacity, ink_of(theme))
+    return page_of(rows, title, [step, *view_notes(view), footer], look, ink_of(theme), _known(level))
 
 
 def projection_figure(
@@ -226,8 +250,10 @@ def projection_figure(
     *,
     title: str = "",
     footer: str = "research use only",
-    palette: str = "inferno",
+    palette: str = EMBER,
     opacity: float = 0.6,
+    blend: str = "value",
+    threshold: float | str | None = "otsu",
     window: str | tuple[float, float] | None = None,
     panel_size: int = 360,
     theme: Theme = "dark",
@@ -243,6 +269,8 @@ def projection_figure(
         footer: a small line under it.
         palette: as for `colorize`.
         opacity: as for `overlay`.
+        blend: likewise.
+        threshold: of the outline, as for `overlay`, of the whole volume's map.
         window: as for `slices_figure`.
         panel_size: the longest side of the volume in pixels.
         theme: "dark" or "light".
@@ -256,27 +284,29 @@ def projection_figure(
     view = VolumeView.of(volume, window)
     heat = view.heat(heatmap)
     scale = view.scale(_checked(panel_size))
+    look = Look(palette, opacity, blend)
+    level = look.threshold(heat, threshold)
     cells = []
     for plane in PLANES:
         axis = NORMAL_AXIS[plane]
         size = view.size(plane, scale)
         under = view.voxels.mean(axis=axis)
         grey = view.drawn(under, plane, scale, usual_range(under) if window is None else view.window)
-        picture = overlay(grey, heat_picture(heat.max(axis=axis), size), opacity=opacity, palette=palette)
+        picture = overlay(grey, heat_picture(heat.max(axis=axis), size), **look._asdict(), threshold=level)
         marks = (*edge_texts(view.letters(plane), picture), *draw_scale_bar(picture, scale))
         cells.append(Cell(picture, view.name(plane), "projection", marks))
     notes = ["maximum-intensity projections of the map, over the mean of the volume", *view_notes(view), footer]
-    return page_of([cells], title, notes, palette, opacity, ink_of(theme))
+    return page_of([cells], title, notes, look, ink_of(theme), _known(level))
 
 
 def _class_rows(
     view: VolumeView,
     panels: Sequence[Panel],
     heats: Sequence[NDArray[np.float32] | None],
+    levels: Sequence[float | None],
     index: tuple[int, ...],
     scale: float,
-    opacity: float,
-    palette: str,
+    look: Look,
 ) -> list[list[Cell]]:
     """One row for each plane: the bare slice, then the maps of the methods over it."""
     rows = []
@@ -289,7 +319,7 @@ def _class_rows(
         marked = _crossed(bare, column, row)
         marks = (*edge_texts(view.letters(plane), bare), *draw_scale_bar(marked, scale))
         cells = [Cell(marked, "original" if first else "", where, marks)]
-        for panel, heat in zip(panels, heats, strict=True):
+        for panel, heat, level in zip(panels, heats, levels, strict=True):
             name, detail = _named(panel) if first else ("", "")
             if heat is None:
                 dimmed = (bare * np.float32(0.45)).astype(np.uint8)
@@ -297,7 +327,7 @@ def _class_rows(
                 cells.append(Cell(dimmed, name, detail, stamp))
                 continue
             shown = heat_picture(cut_plane(heat, axis, index[axis]), view.size(plane, scale))
-            picture = overlay(bare, shown, opacity=opacity, palette=palette)
+            picture = overlay(bare, shown, **look._asdict(), threshold=level)
             cells.append(Cell(_crossed(picture, column, row), name, detail))
         rows.append(cells)
     return rows
@@ -306,6 +336,10 @@ def _class_rows(
 def _without_picture(cell: Cell) -> Cell:
     """The place of slices that stand further up already."""
     return Cell(cell.picture[:, :0])
+
+
+def _known(level: float | None) -> list[float]:
+    return [] if level is None else [level]
 
 
 def _named(panel: Panel) -> tuple[str, str]:

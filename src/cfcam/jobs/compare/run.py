@@ -288,6 +288,7 @@ class ComparePairs:
             threshold=comparison.threshold,
             palette=how.palette,
             opacity=how.opacity,
+            blend=how.blend,
         )
         return [save_image(figure, how.output / f"{pair.name}.png"), *files]
 

@@ -12,6 +12,8 @@ from cfcam.clinical.comparison.changes import (
 from cfcam.clinical.comparison.gate import Gate
 from cfcam.clinical.comparison.quality import RegistrationKind
 from cfcam.imaging import Preprocess, VolumePreprocess
+from cfcam.imaging.drawing.look import OPACITY
+from cfcam.imaging.drawing.palettes import EMBER
 from cfcam.jobs.inputs.preparing import VolumeSettings
 
 
@@ -34,7 +36,8 @@ class CompareSettings:
         volumes: how volumes are read.
         window: grey values of DICOM pictures, and of figures of volumes.
         palette: of the maps.
-        opacity: of the maps over the images.
+        opacity: of the maps over the images, where they are 1.
+        blend: what it follows.
     """
 
     output: Path
@@ -50,5 +53,6 @@ class CompareSettings:
     preprocess: Preprocess | VolumePreprocess | None = None
     volumes: VolumeSettings = field(default_factory=VolumeSettings)
     window: str | tuple[float, float] | None = None
-    palette: str = "inferno"
-    opacity: float = 0.4
+    palette: str = EMBER
+    opacity: float = OPACITY
+    blend: str = "value"

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from cfcam.clinical.regions import threshold_value
 from cfcam.explanation import Explanation, unique_columns
 from cfcam.imaging import Panel, Preprocess, VolumePreprocess
 from cfcam.imaging.drawing.formats import QUALITY, quality_under, write_picture
@@ -74,6 +76,13 @@ class Artist(ABC):
     def _drawn(self, image: Any, explanation: Explanation, columns: list[int], stem: Path) -> list[Path]:
         """Writes overlays and sheet, for the targets in some columns; ``stem`` is what their paths begin with."""
 
+    def _level(self, heat: Tensor, missing: NDArray[np.bool_] | None = None) -> float | None:
+        """The threshold of a map on the grid of its source: that of the study's regions, without a study Otsu's."""
+        if self.settings.blend == "uniform":
+            return None
+        rule = "otsu" if self.settings.study is None else self.settings.study.threshold
+        return threshold_value(heat if missing is None else heat[torch.from_numpy(~missing)], rule)
+
     def _footer(self, explanation: Explanation) -> str:
         meaning = f"{MARGIN_MEANING} · " if any(explanation.margins) else ""
         return meaning + footer_of(model_name(self.model), explanation.layer, self.preprocess)
@@ -91,10 +100,11 @@ def on_sheet(explanation: Explanation, columns: list[int]) -> tuple[list[int], s
     return shown, f" (the first {len(shown)} of {len(columns)} classes)" if len(shown) < len(columns) else ""
 
 
-def panel_of(explanation: Explanation, method: str, k: int, heat: Any) -> Panel:
-    """Returns a map of one image's explanation, on its sheet."""
+def panel_of(explanation: Explanation, method: str, k: int, heat: Any, threshold: float | None = None) -> Panel:
+    """Returns a map of one image's explanation, on its sheet; the threshold is that of its outline, if it is known."""
     status = str(explanation.status[method][0, k])
-    return Panel(heat, method, explanation.label(0, k), explanation.probability(0, k), status, explanation.margin(0, k))
+    probability, margin = explanation.probability(0, k), explanation.margin(0, k)
+    return Panel(heat, method, explanation.label(0, k), probability, status, margin, threshold)
 
 
 def heat_of(explanation: Explanation, method: str, k: int) -> Tensor | None:

@@ -27,6 +27,8 @@ from cfcam.models import LoadedModel
 
 _SHEET_SIDE = 960  # thrice the side of a panel
 
+_Levels = dict[tuple[str, int], float | None]  # of method and target: the threshold of its outline
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -95,26 +97,40 @@ class PictureArtist(Artist):
         files: list[Path] = []
         whole = image.rgb()
         rgb = shrunk(whole, self.settings.scale_of(image.size))
+        levels = self._levels(explanation, columns, whole)
         if Save.OVERLAY in self.settings.save:
             names = column_suffixes(explanation, columns)
             for method in explanation.methods:
                 for k in columns:
-                    drawn = self._overlay(rgb, explanation, method, k, letters_of(image))
+                    drawn = self._overlay(rgb, explanation, (method, k), levels, letters_of(image))
                     files.append(self._written(drawn, beside(stem, method, names[k]), image.path))
         if Save.SHEET in self.settings.save:
-            sheet = self._sheet(image, whole, explanation, columns)
+            sheet = self._sheet(image, whole, explanation, columns, levels)
             files.append(self._written(sheet, stem.with_name(f"{stem.name}_sheet")))
         return files
 
+    def _levels(self, explanation: Explanation, columns: list[int], whole: NDArray[np.uint8]) -> _Levels:
+        """Of a study, the thresholds of its regions: of the maps at full size, which its numbers are of."""
+        if self.settings.study is None:
+            return {}
+        heats = {(m, k): self._heat(explanation, m, k, whole) for k in columns for m in explanation.methods}
+        return {which: self._level(heat) for which, heat in heats.items() if heat is not None}
+
     def _overlay(
-        self, rgb: NDArray[np.uint8], explanation: Explanation, method: str, k: int, letters: Letters | None
+        self,
+        rgb: NDArray[np.uint8],
+        explanation: Explanation,
+        which: tuple[str, int],
+        levels: _Levels,
+        letters: Letters | None,
     ) -> NDArray[np.uint8]:
+        method, k = which
         heat = self._heat(explanation, method, k, rgb)
         if heat is None:
             return banner(
                 lettered(rgb, letters), f"{method}: {explanation.status[method][0, k]} for {explanation.label(0, k)}"
             )
-        return lettered(overlay(rgb, heat, opacity=self.settings.opacity, palette=self.settings.palette), letters)
+        return lettered(overlay(rgb, heat, **self.settings.look(), threshold=levels.get(which, "otsu")), letters)
 
     def _heat(self, explanation: Explanation, method: str, k: int, rgb: NDArray[np.uint8]) -> Tensor | None:
         """A heatmap in [0, 1] on a picture's grid; None if there is no map to show."""
@@ -124,11 +140,13 @@ class PictureArtist(Artist):
         moved: Tensor = self.preprocess.to_original(heat, (rgb.shape[0], rgb.shape[1])).clamp_(0, 1)
         return moved
 
-    def _sheet(self, image: Image, rgb: NDArray[np.uint8], explanation: Explanation, columns: list[int]) -> Page:
+    def _sheet(
+        self, image: Image, rgb: NDArray[np.uint8], explanation: Explanation, columns: list[int], levels: _Levels
+    ) -> Page:
         shown, which = on_sheet(explanation, columns)
         small = _shrunk(rgb)
         panels = [
-            panel_of(explanation, method, k, self._heat(explanation, method, k, small))
+            panel_of(explanation, method, k, self._heat(explanation, method, k, small), levels.get((method, k)))
             for k in shown
             for method in explanation.methods
         ]
@@ -138,9 +156,8 @@ class PictureArtist(Artist):
                 panels,
                 title=(image.path.name if image.path else "") + which,
                 footer=self._footer(explanation),
-                palette=self.settings.palette,
-                opacity=self.settings.opacity,
                 letters=letters_of(image),
+                **self.settings.look(),
             )
 
 

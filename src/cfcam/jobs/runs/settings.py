@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from cfcam.errors import InputError
-from cfcam.imaging import Preprocess, VolumePreprocess, colorize
+from cfcam.imaging import Preprocess, VolumePreprocess
 from cfcam.imaging.drawing.formats import SMALLEST, check_format
+from cfcam.imaging.drawing.look import OPACITY, Look
+from cfcam.imaging.drawing.palettes import EMBER
 from cfcam.imaging.windows import named_window
 from cfcam.jobs.engine.inference import DEFAULT_METHODS
 from cfcam.jobs.study.settings import StudySettings
@@ -38,7 +40,8 @@ class Settings:
         preprocess: what is done to a picture (or volume) before the network sees it; None: what is known of the
             model, else `Preprocess()` (`VolumePreprocess()`).
         palette: name of a palette.
-        opacity: share of the map in an overlay, in [0, 1].
+        opacity: share of the map in an overlay where the map is 1, in [0, 1].
+        blend: what it follows: "value" (the map), "uniform" (the same everywhere), "contour" (an outline alone).
         save: what is written.
         format: of overlays and sheets, one of `cfcam.imaging.drawing.formats.FORMATS`.
         max_size: longer side of overlays and sheets in pixels, at most; None: as large as they are. Maps keep theirs.
@@ -57,8 +60,9 @@ class Settings:
     targets: tuple[int | str, ...] = ("predicted",)
     layer: str | None = None
     preprocess: Preprocess | VolumePreprocess | None = None
-    palette: str = "inferno"
-    opacity: float = 0.4
+    palette: str = EMBER
+    opacity: float = OPACITY
+    blend: str = "value"
     save: frozenset[Save] = field(default_factory=lambda: frozenset({Save.OVERLAY, Save.SHEET}))
     format: str = "png"
     max_size: int | None = None
@@ -77,9 +81,7 @@ class Settings:
             CfcamError: a method or palette is unknown, or a number out of its range.
         """
         named_methods(self.methods)
-        colorize([[0.0]], self.palette)
-        if not 0 <= self.opacity <= 1:
-            raise InputError(f"opacity is {self.opacity}: give a number from 0 (no map) to 1 (nothing but the map)")
+        Look(self.palette, self.opacity, self.blend).check()
         check_format(self.format)
         if self.max_size is not None and self.max_size < SMALLEST:
             raise InputError(f"the longer side of pictures is to be {self.max_size} pixels: give {SMALLEST} or more")
@@ -99,12 +101,15 @@ class Settings:
         """Returns the scale at which an overlay over a picture of this size is written, up to 1."""
         return 1.0 if self.max_size is None else min(1.0, self.max_size / max(size))
 
+    def look(self) -> dict[str, Any]:
+        """Returns how maps are drawn: palette, opacity and blend."""
+        return {"palette": self.palette, "opacity": self.opacity, "blend": self.blend}
+
     def drawn(self) -> dict[str, Any]:
         """Returns the values that change the files, apart from the network and its methods."""
         return {
             "targets": list(self.targets),
-            "palette": self.palette,
-            "opacity": self.opacity,
+            **self.look(),
             "save": sorted(self.save),
             **({} if self.format == "png" else {"format": self.format}),
             **({} if self.max_size is None else {"max_size": self.max_size}),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -133,11 +134,13 @@ class VolumeArtist(Artist):
         for k in columns:
             for method in explanation.methods:
                 heat = self._heat(explanation, method, k, image)
+                level = None if heat is None else self._level(torch.from_numpy(heat), image.missing)
                 if Save.OVERLAY in self.settings.save:
-                    files += self._write(image, explanation, (method, k), heat, beside(stem, method, names[k]))
+                    path = beside(stem, method, names[k])
+                    files += self._write(image, explanation, (method, k), heat, level, path)
                 if Save.SHEET in self.settings.save and k in shown:
                     thinned = None if heat is None else np.ascontiguousarray(heat[thin])
-                    panels.append(panel_of(explanation, method, k, thinned))
+                    panels.append(panel_of(explanation, method, k, thinned, level))
         if Save.SHEET in self.settings.save:
             with FIGURE_LOCK:
                 sheet = volume_sheet(
@@ -152,6 +155,7 @@ class VolumeArtist(Artist):
         explanation: Explanation,
         which: tuple[str, int],
         heat: NDArray[np.float32] | None,
+        level: float | None,
         stem: Path,
     ) -> list[Path]:
         """The raw map on the volume's grid, and three slices through its peak."""
@@ -170,7 +174,7 @@ class VolumeArtist(Artist):
             if heat is None:
                 drawn = volume_sheet(volume, [panel], title=title, footer=footer, **self._look())
             else:
-                drawn = slices_figure(volume, heat, title=title, footer=footer, **self._look())
+                drawn = slices_figure(volume, heat, title=title, footer=footer, threshold=level, **self._look())
         return [*files, self._written(drawn, stem)]
 
     def _heat(self, explanation: Explanation, method: str, k: int, volume: Volume) -> NDArray[np.float32] | None:
@@ -190,7 +194,7 @@ class VolumeArtist(Artist):
 
     def _look(self) -> dict[str, Any]:
         window = named_window(self.settings.window)
-        return {"palette": self.settings.palette, "opacity": self.settings.opacity, "window": window}
+        return {**self.settings.look(), "window": window}
 
 
 def _title(volume: Volume) -> str:

@@ -156,7 +156,7 @@ class Work:
             settings=settings.drawn(),
             settings_sha256=self.sha256,
         )
-        self._studies = Studies(results, settings.output, palette=settings.palette, opacity=settings.opacity)
+        self._studies = Studies(results, settings.output, **settings.look())
 
     def __getstate__(self) -> dict[str, Any]:
         given = {"model": self._model, "kind": self.kind, "settings": self._settings, "several": self._several}

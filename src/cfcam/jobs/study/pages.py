@@ -8,6 +8,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 from cfcam.clinical.study_result import StudyResult
 from cfcam.clinical.where import steadiness, where
@@ -19,7 +20,14 @@ LINE = "_index.json"
 
 
 def write_pages(
-    study: StudyResult, folder: Path, files: Sequence[Path], how: StudySettings, *, palette: str, opacity: float
+    study: StudyResult,
+    folder: Path,
+    files: Sequence[Path],
+    how: StudySettings,
+    *,
+    palette: str,
+    opacity: float,
+    blend: str,
 ) -> list[Path]:
     """Writes the report of a study, and its line of the page that lists all.
 
@@ -30,6 +38,7 @@ def write_pages(
         how: what was asked for.
         palette: of the maps.
         opacity: of the maps.
+        blend: what it follows.
 
     Raises:
         CfcamError: a file cannot be written, or a library is missing.
@@ -38,10 +47,9 @@ def write_pages(
         return []
     from cfcam.clinical.report import IndexEntry, write_report
 
-    pages = write_report(
-        study, folder, formats=how.report, palette=palette, opacity=opacity, patient_page=how.patient_page
-    )
-    entry = IndexEntry.of(study, [*pages, *files], palette=palette, opacity=opacity)
+    look: dict[str, Any] = {"palette": palette, "opacity": opacity, "blend": blend}
+    pages = write_report(study, folder, formats=how.report, patient_page=how.patient_page, **look)
+    entry = IndexEntry.of(study, [*pages, *files], **look)
     values = {**asdict(entry), "files": [file.relative_to(folder).as_posix() for file in entry.files]}
     line = folder / f"{study.name}{LINE}"
     write_whole(line, json.dumps(values, indent=1, ensure_ascii=False).encode())

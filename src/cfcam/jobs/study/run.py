@@ -52,15 +52,16 @@ class Studies:
         folder: for the files.
         palette: of overlays.
         opacity: of overlays.
+        blend: what it follows.
 
     Raises:
         CfcamError: the audit cannot be opened, or a library is missing.
     """
 
-    def __init__(self, results: Results, folder: Path, *, palette: str, opacity: float) -> None:
+    def __init__(self, results: Results, folder: Path, *, palette: str, opacity: float, blend: str) -> None:
         self._results, self._how, self._engine = results, results.how, results.engine
         self._folder = folder
-        self._look: dict[str, Any] = {"palette": palette, "opacity": opacity}
+        self._look: dict[str, Any] = {"palette": palette, "opacity": opacity, "blend": blend}
         self._audit = _opened(self._how)
 
     def __call__(self, image: Image | Volume, explanation: Explanation, x: Tensor, name: str, given: Input) -> Written:

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cfcam import maps
 from cfcam.errors import InputError
 from cfcam.metrics.functional.components import (
     IOU_LEVELS,
@@ -60,8 +61,6 @@ __all__ = [
     "otsu_threshold",
     "tune_threshold",
 ]
-
-_BINS = 256
 
 
 def hit_rate(heatmap: Tensor, ground_truth: Tensor, tolerance: float = 0.0) -> Tensor:
@@ -205,17 +204,7 @@ def otsu_threshold(heatmap: Tensor) -> Tensor:
         tensor([0.1016])
     """
     heat = read_heatmaps(heatmap)
-    low, high = heat.aminmax(dim=1, keepdim=True)
-    position = torch.where(high > low, (heat - low) / (high - low), 0)
-    counts = _histogram((position * _BINS).long().clamp(max=_BINS - 1), _BINS).double()
-    moments = counts * torch.arange(_BINS, device=heat.device)
-    below, moment_below = counts.cumsum(1)[:, :-1], moments.cumsum(1)[:, :-1]
-    above, moment_above = counts.sum(1, keepdim=True) - below, moments.sum(1, keepdim=True) - moment_below
-    # The lowest and the highest bin are never empty, but for a constant map, whose upper class is.
-    between = below * above * (moment_below / below - moment_above / above.clamp(min=1)) ** 2
-    edge = (between.argmax(1, keepdim=True) + 1) / _BINS
-    threshold = (low + edge * (high - low)).squeeze(1)
-    return nan_unless(has_evidence(heat), threshold)
+    return nan_unless(has_evidence(heat), maps.otsu_threshold(heat))
 
 
 def iou(heatmap: Tensor, ground_truth: Tensor, threshold: float | Tensor) -> Tensor:

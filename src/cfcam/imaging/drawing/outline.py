@@ -1,0 +1,97 @@
+"""The line around what a map marks: light inside of the border, dark outside, so that it shows on any tissue."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from cfcam.errors import InputError
+from cfcam.maps import otsu_threshold
+
+LIGHT, DARK = (90, 235, 255), (0, 0, 0)
+"""Colours of the line on the inner and the outer side of the border."""
+
+_SIDE_OF_ONE = 768  # pixels of the longer side for each pixel of a line's width, so that it stays thin and is seen
+
+
+def threshold_of(values: NDArray[np.float32], threshold: float | str | None) -> float | None:
+    """Returns the value from which on a map is outlined.
+
+    Args:
+        values: the map in [0, 1], of any shape.
+        threshold: a number in (0, 1]; "otsu", by the function that regions are measured with; None: no outline.
+
+    Returns:
+        None where there is nothing to outline: it was not asked for, or the map is 0 everywhere.
+
+    Raises:
+        InputError: another word, or a number out of its range.
+    """
+    if threshold is None:
+        return None
+    if threshold == "otsu":
+        if not values.size or not values.max() > 0:
+            return None
+        flat = torch.from_numpy(np.require(values, np.float32, ["C", "W"])).reshape(1, -1)
+        return float(otsu_threshold(flat)[0])
+    if isinstance(threshold, str) or not 0 < threshold <= 1:
+        raise InputError(f"threshold is {threshold!r}: give a number in (0, 1], otsu, or None for no outline")
+    return threshold
+
+
+def line_width(shape: tuple[int, ...]) -> int:
+    """Returns the pixels of each of the two lines on a picture of (height, width): 1 up to 1151 pixels, then more."""
+    return max(1, round(max(shape[:2]) / _SIDE_OF_ONE))
+
+
+def border(marked: NDArray[np.bool_], width: int = 1) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Returns the two sides of the border of a region.
+
+    The border of the picture is none: nothing is known beyond it.
+
+    Args:
+        marked: `(H, W)`.
+        width: of each side, in pixels.
+
+    Returns:
+        The marked pixels with one that is not within ``width`` steps up, down, left or right, and those that are not
+        marked with a marked one so near.
+    """
+    return marked & _grown(~marked, width), ~marked & _grown(marked, width)
+
+
+def draw_outline(
+    picture: NDArray[np.uint8], values: NDArray[np.float32], threshold: float, width: int | None = None
+) -> None:
+    """Draws the line around the values from a threshold on into a picture.
+
+    Args:
+        picture: uint8 `(H, W, 3)`; it is changed.
+        values: `(H, W)`; what is 0 is never inside.
+        threshold: the value of the line.
+        width: of each of its two sides, in pixels; None: `line_width`.
+    """
+    marked = (values >= threshold) & (values > 0)
+    width = line_width(marked.shape) if width is None else width
+    # the rest of a large picture is not looked at
+    rows, columns = (np.flatnonzero(marked.any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return
+    near = tuple(slice(max(0, int(at[0]) - width), int(at[-1]) + width + 1) for at in (rows, columns))
+    light, dark = border(marked[near], width)
+    part = picture[near]
+    part[dark] = DARK
+    part[light] = LIGHT
+
+
+def _grown(mask: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
+    grown = mask
+    for _ in range(steps):
+        wider = grown.copy()
+        wider[1:] |= grown[:-1]
+        wider[:-1] |= grown[1:]
+        wider[:, 1:] |= grown[:, :-1]
+        wider[:, :-1] |= grown[:, 1:]
+        grown = wider
+    return grown
