@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from cfcam.errors import InputError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
@@ -110,19 +112,24 @@ class Image:
             )
         planes = self.planes()
         if channels == 1 and own == 3:
+            import torch
+
             return torch.einsum("c,chw->hw", torch.tensor(_LUMA), planes)[None]
         return planes
 
 
 def _planes(pixels: Pixels) -> Tensor:
+    import torch  # late: who only shows a picture needs none
+
     values = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, -1, 0), dtype=np.float32))
     return values.div_(float(np.iinfo(pixels.dtype).max))
 
 
 def as_array(heatmap: Tensor | ArrayLike) -> NDArray[np.float32]:
     """A map from anywhere as a float32 array in main memory; not copied where that can be avoided."""
-    if isinstance(heatmap, Tensor):
-        heatmap = heatmap.detach().float().cpu().numpy()
+    if hasattr(heatmap, "detach"):
+        values: Any = heatmap
+        heatmap = values.detach().float().cpu().numpy()
     return np.asarray(heatmap, dtype=np.float32)
 
 

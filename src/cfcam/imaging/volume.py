@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
 from cfcam.errors import ImageError, InputError
 from cfcam.imaging.geometry import axis_codes, cell_size, check_affine, spacing_of
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from cfcam.imaging.nifti_space import NiftiSpace
 
 MAX_VOXELS = 2**29
@@ -196,6 +196,8 @@ class Volume:
 
     def tensor(self) -> Tensor:
         """The voxels for computing: a new float32 `(C, D, H, W)`."""
+        import torch  # late: who only shows a volume needs none
+
         voxels = self.voxels if self.voxels.ndim == 4 else self.voxels[None]
         return torch.from_numpy(np.array(voxels, order="C"))
 

@@ -17,10 +17,10 @@ from cfcam.web.guard.crowd import Crowd
 from cfcam.web.guard.door import Door
 from cfcam.web.guard.headers import Headers
 from cfcam.web.library.library import Library
-from cfcam.web.routes import info, page, studies
+from cfcam.web.routes import files, info, page, studies
 from cfcam.web.settings import ViewSettings
 
-ROUTERS = (page.router, info.router, studies.router)
+ROUTERS = (page.router, info.router, studies.router, files.router)
 """Every group of addresses; a new one is a file in ``routes/`` and a name here."""
 
 _STATIC = Path(__file__).with_name("static")

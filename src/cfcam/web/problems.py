@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from cfcam.errors import CfcamError, one_line
+from cfcam.web.schemas import Problem
 
 _SAID = {
     404: "there is nothing at this address: see /api/openapi.json for what there is",
@@ -73,14 +74,27 @@ def _of_fields(_: Request, error: Exception) -> JSONResponse:
     return answer(422, "; ".join(told))
 
 
-RESPONSES: dict[int | str, dict[str, Any]] = {
-    status: {"description": text, "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}}
-    for status, text in (
-        (401, "no token, or a wrong one"),
-        (403, "from elsewhere"),
-        (404, "not there"),
-        (422, "cannot be done with what was sent"),
-        (503, "too many requests at a time"),
-    )
+_WHY = {
+    400: "the request is broken",
+    401: "no token, or a wrong one",
+    403: "from elsewhere",
+    404: "not there",
+    408: "too slow",
+    409: "not now",
+    413: "too large",
+    415: "of a kind that is not read",
+    421: "under a foreign name",
+    422: "cannot be done with what was sent",
+    429: "too many requests of this kind at a time",
+    500: "something went wrong here",
+    503: "too many requests at a time",
 }
-"""What every address may answer beside its own, for the description of the API."""
+
+
+def also(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Returns what an address may answer beside its own, for the description of the API."""
+    return {status: {"description": _WHY[status], "model": Problem} for status in statuses}
+
+
+RESPONSES = also(401, 403, 404, 421, 422, 503)
+"""What every address may answer beside its own."""

@@ -141,6 +141,16 @@ class Manifest:
             manifest._done = {(r.name, r.settings): r for r in manifest.records if r.status is State.DONE}
         return manifest
 
+    @classmethod
+    def read(cls, folder: Path) -> list[Record]:
+        """Returns the records of a folder's manifest that are not superseded; nothing is written.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        parsed = map(Record.parse, (folder / FILE_NAME).read_bytes().split(b"\n"))
+        return _latest([record for record in parsed if record is not None])
+
     @property
     def path(self) -> Path:
         """The manifest's file."""

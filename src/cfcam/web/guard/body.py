@@ -10,6 +10,7 @@ from cfcam.web.problems import RefusedError
 SMALL = 2**20
 """Bytes of a request that is no upload."""
 UPLOADS = "/api/studies"
+_LONGER = 10
 _AROUND = 2**16  # of a multipart body, beside the file
 
 
@@ -19,7 +20,7 @@ class Body:
     Args:
         app: what answers.
         most: bytes of an upload.
-        patience: seconds in which a body, or the next piece of an upload, has to come.
+        patience: seconds in which a body has to come; an upload may take so much longer as it is larger.
     """
 
     def __init__(self, app: App, *, most: int, patience: float) -> None:
@@ -30,7 +31,9 @@ class Body:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        limit = self._most + _AROUND if scope["path"] == UPLOADS else SMALL
+        upload = scope["path"] == UPLOADS and scope["method"] == "POST"
+        limit = self._most + _AROUND if upload else SMALL
+        until = asyncio.get_running_loop().time() + self._patience * (_LONGER if upload else 1)
         declared = header(scope, b"content-length")
         if declared.isdecimal() and int(declared) > limit:
             await refuse(scope, receive, send, 413, _told(limit), {"Connection": "close"})
@@ -42,7 +45,8 @@ class Body:
             if whole:  # what is waited for now is that the client leaves
                 return await receive()
             try:
-                message = await asyncio.wait_for(receive(), self._patience)
+                async with asyncio.timeout_at(until):
+                    message = await receive()
             except TimeoutError:
                 raise RefusedError(408, "the body of the request did not come in time: send it again") from None
             count += len(message.get("body", b""))

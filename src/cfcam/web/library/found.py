@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 
 from cfcam.errors import CfcamError, ImageError, describe
 from cfcam.imaging.image import Image
@@ -11,25 +13,69 @@ from cfcam.imaging.volume import Volume
 from cfcam.jobs.inputs.find import Input, Kind, find_inputs
 from cfcam.jobs.inputs.privacy import neutral, renamed, with_labels
 from cfcam.web.library.cache import Cache
+from cfcam.web.library.header import header_of
+from cfcam.web.library.runs import Entry, entries_of_explanation, entries_of_run, is_explanation, is_run
 from cfcam.web.library.study import Said, Study
 from cfcam.web.settings import ViewSettings
 
 
 def studies_in(settings: ViewSettings, cache: Cache) -> Iterator[Study]:
-    """Yields the studies in the paths of the settings.
+    """Yields the studies in the paths of the settings; of what a run explained, with its maps.
 
     Raises:
         ImageError: a path is not there, or there is nothing in it.
     """
-    inputs = find_inputs(settings.paths, output=os.devnull, recursive=settings.recursive) if settings.paths else []
-    for source in with_labels(inputs):
+    runs = [path for path in settings.paths if is_run(path)]
+    saved = [path for path in settings.paths if path not in runs and is_explanation(path)]
+    others = [path for path in settings.paths if path not in (*runs, *saved)]
+    inputs = find_inputs(others, output=os.devnull, recursive=settings.recursive) if others else []
+    given = {source.key: source for source in with_labels(inputs)}
+    for entry in _entries(runs, saved, given):
+        if entry.source is not None:
+            given.pop(entry.source.key, None)
+        yield _study_of_entry(entry, settings, cache)
+    for source in given.values():
         yield study_of(source, settings, cache)
 
 
-def study_of(source: Input, settings: ViewSettings, cache: Cache) -> Study:
-    """Returns an input as a study; one that is DICOM under its neutral name."""
+def _entries(runs: list[Path], saved: list[Path], given: Mapping[str, Input]) -> Iterator[Entry]:
+    pictures = list(given.values())
+    for folder in runs:
+        try:
+            yield from entries_of_run(folder, dict(given))
+        except OSError as error:
+            raise ImageError(f"{folder.name}: its manifest cannot be read; check its permissions") from error
+    for folder in saved:
+        yield from entries_of_explanation(folder, pictures if len(saved) == 1 else [])
+
+
+def _study_of_entry(entry: Entry, settings: ViewSettings, cache: Cache) -> Study:
+    source = entry.source
+    volume = source.kind is Kind.VOLUME if source is not None else entry.volume
+    return Study(
+        entry.place,
+        entry.name,
+        "volume" if volume else "picture",
+        entry.blank if source is None else (lambda: read(source, settings)),
+        cache,
+        said=lambda: entry.said() if source is None else replace(entry.said(), **header_of(source)),
+        maps=entry.maps,
+        count=entry.count,
+        keep=True,
+    )
+
+
+def study_of(source: Input, settings: ViewSettings, cache: Cache, *, place: str = "") -> Study:
+    """Returns an input as a study; one that is DICOM under its neutral name.
+
+    Args:
+        source: the input.
+        settings: of the viewer.
+        cache: what is read is kept there.
+        place: what its id is made of; "": where it lies in what was opened, or its neutral name.
+    """
     name = source.label or source.path.name
-    place = source.label or f"{source.folder}/{source.path.name}"
+    place = place or source.label or f"{source.folder}/{source.path.name}"
     folder = None if source.label or not source.folder.name else source.folder.name
     return Study(
         place,
@@ -37,7 +83,7 @@ def study_of(source: Input, settings: ViewSettings, cache: Cache) -> Study:
         "volume" if source.kind is Kind.VOLUME else "picture",
         lambda: read(source, settings),
         cache,
-        said=lambda: Said(label=folder),
+        said=lambda: Said(label=folder, **header_of(source)),
         keep=settings.load is not None,
     )
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
+from cfcam.errors import CfcamError
 from cfcam.web.library.cache import Cache
-from cfcam.web.library.found import studies_in
+from cfcam.web.library.found import studies_in, study_of
 from cfcam.web.library.study import Study
+from cfcam.web.library.uploads import Uploads
 from cfcam.web.problems import NotFoundError
 from cfcam.web.settings import ViewSettings
 
@@ -26,10 +28,15 @@ class Library:
     Args:
         studies: in the order in which they are listed.
         cache: what is read is kept there.
+        settings: of the viewer.
     """
 
-    def __init__(self, studies: Iterable[Study] = (), cache: Cache | None = None) -> None:
-        self.cache = cache or Cache(ViewSettings.memory)
+    def __init__(
+        self, studies: Iterable[Study] = (), cache: Cache | None = None, settings: ViewSettings | None = None
+    ) -> None:
+        self._settings = settings or ViewSettings()
+        self.cache = cache or Cache(self._settings.memory)
+        self._uploads = Uploads(self._settings.max_upload)
         self._lock = threading.Lock()
         self._studies = {study.id: study for study in studies}
 
@@ -41,7 +48,7 @@ class Library:
             ImageError: a path is not there, or there is nothing in it.
         """
         cache = Cache(settings.memory)
-        return cls(studies_in(settings, cache), cache)
+        return cls(studies_in(settings, cache), cache, settings)
 
     def studies(self, *, text: str = "", sort: str = "") -> list[Study]:
         """Returns the studies.
@@ -73,6 +80,32 @@ class Library:
         """Takes a further study."""
         with self._lock:
             return self._studies.setdefault(study.id, study)
+
+    def add_upload(self, pieces: Iterator[bytes]) -> Study:
+        """Takes a file that was sent, once it was read.
+
+        Args:
+            pieces: of its bytes.
+
+        Raises:
+            ImageError: it is no picture and no volume, or is larger than the settings allow.
+            RefusedError: there is no more room for files.
+        """
+        source, sha256 = self._uploads.take(pieces)
+        study = study_of(source, self._settings, self.cache, place=f"upload/{sha256}")
+        with self._lock:
+            if study.id in self._studies:
+                return self._studies[study.id]
+        try:
+            study.facts()
+        except CfcamError:
+            self._uploads.forget(sha256)
+            raise
+        return self.add(study)
+
+    def close(self) -> None:
+        """Removes the files that were sent."""
+        self._uploads.close()
 
 
 def _text_of(study: Study) -> str:

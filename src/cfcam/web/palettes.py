@@ -1,0 +1,18 @@
+"""The palettes on offer, as they are sent to the page; written down, so that no page waits for matplotlib."""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+
+from cfcam.web.schemas import PaletteInfo
+
+FILE = Path(__file__).with_name("static") / "palettes.json"
+"""Made by ``python -m tests.web.palettes``; a test holds it to what pictures are drawn with."""
+
+
+@cache
+def palettes() -> tuple[PaletteInfo, ...]:
+    """Returns the palettes on offer, the one that is taken unless another is asked for first."""
+    return tuple(PaletteInfo(**one) for one in json.loads(FILE.read_text(encoding="utf-8")))

@@ -1,0 +1,107 @@
+"""What paths hold: each kind of source, under a name that tells nothing of a patient, on its own grid."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pytest
+from PIL import Image as PILImage
+
+nib = pytest.importorskip("nibabel")
+pytest.importorskip("pydicom")
+
+from tests.imaging import dicoms  # noqa: E402
+from tests.jobs.studies import MARKER, SHAPE, ct_study, phantom_radiograph, place_by_hand  # noqa: E402
+from tests.web.server import client_of, settings_of  # noqa: E402
+
+
+def only(client):
+    (study,) = client.get("/api/studies").json()["studies"]
+    return study["id"]
+
+
+def nifti_of(client, study):
+    return nib.Nifti1Image.from_stream(io.BytesIO(client.get(f"/api/studies/{study}/original.nii").content))
+
+
+def hottest(image):
+    values = np.asanyarray(image.dataobj)
+    return np.unravel_index(values.argmax(), values.shape)
+
+
+def test_a_ct_series_at_an_angle_lies_where_its_slices_lie_and_keeps_its_units(tmp_path):
+    ct_study(tmp_path / "ct")
+    with client_of(settings_of(tmp_path / "ct")) as client:
+        study = only(client)
+        image, detail = nifti_of(client, study), client.get(f"/api/studies/{study}").json()
+    assert image.get_data_dtype() == np.int16
+    values = np.asanyarray(image.dataobj)
+    block = np.argwhere(values == values.max()).mean(0)  # the marker's middle, in the file's own index
+    lps = place_by_hand(*MARKER)
+    for affine in (image.header.get_sform(), image.header.get_qform()):
+        assert np.allclose((affine @ [*block, 1])[:3], lps * (-1, -1, 1), atol=0.01)
+    assert np.allclose((np.array(detail["affine"]) @ [*MARKER, 1])[:3], lps * (-1, -1, 1), atol=1e-6)
+    assert (detail["shape"], detail["modality"], detail["values"]["unit"]) == (list(SHAPE), "CT", "HU")
+    assert (detail["values"]["max"], detail["windows"]["lung"]) == (900, [-600, 1500])
+
+
+@pytest.mark.parametrize("turn", [np.eye(3), np.diag([-1.0, 1, 1]), np.array([[0, 0, -1.0], [1, 0, 0], [0, 1, 0]])])
+def test_a_nifti_keeps_its_transform_and_its_index(tmp_path, turn):
+    values = np.random.default_rng(0).normal(size=(5, 6, 7)).astype(np.float32)
+    affine = np.eye(4)
+    affine[:3, :3], affine[:3, 3] = turn * (1.0, 2.0, 3.0), (-7, 8, 9)
+    nib.save(nib.Nifti1Image(values, affine), tmp_path / "scan.nii.gz")
+    with client_of(settings_of(tmp_path / "scan.nii.gz")) as client:
+        image = nifti_of(client, only(client))
+    assert np.array_equal(np.asanyarray(image.dataobj), values)
+    assert np.allclose(image.affine, affine, atol=1e-5)
+
+
+def test_a_radiograph_says_where_its_edges_lie(tmp_path):
+    phantom_radiograph(tmp_path / "film.dcm")
+    with client_of(settings_of(tmp_path / "film.dcm")) as client:
+        detail = client.get(f"/api/studies/{only(client)}").json()
+    assert (detail["edges"], detail["placed"], detail["spacing"]) == (["L", "I"], True, [0.2, 0.1])
+
+
+def test_white_is_one_in_monochrome1(tmp_path):
+    stored = np.zeros((4, 6), int)
+    stored[0, 0] = 4095  # black in MONOCHROME1
+    dicoms.save(dicoms.radiograph(stored, photometric="MONOCHROME1"), tmp_path / "film.dcm")
+    with client_of(settings_of(tmp_path / "film.dcm")) as client:
+        study = only(client)
+        values = np.asanyarray(nifti_of(client, study).dataobj)[:, 0, :].T
+        shown = PILImage.open(io.BytesIO(client.get(f"/api/studies/{study}/picture.png").content))
+    assert (values[0, 0], values[1, 1]) == (0, 65535)
+    assert (np.asarray(shown)[0, 0], np.asarray(shown)[1, 1]) == (0, 255)
+
+
+def test_nothing_of_a_patient_and_no_path_is_in_any_answer(tmp_path, capfd):
+    secret = tmp_path / "DOE^JANE 1901"
+    ct_study(secret / "series")
+    phantom_radiograph(secret / "JANEDOE.dcm")
+    (secret / "JANEDOE-broken.dcm").write_bytes(bytes(128) + b"DICM" + b"\x08\x00\x18\x00UI\x04\x00JANE")
+    told = []
+    with client_of(settings_of(secret, recursive=True)) as client:
+        listed = client.get("/api/studies")
+        told.append(listed.text)
+        for study in listed.json()["studies"]:
+            for what in ("", "/original.nii", "/thumbnail.png", "/picture.png", "/maps/m-000000000000.nii"):
+                answer = client.get(f"/api/studies/{study['id']}{what}")
+                told.append(json.dumps(dict(answer.headers)) + answer.content.decode("latin-1"))
+        assert len(listed.json()["studies"]) == 3
+    everything = "".join([*told, *capfd.readouterr()])
+    for planted in (*dicoms.PLANTED, "JANE", "DOE", str(tmp_path), tmp_path.name):
+        assert planted not in everything
+
+
+def test_folders_below_are_what_pictures_are_of_and_the_same_name_twice_is_two_studies(tmp_path):
+    for kind in ("ill", "well"):
+        (tmp_path / kind).mkdir()
+        PILImage.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / kind / "scan.png")
+    with client_of(settings_of(tmp_path, recursive=True)) as client:
+        listed = client.get("/api/studies", params={"sort": "label"}).json()["studies"]
+    assert [(one["name"], one["label"]) for one in listed] == [("scan.png", "ill"), ("scan.png", "well")]
+    assert len({one["id"] for one in listed}) == 2

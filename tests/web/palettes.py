@@ -1,0 +1,22 @@
+"""``python -m tests.web.palettes`` writes down the palettes that the page offers."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+from cfcam.imaging.drawing.palettes import PALETTES, note, table
+from cfcam.web.palettes import FILE
+
+
+def offered() -> list[dict[str, Any]]:
+    """Each palette on offer, with the colours that pictures are drawn with."""
+    return [
+        {"name": name, "colours": base64.b64encode(table(name).tobytes()).decode(), "passes": None, "note": note(name)}
+        for name in PALETTES
+    ]
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps(offered(), indent=1) + "\n", encoding="utf-8")
