@@ -1,4 +1,4 @@
-"""``python -m benchmarks COMMAND``: speed, scaling, folder, start, profile, approximate, scorecard,
+"""``python -m benchmarks COMMAND``: speed, scaling, folder, start, view-start, profile, approximate, scorecard,
 search, layers, visibility, volume, peaks."""
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ COMMANDS = {
     "scaling": "how the cost of CF-CAM and Score-CAM grows, with a figure",
     "folder": "a folder of pictures to overlays on disk, against the network alone",
     "start": "imports and cfcam --help",
+    "view-start": "cfcam view, from the command to the first radiograph's values",
     "profile": "where the time goes, operator by operator",
     "approximate": "Score-CAM's approximation on real pictures and networks (CFCAM_DATA)",
     "scorecard": "what CF-CAM's maps are worth beside the others', on the test parts (CFCAM_DATA)",
@@ -22,7 +23,7 @@ COMMANDS = {
     "visibility": "whether more evidence always changes a picture more: palettes, greys, colour-blind eyes",
     "volume": "a 128 x 128 x 128 volume with a layer of 512 channels: time and memory",
 }
-MODULES = {"profile": "profiling"}
+MODULES = {"profile": "profiling", "view-start": "view_start"}
 
 
 def main(words: Sequence[str] | None = None) -> None:

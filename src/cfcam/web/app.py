@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from fastapi.staticfiles import StaticFiles
 from cfcam._version import __version__
 from cfcam.web import problems
 from cfcam.web.guard.body import Body
-from cfcam.web.guard.crowd import Crowd
+from cfcam.web.guard.crowd import Count, Crowd
 from cfcam.web.guard.door import Door
 from cfcam.web.guard.headers import Headers
 from cfcam.web.library.library import Library
@@ -58,22 +58,12 @@ def create_app(
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")
     problems.install(app)
-    guards: tuple[Callable[[Any], Any], ...] = (
-        lambda inner: Body(inner, most=settings.max_upload, patience=settings.patience),
-        lambda inner: Door(inner, settings),
-        lambda inner: Crowd(inner, most=settings.at_work),
-        lambda inner: Headers(inner, debug=debug),
-    )
-    for guard in guards:  # the last is the outermost
-        app.add_middleware(_Guard, guard)
+    app.state.crowd = Count()
+    app.add_middleware(Body, most=settings.max_upload, patience=settings.patience)  # the last is the outermost
+    app.add_middleware(Door, settings=settings)
+    app.add_middleware(Crowd, most=settings.at_work, count=app.state.crowd)
+    app.add_middleware(Headers, debug=debug)
     return app
-
-
-class _Guard:
-    """A guard, made as Starlette makes what stands around an app."""
-
-    def __new__(cls, app: Any, make: Callable[[Any], Any]) -> Any:
-        return make(app)
 
 
 @asynccontextmanager

@@ -276,7 +276,13 @@ def _onto(size: tuple[int, ...], study: Study, preprocess: Mapping[str, Any] | N
         from cfcam.imaging.volume_preprocess import VolumePreprocess
 
         whole = VolumePreprocess(**(preprocess or {"orientation": "source", "size": size}))
-        return lambda heat: whole.to_original(heat, study.image())
+
+        def back(heat: Any) -> Any:
+            image = study.image()
+            assert isinstance(image, Volume)  # noqa: S101 (it has three axes)
+            return whole.to_original(heat, image)
+
+        return back
     from cfcam.imaging.preprocess import Preprocess
 
     plain = Preprocess(**(preprocess or {"size": size}))
