@@ -6,14 +6,21 @@ import base64
 import json
 from typing import Any
 
-from cfcam.imaging.drawing.palettes import PALETTES, note, table
+from cfcam.imaging.drawing.look import Look
+from cfcam.imaging.drawing.palettes import PALETTES, table
+from cfcam.imaging.drawing.visibility import grows_visibly, note
 from cfcam.web.palettes import FILE
 
 
 def offered() -> list[dict[str, Any]]:
     """Each palette on offer, with the colours that pictures are drawn with."""
     return [
-        {"name": name, "colours": base64.b64encode(table(name).tobytes()).decode(), "passes": None, "note": note(name)}
+        {
+            "name": name,
+            "colours": base64.b64encode(table(name).tobytes()).decode(),
+            "passes": grows_visibly(name),
+            "note": note(Look(name)),
+        }
         for name in PALETTES
     ]
 

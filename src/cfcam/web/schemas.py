@@ -145,8 +145,8 @@ class ModelInfo(BaseModel):
 class Defaults(BaseModel):
     """How maps are shown at first."""
 
-    palette: str = "inferno"
-    opacity: float = 0.4
+    palette: str = "ember"
+    opacity: float = 0.5
     blend: str = "value"
     threshold_rule: str = "otsu"
     methods: list[str] = Field(default_factory=list)

@@ -61,7 +61,7 @@ def _study_of_entry(entry: Entry, settings: ViewSettings, cache: Cache) -> Study
         said=lambda: entry.said() if source is None else replace(entry.said(), **header_of(source)),
         maps=entry.maps,
         count=entry.count,
-        keep=True,
+        given=source,
     )
 
 
@@ -85,6 +85,7 @@ def study_of(source: Input, settings: ViewSettings, cache: Cache, *, place: str 
         cache,
         said=lambda: Said(label=folder, **header_of(source)),
         keep=settings.load is not None,
+        given=source,
     )
 
 

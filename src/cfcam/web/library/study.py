@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cfcam.imaging.image import Image
 from cfcam.imaging.volume import Volume
+from cfcam.jobs.inputs.find import Input
 from cfcam.web.library import pictures
 from cfcam.web.library.cache import Cache
 from cfcam.web.library.facts import Facts, facts_of, in_file_order, sent, windows_for
@@ -64,11 +65,13 @@ class Study:
         said: returns what is known without reading it.
         maps: returns the maps that its files hold, asked once.
         keep: whether what was read is kept as the network takes it, too.
+        given: the file or folder that it is read from; None: it stands for one that is not there.
 
     Attributes:
         id: "s-" and 12 hexadecimal digits.
         name: as given.
         kind: as given.
+        given: likewise. Its path is told to nobody.
     """
 
     def __init__(
@@ -83,9 +86,10 @@ class Study:
         maps: Callable[[Study], Iterable[StudyMap]] = lambda _: (),
         count: int = 0,
         keep: bool = True,
+        given: Input | None = None,
     ) -> None:
         self.id = f"s-{hashlib.sha256(place.encode(errors='surrogatepass')).hexdigest()[:12]}"
-        self.name, self.kind = name, kind
+        self.name, self.kind, self.given = name, kind, given
         self._read, self._cache, self._keep = read, cache, keep
         self._find_said, self._find_maps, self._count = said, maps, count
         self._lock = threading.RLock()
