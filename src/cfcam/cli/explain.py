@@ -24,6 +24,7 @@ from cfcam.errors import InputError
 
 if TYPE_CHECKING:
     from cfcam.jobs import FolderRun, Input, Settings, StudySettings
+    from cfcam.jobs.runs.further import Further
     from cfcam.models import LoadedModel
 
 DEFAULT_FOLDER = Path("testimgs")
@@ -147,6 +148,12 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         typer.Option(metavar="PIXELS", help="Shrink larger pictures to this longer side; maps and numbers stay."),
         Checked(words.picture_size),
     ] = None
+    html: Annotated[
+        bool,
+        typer.Option(
+            "--html", help="Write each picture with its maps as one page too, which needs no server: up to 128 MB."
+        ),
+    ] = False
     output: Annotated[
         Path,
         typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write into."),
@@ -222,7 +229,15 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             leave_out="all" in (self.method or ()),
             command=_typed(study, sources, self.output),
             study=study,
+            further=self._pages(palette, opacity, blend) if self.html else None,
         )
+
+    def _pages(self, palette: str, opacity: float, blend: str) -> Further:
+        from cfcam.imaging.drawing.look import Look
+        from cfcam.models.spec import model_name
+        from cfcam.web.offline import OfflinePages
+
+        return OfflinePages(model_name(self.spec), Look(palette, opacity, blend))
 
     def _run(self, loaded: LoadedModel, inputs: list[Input], settings: Settings) -> FolderRun:
         """The run that the network asks for: over pictures or over volumes."""

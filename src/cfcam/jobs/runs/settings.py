@@ -15,6 +15,7 @@ from cfcam.imaging.drawing.look import OPACITY, Look
 from cfcam.imaging.drawing.palettes import EMBER
 from cfcam.imaging.windows import named_window
 from cfcam.jobs.engine.inference import DEFAULT_METHODS
+from cfcam.jobs.runs.further import Further
 from cfcam.jobs.study.settings import StudySettings
 from cfcam.methods import named_methods
 from cfcam.methods.base import Method
@@ -53,6 +54,7 @@ class Settings:
             run.
         command: what the user typed, for the provenance.
         study: what is made of each input as of a study; None: nothing beside its pictures and maps.
+        further: writes a further file of each input; None: there is none.
     """
 
     output: Path = Path("output")
@@ -73,6 +75,7 @@ class Settings:
     leave_out: bool = False
     command: tuple[str, ...] = ()
     study: StudySettings | None = None
+    further: Further | None = None
 
     def check(self) -> None:
         """Checks what can be checked without a network.
@@ -115,4 +118,5 @@ class Settings:
             **({} if self.max_size is None else {"max_size": self.max_size}),
             **({} if self.window is None else {"window": self.window}),
             **({} if self.study is None else {"study": self.study.drawn()}),
+            **({} if self.further is None else {"further": self.further.described()}),
         }

@@ -19,9 +19,10 @@ from cfcam.jobs.engine.inference import Engine
 from cfcam.jobs.engine.meaning import meaning_of
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import assumption_notes
-from cfcam.jobs.inputs.privacy import renamed, without_paths
+from cfcam.jobs.inputs.privacy import labelled, renamed, without_paths
 from cfcam.jobs.inputs.reading import check_showable
 from cfcam.jobs.runs.drawing import explained
+from cfcam.jobs.runs.further import Seen
 from cfcam.jobs.runs.manifest import Record, State
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.runs.task import Outcome, Task
@@ -252,9 +253,13 @@ class Work:
             files = self.kind.draw(image, explanation, task.name)
             targets = explained(explanation)
             left_out: tuple[str, ...] = ()
+            if self._settings.further is not None:
+                further = self._settings.further(self._seen(task, image, explanation))
+                files, left_out = [*files, *further.files], further.left_out
+                self.engine.notes.extend(further.left_out)
             if self._studies is not None and x is not None:
                 study = self._studies(image, explanation, x, task.name, task.input)
-                files, left_out = [*files, *study.files], study.left_out
+                files, left_out = [*files, *study.files], (*left_out, *study.left_out)
                 targets = tuple(replace(t, where=study.places.get((t.index, t.label), "")) for t in targets)
             digests = {file.relative_to(self._settings.output).as_posix(): sha256_of(file) for file in files}
             outcome = Outcome(
@@ -269,6 +274,11 @@ class Work:
             )
             task.record = self._record(task, outcome, digests, left_out)
             task.outcome = outcome
+
+    def _seen(self, task: Task, image: Any, explanation: Explanation) -> Seen:
+        name = task.input.label or labelled(task.input.path).label or task.input.path.name
+        stem = self._settings.output / task.name
+        return Seen(image, explanation, self.kind.preprocess, name, stem, task.notices)
 
     def _loaded(self, source: Input) -> Any:
         """Reads an input; one with a label forgets its path."""

@@ -77,6 +77,7 @@ def _map_of(
         heat=heat,
         raw=None if status == Status.NOT_FINITE else raw,
         probability=one.probability(0, 0),
+        margin=one.margin(0, 0),
         status=status,
         layer=one.layer,
         threshold=None if shown is None else threshold_value(torch.from_numpy(shown), RULE),

@@ -23,7 +23,13 @@ def _environment() -> Any:
     return Environment(loader=FileSystemLoader(_TEMPLATES), autoescape=True, undefined=StrictUndefined)
 
 
+def html() -> str:
+    """Returns the page, with its scripts and styles at their addresses."""
+    text: str = _environment().get_template("view.html.j2").render(version=__version__)
+    return text
+
+
 @router.get("/")
 def page() -> HTMLResponse:
     """Sends the page."""
-    return HTMLResponse(_environment().get_template("view.html.j2").render(version=__version__))
+    return HTMLResponse(html())
