@@ -88,15 +88,15 @@ def test_the_preset_of_the_seeds_is_40_percent_jet_everywhere(tmp_path):
     drawn = {name: pixels(tmp_path / name / "a_grad-cam.png") for name in ways}
     before = pixels(tmp_path / "a.png")
     np.testing.assert_array_equal(drawn["seeds"], drawn["told"])
-    # far from the bright corner: 0.4 of jet's first colour (0, 0, 127), and by value nothing at all
-    np.testing.assert_array_equal(
-        drawn["seeds"][0, 0], np.floor(0.4 * np.array([0, 0, 127]) + 0.6 * before[0, 0] + 0.5)
-    )
-    np.testing.assert_array_equal(drawn["value"][0, 0], before[0, 0])
+    # at the peak, in the white corner: 0.4 of jet's last colour, and half of ember's
+    for name, colour, share in (("seeds", (127, 0, 0), 0.4), ("value", (255, 190, 0), 0.5)):
+        expected = np.floor(share * np.array(colour) + (1 - share) * 255 + 0.5)
+        np.testing.assert_array_equal(drawn[name][-1, -1], expected)
     line = (drawn["contour"] != before).any(axis=2)
     colours = {tuple(colour) for colour in drawn["contour"][line].tolist()}
     assert colours == {(90, 235, 255), (0, 0, 0)}
-    told = {name: json.loads((tmp_path / name / "run.json").read_text())["settings"] for name in ways}
+    runs = {name: json.loads((tmp_path / name / "run.json").read_text())["runs"] for name in ways}
+    told = {name: next(iter(of_run.values()))["settings"] for name, of_run in runs.items()}
     assert [(told[n]["palette"], told[n]["opacity"], told[n]["blend"]) for n in ("seeds", "value", "contour")] == [
         ("jet", 0.4, "uniform"), ("ember", 0.5, "value"), ("ember", 0.5, "contour"),
     ]  # fmt: skip

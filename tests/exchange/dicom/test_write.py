@@ -277,7 +277,25 @@ def test_another_result_gets_other_uids(tmp_path, change):
 def test_another_threshold_makes_another_region_but_the_same_map(tmp_path):
     first, other = write(tmp_path / "a", ALL), write(tmp_path / "b", ALL, threshold=0.25)
     same = {path.name.split("_")[0] for path in first if path.name in {p.name for p in other}}
-    assert same == {"pm", "seg-fractional", "sc"}
+    assert same == {"pm", "seg-fractional"}  # the overlay shows the region's outline
+
+
+def test_the_overlay_has_the_outline_of_the_region_at_its_threshold(tmp_path):
+    values = np.zeros((8, 10), np.float32)
+    values[2:6, 3:8], values[3:5, 4:7] = 0.5, 1
+    source = dicoms.radiograph(np.zeros((8, 10), int))
+    for threshold, inside in ((0.5, values >= 0.5), (0.75, values >= 0.75)):
+        paths = write(tmp_path, {"seg", "sc"}, [source], values, threshold=threshold, blend="contour")
+        (overlay,), (region,) = read(paths, "sc"), read(paths, "seg-binary")
+        light = (overlay.pixel_array == (90, 235, 255)).all(axis=2)
+        np.testing.assert_array_equal(region.pixel_array > 0, inside)
+        assert light.any()
+        assert inside[light].all()  # just inside of the region, all around
+        rows, columns = np.nonzero(light)
+        marked = np.nonzero(inside)
+        assert (rows.min(), rows.max(), columns.min(), columns.max()) == (
+            marked[0].min(), marked[0].max(), marked[1].min(), marked[1].max(),
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(
