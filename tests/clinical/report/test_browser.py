@@ -141,10 +141,10 @@ def opacities(page: Any, within: str) -> set[str]:
 
 def test_the_map_fades_by_mouse_and_keyboard_without_a_script(opened):
     page = opened("case-7_report")
-    assert opacities(page, "#maps") == {"0.4"}
+    assert opacities(page, "#maps") == {"0.5"}
     page.get_by_label("100 %").check()
     assert opacities(page, "#maps") == {"1"}
-    assert opacities(page, "#uncertainty") == {"0.4"}
+    assert opacities(page, "#uncertainty") == {"0.5"}
     page.keyboard.press("ArrowLeft")
     assert opacities(page, "#maps") == {"0.5"}
     page.get_by_label("0 %", exact=True).check()
@@ -164,7 +164,7 @@ def test_on_paper_the_opacity_is_the_one_that_is_stated(opened):
     page = opened("case-7_report")
     page.get_by_label("100 %").check()
     page.emulate_media(media="print")
-    assert opacities(page, "#maps") == {"0.4"}
+    assert opacities(page, "#maps") == {"0.5"}
     assert not page.locator(".tools").is_visible()
     assert page.locator(".on-paper").is_visible()
 
