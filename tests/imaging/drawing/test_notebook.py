@@ -16,10 +16,12 @@ from PIL import Image as PILImage
 
 import cfcam
 from cfcam import Explanation
+from cfcam.clinical.regions import measure
 from cfcam.errors import InputError
 from cfcam.explanation import ExplanationError
 from cfcam.imaging import colorize, overlay
 from cfcam.imaging.drawing.drawable import as_pictures
+from cfcam.imaging.drawing.outline import border_segments
 from tests.networks import GapNet
 
 
@@ -48,7 +50,7 @@ def test_a_cell_is_the_map_laid_over_the_picture() -> None:
     for n in range(2):
         assert (cells[3 * n] == pictures[n]).all()
         for c, method in enumerate(e.methods, start=1):
-            expected = overlay(pictures[n], e.heatmaps(method)[n, 0], opacity=0.3, palette="viridis")
+            expected = overlay(pictures[n], e.heatmaps(method)[n, 0], opacity=0.3, palette="viridis", threshold=None)
             assert (cells[3 * n + c] == expected).all()
 
 
@@ -165,3 +167,16 @@ def test_maps_in_half_precision_are_drawn() -> None:
         return bool((np.abs(a.astype(int) - b.astype(int)) <= 24).all())
 
     assert close(drawn(half.plot())[0], drawn(e.plot(methods=["a"]))[0])
+
+
+def test_the_outline_is_a_line_between_pixels_at_the_threshold_of_the_map() -> None:
+    e = of((3, 4), (12, 16))
+    pictures = np.zeros((2, 12, 16, 3), np.uint8)
+    figure = e.plot(pictures, methods=["b"])
+    heat = e.heatmaps("b")[0, 0].numpy()
+    (dark, light) = figure.axes[1].collections
+    expected = border_segments(heat >= measure(e.heatmaps("b")[0, 0]).threshold)
+    for line in (dark, light):
+        np.testing.assert_array_equal(np.array(line.get_segments()), expected)
+    assert dark.get_linewidth()[0] > light.get_linewidth()[0]
+    assert not e.plot(pictures, methods=["b"], blend="uniform").axes[1].collections

@@ -4,7 +4,7 @@ import torch
 
 from cfcam.clinical.regions import measure
 from cfcam.errors import InputError
-from cfcam.imaging.drawing.outline import DARK, LIGHT, border, draw_outline, line_width, threshold_of
+from cfcam.imaging.drawing.outline import DARK, LIGHT, border, border_segments, draw_outline, line_width, threshold_of
 from cfcam.metrics.functional import otsu_threshold
 
 
@@ -33,6 +33,14 @@ def test_thicker_lines_grow_to_both_sides_of_the_same_border():
     marked = drawn_as("....####")
     assert lines(*border(marked, 1)) == "...xo..."
     assert lines(*border(marked, 2)) == "..xxoo.."
+
+
+def test_the_border_between_pixels_goes_once_around_each_part():
+    found = border_segments(drawn_as(".... .##. ...."))
+    # two pixels side by side: two segments above, two below, one at each end; none between them or at the rim
+    assert sorted(map(tuple, found.mean(axis=1))) == [(0.5, 1), (1, 0.5), (1, 1.5), (2, 0.5), (2, 1.5), (2.5, 1)]
+    assert (np.abs(np.diff(found, axis=1)).sum(axis=(1, 2)) == 1).all()
+    assert border_segments(np.ones((3, 3), bool)).shape == (0, 2, 2)
 
 
 @pytest.mark.parametrize(("shape", "width"), [((40, 60), 1), ((512, 512), 1), ((1151, 900), 1), ((3000, 2500), 4)])

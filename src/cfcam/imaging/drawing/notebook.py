@@ -14,6 +14,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
+from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
@@ -22,7 +23,7 @@ from PIL import Image as PILImage
 from cfcam.errors import InputError
 from cfcam.imaging.drawing.drawable import Drawable, Picture, as_pictures
 from cfcam.imaging.drawing.look import OPACITY, Look
-from cfcam.imaging.drawing.outline import threshold_of
+from cfcam.imaging.drawing.outline import DARK, LIGHT, border_segments, threshold_of
 from cfcam.imaging.drawing.overlay import blended, overlay
 from cfcam.imaging.drawing.palettes import EMBER, colorize, levels, table
 from cfcam.imaging.drawing.parts import COLORBAR_LABEL, MID_GREY, described_label
@@ -202,7 +203,12 @@ def _draw(
         if picture is None:  # the map alone
             axis.imshow(colorize(heat, look.palette))
         else:
-            axis.imshow(overlay(picture, heat, **look._asdict(), threshold=level))
+            axis.imshow(overlay(picture, heat, **look._asdict(), threshold=None))
+            if level is not None:  # as thin on the page of a small picture as on that of a large one
+                lines = list(border_segments((heat >= level) & (heat > 0)))
+                for width, colour in ((1.8, DARK), (0.8, LIGHT)):
+                    rgb = [part / 255 for part in colour]
+                    axis.add_collection(LineCollection(lines, linewidths=width, colors=[rgb], capstyle="projecting"))
     elif picture is not None:
         axis.imshow((picture * np.float32(0.45 if missing else 1)).astype(np.uint8))
     else:

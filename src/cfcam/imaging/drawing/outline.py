@@ -61,6 +61,22 @@ def border(marked: NDArray[np.bool_], width: int = 1) -> tuple[NDArray[np.bool_]
     return marked & _grown(~marked, width), ~marked & _grown(marked, width)
 
 
+def border_segments(marked: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Returns the border of a region between pixels, for figures that draw lines as thin as they like.
+
+    Args:
+        marked: `(H, W)`.
+
+    Returns:
+        `(n, 2, 2)`: segments of one pixel's length from (x, y) to (x, y), with pixel (0, 0) around the origin.
+    """
+    rows, columns = np.nonzero(marked[1:] != marked[:-1])
+    below = np.stack([np.stack([columns - 0.5, rows + 0.5], 1), np.stack([columns + 0.5, rows + 0.5], 1)], 1)
+    rows, columns = np.nonzero(marked[:, 1:] != marked[:, :-1])
+    beside = np.stack([np.stack([columns + 0.5, rows - 0.5], 1), np.stack([columns + 0.5, rows + 0.5], 1)], 1)
+    return np.concatenate([below, beside])
+
+
 def draw_outline(
     picture: NDArray[np.uint8], values: NDArray[np.float32], threshold: float, width: int | None = None
 ) -> None:
