@@ -36,6 +36,7 @@ def test_what_the_command_knows_without_the_server_is_what_the_server_knows():
         (["--max-megapixels", "0"], "--max-megapixels"),
         (["--classes", "cat,dog", "--target", "cow"], "no class is called so"),
         (["--weights", "nowhere.pt"], "nowhere.pt"),
+        (["--reviewer", "a^b"], "--reviewer"),
     ],
 )
 def test_wrong_arguments_are_told_in_one_line_before_torch_is_imported(arguments, told):

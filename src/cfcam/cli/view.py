@@ -35,6 +35,13 @@ def _host(host: str) -> None:
         raise InputError(f"--host {host!r}: give a name or an address of this machine, such as 127.0.0.1")
 
 
+def _reviewer(name: str) -> None:
+    from cfcam.clinical.audit import FIELDS
+
+    if not FIELDS["reviewer"].accepts(name):
+        raise InputError(f"--reviewer {name!r}: give {FIELDS['reviewer'].what}")
+
+
 @dataclass(frozen=True, kw_only=True)
 class View(VolumeReading, PicturesOrVolumes, Layer):
     """Look at pictures, volumes and their maps in the browser, and ask the network for more.
@@ -98,6 +105,11 @@ Exit codes: 0 ended · 1 failed · 2 wrong usage.
         typer.Option(metavar="FILE|URL", help="Audit record for answers: accept, reject, amend."),
         Checked(places.audit),
     ] = None
+    reviewer: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Whose answers they are; else the page asks. Never a patient's name."),
+        Checked(_reviewer),
+    ] = None
     host: Annotated[
         str,
         typer.Option(metavar="NAME", help="Address to listen at; another than this machine's own is warned of."),
@@ -158,6 +170,7 @@ Exit codes: 0 ended · 1 failed · 2 wrong usage.
             targets=tuple(map(read_target, self.target or ["predicted"])),
             layer=self.layer,
             audit=self.record,
+            reviewer=self.reviewer,
             window=None if self.window is None else read_window(self.window),
             time=self.time,
             series=self.series,

@@ -89,6 +89,16 @@ def model_name(text: str) -> str:
     return _without_folders(spec)
 
 
+def coded_name(text: str) -> str:
+    """Returns `model_name` where DICOM takes 64 characters (LO) of the default repertoire.
+
+    Args:
+        text: A spec.
+    """
+    name = re.sub(r"[^\x20-\x7e]|\\", "-", model_name(text)).strip()
+    return name if len(name) <= 64 else f"{name[:61]}..."
+
+
 def _last(path: str) -> str:
     """The last name of a path; of one that only points elsewhere, of the place it points to."""
     return PurePath(path.replace("\\", "/")).name.strip(".") or Path(path).expanduser().resolve().name

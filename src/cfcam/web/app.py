@@ -12,15 +12,18 @@ from fastapi.staticfiles import StaticFiles
 
 from cfcam._version import __version__
 from cfcam.web import problems
+from cfcam.web.exports.moments import Moments
+from cfcam.web.exports.turns import Turns
 from cfcam.web.guard.body import Body
 from cfcam.web.guard.crowd import Count, Crowd
 from cfcam.web.guard.door import Door
 from cfcam.web.guard.headers import Headers
 from cfcam.web.library.library import Library
-from cfcam.web.routes import files, info, page, studies
+from cfcam.web.reviews.book import ReviewBook
+from cfcam.web.routes import exports, files, info, page, reviews, studies
 from cfcam.web.settings import ViewSettings
 
-ROUTERS = (page.router, info.router, studies.router, files.router)
+ROUTERS = (page.router, info.router, studies.router, files.router, reviews.router, exports.router)
 """Every group of addresses; a new one is a file in ``routes/`` and a name here."""
 
 _STATIC = Path(__file__).with_name("static")
@@ -54,6 +57,8 @@ def create_app(
     app.state.settings = settings
     app.state.library = library if library is not None else Library.open(settings)
     app.state.live = live
+    app.state.reviews = ReviewBook(settings.audit, settings.reviewer)
+    app.state.moments, app.state.turns = Moments(), Turns()
     for router in ROUTERS:
         app.include_router(router)
     app.mount("/static", StaticFiles(directory=_STATIC), name="static")

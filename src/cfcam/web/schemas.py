@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
+AStudyId = Annotated[str, StringConstraints(pattern=r"^s-[0-9a-f]{12}$")]
+AMapId = Annotated[str, StringConstraints(pattern=r"^m-[0-9a-f]{12}$")]
+Real = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Pair = Annotated[tuple[Real, Real], Field(description="Two numbers.")]
+Blend = Literal["value", "uniform", "contour"]
 Kind = Literal["picture", "volume"]
 MapKind = Literal["evidence", "uncertainty", "control", "difference", "prior"]
 
@@ -172,5 +178,131 @@ class Info(BaseModel):
     default: Defaults
     windows: dict[str, list[float]] = Field(default_factory=dict)
     audit: bool = False
+    reviewer: str | None = Field(None, description="Whose answers they are; null: whoever answers says so.")
     limits: Limits
     disclaimer: str
+
+
+# What readers say of maps, and what is taken away
+
+
+class Seen(BaseModel):
+    """How a map is shown when somebody answers: names and kinds are those that a record of the audit takes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    opacity: Share | None = None
+    threshold: Share | None = None
+    fade: bool | None = None
+    outline: bool | None = None
+    palette: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,40}$")] | None = None
+    blend: Blend | None = None
+    window: Pair | None = None
+    scale: Literal["own", "common"] | None = None
+    plane: Literal["axial", "coronal", "sagittal", "all", "mip", "3d"] | None = None
+    cursor: Annotated[list[Real], Field(min_length=2, max_length=3)] | None = None
+    zoom: Real | None = None
+    pan: Annotated[list[Real], Field(min_length=2, max_length=3)] | None = None
+    original: bool | None = Field(default=None, description="Whether the original was looked at without the map.")
+    compare: AStudyId | None = None
+    maps: Annotated[list[AMapId], Field(max_length=6)] | None = None
+
+
+class Amended(BaseModel):
+    """What a reader puts in the place of what a map says."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    class_index: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    threshold: Share | None = None
+    peak: Annotated[list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=2, max_length=3)] | None = None
+    plane: Literal["axial", "coronal", "sagittal"] | None = None
+    slice: Annotated[int, Field(ge=0, lt=2**31)] | None = None
+    polygon: Annotated[list[Pair], Field(min_length=3, max_length=1000)] | None = None
+
+
+class Answer(BaseModel):
+    """What a reader says of a map."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    study: AStudyId
+    map: AMapId
+    verdict: Literal["accept", "reject", "amend"]
+    comment: Annotated[str, StringConstraints(max_length=4000)] = ""
+    reviewer: Annotated[str, StringConstraints(max_length=200)] | None = Field(
+        None, description="Whose answer it is; null: the name that the viewer was started with."
+    )
+    amended: Amended | None = None
+    view: Seen = Seen()
+
+
+class Recorded(BaseModel):
+    """The record of an answer."""
+
+    record_id: str
+    time: str
+    hash: str
+    supersedes: str | None = Field(None, description="The record that it takes the place of, which stays as it was.")
+
+
+class Given(BaseModel):
+    """An answer, as it was recorded."""
+
+    record_id: str
+    time: str
+    hash: str
+    supersedes: str | None = None
+    study: str
+    map: str
+    map_sha256: str
+    verdict: Literal["accept", "reject", "amend"]
+    reviewer: str
+    comment: str = ""
+    amended: dict[str, Any] = Field(default_factory=dict)
+    view: dict[str, Any] = Field(default_factory=dict)
+    method: str = ""
+    layer: str = ""
+    class_index: int | None = None
+    probability: float | None = None
+
+
+class Counting(Given):
+    """The latest answer on a map, which counts."""
+
+    contested: bool = Field(False, description="Whether readers differ, each by the last that they said.")
+    history: list[Given] = Field(default_factory=list, description="The earlier ones, oldest first.")
+
+
+class Reviews(BaseModel):
+    """The answers on the maps of a study."""
+
+    reviews: list[Counting]
+
+
+class Wanted(BaseModel):
+    """How an export shows the maps; other keys of the page's view are taken too, and change nothing."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    opacity: Share | None = None
+    threshold: Share | None = None
+    palette: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,40}$")] | None = None
+    blend: Blend | None = None
+    window: Pair | None = None
+    scale: Literal["own", "common"] = "own"
+    cursor: Annotated[list[Real], Field(min_length=2, max_length=3)] | None = None
+
+
+class Export(BaseModel):
+    """What is to become a file."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    study: AStudyId
+    maps: Annotated[list[AMapId], Field(min_length=1, max_length=24)]
+    format: Literal["png", "pdf", "dicom", "json"]
+    dicom: Annotated[list[Literal["sc", "pm", "seg", "sr", "gsps"]], Field(max_length=5)] = Field(
+        default_factory=list, description='Which objects "dicom" is; empty: all that the study allows.'
+    )
+    view: Wanted = Wanted()

@@ -34,6 +34,7 @@ class ViewSettings:
         targets: what is explained first, as in ``cfcam explain --target``.
         layer: dotted name of the layer to map; None: chosen automatically.
         audit: where answers are recorded: an SQLite file or a database's URL; None: they are not.
+        reviewer: whose answers they are; None: whoever answers says so.
         window: of DICOM pictures and volumes: centre and width, or a name of `cfcam.imaging.WINDOWS`; None: their own.
         time: which volume of a NIfTI with a fourth axis.
         channel: which channel of a NIfTI, or "all".
@@ -59,6 +60,7 @@ class ViewSettings:
     targets: tuple[int | str, ...] = ("predicted",)
     layer: str | None = None
     audit: str | None = field(default=None, repr=False)
+    reviewer: str | None = None
     window: str | tuple[float, float] | None = None
     time: int | None = None
     channel: int | Literal["all"] | None = None

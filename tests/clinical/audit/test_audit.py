@@ -15,7 +15,7 @@ import pytest
 pytest.importorskip("sqlalchemy", reason="the audit needs SQLAlchemy: pip install 'cfcam[audit]'")
 pytest.importorskip("alembic", reason="the audit needs Alembic: pip install 'cfcam[audit]'")
 
-from cfcam.clinical.audit import GENESIS, Action, Audit, AuditError
+from cfcam.clinical.audit import GENESIS, Action, Audit, AuditError, MovedError
 from cfcam.clinical.audit.export import exported_head
 
 PSEUDONYM = "P-9f86d081884c7d65"
@@ -334,3 +334,14 @@ def test_records_are_chosen_by_time_and_action(where):
     assert list(audit.records(since=told[3].time + timedelta(microseconds=1))) == []
     with pytest.raises(AuditError, match="'expalin' is unknown: one of start"):
         audit.append("expalin")
+
+
+def test_a_record_that_speaks_of_those_before_it_is_written_behind_them_or_not_at_all(where):
+    audit, other = Audit(where), Audit(where)
+    first = audit.append("review", {"count": 1}, head=GENESIS)
+    with pytest.raises(MovedError):
+        other.append("review", {"count": 2}, head=GENESIS)
+    second = other.append("review", {"count": 2}, head=first.hash)
+    with pytest.raises(MovedError, match="record 2"):
+        audit.append("review", {"count": 3}, head=first.hash)
+    assert [one.hash for one in audit.records()] == [first.hash, second.hash]

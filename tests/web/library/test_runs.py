@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
 
 import numpy as np
@@ -107,3 +108,21 @@ def test_a_broken_explanation_is_told_in_one_line_without_its_path(world, tmp_pa
     assert answer.status_code == 422
     assert "is broken: explain it again" in answer.json()["error"]
     assert str(tmp_path) not in answer.text
+
+
+def test_files_made_of_a_runs_maps_say_which_weights_made_them_and_the_same_numbers_as_the_run(world):
+    (made,) = json.loads((world / "out" / "run.json").read_bytes())["runs"].values()
+    with client_of(settings_of(world / "out")) as client:
+        listed = {one["name"]: one["id"] for one in client.get("/api/studies").json()["studies"]}
+        study = listed["picture2.png"]
+        (one,) = client.get(f"/api/studies/{study}").json()["maps"]
+        body = {"study": study, "maps": [one["id"]], "format": "json"}
+        numbers = client.post("/api/exports", json=body).json()
+    assert numbers["model"]["weights_sha256"] == made["settings"]["model"]["sha256"]
+    assert len(numbers["model"]["weights_sha256"]) == 64
+    (found,) = numbers["maps"]
+    assert found["parameters"] == made["settings"]["methods"][one["method"]]
+    assert found["regions"]["threshold"] == one["threshold"]
+    assert found["regions"]["regions"][0]["peak"] == one["peak"]["index"]
+    assert found["probability"] == one["probability"]
+    assert str(world) not in json.dumps(numbers)

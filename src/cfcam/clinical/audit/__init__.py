@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         Code,
         DamagedError,
         Event,
+        MovedError,
         is_digest,
     )
 
@@ -35,6 +36,7 @@ __all__ = [
     "Code",
     "DamagedError",
     "Event",
+    "MovedError",
     "Record",
     "Verification",
     "check_place",
@@ -50,6 +52,8 @@ __getattr__ = lazy(
         "cfcam.clinical.audit.chain": "GENESIS Record Verification",
         "cfcam.clinical.audit.database": "check_place",
         "cfcam.clinical.audit.export": "Certificate exported_head verify_export",
-        "cfcam.clinical.audit.fields": "Action AuditError Code DamagedError EVENTS Event FIELDS OUTCOMES is_digest",
+        "cfcam.clinical.audit.fields": (
+            "Action AuditError Code DamagedError EVENTS Event FIELDS MovedError OUTCOMES is_digest"
+        ),
     },
 )

@@ -30,6 +30,7 @@ from cfcam.clinical.audit.fields import (
     Action,
     AuditError,
     DamagedError,
+    MovedError,
     checked_action,
     checked_details,
 )
@@ -69,14 +70,19 @@ class Audit:
         self._engine = open_engine(url)
         self._open(create)
 
-    def append(self, action: Action | str, details: Mapping[str, Any] | None = None) -> Record:
+    def append(
+        self, action: Action | str, details: Mapping[str, Any] | None = None, *, head: str | None = None
+    ) -> Record:
         """Writes a record; when this returns, the record is on disk.
 
         Args:
             action: what was done.
             details: fields of the allow-list ``FIELDS``.
+            head: hash of the record that has to be the last (`GENESIS`: there is none), for one that says something of
+                those before it; None: whichever it is.
 
         Raises:
+            MovedError: another was written since.
             AuditError: the action is unknown, a field may not be recorded, or the database refuses.
         """
         chosen, fields = checked_action(action), checked_details(details or {})
@@ -85,6 +91,8 @@ class Audit:
                 "SELECT sequence, hash FROM audit_record ORDER BY sequence DESC LIMIT 1"
             ).first()
             sequence, previous = (0, GENESIS) if last is None else (last[0], last[1])
+            if head not in (None, previous):
+                raise MovedError(f"record {sequence} was written meanwhile: read it, then write")
             row = make_row(sequence + 1, datetime.now(UTC), chosen, fields, previous)
             from sqlalchemy import text
 

@@ -21,6 +21,10 @@ class DamagedError(AuditError):
     """The database's file is damaged, so that a record cannot even be fetched."""
 
 
+class MovedError(AuditError):
+    """Another record was written since the one that was to be the last."""
+
+
 class Code(NamedTuple):
     """A code of the scheme DCM (DICOM PS3.16 Annex D)."""
 
@@ -215,7 +219,7 @@ VIEW: Mapping[str, Callable[[Any], bool]] = {
     "blend": _one_of("value", "uniform", "contour"),
     "window": _numbers(2, 2),
     "scale": _one_of("own", "common"),
-    "plane": _one_of("axial", "coronal", "sagittal", "all", "mip"),
+    "plane": _one_of("axial", "coronal", "sagittal", "all", "mip", "3d"),
     "cursor": _numbers(2, 3),
     "zoom": _is_number,
     "pan": _numbers(2, 3),

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cfcam.clinical.review import Review
 from cfcam.clinical.study_result import MapResult, StudyResult
 from cfcam.errors import ImageError
-from cfcam.exchange.dicom.job import shortened
+from cfcam.exchange.dicom.job import Job, shortened
 from cfcam.exchange.dicom.result import ResultInfo
-from cfcam.exchange.dicom.sources import frames_of, planes_of, pseudonym_of, read_source
+from cfcam.exchange.dicom.review_report import review_report
+from cfcam.exchange.dicom.sources import frames_of, headers_of, planes_of, pseudonym_of, read_source
 from cfcam.exchange.dicom.structured_report import measurements_of
-from cfcam.exchange.dicom.write import fitting_kinds, write_objects
+from cfcam.exchange.dicom.write import check_installed, fitting_kinds, made_objects, save_object
 from cfcam.imaging import Image, Volume
+from cfcam.imaging.reading.dicom_object import quiet
 from cfcam.imaging.reading.dicom_values import picture_edges
 from cfcam.maps import Status
 
@@ -124,31 +128,97 @@ def write_dicom(
     Raises:
         CfcamError: the source breaks the standard, or a file cannot be written.
     """
+    notes: list[str] = []
+    with quiet():
+        made = dicom_of(study, source, kinds, notes, palette=palette, opacity=opacity, blend=blend)
+        files = [save_object(dataset, kind, folder) for kind, dataset in made]
+    return files, notes
+
+
+def dicom_of(
+    study: StudyResult,
+    source: DicomSource,
+    kinds: Sequence[str],
+    notes: list[str],
+    *,
+    palette: str,
+    opacity: float,
+    blend: str,
+) -> Iterator[tuple[str, Dataset]]:
+    """Yields the objects of all maps that can be read, each with its kind, map by map; writes nothing.
+
+    Args:
+        study: see `write_dicom`.
+        source: see there.
+        kinds: see there.
+        notes: takes a line for each thing that is not or not so made.
+        palette: of overlays.
+        opacity: of overlays.
+        blend: what it follows there.
+
+    Raises:
+        CfcamError: the source breaks the standard.
+    """
     if source.missing is not None:
-        return [], [source.missing]
-    fitting, notes = fitting_kinds(source.objects, kinds)
-    files: list[Path] = []
+        notes.append(source.missing)
+        return
+    fitting, lines = fitting_kinds(source.objects, kinds)
+    notes += lines
     refused: dict[str, str] = {}
+    count = 0
     for one in study.maps:
         if one.status != Status.OK or one.regions.threshold is None:
-            notes = (*notes, f"no DICOM objects of a map without evidence ({one.method}: {one.status})")
+            notes.append(f"no DICOM objects of a map without evidence ({one.method}: {one.status})")
         elif fitting:
-            files += write_objects(
+            made = made_objects(
                 source.objects,
                 source.planes(one.heatmap),
                 result_info(study, one),
                 kinds=fitting,
                 threshold=one.regions.threshold,
-                output=folder,
                 measurements=measurements_of(one.regions["map"], one.regions.stability),
                 opacity=opacity,
                 palette=palette,
                 blend=blend,
                 refused=refused,
             )
-    if refused and not files:
+            count += len(made)
+            yield from made
+    if refused and not count:
         raise ImageError(next(iter(refused.values())))
-    return files, [*notes, *(f"{reason}: not written" for reason in refused.values())]
+    notes += [f"{reason}: not written" for reason in refused.values()]
+
+
+def review_of(study: StudyResult, source: DicomSource, review: Review, before: Sequence[Dataset] = ()) -> Dataset:
+    """Returns a reader's verdict on the one map of a study as a document; the same record gives the same bytes.
+
+    Args:
+        study: with the map that was answered alone.
+        source: what it was explained from, all objects.
+        review: as it was recorded.
+        before: the documents of the verdicts that this one takes the place of.
+
+    Raises:
+        CfcamError: the source breaks the standard, or the review is in no record.
+    """
+    (one,) = study.maps
+    check_installed()
+    heat = source.planes(one.heatmap)
+    with quiet():
+        job = Job(
+            headers_of(source.objects),
+            heat[None] if heat.ndim == 2 else heat,
+            replace(result_info(study, one), created=None if review.time is None else _here(review.time)),
+            one.regions.threshold or 1.0,  # of a region that this document says nothing of
+            source.objects,
+            record=review.hash,
+        )
+        return review_report(job, review, before)
+
+
+def _here(time: datetime) -> datetime:
+    """A moment by the clock on the wall, as the dates of documents are."""
+    return time.astimezone().replace(tzinfo=None, microsecond=0)
 
 
 def result_info(study: StudyResult, one: MapResult) -> ResultInfo:

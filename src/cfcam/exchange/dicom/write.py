@@ -93,6 +93,36 @@ def write_objects(
             cannot be written, or holds other content under the same UID.
         MissingExtraError: pydicom or highdicom is not installed.
     """
+    with quiet():
+        made = made_objects(
+            sources,
+            heatmap,
+            result,
+            kinds=kinds,
+            threshold=threshold,
+            measurements=measurements,
+            opacity=opacity,
+            palette=palette,
+            blend=blend,
+            refused=refused,
+        )
+        return [save_object(dataset, kind, output) for kind, dataset in made]
+
+
+def made_objects(
+    sources: Sequence[Dataset],
+    heatmap: ArrayLike,
+    result: ResultInfo,
+    *,
+    kinds: Collection[str],
+    threshold: float,
+    measurements: Mapping[str, float] | None = None,
+    opacity: float = OPACITY,
+    palette: str = EMBER,
+    blend: str = "value",
+    refused: dict[str, str] | None = None,
+) -> list[tuple[str, Dataset]]:
+    """Return a map as DICOM objects, each with its kind, and write nothing; see `write_objects`."""
     check_kinds(kinds)
     check_installed()
     array = np.ascontiguousarray(np.asarray(heatmap, dtype=np.float32))
@@ -103,7 +133,7 @@ def write_objects(
         job = Job(headers_of(sources), array, result, threshold, sources, look, steady_of(measurements))
         if "pm" in kinds and refused is None:
             check_place(job)
-        return [_save(dataset, kind, output) for kind, dataset in _objects(job, kinds, measurements, refused)]
+        return _objects(job, kinds, measurements, refused)
 
 
 def fitting_kinds(
@@ -236,16 +266,26 @@ def check_installed() -> None:
         raise MissingExtraError(error.name or "highdicom", "dicom", "writing DICOM") from error
 
 
-def _save(dataset: Dataset, kind: str, output: Path) -> Path:
+def save_object(dataset: Dataset, kind: str, output: Path) -> Path:
+    """Write an object under its kind and UID; one that is there already keeps the moment at which it was made.
+
+    Raises:
+        ImageError: it cannot be written, or is there with other content.
+    """
     target = output / f"{kind}_{dataset.SOPInstanceUID}.dcm"
-    data = _encoded(dataset)
+    data = encoded(dataset)
     if target.exists() and target.read_bytes() != data and (before := when_made(target)) is not None:
         say_when_made(dataset, before)  # the same object again is no other because it is made later
-        data = _encoded(dataset)
+        data = encoded(dataset)
     return save_bytes(data, target)
 
 
-def _encoded(dataset: Dataset) -> bytes:
+def encoded(dataset: Dataset) -> bytes:
+    """Return an object as the bytes of its file.
+
+    Raises:
+        ImageError: an element that it inherits cannot be encoded.
+    """
     from cfcam.imaging.reading.dicom_object import broken
 
     stream = BytesIO()

@@ -109,6 +109,7 @@ def volume_sheet(
     volume: Volume,
     panels: Sequence[Panel],
     *,
+    at: Sequence[int] | None = None,
     title: str = "",
     footer: str = "research use only",
     palette: str = EMBER,
@@ -127,6 +128,7 @@ def volume_sheet(
     Args:
         volume: as for `slices_figure`.
         panels: the maps, each `(D, H, W)` in [0, 1] on the volume's grid, as for `contact_sheet`.
+        at: voxel (d, h, w) to cut through; None: the peak, as said.
         title: a line over the sheet.
         footer: a small line under the sheet.
         palette: as for `colorize`.
@@ -141,7 +143,7 @@ def volume_sheet(
         uint8 RGB `(height, width, 3)`.
 
     Raises:
-        InputError: no panels, a map of another size, or a value out of its range.
+        InputError: no panels, a map of another size, a value out of its range, or a voxel that is not there.
     """
     if not panels:
         raise InputError("a sheet needs at least one panel")
@@ -155,7 +157,8 @@ def volume_sheet(
     for of_class in panels_by_label(panels):
         heats = [view.heat(p.heatmap) if p.heatmap is not None and p.status == "ok" else None for p in of_class]
         known = [heat for heat in heats if heat is not None]
-        index = peak_voxel(sum(known[1:], start=known[0])) if known else tuple(n // 2 for n in view.voxels.shape)
+        middle = peak_voxel(sum(known[1:], start=known[0])) if known else tuple(n // 2 for n in view.voxels.shape)
+        index = middle if at is None else _ras_index(view, at)
         levels = [
             None if heat is None else look.threshold(heat, "otsu" if panel.threshold is None else panel.threshold)
             for panel, heat in zip(of_class, heats, strict=True)
@@ -167,6 +170,8 @@ def volume_sheet(
             rows += [[_without_picture(row[0]), *row[1:]] for row in found] if index in shown else found
             shown.add(index)
     where = "slices through the peak of the mean of each class's maps (without a map: through the middle)"
+    if at is not None:
+        where = f"slices through the point chosen: {view.point(_ras_index(view, at))}"
     notes = [where, *view_notes(view), footer]
     return page_of(rows, title, notes, look, ink_of(theme), thresholds)
 

@@ -5,7 +5,6 @@ DICOM objects, table, report and record of a study show the same numbers because
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -30,7 +29,8 @@ from cfcam.jobs.study.limits import NO_CHECKS, limits_of, sentence
 from cfcam.jobs.study.peaks import with_stability
 from cfcam.jobs.study.settings import StudySettings
 from cfcam.jobs.study.uncertainty import check_ways, uncertainties
-from cfcam.models import LoadedModel, model_name
+from cfcam.models import LoadedModel
+from cfcam.models.spec import coded_name
 
 UNVERSIONED = "unversioned"
 
@@ -136,7 +136,7 @@ class Results:
             for k in unique_columns(explanation)
             for method in explanation.methods
         )
-        picture, shown, function = _shown(image, self._window)
+        picture, shown, function = shown_as(image, self._window)
         modality, header = ("", None) if source is None else (source.modality, next(iter(source.objects), None))
         volume = isinstance(image, Volume)
         limits = limits_of(
@@ -220,7 +220,7 @@ class Results:
 
     def _identity(self, explanation: Explanation) -> ModelIdentity:
         return ModelIdentity(
-            name=_coded_name(self._model.spec),
+            name=coded_name(self._model.spec),
             version=UNVERSIONED,
             weights_sha256=explanation.provenance["model"]["sha256"],
             layer=explanation.layer,
@@ -239,16 +239,18 @@ class Results:
         }
 
 
-def _coded_name(spec: str) -> str:
-    """What a network is called where DICOM takes 64 characters (LO) of the default repertoire."""
-    name = re.sub(r"[^\x20-\x7e]|\\", "-", model_name(spec)).strip()
-    return name if len(name) <= 64 else f"{name[:61]}..."
-
-
-def _shown(
+def shown_as(
     image: Image | Volume, window: str | tuple[float, float] | None
 ) -> tuple[NDArray[Any], tuple[float, float] | None, str]:
-    """A picture as it is; or the voxels of the first channel, and how they are shown: as on the run's own figures."""
+    """Returns a picture as it is; or the voxels of the first channel, and how they are shown: as on a run's figures.
+
+    Args:
+        image: a picture or volume.
+        window: of a volume: centre and width, or a name of `cfcam.imaging.WINDOWS`; None: its own.
+
+    Returns:
+        `StudyResult.picture`, its window, and what that does with values.
+    """
     if not isinstance(image, Volume):
         return image.rgb(), None, "LINEAR_EXACT"
     (centre, width), function = shown_window(image, window)

@@ -17,7 +17,7 @@ _AT_DETECTOR = frozenset({"CR", "DX", "MG", "RF", "XA", "PX", "IO"})
 
 def limits_of(
     image: Image | Volume,
-    preprocess: Preprocess | VolumePreprocess,
+    preprocess: Preprocess | VolumePreprocess | None,
     maps: Sequence[MapResult],
     *,
     modality: str,
@@ -29,7 +29,7 @@ def limits_of(
 
     Args:
         image: as it was read.
-        preprocess: the way from it to the network.
+        preprocess: the way from it to the network; None: not known here.
         maps: of the study.
         modality: as its DICOM header states it, "" if it has none.
         burned_in: what that says of names in the pixels: "YES", "NO" or "".
@@ -37,7 +37,8 @@ def limits_of(
         uncertainty: whether it is measured how much the map varies.
     """
     volume = image if isinstance(image, Volume) else None
-    said = [sentence(notice) for notice in (*preprocess.assumptions, *image.notices)]
+    assumed = () if preprocess is None else preprocess.assumptions
+    said = [sentence(notice) for notice in (*assumed, *image.notices)]
     if (warning := warning_of(modality, burned_in)) is not None:
         said.append(warning)
     if image.spacing is None:

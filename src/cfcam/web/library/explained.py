@@ -86,6 +86,7 @@ def _map_of(
         scale_max=_scale(one, method) if status == Status.OK else None,
         seconds=seconds,
         source=source,
+        about=one,
     )
 
 

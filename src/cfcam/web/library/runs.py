@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from cfcam.jobs.inputs.find import Input, Kind
 from cfcam.jobs.inputs.names import label_names, safe
 from cfcam.jobs.inputs.privacy import labelled
 from cfcam.jobs.runs.manifest import FILE_NAME, Explained, Manifest, Record, State
+from cfcam.web.library.about import about_run
 from cfcam.web.library.facts import Facts
 from cfcam.web.library.maps import Heat, StudyMap
 from cfcam.web.library.study import Said, Study
@@ -78,8 +79,7 @@ def entries_of_run(folder: Path, given: Mapping[str, Input]) -> Iterator[Entry]:
     settings = _runs(folder)
     for record in Manifest.read(folder):
         source = given.get(record.input) or _where_it_was(record.input)
-        preprocess = settings.get(record.settings, {}).get("preprocess")
-        found = _Recorded(folder, record, preprocess, source)
+        found = _Recorded(folder, record, settings.get(record.settings, {}), source)
         yield Entry(
             place=f"run/{record.name}",
             name=source.label or source.path.name if source else record.name.rpartition("/")[2],
@@ -115,7 +115,7 @@ class _Recorded:
 
     folder: Path
     record: Record
-    preprocess: Mapping[str, Any] | None
+    settings: Mapping[str, Any]
     source: Input | None
 
     @property
@@ -166,8 +166,12 @@ class _Recorded:
         return (224, 224)
 
     def maps(self, study: Study) -> Iterator[StudyMap]:
+        for one in self._found(study):
+            yield replace(one, about=about_run(self.settings, one))
+
+    def _found(self, study: Study) -> Iterator[StudyMap]:
         if is_explanation(self.saved):
-            whole = self.preprocess if self.source is not None else None
+            whole = self.settings.get("preprocess") if self.source is not None else None
             yield from _maps_saved(self.saved, 0, study, whole)
             return
         yield from (_map_in(path, method, target, study, self.record.layer) for path, method, target in self._niftis())

@@ -30,6 +30,7 @@ def info(settings: TheSettings, live: TheLive) -> Info:
         default=Defaults(methods=list(settings.methods), targets=list(settings.targets)),
         windows={name: [float(centre), float(width)] for name, (centre, width) in WINDOWS.items()},
         audit=settings.audit is not None,
+        reviewer=settings.reviewer,
         limits=Limits(upload_bytes=settings.max_upload, pixels=settings.max_pixels, voxels=settings.max_voxels),
         disclaimer=DISCLAIMER,
     )

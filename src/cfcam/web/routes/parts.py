@@ -82,3 +82,15 @@ async def _pieces(file: Nifti) -> AsyncIterator[bytes | memoryview]:
 def blob(data: bytes, media_type: str, mark: str) -> Response:
     """Returns bytes as an answer that a browser may keep."""
     return Response(data, media_type=media_type, headers=kept(mark))
+
+
+def attached(name: str, media_type: str, data: bytes) -> Response:
+    """Returns bytes as a file to be saved, which no cache keeps.
+
+    Args:
+        name: of the file; holds nothing but letters, digits, and ``_-.``.
+        media_type: of its content.
+        data: its content.
+    """
+    headers = {"Content-Disposition": f'attachment; filename="{name}"', "Cache-Control": "no-store"}
+    return Response(data, media_type=media_type, headers=headers)

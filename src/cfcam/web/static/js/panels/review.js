@@ -13,12 +13,20 @@
   let listed = "";
   let waiting = null; // verdict that a key chose before the panel was made
 
+  // Maps whose picture was looked at without them: the key of the state is true only while it is held.
+  const bare = new Set();
+  root.state.on(["original"], () => {
+    const { original, maps } = root.state.get();
+    if (original) maps.forEach((id) => bare.add(id));
+  });
+
   const active = () => root.maps.of(root.state.get().maps[root.state.get().active]);
   const verdict = () => radios.find((one) => one.checked)?.value;
 
   function view() {
     const state = root.state.get();
-    return Object.fromEntries(SHOWN.filter((name) => state[name] !== undefined && state[name] !== null).map((name) => [name, state[name]]));
+    const found = Object.fromEntries(SHOWN.filter((name) => state[name] !== undefined && state[name] !== null).map((name) => [name, state[name]]));
+    return { ...found, original: bare.has(active()?.id) };
   }
 
   function amended() {
@@ -79,6 +87,7 @@
           { class: one.map === map?.id ? "this" : null, test: "review" },
           el("p", {}, el("strong", { class: `verdict ${one.verdict}`, text: one.verdict }), ` ${of}`),
           one.comment ? el("p", { class: "words", text: one.comment }) : null,
+          one.history.length ? el("p", { class: "hint", text: `in the place of ${one.history.length} earlier${one.contested ? "; readers differ" : ""}` }) : null,
           el("p", { class: "hint", text: `${one.reviewer} · ${clock(one.time)} · ${String(one.hash).slice(0, 8)}`, title: one.hash }),
         );
       });
@@ -129,7 +138,8 @@
       if (event.key === "Enter" && !event.shiftKey && !event.isComposing) record(event);
     });
     reviewer = el("input", { type: "text", maxlength: "64", autocomplete: "off", test: "reviewer" });
-    reviewer.value = sessionStorage.getItem("cfcam.reviewer") || "";
+    reviewer.value = root.info?.reviewer || sessionStorage.getItem("cfcam.reviewer") || "";
+    reviewer.readOnly = Boolean(root.info?.reviewer); // the viewer was started for somebody
     reviewer.addEventListener("change", () => sessionStorage.setItem("cfcam.reviewer", reviewer.value.trim()));
     other = select("amend-class", classes(), "");
     drawn = el("input", { type: "checkbox", id: "amend-region", test: "amend-region" });
@@ -145,9 +155,9 @@
 
   async function take(format, from) {
     const path = `/api/reviews/export?${new URLSearchParams({ format, study: root.study.id })}`;
-    const done = await work(line, "Exporting", () => root.api.bytes(path), from);
+    const done = await work(line, "Exporting", () => root.api.file(path, undefined, { method: "GET", body: undefined }), from);
     if (!done) return;
-    root.kit.save(format === "sr" ? "reviews.dcm" : "reviews.json", done.result);
+    root.kit.save(done.result.name, done.result.blob); // several documents come as a ZIP
     line.say("exported", "ok");
   }
 
