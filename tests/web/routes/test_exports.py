@@ -15,9 +15,12 @@ pydicom = pytest.importorskip("pydicom")
 pytest.importorskip("highdicom")
 
 from cfcam.clinical.regions import measure  # noqa: E402
+from cfcam.imaging import overlay  # noqa: E402
+from cfcam.web.library.maps import StudyMap  # noqa: E402
 from tests.exchange.dicom.test_write import content  # noqa: E402
 from tests.exchange.phantoms import errors_of  # noqa: E402
 from tests.web.answered import NAME, PATIENT, heat_of, opened  # noqa: E402
+from tests.web.server import client_of, settings_of  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -90,16 +93,28 @@ def test_a_parametric_map_holds_the_values_of_the_map(viewer):
     assert sorted(stored) == sorted(heat_of(study.facts().shape, 0).ravel())
 
 
-def test_the_png_has_the_picture_and_the_map_at_full_size(viewer):
-    picture = np.asarray(PILImage.open(io.BytesIO(viewer.export("PNG", "png").content)))
-    study = viewer.client.app.state.library.find(viewer.ids["PNG"])
-    original = study.image().rgb()
-    large = np.asarray(PILImage.fromarray(original).resize((80, 96), PILImage.Resampling.NEAREST))
-    assert large.shape[0] == 96  # small pictures are drawn larger, so that their names can be read
-    assert picture.shape[0] > 96
-    strong = viewer.export("PNG", "png", view={"opacity": 1.0}).content
-    other = viewer.export("PNG", "png", view={"palette": "viridis"}).content
-    assert len({viewer.export("PNG", "png").content, strong, other}) == 3
+def holds(page, picture):
+    """Whether a picture stands on a page, pixel by pixel."""
+    height, width = picture.shape[:2]
+    rows, columns = (n - m + 1 for n, m in zip(page.shape[:2], picture.shape[:2], strict=True))
+    corners = np.argwhere((page[:rows, :columns] == picture[0, 0]).all(axis=2))
+    return any(np.array_equal(page[y : y + height, x : x + width], picture) for y, x in corners)
+
+
+@pytest.mark.parametrize("blend", ["value", "uniform", "contour"])
+def test_the_png_holds_the_picture_and_the_map_over_it_pixel_by_pixel(tmp_path, blend):
+    grey = np.random.default_rng(4).integers(0, 255, (150, 120), np.uint8)
+    PILImage.fromarray(grey).save(tmp_path / "large.png")
+    heat = heat_of((150, 120), 3)
+    view = {"palette": "viridis", "opacity": 0.7, "blend": blend, "threshold": 0.4}
+    with client_of(settings_of(tmp_path / "large.png")) as client:
+        (study,) = client.app.state.library.studies()
+        study.add(StudyMap("m-" + "0" * 12, "grad-cam", 1, "nodule", lambda: heat))
+        body = {"study": study.id, "maps": ["m-" + "0" * 12], "format": "png", "view": view}
+        page = np.asarray(PILImage.open(io.BytesIO(client.post("/api/exports", json=body).content)))
+    original = np.repeat(grey[..., None], 3, axis=2)
+    assert holds(page, original)
+    assert holds(page, overlay(original, heat, **view))
 
 
 def test_a_window_changes_what_lies_under_the_map(viewer):
@@ -126,6 +141,8 @@ def test_a_volume_is_cut_where_the_cursor_is(viewer):
     assert here.status_code == 200, here.text
     assert here.content != viewer.export("CT", "png").content
     assert viewer.export("CT", "png", view={"cursor": [99, 2, 2]}).status_code == 422
+    two = viewer.export("CT", "png", (0, 1), view={"cursor": [0, 2, 2]})
+    assert two.content != viewer.export("CT", "png", (0, 1)).content
 
 
 def test_the_report_is_a_pdf_with_the_numbers_in_it(viewer):
