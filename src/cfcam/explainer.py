@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 from collections.abc import Sequence
+from copy import copy
 from functools import cached_property
 from types import TracebackType
 from typing import Any
@@ -95,6 +96,22 @@ class Explainer:
             )
         return self._automatic[size]
 
+    def but(self, methods: Methods, layer: str | None = None) -> Explainer:
+        """Returns an explainer of the same network with other methods; what is known of the network stays known.
+
+        Args:
+            methods: see `Explainer`.
+            layer: dotted name of another layer; None: this explainer's.
+
+        Raises:
+            MethodError, LayerError: see `Explainer`.
+        """
+        other = copy(self)
+        other.methods = named_methods(methods)
+        if layer is not None:
+            other._layer, other._measured = find_layer(self._network.model, layer)[0], False
+        return other
+
     def _best_measured(self, x: Tensor, targets: Any) -> str:
         from cfcam.metrics.scorecard.layers import measured_layer  # the scorecard is for those who ask for it
 
@@ -120,8 +137,32 @@ class Explainer:
         Raises:
             CfcamError: one of its subclasses, for an input, target, layer or method that does not fit.
         """
+        return self.explained(self.capture(x, targets))
+
+    def capture(self, x: Tensor, targets: Any = None) -> Capture:
+        """Runs the network on a batch, and keeps what the methods need, see `__call__`; `explained` makes maps of it.
+
+        For other targets of the same pass there is `Capture.asked`.
+
+        Args:
+            x: see `__call__`.
+            targets: see `__call__`.
+
+        Raises:
+            CfcamError: see `__call__`.
+        """
         check_type(x)
-        capture = Capture(self._network, x, layer=self.layer_for(x, targets), targets=targets, classes=self.classes)
+        return Capture(self._network, x, layer=self.layer_for(x, targets), targets=targets, classes=self.classes)
+
+    def explained(self, capture: Capture) -> Explanation:
+        """Explains a pass of this network by this explainer's methods.
+
+        Args:
+            capture: of `capture`; a pass is only run again by methods that mask its input.
+
+        Raises:
+            CfcamError: a method does not fit.
+        """
         maps: dict[str, list[Tensor]] = {name: [] for name in self.methods}
         with capture.quiet():
             for part in capture.split():

@@ -18,7 +18,7 @@ from torch import Tensor
 from cfcam.capture.layers.placement import Placement
 from cfcam.errors import CfcamError, MissingExtraError
 from cfcam.files import whole, write_whole
-from cfcam.maps import Status, heatmaps_of, statuses_of
+from cfcam.maps import Status, evidence_of, heatmaps_of, statuses_of
 
 _FORMAT = 2
 """2: with placements, which an earlier cfcam would pass over; written only where there are some."""
@@ -88,13 +88,32 @@ class Explanation:
         Raises:
             ExplanationError: there are no maps of this method, or ``size`` has another number of axes.
         """
+        maps, size = self._sized(method, size)
+        return heatmaps_of(maps, size, self.placements.get(method))
+
+    def scales(self, method: str) -> Tensor:
+        """Returns by which number (N, K) of the map's own unit `heatmaps` divides each map; 0 where it is empty.
+
+        A heat map times its scale is the evidence itself: so maps of one method and layer come onto a common scale.
+
+        Args:
+            method: one of `methods`.
+
+        Raises:
+            ExplanationError: there are no maps of this method.
+        """
+        maps, size = self._sized(method, None)
+        return evidence_of(maps, size, self.placements.get(method)).flatten(2).amax(2)
+
+    def _sized(self, method: str, size: Sequence[int] | None) -> tuple[Tensor, tuple[int, ...]]:
+        """The raw maps of a method, with as many frames as are wanted, and the size that is meant."""
         maps, size = self._of(method), self.input_size if size is None else tuple(size)
         if len(size) != maps.ndim - 2:
             raise ExplanationError(f"size {tuple(size)} for maps of {maps.ndim - 2} axes: give one number for each")
         if self.frames and size[0] != maps.shape[2]:  # frames are repeated or left out, and never mixed
             nearest = ((torch.arange(size[0]) + 0.5) * (maps.shape[2] / size[0])).long()
             maps = maps.index_select(2, nearest.to(maps.device))
-        return heatmaps_of(maps, size, self.placements.get(method))
+        return maps, size
 
     @cached_property
     def status(self) -> dict[str, np.ndarray[Any, Any]]:

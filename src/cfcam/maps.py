@@ -32,11 +32,15 @@ def heatmaps_of(maps: Tensor, size: Sequence[int], placement: Placement | None =
         size: of the result.
         placement: where the maps' cells lie on the input, see `Capture.placement`; None: they share it evenly.
     """
-    usable = maps.flatten(2).isfinite().all(2).reshape(*maps.shape[:2], *[1] * (maps.ndim - 2))
-    positive = torch.where(usable, maps, 0).clamp_(min=0)
-    heat = upsampled(positive, size, placement)
+    heat = evidence_of(maps, size, placement)
     peak = heat.flatten(2).amax(2).reshape(*heat.shape[:2], *[1] * len(size))
     return torch.where(peak > 0, heat / peak, 0)
+
+
+def evidence_of(maps: Tensor, size: Sequence[int], placement: Placement | None = None) -> Tensor:
+    """Returns the positive part of raw maps at a size (N, K, *size), in the maps' own unit; see `heatmaps_of`."""
+    usable = maps.flatten(2).isfinite().all(2).reshape(*maps.shape[:2], *[1] * (maps.ndim - 2))
+    return upsampled(torch.where(usable, maps, 0).clamp_(min=0), size, placement)
 
 
 def statuses_of(maps: Tensor) -> np.ndarray[Any, Any]:

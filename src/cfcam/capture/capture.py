@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from typing import Any, TypeVar, cast
 
@@ -287,6 +288,30 @@ class Capture:
                 other._record(given, self._recording.answer.taken)
             other._score()
         return other
+
+    def asked(self, targets: Any, classes: Sequence[str] | None = None) -> Capture | None:
+        """Returns a capture of other targets that shares this pass, its graph and its memo.
+
+        Args:
+            targets: see `check_targets`.
+            classes: class names, as they were given to this capture.
+
+        Returns:
+            None if these targets might be read from another tensor of the network's output, which takes a pass.
+
+        Raises:
+            TargetError: see `check_targets`.
+        """
+        rules = check_targets(targets, len(self.given), self.given.shape[2:])
+        want, answer = wanted_of(rules, classes), self._recording.answer
+        vector = answer.logits.ndim == 2 and answer.logits.shape[1] >= want.least
+        if not vector or replace(want, least=0, vector=False) != replace(self._want, least=0, vector=False):
+            return None
+        with torch.inference_mode(False), torch.enable_grad():
+            scores = resolve_targets(
+                rules, answer.logits, classes, answer.kind, answer.output, self.input.shape[2:], answer.numbers
+            )
+        return self.again(targets=scores)
 
     def memo(self, key: Any, compute: Callable[[], T]) -> T:
         """Returns ``compute()``, evaluated once per capture and key: what methods share (distances, clusters)."""

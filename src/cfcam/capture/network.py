@@ -60,6 +60,8 @@ class Network:
         what tells where the maps' cells lie; once that is known."""
         self.placements: dict[tuple[str, torch.Size], dict[tuple[int, ...], Placement | None]] = {}
         """For the same layer and input shape: grid -> where its cells lie."""
+        self.before_pass: Callable[[], None] | None = None
+        """Called before each pass; what it raises stops the work, and leaves the model as it was."""
         self.one_at_a_time = False
         """Whether the network was seen to take no second clip: one that takes the slices of one case as its batch."""
 
@@ -121,6 +123,8 @@ class Network:
             OutputError: the output holds no class scores, several tensors that could be, or numbers that are not what
                 they are said to be.
         """
+        if self.before_pass is not None:
+            self.before_pass()
         run: Callable[..., Any] = self.model
         if weights:
 

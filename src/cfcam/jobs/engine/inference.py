@@ -280,7 +280,7 @@ class Engine:
             parts = [replace(part, provenance=provenance) for part in self._lanes(x, self.targets)]
         else:
             parts = [self._explainer(x, self.targets)]
-        return [one for part in parts for one in _by_image(part)]
+        return [one for part in parts for one in by_image(part)]
 
     def _reason(self, error: Exception) -> str:
         if isinstance(error, CfcamError):
@@ -307,8 +307,12 @@ class Engine:
         self.notes.append(f"memory is short: batches of {self.batch_size} from here on")
 
 
-def _by_image(explanation: Explanation) -> list[Explanation | str]:
-    """Splits an explanation by image; one whose scores are not finite is a failure. -inf masks a class, and may."""
+def by_image(explanation: Explanation) -> list[Explanation | str]:
+    """Splits an explanation by image; one whose scores are not finite is a failure. -inf masks a class, and may.
+
+    Returns:
+        For each image its explanation, on the CPU, or in one line why there is none.
+    """
     bad = explanation.logits.flatten(1).isnan().any(1) | ~explanation.scores.isfinite().all(1)
     return [NOT_FINITE if wrong else explanation.select(slice(n, n + 1)) for n, wrong in enumerate(bad.tolist())]
 

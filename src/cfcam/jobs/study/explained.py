@@ -104,7 +104,7 @@ class Results:
         Raises:
             CfcamError: a mask does not fit, the source is gone, or the network cannot be asked again.
         """
-        how, back = self.how, self._back(image)
+        how, back = self.how, way_back(self.preprocess, image)
         source = None
         if given is not None and comes_from_dicom(given):
             source = DicomSource.of(image, given.path, whole=bool(how.dicom))
@@ -179,7 +179,7 @@ class Results:
         masks: Mapping[str, Tensor],
     ) -> MapResult:
         one = explanation.select(slice(0, 1), slice(k, k + 1), [method])
-        heat = self._back(image)(one.heatmaps(method)[0, 0])
+        heat = way_back(self.preprocess, image)(one.heatmaps(method)[0, 0])
         return MapResult(
             method=method,
             class_index=int(explanation.targets[0, k]),
@@ -208,16 +208,6 @@ class Results:
         notices = [sentence(notice) for region in regions.values() for notice in region.notices]
         return replace(study, checks=found, limits=(*study.limits, *missing, *notices))
 
-    def _back(self, image: Image | Volume) -> Callable[[Tensor], Tensor]:
-        """The way of a map in [0, 1] from the network's input onto the grid of the source."""
-        grid = image if isinstance(image, Volume) else image.size
-
-        def back(heat: Tensor) -> Tensor:
-            moved: Tensor = self.preprocess.to_original(heat.float().cpu(), grid).clamp(0, 1).contiguous()
-            return moved
-
-        return back
-
     def _identity(self, explanation: Explanation) -> ModelIdentity:
         return ModelIdentity(
             name=coded_name(self._model.spec),
@@ -237,6 +227,22 @@ class Results:
             "settings": self._settings,
             "settings_sha256": self.settings_sha256,
         }
+
+
+def way_back(preprocess: Any, image: Image | Volume) -> Callable[[Tensor], Tensor]:
+    """Returns the way of a map in [0, 1] from the network's input onto the grid of the source.
+
+    Args:
+        preprocess: the way from the source to the network.
+        image: the source.
+    """
+    grid = image if isinstance(image, Volume) else image.size
+
+    def back(heat: Tensor) -> Tensor:
+        moved: Tensor = preprocess.to_original(heat.float().cpu(), grid).clamp(0, 1).contiguous()
+        return moved
+
+    return back
 
 
 def shown_as(
