@@ -19,11 +19,21 @@ from cfcam.web.guard.crowd import Count, Crowd
 from cfcam.web.guard.door import Door
 from cfcam.web.guard.headers import Headers
 from cfcam.web.library.library import Library
+from cfcam.web.live.live import Live
 from cfcam.web.reviews.book import ReviewBook
-from cfcam.web.routes import exports, files, info, page, reviews, studies
+from cfcam.web.routes import explain, exports, files, info, page, reviews, roi, studies
 from cfcam.web.settings import ViewSettings
 
-ROUTERS = (page.router, info.router, studies.router, files.router, reviews.router, exports.router)
+ROUTERS = (
+    page.router,
+    info.router,
+    studies.router,
+    files.router,
+    explain.router,
+    roi.router,
+    reviews.router,
+    exports.router,
+)
 """Every group of addresses; a new one is a file in ``routes/`` and a name here."""
 
 _STATIC = Path(__file__).with_name("static")
@@ -37,7 +47,7 @@ def create_app(
     Args:
         settings: what is shown, with which network, and to whom.
         library: what was opened; None: what the settings' paths hold.
-        live: the network at work; None: only the maps that are there are shown.
+        live: the network at work; None: that of the settings, which is loaded with the first map that is asked for.
         debug: write the traceback of an error that nobody foresaw to stderr.
 
     Raises:
@@ -56,7 +66,7 @@ def create_app(
     )
     app.state.settings = settings
     app.state.library = library if library is not None else Library.open(settings)
-    app.state.live = live
+    app.state.live = Live(settings) if live is None else live
     app.state.reviews = ReviewBook(settings.audit, settings.reviewer)
     app.state.moments, app.state.turns = Moments(), Turns()
     for router in ROUTERS:

@@ -47,7 +47,14 @@ class Map(BaseModel):
     threshold: float | None = Field(None, description="In [0, 1], of the map divided by its maximum.")
     rule: str | None = None
     peak: Peak | None = None
-    scale_max: float | None = Field(None, description="The raw maximum, for a scale that several maps share.")
+    scale_max: float | None = Field(
+        None, description="What the map was divided by, in its own unit: times this the map is the evidence itself."
+    )
+    scale_group: str | None = Field(
+        None,
+        description="Maps of one group, by one method at one layer of one network, have one unit, and may be shown on"
+        " the common scale of their greatest scale_max; others may not.",
+    )
     kind: MapKind = "evidence"
     seconds: float | None = None
     url: str

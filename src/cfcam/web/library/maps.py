@@ -39,6 +39,7 @@ class StudyMap:
     rule: str | None = None
     peak: Peak | None = None
     scale_max: float | None = None
+    scale_group: str | None = None
     kind: MapKind = "evidence"
     seconds: float | None = None
     source: Literal["file", "live"] = "file"
@@ -64,6 +65,7 @@ class StudyMap:
             rule=self.rule,
             peak=self.peak,
             scale_max=self.scale_max,
+            scale_group=self.scale_group,
             kind=self.kind,
             seconds=self.seconds,
             url=f"/api/studies/{study}/maps/{self.id}.nii",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from time import perf_counter
 from typing import Any, Literal
 
 import numpy as np
@@ -53,6 +54,7 @@ class LiveEngine:
         name: of the network, without its path.
         classes: their names, if they are known.
         takes: what the network takes; None: nothing in it says.
+        forward: seconds of the passes that were run, since it was set to 0.
     """
 
     def __init__(
@@ -64,6 +66,7 @@ class LiveEngine:
         windows: Windows | None = None,
     ) -> None:
         self.model, self.name, self.classes = model, model_name(model.spec), tuple(model.classes or ())
+        self.forward = 0.0
         self._layer, self._given, self._windows = layer, prepare, windows
         self._engines: dict[Kind, Engine] = {}
         self._prepared: dict[Kind, Any] = {}
@@ -205,7 +208,9 @@ class LiveEngine:
         most = 1 if x.numel() > _LARGE else _PASSES
         while len(self._passes) >= most:  # before the next one takes memory
             self._passes.popitem(last=False)
+        begun = perf_counter()
         capture = explainer.capture(x, [target])
+        self.forward += perf_counter() - begun
         self._passes[key] = OrderedDict({name: capture})
         return capture
 
