@@ -68,7 +68,7 @@ def test_one_command_takes_a_series_to_maps_objects_report_and_record(tmp_path):
     assert any(piece == numbers for piece in pieces(pdf))  # attached, byte for byte
     patient = (tmp_path / "out" / f"{name}_patient.html").read_text()
     assert "medical device" in patient.lower() or "research" in patient.lower()
-    index = (tmp_path / "out" / "index.html").read_text()
+    index = (tmp_path / "out" / "reports.html").read_text()
     assert f"{name}_report.html" in index
     (line,) = lines(tmp_path / "out")
     assert {f"{name}_report.html", f"{name}_report.pdf", f"{name}_patient.html"} <= set(line["files"])
@@ -79,16 +79,16 @@ def test_the_page_of_the_run_lists_studies_of_an_earlier_run_too(tmp_path):
     arguments = [*FLAT, "--report", "html"]
     first = run(tmp_path / "in", tmp_path / "out", *arguments, "--limit", "1")
     assert first.exit_code == 0, first.output
-    first = (tmp_path / "out" / "index.html").read_text()
+    first = (tmp_path / "out" / "reports.html").read_text()
     assert "picture0_report.html" in first
     assert "picture1_report.html" not in first
     result = run(tmp_path / "in", tmp_path / "out", *arguments)
     assert "1 explained, 1 already done" in result.stdout
-    page = (tmp_path / "out" / "index.html").read_text()
+    page = (tmp_path / "out" / "reports.html").read_text()
     assert page.index("picture0_report.html") < page.index("picture1_report.html")
     again = run(tmp_path / "in", tmp_path / "out", *arguments)
     assert "2 already done" in again.stdout
-    assert (tmp_path / "out" / "index.html").read_text() == page
+    assert (tmp_path / "out" / "reports.html").read_text() == page
 
 
 def test_pictures_are_read_after_a_pdf_was_written(tmp_path):

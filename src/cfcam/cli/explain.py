@@ -23,7 +23,7 @@ from cfcam.cli.output.panels import Panel
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:
-    from cfcam.jobs import FolderRun, Input, Settings, StudySettings
+    from cfcam.jobs import FolderRun, Input, PageSettings, Settings, StudySettings
     from cfcam.jobs.runs.further import Further
     from cfcam.models import LoadedModel
 
@@ -35,6 +35,8 @@ SAVES = ("overlay", "sheet", "maps")
 # Likewise equal to cfcam.imaging.drawing.look.Look and its SEEDS.
 PALETTE, OPACITY, BLEND = LOOK = ("ember", 0.5, "value")
 PRESETS = {"seeds": ("jet", 0.4, "uniform")}
+# Likewise equal to cfcam.jobs.index.embedded.MOST.
+MOST_IN_ONE_PAGE = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +161,25 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write into."),
         Checked(places.folder),
     ] = Path("output")
+    index: Annotated[
+        bool | None,
+        typer.Option(
+            "--index/--no-index",
+            help="Write index.html, which shows all pictures. [default: of more than one]",
+            show_default=False,
+        ),
+    ] = None
+    labels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CSV|folders",
+            help="True classes for index.html: a CSV file (image,label), or folders called like classes.",
+        ),
+        Checked(places.labels),
+    ] = None
+    self_contained: Annotated[
+        bool, typer.Option("--self-contained", help="Let index.html hold its pictures itself, to be sent alone.")
+    ] = False
     recursive: Annotated[
         bool, typer.Option("--recursive", "-r", help="Search sub-folders too.", rich_help_panel=Panel.RUN)
     ] = False
@@ -184,6 +205,8 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             raise InputError(f"--preset {self.preset} says how maps are drawn: leave --palette, --opacity, --blend out")
         words.named_targets(self.classes, self.target or ())
         places.audit_folder(self.record, self.output)
+        if self.index is False and (self.labels is not None or self.self_contained):
+            raise InputError("--labels and --self-contained are for index.html: leave --no-index out")
 
     def __call__(self) -> None:
         """Explains one input after the other, and says what became of them."""
@@ -205,7 +228,26 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
                 warn(note)
             if self.paths and self.spec in DEMOS:
                 hint("the demo network knows drawn phantoms only; for pictures of your own name a network with --model")
-        self._follow(self._run(loaded, inputs, replace(settings, study=study)), list(loaded.notes))
+        settings = replace(settings, study=study, page=self._page(inputs, loaded))
+        self._follow(self._run(loaded, inputs, settings), list(loaded.notes))
+
+    def _page(self, inputs: list[Input], loaded: LoadedModel) -> PageSettings | None:
+        """What is asked for of the page of all pictures; None where there is to be none."""
+        from cfcam.jobs import PageSettings, read_labels
+
+        asked = self.index or self.labels is not None or self.self_contained
+        if not asked and (self.index is False or len(inputs) < 2):
+            return None
+        if self.self_contained and len(inputs) > MOST_IN_ONE_PAGE:
+            raise InputError(
+                f"--self-contained puts all {len(inputs)} pictures into one page, which may hold {MOST_IN_ONE_PAGE}:"
+                " leave it out, or give --limit"
+            )
+        labels = None if self.labels is None else read_labels(self.labels, inputs, loaded.classes)
+        if labels is not None and not self.quiet:
+            for note in labels.notes():
+                hint(note)
+        return PageSettings(labels, self_contained=self.self_contained)
 
     def _settings(self, study: StudySettings | None, sources: list[Path]) -> Settings:
         from cfcam.jobs import Save, Settings

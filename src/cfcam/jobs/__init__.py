@@ -9,6 +9,8 @@ from cfcam.errors import JobError
 
 if TYPE_CHECKING:
     from cfcam.explainer_windows import Windows
+    from cfcam.jobs.index.labels import Labels, read_labels
+    from cfcam.jobs.index.settings import PageSettings
     from cfcam.jobs.inputs.find import Input, Kind, find_inputs
     from cfcam.jobs.inputs.preparing import VolumeSettings, is_volume_run, preprocess_of, volume_preprocess_of
     from cfcam.jobs.runs.manifest import Explained, Manifest, Record, State
@@ -24,8 +26,10 @@ __all__ = [
     "Input",
     "JobError",
     "Kind",
+    "Labels",
     "Manifest",
     "Outcome",
+    "PageSettings",
     "Record",
     "Save",
     "Settings",
@@ -39,6 +43,7 @@ __all__ = [
     "find_inputs",
     "is_volume_run",
     "preprocess_of",
+    "read_labels",
     "volume_preprocess_of",
 ]
 
@@ -46,6 +51,8 @@ __getattr__ = lazy(
     __name__,
     {
         "cfcam.explainer_windows": "Windows",
+        "cfcam.jobs.index.labels": "Labels read_labels",
+        "cfcam.jobs.index.settings": "PageSettings",
         "cfcam.jobs.inputs.find": "Input Kind find_inputs",
         "cfcam.jobs.inputs.preparing": "VolumeSettings is_volume_run preprocess_of volume_preprocess_of",
         "cfcam.jobs.runs.manifest": "Explained Manifest Record State",

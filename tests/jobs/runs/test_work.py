@@ -63,7 +63,7 @@ def same_as_here(model, paths, settings, elsewhere, folder, how=None):
     for task in tasks_of(plan, manifest):
         manifest.append(elsewhere(work, task).record)
     manifest.close()
-    names = [name for name in written(here.output) if name not in ("run.json", "manifest.jsonl", "index.html")]
+    names = [name for name in written(here.output) if name not in ("run.json", "manifest.jsonl", "reports.html")]
     assert names == [name for name in written(there.output) if name != "manifest.jsonl"]
     for name in names:
         assert (here.output / name).read_bytes() == (there.output / name).read_bytes(), name

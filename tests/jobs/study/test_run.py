@@ -488,7 +488,7 @@ def test_a_run_that_was_left_goes_on_and_ends_like_one_that_was_not(tmp_path, mo
     left = iter(begun("left"))
     next(left)
     left.close()
-    assert (tmp_path / "left" / "index.html").exists()
+    assert (tmp_path / "left" / "reports.html").exists()
     assert [outcome.status for outcome in begun("left")].count("skipped") >= 1
     names = [name for name in written(tmp_path / "whole") if name not in ("manifest.jsonl", "run.json")]
     assert names == [name for name in written(tmp_path / "left") if name not in ("manifest.jsonl", "run.json")]

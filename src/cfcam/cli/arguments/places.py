@@ -38,6 +38,19 @@ def data(path: str) -> None:
         raise ImageError(f"{path}: no such file or folder; give a folder of pictures or a CSV file")
 
 
+def labels(given: str) -> None:
+    """Refuses labels that are neither a file that is there nor the names of folders."""
+    if given == "folders":
+        return
+    if not given.strip():
+        raise InputError(f"--labels {given!r}: give a CSV file, or folders")
+    if is_folder(Path(given)):
+        raise InputError(
+            f"--labels {given}: is a folder; give a CSV file, or --labels folders to take folders as classes"
+        )
+    file("--labels")(given)
+
+
 def file(option: str) -> Callable[[Path | str], None]:
     """Returns a check that a file is there."""
 

@@ -251,8 +251,14 @@ def show_summary(tally: Tally, run: FolderRun) -> None:
     console = out()
     console.print(line, soft_wrap=True)
     _say_size(tally, run)
-    if run.page is not None:
-        console.print(Text(f"all reports: {plain(run.page)}"), soft_wrap=True)
+    if run.page is not None and run.page != run.reports:
+        console.print(_linked("look at ", run.page), soft_wrap=True)
+    if run.reports is not None:
+        console.print(_linked("all reports: ", run.reports), soft_wrap=True)
+
+
+def _linked(words: str, page: Path) -> Text:
+    return Text(words).append(plain(page), style=f"link {page.absolute().as_uri()}")
 
 
 def _say_size(tally: Tally, run: FolderRun) -> None:
@@ -285,6 +291,8 @@ def summary(tally: Tally, run: FolderRun, notes: list[str]) -> dict[str, Any]:
 
     return {
         "output": str(run.settings.output),
+        "page": None if run.page is None else str(run.page),
+        "reports": None if run.reports is None else str(run.reports),
         "layer": run.layer,
         "explained": tally.count("done"),
         "already_done": tally.count("skipped"),

@@ -130,12 +130,14 @@ class IndexEntry:
         return words.probability(self.probability)
 
 
-def write_index(entries: Sequence[IndexEntry], folder: Path) -> Path:
-    """Writes the page of a batch as `INDEX` into a folder: whole or not at all, the same bytes for the same entries.
+def write_index(entries: Sequence[IndexEntry], folder: Path, *, name: str = INDEX, beside: str = "") -> Path:
+    """Writes the page of a batch into a folder: whole or not at all, the same bytes for the same entries.
 
     Args:
         entries: in the order in which they are to stand at first.
         folder: the folder; the entries' files lie in it or below.
+        name: of the page.
+        beside: name of another page in the folder that shows all pictures, to be linked; "" without one.
 
     Raises:
         InputError: a file lies elsewhere, or the page cannot be written.
@@ -149,6 +151,7 @@ def write_index(entries: Sequence[IndexEntry], folder: Path) -> Path:
             rows=[(entry, [_link(file, entry, folder) for file in entry.files]) for entry in entries],
             flagged=sum(entry.flags > 0 for entry in entries),
             unassessed=sum(entry.assessed == 0 for entry in entries),
+            beside=beside,
             research=words.RESEARCH,
             not_known=words.NOT_KNOWN,
             style=text_of("style.css"),
@@ -157,7 +160,7 @@ def write_index(entries: Sequence[IndexEntry], folder: Path) -> Path:
             version=__version__,
         )
     )
-    return save(folder / INDEX, page.encode())
+    return save(folder / name, page.encode())
 
 
 def _link(file: Path, entry: IndexEntry, folder: Path) -> tuple[str, str]:

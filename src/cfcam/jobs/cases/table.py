@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,7 @@ COLUMNS = ("image", "label", "mask", "boxes", "patient", "group")
 _SEPARATORS = (",", ";", "\t")
 
 
-def read_table(path: Path, notice: Notice) -> list[Case]:
+def read_table(path: Path, notice: Notice, *, also: Collection[str] = ()) -> list[Case]:
     """Returns the cases of a CSV file.
 
     A line that is wrong becomes a case with a `problem`, so that it is reported and the others are evaluated. Commas,
@@ -26,20 +26,21 @@ def read_table(path: Path, notice: Notice) -> list[Case]:
     Args:
         path: the CSV file: UTF-8, its first line names the columns, of `COLUMNS`; only ``image`` has to be there.
         notice: told of columns that are not used, and of pictures that stand in several lines.
+        also: what the column image may be called too, where there is none of this name.
 
     Raises:
         JobError: the file cannot be read, lacks the column ``image``, or has no lines.
     """
-    lines = _lines(path)
+    lines = _lines(path, also)
     number, header = next(lines, (0, []))
-    columns = _columns(path, header, notice)
+    columns = _columns(path, _names(header, also), notice)
     cases = [_case(path.parent, line, fields, columns) for line, fields in lines]
     if not cases:
         raise JobError(f"{path}: there is nothing under the header in line {number}: add a line for each picture")
     return _told_apart(cases, notice)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+def _lines(path: Path, also: Collection[str]) -> Iterator[tuple[int, list[str]]]:
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except OSError as error:
@@ -47,7 +48,7 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
     except UnicodeDecodeError as error:
         raise JobError(f"{path}: is not UTF-8 text (byte {error.start}): save it as CSV in UTF-8") from error
     first = text.lstrip().partition("\n")[0]
-    separator = next((s for s in _SEPARATORS if "image" in _names(first.split(s))), ",")
+    separator = next((s for s in _SEPARATORS if "image" in _names(first.split(s), also)), ",")
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
     try:
         for fields in reader:
@@ -57,12 +58,15 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise JobError(f"{path}: line {reader.line_num} is no CSV ({error}): check the quotes") from error
 
 
-def _names(fields: list[str]) -> list[str]:
-    return [field.strip().strip('"').casefold() for field in fields]
+def _names(fields: list[str], also: Collection[str]) -> list[str]:
+    names = [field.strip().strip('"').casefold() for field in fields]
+    others = [name for name in names if name in also]
+    if COLUMNS[0] in names or len(others) != 1:
+        return names
+    return [COLUMNS[0] if name in also else name for name in names]
 
 
-def _columns(path: Path, header: list[str], notice: Notice) -> list[str]:
-    names = _names(header)
+def _columns(path: Path, names: list[str], notice: Notice) -> list[str]:
     expected = f"{COLUMNS[0]} (needed), {', '.join(COLUMNS[1:])}"
     found = ", ".join(name or "(no name)" for name in names[:12]) or "none"
     if "image" not in names:

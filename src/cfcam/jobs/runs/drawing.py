@@ -19,6 +19,7 @@ from cfcam.explanation import Explanation, unique_columns
 from cfcam.imaging import Panel, Preprocess, VolumePreprocess
 from cfcam.imaging.drawing.formats import QUALITY, quality_under, write_picture
 from cfcam.imaging.drawing.page import Page
+from cfcam.jobs.index.glance import Glance
 from cfcam.jobs.inputs.names import label_names, safe
 from cfcam.jobs.runs.manifest import Explained
 from cfcam.jobs.runs.settings import Save, Settings
@@ -71,6 +72,17 @@ class Artist(ABC):
         kind = self.settings.format
         with nullcontext() if kind != "pdf" and not page.texts else FIGURE_LOCK:
             return write_picture(page, stem, kind, quality=quality_under(source) if kind == "jpg" else QUALITY)
+
+    @abstractmethod
+    def glance(self, image: Any, explanation: Explanation, name: str, *, embeddable: bool) -> Glance:
+        """Returns what the page of the run shows of an input at first, and writes the files of that.
+
+        Args:
+            image: picture or volume, as it was read.
+            explanation: of this one; its files are written.
+            name: what the names of its files begin with.
+            embeddable: whether browsers can show the input itself.
+        """
 
     @abstractmethod
     def _drawn(self, image: Any, explanation: Explanation, columns: list[int], stem: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from cfcam.files import sha256_of, write_whole
+from cfcam.jobs.index.glance import Glance
 
 FILE_NAME = "manifest.jsonl"
 
@@ -64,6 +65,7 @@ class Record:
             the network's output is no vector of classes, for a failure, and in lines that an earlier cfcam wrote.
         scale: of the overlays of a picture that was larger than they may be, less than 1; 1 for all others. Maps and
             numbers are of the picture as it is.
+        glance: what the page of the run shows of it at first; None without a page.
     """
 
     input: str
@@ -81,6 +83,7 @@ class Record:
     notices: tuple[str, ...] = ()
     probabilities: dict[str, float] = field(default_factory=dict)
     scale: float = 1.0
+    glance: Glance | None = None
 
     @classmethod
     def parse(cls, line: bytes) -> Record | None:
@@ -95,6 +98,7 @@ class Record:
             values["left_out"] = tuple(values.get("left_out", ()))
             values["notices"] = tuple(values.get("notices", ()))
             values["probabilities"] = {str(name): float(p) for name, p in values.get("probabilities", {}).items()}
+            values["glance"] = _glance(values.get("glance"))
             return cls(**_known(cls, values))
         except (ValueError, TypeError, KeyError, AttributeError):
             return None
@@ -102,12 +106,19 @@ class Record:
     def line(self) -> bytes:
         """Returns the record as one line of JSON, in ASCII."""
         values = asdict(self)
-        for name in ("left_out", "probabilities"):
+        for name in ("left_out", "probabilities", "glance"):
             if not values[name]:
                 del values[name]
         if self.scale == 1:
             del values["scale"]
         return json.dumps(values, separators=(",", ":")).encode("ascii") + b"\n"
+
+
+def _glance(values: dict[str, Any] | None) -> Glance | None:
+    if not values:
+        return None
+    known = _known(Glance, values)
+    return Glance(**known | {"peak": None if known.get("peak") is None else tuple(known["peak"])})
 
 
 def _known(kind: type, values: dict[str, Any]) -> dict[str, Any]:

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cfcam.explanation import Explanation
+from cfcam.explanation import Explanation, unique_columns
 from cfcam.files import sha256_of
 from cfcam.imaging import Image, Preprocess, banner, overlay
 from cfcam.imaging.drawing.page import Page, shrunk
 from cfcam.imaging.drawing.sheet import contact_page
 from cfcam.imaging.drawing.sides import Letters, lettered, letters_of
+from cfcam.jobs.index.glance import SIDE, Glance, packed, peak_of, reduced, save_original, save_thumb
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import prepared_for
 from cfcam.jobs.inputs.reading import load_picture
@@ -93,6 +94,20 @@ class Pictures:
 class PictureArtist(Artist):
     """Writes the files of one picture after the other; see `Artist`."""
 
+    def glance(self, image: Image, explanation: Explanation, name: str, *, embeddable: bool) -> Glance:
+        """Returns what the page of the run shows of a picture at first; see `Artist.glance`."""
+        small, which = reduced(image.rgb(), SIDE), (explanation.methods[0], unique_columns(explanation)[0])
+        heat = self._heat(explanation, *which, small)
+        levels = {} if heat is None else {which: self._level(heat)}
+        drawn = small if heat is None else self._overlay(small, explanation, which, levels, None)
+        output = self.settings.output
+        return Glance(
+            thumb=save_thumb(output, name, drawn),
+            original="" if embeddable and image.pixels.dtype == np.uint8 else save_original(output, name, image.rgb()),
+            peak=None if heat is None else peak_of(heat),
+            grid="" if heat is None else packed(heat),
+        )
+
     def _drawn(self, image: Image, explanation: Explanation, columns: list[int], stem: Path) -> list[Path]:
         files: list[Path] = []
         whole = image.rgb()
@@ -144,7 +159,7 @@ class PictureArtist(Artist):
         self, image: Image, rgb: NDArray[np.uint8], explanation: Explanation, columns: list[int], levels: _Levels
     ) -> Page:
         shown, which = on_sheet(explanation, columns)
-        small = _shrunk(rgb)
+        small = reduced(rgb, _SHEET_SIDE)
         panels = [
             panel_of(explanation, method, k, self._heat(explanation, method, k, small), levels.get((method, k)))
             for k in shown
@@ -159,15 +174,3 @@ class PictureArtist(Artist):
                 letters=letters_of(image),
                 **self.settings.look(),
             )
-
-
-def _shrunk(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A copy for the sheet, so that its maps need not be drawn at full size."""
-    from PIL import Image as PILImage
-
-    height, width = rgb.shape[:2]
-    scale = _SHEET_SIDE / max(height, width)
-    if scale >= 1:
-        return rgb
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    return np.asarray(PILImage.fromarray(rgb).resize(size, PILImage.Resampling.LANCZOS, reducing_gap=2.0))

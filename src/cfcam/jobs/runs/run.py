@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from cfcam.jobs.engine.lanes import threads
+from cfcam.jobs.index.page import PAGE, Facts, write_page
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import VolumeSettings
+from cfcam.jobs.runs.entries import Entries
 from cfcam.jobs.runs.manifest import Manifest, State
 from cfcam.jobs.runs.pictures import Pictures
 from cfcam.jobs.runs.plan import Plan, named
@@ -23,7 +25,7 @@ from cfcam.jobs.runs.task import Outcome, Task, tasks_of
 from cfcam.jobs.runs.volumes import Volumes
 from cfcam.jobs.runs.work import InputKind, Work
 from cfcam.jobs.study.pages import LINE, write_batch_page
-from cfcam.models import LoadedModel
+from cfcam.models import LoadedModel, model_name
 
 _LARGE_PIXELS = 12_000_000  # of such pictures only one at a time is worked on
 _READERS = max(2, min(4, (os.cpu_count() or 2) // 2))
@@ -58,7 +60,8 @@ class FolderRun:
         layer: the layer that is mapped.
         preprocess: what is done to each picture.
         notes: what the user should know; more may be added while the run goes on.
-        page: the page that lists the reports of all studies, once it is written.
+        page: the page that shows all pictures, else that of all reports, once it is written.
+        reports: the page that lists the reports of all studies, likewise.
 
     Raises:
         CfcamError: the settings do not fit the network, or the output folder cannot be used. Iterating raises
@@ -80,6 +83,7 @@ class FolderRun:
         self._work.open()
         self._large = threading.Semaphore(1)
         self.page: Path | None = None
+        self.reports: Path | None = None
 
     def _kind(self) -> InputKind:
         return Pictures.of(self._model, self.settings)
@@ -112,8 +116,39 @@ class FolderRun:
                 if one.task.record is not None:
                     manifest.append(one.task.record)
             manifest.close()
-            if lines:
-                self.page = write_batch_page(lines, self.settings.output)
+            self._write_pages(lines, manifest)
+
+    def _write_pages(self, lines: Sequence[Path], manifest: Manifest) -> None:
+        page = self.settings.page
+        if lines:
+            beside = "" if page is None else PAGE
+            self.page = self.reports = write_batch_page(lines, self.settings.output, beside=beside)
+        if page is None:
+            return
+        labels = page.labels
+        entries = Entries(self.settings.output, self.settings.targets, self._model.classes, labels)
+        names = self._plan.names(manifest)
+        records = {record.name: record for record in manifest.records if record.settings == self._work.sha256}
+        shown = [
+            entries(source, records[name]) for source, name in zip(self.inputs, names, strict=True) if name in records
+        ]
+        facts = Facts(
+            network=model_name(self._model.spec),
+            layer=self.layer,
+            methods=tuple(self._work.engine.methods),
+            total=len(self.inputs),
+            palette=self.settings.palette,
+            notes=() if labels is None else labels.gaps(),
+            reports="" if self.reports is None else self.reports.name,
+        )
+        self.page = write_page(
+            shown,
+            entries.names,
+            self.settings.output,
+            facts,
+            labelled=labels is not None,
+            self_contained=page.self_contained,
+        )
 
     def _flow(
         self,

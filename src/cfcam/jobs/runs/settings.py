@@ -15,6 +15,7 @@ from cfcam.imaging.drawing.look import OPACITY, Look
 from cfcam.imaging.drawing.palettes import EMBER
 from cfcam.imaging.windows import named_window
 from cfcam.jobs.engine.inference import DEFAULT_METHODS
+from cfcam.jobs.index.settings import PageSettings
 from cfcam.jobs.runs.further import Further
 from cfcam.jobs.study.settings import StudySettings
 from cfcam.methods import named_methods
@@ -55,6 +56,7 @@ class Settings:
         command: what the user typed, for the provenance.
         study: what is made of each input as of a study; None: nothing beside its pictures and maps.
         further: writes a further file of each input; None: there is none.
+        page: what is asked for of the page that shows all pictures; None: no page.
     """
 
     output: Path = Path("output")
@@ -76,6 +78,7 @@ class Settings:
     command: tuple[str, ...] = ()
     study: StudySettings | None = None
     further: Further | None = None
+    page: PageSettings | None = None
 
     def check(self) -> None:
         """Checks what can be checked without a network.

@@ -16,19 +16,22 @@ from torch import Tensor
 from cfcam.capture.layers.placement import upsampled
 from cfcam.errors import CfcamError
 from cfcam.explainer_windows import Windows
-from cfcam.explanation import Explanation
+from cfcam.explanation import Explanation, unique_columns
 from cfcam.files import sha256_of
 from cfcam.imaging import (
     Panel,
     Volume,
     VolumePreprocess,
+    overlay,
     save_map_nifti,
     slices_figure,
     volume_sheet,
 )
+from cfcam.imaging.drawing.planes import NORMAL_AXIS, VolumeView, cut_plane, heat_picture, peak_voxel
 from cfcam.imaging.reading.stacking import digest_of_series
 from cfcam.imaging.volume import raw_range
 from cfcam.imaging.windows import named_window
+from cfcam.jobs.index.glance import SIDE, Glance, save_thumb
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import VolumeSettings, noise_shape, prepared_volumes_for
 from cfcam.jobs.inputs.reading import load_volume
@@ -124,6 +127,26 @@ class Volumes:
 @dataclass(frozen=True)
 class VolumeArtist(Artist):
     """Writes the files of one volume after the other; see `Artist`."""
+
+    def glance(self, image: Volume, explanation: Explanation, name: str, *, embeddable: bool) -> Glance:
+        """Returns what the page of the run shows of a volume at first; see `Artist.glance`.
+
+        Volumes have no place in a mean map: theirs differ in slices and orientation.
+        """
+        heat = self._heat(explanation, explanation.methods[0], unique_columns(explanation)[0], image)
+        return Glance(thumb=save_thumb(self.settings.output, name, self._axial(image, heat)))
+
+    def _axial(self, volume: Volume, heat: NDArray[np.float32] | None) -> NDArray[np.uint8]:
+        """A small axial slice through the peak of a map, or through the middle where there is no map."""
+        view = VolumeView.of(volume, self.settings.window)
+        scale, axis = view.scale(SIDE), NORMAL_AXIS["axial"]
+        if heat is None:
+            return view.picture("axial", view.voxels.shape[axis] // 2, scale)
+        turned = view.heat(heat)
+        index = peak_voxel(turned)[axis]
+        shown = heat_picture(cut_plane(turned, axis, index), view.size("axial", scale))
+        level = self._level(torch.from_numpy(heat), volume.missing)
+        return overlay(view.picture("axial", index, scale), shown, threshold=level, **self.settings.look())
 
     def _drawn(self, image: Volume, explanation: Explanation, columns: list[int], stem: Path) -> list[Path]:
         names = column_suffixes(explanation, columns)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
-from pathlib import Path
 from typing import Any, Protocol
 
 from cfcam._version import __version__
@@ -17,11 +16,12 @@ from cfcam.explanation import Explanation
 from cfcam.files import settings_hash, sha256_of
 from cfcam.jobs.engine.inference import Engine
 from cfcam.jobs.engine.meaning import meaning_of
+from cfcam.jobs.index.glance import Glance, shown_by_browsers
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import assumption_notes
 from cfcam.jobs.inputs.privacy import labelled, renamed, without_paths
 from cfcam.jobs.inputs.reading import check_showable
-from cfcam.jobs.runs.drawing import explained
+from cfcam.jobs.runs.drawing import Artist, explained
 from cfcam.jobs.runs.further import Seen
 from cfcam.jobs.runs.manifest import Record, State
 from cfcam.jobs.runs.settings import Settings
@@ -42,8 +42,8 @@ class InputKind(Protocol):
         """What is done to each input before the network sees it."""
 
     @property
-    def draw(self) -> Callable[[Any, Explanation, str], list[Path]]:
-        """Writes the files of an input, given itself, its explanation, and what their names begin with."""
+    def draw(self) -> Artist:
+        """Writes the files of an input."""
 
     @property
     def windows(self) -> Windows | None:
@@ -261,6 +261,8 @@ class Work:
                 study = self._studies(image, explanation, x, task.name, task.input)
                 files, left_out = [*files, *study.files], (*left_out, *study.left_out)
                 targets = tuple(replace(t, where=study.places.get((t.index, t.label), "")) for t in targets)
+            if (glance := self._glance(task, image, explanation)) is not None:
+                files = [*files, *(self._settings.output / file for file in glance.files)]
             digests = {file.relative_to(self._settings.output).as_posix(): sha256_of(file) for file in files}
             outcome = Outcome(
                 task.input.shown,
@@ -272,13 +274,19 @@ class Work:
                 probabilities=explanation.class_probabilities(0),
                 scale=self._settings.scale_of(image.size) if len(image.size) == 2 else 1.0,
             )
-            task.record = self._record(task, outcome, digests, left_out)
+            task.record = replace(self._record(task, outcome, digests, left_out), glance=glance)
             task.outcome = outcome
 
     def _seen(self, task: Task, image: Any, explanation: Explanation) -> Seen:
         name = task.input.label or labelled(task.input.path).label or task.input.path.name
         stem = self._settings.output / task.name
         return Seen(image, explanation, self.kind.preprocess, name, stem, task.notices)
+
+    def _glance(self, task: Task, image: Any, explanation: Explanation) -> Glance | None:
+        if self._settings.page is None:
+            return None
+        embeddable = task.input.label is None and task.input.path.is_file() and shown_by_browsers(task.input.path)
+        return self.kind.draw.glance(image, explanation, task.name, embeddable=embeddable)
 
     def _loaded(self, source: Input) -> Any:
         """Reads an input; one with a label forgets its path."""

@@ -15,6 +15,8 @@ from cfcam.clinical.where import steadiness, where
 from cfcam.files import write_whole
 from cfcam.jobs.study.settings import StudySettings
 
+REPORTS = "reports.html"
+"""The page that lists the reports of a run; ``index.html`` is the one that shows all its pictures."""
 LINE = "_index.json"
 """What the file of a study's line in the page ends in."""
 
@@ -56,12 +58,13 @@ def write_pages(
     return [*pages, line]
 
 
-def write_batch_page(lines: Sequence[Path], folder: Path) -> Path:
+def write_batch_page(lines: Sequence[Path], folder: Path, *, beside: str = "") -> Path:
     """Writes the page that lists the studies of a run.
 
     Args:
         lines: the files that `write_pages` wrote last for each study.
         folder: the output folder.
+        beside: name of the page that shows all pictures of the run, which this one links to; "" without one.
 
     Raises:
         CfcamError: the page cannot be written.
@@ -72,7 +75,7 @@ def write_batch_page(lines: Sequence[Path], folder: Path) -> Path:
     for line in lines:
         entry = IndexEntry(**json.loads(line.read_bytes()))
         entries.append(replace(entry, files=tuple(line.parent / file for file in entry.files)))
-    return write_index(entries, folder)
+    return write_index(entries, folder, name=REPORTS, beside=beside)
 
 
 _OF_MAP = ("method", "class", "class_index", "probability", "status")

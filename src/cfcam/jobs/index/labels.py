@@ -1,0 +1,143 @@
+"""The true class of each picture of a run: from a CSV file, or from the names of the folders that they lie in."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+from cfcam.errors import CfcamError, InputError, few, nearest
+from cfcam.jobs.cases.case import ignore_notice, resolve_label
+from cfcam.jobs.cases.table import read_table
+from cfcam.jobs.inputs.find import Input
+from cfcam.jobs.inputs.privacy import comes_from_dicom
+
+FOLDERS = "folders"
+"""What is given in place of a file where the folders of the pictures are called like classes."""
+
+_ALSO = ("picture", "file", "filename")
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The true classes of the inputs of a run.
+
+    Attributes:
+        of: absolute path of an input -> index of its class.
+        missing: how many inputs have none.
+        unused: how many lines of the file belong to no input.
+    """
+
+    of: Mapping[str, int]
+    missing: int = 0
+    unused: int = 0
+
+    def notes(self) -> list[str]:
+        """Returns what a user should know of them; no picture is named, for its name may be a patient's."""
+        unused = f"labels that belong to no picture of this run: {self.unused}"
+        return [*self.gaps(), *([unused] if self.unused else [])]
+
+    def gaps(self) -> list[str]:
+        """Returns what a reader of the page should know of them."""
+        total = self.missing + len(self.of)
+        return [f"pictures without a label: {self.missing} of {total}"] if self.missing else []
+
+
+def read_labels(given: str, inputs: Sequence[Input], classes: Sequence[str] | None) -> Labels:
+    """Reads the true classes of the inputs of a run.
+
+    Args:
+        given: a CSV file as of `cfcam.jobs.cases.table.read_table`, of which the columns image (or picture, file,
+            filename) and label matter, with paths relative to the file; or `FOLDERS`: the folder of each picture is
+            called like its class.
+        inputs: of the run.
+        classes: names of the network's classes, if known.
+
+    Raises:
+        CfcamError: the file cannot be read, a label is no class of the network, or no input has one.
+    """
+    if given == FOLDERS:
+        return _of_folders(inputs, classes)
+    return _of_table(Path(given), inputs, classes)
+
+
+def _of_table(path: Path, inputs: Sequence[Input], classes: Sequence[str] | None) -> Labels:
+    @cache
+    def index(label: str) -> int:
+        found = resolve_label(label, classes)
+        assert found is not None  # noqa: S101 (a text is a label)
+        return found
+
+    by_path: dict[str, int] = {}
+    for case in read_table(path, ignore_notice, also=_ALSO):
+        if case.label is None:
+            continue
+        try:
+            label = index(str(case.label))
+        except CfcamError as error:
+            raise InputError(f"--labels {path.name}: {error}") from error
+        place = os.path.abspath(case.image)  # noqa: PTH100 (Path.resolve would follow a link to the picture)
+        if by_path.setdefault(place, label) != label:
+            raise InputError(
+                f"--labels {path.name}: a picture is called {case.label!r} in one line and otherwise in another: give"
+                " each picture one label"
+            )
+    found = {
+        str(source.absolute): by_path[str(source.absolute)] for source in inputs if str(source.absolute) in by_path
+    }
+    left = {place: label for place, label in by_path.items() if place not in found}
+    found |= _by_name([source for source in inputs if str(source.absolute) not in found], left)
+    if not found:
+        raise InputError(
+            f"--labels {path.name}: none of its pictures is among those to explain: paths are relative to the file"
+        )
+    return _labels(found, inputs, unused=len(by_path) - len(found))
+
+
+def _by_name(inputs: Sequence[Input], left: Mapping[str, int]) -> dict[str, int]:
+    """Labels of pictures that lie elsewhere than the file says, where their names alone leave no doubt."""
+    of_inputs, of_labels = Counter(s.path.name for s in inputs), Counter(Path(place).name for place in left)
+    labels = {Path(place).name: label for place, label in left.items()}
+    return {
+        str(source.absolute): labels[source.path.name]
+        for source in inputs
+        if of_inputs[source.path.name] == of_labels[source.path.name] == 1
+    }
+
+
+def _of_folders(inputs: Sequence[Input], classes: Sequence[str] | None) -> Labels:
+    @cache
+    def index(folder: str) -> int | None:
+        try:
+            return resolve_label(folder, classes)
+        except CfcamError:
+            return None
+
+    found, unknown = {}, dict[str, Input]()
+    for source in inputs:
+        folder = source.absolute.parent.name
+        label = index(folder)
+        if label is not None:
+            found[str(source.absolute)] = label
+        elif source.folder.parts:  # a folder of a folder is meant to be a class; the outermost need not
+            unknown.setdefault(folder, source)
+    if classes is None and not found:
+        raise InputError(
+            "--labels folders: the names of the network's classes are not known: give --classes, or call the folders"
+            " by their indices"
+        )
+    names = list(classes or ())
+    for folder, source in unknown.items():
+        near = few(map(repr, nearest(folder, names) or names[:3]))
+        told = "like a folder of DICOM files" if comes_from_dicom(source) else f"{folder!r}, as a folder is"
+        raise InputError(f"--labels folders: no class is called {told}; nearest of {len(names)}: {near}")
+    if not found:
+        raise InputError(f"--labels folders: no folder is called like a class: {few(map(repr, names))}")
+    return _labels(found, inputs)
+
+
+def _labels(found: Mapping[str, int], inputs: Sequence[Input], unused: int = 0) -> Labels:
+    return Labels(found, sum(str(source.absolute) not in found for source in inputs), unused)
