@@ -1,5 +1,5 @@
 """``python -m benchmarks COMMAND``: speed, scaling, folder, start, view-start, profile, approximate, scorecard,
-search, layers, visibility, volume, peaks."""
+search, layers, visibility, volume, peaks, page."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ COMMANDS = {
     "layers": "the automatic layer beside the other last layers, on the tuning parts (CFCAM_DATA)",
     "peaks": "how often a map's peak moves under motions that a reader does not see (CFCAM_DATA)",
     "visibility": "whether more evidence always changes a picture more: palettes, greys, colour-blind eyes",
+    "page": "the page of a folder: what it costs a run, and how soon 10 000 pictures are seen",
     "volume": "a 128 x 128 x 128 volume with a layer of 512 channels: time and memory",
 }
 MODULES = {"profile": "profiling", "view-start": "view_start"}

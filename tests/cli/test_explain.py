@@ -42,7 +42,9 @@ def test_a_folder_becomes_overlays_and_sheets_and_a_table(tmp_path):
     assert result.exit_code == 0
     methods = ("cf-cam", "grad-cam", "grad-cam++", "sheet")
     pictures = [f"picture{n}_{m}.png" for n in range(3) for m in methods]
-    assert written(tmp_path / "out") == sorted([*pictures, "manifest.jsonl", "run.json"])
+    small = [f"index_files/picture{n}.jpg" for n in range(3)]
+    assert written(tmp_path / "out") == sorted([*pictures, *small, "index.html", "manifest.jsonl", "run.json"])
+    assert f"look at {tmp_path / 'out' / 'index.html'}" in result.stdout.replace("\n", "")
     for n in range(3):
         assert f"picture{n}.png" in result.stdout
         assert f"picture{n}_sheet.png" in result.stdout
@@ -371,6 +373,7 @@ def test_ctrl_c_ends_with_130_and_a_line_that_says_how_to_go_on(tmp_path):
     assert "Traceback" not in stderr
     assert 2 <= len(lines(tmp_path / "out")) < 60
     assert not [name for name in written(tmp_path / "out") if "tmp" in name]
+    assert "not explained yet: the run was stopped" in (tmp_path / "out" / "index.html").read_text()
 
 
 @pytest.mark.parametrize("form", ["--recursive", "--json"])
