@@ -102,12 +102,9 @@ def _opened(browser: Any, file: Path) -> dict[str, float]:
     context = browser.new_context(viewport={"width": 1280, "height": 720})
     page = context.new_page()
     page.goto(file.as_uri(), wait_until="commit")
-    page.wait_for_function(
-        "(() => { const all = [...document.querySelectorAll('#list img')].slice(0, 10);"
-        " return all.length && all.every(i => i.complete && i.naturalWidth); })()",
-        polling=5,
-    )
+    page.wait_for_selector("#list img")
     told = page.evaluate("""async () => {
+      await Promise.all([...document.querySelectorAll("#list img")].slice(0, 10).map((image) => image.decode()));
       const seen = performance.now();
       const frame = () => new Promise((done) => requestAnimationFrame(() => setTimeout(done)));
       const clocked = async (act) => {

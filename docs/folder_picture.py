@@ -47,9 +47,7 @@ def main() -> None:
             browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
             shown = browser.new_page(viewport={"width": 1280, "height": 720}, color_scheme="dark")
             shown.goto((output / "index.html").absolute().as_uri(), wait_until="load")
-            shown.wait_for_function(
-                "[...document.querySelectorAll('#list img')].slice(0, 10).every(i => i.naturalWidth)"
-            )
+            shown.evaluate("Promise.all([...document.querySelectorAll('#list img')].map(i => i.decode()))")
             shot = PILImage.open(io.BytesIO(shown.screenshot())).convert("RGB")
             shot.save(PICTURE, quality=85, optimize=True)
             browser.close()

@@ -40,6 +40,7 @@ class Entry:
         peak: see `cfcam.jobs.index.glance.Glance`.
         grid: likewise.
         where: of a study, where the map points, in words.
+        margin: of a contrast of two classes, how far the logit of the first lies above that of the second.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Entry:
     peak: tuple[float, float] | None = None
     grid: str = ""
     where: str = ""
+    margin: float | None = None
 
     @property
     def wrong(self) -> bool | None:

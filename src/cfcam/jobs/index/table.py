@@ -10,7 +10,7 @@ from cfcam.jobs.index.entry import Entry
 
 COLUMNS = (
     "name", "status", "error", "explained", "probability", "answer", "confidence", "label", "thumb", "folder",
-    "original", "views", "further", "peak", "typical", "where",
+    "original", "views", "further", "peak", "typical", "where", "margin",
 )  # fmt: skip
 """What the values of a line stand for, in this order; folder.js reads them by these names."""
 
@@ -68,6 +68,7 @@ def table(entries: Sequence[Entry], names: Mapping[int, str], typical: Sequence[
                 None if entry.peak is None else list(entry.peak),
                 None if like is None else round(like, 3),
                 entry.where,
+                None if entry.margin is None else round(entry.margin, 4),
             ]
         )
     return {

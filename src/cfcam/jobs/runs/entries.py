@@ -69,6 +69,7 @@ class Entries:
             peak=None if glance is None else glance.peak,
             grid="" if glance is None else glance.grid,
             where=first.where,
+            margin=first.margin,
         )
 
     def _name(self, index: int, names: Sequence[str] | None) -> int:

@@ -301,6 +301,7 @@
     const lines = [];
     if (answer !== null) lines.push(["answer", `${shownClass(answer)} ${probability(of(n, "confidence"))}`]);
     if (explained !== null && explained !== answer) lines.push(["explained", `${shownClass(explained)} ${probability(of(n, "probability"))}`]);
+    if (of(n, "margin") !== null) lines.push(["margin of the logits", of(n, "margin").toFixed(2)]);
     if (label !== null) lines.push(["true class", shownClass(label) + { true: " ✗", false: " ✓", null: "" }[wrong(n)], { true: "no", false: "yes" }[wrong(n)]]);
     if (!failed(n)) lines.push(["map", status(n)]);
     if (of(n, "where")) lines.push(["points to", of(n, "where")]);
