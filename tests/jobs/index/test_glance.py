@@ -3,7 +3,17 @@ import pytest
 import torch
 from PIL import Image
 
-from cfcam.jobs.index.glance import GRID, SIDE, packed, peak_of, save_original, save_thumb, shown_by_browsers, unpacked
+from cfcam.jobs.index.glance import (
+    GRID,
+    SIDE,
+    packed,
+    peak_of,
+    reduced,
+    save_original,
+    save_thumb,
+    shown_by_browsers,
+    unpacked,
+)
 from tests.imaging import dicoms
 
 
@@ -46,3 +56,15 @@ def test_browsers_show_pictures_by_what_is_in_them(tmp_path):
         False,
         False,
     ]
+
+
+def test_a_large_picture_is_reduced_to_its_longer_side_and_a_small_one_is_left():
+    large = np.zeros((1000, 2400, 3), np.uint8)
+    large[:, 1200:] = 200
+    small = reduced(large, 960)
+    assert small.shape == (400, 960, 3)
+    assert (small[:, 10] == 0).all()
+    assert (small[:, -10] == 200).all()
+    assert reduced(np.zeros((3, 9600, 3), np.uint8), 960).shape == (1, 960, 3)
+    fits = np.zeros((960, 300, 3), np.uint8)
+    assert reduced(fits, 960) is fits

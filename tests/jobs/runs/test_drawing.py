@@ -40,18 +40,6 @@ def test_a_volumes_footers_name_the_network_without_its_folder_and_the_layer(tmp
     assert all(footer.endswith(LAST) for footer in footers)
 
 
-def test_a_large_picture_is_shrunk_for_its_sheet_and_a_small_one_is_left():
-    large = np.zeros((1000, 2400, 3), np.uint8)
-    large[:, 1200:] = 200
-    small = pictures._shrunk(large)
-    assert small.shape == (400, 960, 3)
-    assert (small[:, 10] == 0).all()
-    assert (small[:, -10] == 200).all()
-    assert pictures._shrunk(np.zeros((3, 9600, 3), np.uint8)).shape == (1, 960, 3)
-    fits = np.zeros((960, 300, 3), np.uint8)
-    assert pictures._shrunk(fits) is fits
-
-
 def test_a_large_volume_is_thinned_for_its_sheet_and_each_voxel_stays_where_it_is(tmp_path, monkeypatch):
     volume = read_volume(scan(tmp_path / "a.nii.gz"))
     assert volumes._thinned(volume)[0] is volume
