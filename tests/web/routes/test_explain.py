@@ -239,8 +239,9 @@ def test_a_client_that_leaves_in_the_middle_or_in_the_line_costs_no_further_pass
                     task.cancel()
                 await asyncio.gather(first, *waiting, return_exceptions=True)
             async with httpx.AsyncClient(base_url=viewer.base, headers=HEADERS) as client:
-                while (await client.get("/api/jobs/first-job")).status_code == 200:
-                    await asyncio.sleep(0.02)
+                for job in ("first-job", *(f"waiting-{n}" for n in range(3))):  # each is noticed at a look of its own
+                    while (await client.get(f"/api/jobs/{job}")).status_code == 200:
+                        await asyncio.sleep(0.02)
 
         asyncio.run(leave())
         go.set()
