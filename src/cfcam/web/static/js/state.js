@@ -14,7 +14,7 @@
  * | palette, blend | name; "value", "uniform" or "contour" |
  * | window | [low, high] in the source's units; null: the study's own |
  * | scale | "own": each map over its maximum; "common": over the greatest maximum of those shown |
- * | plane | "axial", "coronal", "sagittal", "all", "mip" or "3d" |
+ * | plane | "axial", "coronal", "sagittal", "all" or "mip" |
  * | cursor | index of the source's array: [row, col] or [d, h, w]; null: the middle, or the peak |
  * | zoom, pan | 1 is the whole plane; the centre's shift in parts of the plane's width and height |
  * | smooth | neighbouring pixels are blended on the screen |
@@ -34,7 +34,7 @@
   };
   const allowed = {
     blend: ["value", "uniform", "contour"], scale: ["own", "common"], tool: ["none", "polygon", "threshold"],
-    plane: ["axial", "coronal", "sagittal", "all", "mip", "3d"],
+    plane: ["axial", "coronal", "sagittal", "all", "mip"],
   };
   const always = ["study", "maps", "opacity", "palette", "blend"]; // said even when usual: usual things may change
   const never = ["original"]; // a held key
