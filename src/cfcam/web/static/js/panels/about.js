@@ -85,7 +85,7 @@
     title: "About this map",
     key: "i",
     mount(element) {
-      box = el("div", { class: "about" });
+      box = el("div", { class: "about", tabindex: "0", role: "group", "aria-label": "About this map" });
       element.append(box);
       draw();
     },

@@ -7,7 +7,7 @@
 
   const MOST = 60; // classes in the list at once; the search finds the others
 
-  let made, fresh, classes, method, layer, against, note, line;
+  let made, fresh, classes, method, layer, against, note, line, told, names;
   let chosen = "predicted"; // name of a class, or "predicted"
   let drawn; // study that the panel shows
   let wanted = "";
@@ -50,6 +50,7 @@
       if (!rows.length) rows.push(el("p", { class: "hint", text: all.length ? "No class of this name." : "The network's classes have no names: its first map tells them." }));
       return more > 0 ? [...rows, el("p", { class: "hint", text: `${more} more: search for a name` })] : rows;
     });
+    renew(names, all.map(([name]) => name), () => all.map(([name]) => el("option", { value: name })));
     for (const row of classes.querySelectorAll("[data-class]")) row.setAttribute("aria-pressed", String(row.dataset.class === chosen));
   }
 
@@ -101,16 +102,17 @@
       return line.say("already there", "ok");
     }
     const body = { study: root.study.id, methods: [method.value], targets: [target()], layer: layer.value || null };
-    const done = await work(line, `${method.value}: ${body.targets[0]}`, () => root.api.post("/api/explain", body), ...buttons);
+    const done = await work(line, `${method.value}: ${body.targets[0]}`, (signal) => root.api.post("/api/explain", body, { signal }), ...buttons);
     if (!done || root.study.id !== body.study) return undefined;
     const { result } = done;
     if (result.probabilities) root.study.probabilities = result.probabilities;
     root.maps.add(result.maps);
     show(result.maps[0], beside);
     const forward = result.seconds?.forward;
-    const spent = `${seconds(done.seconds)}${forward === undefined ? "" : `, the network ${seconds(forward)}`}`;
-    const told = [spent, ...(result.notices || [])].join(" · ");
-    return line.say(result.maps[0].status === "ok" ? told : `${result.maps[0].status} · ${told}`, result.maps[0].status === "ok" ? "ok" : "warn");
+    const spent = `${seconds(done.seconds)}${forward ? `, the network ${seconds(forward)}` : ""}`;
+    told.textContent = (result.notices || []).join(". ");
+    const { status: state } = result.maps[0];
+    return line.say(state === "ok" ? spent : `${state} · ${spent}`, state === "ok" ? "ok" : "warn");
   }
 
   function describe() {
@@ -135,7 +137,6 @@
       classes = null;
       return;
     }
-    const { methods, model } = root.info;
     const search = el("input", { type: "search", test: "class-search", autocomplete: "off", spellcheck: "false" });
     search.addEventListener("input", () => {
       wanted = search.value.trim();
@@ -149,14 +150,15 @@
         classes.querySelector("button")?.focus();
       }
     });
-    const names = el("datalist", { id: "panel-class-names" }, known().map(([name]) => el("option", { value: name })));
-    against = el("input", { type: "text", list: "panel-class-names", test: "class-against", autocomplete: "off", spellcheck: "false", placeholder: "nothing" });
-    method = select("method", methods.map((one) => [one.name, one.name]), active()?.method || methods[0]?.name, describe);
+    names = el("datalist", { id: "panel-class-names" });
+    against = el("input", { type: "text", list: names.id, test: "class-against", autocomplete: "off", spellcheck: "false", placeholder: "nothing" });
+    method = select("method", root.info.methods.map((one) => [one.name, one.name]), active()?.method || root.info.methods[0]?.name, describe);
     note = el("p", { class: "hint", test: "method-text" });
-    const places = (model.layers || []).filter((name) => name !== model.layer);
-    layer = select("layer", [["", model.layer ? `${model.layer} (chosen)` : "chosen by cfcam"], ...places.map((name) => [name, name])], "");
-    const over = button("Show", "explain-show", () => make(false, over, beside), { class: "plain primary" });
-    const beside = button("Show beside", "explain-beside", () => make(true, over, beside));
+    layer = select("layer", [], "");
+    const over = button("Show", "explain-show", () => make(false, over, beside, stop), { class: "plain primary" });
+    const beside = button("Show beside", "explain-beside", () => make(true, over, beside, stop));
+    const stop = button("Stop", "explain-stop", () => {}, { class: "plain stop", hidden: true });
+    told = el("p", { class: "hint" });
     fill(
       fresh,
       el("h3", { text: "Another map" }),
@@ -167,11 +169,37 @@
       field("Method", method),
       note,
       field("Layer", layer),
-      el("div", { class: "buttons" }, over, beside),
+      el("div", { class: "buttons" }, over, beside, stop),
       line.node,
+      told,
     );
     describe();
     drawClasses();
+    drawLayers();
+  }
+
+  function drawLayers() {
+    const { layer: own, layers } = root.info.model;
+    renew(layer, [own, layers], () => [
+      el("option", { value: "", text: own ? `${own} (chosen)` : "chosen by cfcam" }),
+      ...(layers || []).filter((name) => name !== own).map((name) => el("option", { value: name, text: name })),
+    ]);
+  }
+
+  let asking = false;
+  /** The network is loaded with the first map: only then are its layers and classes known. */
+  async function learn() {
+    if (asking || root.info.model.loaded || !root.maps.all().some((map) => map.source === "live")) return;
+    asking = true;
+    try {
+      root.info = await root.api.get("/api/info");
+    } catch {
+      return; // the panel does without
+    } finally {
+      asking = false;
+    }
+    drawClasses();
+    drawLayers();
   }
 
   root.kit.panel({
@@ -186,9 +214,12 @@
         drawn = state.study;
         chosen = "predicted";
         line.say("");
+        if (told) told.textContent = "";
       }
       drawMade();
-      if (classes) drawClasses();
+      if (!classes) return;
+      drawClasses();
+      learn();
     },
   });
 })();

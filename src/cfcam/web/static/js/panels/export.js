@@ -18,11 +18,12 @@
 
   async function take(format, from) {
     const maps = wanted().map((one) => one.id);
+    if (!maps.length) return line.say("no map is shown: show one first", "warn");
     const body = { study: root.study.id, maps, format, view: root.state.get() };
     const done = await work(line, `Writing ${format.toUpperCase()}`, () => (root.api.offline ? offline(format) : root.api.file("/api/exports", body)), from);
-    if (!done) return;
+    if (!done) return undefined;
     save(done.result.name, done.result.blob);
-    line.say(`${done.result.name}, ${size(done.result.blob.size)}`, "ok");
+    return line.say(`${done.result.name}, ${size(done.result.blob.size)}`, "ok");
   }
 
   const size = (bytes) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} KB` : `${(bytes / 1e6).toFixed(1)} MB`);

@@ -73,30 +73,41 @@
     };
   }
 
-  /** Runs work for a button: off meanwhile, its seconds told quietly, an error in one line. Returns its result, or undefined. */
+  /**
+   * Runs work for buttons: off meanwhile, its seconds told quietly, an error in one line.
+   * @param {object} line as `status` makes it
+   * @param {string} doing what is waited for
+   * @param {(signal: AbortSignal) => Promise} run does it
+   * @param {...HTMLElement} buttons that began it; one with the class "stop" ends it, and is seen only meanwhile
+   * @returns {Promise<{result: any, seconds: number}|undefined>} undefined: it failed, which has been said
+   */
   async function work(line, doing, run, ...buttons) {
+    const stop = buttons.find((one) => one.classList.contains("stop"));
+    const others = buttons.filter((one) => one !== stop);
+    if (others.some((one) => one.getAttribute("aria-disabled") === "true")) return undefined;
     const begun = performance.now();
     const spent = () => (performance.now() - begun) / 1000;
-    const busy = (off) => buttons.forEach((one) => one.setAttribute("aria-disabled", off ? "true" : "false"));
-    if (buttons.some((one) => one.getAttribute("aria-disabled") === "true")) return undefined;
-    busy(true); // aria-disabled, not disabled: the focus stays where it is
-    line.node.setAttribute("aria-live", "off"); // a count of seconds is for the eye
+    const leaving = new AbortController();
+    const leave = () => leaving.abort();
+    const busy = (yes) => {
+      others.forEach((one) => one.setAttribute("aria-disabled", String(yes))); // not disabled: the focus stays
+      line.node.setAttribute("aria-live", yes ? "off" : "polite"); // a count of seconds is for the eye
+      if (stop) stop.hidden = !yes;
+    };
+    busy(true);
+    stop?.addEventListener("click", leave);
     const tick = setInterval(() => line.say(`${doing} … ${spent().toFixed(0)} s`, "busy"), 1000);
     const first = setTimeout(() => line.say(`${doing} …`, "busy"), 120);
-    const stop = () => {
+    try {
+      return { result: await run(leaving.signal), seconds: spent() };
+    } catch (error) {
+      line.say(error?.status === -1 ? "stopped" : error?.message || String(error), error?.status === -1 ? "" : "error");
+      return undefined;
+    } finally {
       clearInterval(tick);
       clearTimeout(first);
-      line.node.setAttribute("aria-live", "polite");
+      stop?.removeEventListener("click", leave);
       busy(false);
-    };
-    try {
-      const result = await run();
-      stop();
-      return { result, seconds: spent() };
-    } catch (error) {
-      stop();
-      line.say(error?.message || String(error), "error");
-      return undefined;
     }
   }
 

@@ -5,6 +5,7 @@
   const { el, button, field, select, fill, number, answer, status, copy } = root.kit;
 
   const SOON = 200; // ms after the last change before numbers are asked for
+  const LEAST = 1e-6; // threshold: at 0 a region is all that is more than nothing
   const FIELDS = ["name", "size", "count", "components", "largest", "peak", "peak_mm", "peak_patient", "centroid", "centroid_mm", "centroid_patient", "mean", "sd", "maximum", "energy"];
 
   let title, rule, value, table, line, pencil, away, csv;
@@ -19,7 +20,7 @@
   /** The threshold that is shown, as a part of the map's own maximum; null: the map's own. */
   function shownAt(map) {
     const { threshold } = root.state.get();
-    return threshold === null ? null : Math.min(1, threshold / root.viewer.factorOf(map));
+    return threshold === null ? null : Math.min(1, Math.max(LEAST, threshold / root.viewer.factorOf(map)));
   }
 
   function question() {
@@ -46,7 +47,7 @@
       const result = await root.api.post("/api/roi", body);
       if (mine !== asked) return;
       show(result.table);
-      line.say("");
+      line.say(body.slice === undefined ? "" : "Measured on this slice alone.");
       if (rule.value !== "shown") follow(result.table.threshold);
     } catch (error) {
       if (mine !== asked) return;

@@ -11,33 +11,27 @@
   let form, what, comment, reviewer, instead, other, drawn, line, save, history;
   let radios = [];
   let listed = "";
-  let waiting = null; // verdict that a key chose before the panel was made
-
-  // Maps whose picture was looked at without them: the key of the state is true only while it is held.
-  const bare = new Set();
-  root.state.on(["original"], () => {
-    const { original, maps } = root.state.get();
-    if (original) maps.forEach((id) => bare.add(id));
-  });
 
   const active = () => root.maps.of(root.state.get().maps[root.state.get().active]);
   const verdict = () => radios.find((one) => one.checked)?.value;
 
-  function view() {
-    const state = root.state.get();
-    const found = Object.fromEntries(SHOWN.filter((name) => state[name] !== undefined && state[name] !== null).map((name) => [name, state[name]]));
-    return { ...found, original: bare.has(active()?.id) };
+  // Maps whose picture was looked at without them since they are shown: a record says so.
+  const lookedAt = new Set();
+  root.state.on(["original", "maps"], ({ original, maps }) => {
+    for (const id of lookedAt) if (!maps.includes(id)) lookedAt.delete(id);
+    if (original) maps.forEach((id) => lookedAt.add(id));
+  });
+
+  function view(map) {
+    const state = { ...root.state.get(), original: lookedAt.has(map.id) };
+    return Object.fromEntries(SHOWN.filter((name) => state[name] !== undefined && state[name] !== null).map((name) => [name, state[name]]));
   }
 
   function amended() {
     if (verdict() !== "amend") return null;
     const found = {};
     if (other.value !== "") found.class_index = Number(other.value);
-    const polygon = drawn.checked ? root.drawing.polygon() : null;
-    if (polygon) {
-      const { axis: _, ...kept } = polygon;
-      Object.assign(found, kept);
-    }
+    if (drawn.checked) Object.assign(found, root.drawing.polygon());
     return Object.keys(found).length ? found : null;
   }
 
@@ -50,7 +44,7 @@
       line.say("say who you are: the record needs a name", "warn");
       return reviewer.focus();
     }
-    const body = { study: root.study.id, map: map.id, verdict: verdict(), comment: comment.value.trim(), reviewer: reviewer.value.trim(), amended: amended(), view: view() };
+    const body = { study: root.study.id, map: map.id, verdict: verdict(), comment: comment.value.trim(), reviewer: reviewer.value.trim(), amended: amended(), view: view(map) };
     if (body.verdict === "amend" && !body.amended && !body.comment) {
       line.say("say what is amended: a class, a region, or a comment", "warn");
       return comment.focus();
@@ -58,7 +52,7 @@
     const done = await work(line, "Recording", () => root.api.post("/api/reviews", body), save);
     if (!done) return undefined;
     const { hash, time } = done.result;
-    line.say(`Recorded: ${body.verdict}, ${clock(time)}, ${String(hash).slice(0, 8)}`, "ok");
+    line.say(`Recorded: ${body.verdict}, ${clock(time)}, ${hash.slice(0, 8)}`, "ok");
     line.node.title = `record ${done.result.record_id}, SHA-256 ${hash}`;
     comment.value = "";
     drawn.checked = false;
@@ -81,21 +75,28 @@
       if (key !== listed) return;
       const rows = reviews.map((one) => {
         const about = root.maps.of(one.map);
-        const of = about ? `${about.class_name} · ${about.method}` : one.method || "";
-        return el(
-          "li",
-          { class: one.map === map?.id ? "this" : null, test: "review" },
-          el("p", {}, el("strong", { class: `verdict ${one.verdict}`, text: one.verdict }), ` ${of}`),
-          one.comment ? el("p", { class: "words", text: one.comment }) : null,
-          one.history.length ? el("p", { class: "hint", text: `in the place of ${one.history.length} earlier${one.contested ? "; readers differ" : ""}` }) : null,
-          el("p", { class: "hint", text: `${one.reviewer} · ${clock(one.time)} · ${String(one.hash).slice(0, 8)}`, title: one.hash }),
-        );
+        const of = about ? `${about.class_name} · ${about.method}` : one.method || "a map that is no longer here";
+        return el("li", { class: one.map === map?.id ? "this" : null, test: "review" }, said(one, of), one.contested ? el("p", { class: "hint", text: "Readers differ on this map." }) : null, earlier(one.history || []));
       });
       fill(history, rows.length ? el("ol", { class: "reviews" }, rows) : el("p", { class: "hint", text: "Nothing is recorded of this study." }));
     } catch (error) {
       listed = "";
       fill(history, el("p", { class: "hint", text: error.message }));
     }
+  }
+
+  function said(one, of = "") {
+    return [
+      el("p", {}, el("strong", { class: `verdict ${one.verdict}`, text: one.verdict }), ` ${of}`),
+      one.comment ? el("p", { class: "words", text: one.comment }) : null,
+      el("p", { class: "hint", text: `${one.reviewer} · ${clock(one.time)} · ${one.hash.slice(0, 8)}`, title: one.hash }),
+    ];
+  }
+
+  /** What was said of the map before: it is kept, and no longer counts. */
+  function earlier(before) {
+    if (!before.length) return null;
+    return el("details", { test: "review-history" }, el("summary", { text: `${before.length} before` }), el("ol", { class: "reviews" }, [...before].reverse().map((one) => el("li", {}, said(one)))));
   }
 
   function classes() {
@@ -110,18 +111,12 @@
 
   /** A key: the panel is open, the verdict is chosen, and the next Enter records it. */
   function open(which) {
-    waiting = which;
     root.panels.open("review");
-    apply();
-  }
-
-  function apply() {
-    if (!waiting || !form) return;
-    radios.forEach((one) => (one.checked = one.value === waiting));
-    waiting = null;
+    if (!form) return; // there is no audit, which the panel says
+    radios.forEach((one) => (one.checked = one.value === which));
     choice();
-    line.say(`${verdict()}: Enter records it, Escape does not.`);
-    requestAnimationFrame(() => (reviewer.value.trim() ? comment : reviewer).focus());
+    line.say(`${which}: Enter records it, Escape does not.`);
+    (reviewer.value.trim() ? comment : reviewer).focus();
   }
 
   function mount(element) {
@@ -149,7 +144,6 @@
     history = el("div", { class: "section", test: "reviews" });
     const links = el("div", { class: "buttons" }, ...["json", "sr"].map((format) => button(format === "sr" ? "Export as DICOM SR" : "Export as JSON", `reviews-${format}`, (event) => take(format, event.currentTarget))));
     element.append(form, el("h3", { text: "Recorded of this study" }), history, links);
-    apply();
     update();
   }
 

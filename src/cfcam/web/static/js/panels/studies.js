@@ -77,7 +77,7 @@
     const nodes = [];
     for (let at = first; at < last; at++) {
       const study = row(at);
-      const key = `${asked}:${at}:${study?.id ?? ""}`;
+      const key = `${asked}:${at}:${study?.id ?? ""}:${study?.predicted ?? ""}`;
       const node = kept.get(key) || option(at, study, key);
       node.setAttribute("aria-selected", study?.id === root.state.get().study ? "true" : "false");
       node.classList.toggle("marked", at === marked);
@@ -145,8 +145,16 @@
     return -1;
   }
 
+  /** What the network said of the open study stands in its row, also if it was asked just now. */
+  function learn(at) {
+    const [best] = Object.entries(root.study?.probabilities || {}).sort((a, b) => b[1] - a[1]);
+    const study = row(at);
+    if (best && study && study.id === root.study.id && !study.predicted) [study.predicted, study.probability] = best;
+  }
+
   function markCurrent() {
     const at = current();
+    if (at >= 0) learn(at);
     document.getElementById("position").textContent = at < 0 || total < 2 ? "" : `${at + 1} of ${total}`;
     if (at >= 0) mark(at);
     else draw();
@@ -200,6 +208,7 @@
     });
     new ResizeObserver(draw).observe(list);
     root.on("study", markCurrent);
+    root.on("maps", markCurrent);
     restart().then(() => root.api.offline && total < 2 && root.state.set({ list: false }));
   }
 
