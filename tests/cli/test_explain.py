@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -115,7 +116,14 @@ def test_json_is_the_only_thing_on_stdout(tmp_path):
     assert by_name["broken.png"]["status"] == "failed"
     assert "empty" in by_name["broken.png"]["error"]
     assert by_name["picture0.png"]["targets"][0]["label"] == "bright"
-    assert len(by_name["picture0.png"]["files"]) == 4
+    files = [Path(file).relative_to(tmp_path / "out").as_posix() for file in by_name["picture0.png"]["files"]]
+    assert sorted(files) == [
+        "index_files/picture0.jpg",  # for the page that shows all pictures
+        "picture0_cf-cam.png",
+        "picture0_grad-cam++.png",
+        "picture0_grad-cam.png",
+        "picture0_sheet.png",
+    ]
 
 
 def test_quiet_says_nothing(tmp_path):
