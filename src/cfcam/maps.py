@@ -60,6 +60,8 @@ def otsu_threshold(heat: Tensor) -> Tensor:
 
     See `cfcam.metrics.functional.otsu_threshold`, which checks what it is given.
     """
+    if not len(heat):
+        return heat.new_zeros(0)
     low, high = heat.aminmax(dim=1, keepdim=True)
     counts = torch.stack([_histogram(*one) for one in zip(heat, low, high, strict=True)]).double()
     moments = counts * torch.arange(_BINS, device=heat.device)

@@ -224,12 +224,17 @@ _READ_BY_TYPER = {
     "gallery",
     "bins",
     "resamples",
+    "port",
+    "max_upload",
 }
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
 def test_every_argument_has_a_check(command):
-    switches = {field.name for field in fields(command) if isinstance(field.default, bool)} | {"peak_stability"}
+    switches = {field.name for field in fields(command) if isinstance(field.default, bool)} | {
+        "peak_stability",
+        "index",
+    }
     free = _FREE | ({"against"} if command.__module__ == "cfcam.cli.audit" else set())
     assert {field.name for field in fields(command)} - switches - _READ_BY_TYPER - free == checks(command).keys()
 

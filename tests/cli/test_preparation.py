@@ -32,8 +32,8 @@ def test_explain_in_its_table_and_its_files(folder, tmp_path, monkeypatch):
     from cfcam.jobs.runs import pictures
 
     footers = []
-    drawn = pictures.contact_sheet
-    monkeypatch.setattr(pictures, "contact_sheet", lambda *a, **k: footers.append(k["footer"]) or drawn(*a, **k))
+    drawn = pictures.contact_page
+    monkeypatch.setattr(pictures, "contact_page", lambda *a, **k: footers.append(k["footer"]) or drawn(*a, **k))
     result = cfcam("explain", folder, "-o", tmp_path / "out", *MODEL)
     assert f"prepared: {ASSUMED}" in result.stdout
     assert SAID in result.stdout

@@ -246,11 +246,11 @@ def test_the_function_of_a_window_holds_in_pictures_and_volumes(tmp_path, functi
 
 
 def test_a_sigmoid_reaches_the_report(tmp_path):
-    from cfcam.jobs.study.explained import _shown
+    from cfcam.jobs.study.explained import shown_as
 
     volume = read_volume(with_window(tmp_path, "SIGMOID"))
-    assert _shown(volume, None)[1:] == ((75, 125), "SIGMOID")
-    assert _shown(volume, "lung")[2] == "LINEAR_EXACT"
+    assert shown_as(volume, None)[1:] == ((75, 125), "SIGMOID")
+    assert shown_as(volume, "lung")[2] == "LINEAR_EXACT"
 
 
 def test_a_function_that_is_none_is_taken_as_linear_and_told(tmp_path):

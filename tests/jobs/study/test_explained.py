@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cfcam.exchange import Deidentifier
-from cfcam.jobs.study.explained import _coded_name
+from cfcam.models.spec import coded_name
 from tests.imaging import dicoms
 from tests.jobs.studies import (
     BRIGHT_3D,
@@ -40,7 +40,7 @@ def test_several_methods_and_classes_are_maps_of_one_study(tmp_path):
     ],
 )
 def test_the_models_name_fits_where_dicom_puts_it_and_holds_no_path(spec, name):
-    assert _coded_name(spec) == name
+    assert coded_name(spec) == name
 
 
 def test_a_pseudonym_is_taken_from_sources_that_cfcam_deidentified_and_from_no_other(tmp_path):
