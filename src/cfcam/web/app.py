@@ -21,7 +21,7 @@ from cfcam.web.guard.headers import Headers
 from cfcam.web.library.library import Library
 from cfcam.web.live.live import Live
 from cfcam.web.reviews.book import ReviewBook
-from cfcam.web.routes import explain, exports, files, info, page, reviews, roi, studies
+from cfcam.web.routes import explain, exports, files, info, layers, page, reviews, roi, studies
 from cfcam.web.settings import ViewSettings
 
 ROUTERS = (
@@ -30,6 +30,7 @@ ROUTERS = (
     studies.router,
     files.router,
     explain.router,
+    layers.router,
     roi.router,
     reviews.router,
     exports.router,

@@ -72,7 +72,7 @@ def _samples(way: str, how: StudySettings, engine: Engine, x: Tensor, explanatio
     if way == "methods":
         return method_disagreement(explanation.select(targets=slice(0, 1)))
     method, target = explanation.methods[0], [int(explanation.targets[0, 0])]
-    run = _runner(engine)
+    run = runner(engine)
     if way == "mc-dropout":
         return mc_dropout(engine.explainer, x[None], method, target, how.samples or _SAMPLES, run=run)
     if way == "augmentation":
@@ -81,8 +81,8 @@ def _samples(way: str, how: StudySettings, engine: Engine, x: Tensor, explanatio
     return ensemble(members, x[None], method, target, run=run)
 
 
-def _runner(engine: Engine) -> Callable[[Explainer, Tensor, Any], Explanation]:
-    """As the run explains: as a whole, or in windows."""
+def runner(engine: Engine) -> Callable[[Explainer, Tensor, Any], Explanation]:
+    """Returns how inputs are explained as a run explains them: as a whole, or in windows."""
     from cfcam.clinical.uncertainty import whole
 
     windows = engine.windows

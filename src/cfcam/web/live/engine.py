@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from time import perf_counter
 from typing import Any, Literal
 
@@ -138,9 +139,20 @@ class LiveEngine:
         """
         own, named = ticket or Ticket(), named_methods(tuple(methods))
         engine = self.engine(image)
-        before, engine.network.before_pass = engine.network.before_pass, own.check
-        try:
+        with self.at_work(engine, own):
             return self._maps(image, named, targets, None if layer == engine.layer else layer, own)
+
+    @contextmanager
+    def at_work(self, engine: Engine, ticket: Ticket) -> Iterator[None]:
+        """Has what is done within end before the network's next pass if it is stopped, and fail in one line.
+
+        Raises:
+            Abandoned: nobody waits any more.
+            CfcamError: the network does not fit, or fails.
+        """
+        before, engine.network.before_pass = engine.network.before_pass, ticket.check
+        try:
+            yield
         except CfcamError:
             raise
         except Exception as error:

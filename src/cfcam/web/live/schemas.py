@@ -54,6 +54,26 @@ class Explained(BaseModel):
     notices: list[str] = Field(default_factory=list)
 
 
+class Layer(Asked):
+    """What is to be laid beside a map."""
+
+    study: AStudyId
+    map: AMapId = Field(description="A map of evidence, by the viewer's network.")
+    kind: Literal["uncertainty", "control"]
+    job: JobRef = None
+
+
+class Layered(BaseModel):
+    """What says how far a map can be relied on."""
+
+    maps: list[Map]
+    text: str = Field(description="In one line how much they agree.")
+    agreement: float | None = Field(
+        None, description="Mean soft IoU in [0, 1]: of the samples with each other, or of the map with its control."
+    )
+    notices: list[str] = Field(default_factory=list)
+
+
 class Progress(BaseModel):
     """How far a request is."""
 
