@@ -23,7 +23,7 @@ pytestmark = needs_browser
 
 COUNT = 2000
 CLASSES = ("left", "right")
-PANELS = {"k": "choose", "q": "numbers", "b": "compare", "u": "layers", "x": "export", "i": "about"}
+PANELS = {"k": "choose", "q": "numbers", "u": "layers", "x": "export", "i": "about"}
 
 
 @pytest.fixture(scope="module")
@@ -302,27 +302,7 @@ def test_a_region_is_drawn_with_the_keyboard_alone(page: Any, asked: Asked) -> N
     assert asked.bodies["roi"][-1]["polygon"][0] == [20, 19]
 
 
-# prior, layers
-
-
-def test_a_prior_is_laid_beside_the_current_study(page: Any, asked: Asked) -> None:
-    prior = {**study(page)["maps"][0], "id": "m-0000000000aa", "kind": "prior"}
-    asked.answers["compare"] = {
-        "prior_maps": [prior], "original": None, "quality": {"correlation": 0.93}, "changes": {"probability": 0.12},
-        "notices": ["within repeatability"],
-    }  # fmt: skip
-    page.evaluate("() => { cfcam.study.priors = ['s-0123456789ab']; }")
-    page.keyboard.press("b")
-    shown = state(page)["maps"][0]
-    page.get_by_test_id("compare-run").click()
-    page.get_by_test_id("pane-1").wait_for()
-    body = {"study": study(page)["id"], "prior": "s-0123456789ab", "map": shown}
-    assert asked.bodies["compare"] == [body]
-    assert (state(page)["maps"], state(page)["compare"]) == ([shown, "m-0000000000aa"], "s-0123456789ab")
-    assert page.get_by_text("A change of the map is not a change of disease.").is_visible()
-    assert page.get_by_text("within repeatability").is_visible()
-    page.get_by_test_id("compare-end").click()
-    assert (state(page)["maps"], state(page)["compare"]) == ([shown], None)
+# layers
 
 
 def test_uncertainty_and_control_come_beside_the_map_they_are_of(page: Any, asked: Asked) -> None:
