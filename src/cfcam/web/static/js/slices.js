@@ -2,8 +2,8 @@
 /**
  * Planes cut from arrays, coloured on the CPU: exact, and fast without a graphics card. `cfcam.slices`.
  *
- * A plane is `{width, height, data}` with its data row by row as it is shown. Why not a 3-D texture: with NiiVue 0.69.0
- * under software GL a slice of a 512 x 512 x 300 CT with a map takes 1.7 s and a change of opacity 72 s.
+ * A plane is `{width, height, data}` with its data row by row as it is shown. Why not a 3-D texture:
+ * `python -m benchmarks view-page` measures both without a graphics card: loading and a change of opacity take NiiVue long.
  */
 (() => {
   const cfcam = (window.cfcam = window.cfcam || {});

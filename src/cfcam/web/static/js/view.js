@@ -110,7 +110,7 @@
       const grey = greyOf(frame, view, by, slice);
       const map = frame.map && frame.map.table ? mapOf(frame, view, by, slice) : null;
       if (image.width !== grey.width || image.height !== grey.height) [image.width, image.height] = [grey.width, grey.height];
-      const context = image.getContext("2d");
+      const context = image.getContext("2d", { willReadFrequently: true });
       const pixels = context.createImageData(grey.width, grey.height);
       cfcam.slices.composite(grey.data, grey.channels, map, map && frame.map.table, pixels.data);
       context.putImageData(pixels, 0, 0);
@@ -133,7 +133,7 @@
       const by = Math.max(1, Math.floor(1 / (Math.max(place.sx, place.sy) * ratio)));
       const slice = view.n === null ? 0 : frame.cursor[view.n];
       paint(frame, view, by, slice);
-      const context = canvas.getContext("2d");
+      const context = canvas.getContext("2d", { willReadFrequently: true });
       context.setTransform(1, 0, 0, 1, 0, 0);
       context.fillStyle = "#000";
       context.fillRect(0, 0, canvas.width, canvas.height);
