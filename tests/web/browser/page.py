@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 from urllib.parse import urlsplit
@@ -60,3 +60,29 @@ def opened(browser: Any, address: str, *, width: int = 1280, height: int = 720, 
     yield page
     context.close()
     assert not complaints, complaints
+
+
+def still(page: Any) -> None:
+    """Waits until the screen has been drawn with the room that it has now.
+
+    A panel that opens takes room from the picture; what is told of its new size is drawn in the frame after.
+    """
+    page.evaluate(
+        "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() => requestAnimationFrame(done))))"
+    )
+
+
+def until(page: Any, found: Callable[[], Any], wanted: Any) -> None:
+    """Waits until something is what it must be.
+
+    Raises:
+        AssertionError: if it is not within twenty seconds.
+    """
+    for _ in range(400):
+        try:
+            if found() == wanted:
+                return
+        except (KeyError, IndexError):  # it was not asked at all so far
+            pass
+        page.wait_for_timeout(50)
+    assert found() == wanted

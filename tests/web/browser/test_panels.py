@@ -15,6 +15,7 @@ from cfcam.clinical.regions import measure
 from cfcam.web.library.library import Library
 from cfcam.web.library.study import Study
 from cfcam.web.offline import study_of
+from tests.web.browser.page import still, until
 from tests.web.browser.scripts import chromium_browser, needs_browser
 from tests.web.offline_pages import SIDE, seen
 from tests.web.server import Served, served, settings_of
@@ -120,6 +121,7 @@ def study(page: Any) -> Any:
 
 def point(page: Any, row: int, column: int) -> tuple[float, float]:
     """Where an index of the first pane lies on the screen."""
+    still(page)
     box = page.get_by_test_id("pane-0").bounding_box()
     x, y = page.evaluate("([row, column]) => cfcam.viewer.pixelOf([row, column], 0)", [row, column])
     return box["x"] + x, box["y"] + y
@@ -252,13 +254,11 @@ def test_the_outline_stands_where_the_numbers_begin(page: Any, asked: Asked) -> 
     page.keyboard.press("q")
     page.get_by_test_id("numbers-rule").select_option("quantile")
     page.get_by_test_id("numbers-status").wait_for(state="attached")
-    page.wait_for_timeout(400)
-    assert asked.bodies["roi"][-1]["threshold"] == "quantile:0.9"
-    assert state(page)["threshold"] == table_of("quantile:0.9")["threshold"]
+    until(page, lambda: asked.bodies["roi"][-1]["threshold"], "quantile:0.9")
+    until(page, lambda: state(page)["threshold"], table_of("quantile:0.9")["threshold"])
     page.get_by_test_id("numbers-rule").select_option("shown")
     page.get_by_test_id("numbers-value").fill("0.25")
-    page.wait_for_timeout(400)
-    assert (state(page)["threshold"], asked.bodies["roi"][-1]["threshold"]) == (0.25, 0.25)
+    until(page, lambda: (state(page)["threshold"], asked.bodies["roi"][-1]["threshold"]), (0.25, 0.25))
 
 
 def test_a_region_is_drawn_by_mouse_moved_and_taken_back(page: Any, asked: Asked) -> None:
@@ -267,26 +267,22 @@ def test_a_region_is_drawn_by_mouse_moved_and_taken_back(page: Any, asked: Asked
     corners = [[10, 12], [10, 40], [50, 40], [50, 12]]
     for row, column in corners:
         page.mouse.click(*point(page, row, column))
-    page.wait_for_timeout(400)
-    assert asked.bodies["roi"][-1]["polygon"] == corners
+    until(page, lambda: asked.bodies["roi"][-1]["polygon"], corners)
     page.mouse.move(*point(page, 50, 12))
     page.mouse.down()
     page.mouse.move(*point(page, 55, 20), steps=4)
     page.mouse.up()
-    page.wait_for_timeout(400)
-    assert asked.bodies["roi"][-1]["polygon"] == [*corners[:3], [55, 20]]
+    until(page, lambda: asked.bodies["roi"][-1]["polygon"], [*corners[:3], [55, 20]])
     page.keyboard.press("Backspace")
-    page.wait_for_timeout(400)
-    assert asked.bodies["roi"][-1]["polygon"] == corners[:3]
+    until(page, lambda: asked.bodies["roi"][-1]["polygon"], corners[:3])
     page.keyboard.press("Escape")
     assert state(page)["tool"] == "none"
     assert page.get_by_test_id("drawing").is_visible()  # what was drawn stays
     page.mouse.click(*point(page, 30, 30))
-    page.wait_for_timeout(400)
+    page.wait_for_timeout(400)  # longer than the page waits before it asks
     assert asked.bodies["roi"][-1]["polygon"] == corners[:3]
     page.get_by_test_id("draw-clear").click()
-    page.wait_for_timeout(400)
-    assert asked.bodies["roi"][-1]["polygon"] is None
+    until(page, lambda: asked.bodies["roi"][-1]["polygon"], None)
 
 
 def test_a_region_is_drawn_with_the_keyboard_alone(page: Any, asked: Asked) -> None:
@@ -294,12 +290,10 @@ def test_a_region_is_drawn_with_the_keyboard_alone(page: Any, asked: Asked) -> N
     page.keyboard.press("d")
     for key in ("Enter", "Shift+ArrowRight", "Enter", "Shift+ArrowDown", "ArrowDown", "Enter"):
         page.keyboard.press(key)
-    page.wait_for_timeout(400)
-    assert asked.bodies["roi"][-1]["polygon"] == [[20, 20], [20, 30], [31, 30]]
+    until(page, lambda: asked.bodies["roi"][-1]["polygon"], [[20, 20], [20, 30], [31, 30]])
     page.get_by_test_id("corner").first.focus()
     page.keyboard.press("ArrowLeft")
-    page.wait_for_timeout(400)
-    assert asked.bodies["roi"][-1]["polygon"][0] == [20, 19]
+    until(page, lambda: asked.bodies["roi"][-1]["polygon"][0], [20, 19])
 
 
 # layers
@@ -453,7 +447,7 @@ def test_it_is_said_what_is_shown_and_how(page: Any) -> None:
 def test_axe_finds_nothing_in_a_panel(page: Any, key: str) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page.keyboard.press(key)
-    page.wait_for_timeout(300)
-    assert page.get_by_test_id("panel").is_visible()
+    page.get_by_test_id("panel").wait_for()
+    still(page)
     violations = axe.Axe().run(page, options={"resultTypes": ["violations"]}).response["violations"]
     assert [(one["id"], [node["html"] for node in one["nodes"]]) for one in violations] == []
