@@ -177,7 +177,10 @@ NOT_OURS = {
     "metrics/ad.py",  # of the CF-CAM publication
     "tests/a/test_b.py",  # an example
 }
-OF_SCRIPTS = ("tests/web/browser/", "benchmarks/view_page.py")  # what is called cfcam. there belongs to the page's scripts
+OF_SCRIPTS = (
+    "tests/web/browser/",
+    "benchmarks/view_page.py",
+)  # what is called cfcam. there belongs to the page's scripts
 
 
 def test_what_texts_call_by_its_place_is_there():
