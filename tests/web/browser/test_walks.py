@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,146 +16,16 @@ pytest.importorskip("sqlalchemy")
 from cfcam.clinical.audit import Audit
 from cfcam.models import load
 from tests.jobs.studies import phantom_radiograph
+from tests.web.browser.hands import Keyboard, Mouse, pixels, shown, state
 from tests.web.browser.page import launched, opened
 from tests.web.browser.shown import radiograph, study_map
 from tests.web.server import served, settings_of
-
-PIXELS = """async (pane) => {
-  await cfcam.viewer.drawn();
-  const canvas = document.querySelector(`[data-testid=pane-${pane}] canvas`);
-  const { width, height } = canvas;
-  let text = "";
-  for (const byte of canvas.getContext("2d").getImageData(0, 0, width, height).data) text += String.fromCharCode(byte);
-  return [width, height, btoa(text)];
-}"""
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
     with launched() as found:
         yield found
-
-
-def pixels(page: Any, pane: int = 0) -> np.ndarray:
-    """What a pane's canvas shows, `(height, width, 3)`."""
-    width, height, text = page.evaluate(PIXELS, pane)
-    return np.frombuffer(base64.b64decode(text), np.uint8).reshape(height, width, 4)[..., :3].copy()
-
-
-def state(page: Any) -> Any:
-    return page.evaluate("cfcam.state.get()")
-
-
-def shown(page: Any, count: int = 1) -> list[str]:
-    """Waits until so many maps are painted; returns their ids."""
-    for _ in range(300):
-        maps = state(page)["maps"]
-        if len(maps) == count and page.evaluate("document.documentElement.dataset.shown") == ",".join(maps):
-            return maps
-        page.wait_for_timeout(50)
-    raise AssertionError((state(page), page.evaluate("document.documentElement.dataset.shown")))
-
-
-class Mouse:
-    """Everything by clicks."""
-
-    def __init__(self, page: Any) -> None:
-        self.page = page
-
-    def click(self, name: str) -> None:
-        self.page.get_by_test_id(name).click()
-
-    def hold_original(self) -> None:
-        self.page.get_by_test_id("original").hover()
-        self.page.mouse.down()
-
-    def let_go(self) -> None:
-        self.page.mouse.up()
-
-    def panel(self, name: str, key: str) -> None:
-        del key
-        self.click(f"panel-{name}")
-
-    def beside(self, method: str) -> None:
-        """Another method beside those shown."""
-        self.page.get_by_test_id("method").select_option(method)
-        self.click("explain-beside")
-
-    def palette(self) -> None:
-        self.page.get_by_test_id("display-palette").select_option("viridis")
-
-    def window(self) -> None:
-        field = self.page.get_by_test_id("window-width")
-        field.fill(str(float(field.input_value()) / 2))
-        field.blur()
-
-    def reject(self, comment: str) -> None:
-        self.click("panel-review")
-        self.page.get_by_test_id("verdict-reject").check()
-        self.page.get_by_test_id("review-comment").fill(comment)
-        self.page.get_by_test_id("reviewer").fill("Dr. Reader")
-        self.click("review-save")
-
-
-class Keyboard(Mouse):
-    """Everything by keys: what is clicked is reached with Tab, and pressed with Enter."""
-
-    def click(self, name: str) -> None:
-        self.reach(name)
-        self.page.keyboard.press("Enter")
-
-    def reach(self, name: str) -> None:
-        for _ in range(120):
-            if self.page.evaluate("document.activeElement.dataset.testid") == name:
-                return
-            self.page.keyboard.press("Tab")
-        raise AssertionError(f"Tab does not come to {name}")
-
-    def hold_original(self) -> None:
-        self.page.keyboard.down("o")
-
-    def let_go(self) -> None:
-        self.page.keyboard.up("o")
-
-    def panel(self, name: str, key: str) -> None:
-        self.page.get_by_test_id("pane-0").focus()
-        self.page.keyboard.press(key)
-        self.page.get_by_test_id(f"panel-{name}").and_(self.page.locator("[aria-pressed=true]")).wait_for()
-
-    def choose(self, name: str, value: str) -> None:
-        self.reach(name)
-        select = self.page.get_by_test_id(name)
-        for _ in range(60):
-            if select.input_value() == value:
-                return
-            self.page.keyboard.press("ArrowDown")
-        raise AssertionError(f"arrow keys do not come to {value} in {name}")
-
-    def beside(self, method: str) -> None:
-        self.page.get_by_test_id("pane-0").focus()
-        self.page.keyboard.press({"grad-cam": "2", "grad-cam++": "3"}[method])
-
-    def palette(self) -> None:
-        self.page.keyboard.press("t")
-
-    def window(self) -> None:
-        self.reach("window-width")
-        width = float(self.page.get_by_test_id("window-width").input_value())
-        self.page.keyboard.press("Control+a")
-        self.page.keyboard.type(str(width / 2))
-        self.page.keyboard.press("Tab")
-
-    def reject(self, comment: str) -> None:
-        self.page.get_by_test_id("pane-0").focus()
-        self.page.keyboard.press("r")
-        self.reach("reviewer")
-        self.page.keyboard.type("Dr. Reader")
-        for _ in range(60):
-            self.page.keyboard.press("Shift+Tab")
-            if self.page.evaluate("document.activeElement.dataset.testid") == "review-comment":
-                break
-        self.page.keyboard.type(comment)
-        self.page.keyboard.press("Enter")
 
 
 @pytest.mark.parametrize("hand", [Mouse, Keyboard])

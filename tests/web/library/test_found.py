@@ -103,5 +103,5 @@ def test_folders_below_are_what_pictures_are_of_and_the_same_name_twice_is_two_s
         PILImage.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / kind / "scan.png")
     with client_of(settings_of(tmp_path, recursive=True)) as client:
         listed = client.get("/api/studies", params={"sort": "label"}).json()["studies"]
-    assert [(one["name"], one["label"]) for one in listed] == [("scan.png", "ill"), ("scan.png", "well")]
+    assert [(one["name"], one["label"]) for one in listed] == [("ill/scan.png", "ill"), ("well/scan.png", "well")]
     assert len({one["id"] for one in listed}) == 2

@@ -68,6 +68,23 @@ def test_the_network_is_loaded_with_the_first_map_and_not_before(folder):
         assert loaded == [1]
 
 
+def test_the_network_is_loaded_when_its_layers_are_asked_for(folder):
+    loaded = []
+    settings = settings_of(folder, load=lambda: loaded.append(1) or load("demo"), model="demo")
+    with client_of(settings) as client:
+        study = ids(client)[0]
+        for _ in range(2):
+            model = client.post("/api/model", json={"study": study}).json()
+            assert (model["loaded"], model["classes"][1]) == (True, "nodule")
+            assert "layer3" in model["layers"]
+        assert model == client.get("/api/info").json()["model"]
+        assert loaded == [1]
+        assert client.get(f"/api/studies/{study}").json()["maps"] == []
+        assert client.post("/api/model", json={"study": "s-000000000000"}).status_code == 404
+    with client_of(settings_of(folder)) as client:
+        assert client.post("/api/model", json={"study": ids(client)[0]}).status_code == 409
+
+
 def test_a_map_is_that_of_a_study_in_every_number(client, folder):
     answer = ask(client, ids(client)[0], methods=["grad-cam", "cf-cam"], targets=["predicted", 3]).json()
     expected = explain_study(load("demo"), folder / "chest0.png", ("grad-cam", "cf-cam"), ("predicted", 3))

@@ -74,7 +74,7 @@ def study_of(source: Input, settings: ViewSettings, cache: Cache, *, place: str 
         cache: what is read is kept there.
         place: what its id is made of; "": where it lies in what was opened, or its neutral name.
     """
-    name = source.label or source.path.name
+    name = name_of(source)
     place = place or source.label or f"{source.folder}/{source.path.name}"
     folder = None if source.label or not source.folder.name else source.folder.name
     return Study(
@@ -89,13 +89,18 @@ def study_of(source: Input, settings: ViewSettings, cache: Cache, *, place: str 
     )
 
 
+def name_of(source: Input) -> str:
+    """Returns what an input is called: its neutral name, or its place in the folder that was opened."""
+    return source.label or (source.folder / source.path.name).as_posix()
+
+
 def read(source: Input, settings: ViewSettings) -> Image | Volume:
     """Reads an input.
 
     Raises:
         ImageError: it cannot be read; the message calls it by the name that it has in the list.
     """
-    name = source.label or source.path.name
+    name = name_of(source)
     try:
         return renamed(_read(source, settings), source)
     except CfcamError as error:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,7 @@ def entries_of_run(folder: Path, given: Mapping[str, Input]) -> Iterator[Entry]:
         found = _Recorded(folder, record, settings.get(record.settings, {}), source)
         yield Entry(
             place=f"run/{record.name}",
-            name=source.label or source.path.name if source else record.name.rpartition("/")[2],
+            name=found.name,
             source=source,
             said=found.said,
             maps=found.maps,
@@ -119,6 +119,17 @@ class _Recorded:
     source: Input | None
 
     @property
+    def name(self) -> str:
+        """That of its input, with the folder that it lay in."""
+        if self.source is None:
+            return self.record.name
+        return self.source.label or (self._folder / self.source.path.name).as_posix()
+
+    @property
+    def _folder(self) -> PurePosixPath:
+        return PurePosixPath(self.record.name).parent
+
+    @property
     def saved(self) -> Path:
         return self.folder / f"{self.record.name}_maps"
 
@@ -144,6 +155,7 @@ class _Recorded:
             predicted=predicted,
             probability=None if predicted is None else probabilities[predicted],
             probabilities=probabilities or None,
+            label=self._folder.name if self._folder.name in probabilities else None,  # folders called like classes
             notices=(
                 *self.record.notices,
                 *((f"it was not explained: {self.record.error}",) if failed and self.record.error else ()),

@@ -37,6 +37,12 @@ class Explain(Asked):
     job: JobRef = None
 
 
+class Wanted(Asked):
+    """What a network is to be loaded for."""
+
+    study: AStudyId
+
+
 class Seconds(BaseModel):
     """Where the time went."""
 

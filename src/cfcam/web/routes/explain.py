@@ -10,8 +10,9 @@ from fastapi import APIRouter, Path, Request, Response
 
 from cfcam.web.library.study import Study
 from cfcam.web.live.network import Ticket
-from cfcam.web.live.schemas import Explain, Explained, Progress, Seconds
+from cfcam.web.live.schemas import Explain, Explained, Progress, Seconds, Wanted
 from cfcam.web.routes.parts import TheLibrary, TheLive
+from cfcam.web.schemas import ModelInfo
 
 if TYPE_CHECKING:
     from cfcam.web.live.engine import LiveEngine
@@ -19,6 +20,15 @@ if TYPE_CHECKING:
 router = APIRouter(prefix="/api", tags=["network"])
 
 JobName = Annotated[str, Path(pattern=r"^[A-Za-z0-9_-]{8,64}$", description="That the request was given.")]
+
+
+@router.post("/model")
+async def model(request: Request, asked: Wanted, library: TheLibrary, live: TheLive) -> ModelInfo | None:
+    """Loads the network, if it is not there yet, and tells its layers and classes."""
+    study = library.find(asked.study)
+    await live.ask(lambda engine, ticket: engine.preprocess(study.image()), request.is_disconnected)
+    found: ModelInfo | None = live.info()
+    return found
 
 
 @router.post("/explain")

@@ -186,18 +186,16 @@
     ]);
   }
 
-  let asking = false;
-  /** The network is loaded with the first map: only then are its layers and classes known. */
+  let asking = null; // the study that the network is being loaded for, or could not be
+  /** Who opens this panel wants to choose: the network is loaded, for only then are its layers and classes known. */
   async function learn() {
-    if (asking || root.info.model.loaded || !root.maps.all().some((map) => map.source === "live")) return;
-    asking = true;
-    try {
-      root.info = await root.api.get("/api/info");
-    } catch {
-      return; // the panel does without
-    } finally {
-      asking = false;
-    }
+    const { study, info } = root;
+    if (info.model.loaded || !study || asking === study.id || root.state.get().panel !== "choose") return;
+    asking = study.id;
+    const done = await work(line, `loading ${info.model.name}`, (signal) => root.api.post("/api/model", { study: study.id }, { signal }));
+    if (!done) return;
+    root.info = { ...root.info, model: done.result };
+    line.say("");
     drawClasses();
     drawLayers();
   }
