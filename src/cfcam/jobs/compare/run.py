@@ -13,38 +13,24 @@ from numpy.typing import NDArray
 
 from cfcam._version import __version__
 from cfcam.clinical.checks.masks import read_mask
-from cfcam.clinical.checks.repeatability import retest_samples
 from cfcam.clinical.comparison.changes import compare
-from cfcam.clinical.comparison.comparable import StudyMaps
 from cfcam.clinical.comparison.gate import RegistrationError
-from cfcam.clinical.comparison.placed import Grid, Placed
-from cfcam.clinical.comparison.registration import register
 from cfcam.clinical.comparison.result import RESEARCH, SENTENCE, Comparison
-from cfcam.clinical.study_result import ModelIdentity
 from cfcam.errors import CfcamError, InputError, describe_first, one_line
 from cfcam.explainer import Explainer
 from cfcam.files import make_output, settings_hash, sha256_of, write_json, write_whole
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_image, save_image, save_map_nifti
 from cfcam.imaging.drawing.difference import comparison_figure, picture_scene, volume_scenes
+from cfcam.jobs.compare.images import CompareImages, matched, registered
 from cfcam.jobs.compare.pairs import Pair, PairResult, PairState, without_names
 from cfcam.jobs.compare.settings import CompareSettings
-from cfcam.jobs.compare.studies import (
-    Study,
-    check_patients,
-    check_sides,
-    digest_of,
-    input_grid,
-    read_notices,
-    without_spacing,
-)
+from cfcam.jobs.compare.studies import Study, check_patients, digest_of, placed_study
 from cfcam.jobs.compare.tables import TABLE_NAME, as_csv, earlier_rows, registration_line, row_of, table_of, title_of
 from cfcam.jobs.inputs.find import Kind, find_inputs
 from cfcam.jobs.inputs.preparing import assumption_notes, prepared_for, prepared_volumes_for
 from cfcam.jobs.inputs.reading import read_volume_of
 from cfcam.models import LoadedModel, model_name
 from cfcam.models.expects import takes_volumes
-
-_LEAST_DEGREES, _LEAST_ZOOM = 2.0, 0.02
 
 
 class ComparePairs:
@@ -73,6 +59,15 @@ class ComparePairs:
             probability=model.probability,
             output=model.output,
             fingerprint=True,
+        )
+        self._images = CompareImages(
+            self._explainer,
+            self.preprocess,
+            model_name(model.spec),
+            model.classes or (),
+            settings.method,
+            settings.retests,
+            settings.seed,
         )
 
     def run(self, pairs: Sequence[Pair], on_result: Callable[[PairResult], None] | None = None) -> list[PairResult]:
@@ -144,26 +139,10 @@ class ComparePairs:
 
     def _compared(self, prior: Path, current: Path) -> tuple[Comparison, Study]:
         notes = [*assumption_notes(self.preprocess), *check_patients(prior, current)]
-        studies = [self._read(path) for path in (prior, current)]
-        for which, study in zip(("prior", "current"), studies, strict=True):
-            if not isinstance(study.image, Volume):  # of volumes read_notices tells them
-                notes += [f"the {which} study: {line}" for line in study.image.notices]
-        if studies[0].physical != studies[1].physical:
-            notes.append("the spacing of one image alone is known: lengths are in pixels of the prior")
-            studies = [without_spacing(study) for study in studies]
-        notes += read_notices(*studies)
-        check_sides(*studies)
-        here, there = (study.placed for study in studies)
-        found = register(here, there, self.settings.registration)
-        if found.kind != "none":
-            self.settings.gate.check(found)
-        degrees = max(_LEAST_DEGREES, found.quality.rotation)
-        zoom = max(_LEAST_ZOOM, max(found.quality.scale, 1 / found.quality.scale) - 1)
-        target = self._class(studies)
-        maps = [
-            self._maps(study, placed, target, degrees, zoom)
-            for study, placed in zip(studies, (here, there), strict=True)
-        ]
+        studies, more = matched(*(self._read(path) for path in (prior, current)))
+        notes += more
+        found = registered(studies, self.settings.registration, self.settings.gate)
+        maps = self._images.maps(studies, found, self._class(studies))
         masks = {name: self._mask(path, studies[0].image, notes) for name, path in self.settings.masks.items()}
         comparison = compare(
             *maps, registration=found, gate=self.settings.gate, threshold=self.settings.threshold, masks=masks
@@ -179,48 +158,14 @@ class ComparePairs:
             wanted = "volumes (NIfTI or a DICOM series)" if self.volumetric else "2-D pictures"
             raise InputError(f"{path.name}: is a {source.kind}, and the network takes {wanted}")
         if self.volumetric:
-            volume = read_volume_of(source.path, self.settings.volumes)
-            return Study(volume, Grid(volume.size, volume.affine), True)
-        image = read_image(source.path, window=self.settings.window)
-        return Study(image, Grid.of_spacing(image.size, image.spacing), image.spacing is not None)
+            return placed_study(read_volume_of(source.path, self.settings.volumes))
+        return placed_study(read_image(source.path, window=self.settings.window))
 
     def _class(self, studies: Sequence[Study]) -> int:
         """The class that is explained in both: the one named, else what the network says of the current study."""
-        x = self._prepared(studies[1].image)
+        x = self._images.prepared(studies[1].image)
         target = self.settings.target
         return int(self._explainer(x, None if target == "predicted" else [target]).targets[0, 0])
-
-    def _prepared(self, image: Any) -> Any:
-        prepared: Any = self.preprocess
-        return prepared(image)[None]
-
-    def _maps(self, study: Study, placed: Placed, target: int, degrees: float, zoom: float) -> StudyMaps:
-        x = self._prepared(study.image)
-        grid = input_grid(self.preprocess, study)
-        samples = retest_samples(
-            self._explainer,
-            x,
-            target,
-            self.settings.method,
-            count=self.settings.retests,
-            steps=grid.metric,
-            degrees=degrees,
-            zoom=zoom,
-            seed=self.settings.seed,
-        )
-        classes = self._model.classes or ()
-        identity = ModelIdentity(
-            model_name(self._model.spec),
-            "unversioned",
-            self._explainer.fingerprint(),
-            self._explainer.layer_for(x),
-            classes,
-        )
-        name = classes[target] if target < len(classes) else f"class {target}"
-        parameters = self._explainer.provenance()["methods"][self.settings.method]
-        return StudyMaps(
-            placed, tuple(samples), grid, identity, self.settings.method, target, name, study.physical, parameters
-        )
 
     def _mask(self, path: Path, image: Image | Volume, notes: list[str]) -> NDArray[np.bool_]:
         mask, said = read_mask(path, image)

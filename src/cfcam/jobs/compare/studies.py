@@ -41,6 +41,13 @@ class Study:
         return Placed(self.image.planes().mean(0).numpy(), self.grid)
 
 
+def placed_study(image: Image | Volume) -> Study:
+    """Returns an image with its grid: of a volume in the patient, of a picture in mm where its spacing is known."""
+    if isinstance(image, Volume):
+        return Study(image, Grid(image.size, image.affine), True)
+    return Study(image, Grid.of_spacing(image.size, image.spacing), image.spacing is not None)
+
+
 def input_grid(preprocess: Preprocess | VolumePreprocess, study: Study) -> Grid:
     """Returns where the positions of the network's input lie, on the places of the study's grid."""
     if isinstance(study.image, Volume):
