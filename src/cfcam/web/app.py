@@ -21,7 +21,7 @@ from cfcam.web.guard.headers import Headers
 from cfcam.web.library.library import Library
 from cfcam.web.live.live import Live
 from cfcam.web.reviews.book import ReviewBook
-from cfcam.web.routes import explain, exports, files, info, layers, page, reviews, roi, studies
+from cfcam.web.routes import compare, explain, exports, files, info, layers, page, reviews, roi, studies
 from cfcam.web.settings import ViewSettings
 
 ROUTERS = (
@@ -31,6 +31,7 @@ ROUTERS = (
     files.router,
     explain.router,
     layers.router,
+    compare.router,
     roi.router,
     reviews.router,
     exports.router,

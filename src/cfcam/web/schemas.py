@@ -33,6 +33,22 @@ class Peak(BaseModel):
     patient: list[float] | None = Field(None, description="x, y, z in the patient in mm, RAS+.")
 
 
+class Window(BaseModel):
+    """From where to where grey values are shown."""
+
+    low: float
+    high: float
+    function: str = "LINEAR"
+    source: str = Field(description="Who says so: the file, or what was taken for want of it.")
+
+
+class Under(BaseModel):
+    """The picture or volume that a map is of, where that is another than the study that it is shown with."""
+
+    url: str = Field(description="A NIfTI file on the study's grid.")
+    window: Window
+
+
 class Map(BaseModel):
     """A map of one study, by one method, for one class."""
 
@@ -59,15 +75,7 @@ class Map(BaseModel):
     seconds: float | None = None
     url: str
     source: Literal["file", "live"] = "file"
-
-
-class Window(BaseModel):
-    """From where to where grey values are shown."""
-
-    low: float
-    high: float
-    function: str = "LINEAR"
-    source: str = Field(description="Who says so: the file, or what was taken for want of it.")
+    under: Under | None = Field(None, description="What it lies on; null: the study itself.")
 
 
 class Values(BaseModel):
@@ -113,7 +121,11 @@ class Detail(Known):
     values: Values
     probabilities: dict[str, float] | None = None
     maps: list[Map] = Field(default_factory=list)
-    priors: list[str] = Field(default_factory=list)
+    priors: list[str] = Field(
+        default_factory=list,
+        description="Ids of studies that may be a prior, the likeliest first, where few studies are open: see"
+        " /api/studies/{id}/priors.",
+    )
     notices: list[str] = Field(default_factory=list)
     sizes: dict[str, int] = Field(default_factory=dict)
 
@@ -123,6 +135,27 @@ class Studies(BaseModel):
 
     total: int
     studies: list[Brief]
+
+
+class Prior(BaseModel):
+    """A study that may be a prior of another."""
+
+    study: Brief
+    same_patient: Literal[True] | None = Field(
+        None, description="True: both files give one patient id; null: it is not known."
+    )
+    days: int | None = Field(
+        None, description="By how many days it is older; below 0: it is dated later; null: a date is not known."
+    )
+
+
+class Priors(BaseModel):
+    """What may be a prior of a study: those of the same patient first, and of these the last one before it."""
+
+    priors: list[Prior]
+    others: int = Field(
+        0, description="Further studies of this kind, of patients that are not known: too many to list."
+    )
 
 
 # The viewer itself
@@ -184,6 +217,7 @@ class Info(BaseModel):
     palettes: list[PaletteInfo] = Field(default_factory=list)
     default: Defaults
     windows: dict[str, list[float]] = Field(default_factory=dict)
+    difference: PaletteInfo | None = Field(None, description="Of signed differences: its middle is none.")
     audit: bool = False
     reviewer: str | None = Field(None, description="Whose answers they are; null: whoever answers says so.")
     limits: Limits

@@ -10,12 +10,13 @@ import numpy as np
 
 from cfcam.clinical.comparison.comparable import ComparisonError, check_patient
 from cfcam.clinical.comparison.placed import Grid, Placed
-from cfcam.errors import InputError, MissingExtraError
+from cfcam.errors import InputError
 from cfcam.files import sha256_of
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess
 from cfcam.imaging.geometry import axis_codes
-from cfcam.imaging.reading.dicom_object import broken, quiet
-from cfcam.imaging.reading.kinds import is_dicom_file
+from cfcam.jobs.inputs.patients import patient_and_date
+
+UNKNOWN_PATIENTS = "whether both studies are of one patient could not be checked: no DICOM patient id in both"
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,30 +119,15 @@ def check_patients(prior: Path, current: Path) -> list[str]:
         ImageError: a DICOM header is broken.
         MissingExtraError: there are DICOM files, and pydicom is not installed.
     """
-    here, there = _patient(prior), _patient(current)
+    here, there = patient_and_date(prior), patient_and_date(current)
     if here[0] and there[0]:
         check_patient(here[0], there[0])
     notes = []
     if not (here[0] and there[0]):
-        notes.append("whether both studies are of one patient could not be checked: no DICOM patient id in both")
+        notes.append(UNKNOWN_PATIENTS)
     if here[1] and there[1] and here[1] > there[1]:
         notes.append("the prior study is dated later than the current one: check their order")
     return notes
-
-
-def _patient(path: Path) -> tuple[str, str]:
-    """Patient id and study date of a DICOM file, or of the first one in a folder; empty where there is none."""
-    for file in filter(Path.is_file, sorted(path.iterdir()) if path.is_dir() else [path]):
-        if not is_dicom_file(file):
-            continue
-        try:
-            from pydicom import dcmread
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("pydicom", "dicom", "reading DICOM") from error
-        with quiet(), broken(path.name, "the DICOM header is broken"):
-            header = dcmread(file, force=True, stop_before_pixels=True, specific_tags=["PatientID", "StudyDate"])
-            return str(header.get("PatientID") or "").strip(), str(header.get("StudyDate") or "").strip()
-    return "", ""
 
 
 def digest_of(path: Path) -> str:

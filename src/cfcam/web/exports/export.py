@@ -85,6 +85,10 @@ def exported(
     """
     if not maps or len(maps) > MOST_MAPS:
         raise RefusedError(422, f"{len(maps)} maps: choose 1 to {MOST_MAPS}")
+    if any(one.kind in ("prior", "difference") for one in maps):
+        raise RefusedError(
+            409, "a prior or a difference lies on two studies, and a file here is of one: cfcam compare draws both"
+        )
     maps = _by_class(maps)
     if kind != "png":
         _check_one_network(maps)

@@ -9,9 +9,24 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cfcam.web.schemas import Map, MapKind, Peak
+from cfcam.web.library.nifti import Nifti
+from cfcam.web.schemas import Map, MapKind, Peak, Window
+from cfcam.web.schemas import Under as UnderMap
 
 Heat = NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Under:
+    """The picture or volume that a map is of, where it is shown with another: it lies on the other's grid.
+
+    Attributes:
+        make: returns it as a file.
+        window: from where to where its values are shown.
+    """
+
+    make: Callable[[], Nifti] = field(repr=False)
+    window: Window
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +38,7 @@ class StudyMap:
         heat: returns the map on the source's grid, float32 in [0, 1], `(H, W)` or `(D, H, W)`; 0 everywhere if the map
             cannot be read.
         raw: returns the raw map on the source's grid, signed, float32; None: ``heat`` times ``scale_max``.
+        under: what it lies on; None: the study.
         about: whatever else a room wants to know of a map that it made; it is never sent.
     """
 
@@ -44,6 +60,7 @@ class StudyMap:
     seconds: float | None = None
     source: Literal["file", "live"] = "file"
     raw: Callable[[], Heat] | None = field(default=None, repr=False)
+    under: Under | None = None
     about: Any = field(default=None, repr=False)
 
     def described(self, study: str) -> Map:
@@ -70,6 +87,9 @@ class StudyMap:
             seconds=self.seconds,
             url=f"/api/studies/{study}/maps/{self.id}.nii",
             source=self.source,
+            under=None
+            if self.under is None
+            else UnderMap(url=f"/api/studies/{study}/maps/{self.id}/under.nii", window=self.under.window),
         )
 
     def raw_values(self) -> Heat:

@@ -24,7 +24,7 @@ from cfcam.web.schemas import Brief, Detail, Kind, Known
 MOST_LIVE = 60
 """Maps that are kept of a study beside those of its files; of more the oldest go."""
 
-_IMAGE, _SENT, _LEVELS, _PICTURE, _THUMBNAIL = "image", "sent", "levels", "picture", "thumbnail"
+_IMAGE, _SENT, _LEVELS, _UNDER, _PICTURE, _THUMBNAIL = "image", "sent", "levels", "under", "picture", "thumbnail"
 _BLOCK = 2**22
 
 
@@ -97,7 +97,6 @@ class Study:
         self._facts: Facts | None = None
         self._files: dict[str, StudyMap] | None = None
         self._live: dict[str, StudyMap] = {}
-        self.priors: tuple[str, ...] = ()
 
     def image(self) -> Image | Volume:
         """Returns the picture or volume, as `cfcam.imaging` reads it.
@@ -165,6 +164,7 @@ class Study:
                 gone = next(iter(self._live))
                 del self._live[gone]
                 self._cache.drop((self.id, _LEVELS, gone))
+                self._cache.drop((self.id, _UNDER, gone))
 
     def map(self, map_id: str) -> StudyMap:
         """Returns a map.
@@ -183,6 +183,17 @@ class Study:
         """Returns a map in 255 steps on the source's grid, as the file that a page asks for."""
         found = self.map(map_id)
         return self._cache.get((self.id, _LEVELS, map_id), lambda: self.as_file(found.heat(), levels=True), len)
+
+    def under(self, map_id: str) -> Nifti:
+        """Returns what a map lies on, as the file that a page asks for.
+
+        Raises:
+            NotFoundError: there is no such map, or it lies on the study itself.
+        """
+        found = self.map(map_id).under
+        if found is None:
+            raise NotFoundError(f"map {map_id} lies on {self.name} itself: ask for original.nii")
+        return self._cache.get((self.id, _UNDER, map_id), found.make, len)
 
     def as_file(self, values: Heat, *, levels: bool = False) -> Nifti:
         """Returns values on the study's grid as a file.
@@ -259,7 +270,6 @@ class Study:
             values=facts.values,
             probabilities=said.probabilities,
             maps=[one.described(self.id) for one in self.maps.values()],
-            priors=list(self.priors),
             notices=[*facts.notices, *said.notices],
             sizes={"original": facts.bytes},
         )

@@ -80,6 +80,52 @@ class Layered(BaseModel):
     notices: list[str] = Field(default_factory=list)
 
 
+class Compare(Asked):
+    """Which study is to be laid beside another."""
+
+    study: AStudyId = Field(description="The current one.")
+    prior: AStudyId
+    map: AMapId | None = Field(
+        None,
+        description="A map of the current study, for one class and by the viewer's network: the prior is explained"
+        " likewise; null: one by the viewer's first method, of the predicted class.",
+    )
+    registration: Literal["rigid", "affine", "none"] = Field(
+        "rigid", description='How the images are brought together; "none": places are taken as they are.'
+    )
+    retests: int = Field(8, ge=0, le=32, description="Of each study, for the repeatability; 0: none, and no verdicts.")
+    job: JobRef = None
+
+
+class Change(BaseModel):
+    """One number of a comparison."""
+
+    name: str
+    unit: str
+    prior: float | None = None
+    current: float | None = None
+    change: float | None = Field(None, description="Current less prior; of a place or a map how far they are apart.")
+    repeatability: float | None = Field(None, description="95 % of the changes without any cause lie below it.")
+    verdict: str = Field(description='"within repeatability", "beyond repeatability", "not assessed".')
+
+
+class Compared(BaseModel):
+    """A prior laid beside a study: its maps on the study's grid, and the numbers of ``cfcam compare``."""
+
+    prior: str = Field(description="Id of the prior study.")
+    current: Map
+    prior_maps: list[Map] = Field(description="The prior's own, on the study's grid.")
+    difference: Map = Field(description="Current less prior over their common scale: raw in [-1, 1].")
+    original: str = Field(description="Address of the prior's image on the study's grid, NIfTI.")
+    quality: dict[str, Any] = Field(
+        description="Of the registration; its matrix leads from a place in the prior image to that in the current one."
+    )
+    changes: list[Change] = Field(description="Measured on the prior's grid, as by the command.")
+    verdict: str
+    statement: str
+    notices: list[str] = Field(default_factory=list)
+
+
 class Progress(BaseModel):
     """How far a request is."""
 

@@ -38,6 +38,8 @@ def measured(study: Study, asked: Region, cache: Cache) -> Measured:
     from cfcam.web.live.regions import DRAWN, Field, axis_of, filled, outlines, stacked
 
     found, image = study.map(asked.map), study.image()
+    if found.kind == "difference":
+        raise InputError("a difference has two signs and no region: its numbers are those of the comparison")
     missing = image.missing if isinstance(image, Volume) else None
     heat = cache.get((study.id, "heat", found.id), found.heat, lambda values: values.nbytes)
     whole = field = Field(heat, image.spacing, placed(image), missing)

@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
+from cfcam.web.library.priors import FEW, candidates, offered
 from cfcam.web.routes.parts import MapId, TheLibrary, TheStudy, blob, etag, kept, streamed, unchanged
-from cfcam.web.schemas import Detail, Studies
+from cfcam.web.schemas import Detail, Priors, Studies
 
 router = APIRouter(prefix="/api/studies", tags=["studies"])
 
@@ -35,9 +36,19 @@ def listed(
 
 
 @router.get("/{study_id}")
-def shown(study: TheStudy) -> Detail:
+def shown(study: TheStudy, library: TheLibrary) -> Detail:
     """Tells all that is known of a study; it is read for that."""
-    return study.detail()
+    found = study.detail()
+    others = candidates(study, library.studies())
+    if len(others) <= FEW:  # headers of a few are read at once; a picture does not wait for those of thousands
+        found.priors = [prior.study.id for prior in offered(study, others).priors]
+    return found
+
+
+@router.get("/{study_id}/priors")
+def priors(study: TheStudy, library: TheLibrary) -> Priors:
+    """Lists the studies that may be a prior of this one; the headers of all that are DICOM are read for that, once."""
+    return offered(study, candidates(study, library.studies()))
 
 
 @router.get("/{study_id}/original.nii", response_class=Response, responses=_NIFTI)
@@ -70,6 +81,14 @@ def map_file(request: Request, study: TheStudy, map_id: MapId, raw: bool = False
         return same
     file = study.as_file(found.raw_values()) if raw else study.levels(map_id)
     return streamed(file, mark, f"{map_id}.nii")
+
+
+@router.get("/{study_id}/maps/{map_id}/under.nii", response_class=Response, responses=_NIFTI)
+def under_map(request: Request, study: TheStudy, map_id: MapId) -> Response:
+    """Sends what a map lies on where that is not the study itself, on the study's grid: a registered prior."""
+    study.map(map_id)
+    mark = etag(study.facts().sha256, map_id, "under")
+    return unchanged(request, mark) or streamed(study.under(map_id), mark, f"{map_id}_under.nii")
 
 
 @router.get("/{study_id}/maps/{map_id}.npy", response_class=Response, responses=_NPY)

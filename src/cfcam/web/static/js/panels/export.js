@@ -17,13 +17,15 @@
   const wanted = () => (every?.checked ? root.maps.all() : shown());
 
   async function take(format, from) {
-    const maps = wanted().map((one) => one.id);
-    if (!maps.length) return line.say("no map is shown: show one first", "warn");
+    const own = wanted().filter((one) => one.kind !== "prior" && one.kind !== "difference"); // a file is of one study
+    const maps = own.map((one) => one.id);
+    if (!maps.length) return line.say("no map of this study is shown: show one first", "warn");
     const body = { study: root.study.id, maps, format, view: root.state.get() };
     const done = await work(line, `Writing ${format.toUpperCase()}`, () => (root.api.offline ? offline(format) : root.api.file("/api/exports", body)), from);
     if (!done) return undefined;
     save(done.result.name, done.result.blob);
-    return line.say(`${done.result.name}, ${size(done.result.blob.size)}`, "ok");
+    const without = own.length < wanted().length ? ", without the prior" : "";
+    return line.say(`${done.result.name}, ${size(done.result.blob.size)}${without}`, "ok");
   }
 
   const size = (bytes) => (bytes < 1e6 ? `${Math.max(1, Math.round(bytes / 1e3))} KB` : `${(bytes / 1e6).toFixed(1)} MB`);
