@@ -11,6 +11,15 @@ from cfcam.web.schemas import PaletteInfo
 FILE = Path(__file__).with_name("static") / "palettes.json"
 """Made by ``python -m tests.web.palettes``; a test holds it to what pictures are drawn with."""
 
+SIGNED = FILE.with_name("difference.json")
+"""Likewise, the one of signed differences."""
+
+
+@cache
+def difference() -> PaletteInfo:
+    """Returns the palette of signed differences, which is not on offer for maps: its middle stands for none."""
+    return PaletteInfo(**json.loads(SIGNED.read_text(encoding="utf-8")))
+
 
 @cache
 def palettes() -> tuple[PaletteInfo, ...]:

@@ -217,7 +217,7 @@ class Info(BaseModel):
     palettes: list[PaletteInfo] = Field(default_factory=list)
     default: Defaults
     windows: dict[str, list[float]] = Field(default_factory=dict)
-    difference: PaletteInfo | None = Field(None, description="Of signed differences: its middle is none.")
+    difference: PaletteInfo = Field(description="Of signed differences: its middle is none.")
     audit: bool = False
     reviewer: str | None = Field(None, description="Whose answers they are; null: whoever answers says so.")
     limits: Limits

@@ -38,7 +38,8 @@ class Beside:
     @property
     def way(self) -> Matrix:
         """From a place in the current image to that in the prior one."""
-        return np.linalg.inv(self.matrix)
+        found: Matrix = np.linalg.inv(self.matrix).astype(np.float64)
+        return found
 
     def seen(self) -> NDArray[np.bool_]:
         """Returns where both networks saw the patient, and both images are."""

@@ -49,7 +49,8 @@ def offered(study: Study, others: Sequence[Study]) -> Priors:
         others: from `candidates`.
     """
     own = _whose(study)
-    same, unknown = [], []
+    same: list[Prior] = []
+    unknown: list[Prior] = []
     for other in others:
         its = _whose(other)
         known = own.patient is not None and its.patient is not None

@@ -84,5 +84,7 @@ def _explained(engine: LiveEngine, ticket: Ticket, study: Study, method: str) ->
     from cfcam.web.live.schemas import Explain
     from cfcam.web.routes.explain import explained
 
-    made = explained(engine, ticket, study, Explain(study=study.id, methods=[method]))
+    made = explained(
+        engine, ticket, study, Explain(study=study.id, methods=[method], targets=["predicted"], layer=None)
+    )
     return study.map(made.maps[0].id)

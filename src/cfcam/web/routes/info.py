@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from cfcam._version import __version__
 from cfcam.imaging.windows import WINDOWS
 from cfcam.methods import list_methods
-from cfcam.web.palettes import palettes
+from cfcam.web.palettes import difference, palettes
 from cfcam.web.routes.parts import TheLive, TheSettings
 from cfcam.web.schemas import Defaults, Info, Limits, MethodInfo, ModelInfo
 
@@ -27,6 +27,7 @@ def info(settings: TheSettings, live: TheLive) -> Info:
         model=model,
         methods=[MethodInfo(name=name) for name in methods],
         palettes=list(palettes()),
+        difference=difference(),
         default=Defaults(methods=list(settings.methods), targets=list(settings.targets)),
         windows={name: [float(centre), float(width)] for name, (centre, width) in WINDOWS.items()},
         audit=settings.audit is not None,
