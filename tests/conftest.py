@@ -3,14 +3,17 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
 
+from tests import orthanc as orthancs
 from tests import quick
 from tests.machine import COMPLETE, data_folder
+from tests.orthanc import Orthanc
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores; threads of one waiting for those of another cost more than they bring.
@@ -81,3 +84,19 @@ def _skipped(reporter: pytest.TerminalReporter) -> Counter[str]:
 def _reason(report: pytest.TestReport) -> str:
     text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
     return " ".join(text.removeprefix("Skipped: ").split())
+
+
+@pytest.fixture(scope="session")
+def _orthanc() -> Iterator[Orthanc]:
+    if (lacking := orthancs.missing()) is not None:
+        pytest.skip(lacking)
+    with orthancs.running() as orthanc:
+        yield orthanc
+
+
+@pytest.fixture
+def orthanc(_orthanc: Orthanc) -> Orthanc:
+    """A real Orthanc with DICOMweb, empty; see `tests/orthanc.py`."""
+    _orthanc.start()
+    _orthanc.clear()
+    return _orthanc
