@@ -14,7 +14,7 @@ from cfcam.exchange.pacs.outcome import NetworkError
 from cfcam.exchange.pacs.place import Access, Place
 
 if TYPE_CHECKING:
-    from pynetdicom import Association
+    from pynetdicom.association import Association
 
 MOST_CONTEXTS = 128  # their ids are the odd numbers of a byte: PS3.8 9.3.2.2
 _LONGEST_PDU = 1 << 20  # what we take; pynetdicom's 16382 bytes cost a round of its reactor each

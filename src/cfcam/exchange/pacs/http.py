@@ -44,11 +44,11 @@ class Web:
         except ModuleNotFoundError as error:
             raise MissingExtraError("requests", "pacs", "speaking to a DICOMweb server") from error
 
-        context = tls_context(access) if place.tls else None
+        tls: dict[str, Any] = {"ssl_context": tls_context(access)} if place.tls else {}
 
         class Adapter(HTTPAdapter):
-            def init_poolmanager(self, *given: Any, **more: Any) -> None:
-                super().init_poolmanager(*given, **more, **({} if context is None else {"ssl_context": context}))
+            def init_poolmanager(self, connections: int, maxsize: int, block: bool = False, **more: Any) -> None:
+                super().init_poolmanager(connections, maxsize, block, **more, **tls)
 
         self.place, self.access = place, access
         self._session = requests.Session()
@@ -107,7 +107,7 @@ class Web:
                 stream=True,
                 allow_redirects=False,
                 timeout=(timeout, timeout),
-                **({"verify": str(self.access.ca)} if self.access.ca is not None else {}),
+                verify=True if self.access.ca is None else str(self.access.ca),
             ) as answer:
                 if answer.status_code not in fine:
                     raise StatusError(self.place, answer.status_code)

@@ -12,7 +12,7 @@ from cfcam.exchange.pacs.outcome import NetworkError, Outcome, Sent
 from cfcam.exchange.pacs.place import Access, Place
 
 if TYPE_CHECKING:
-    from pynetdicom import Association
+    from pynetdicom.association import Association
 
 _IMPLICIT, _EXPLICIT, _DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99"
 _EXCHANGEABLE = (_EXPLICIT, _IMPLICIT, _DEFLATED)  # written in each other without a touch of the pixels
