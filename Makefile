@@ -32,6 +32,13 @@ $(VENV)/.dev: $(VENV)/.runtime
 .torchvision: $(VENV)/.dev
 	$(PIP) --no-deps --target $@ torchvision==0.28.0 timm==1.0.31
 
+# What FHIR Bundles are held against, as locked by hash; none of its install scripts runs. Needs Node 20 or later.
+.fhir: tests/exchange/fhir/npm/package-lock.json
+	mkdir -p $@
+	cp tests/exchange/fhir/npm/package.json tests/exchange/fhir/npm/package-lock.json $@
+	npm ci --prefix $@ --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
 demo: $(VENV)/.runtime  ## explain the demo images with the demo network
 	$(BIN)/cfcam demo
 
@@ -53,4 +60,4 @@ docs: $(VENV)/.dev  ## build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:  ## remove the environment and everything built
-	rm -rf $(VENV) .torchvision site output cfcam-demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .torchvision .fhir site output cfcam-demo .mypy_cache .pytest_cache .ruff_cache

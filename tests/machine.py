@@ -74,3 +74,11 @@ def data_folder() -> Path:
     if not Path(folder).is_dir():
         pytest.fail(f"{DATA} names {folder}, which is no folder", pytrace=False)
     return Path(folder)
+
+
+def fhir_tools() -> tuple[str, Path]:
+    """Returns Node, and the folder with the validator and the server that FHIR Bundles are held against."""
+    folder = Path(__file__).parents[1] / ".fhir"
+    if not (folder / "node_modules" / "fhir").is_dir():
+        pytest.skip("the validator of FHIR R4 is not installed: make .fhir")
+    return program("node", package="nodejs"), folder

@@ -119,6 +119,18 @@ def _body_part(header: Dataset) -> str:
     return _SPELLED.get(word, word.lower()) if word in BODY_PARTS else ""
 
 
+def term_of(body_part: str) -> str:
+    """Returns the term of Body Part Examined that `Origin.body_part` spells out; "" for none.
+
+    Example:
+        >>> term_of("chest"), term_of("cervical spine"), term_of("")
+        ('CHEST', 'CSPINE', '')
+    """
+    terms = {spelled: term for term, spelled in _SPELLED.items()}
+    found = terms.get(body_part, body_part.upper())
+    return found if found in BODY_PARTS else ""
+
+
 def _view(header: Dataset, affine: ArrayLike | None) -> str:
     word = str(header.get("ViewPosition") or "").strip().upper()
     if word in VIEWS:

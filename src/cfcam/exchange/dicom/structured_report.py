@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cfcam.clinical.regions import Region
 
 
-class _Quantity(NamedTuple):
+class Quantity(NamedTuple):
     """How a number is coded: value, scheme and meaning of its name, UCUM unit."""
 
     value: str
@@ -27,29 +27,31 @@ class _Quantity(NamedTuple):
     unit: str
 
 
-MEASUREMENTS: dict[str, _Quantity] = {
-    "area_mm2": _Quantity("42798000", "SCT", "Area", "mm2"),
-    "volume_mm3": _Quantity("118565006", "SCT", "Volume", "mm3"),
-    "mean": _Quantity("373098007", "SCT", "Mean", "1"),
-    "sd": _Quantity("386136009", "SCT", "Standard Deviation", "1"),
-    "max": _Quantity("56851009", "SCT", "Maximum", "1"),
-    "energy_share": _Quantity("energy-share", SCHEME, "Share of the map's energy in the region", "1"),
-    "components": _Quantity("components", SCHEME, "Number of connected regions", "1"),
-    "pixels": _Quantity("pixels", SCHEME, "Number of pixels in the region", "1"),
-    "peak_stayed": _Quantity("peak-stayed", SCHEME, "Small motions under which the peak stays", "1"),
-    "peak_motions": _Quantity("peak-motions", SCHEME, "Small motions that were tried", "1"),
-    "peak_column": _Quantity("peak-column", SCHEME, "Column of the peak, from 0", "1"),
-    "peak_row": _Quantity("peak-row", SCHEME, "Row of the peak, from 0", "1"),
-    "peak_x_mm": _Quantity("peak-x", SCHEME, "Peak, patient x (to the left, LPS)", "mm"),
-    "peak_y_mm": _Quantity("peak-y", SCHEME, "Peak, patient y (to posterior, LPS)", "mm"),
-    "peak_z_mm": _Quantity("peak-z", SCHEME, "Peak, patient z (to the head, LPS)", "mm"),
-    "centroid_x_mm": _Quantity("centroid-x", SCHEME, "Centroid, patient x (to the left, LPS)", "mm"),
-    "centroid_y_mm": _Quantity("centroid-y", SCHEME, "Centroid, patient y (to posterior, LPS)", "mm"),
-    "centroid_z_mm": _Quantity("centroid-z", SCHEME, "Centroid, patient z (to the head, LPS)", "mm"),
+MEASUREMENTS: dict[str, Quantity] = {
+    "area_mm2": Quantity("42798000", "SCT", "Area", "mm2"),
+    "volume_mm3": Quantity("118565006", "SCT", "Volume", "mm3"),
+    "mean": Quantity("373098007", "SCT", "Mean", "1"),
+    "sd": Quantity("386136009", "SCT", "Standard Deviation", "1"),
+    "max": Quantity("56851009", "SCT", "Maximum", "1"),
+    "energy_share": Quantity("energy-share", SCHEME, "Share of the map's energy in the region", "1"),
+    "components": Quantity("components", SCHEME, "Number of connected regions", "1"),
+    "pixels": Quantity("pixels", SCHEME, "Number of pixels in the region", "1"),
+    "peak_stayed": Quantity("peak-stayed", SCHEME, "Small motions under which the peak stays", "1"),
+    "peak_motions": Quantity("peak-motions", SCHEME, "Small motions that were tried", "1"),
+    "peak_column": Quantity("peak-column", SCHEME, "Column of the peak, from 0", "1"),
+    "peak_row": Quantity("peak-row", SCHEME, "Row of the peak, from 0", "1"),
+    "peak_x_mm": Quantity("peak-x", SCHEME, "Peak, patient x (to the left, LPS)", "mm"),
+    "peak_y_mm": Quantity("peak-y", SCHEME, "Peak, patient y (to posterior, LPS)", "mm"),
+    "peak_z_mm": Quantity("peak-z", SCHEME, "Peak, patient z (to the head, LPS)", "mm"),
+    "centroid_x_mm": Quantity("centroid-x", SCHEME, "Centroid, patient x (to the left, LPS)", "mm"),
+    "centroid_y_mm": Quantity("centroid-y", SCHEME, "Centroid, patient y (to posterior, LPS)", "mm"),
+    "centroid_z_mm": Quantity("centroid-z", SCHEME, "Centroid, patient z (to the head, LPS)", "mm"),
 }
 """The numbers that a report can hold, by name."""
 
-_PROBABILITY = _Quantity("probability", SCHEME, "Probability of the class, as the model gives it", "1")
+PROBABILITY = Quantity("probability", SCHEME, "Probability of the class, as the model gives it", "1")
+"""The number that belongs to a class rather than to a region."""
+
 _UNITS = {"1": "no units", "mm": "millimeter", "mm2": "square millimeter", "mm3": "cubic millimeter"}
 
 
@@ -128,10 +130,10 @@ def _measurements(job: Job, measurements: Mapping[str, float]) -> list[Any]:
 def probability_of(job: Job) -> list[Any]:
     """Return the measurement of the class's probability; nothing where the model gives none."""
     known = job.result.probability
-    return [] if known is None else [_measurement(_PROBABILITY, known)]
+    return [] if known is None else [_measurement(PROBABILITY, known)]
 
 
-def _measurement(quantity: _Quantity, value: float) -> Any:
+def _measurement(quantity: Quantity, value: float) -> Any:
     from highdicom.sr import CodedConcept, Measurement
 
     return Measurement(

@@ -64,7 +64,7 @@ def export(
     one: MapQuery = None,
 ) -> Response:
     """Sends the answers on a study's maps, from a record that was found whole: as JSON or as DICOM SR."""
-    from cfcam.exchange.fhir_ready import reviews_json
+    from cfcam.exchange.fhir.reviews import reviews_json
     from cfcam.web.reviews.documents import documents
 
     found = library.find(study)

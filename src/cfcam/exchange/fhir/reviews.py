@@ -1,12 +1,12 @@
-"""Reviews as plain JSON whose fields are those of FHIR R4, one to one, so that a gateway need only wrap them.
+"""Reviews as plain JSON whose fields are those of FHIR R4, for the viewer's file and for the Bundle of a study.
 
 Each verdict is an Observation by its reader, with a Provenance that says what was shown and which record it is; the
 study's verdicts that count are the results of a DiagnosticReport. The names are those of the elements in FHIR R4
 (https://hl7.org/fhir/R4/observation.html, diagnosticreport.html, provenance.html); qualitative evaluations of a DICOM
 SR become Observations in the same way in HL7's guide "DICOM SR to FHIR Resource Mapping".
 
-Three things are left to whoever knows the site: the subject (here at most a pseudonym), the references between the
-resources (here ids within the file, such as "review-17"), and the URL of the code system `SYSTEM`.
+In the file three things are left to whoever knows the site: the subject (at most a pseudonym), the references between
+the resources (ids within the file, such as "review-17"), and the URL of the code system `SYSTEM`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ SYSTEM = "urn:cfcam:review"
 """The code system of cfcam's own codes; the DICOM SR has the same codes under the designator 99CFCAM."""
 
 USE = "Research use only; an explanation of the model, not a finding"
-_CATEGORY = {
+CATEGORY = {
     "coding": [{"system": "http://terminology.hl7.org/CodeSystem/observation-category", "code": "imaging"}],
 }
 
@@ -43,8 +43,8 @@ def reviews_json(study: str, reviews: Sequence[Review], head: str) -> bytes:
         "use": USE,
         "audit": {"head": head, "verified": True},
         "diagnosticReport": _report(study, maps),
-        "observation": [_observation(one) for one in reviews],
-        "provenance": [_provenance(one) for one in reviews],
+        "observation": [observation(one) for one in reviews],
+        "provenance": [provenance(one) for one in reviews],
     }
     return f"{json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)}\n".encode()
 
@@ -56,17 +56,18 @@ def _report(study: str, maps: Mapping[str, MapReviews]) -> dict[str, Any]:
     found = {
         "identifier": [{"system": "urn:cfcam:study", "value": study}],
         "status": "preliminary",  # cfcam knows no report that is final: research use
-        "code": {"coding": [_coding("reader-verdicts", "Verdicts of readers on the maps of a study")]},
+        "code": {"coding": [coding("reader-verdicts", "Verdicts of readers on the maps of a study")]},
         "subject": None if subject is None else {"identifier": {"system": "urn:cfcam:pseudonym", "value": subject}},
         "issued": instant(max(times)) if times else None,
         "resultsInterpreter": [{"display": name} for name in dict.fromkeys(one.reviewer for one in counting)],
         "result": [{"reference": _id("review", one)} for one in counting],
-        "conclusion": _conclusion(maps),
+        "conclusion": conclusion(maps),
     }
-    return _without_nothing(found)
+    return without_nothing(found)
 
 
-def _conclusion(maps: Mapping[str, MapReviews]) -> str:
+def conclusion(maps: Mapping[str, MapReviews]) -> str:
+    """Returns in a sentence what readers made of the maps."""
     counts = {verdict: sum(one.latest.verdict is verdict for one in maps.values()) for verdict in Verdict}
     contested = sum(one.contested for one in maps.values())
     words = {Verdict.ACCEPT: "accepted", Verdict.REJECT: "rejected", Verdict.AMEND: "amended"}
@@ -74,7 +75,8 @@ def _conclusion(maps: Mapping[str, MapReviews]) -> str:
     return f"Maps: {told or 'none answered'}; readers differ on {contested}." if maps else "No map was answered."
 
 
-def _observation(one: Review) -> dict[str, Any]:
+def observation(one: Review) -> dict[str, Any]:
+    """Returns a verdict as an Observation by its reader."""
     shown = one.shown
     focus = {"identifier": {"system": "urn:cfcam:map", "value": shown.map}}
     found = {
@@ -85,18 +87,18 @@ def _observation(one: Review) -> dict[str, Any]:
         ],
         # the earlier one stays what it was: which of them counts is said by the report's results
         "status": "amended" if one.supersedes else "final",
-        "category": [_CATEGORY],
-        "code": {"coding": [_coding("reader-verdict", "Verdict of the reader on the map")]},
-        "subject": _subject(shown.pseudonym),
+        "category": [CATEGORY],
+        "code": {"coding": [coding("reader-verdict", "Verdict of the reader on the map")]},
+        "subject": subject_of(shown.pseudonym),
         "focus": [focus],
         "effectiveDateTime": instant(one.time),
         "issued": instant(one.time),
         "performer": [{"display": one.reviewer}],
-        "valueCodeableConcept": {"coding": [_coding(*CODES[one.verdict])]},
+        "valueCodeableConcept": {"coding": [coding(*CODES[one.verdict])]},
         "note": [{"authorString": one.reviewer, "time": instant(one.time), "text": one.comment}] if one.comment else [],
         "device": {"display": f"cfcam {__version__}"},
         "component": [
-            *_components(
+            *components(
                 {
                     "method": ("Method of the map", shown.method or None),
                     "layer": ("Layer of the network", shown.layer or None),
@@ -104,14 +106,15 @@ def _observation(one: Review) -> dict[str, Any]:
                     "probability": ("Probability of the class, as the model gives it", shown.probability),
                 }
             ),
-            *_components({f"shown-{name}": (f"How the map was shown: {name}", v) for name, v in one.view.items()}),
-            *_components({f"amended-{name}": (f"Amended: {name}", v) for name, v in one.amended.items()}),
+            *components({f"shown-{name}": (f"How the map was shown: {name}", v) for name, v in one.view.items()}),
+            *components({f"amended-{name}": (f"Amended: {name}", v) for name, v in one.amended.items()}),
         ],
     }
-    return _without_nothing(found)
+    return without_nothing(found)
 
 
-def _provenance(one: Review) -> dict[str, Any]:
+def provenance(one: Review) -> dict[str, Any]:
+    """Returns what was shown when a verdict was given, and which record it is."""
     shown = one.shown
     sources = {
         "urn:cfcam:source-sha256": shown.source_sha256,
@@ -130,19 +133,20 @@ def _provenance(one: Review) -> dict[str, Any]:
         "id": _id("provenance", one),
         "target": [{"reference": _id("review", one)}],
         "recorded": instant(one.time),
-        "activity": {"coding": [_coding(f"review-{one.verdict.value}", f"A reader's answer: {one.verdict.value}")]},
+        "activity": {"coding": [coding(f"review-{one.verdict.value}", f"A reader's answer: {one.verdict.value}")]},
         "agent": [
-            {"type": {"coding": [_participant("author")]}, "who": {"display": one.reviewer}},
-            {"type": {"coding": [_participant("assembler")]}, "who": {"display": f"cfcam {__version__}"}},
+            {"type": {"coding": [participant("author")]}, "who": {"display": one.reviewer}},
+            {"type": {"coding": [participant("assembler")]}, "who": {"display": f"cfcam {__version__}"}},
         ],
         "entity": entities,
     }
-    return _without_nothing(found)
+    return without_nothing(found)
 
 
-def _components(named: Mapping[str, tuple[str, Any]]) -> list[dict[str, Any]]:
+def components(named: Mapping[str, tuple[str, Any]]) -> list[dict[str, Any]]:
+    """Returns named values as the components of an Observation: name -> what it is, value; None is left out."""
     return [
-        {"code": {"coding": [_coding(name, text)]}, **_value(value)}
+        {"code": {"coding": [coding(name, text)]}, **_value(value)}
         for name, (text, value) in named.items()
         if value is not None
     ]
@@ -159,15 +163,18 @@ def _value(value: Any) -> dict[str, Any]:
     return {"valueString": value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)}
 
 
-def _subject(pseudonym: str | None) -> dict[str, Any] | None:
+def subject_of(pseudonym: str | None) -> dict[str, Any] | None:
+    """Returns a patient by the pseudonym that cfcam gave; None without one."""
     return None if pseudonym is None else {"identifier": {"system": "urn:cfcam:pseudonym", "value": pseudonym}}
 
 
-def _coding(code: str, display: str) -> dict[str, str]:
+def coding(code: str, display: str) -> dict[str, str]:
+    """Returns a code of cfcam's own."""
     return {"system": SYSTEM, "code": code, "display": display}
 
 
-def _participant(code: str) -> dict[str, str]:
+def participant(code: str) -> dict[str, str]:
+    """Returns a code of what an agent had to do with it."""
     return {"system": "http://terminology.hl7.org/CodeSystem/provenance-participant-type", "code": code}
 
 
@@ -180,6 +187,6 @@ def instant(time: datetime | None) -> str | None:
     return None if time is None else time.strftime("%Y-%m-%dT%H:%M:%S.") + f"{time.microsecond // 1000:03d}Z"
 
 
-def _without_nothing(found: dict[str, Any]) -> dict[str, Any]:
+def without_nothing(found: dict[str, Any]) -> dict[str, Any]:
     """Leaves out what is not known: FHIR has neither null nor empty lists."""
     return {name: value for name, value in found.items() if value not in (None, [], {}, "")}

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 from cfcam.clinical.review import Review, Shown, Verdict
-from cfcam.exchange.fhir_ready import SYSTEM, reviews_json
+from cfcam.exchange.fhir.reviews import SYSTEM, reviews_json
 
 SHOWN = Shown("s-" + "0" * 12, "m-" + "1" * 12, "a" * 64, "b" * 64, "c" * 64, "grad-cam", "layer4", 1, 0.87)
 FIRST = Review(
