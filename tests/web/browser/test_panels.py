@@ -24,7 +24,7 @@ pytestmark = needs_browser
 
 COUNT = 2000
 CLASSES = ("left", "right")
-PANELS = {"k": "choose", "q": "numbers", "u": "layers", "x": "export", "i": "about"}
+PANELS = {"k": "choose", "q": "numbers", "b": "compare", "u": "layers", "x": "export", "i": "about"}
 
 
 @pytest.fixture(scope="module")

@@ -79,7 +79,12 @@
 
   /** @returns {Promise<ArrayBuffer>} */
   async function bytes(path, options) {
-    return (await request(path, options)).arrayBuffer();
+    const response = await request(path, options);
+    try {
+      return await response.arrayBuffer();
+    } catch (error) {
+      throw error.name === "AbortError" ? { status: -1, message: "given up" } : error; // in the middle of the file
+    }
   }
 
   /** @returns {Promise<{blob: Blob, name: string, type: string}>} the answer of a POST that is a file */

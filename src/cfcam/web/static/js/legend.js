@@ -15,7 +15,7 @@
     const context = canvas.getContext("2d");
     const image = context.createImageData(WIDTH, 2 * ROW);
     const how = map ? { ...cfcam.viewer.howOf(map), factor: 1 } : { opacity: cfcam.state.get().opacity, blend: cfcam.state.get().blend };
-    const colours = cfcam.viewer.palette(how.signed && cfcam.viewer.palettes().includes("PuOr") ? "PuOr" : undefined);
+    const colours = cfcam.viewer.paletteOf(map);
     for (let x = 0; x < WIDTH; x++) {
       const seen = cfcam.lut.over(colours, x / (WIDTH - 1), how);
       const pure = colours.subarray(3 * x, 3 * x + 3);
@@ -28,10 +28,20 @@
     context.putImageData(image, 0, 0);
   }
 
+  let numbered = null;
+
+  function numbers(signed) {
+    if (numbered === signed) return;
+    numbered = signed;
+    const words = signed ? ["−1", "−0.5", "0", "+0.5", "+1"] : ["0", "0.25", "0.5", "0.75", "1"];
+    document.getElementById("bar-numbers").replaceChildren(...words.map((word, n) => el("span", { style: `left: ${25 * n}%` }, word)));
+  }
+
   function draw() {
     const state = cfcam.state.get();
     const map = activeMap();
     drawBar(map);
+    numbers(map && map.kind === "difference");
     const threshold = map ? cfcam.viewer.thresholdOf(map) : state.threshold;
     const tick = document.getElementById("bar-tick");
     tick.hidden = threshold === null;
@@ -51,14 +61,12 @@
 
   /** What the numbers at the bar are parts of. */
   function note(map, state) {
-    if (map && map.kind === "difference") return "less evidence, none, more evidence";
+    if (map && map.kind === "difference") return "purple: less than in the prior · orange: more";
     const of = state.scale === "common" ? "of the greatest maximum shown" : "of the map's own maximum";
     return `${of}${state.fade ? ", fading below the threshold" : ""}`;
   }
 
   function start() {
-    const numbers = [0, 0.25, 0.5, 0.75, 1].map((v) => el("span", { style: `left: ${100 * v}%` }, String(v)));
-    document.getElementById("bar-numbers").replaceChildren(...numbers);
     document.getElementById("threshold").addEventListener("input", (event) => cfcam.state.set({ threshold: event.target.value / 100 }));
     document.getElementById("threshold-own").addEventListener("click", () => cfcam.state.set({ threshold: null }));
     document.getElementById("opacity").addEventListener("input", (event) => cfcam.state.set({ opacity: event.target.value / 100 }));

@@ -6,11 +6,22 @@
 
   const KINDS = { uncertainty: "spread", control: "control", difference: "difference", prior: "prior" };
 
-  /** @returns {string} method, class and probability of a map in one line */
-  function captionOf(map) {
+  /** @returns {string[]} kind, method, class and probability of a map, as far as there are any */
+  function partsOf(map) {
     const number = map.margin !== null && map.margin !== undefined
       ? `margin ${map.margin.toFixed(2)}` : percent(map.probability);
-    return [KINDS[map.kind], map.method, map.class_name, number].filter(Boolean).join(" · ");
+    return [KINDS[map.kind], map.method, map.class_name, number].filter(Boolean);
+  }
+
+  const captionOf = (map) => partsOf(map).join(" · ");
+
+  /** Lines break between the parts; one that is wider than the picture is shortened, and stands whole in the title. */
+  function write(caption, parts) {
+    const text = parts.join(" · ");
+    if (caption.title === text && caption.hidden === !text) return;
+    caption.replaceChildren(...parts.flatMap((part, n) => (n ? [" · ", el("span", {}, part)] : [el("span", {}, part)])));
+    caption.title = text;
+    caption.hidden = !text;
   }
 
   /** @param {number} number from 0 */
@@ -43,8 +54,7 @@
     function draw(frame, map, note, name) {
       lay(frame.planes);
       for (const view of self.views) view.draw(frame);
-      caption.textContent = map ? captionOf(map) : name;
-      caption.hidden = !caption.textContent;
+      write(caption, map ? partsOf(map) : [name].filter(Boolean));
       badge.textContent = note;
       badge.hidden = !note;
       element.setAttribute("aria-label", `Pane ${number + 1}: ${caption.textContent || "the original"}${note ? `, ${note}` : ""}`);

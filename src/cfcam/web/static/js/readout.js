@@ -14,9 +14,10 @@
   function text(index, pane) {
     const grid = cfcam.viewer.grid();
     const study = cfcam.viewer.study();
-    const { grey, map } = cfcam.viewer.valueAt(index, pane);
+    const { grey, map, kind } = cfcam.viewer.valueAt(index, pane);
+    if (grey === null) return "";
     const parts = [];
-    if (map !== null && !cfcam.state.get().original) parts.push(`map ${map.toFixed(2)}`);
+    if (map !== null && !cfcam.state.get().original) parts.push(kind === "difference" ? `difference ${map < 0 ? "−" : "+"}${Math.abs(map).toFixed(2)}` : `map ${map.toFixed(2)}`);
     const unit = study.values && study.values.unit ? ` ${study.values.unit}` : "";
     parts.push(Array.isArray(grey) ? `RGB ${grey.join(" ")}` : `${number(grey)}${unit}`);
     parts.push(grid.picture ? `row ${index[0]}, column ${index[1]}` : `[${index.join(", ")}]`);

@@ -21,6 +21,7 @@
  * | crosshair | the cursor's cross is drawn |
  * | original | the original alone, while a key is held |
  * | compare | id of the prior that stands beside, or null |
+ * | registration | how that prior was brought onto this study: "rigid", "affine" or "none" |
  * | tool, panel | "none", "polygon" or "threshold"; the open side panel |
  * | list | the list of studies is unfolded |
  */
@@ -30,11 +31,11 @@
   const defaults = {
     study: null, maps: [], active: 0, opacity: 0.4, threshold: null, fade: false, outline: true, palette: "inferno",
     blend: "value", window: null, scale: "own", plane: "axial", cursor: null, zoom: 1, pan: [0, 0], smooth: true,
-    crosshair: false, original: false, compare: null, tool: "none", panel: null, list: true,
+    crosshair: false, original: false, compare: null, registration: "rigid", tool: "none", panel: null, list: true,
   };
   const allowed = {
     blend: ["value", "uniform", "contour"], scale: ["own", "common"], tool: ["none", "polygon", "threshold"],
-    plane: ["axial", "coronal", "sagittal", "all", "mip"],
+    plane: ["axial", "coronal", "sagittal", "all", "mip"], registration: ["rigid", "affine", "none"],
   };
   const always = ["study", "maps", "opacity", "palette", "blend"]; // said even when usual: usual things may change
   const never = ["original"]; // a held key

@@ -69,7 +69,7 @@
   function forgotten() {
     const { maps } = cfcam.state.get();
     const there = maps.filter((id) => cfcam.viewer.map(id));
-    if (there.length === maps.length) return;
+    if (there.length === maps.length || cfcam.state.get().compare) return; // a comparison brings its own maps anew
     cfcam.state.set({ maps: there, active: 0 });
     cfcam.notices.toast("a map of this link is no longer kept by the viewer: make it again under Class and method", "error");
   }

@@ -118,8 +118,8 @@
     }
 
     /**
-     * @param {object} frame address, file, grid, cursor, window, zoom, pan, smooth, mip, cross (drawn at the cursor),
-     *     hover (index or null) and map: null or {address, file, key, table, level: 0..255 of its line or null}
+     * @param {object} frame address, file (null: not there yet, and nothing is drawn in its place), grid, cursor,
+     *     window, zoom, pan, smooth, mip, cross (drawn at the cursor), hover (index or null) and map: null or {address, file, key, table, level: 0..255 of its line or null}
      */
     function draw(frame) {
       const view = frame.grid.views[plane];
@@ -132,15 +132,15 @@
       const place = (self.place = placed(view, width, height, frame.zoom, frame.pan));
       const by = Math.max(1, Math.floor(1 / (Math.max(place.sx, place.sy) * ratio)));
       const slice = view.n === null ? 0 : frame.cursor[view.n];
-      paint(frame, view, by, slice);
+      if (frame.file) paint(frame, view, by, slice);
       const context = canvas.getContext("2d", { willReadFrequently: true });
       context.setTransform(1, 0, 0, 1, 0, 0);
       context.fillStyle = "#000";
       context.fillRect(0, 0, canvas.width, canvas.height);
       context.imageSmoothingEnabled = frame.smooth;
       context.imageSmoothingQuality = "medium";
-      context.drawImage(image, place.x0 * ratio, place.y0 * ratio, image.width * by * place.sx * ratio, image.height * by * place.sy * ratio);
-      if (frame.map && frame.map.level !== null) {
+      if (frame.file) context.drawImage(image, place.x0 * ratio, place.y0 * ratio, image.width * by * place.sx * ratio, image.height * by * place.sy * ratio);
+      if (frame.file && frame.map && frame.map.level !== null) {
         const lines = cfcam.store.once(`lines|${frame.map.address}|${plane}|${frame.mip ? "mip" : slice}|${by}|${frame.map.level}`, () =>
           cfcam.contour.lines(mapOf(frame, view, by, slice), frame.map.level));
         strokeLines(context, lines, place, by, ratio);

@@ -9,6 +9,7 @@
   const panes = [];
   const known = new Map(); // id of a map -> what the server says of it
   const palettes = new Map(); // name -> 768 bytes
+  let signed = null; // 768 bytes of the palette of differences, whose middle is none
   let study = null; // what the server says of the open study
   let original = null; // {address, file, grid}
   let hover = null; // {pane, index}
@@ -20,6 +21,7 @@
   /** @param {object} info as /api/info gives it */
   function start(info) {
     for (const palette of info.palettes || []) palettes.set(palette.name, cfcam.lut.decode(palette.colours));
+    if (info.difference) signed = cfcam.lut.decode(info.difference.colours);
     cfcam.state.on(["maps", "compare"], () => { performance.mark("cfcam:switch-asked"); fetchMaps(); });
     cfcam.state.on(null, redraw);
     new ResizeObserver(redraw).observe(document.getElementById("panes"));
@@ -29,14 +31,22 @@
     return palettes.get(name) || palettes.values().next().value || cfcam.lut.grey();
   }
 
+  const paletteOf = (map) => (map && map.kind === "difference" && signed ? signed : palette());
+
   /** Maps of the open study that the page knows, in the order in which they came. */
   function maps() {
     return [...known.values()];
   }
 
-  /** Takes note of maps without showing them. */
-  function add(list) {
+  function note(list) {
     for (const map of list) known.set(map.id, map);
+  }
+
+  /** Takes note of maps without showing them; one that a link asked for already is fetched. */
+  function add(list) {
+    const awaited = list.some((map) => !known.has(map.id) && cfcam.state.get().maps.includes(map.id));
+    note(list);
+    if (awaited) fetchMaps();
   }
 
   /** Shows maps, one a pane; none: the original alone. */
@@ -69,7 +79,7 @@
     study = detail;
     hover = null;
     known.clear();
-    add(mapList(detail));
+    note(mapList(detail));
     original = { address, file, grid: cfcam.grid.of(detail, file) };
     settle();
     fetchMaps();
@@ -107,12 +117,13 @@
     const mine = asked;
     const state = cfcam.state.get();
     const shown = state.maps.map((id) => known.get(id)).filter(Boolean);
-    cfcam.store.use([original.address, ...shown.map((map) => map.url)]);
-    await Promise.all(shown.map(async (map) => {
-      if (cfcam.store.now(map.url)) return;
-      const done = cfcam.notices.busy(map.method);
+    const files = shown.flatMap((map) => [map.under && [map.under.url, "the prior"], [map.url, map.method]]).filter(Boolean);
+    cfcam.store.use([original.address, ...files.map(([address]) => address)]);
+    await Promise.all(files.map(async ([address, name]) => {
+      if (cfcam.store.now(address)) return;
+      const done = cfcam.notices.busy(name);
       try {
-        await cfcam.store.file(map.url, leaving.signal);
+        await cfcam.store.file(address, leaving.signal);
       } catch (error) {
         cfcam.notices.failed(error);
       }
@@ -150,11 +161,14 @@
     return { low: chosen[0], high: chosen[1], function: "LINEAR_EXACT" };
   }
 
+  const SIGNED = 1.6; // a difference is seldom near 1: 0.8 where a map has 0.5, as cfcam compare draws them
+
   function howOf(map) {
     const state = cfcam.state.get();
+    const isSigned = map.kind === "difference";
     return {
-      opacity: state.opacity, blend: state.blend, fade: state.fade, threshold: thresholdOf(map), factor: factorOf(map),
-      signed: map.kind === "difference",
+      opacity: isSigned ? Math.min(1, SIGNED * state.opacity) : state.opacity, blend: state.blend, fade: state.fade, threshold: thresholdOf(map), factor: factorOf(map),
+      signed: isSigned,
     };
   }
 
@@ -164,15 +178,27 @@
     const file = map && !state.original && map.status === "ok" ? cfcam.store.now(map.url) : null;
     if (!file) return null;
     const how = howOf(map);
-    const name = how.signed && palettes.has("PuOr") ? "PuOr" : state.palette;
+    const name = how.signed ? "difference" : state.palette;
     const level = state.outline || state.blend === "contour" ? how.threshold : null;
     const key = [map.url, name, JSON.stringify(how)].join("|");
     return {
       address: map.url, file, key,
       grid: { ...original.grid, strides: cfcam.grid.of(study, file).strides },
-      table: cfcam.store.once(`table|${key}`, () => cfcam.lut.table(palette(name), how)),
+      table: cfcam.store.once(`table|${key}`, () => cfcam.lut.table(paletteOf(map), how)),
       level: level === null || level <= 0 ? null : (255 * level) / how.factor,
     };
+  }
+
+  /**
+   * What a map lies on: the study, or the prior that it is of, brought onto the study's grid.
+   * @returns {{address: string, file: object|null, grid: object, window: object}} file null: it is not there yet
+   */
+  function ground(map) {
+    if (!map || !map.under) return { ...original, window: windowNow() };
+    const { url, window } = map.under;
+    const file = cfcam.store.now(url);
+    const grid = file ? { ...original.grid, strides: cfcam.grid.of(study, file).strides } : original.grid;
+    return { address: url, file, grid, window: cfcam.state.get().window ? windowNow() : window };
   }
 
   function frameOf(map, number) {
@@ -180,7 +206,7 @@
     const picture = original.grid.picture;
     const many = !picture && (state.plane === "all" || state.plane === "mip");
     return {
-      ...original, cursor: cursor(), window: windowNow(), zoom: state.zoom, pan: state.pan, smooth: state.smooth,
+      ...ground(map), cursor: cursor(), zoom: state.zoom, pan: state.pan, smooth: state.smooth,
       mip: !picture && state.plane === "mip",
       planes: picture ? ["picture"] : many ? ["axial", "coronal", "sagittal"] : [state.plane],
       cross: state.crosshair || (!picture && state.plane === "all"),
@@ -211,7 +237,8 @@
     shown.forEach((id, number) => {
       const map = id && known.get(id);
       const note = map && map.status !== "ok" && !state.original ? map.status : "";
-      panes[number].draw(frameOf(map, number), state.original ? null : map, note, state.original ? "original" : "");
+      const name = state.original ? (map && map.under ? "original · prior" : "original") : "";
+      panes[number].draw(frameOf(map, number), state.original ? null : map, note, name);
       panes[number].element.classList.toggle("active", shown.length > 1 && number === state.active);
     });
     told(shown);
@@ -222,7 +249,10 @@
 
   /** Marks when new maps stand on the screen, and how long it took. */
   function told(shown) {
-    const there = shown.filter((id) => id && known.get(id) && cfcam.store.now(known.get(id).url));
+    const there = shown.filter((id) => {
+      const map = id && known.get(id);
+      return map && cfcam.store.now(map.url) && (!map.under || cfcam.store.now(map.under.url));
+    });
     const key = there.join(",");
     if (key && key !== last && there.length === shown.length) {
       performance.mark("cfcam:map-shown");
@@ -291,15 +321,21 @@
     return panes[pane].views.find((one) => !plane || one.plane === plane).svg;
   }
 
-  /** @returns {{grey: number|number[], map: number|null}} the original's value and the map's, in [0, 1], at an index */
+  /**
+   * @returns {{grey: number|number[]|null, map: number|null, kind: string|null}} the value of what lies under the map,
+   *     and the map's: in [0, 1], of a difference in [-1, 1]; null: not there yet
+   */
   function valueAt(index, pane = activePane()) {
     const at = (file, grid) => index.reduce((sum, part, axis) => sum + part * grid.strides[axis], 0);
-    const { file, grid } = original;
-    const from = at(file, grid) * file.channels;
-    const grey = file.channels === 3 ? [...file.data.subarray(from, from + 3)] : file.data[from] * file.slope + file.inter;
     const map = known.get(cfcam.state.get().maps[pane]);
+    const { file, grid } = ground(map);
+    const from = file ? at(file, grid) * file.channels : 0;
+    const grey = !file ? null : file.channels === 3 ? [...file.data.subarray(from, from + 3)] : file.data[from] * file.slope + file.inter;
     const levels = map && map.status === "ok" && cfcam.store.now(map.url);
-    return { grey, map: levels ? levels.data[at(levels, cfcam.grid.of(study, levels))] / 255 : null };
+    if (!levels) return { grey, map: null, kind: null };
+    const level = levels.data[at(levels, cfcam.grid.of(study, levels))];
+    // of a difference 128 is none: the middle of 255 steps lies between two of them
+    return { grey, map: map.kind === "difference" ? (level - 128) / 127.5 : level / 255, kind: map.kind };
   }
 
   function setHover(next) {
@@ -315,7 +351,7 @@
   }
 
   cfcam.viewer = {
-    ready, start, open, show, add, maps, mapList, redraw, drawn, pixelOf, indexAt, planeAt, svg, valueAt, png, cursor, palette,
+    ready, start, open, show, add, maps, mapList, redraw, drawn, pixelOf, indexAt, planeAt, svg, valueAt, png, cursor, palette, paletteOf,
     thresholdOf, factorOf, howOf, windowNow, setHover, panes: shownPanes,
     paneAt: (n) => panes[n]?.element ?? null, map: (id) => known.get(id),
     study: () => study, grid: () => original && original.grid, hover: () => hover, palettes: () => [...palettes.keys()],

@@ -1,0 +1,210 @@
+"""A prior beside the current study, by mouse and by keyboard, with the real server and a network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("fastapi")
+pytest.importorskip("playwright")
+
+from cfcam.models import load
+from cfcam.models.demo import make_phantom
+from tests.web.browser.hands import Keyboard, Mouse, pixels, shown, state
+from tests.web.browser.page import launched, opened
+from tests.web.server import served, settings_of
+
+DOWN, RIGHT = 9, -6  # pixels that the patient moved between the studies
+PANES = range(3)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    with launched() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A chest before a nodule came, and with it, moved."""
+    place = tmp_path_factory.mktemp("chests")
+    before, now = make_phantom(7, size=256).image, make_phantom(7, findings=["nodule"], size=256).image
+    Image.fromarray(np.roll(now, (DOWN, RIGHT), (0, 1))).save(place / "current.png")
+    Image.fromarray(before).save(place / "prior.png")
+    return place
+
+
+@pytest.fixture(scope="module")
+def viewer(folder: Path) -> Iterator[Any]:
+    model = load("demo")
+    with served(settings_of(folder, load=lambda: model, model="demo", methods=("grad-cam",))) as found:
+        yield found
+
+
+def until(page: Any, holds: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if holds():
+            return
+        page.wait_for_timeout(50)
+    raise AssertionError(state(page))
+
+
+def laid(page: Any, hand: Mouse) -> list[str]:
+    """Lays the prior beside the study that is open; returns the maps shown."""
+    hand.panel("compare", "b")
+    page.get_by_test_id("prior").wait_for()
+    hand.click("prior")
+    page.get_by_test_id("changes").wait_for()
+    return shown(page, 3)
+
+
+@pytest.mark.parametrize("hand", [Mouse, Keyboard])
+def test_the_prior_stands_beside_on_this_studys_grid(browser: Any, viewer: Any, hand: type[Mouse]) -> None:
+    with opened(browser, viewer.address) as page:
+        first = shown(page)
+        walker = hand(page)
+        maps = laid(page, walker)
+        assert maps[0] == first[0]
+        told = [page.evaluate("id => cfcam.maps.of(id).kind", one) for one in maps]
+        assert told == ["evidence", "prior", "difference"]
+        assert (state(page)["scale"], page.get_by_test_id("prior").get_attribute("aria-pressed")) == ("common", "true")
+        # what the panel says is what Python says
+        answer = viewer.client.post(
+            "/api/compare", json={"study": state(page)["study"], "prior": state(page)["compare"], "map": maps[0]}
+        ).json()
+        assert answer["difference"]["id"] == maps[2]
+        rows = page.get_by_test_id("changes").locator("tbody tr.change")
+        for n, change in enumerate(answer["changes"]):
+            cells = rows.nth(n).locator("td")
+            said = [cells.nth(k).get_attribute("title") for k in range(3)]
+            for text, value in zip(said, (change["prior"], change["current"], change["change"]), strict=True):
+                assert (None if text is None else float(text)) == value
+            assert page.get_by_test_id("verdict").nth(n).inner_text().startswith(change["verdict"])
+        assert "Beyond repeatability: probability" in page.get_by_test_id("compare-verdict").inner_text()
+        said = page.get_by_test_id("compare-statement").inner_text()
+        assert said == "A change of the map is not a change of disease."
+        # the originals, while held: the prior's lies where the current one does, without the nodule
+        coloured = [pixels(page, n) for n in PANES]
+        walker.hold_original()
+        until(page, lambda: page.get_by_test_id("caption-1").inner_text() == "original · prior")
+        alone = [pixels(page, n) for n in PANES]
+        walker.let_go()
+        until(page, lambda: page.get_by_test_id("caption-1").inner_text().startswith("prior · grad-cam · nodule"))
+        for n in PANES:
+            assert np.ptp(alone[n].astype(int), axis=2).max() == 0  # no colour is left
+            np.testing.assert_array_equal(pixels(page, n), coloured[n])
+        np.testing.assert_array_equal(alone[2], alone[0])
+        apart = np.abs(alone[1].astype(int) - alone[0]).max(axis=2)
+        assert np.mean(apart > 8) < 0.12  # rim and nodule; where it lay before it is five times that
+        assert (apart > 30).any()  # the nodule
+        # orange where evidence came: red over blue, and never purple
+        colours = coloured[2].astype(int)
+        warm = colours[..., 0] - colours[..., 2]
+        assert warm.max() > 60
+        assert warm.min() > -20
+        walker.click("compare-end")
+        assert shown(page) == first
+        assert (state(page)["compare"], state(page)["scale"]) == (None, "own")
+
+
+def test_the_prior_moves_in_step_and_a_control_of_it_changes_its_pane_alone(browser: Any, viewer: Any) -> None:
+    with opened(browser, viewer.address) as page:
+        shown(page)
+        laid(page, Mouse(page))
+        before = [pixels(page, n) for n in PANES]
+        page.evaluate("cfcam.state.set({zoom: 2})")
+        zoomed = [pixels(page, n) for n in PANES]
+        assert all((a != b).any() for a, b in zip(before, zoomed, strict=True))
+        places = [page.evaluate("n => cfcam.viewer.pixelOf([100, 140], n)", n) for n in PANES]
+        np.testing.assert_allclose(places, [places[0]] * 3, atol=1)  # CSS pixels of each pane
+        page.evaluate("cfcam.state.set({zoom: 1})")
+        # the palette is of maps; that of the difference stays
+        page.evaluate("cfcam.state.set({palette: 'viridis'})")
+        repainted = [pixels(page, n) for n in PANES]
+        assert (repainted[0] != before[0]).any()
+        np.testing.assert_array_equal(repainted[2], before[2])
+        # another map in the right pane: the left one stays as it is
+        maps = state(page)["maps"]
+        page.evaluate("maps => cfcam.state.set({maps})", [maps[0], maps[1], maps[0]])
+        until(page, lambda: page.evaluate("document.documentElement.dataset.shown") == ",".join([*maps[:2], maps[0]]))
+        np.testing.assert_array_equal(pixels(page, 0), repainted[0])
+        assert (pixels(page, 2) != repainted[2]).any()
+
+
+def test_a_link_brings_the_prior_with_it_and_a_new_viewer_makes_it_anew(
+    browser: Any, viewer: Any, folder: Path
+) -> None:
+    with opened(browser, viewer.address) as page:
+        shown(page)
+        maps = laid(page, Mouse(page))
+        link = page.evaluate("cfcam.state.permalink()")
+        before = [pixels(page, n) for n in PANES]
+    with opened(browser, viewer.address + link) as page:
+        assert shown(page, 3) == maps
+        page.get_by_test_id("changes").wait_for()  # the panel was open
+        for n in PANES:
+            np.testing.assert_array_equal(pixels(page, n), before[n])
+    model = load("demo")
+    settings = settings_of(folder, load=lambda: model, model="demo", methods=("grad-cam",))
+    with served(settings) as other, opened(browser, other.address + link) as page:
+        assert shown(page, 3) == maps
+        assert page.get_by_test_id("toast").filter(has_text="no longer kept").count() == 0
+
+
+def test_titles_are_whole_at_three_panes(browser: Any, viewer: Any) -> None:
+    with opened(browser, viewer.address, width=1100) as page:
+        shown(page)
+        laid(page, Mouse(page))
+        for n in PANES:
+            caption = page.get_by_test_id(f"caption-{n}")
+            assert caption.get_attribute("title") == caption.inner_text().replace("\n", "")
+            parts = caption.locator("span")
+            for k in range(parts.count()):  # no part is cut
+                assert parts.nth(k).evaluate("one => one.scrollWidth <= one.clientWidth + 1")
+        # one that is wider than the pane is shortened, and whole in its title
+        page.evaluate("""() => {
+          const map = cfcam.maps.of(cfcam.state.get().maps[0]);
+          cfcam.maps.add([{...map, class_name: "a class with a name that is much longer than any pane is wide"}]);
+          cfcam.viewer.redraw();
+        }""")
+        caption = page.get_by_test_id("caption-0")
+        until(page, lambda: "much longer than any pane" in (caption.get_attribute("title") or ""))
+        pane, title = page.get_by_test_id("pane-0").bounding_box(), caption.bounding_box()
+        assert title["x"] + title["width"] <= pane["x"] + pane["width"]
+
+
+def test_where_patients_are_not_known_and_many_the_prior_is_found_by_its_name(browser: Any, tmp_path: Path) -> None:
+    for n in range(70):
+        Image.fromarray(np.full((16, 16), n, np.uint8)).save(tmp_path / f"{n:03}.png")
+    model = load("demo")
+    settings = settings_of(tmp_path, load=lambda: model, model="demo")
+    with served(settings) as viewer, opened(browser, viewer.address) as page:
+        page.keyboard.press("b")
+        page.get_by_test_id("no-prior").get_by_text("69 other studies are open").wait_for()
+        page.get_by_test_id("prior-search").fill("04")
+        rows = page.get_by_test_id("prior")
+        until(page, lambda: rows.count() == 11)  # 004 and 040 to 049
+        page.get_by_test_id("prior-search").fill("000")  # the one that is open
+        page.get_by_test_id("no-prior").get_by_text("No study of this name").wait_for()
+
+
+def test_a_refusal_is_said_and_nothing_is_laid_beside(browser: Any, tmp_path: Path) -> None:
+    Image.fromarray(make_phantom(7, findings=["nodule"], size=256).image).save(tmp_path / "current.png")
+    noise = np.random.default_rng(0).integers(0, 255, (256, 256)).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "prior.png")
+    model = load("demo")
+    with served(settings_of(tmp_path, load=lambda: model, model="demo", methods=("grad-cam",))) as viewer:
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(viewer.address)
+        first = shown(page)
+        page.keyboard.press("b")
+        page.get_by_test_id("prior").click()
+        page.get_by_test_id("compare-status").get_by_text("registration not good enough").wait_for()
+        assert (state(page)["maps"], state(page)["compare"]) == (first, None)
+        context.close()
