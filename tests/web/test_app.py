@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image as PILImage
@@ -33,6 +36,20 @@ def test_a_folder_is_listed_without_being_read_and_its_studies_keep_their_ids(cl
     assert {one["shape"] for one in map(dict, listed["studies"])} == {None}
     with client_of(settings_of(folder)) as another:
         assert ids(another) == ids(client)
+
+
+def test_a_picture_is_seen_before_torch_is_imported(folder):
+    code = (
+        "import sys\n"
+        "from tests.web.server import client_of, settings_of\n"
+        "with client_of(settings_of(sys.argv[1], load=lambda: 1 / 0, model='demo')) as client:\n"
+        "    for study in client.get('/api/studies').json()['studies']:\n"
+        "        for what in ('', '/original.nii', '/picture.png', '/thumbnail.png'):\n"
+        "            client.get(f\"/api/studies/{study['id']}{what}\")\n"
+        "    client.get('/api/info').raise_for_status()\n"
+        "sys.exit('torch' in sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
 
 
 def test_a_part_of_the_list_is_had_by_offset_text_and_order(client):

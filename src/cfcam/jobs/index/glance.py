@@ -1,20 +1,25 @@
-"""What the page shows of a picture before it is opened: a small picture, and its map on a grid that all maps share."""
+"""What the page shows of a picture before it is opened: a small picture, and its map on a grid that all maps share.
+
+torch is imported by what makes them alone: who reads a manifest, as the viewer does, does not wait for it.
+"""
 
 from __future__ import annotations
 
 import base64
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image as PILImage
-from torch import Tensor
 
 from cfcam.files import write_whole
 from cfcam.imaging.reading.dicom_object import HEAD
 from cfcam.imaging.reading.kinds import FORMATS, is_dicom_data
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FOLDER = "index_files"
 """Where the small pictures lie, in the output folder."""
@@ -56,7 +61,9 @@ def packed(heatmap: Tensor) -> str:
     A grid of its own picture each, so that pictures of any shape can be averaged: what is a square there may be an
     oblong of the picture.
     """
-    cells = torch.nn.functional.adaptive_avg_pool2d(heatmap.detach().float().cpu()[None, None], GRID)[0, 0]
+    from torch.nn.functional import adaptive_avg_pool2d
+
+    cells = adaptive_avg_pool2d(heatmap.detach().float().cpu()[None, None], GRID)[0, 0]
     return base64.b64encode(cells.mul(255).round().clamp(0, 255).byte().numpy().tobytes()).decode("ascii")
 
 
