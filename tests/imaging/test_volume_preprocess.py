@@ -11,8 +11,10 @@ import torch
 from PIL import Image as PILImage
 
 from cfcam.errors import InputError
+from cfcam.imaging import volume_preprocess
 from cfcam.imaging.volume import Volume
 from cfcam.imaging.volume_preprocess import VolumePreprocess
+from tests.allocations import Large
 from tests.imaging.dicoms import phantom
 from tests.imaging.grids import ORDERS, affine_of, stored_as
 
@@ -231,3 +233,54 @@ def test_the_settings_go_through_json():
     assert (again.input_size, again.channels) == ((8, 8, 4), 1)
     assert VolumePreprocess().input_size is None
     assert VolumePreprocess(size=7).input_size == (7, 7, 7)
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LAS", "IPR", "SLA"])
+@pytest.mark.parametrize(
+    "preprocess",
+    [
+        VolumePreprocess(),
+        VolumePreprocess(size=(5, 7, 16)),
+        VolumePreprocess(orientation="SPL", spacing=2.0, size=(9, 8, 4)),
+        VolumePreprocess(orientation=None, spacing=(1.5, 1.0, 6.0)),
+    ],
+)
+def test_a_map_brought_back_slab_by_slab_has_the_bytes_of_one_brought_back_whole(codes, preprocess, monkeypatch):
+    volume = volume_of(codes)
+    maps = torch.rand(2, *preprocess(volume).shape[1:])
+    whole = preprocess.to_original(maps, volume)
+    for voxels in (1, 200, 500):
+        monkeypatch.setattr(volume_preprocess, "_AT_ONCE", voxels)
+        assert torch.equal(preprocess.to_original(maps, volume), whole)
+
+
+@pytest.mark.parametrize("codes", ["RAS", "LPS", "ASR"])
+def test_of_a_map_on_the_grid_of_its_volume_there_is_one_and_no_second_in_memory(codes, monkeypatch):
+    monkeypatch.setattr(volume_preprocess, "_AT_ONCE", 500)
+    volume, preprocess = volume_of(codes, shape=(24, 20, 28)), VolumePreprocess(size=(6, 5, 7))
+    with Large(volume.voxels.nbytes // 2) as large:
+        preprocess.to_original(torch.rand(1, 6, 5, 7), volume)
+    assert len(large.made) == 1
+
+
+def test_a_map_brought_back_shares_no_memory_with_what_was_given():
+    volume = volume_of()
+    maps = torch.zeros(1, *volume.size)
+    PLAIN.to_original(maps, volume).fill_(1)
+    assert not maps.any()
+
+
+def test_intensities_are_standardised_part_by_part_and_never_all_in_double_precision(monkeypatch):
+    monkeypatch.setattr(volume_preprocess, "_AT_ONCE", 500)
+    volume = Volume(np.random.default_rng(0).normal(1000, 3, (2, 24, 20, 28)).astype(np.float32), np.eye(4))
+    preprocess = VolumePreprocess(window=(1000, 8), mean=(0.0, 0.0), std=(1.0, 1.0))
+    with Large(volume.voxels.nbytes * 3 // 2) as large:
+        found = preprocess(volume)
+    assert large.made == []
+    clipped = volume.voxels.astype(np.float64).clip(996, 1004)
+    mean, sd = (at((1, 2, 3), keepdims=True) for at in (clipped.mean, clipped.std))
+    np.testing.assert_allclose(found.numpy(), (clipped - mean) / sd, rtol=1e-6, atol=1e-6)
+
+
+def test_a_constant_volume_becomes_zero():
+    assert not VolumePreprocess()(Volume(np.full((3, 4, 5), 7, np.float32), np.eye(4))).any()

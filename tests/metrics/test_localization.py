@@ -13,6 +13,7 @@ from torch import Tensor
 from cfcam.errors import InputError
 from cfcam.metrics import localization as classes
 from cfcam.metrics.functional import localization as functional
+from tests.allocations import Large
 
 NAN = float("nan")
 SIZES = [(12, 9), (6, 7, 5)]
@@ -657,3 +658,20 @@ def test_two_processes_give_the_number_of_one(tmp_path):
     assert other.exitcode == 0
     for rank in (0, 1):
         torch.testing.assert_close(torch.load(tmp_path / f"{rank}.pt"), expected)
+
+
+def test_a_map_in_order_is_read_from_where_it_lies_and_not_copied():
+    heat, _ = random_case((64, 64, 64), batch=1)
+    with Large(heat.untyped_storage().nbytes() // 2) as large:
+        functional.otsu_threshold(heat)
+    assert large.made == []
+
+
+def test_a_map_that_is_read_is_not_changed_whatever_is_wrong_with_it():
+    heat, _ = random_case((8, 8), batch=2)
+    wrong = torch.cat([heat, torch.full_like(heat[:1], torch.nan), heat[:1] + 5e-5])
+    before = wrong.clone()
+    found = functional.otsu_threshold(wrong)
+    assert torch.equal(found[:2], functional.otsu_threshold(heat))
+    assert found[2].isnan()
+    torch.testing.assert_close(wrong, before, equal_nan=True, rtol=0, atol=0)

@@ -21,6 +21,7 @@ from cfcam.imaging.volume import Volume
 Intensity = Literal["z-score", "unit", "none"]
 
 _MOST_VOXELS = 2**30
+_AT_ONCE = 2**22  # voxels that are worked on at a time, where a second volume in memory would be for nothing
 _REPEATED = 3  # channels of networks for colours, which are usually given grey three times
 _TIE = 6  # decimals of a voxel: what lies half-way between two is rounded one way, whatever the affine's rounding
 
@@ -133,7 +134,7 @@ class VolumePreprocess:
             )
             raise InputError(f"a volume with {one} for a network with {self.channels}: {advice}")
         order, flips, axes = self._way(volume)
-        values = self._scaled(volume.tensor())
+        values = self._scaled_in_place(volume.tensor())
         outside = values.amin((1, 2, 3), keepdim=True)
         values = values.permute(0, *(axis + 1 for axis in order))
         values = values.flip([n + 1 for n, flip in enumerate(flips) if flip])
@@ -154,7 +155,7 @@ class VolumePreprocess:
 
         Returns:
             `(..., D, H, W)` on the volume's own grid and in its own order of axes, on the maps' device; float32, unless
-            they are float64.
+            they are float64. It shares no memory with the maps.
 
         Raises:
             InputError: the maps do not have the size of the network's input.
@@ -167,12 +168,22 @@ class VolumePreprocess:
                 " the network's input first"
             )
         maps = maps if maps.dtype == torch.float64 else maps.float()
-        for n, axis in sorted(enumerate(axes), key=lambda one: one[1].length / one[1].net):  # least growth first
-            maps = _back(maps, axis, n - 3)
-        maps = maps.flip([n - 3 for n, flip in enumerate(flips) if flip])
-        inverse = [order.index(axis) for axis in range(3)]
         lead = maps.ndim - 3
-        return maps.permute(*range(lead), *(lead + axis for axis in inverse)).contiguous()
+        found = maps.new_empty((*maps.shape[:lead], *volume.size))
+        turned_found = found.permute(*range(lead), *(lead + axis for axis in order))
+        ranked = sorted(range(3), key=lambda n: axes[n].length / axes[n].net)  # least growth first
+        first, length = ranked[0], axes[ranked[0]].length
+        step = max(1, _AT_ONCE * length // found.numel())
+        for start in range(0, length, step):  # slab by slab: of the whole there is the result alone
+            stop = min(start + step, length)
+            rows = slice(length - stop, length - start) if flips[first] else slice(start, stop)
+            slab = _back(maps, axes[first], first - 3, rows)
+            for n in ranked[1:]:
+                slab = _back(slab, axes[n], n - 3)
+            turned_found.narrow(first - 3, start, stop - start).copy_(
+                slab.flip([n - 3 for n, flip in enumerate(flips) if flip])
+            )
+        return found
 
     def mask(self, mask: Tensor, volume: Volume) -> Tensor:
         """Bring a mask of a volume onto the grid of the network's input.
@@ -273,21 +284,32 @@ class VolumePreprocess:
             )
         return order, flips, axes
 
-    def _scaled(self, values: Tensor) -> Tensor:
-        """Intensities of `(C, D, H, W)`, clipped and scaled, channel by channel."""
+    def _scaled_in_place(self, values: Tensor) -> Tensor:
+        """Intensities of `(C, D, H, W)`, clipped and scaled, channel by channel, in the tensor given."""
         low: Tensor | float = values.amin((1, 2, 3), keepdim=True)
         high: Tensor | float = values.amax((1, 2, 3), keepdim=True)
         if self.window is not None:
             low, high = self.window[0] - self.window[1] / 2, self.window[0] + self.window[1] / 2
-            values = values.clamp(low, high)
+            values.clamp_(low, high)
         if self.intensity == "unit":
             width = torch.as_tensor(high - low)
-            return (values - low) / torch.where(width > 0, width, 1)
+            return values.sub_(low).div_(torch.where(width > 0, width, 1))
         if self.intensity == "z-score":
-            # in double precision: a sum of 10^8 float32 values loses too much
-            std, mean = torch.std_mean(values.double(), (1, 2, 3), correction=0, keepdim=True)
-            return ((values - mean) / torch.where(std > 0, std, 1)).float()
+            for channel in values:
+                _standardise(channel.view(-1))
         return values
+
+
+def _standardise(values: Tensor) -> None:
+    """Takes the mean from all values, and divides them by their standard deviation if they differ.
+
+    In double precision, for a sum of 10^8 float32 values loses too much; part by part, for it takes twice the memory.
+    """
+    parts = values.split(_AT_ONCE)
+    mean = sum(part.sum(dtype=torch.float64) for part in parts) / len(values)
+    std = (sum((part - mean.double()).square().sum() for part in map(Tensor.double, parts)) / len(values)).sqrt()
+    for part in parts:
+        part.copy_((part.double() - mean) / torch.where(std > 0, std, 1))
 
 
 def _resampled(values: Tensor, axis: _Axis, dim: int, outside: Tensor) -> Tensor:
@@ -306,10 +328,11 @@ def _resampled(values: Tensor, axis: _Axis, dim: int, outside: Tensor) -> Tensor
     return torch.where(seen.view(shape), sampled, outside)
 
 
-def _back(maps: Tensor, axis: _Axis, dim: int) -> Tensor:
+def _back(maps: Tensor, axis: _Axis, dim: int, rows: slice = slice(None)) -> Tensor:
+    """Samples an axis of a map where the volume's voxels lie, or some of their rows."""
     if axis == _Axis(axis.length, axis.length, 1.0):
-        return maps
-    places = axis.places_back()
+        return maps[(..., rows, *[slice(None)] * (-1 - dim))]
+    places = axis.places_back()[rows]
     position = places.clamp(0, axis.net - 1)
     below = position.floor().long()
     above = (below + 1).clamp(max=axis.net - 1)

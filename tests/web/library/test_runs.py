@@ -6,9 +6,12 @@ import io
 import json
 import shutil
 
+import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
+from cfcam.explanation import Explanation
 from cfcam.files import sha256_of
 from cfcam.jobs import Save
 from tests.jobs.world import folder_of, run, written
@@ -96,6 +99,27 @@ def test_a_saved_explanation_is_shown_alone_or_over_the_picture_that_is_opened_w
         assert (detail["name"], detail["shape"]) == ("picture2.png", [48, 64])
         assert half(detail["maps"][0]["peak"]["index"], (48, 64)) == CORNERS[2]
         assert "laid over all of it" in detail["notices"][-1]
+
+
+def test_a_saved_explanation_of_a_volume_lies_along_the_axes_of_the_file_that_is_opened_with_it(tmp_path):
+    cells = torch.zeros(1, 1, 3, 2, 2)
+    cells[0, 0, 2, 0, 1] = 1
+    logits = torch.tensor([[2.0, 0.0]])
+    chosen = torch.zeros(1, 1, dtype=torch.int64)
+    Explanation(
+        {"grad-cam": cells}, chosen, logits[:, :1].clone(), logits, logits.softmax(1), "features", (6, 4, 4)
+    ).save(tmp_path / "maps")
+    values = np.arange(12 * 8 * 4, dtype=np.int16).reshape(12, 8, 4)
+    nib.save(nib.Nifti1Image(values, np.diag([-1.0, 1, 2, 1])), tmp_path / "scan.nii")
+    with client_of(settings_of(tmp_path / "maps", tmp_path / "scan.nii")) as client:
+        (detail,) = details(client).values()
+        (one,) = detail["maps"]
+        raw = array_of(client, one)
+    assert raw.shape == (12, 8, 4) == tuple(detail["shape"])
+    assert [at // part for at, part in zip(one["peak"]["index"], (4, 4, 2), strict=True)] == [2, 0, 1]
+    assert raw[11, 0, 3] == raw.max() == 1
+    assert not raw[:5].any()
+    assert "along the axes of its file" in detail["notices"][-1]
 
 
 def test_a_broken_explanation_is_told_in_one_line_without_its_path(world, tmp_path):

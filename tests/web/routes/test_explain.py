@@ -18,6 +18,7 @@ from PIL import Image as PILImage
 from cfcam.imaging import VolumePreprocess
 from cfcam.jobs import explain_study
 from cfcam.models import load
+from cfcam.web.live import maps
 from cfcam.web.live.live import Live
 from tests.jobs.studies import THREE_D, marked_voxels, nodule_phantom
 from tests.web.server import HEADERS, client_of, served, settings_of
@@ -202,6 +203,32 @@ def test_a_volume_is_explained_as_a_study_is_and_its_map_kept_small(tmp_path):
         assert one["peak"]["patient"] == pytest.approx(expected.regions["map"].peak_patient)
         raw = np.load(blob(client, one["url"].replace(".nii", ".npy")))
         np.testing.assert_allclose(raw / np.float32(one["scale_max"]), expected.heatmap, rtol=1e-6)
+
+
+def test_of_the_maps_of_a_volume_one_is_in_memory_at_a_time(tmp_path, monkeypatch):
+    there, most = set(), []
+
+    class Noted(maps.Handed):
+        """Notes how many maps on the grid wait to be sent when another is made."""
+
+        def __init__(self, make, made):
+            super().__init__(make, made)
+            there.add(self)
+            most.append(len(there))
+
+        def __call__(self):
+            there.discard(self)
+            return super().__call__()
+
+    monkeypatch.setattr(maps, "Handed", Noted)
+    nib.save(nib.Nifti1Image(marked_voxels().astype(np.float32), np.diag([1.0, 2, 3, 1])), tmp_path / "scan.nii.gz")
+    unit = VolumePreprocess(intensity="unit")
+    settings = settings_of(tmp_path, load=lambda: load(f"{THREE_D}:bright"), prepare=lambda *_: unit)
+    with client_of(settings) as client:
+        (study,) = ids(client)
+        assert len(ask(client, study, methods=["grad-cam", "cf-cam", "layer-cam"]).json()["maps"]) == 3
+    assert most == [1, 1, 1]
+    assert not there
 
 
 # --- many at a time, and who leaves

@@ -239,8 +239,9 @@ def way_back(preprocess: Any, image: Image | Volume) -> Callable[[Tensor], Tenso
     grid = image if isinstance(image, Volume) else image.size
 
     def back(heat: Tensor) -> Tensor:
-        moved: Tensor = preprocess.to_original(heat.float().cpu(), grid).clamp(0, 1).contiguous()
-        return moved
+        # the map is clamped while it is small: on its way no value leaves its range
+        moved: Tensor = preprocess.to_original(heat.float().cpu().clamp(0, 1), grid)
+        return moved.contiguous()
 
     return back
 

@@ -16,7 +16,8 @@ _RANGE_SLACK = 1e-4  # interpolation and blurring overshoot [0, 1] by rounding
 def read_heatmaps(heatmap: Tensor) -> Tensor:
     """Returns heatmaps (B, *spatial) as (B, positions), at least in single precision.
 
-    A map that is not finite becomes one without evidence.
+    A map that is not finite becomes one without evidence. The result may share the heatmaps' memory: it is not to be
+    written to.
 
     Raises:
         InputError: no floats, no spatial axis, or values outside [0, 1].
@@ -27,12 +28,16 @@ def read_heatmaps(heatmap: Tensor) -> Tensor:
         )
     heat = heatmap.detach().flatten(1)
     heat = heat.float() if heat.dtype in (torch.float16, torch.bfloat16) else heat
-    heat = torch.where(heat.isfinite().all(1, keepdim=True), heat, 0)
-    if bool(((heat < -_RANGE_SLACK) | (heat > 1 + _RANGE_SLACK)).any()):
-        raise InputError(
-            f"heatmaps from {heat.min():.3g} to {heat.max():.3g}: they must be in [0, 1], as of Explanation.heatmaps"
-        )
-    return heat.clamp(0, 1)
+    if not len(heat):
+        return heat
+    low, high = heat.aminmax(dim=1, keepdim=True)  # they show a NaN or an infinity, too, without a copy of a volume
+    finite = low.isfinite() & high.isfinite()
+    if not bool(finite.all()):
+        heat, low, high = torch.where(finite, heat, 0), torch.where(finite, low, 0), torch.where(finite, high, 0)
+    least, most = float(low.min()), float(high.max())
+    if least < -_RANGE_SLACK or most > 1 + _RANGE_SLACK:
+        raise InputError(f"heatmaps from {least:.3g} to {most:.3g}: they must be in [0, 1], as of Explanation.heatmaps")
+    return heat if least >= 0 and most <= 1 else heat.clamp(0, 1)
 
 
 def read_pair(heatmap: Tensor, ground_truth: Tensor) -> tuple[Tensor, Tensor]:

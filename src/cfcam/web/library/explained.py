@@ -63,7 +63,7 @@ def _map_of(
     def heat() -> Heat:
         if status != Status.OK:
             return np.zeros(facts.shape, np.float32)
-        return _on_grid(onto(one.heatmaps(method)[0, 0]), facts).clip(0, 1)
+        return _on_grid(onto(one.heatmaps(method)[0, 0].clamp(0, 1)), facts)  # which leaves their range nowhere
 
     def raw() -> Heat:
         return _on_grid(onto(upsampled(one.maps[method], one.input_size, one.placements.get(method))[0, 0]), facts)

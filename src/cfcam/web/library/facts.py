@@ -5,7 +5,7 @@ Voxels that are whole numbers, as those of CT are, are kept as such: half of wha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,7 @@ class Facts:
         values: from where to where its values go.
         notices: of how it was read, a line each.
         bytes: of its values as they are sent.
+        grid: of a volume where its voxels lie, and where they were missing; its own are all 0 and take no memory.
     """
 
     sha256: str
@@ -50,6 +51,7 @@ class Facts:
     values: Values
     notices: tuple[str, ...]
     bytes: int
+    grid: Volume | None = None
 
 
 def sent(image: Image | Volume) -> nifti.Nifti:
@@ -133,7 +135,13 @@ def facts_of(image: Image | Volume, size: int, *, modality: str | None = None, e
         values=Values(min=float(voxels.min()), max=float(voxels.max()), unit="HU" if modality == "CT" else None),
         notices=(*image.notices, *image.assumed, *channels),
         bytes=size,
+        grid=replace(without_values(image), missing=image.missing),
     )
+
+
+def without_values(volume: Volume) -> Volume:
+    """Returns a volume of the same grid and place whose voxels are all 0 and take no memory."""
+    return replace(volume, voxels=np.broadcast_to(np.zeros(1, np.float32), volume.size), missing=None)
 
 
 def window_of(volume: Volume) -> Window:

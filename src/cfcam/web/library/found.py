@@ -61,6 +61,7 @@ def _study_of_entry(entry: Entry, settings: ViewSettings, cache: Cache) -> Study
         said=lambda: entry.said() if source is None else replace(entry.said(), **header_of(source)),
         maps=entry.maps,
         count=entry.count,
+        keep=settings.load is not None,
         given=source,
     )
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -28,20 +29,16 @@ _PIECE = 2**20
 
 
 @dataclass(frozen=True, eq=False)
-class Nifti:
+class Unwritten:
     """A file that is not written.
 
     Attributes:
         header: all that stands before the voxels.
         voxels: their bytes, as they lie in memory.
-        shape: (i, j, k) of the file.
-        dtype: of a value; "rgb" for three bytes of colour.
     """
 
     header: bytes
     voxels: memoryview
-    shape: tuple[int, int, int]
-    dtype: str
 
     def __len__(self) -> int:
         return len(self.header) + self.voxels.nbytes
@@ -51,6 +48,19 @@ class Nifti:
         yield self.header
         for start in range(0, self.voxels.nbytes, size):
             yield self.voxels[start : start + size]
+
+
+@dataclass(frozen=True, eq=False)
+class Nifti(Unwritten):
+    """A NIfTI file that is not written.
+
+    Attributes:
+        shape: (i, j, k) of the file.
+        dtype: of a value; "rgb" for three bytes of colour.
+    """
+
+    shape: tuple[int, int, int]
+    dtype: str
 
 
 def of_picture(
@@ -80,6 +90,13 @@ def of_volume(voxels: NDArray[Any], affine: Affine, *, slope: float = 1.0, windo
     """
     depth, height, width = voxels.shape
     return _file(voxels, (width, height, depth), affine, slope, window)
+
+
+def as_npy(values: NDArray[Any]) -> Unwritten:
+    """Returns an array as NumPy's own file."""
+    header, whole = BytesIO(), np.ascontiguousarray(values)
+    np.lib.format.write_array_header_1_0(header, np.lib.format.header_data_from_array_1_0(whole))
+    return Unwritten(header.getvalue(), whole.data.cast("B"))
 
 
 def _file(

@@ -32,6 +32,7 @@ _NO_PICTURE = (
 )
 _NONE_SAVED = "the run saved no maps of it that can be read: run cfcam explain again with --save overlay,sheet,maps"
 _ASSUMED = "how the picture was brought to the network is not saved beside these maps: they are laid over all of it"
+_ASSUMED_AXES = f"{_ASSUMED}, along the axes of its file; of a network that saw it turned they lie elsewhere"
 
 
 def is_run(path: Path) -> bool:
@@ -252,7 +253,7 @@ class _Header:
             predicted=predicted,
             probability=None if predicted is None else probabilities[predicted],
             probabilities=probabilities or None,
-            notices=(_ASSUMED,) if shown else (_NO_PICTURE,),
+            notices=(_NO_PICTURE if not shown else _ASSUMED if len(self.size) == 2 else _ASSUMED_AXES,),
         )
 
 
@@ -291,12 +292,10 @@ def _onto(size: tuple[int, ...], study: Study, preprocess: Mapping[str, Any] | N
     if len(size) == 3:
         from cfcam.imaging.volume_preprocess import VolumePreprocess
 
-        whole = VolumePreprocess(**(preprocess or {"orientation": "source", "size": size}))
+        whole = VolumePreprocess(**(preprocess or {"orientation": None, "size": size}))
 
         def back(heat: Any) -> Any:
-            image = study.image()
-            assert isinstance(image, Volume)  # noqa: S101 (it has three axes)
-            return whole.to_original(heat, image)
+            return whole.to_original(heat, study.grid())
 
         return back
     from cfcam.imaging.preprocess import Preprocess
@@ -316,12 +315,11 @@ def _map_in(path: Path, method: str, target: Explained, study: Study, layer: str
     facts = study.facts()
     raw = _in_nifti(path, study, facts)
     most = float(raw.max())
-    heat = np.clip(raw, 0, None) / most if most > 0 else None
+    heat = _positive(raw, most) if most > 0 else None
     del raw
 
     def again() -> Heat:
-        values = _in_nifti(path, study, facts)
-        return np.clip(values, 0, None) / np.float32(most) if most > 0 else np.zeros(facts.shape, np.float32)
+        return _positive(_in_nifti(path, study, facts), most) if most > 0 else np.zeros(facts.shape, np.float32)
 
     return StudyMap(
         id=map_id(facts.sha256, "file", method, str(target.index), target.label, layer),
@@ -340,6 +338,12 @@ def _map_in(path: Path, method: str, target: Explained, study: Study, layer: str
     )
 
 
+def _positive(raw: Heat, most: float) -> Heat:
+    heat = np.clip(raw, 0, None)
+    heat /= np.float32(most)
+    return heat
+
+
 def _in_nifti(path: Path, study: Study, facts: Facts) -> Heat:
     from cfcam.imaging.reading.nifti import read_nifti
 
@@ -347,8 +351,7 @@ def _in_nifti(path: Path, study: Study, facts: Facts) -> Heat:
         values: Heat = read_nifti(path).voxels
     except CfcamError as error:
         raise ImageError(f"{study.name}: a map of it cannot be read: explain it again") from error
-    image = study.image()
-    turned = values.transpose(2, 1, 0) if isinstance(image, Volume) and image.source.kind == "dicom" else values
+    turned = values.transpose(2, 1, 0) if facts.grid is not None and facts.grid.source.kind == "dicom" else values
     if turned.shape != facts.shape:
         raise ImageError(f"{study.name}: a map of it lies on another grid: explain it again")
     return turned

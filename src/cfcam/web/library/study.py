@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cfcam.errors import ImageError
 from cfcam.imaging.image import Image
 from cfcam.imaging.volume import Volume
 from cfcam.jobs.inputs.find import Input
@@ -26,6 +27,8 @@ MOST_LIVE = 60
 
 _IMAGE, _SENT, _LEVELS, _UNDER, _PICTURE, _THUMBNAIL = "image", "sent", "levels", "under", "picture", "thumbnail"
 _BLOCK = 2**22
+
+_whole_map = threading.Lock()  # a page asks for several maps at a time, and each takes 300 MB while it is made
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,17 @@ class Study:
         """
         return self._cache.get((self.id, _IMAGE), self._read, _bytes_of)
 
+    def grid(self) -> Volume:
+        """Returns where the voxels of a volume lie, without them: see `Facts.grid`.
+
+        Raises:
+            ImageError: it cannot be read, or is a picture.
+        """
+        grid = self.facts().grid
+        if grid is None:
+            raise ImageError(f"{self.name}: is a picture, where a volume is needed")
+        return grid
+
     def facts(self) -> Facts:
         """Returns what is told of it; it is read for that once.
 
@@ -182,7 +196,11 @@ class Study:
     def levels(self, map_id: str) -> Nifti:
         """Returns a map in 255 steps on the source's grid, as the file that a page asks for."""
         found = self.map(map_id)
-        return self._cache.get((self.id, _LEVELS, map_id), lambda: self.as_file(found.heat(), levels=True), len)
+        return self._cache.get((self.id, _LEVELS, map_id), lambda: self._to_levels(found), len)
+
+    def _to_levels(self, found: StudyMap) -> Nifti:
+        with _whole_map:
+            return self.as_file(found.heat(), levels=True)
 
     def under(self, map_id: str) -> Nifti:
         """Returns what a map lies on, as the file that a page asks for.
@@ -209,9 +227,7 @@ class Study:
         window = (0.0, 1.0) if levels else None
         if len(facts.shape) == 2:
             return of_picture(_levels(values) if levels else values, self._spacing(), slope=slope, window=window)
-        image = self.image()
-        assert isinstance(image, Volume)  # noqa: S101 (it has three axes)
-        turned, affine = in_file_order(values, image)
+        turned, affine = in_file_order(values, self.grid())
         return of_volume(_levels(turned) if levels else turned, affine, slope=slope, window=window)
 
     def _spacing(self) -> tuple[float, float] | None:
@@ -286,5 +302,6 @@ def _levels(values: Heat) -> NDArray[np.uint8]:
     rows = max(1, _BLOCK // max(1, values[0].size))
     for start in range(0, len(values), rows):
         part = np.clip(values[start : start + rows], 0, 1)
-        np.rint(part * np.float32(255), out=steps[start : start + rows], casting="unsafe")
+        part *= np.float32(255)
+        np.rint(part, out=steps[start : start + rows], casting="unsafe")
     return steps

@@ -70,7 +70,8 @@ def uncertainty(engine: LiveEngine, image: Image | Volume, of: StudyMap, ticket:
 
     def heat() -> Heat:
         values = deviation()
-        return values / (values.max() or 1)
+        values /= values.max() or 1
+        return values
 
     top = float(deviation().max())
     threshold, peak = cut_and_peak(heat(), image) if top else (None, None)

@@ -6,7 +6,6 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from cfcam.explanation import Explanation
 from cfcam.imaging import Image, Volume
 from cfcam.jobs.study.explained import way_back
 from cfcam.maps import Status
+from cfcam.web.library import facts
 from cfcam.web.library.maps import Heat, StudyMap
 from cfcam.web.live.engine import LiveEngine, content_of
 from cfcam.web.schemas import MapKind, Peak
@@ -183,6 +183,4 @@ def _plain(value: Any) -> Any:
 
 def without_values(image: Image | Volume) -> Image | Volume:
     """Returns a volume of the same grid and place whose voxels are all 0 and take no memory; a picture as it is."""
-    if isinstance(image, Image):
-        return image
-    return replace(image, voxels=np.broadcast_to(np.zeros(1, np.float32), image.size), missing=None)
+    return image if isinstance(image, Image) else facts.without_values(image)

@@ -59,11 +59,12 @@ def explained(engine: LiveEngine, ticket: Ticket, study: Study, asked: Explain) 
     engine.forward = 0.0
     found = engine.maps(image, asked.methods, asked.targets, layer=asked.layer, ticket=ticket)
     each = (perf_counter() - begun) / max(1, len(found))
-    maps = [study_map(engine, image, one, seconds=each) for one in found]
-    for one in maps:
-        study.add(one)
+    maps = []
+    for explanation in found:
+        maps.append(study_map(engine, image, explanation, seconds=each))
+        study.add(maps[-1])
         if study.kind == "volume":
-            study.levels(one.id)  # of the map that is in memory now
+            study.levels(maps[-1].id)  # of the map that is in memory now, before the next one is
     probabilities = found[0].class_probabilities(0)
     best = max(probabilities, key=lambda name: probabilities[name], default=None)
     said = study.said()

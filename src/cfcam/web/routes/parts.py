@@ -10,7 +10,7 @@ from fastapi import Depends, Path, Request, Response
 from fastapi.responses import StreamingResponse
 
 from cfcam.web.library.library import Library
-from cfcam.web.library.nifti import Nifti
+from cfcam.web.library.nifti import Unwritten
 from cfcam.web.library.study import Study
 from cfcam.web.settings import ViewSettings
 
@@ -64,17 +64,24 @@ def kept(mark: str) -> dict[str, str]:
     return {"ETag": mark, "Cache-Control": "private, no-cache"}
 
 
-def streamed(file: Nifti, mark: str, name: str) -> StreamingResponse:
-    """Returns a file as an answer that is sent piece by piece, from where it lies in memory."""
+def streamed(file: Unwritten, mark: str, name: str, *, attached: bool = False) -> StreamingResponse:
+    """Returns a file as an answer that is sent piece by piece, from where it lies in memory.
+
+    Args:
+        file: is not copied.
+        mark: of its content.
+        name: of it; holds nothing but letters, digits, and ``_-.``.
+        attached: it is to be saved, not looked at.
+    """
     headers = {
         **kept(mark),
         "Content-Length": str(len(file)),
-        "Content-Disposition": f'inline; filename="{name}"',
+        "Content-Disposition": f'{"attachment" if attached else "inline"}; filename="{name}"',
     }
     return StreamingResponse(_pieces(file), media_type="application/octet-stream", headers=headers)
 
 
-async def _pieces(file: Nifti) -> AsyncIterator[bytes | memoryview]:
+async def _pieces(file: Unwritten) -> AsyncIterator[bytes | memoryview]:
     for piece in file.pieces():
         yield piece
 

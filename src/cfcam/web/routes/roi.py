@@ -37,7 +37,7 @@ def measured(study: Study, asked: Region, cache: Cache) -> Measured:
     from cfcam.imaging import Volume
     from cfcam.web.live.regions import DRAWN, Field, axis_of, filled, outlines, stacked
 
-    found, image = study.map(asked.map), study.image()
+    found, image = study.map(asked.map), study.grid() if study.kind == "volume" else study.image()
     if found.kind == "difference":
         raise InputError("a difference has two signs and no region: its numbers are those of the comparison")
     missing = image.missing if isinstance(image, Volume) else None

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 from typing import Annotated, Any, Literal
 
-import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
+from cfcam.web.library.nifti import as_npy
 from cfcam.web.library.priors import FEW, candidates, offered
-from cfcam.web.routes.parts import MapId, TheLibrary, TheStudy, blob, etag, kept, streamed, unchanged
+from cfcam.web.routes.parts import MapId, TheLibrary, TheStudy, blob, etag, streamed, unchanged
 from cfcam.web.schemas import Detail, Priors, Studies
 
 router = APIRouter(prefix="/api/studies", tags=["studies"])
@@ -94,7 +93,4 @@ def under_map(request: Request, study: TheStudy, map_id: MapId) -> Response:
 @router.get("/{study_id}/maps/{map_id}.npy", response_class=Response, responses=_NPY)
 def map_array(study: TheStudy, map_id: MapId) -> Response:
     """Sends a raw map as NumPy's own file, on the study's grid."""
-    stream = io.BytesIO()
-    np.save(stream, study.map(map_id).raw_values(), allow_pickle=False)
-    headers = {**kept(etag(map_id, "npy")), "Content-Disposition": f'attachment; filename="{map_id}.npy"'}
-    return Response(stream.getvalue(), media_type="application/octet-stream", headers=headers)
+    return streamed(as_npy(study.map(map_id).raw_values()), etag(map_id, "npy"), f"{map_id}.npy", attached=True)
