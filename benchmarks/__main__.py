@@ -1,5 +1,5 @@
-"""``python -m benchmarks COMMAND``: speed, scaling, folder, start, view-start, view-page, profile, approximate,
-scorecard, search, layers, visibility, volume, peaks, page."""
+"""``python -m benchmarks COMMAND``: speed, scaling, folder, start, view-start, view-page, view-memory, profile,
+approximate, scorecard, search, layers, visibility, volume, peaks, page."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ COMMANDS = {
     "start": "imports and cfcam --help",
     "view-start": "cfcam view, from the command to the first radiograph's values",
     "view-page": "cfcam view of a large CT: scrolling, switching, memory, beside NiiVue alone",
+    "view-memory": "cfcam view, memory of the server with a CT of 512 x 512 x 300 and three maps",
     "profile": "where the time goes, operator by operator",
     "approximate": "Score-CAM's approximation on real pictures and networks (CFCAM_DATA)",
     "scorecard": "what CF-CAM's maps are worth beside the others', on the test parts (CFCAM_DATA)",
@@ -25,7 +26,7 @@ COMMANDS = {
     "page": "the page of a folder: what it costs a run, and how soon 10 000 pictures are seen",
     "volume": "a 128 x 128 x 128 volume with a layer of 512 channels: time and memory",
 }
-MODULES = {"profile": "profiling", "view-start": "view_start", "view-page": "view_page"}
+MODULES = {"profile": "profiling", "view-start": "view_start", "view-page": "view_page", "view-memory": "view_memory"}
 
 
 def main(words: Sequence[str] | None = None) -> None:

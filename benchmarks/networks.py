@@ -38,6 +38,24 @@ class OneLayer(nn.Module):
         return self.classifier(self.features(x).mean((2, 3)))
 
 
+class Volumes(nn.Module):
+    """Two convolutions of a volume to an eighth of each side; small, so that what is measured is not the network."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(nn.Conv3d(1, 8, 4, stride=4), nn.ReLU(), nn.Conv3d(8, 16, 2, stride=2), nn.ReLU())
+        self.classifier = nn.Linear(16, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.classifier(self.features(x).mean((2, 3, 4)))
+
+
+def volumes() -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return Volumes().eval()
+
+
 @dataclass(frozen=True)
 class Subject:
     """A network with the names under which its parts are found.
