@@ -331,7 +331,8 @@ def _resampled(values: Tensor, axis: _Axis, dim: int, outside: Tensor) -> Tensor
 def _back(maps: Tensor, axis: _Axis, dim: int, rows: slice = slice(None)) -> Tensor:
     """Samples an axis of a map where the volume's voxels lie, or some of their rows."""
     if axis == _Axis(axis.length, axis.length, 1.0):
-        return maps[(..., rows, *[slice(None)] * (-1 - dim))]
+        start, stop, _ = rows.indices(axis.length)
+        return maps.narrow(dim, start, stop - start)
     places = axis.places_back()[rows]
     position = places.clamp(0, axis.net - 1)
     below = position.floor().long()
