@@ -18,6 +18,7 @@ from cfcam.cli.evaluate import Evaluate
 from cfcam.cli.evidence import evidence
 from cfcam.cli.explain import Explain
 from cfcam.cli.fhir import Fhir
+from cfcam.cli.gateway import Gateway
 from cfcam.cli.layers import Layers
 from cfcam.cli.methods import Methods
 from cfcam.cli.metrics import Metrics
@@ -54,5 +55,6 @@ def cfcam(
 add(
     app, Explain, View, Methods, Layers, Demo, Check, Calibrate, Compare, Doctor, Deidentify, Evaluate, Metrics, Fhir
 )  # in the order of the help
+add(app, Gateway)
 app.add_typer(audit, name="audit")
 app.add_typer(evidence, name="evidence")

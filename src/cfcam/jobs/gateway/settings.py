@@ -1,0 +1,449 @@
+"""What a gateway does, as its file says it: where objects come from, what explains them, where results go."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from cfcam.errors import InputError, JobError, nearest
+from cfcam.exchange.pacs.place import Place, check_title
+from cfcam.jobs.gateway.toml import made, read_table
+
+KINDS = ("pm", "seg", "sr", "sc", "gsps")
+"""Kinds of DICOM objects that results may be; a test keeps them equal to those of `cfcam.exchange.KINDS`."""
+
+PLANES = ("axial", "coronal", "sagittal", "oblique")
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
+
+
+@dataclass(frozen=True)
+class Spool:
+    """Where objects lie until their results are delivered.
+
+    Attributes:
+        folder: of objects, results and the index; made, for this user alone, if it is missing.
+        keep_days: after which objects and results of what is done are removed; what failed stays.
+        most_waiting: objects that wait, beyond which a sender is told to try again later (0xA700).
+        least_free_mb: of the disk, below which a sender is told the same.
+    """
+
+    folder: Path
+    keep_days: float = 1.0
+    most_waiting: int = 20000
+    least_free_mb: int = 1024
+
+    def __post_init__(self) -> None:
+        _positive(keep_days=self.keep_days, most_waiting=self.most_waiting)
+        if self.least_free_mb < 0:
+            raise InputError(f"least_free_mb is {self.least_free_mb}: give 0 or more")
+
+
+@dataclass(frozen=True)
+class Receive:
+    """DICOM in by C-STORE.
+
+    Attributes:
+        calling: AE titles that may send; each other one is refused.
+        ae_title: of the gateway; who calls it by another one is refused.
+        host: address to listen on; "0.0.0.0" means every machine that reaches this one.
+        port: it listens on.
+        most_associations: open at once; the one that was silent longest makes room for a new one.
+        silence_s: seconds after which a silent association is ended.
+        most_object_mb: of one object; a larger one is refused, and its association ended.
+        certificate: PEM file of the gateway; with it TLS is spoken, and nothing else.
+        key: PEM file of its private key; where it is missing, it stands in the certificate's.
+        ca: PEM file of who vouches for senders; with it each must show a certificate.
+    """
+
+    calling: tuple[str, ...]
+    ae_title: str = "CFCAM"
+    host: str = "127.0.0.1"
+    port: int = 11112
+    most_associations: int = 256
+    silence_s: float = 300.0
+    most_object_mb: int = 2048
+    certificate: Path | None = None
+    key: Path | None = None
+    ca: Path | None = None
+
+    def __post_init__(self) -> None:
+        for title in (self.ae_title, *self.calling):
+            check_title(title, "an AE title")
+        if not self.calling:
+            raise InputError("calling is empty: name the AE titles that may send")
+        if not 0 <= self.port < 65536:
+            raise InputError(f"port is {self.port}: give 1 to 65535")
+        _positive(
+            most_associations=self.most_associations, silence_s=self.silence_s, most_object_mb=self.most_object_mb
+        )
+        if self.certificate is None and (self.key or self.ca):
+            raise InputError("key and ca are for TLS: name the certificate too")
+
+
+@dataclass(frozen=True)
+class Access:
+    """A place in the network, and what opens its door.
+
+    Attributes:
+        place: dicom://CALLED@host:port, dicoms://… (TLS), or http(s)://host:port/dicom-web.
+        calling_ae: one's own AE title.
+        user: for HTTP's basic authentication, or a DICOM user identity.
+        password_env: environment variable that holds the password.
+        password_file: file whose first line is the password.
+        token_env: environment variable that holds a bearer token.
+        token_file: file whose first line is a bearer token.
+        ca: PEM file of who may vouch for the place, in place of the system's.
+        certificate: PEM file of one's own certificate.
+        key: PEM file of its private key.
+        timeout_s: seconds after which a silent place has failed.
+    """
+
+    place: str
+    calling_ae: str = "CFCAM"
+    user: str | None = None
+    password_env: str | None = None
+    password_file: Path | None = None
+    token_env: str | None = None
+    token_file: Path | None = None
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    timeout_s: float = 30.0
+
+    def __post_init__(self) -> None:
+        Place.parse(self.place)
+        _positive(timeout_s=self.timeout_s)
+
+
+@dataclass(frozen=True)
+class Send(Access):
+    """Results out.
+
+    Attributes:
+        most_tries: after which a result that does not get through is put aside, for ``cfcam gateway retry``.
+        wait_s: seconds before the second try; each further wait is twice as long.
+        longest_wait_s: seconds that no wait exceeds.
+    """
+
+    most_tries: int = 50
+    wait_s: float = 5.0
+    longest_wait_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(most_tries=self.most_tries, wait_s=self.wait_s, longest_wait_s=self.longest_wait_s)
+
+
+@dataclass(frozen=True)
+class Watch:
+    """DICOM in from a folder: what lies there and rests is taken, and leaves the folder.
+
+    Attributes:
+        folder: to look into, with its sub-folders.
+        every_s: seconds between two looks.
+        settle_s: seconds for which a file must not have changed; a name that ends in .tmp or .part is passed over.
+    """
+
+    folder: Path
+    every_s: float = 2.0
+    settle_s: float = 2.0
+
+    def __post_init__(self) -> None:
+        _positive(every_s=self.every_s)
+
+
+@dataclass(frozen=True)
+class Poll(Access):
+    """DICOM in by asking a DICOMweb server.
+
+    Attributes:
+        every_s: seconds between two questions.
+        modalities: that are asked for.
+        days: of studies so many days back, today counted.
+    """
+
+    every_s: float = 60.0
+    modalities: tuple[str, ...] = ("CR", "DX")
+    days: int = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(every_s=self.every_s, days=self.days)
+
+
+@dataclass(frozen=True)
+class Complete:
+    """When a series that is a volume has arrived.
+
+    Attributes:
+        quiet_s: seconds without a further object of it.
+        expected: whether a series that says how many objects it has (0020,1209; 0020,1002) is complete with these.
+    """
+
+    quiet_s: float = 20.0
+    expected: bool = True
+
+    def __post_init__(self) -> None:
+        _positive(quiet_s=self.quiet_s)
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network, and how it explains; the words are those of ``cfcam explain``.
+
+    Attributes:
+        model: demo, torchvision:NAME[@WEIGHTS], timm:NAME, hf:FOLDER, monai:CLASS(...), FILE.py:FACTORY.
+        weights: file of a checkpoint.
+        num_classes: replace the classifier by one of so many classes.
+        classes: names of the classes.
+        head: which tensor holds the class scores, if the network returns several.
+        probability: softmax, sigmoid, or given; else as the network ends.
+        device: cpu, cuda, cuda:1, mps.
+        layer: to map; else chosen from the network.
+        methods: that make the maps.
+        targets: classes: their names, predicted, all, top-3.
+        size: of the network's input: height and width, or three sides of a volume.
+        mean: of each channel of the input, as in training.
+        std: of each channel of the input, as in training.
+        intensity: of volumes: z-score, unit or none.
+        window: a name such as lung, else the file's own.
+        threshold: where a region begins: otsu, 0.5, quantile:0.9.
+        uncertainty: how much the first map varies: mc-dropout, augmentation, methods.
+        peak_stability: measure whether the peak of a map stays under small motions: 17 passes a picture.
+        allow_burned_in: explain pictures too that say that a name stands in their pixels.
+    """
+
+    model: str
+    weights: Path | None = None
+    num_classes: int | None = None
+    classes: tuple[str, ...] | None = None
+    head: str | None = None
+    probability: Literal["softmax", "sigmoid", "given"] | None = None
+    device: str = "cpu"
+    layer: str | None = None
+    methods: tuple[str, ...] = ("cf-cam",)
+    targets: tuple[str, ...] = ("predicted",)
+    size: tuple[int, ...] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    intensity: Literal["z-score", "unit", "none"] | None = None
+    window: str | None = None
+    threshold: str = "otsu"
+    uncertainty: tuple[str, ...] = ()
+    peak_stability: bool = False
+    allow_burned_in: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.methods or not self.targets:
+            raise InputError("methods and targets may not be empty")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which objects go to which network: all that is said of them must be so; the first rule that fits is taken.
+
+    Attributes:
+        name: of the rule.
+        networks: that explain what fits.
+        by: "object" explains each object at once, "series" all of a series as one volume, when it is complete.
+        modality: one of these.
+        body_part: one of these, whatever the case; * stands for anything.
+        description: regular expressions, one of which is found in the description of the series, whatever the case.
+        view: one of these view positions.
+        image_type: values that must all be in the image type.
+        not_image_type: values of which none may be.
+        plane: axial, coronal, sagittal or oblique.
+        fewest_slices: of a series.
+        most_slices: of a series.
+        thickest_mm: slices at most so thick.
+        smallest: rows and columns at least.
+        sender: AE titles that sent it, or "watch" and "poll".
+    """
+
+    name: str
+    networks: tuple[str, ...]
+    by: Literal["object", "series"] = "object"
+    modality: tuple[str, ...] = ()
+    body_part: tuple[str, ...] = ()
+    description: tuple[str, ...] = ()
+    view: tuple[str, ...] = ()
+    image_type: tuple[str, ...] = ()
+    not_image_type: tuple[str, ...] = ()
+    plane: tuple[str, ...] = ()
+    fewest_slices: int | None = None
+    most_slices: int | None = None
+    thickest_mm: float | None = None
+    smallest: int | None = None
+    sender: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_name("a rule", self.name)
+        if not self.networks:
+            raise InputError(f"rule {self.name}: networks is empty: name one")
+        for pattern in self.description:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise InputError(f"rule {self.name}: description {pattern!r}: {error}") from error
+        unknown = [one for one in self.plane if one not in PLANES]
+        if unknown:
+            raise InputError(f"rule {self.name}: plane {unknown[0]!r}: give some of {', '.join(PLANES)}")
+        if self.by == "object" and (self.fewest_slices or self.most_slices):
+            raise InputError(f'rule {self.name}: a number of slices is for by = "series"')
+
+
+@dataclass(frozen=True)
+class Results:
+    """What is made of each explained study.
+
+    Attributes:
+        objects: kinds of DICOM objects: pm, seg, sr, sc, gsps.
+        report: whether the report is made too, as a PDF in a DICOM object.
+        root: whether an object is made that ties the results together (a Key Object Selection).
+        deidentify_key: file with a secret key; with it pictures are de-identified before anything is derived from them,
+            and results are those of the pseudonym.
+        palette: of overlays and reports.
+        opacity: of overlays and reports.
+    """
+
+    objects: tuple[str, ...] = ("seg", "sr", "sc")
+    report: bool = False
+    root: bool = True
+    deidentify_key: Path | None = None
+    palette: str = "ember"
+    opacity: float = 0.4
+
+    def __post_init__(self) -> None:
+        unknown = [one for one in self.objects if one not in KINDS]
+        if unknown:
+            raise InputError(f"objects {unknown[0]!r}: give some of {', '.join(KINDS)}")
+        if not self.objects and not self.report:
+            raise InputError("objects is empty and report is false: nothing would be made")
+
+
+@dataclass(frozen=True)
+class Prior(Access):
+    """Where the last study of the patient before this one is asked for, and compared with it.
+
+    Attributes:
+        days: back that it is looked for.
+    """
+
+    days: int = 1825
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _positive(days=self.days)
+
+
+@dataclass(frozen=True)
+class Work:
+    """How work is tried.
+
+    Attributes:
+        most_tries: of a study whose work ends without an answer, as when memory runs out; what a file or a network is
+            not fit for is not tried again.
+        longest_s: seconds after which work on one study is given up.
+    """
+
+    most_tries: int = 3
+    longest_s: float = 600.0
+
+    def __post_init__(self) -> None:
+        _positive(most_tries=self.most_tries, longest_s=self.longest_s)
+
+
+@dataclass(frozen=True)
+class Health:
+    """Answers to /healthz and /metrics.
+
+    Attributes:
+        host: address to listen on.
+        port: it listens on.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 9112
+
+
+@dataclass(frozen=True)
+class GatewaySettings:
+    """All of a gateway.
+
+    Attributes:
+        spool: where objects lie.
+        network: networks by their names.
+        rule: which object goes to which network, in order.
+        receive: in by C-STORE.
+        watch: in from a folder.
+        poll: in from a DICOMweb server.
+        complete: when a series has arrived.
+        results: what is made.
+        send: where results go; without it they stay in the spool.
+        prior: where an earlier study is asked for.
+        work: how work is tried.
+        health: answers for monitoring.
+    """
+
+    spool: Spool
+    network: dict[str, Network]
+    rule: tuple[Rule, ...]
+    receive: Receive | None = None
+    watch: Watch | None = None
+    poll: Poll | None = None
+    complete: Complete = field(default_factory=Complete)
+    results: Results = field(default_factory=Results)
+    send: Send | None = None
+    prior: Prior | None = None
+    work: Work = field(default_factory=Work)
+    health: Health | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.network:
+            _check_name("a network", name)
+        if not self.rule:
+            raise InputError("there is no [[rule]]: nothing would ever be explained")
+        if len({rule.name for rule in self.rule}) < len(self.rule):
+            raise InputError("two rules have the same name")
+        for rule in self.rule:
+            for name in rule.networks:
+                if name not in self.network:
+                    near = ", ".join(nearest(name, self.network) or sorted(self.network))
+                    raise InputError(f"rule {rule.name}: there is no [network.{name}]; nearest: {near}")
+        if not (self.receive or self.watch or self.poll):
+            raise InputError("there is no [receive], [watch] or [poll]: nothing would ever arrive")
+
+
+def read_settings(path: Path) -> GatewaySettings:
+    """Reads the file of a gateway; relative paths in it start from its folder.
+
+    Raises:
+        JobError: it cannot be read, or says what cannot be.
+    """
+    settings = made(GatewaySettings, read_table(path), "", path.resolve().parent)
+    if settings.receive is not None and settings.send is not None:
+        _check_no_circle(settings)
+    return settings
+
+
+def _check_no_circle(settings: GatewaySettings) -> None:
+    assert settings.receive is not None  # noqa: S101 (asked before)
+    assert settings.send is not None  # noqa: S101 (likewise)
+    place = Place.parse(settings.send.place)
+    if not place.is_web and place.host in LOOPBACK and place.port == settings.receive.port:
+        raise JobError("[send] place: is the gateway itself, which would receive its own results: name the archive")
+
+
+def _check_name(what: str, name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise InputError(f"{what} is called {name!r}: give 1 to 40 letters, digits, - and _")
+
+
+def _positive(**values: float) -> None:
+    for name, value in values.items():
+        if not value > 0:
+            raise InputError(f"{name} is {value:g}: give a number above 0")
