@@ -85,6 +85,20 @@ def test_some_targets_and_methods() -> None:
         e.plot(targets=[3])
 
 
+def test_a_picture_stands_once_above_the_maps_of_several_classes() -> None:
+    e = of((3, 4), (12, 16), n=2, k=3)
+    pictures = np.random.default_rng(0).integers(0, 255, (2, 12, 16, 3), dtype=np.uint8)
+    figure = e.plot(pictures, targets=[1, 2])
+    cells = drawn(figure)
+    assert len(cells) == 2 * (1 + 2 * 2)
+    assert [(cell == pictures[n]).all() for n in range(2) for cell in cells[5 * n : 5 * n + 5]] == [
+        True,
+        *[False] * 4,
+    ] * 2
+    labels = [axis.get_ylabel() for axis in figure.axes[:-1] if axis.get_ylabel()]
+    assert len(labels) == 4  # each row is named, also where its first cell is empty
+
+
 def test_an_empty_map_says_so() -> None:
     maps = torch.full((1, 1, 2, 2), -1.0)
     e = Explanation({"a": maps}, torch.zeros(1, 1).long(), torch.zeros(1, 1), torch.zeros(1, 2), None, "layer", (8, 8))

@@ -57,6 +57,7 @@ class _Row:
     label: str
     titles: list[str]
     statuses: list[str]
+    again: bool = False  # the picture stands above already
 
 
 def plot(
@@ -82,7 +83,7 @@ def plot(
         row
         for n in range(len(explanation.targets))
         for k in columns
-        for row in _rows(explanation, pictures, n, k, names)
+        for row in _rows(explanation, pictures, n, k, names, again=k != columns[0])
     ]
     wide = len(names) + (pictures is not None)
     flat = len(explanation.input_size) == 1
@@ -92,8 +93,13 @@ def plot(
     for line, row in enumerate(rows):
         axes = [figure.add_subplot(len(rows), wide, line * wide + c + 1) for c in range(wide)]
         if pictures is not None:
-            _draw(axes.pop(0), row.picture, None, None, "", look, flat=flat)
-            figure.axes[-wide].set_title("picture" if row.titles else "", fontsize=9)
+            cell = axes.pop(0)
+            if row.again:
+                cell.set(xticks=[], yticks=[])
+                cell.spines[:].set_visible(False)
+            else:
+                _draw(cell, row.picture, None, None, "", look, flat=flat)
+                cell.set_title("picture" if row.titles else "", fontsize=9)
         figure.axes[-wide].set_ylabel(row.label, fontsize=9)
         for axis, heat, level, title, status in zip(
             axes, row.heats, row.cuts, row.titles or [""] * len(axes), row.statuses, strict=True
@@ -122,9 +128,12 @@ def _ratio(row: _Row) -> float:
 
 
 def _rows(
-    explanation: Drawable, pictures: tuple[Picture, ...] | None, n: int, k: int, methods: Sequence[str]
+    explanation: Drawable, pictures: tuple[Picture, ...] | None, n: int, k: int, methods: Sequence[str], *, again: bool
 ) -> Iterator[_Row]:
-    """Yields the rows of one image and target: one, or of a volume one for each axis, through the peak."""
+    """Yields the rows of one image and target: one, or of a volume one for each axis, through the peak.
+
+    Each target of a volume has slices and frames of its own; a picture is the same for all and shown once.
+    """
     picture: NDArray[Any] | None = None if pictures is None else pictures[n]
     axes = len(explanation.input_size)
     size = explanation.input_size
@@ -143,7 +152,7 @@ def _rows(
     if len(explanation.targets) > 1:
         label = f"image {n}\n{label}"
     if axes < _PLANES:
-        yield _Row(picture, heats, cuts, label, list(methods), statuses)
+        yield _Row(picture, heats, cuts, label, list(methods), statuses, again)
         return
     if explanation.frames:
         yield from _frame_rows(picture, heats, cuts, label, methods, statuses)
