@@ -16,8 +16,9 @@ from cfcam.cli.options import complete
 from cfcam.cli.options import study as study_options
 from cfcam.clinical.audit.audit import Audit
 from cfcam.clinical.report import words
+from cfcam.clinical.report.patient_words import LANGUAGES as WRITTEN
 from cfcam.exchange import KINDS
-from cfcam.jobs.study.settings import FORMATS, WAYS
+from cfcam.jobs.study.settings import FORMATS, LANGUAGES, WAYS
 from tests.clinical.test_identity import pieces
 from tests.exchange.dicom.test_write import content
 from tests.imaging import dicoms
@@ -212,6 +213,7 @@ def test_help_names_the_options_of_studies():
 def test_what_is_repeated_to_spare_an_import_is_still_true():
     assert study_options.KINDS == KINDS
     assert study_options.FORMATS == FORMATS
+    assert study_options.LANGUAGES == LANGUAGES == tuple(WRITTEN)
     assert study_options.WAYS == WAYS
     assert complete.several(complete.of(*KINDS))("pm,s") == ["pm,seg", "pm,sr", "pm,sc"]
 

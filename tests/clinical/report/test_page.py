@@ -177,9 +177,6 @@ def test_no_probability_is_shown_as_one_or_as_zero():
     assert {words.probability(p) for p in (0.99999, 1.0)} == {">0.9999"}
     assert {words.probability(p) for p in (0.00001, 0.0)} == {"<0.0001"}
     assert {words.probability(p) for p in (None, math.nan)} == {"not known"}
-    assert words.out_of_100(0.999) == "more than 99 out of 100"
-    assert words.out_of_100(0.002) == "less than 1 out of 100"
-    assert words.out_of_100(1.0) == "100 out of 100"
 
 
 def test_large_sizes_are_given_in_cm_too():

@@ -27,6 +27,7 @@ AUDIT_VARIABLE = "CFCAM_AUDIT"
 KINDS = ("pm", "seg", "sr", "sc", "gsps")
 FORMATS = ("html", "pdf")
 WAYS = ("mc-dropout", "augmentation", "methods", "ensemble")
+LANGUAGES = ("en", "de")
 
 
 def _ways(texts: list[str]) -> None:
@@ -67,6 +68,16 @@ class Study(Command):
         bool,
         typer.Option("--patient-page", help="Write the page for the patient too: only what somebody has released."),
     ] = False
+    patient_language: Annotated[
+        str,
+        typer.Option(
+            "--patient-language",
+            metavar="CODE",
+            help=f"Of that page: {', '.join(LANGUAGES)}.",
+            autocompletion=complete.of(*LANGUAGES),
+        ),
+        Checked(words.one_of("--patient-language", LANGUAGES)),
+    ] = "en"
     record: Annotated[
         str | None,
         typer.Option(
@@ -150,6 +161,10 @@ class Study(Command):
         Raises:
             InputError: an option needs another one.
         """
+        if self.patient_language != LANGUAGES[0] and not self.patient_page:
+            raise InputError(
+                "--patient-language is for the page for the patient: give --patient-page, if it is released"
+            )
         if self.limits is not None and not masks_of(self):
             raise InputError("--limits is for checks: give --organ, --artefacts or --findings")
         if not self._is_asked_for():
@@ -166,6 +181,7 @@ class Study(Command):
             dicom=check_words("--dicom", self.dicom, KINDS),
             report=check_words("--report", self.report, FORMATS),
             patient_page=self.patient_page,
+            patient_language=self.patient_language,
             record=place,
             uncertainty=ways,
             samples=self.samples,

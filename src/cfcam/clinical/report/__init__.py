@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from cfcam.clinical.report.index import INDEX, IndexEntry, write_index
 from cfcam.clinical.report.numbers import as_json, study_numbers
@@ -34,6 +35,7 @@ def write_report(
     opacity: float = OPACITY,
     blend: str = "value",
     patient_page: bool = False,
+    patient_language: str = "en",
 ) -> list[Path]:
     """Writes the report of a study; every file is there whole or not at all, and has the same bytes on repeat.
 
@@ -46,13 +48,14 @@ def write_report(
         opacity: as for `cfcam.imaging.overlay`; the page on the screen lets the reader change it.
         blend: likewise.
         patient_page: also write `{name}_patient.html`, in plain words; it says that somebody must release it.
+        patient_language: of that page, "en" or "de".
 
     Returns:
         The files written.
 
     Raises:
-        InputError: an unknown format or palette, an opacity or a map out of its range, a study whose name is no file
-            name, or a file cannot be written.
+        InputError: an unknown format, palette or language, an opacity or a map out of its range, a study whose name is
+            no file name, or a file cannot be written.
         MissingExtraError: "pdf" without WeasyPrint.
     """
     unknown = sorted(set(formats) - set(FORMATS))
@@ -68,5 +71,6 @@ def write_report(
         if "pdf" in formats:
             contents["report.pdf"] = as_pdf(page, as_json(study))
     if patient_page:
-        contents["patient.html"] = render_patient(study, palette=palette, opacity=opacity, blend=blend).encode()
+        look: dict[str, Any] = {"palette": palette, "opacity": opacity, "blend": blend}
+        contents["patient.html"] = render_patient(study, **look, language=patient_language).encode()
     return [save(folder / f"{study.name}_{ending}", data) for ending, data in contents.items()]

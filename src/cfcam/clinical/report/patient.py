@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cfcam._version import __version__
-from cfcam.clinical.report import words
 from cfcam.clinical.report.page import backgrounds
+from cfcam.clinical.report.patient_words import words_of
 from cfcam.clinical.report.pictures import gradient
 from cfcam.clinical.report.planes import is_volume, planes_of
 from cfcam.clinical.report.sections import PictureRow, map_picture, readable
@@ -16,7 +16,14 @@ from cfcam.imaging.drawing.look import OPACITY, Look
 from cfcam.imaging.drawing.palettes import EMBER
 
 
-def render_patient(study: StudyResult, *, palette: str = EMBER, opacity: float = OPACITY, blend: str = "value") -> str:
+def render_patient(
+    study: StudyResult,
+    *,
+    palette: str = EMBER,
+    opacity: float = OPACITY,
+    blend: str = "value",
+    language: str = "en",
+) -> str:
     """Returns the patient's page as HTML: one picture, what it means and what it does not.
 
     It shows the first map that can be read; without any it says that there is nothing to show. Nothing on it identifies
@@ -27,10 +34,13 @@ def render_patient(study: StudyResult, *, palette: str = EMBER, opacity: float =
         palette: of the map.
         opacity: as for `cfcam.imaging.overlay`.
         blend: likewise.
+        language: "en" or "de".
 
     Raises:
-        InputError: the opacity, the palette or the blend is none, or the map has a value outside of [0, 1].
+        InputError: the opacity, the palette, the blend or the language is none, or the map has a value outside of
+            [0, 1].
     """
+    t = words_of(language)
     look = Look(palette, opacity, blend)
     look.check()
     shown = next(iter(readable(study.maps)), None)
@@ -38,15 +48,16 @@ def render_patient(study: StudyResult, *, palette: str = EMBER, opacity: float =
     if shown is not None:
         plane = planes_of(study, [shown.heatmap])[0]
         # what is not explained on the page is not on the picture
-        row = PictureRow("", (replace(map_picture(study, shown, plane, look, ""), cross=None, bar=None, scale=None),))
+        plain = replace(map_picture(study, shown, plane, look, ""), cross=None, bar=None, scale=None, alt=t.alt)
+        row = PictureRow("", (plain,))
     return (
         templates()
         .get_template("patient.html.j2")
         .render(
             study=study,
             shown=shown,
-            answer=words.out_of_100(None if shown is None else shown.probability),
-            not_known=words.NOT_KNOWN,
+            t=t,
+            answer=t.out_of_100(None if shown is None else shown.probability),
             picture_shown=row.pictures[0] if row.pictures else None,
             volume=is_volume(study),
             percent=round(100 * opacity),
@@ -54,7 +65,6 @@ def render_patient(study: StudyResult, *, palette: str = EMBER, opacity: float =
             gradients={palette: (gradient(palette), gradient(palette, blend))},
             palette=palette,
             blend=blend,
-            research=words.RESEARCH,
             style=text_of("style.css"),
             version=__version__,
         )

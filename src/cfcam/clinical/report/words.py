@@ -189,17 +189,3 @@ def counted(count: int, what: str, several: str = "") -> str:
         ('1 check', '3 checks')
     """
     return f"{count} {what if count == 1 else several or what + 's'}"
-
-
-def out_of_100(value: float | None) -> str:
-    """Returns a probability in words that need no decimals.
-
-    Example:
-        >>> out_of_100(0.42), out_of_100(0.999), out_of_100(0.001)
-        ('42 out of 100', 'more than 99 out of 100', 'less than 1 out of 100')
-    """
-    if value is None or not math.isfinite(value):
-        return NOT_KNOWN
-    if 0.99 < value < 1:
-        return "more than 99 out of 100"
-    return "less than 1 out of 100" if 0 < value < 0.01 else f"{100 * value:.0f} out of 100"

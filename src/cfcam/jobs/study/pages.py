@@ -50,7 +50,8 @@ def write_pages(
     from cfcam.clinical.report import IndexEntry, write_report
 
     look: dict[str, Any] = {"palette": palette, "opacity": opacity, "blend": blend}
-    pages = write_report(study, folder, formats=how.report, patient_page=how.patient_page, **look)
+    page: dict[str, Any] = {"patient_page": how.patient_page, "patient_language": how.patient_language}
+    pages = write_report(study, folder, formats=how.report, **page, **look)
     entry = IndexEntry.of(study, [*pages, *files], **look)
     values = {**asdict(entry), "files": [file.relative_to(folder).as_posix() for file in entry.files]}
     line = folder / f"{study.name}{LINE}"

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 FORMATS = ("html", "pdf")
 """What a report can be written as."""
 
+LANGUAGES = ("en", "de")
+"""What the page for the patient can be written in."""
+
 WAYS = ("mc-dropout", "augmentation", "methods", "ensemble")
 """Ways of estimating how much a map varies."""
 
@@ -34,6 +37,7 @@ class StudySettings:
         dicom: kinds of `cfcam.exchange.KINDS`, for inputs that are DICOM.
         report: formats of the report, of `FORMATS`; empty: none.
         patient_page: write the page for the patient too, because somebody has released it.
+        patient_language: of that page, of `LANGUAGES`.
         record: the audit that each study is entered in, a file or a URL; None: none. It may hold a password, and so is
             in no text.
         uncertainty: some of `WAYS`, of the first map of each study.
@@ -53,6 +57,7 @@ class StudySettings:
     dicom: tuple[str, ...] = ()
     report: tuple[str, ...] = ()
     patient_page: bool = False
+    patient_language: str = "en"
     record: str | None = field(default=None, repr=False)
     uncertainty: tuple[str, ...] = ()
     samples: int | None = None
@@ -81,6 +86,7 @@ class StudySettings:
         if "pdf" in self.report and find_spec("weasyprint") is None:
             raise MissingExtraError("WeasyPrint", "report", "a report as PDF")
         _check_words("uncertainty", self.uncertainty, WAYS)
+        _check_words("patient_language", (self.patient_language,), LANGUAGES)
         if self.samples is not None and not _FEWEST_SAMPLES <= self.samples <= _MOST_SAMPLES:
             raise InputError(f"samples is {self.samples}: give {_FEWEST_SAMPLES} to {_MOST_SAMPLES}")
         _check_threshold(self.threshold)
@@ -96,6 +102,7 @@ class StudySettings:
             "samples": self.samples,
             "ensemble": list(self.fingerprints),
             "threshold": str(self.threshold),
+            **({"patient_language": self.patient_language} if self.patient_language != "en" else {}),
             **({"keep_dates": True} if self.keep_dates else {}),
             **({"peak_stability": self.peak_stability} if self.peak_stability is not None else {}),
             **({"masks": dict(self.mask_states), "limits": asdict(self.limits)} if self.masks else {}),
