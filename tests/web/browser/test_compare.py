@@ -17,6 +17,7 @@ from cfcam.models import load
 from cfcam.models.demo import make_phantom
 from tests.web.browser.hands import Keyboard, Mouse, pixels, shown, state
 from tests.web.browser.page import launched, opened
+from tests.web.browser.shown import blob, scan, study_map
 from tests.web.server import served, settings_of
 
 DOWN, RIGHT = 9, -6  # pixels that the patient moved between the studies
@@ -178,6 +179,39 @@ def test_titles_are_whole_at_three_panes(browser: Any, viewer: Any) -> None:
         assert title["x"] + title["width"] <= pane["x"] + pane["width"]
 
 
+OVER = """() => {
+  const over = [];
+  for (const pane of document.querySelectorAll(".pane")) {
+    const all = [...pane.querySelectorAll(".caption, .where, .letter")];
+    const words = all.filter((one) => one.textContent && one.checkVisibility());
+    const boxes = words.map((one) => one.getBoundingClientRect());
+    boxes.forEach((a, n) => boxes.slice(n + 1).forEach((b, k) => {
+      const apart = a.right <= b.left || b.right <= a.left || a.bottom <= b.top + 1 || b.bottom <= a.top + 1;
+      if (!apart) over.push(`${words[n].textContent} and ${words[n + 1 + k].textContent}`);
+    }));
+  }
+  return over;
+}"""
+
+
+@pytest.mark.parametrize("plane", ["axial", "all"])
+def test_titles_places_and_letters_do_not_lie_over_each_other(browser: Any, tmp_path: Path, plane: str) -> None:
+    with served(settings_of(scan(tmp_path))) as viewer:
+        (brief,) = viewer.client.get("/api/studies").json()["studies"]
+        study = viewer.app.state.library.find(brief["id"])
+        for n in PANES:
+            heat = blob((40, 48, 32), (20, 24, 16), 6)
+            study.add(study_map(f"m-00000000000{n}", "grad-cam", heat, kind=["evidence", "prior", "control"][n]))
+        with opened(browser, viewer.address) as page:
+            for count in (1, 2, 3):
+                page.evaluate("patch => cfcam.state.set(patch)", {
+                    "maps": [f"m-00000000000{n}" for n in range(count)], "plane": plane,
+                })  # fmt: skip
+                shown(page, count)
+                page.evaluate("cfcam.viewer.drawn()")
+                assert page.evaluate(OVER) == [], count
+
+
 def test_where_patients_are_not_known_and_many_the_prior_is_found_by_its_name(browser: Any, tmp_path: Path) -> None:
     for n in range(70):
         Image.fromarray(np.full((16, 16), n, np.uint8)).save(tmp_path / f"{n:03}.png")
@@ -208,3 +242,15 @@ def test_a_refusal_is_said_and_nothing_is_laid_beside(browser: Any, tmp_path: Pa
         page.get_by_test_id("compare-status").get_by_text("registration not good enough").wait_for()
         assert (state(page)["maps"], state(page)["compare"]) == (first, None)
         context.close()
+
+
+@pytest.mark.parametrize("size", [{}, {"width": 640, "height": 360, "device_scale_factor": 2}], ids=["1280", "200 %"])
+def test_axe_finds_nothing_while_a_prior_stands_beside(browser: Any, viewer: Any, size: dict[str, int]) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    with opened(browser, viewer.address, bypass_csp=True, **size) as page:
+        shown(page)
+        laid(page, Mouse(page))
+        found = axe.run(page)
+        assert found.violations_count == 0, found.generate_report()
+        wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+        assert wide[0] <= wide[1]

@@ -22,6 +22,18 @@ def page() -> Iterator[Any]:
         yield bare_page(browser, "state", "lut", "nifti", "grid", "slices", "contour")
 
 
+def test_a_projection_of_a_difference_is_what_is_farthest_from_none(page: Any) -> None:
+    """Of 2 x 1 x 2 levels about 128, axis 0 slowest: along axis 0 (200, 100) and (130, 20)."""
+    found = page.evaluate("""() => {
+      const grid = { shape: [2, 1, 2], strides: [2, 2, 1] };
+      const file = { data: Uint8Array.of(200, 130, 100, 20) };
+      return cfcam.slices.farthest(file, grid).map((one) => [...one]);
+    }""")
+    assert found[0] == [200, 20]  # of 200 and 100 the first is 72 from 128; of 130 and 20 the second is 108
+    assert found[1] == [200, 130, 100, 20]
+    assert found[2] == [200, 20]
+
+
 RED = "Uint8Array.from({length: 768}, (_, n) => n % 3 ? 0 : Math.floor(n / 3))"  # colour n of the palette is (n, 0, 0)
 
 

@@ -15,6 +15,11 @@ from PIL import Image as PILImage
 from cfcam.imaging import Preprocess, VolumePreprocess
 from cfcam.jobs.compare import ComparePairs, CompareSettings
 from cfcam.models import load
+from cfcam.web.library.facts import Facts
+from cfcam.web.live.beside import shared_window
+from cfcam.web.problems import RefusedError
+from cfcam.web.reviews.shown import shown as recorded
+from cfcam.web.schemas import Values, Window
 from tests.imaging import dicoms
 from tests.jobs.compare.test_run import NETWORKS
 from tests.jobs.studies import nodule_phantom
@@ -209,6 +214,9 @@ def test_no_file_and_no_region_takes_them_for_maps_of_this_study(exact):
         refused = client.post("/api/exports", json={"study": study, "maps": [of, one], "format": "png"})
         assert refused.status_code == 409
         assert "cfcam compare draws both" in refused.json()["error"]
+        found = client.app.state.library.find(study)
+        with pytest.raises(RefusedError, match="the study's own map"):
+            recorded(found, found.map(one))
     body = {"study": study, "map": answer["difference"]["id"]}
     assert client.post("/api/roi", json=body).status_code == 422
     # the prior's region on this grid: a square of 120 over 20, cut at half of 120
@@ -270,6 +278,24 @@ def test_a_prior_volume_lies_where_its_affine_says(tmp_path):
     expected = (values[::-1][shared].astype(float) - values[2:, :9, 2:]) / 899
     np.testing.assert_allclose(difference[shared] / expected.std(), expected / expected.std(), atol=0.02)
     assert (difference[8:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("prior", "unit", "whose"),
+    [
+        ((-1000, 100), None, "current"),  # 1100 of 1400 in common
+        ((-1000, -400), None, "prior"),  # 600 of 1400
+        ((0, 4000), None, "prior"),
+        ((-1000, -400), "HU", "current"),
+    ],
+)
+def test_a_prior_volume_is_shown_in_the_same_window_where_grey_values_mean_the_same(prior, unit, whose):
+    def facts(low, high, source):
+        window = Window(low=low, high=high, source=source)
+        values = Values(min=low, max=high, unit=unit)
+        return Facts("", (1, 1, 1), None, None, True, None, window, values, (), 0)
+
+    assert shared_window(facts(-1000, 400, "current"), facts(*prior, "prior")).source == whose
 
 
 # without a network; stopped

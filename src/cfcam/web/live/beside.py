@@ -33,7 +33,7 @@ from cfcam.jobs.inputs.preparing import assumption_notes
 from cfcam.maps import Status
 from cfcam.methods import named_methods
 from cfcam.web.library.about import About, about
-from cfcam.web.library.facts import compact, first_channel, in_file_order, window_of
+from cfcam.web.library.facts import Facts, compact, first_channel, in_file_order, window_of
 from cfcam.web.library.maps import Heat, StudyMap, Under
 from cfcam.web.library.nifti import Nifti, of_picture, of_volume
 from cfcam.web.library.study import Study
@@ -44,6 +44,8 @@ from cfcam.web.live.schemas import Change, Compared
 from cfcam.web.schemas import Window
 
 NO_DIFFERENCE = "no difference"
+
+_ALIKE = 0.5  # common part of two windows
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,8 @@ def beside(
     comparison = compare(*maps, registration=found)
     laid = Beside(found.matrix, maps[0].raw(), maps[1].raw(), studies[0].grid, studies[1].grid, comparison.scale)
     seconds = perf_counter() - begun
-    before = _prior_map(ids[0], laid, image, earlier, prior, of, maps[0].probability, seconds)
+    under = _under(laid, study, prior, image, earlier)
+    before = _prior_map(ids[0], laid, image, under, of, maps[0].probability, seconds)
     after = _difference(ids[1], laid, image, of, seconds)
     said = [*assumption_notes(images.preprocess), *notes, *more, *comparison.notes]
     answer = _answer(study, prior, of, before, after, comparison, said)
@@ -162,8 +165,7 @@ def _prior_map(
     key: str,
     laid: Beside,
     image: Image | Volume,
-    earlier: Image | Volume,
-    prior: Study,
+    under: Under,
     of: StudyMap,
     probability: float | None,
     seconds: float,
@@ -196,7 +198,7 @@ def _prior_map(
         seconds=round(seconds, 4),
         source="live",
         raw=laid.map,
-        under=_under(laid, image, earlier, prior),
+        under=under,
         about=About(),
     )
 
@@ -235,7 +237,7 @@ def _halved(values: Heat) -> Heat:
     return values
 
 
-def _under(laid: Beside, image: Image | Volume, earlier: Image | Volume, prior: Study) -> Under:
+def _under(laid: Beside, study: Study, prior: Study, image: Image | Volume, earlier: Image | Volume) -> Under:
     """The prior's image on the current study's grid; made when it is looked at."""
     if isinstance(image, Image) and isinstance(earlier, Image):
         kind = np.dtype(np.uint8) if earlier.pixels.ndim == 3 else image.pixels.dtype
@@ -244,7 +246,20 @@ def _under(laid: Beside, image: Image | Volume, earlier: Image | Volume, prior: 
         return Under(lambda: _picture(laid, prior.image(), kind, spacing), shown)
     assert isinstance(image, Volume) and isinstance(earlier, Volume)  # noqa: S101, PT018 (told before)
     empty = without_values(image)
-    return Under(lambda: _volume(laid, prior.image(), empty), window_of(earlier))
+    return Under(lambda: _volume(laid, prior.image(), empty), shared_window(study.facts(), prior.facts()))
+
+
+def shared_window(current: Facts, prior: Facts) -> Window:
+    """Returns the window that a prior volume is shown in beside the current one.
+
+    It is the current one's where grey values mean the same: in HU, or where most of both windows is common to them.
+    Else, as of two MR of other gain, it is the prior's own.
+    """
+    here, there = current.window, prior.window
+    common = min(here.high, there.high) - max(here.low, there.low)
+    whole = max(here.high, there.high) - min(here.low, there.low)
+    same = current.values.unit == prior.values.unit == "HU" or common >= _ALIKE * whole
+    return here if same else there
 
 
 def _picture(laid: Beside, earlier: Any, kind: np.dtype[Any], spacing: tuple[float, float] | None) -> Nifti:

@@ -24,6 +24,8 @@ def shown(study: Study, one: StudyMap) -> Shown:
     Raises:
         CfcamError: the study or the map cannot be read.
     """
+    if one.kind in ("prior", "difference"):
+        raise RefusedError(409, f"a {one.kind} is no map of this study alone: answer on the study's own map beside it")
     model = about(one).model
     source = source_of(study, whole=False)
     return Shown(

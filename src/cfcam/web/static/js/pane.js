@@ -6,6 +6,8 @@
 
   const KINDS = { uncertainty: "spread", control: "control", difference: "difference", prior: "prior" };
 
+  const NARROW = 480; // CSS pixels: caption and place do not stand side by side
+
   /** @returns {string[]} kind, method, class and probability of a map, as far as there are any */
   function partsOf(map) {
     const number = map.margin !== null && map.margin !== undefined
@@ -35,6 +37,7 @@
     }, views, caption, badge, readout);
     const self = { number, element, views: [], draw, readout };
     let layout = "";
+    let measured = "";
 
     function lay(planes) {
       const wanted = planes.join(" ");
@@ -43,6 +46,16 @@
       self.views = planes.map((plane) => cfcam.view.make(plane));
       views.replaceChildren(...self.views.map((view) => view.element));
       views.dataset.count = String(planes.length);
+    }
+
+    /** In a narrow pane what says where the plane lies stands below the caption, however many lines that has. */
+    function below() {
+      const width = element.clientWidth;
+      const key = `${width}|${caption.title}`;
+      if (key === measured) return;
+      measured = key;
+      element.classList.toggle("narrow", width > 0 && width < NARROW);
+      element.style.setProperty("--below", `${8 + (caption.hidden ? 0 : caption.offsetHeight)}px`);
     }
 
     /**
@@ -55,6 +68,7 @@
       lay(frame.planes);
       for (const view of self.views) view.draw(frame);
       write(caption, map ? partsOf(map) : [name].filter(Boolean));
+      below();
       badge.textContent = note;
       badge.hidden = !note;
       element.setAttribute("aria-label", `Pane ${number + 1}: ${caption.textContent || "the original"}${note ? `, ${note}` : ""}`);

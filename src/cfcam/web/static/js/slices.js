@@ -74,6 +74,13 @@
     return [across0, across1, across2];
   }
 
+  /** Likewise of a signed difference, whose middle is 128: along each line what is farthest from it. */
+  function farthest(file, grid) {
+    const most = projections(file, grid);
+    const least = projections({ ...file, data: file.data.map((level) => 255 - level) }, grid);
+    return most.map((high, n) => high.map((level, at) => (level - 128 >= 128 - (255 - least[n][at]) ? level : 255 - least[n][at])));
+  }
+
   /** A projection turned as its plane is shown. */
   function projected(all, grid, view) {
     const data = all[view.n];
@@ -162,5 +169,5 @@
     }
   }
 
-  cfcam.slices = { cut, projections, projected, reduced, windowed, composite };
+  cfcam.slices = { cut, projections, farthest, projected, reduced, windowed, composite };
 })();

@@ -7,6 +7,7 @@
   const cfcam = (window.cfcam = window.cfcam || {});
   const { el } = cfcam.dom;
   const SIDES = ["left", "right", "top", "bottom"];
+  const LITTLE = 200; // CSS pixels: the slice's number has to do
   const BARS_MM = [1, 2, 5, 10, 20, 50, 100, 200];
 
   /**
@@ -32,16 +33,16 @@
     });
   }
 
-  function planeOf(address, file, grid, view, cursor, mip) {
+  function planeOf(address, file, grid, view, cursor, mip, signed = false) {
     if (!mip || grid.picture) return cfcam.slices.cut(file, grid, view, cursor);
-    const all = cfcam.store.once(`projections|${address}`, () => cfcam.slices.projections(file, grid));
+    const all = cfcam.store.once(`projections|${address}`, () => (signed ? cfcam.slices.farthest : cfcam.slices.projections)(file, grid));
     return cfcam.slices.projected(all, grid, view);
   }
 
   function mapOf(frame, view, by, slice) {
     const { map, grid, cursor, mip } = frame;
     return cfcam.store.once(`map|${map.address}|${view.plane}|${mip ? "mip" : slice}|${by}`, () =>
-      cfcam.slices.reduced(planeOf(map.address, map.file, map.grid || grid, view, cursor, mip), by));
+      cfcam.slices.reduced(planeOf(map.address, map.file, map.grid || grid, view, cursor, mip, map.signed), by));
   }
 
   function strokeLines(context, lines, place, by, ratio) {
@@ -119,7 +120,7 @@
 
     /**
      * @param {object} frame address, file (null: not there yet, and nothing is drawn in its place), grid, cursor,
-     *     window, zoom, pan, smooth, mip, cross (drawn at the cursor), hover (index or null) and map: null or {address, file, key, table, level: 0..255 of its line or null}
+     *     window, zoom, pan, smooth, mip, cross (drawn at the cursor), hover (index or null) and map: null or {address, file, key, table, signed, level: 0..255 of its line or null}
      */
     function draw(frame) {
       const view = frame.grid.views[plane];
@@ -152,7 +153,9 @@
 
     function label(frame, view, slice) {
       letters.forEach((letter, n) => { letter.textContent = view.edges ? view.edges[n] : ""; });
-      where.textContent = frame.mip ? "projection of the greatest value" : view.n === null ? "" : placeText(frame, view, slice);
+      const little = element.clientWidth < LITTLE;
+      const projected = little ? "projection" : "projection of the greatest value";
+      where.textContent = frame.mip ? projected : view.n === null ? "" : little ? `${slice + 1} of ${view.slices}` : placeText(frame, view, slice);
       const known = frame.grid.spacing && frame.grid.spacing.every((mm) => mm > 0);
       bar.hidden = !known;
       if (!known) return;

@@ -182,7 +182,7 @@
     const level = state.outline || state.blend === "contour" ? how.threshold : null;
     const key = [map.url, name, JSON.stringify(how)].join("|");
     return {
-      address: map.url, file, key,
+      address: map.url, file, key, signed: how.signed,
       grid: { ...original.grid, strides: cfcam.grid.of(study, file).strides },
       table: cfcam.store.once(`table|${key}`, () => cfcam.lut.table(paletteOf(map), how)),
       level: level === null || level <= 0 ? null : (255 * level) / how.factor,
