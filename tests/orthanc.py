@@ -290,7 +290,7 @@ async def _listen(connect: Any, **where: Any) -> asyncio.Server:
     async def served(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             there = await connect()
-        except (OSError, asyncio.CancelledError):  # nobody listens there: told by a connection that is cut
+        except OSError:  # nobody listens there: told by a connection that is cut
             writer.transport.abort()
             return
         await asyncio.gather(_pump(reader, there[1]), _pump(there[0], writer))
@@ -330,4 +330,6 @@ def running(**configuration: Any) -> Iterator[Orthanc]:
 
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl+C is for the tests, which end this one
-    asyncio.run({"outside": _outside, "inside": _inside}[sys.argv[1]](Path(sys.argv[2])))
+    work = {"outside": _outside, "inside": _inside}[sys.argv[1]](Path(sys.argv[2]))
+    asyncio.new_event_loop().run_until_complete(work)
+    os._exit(0)  # without a word on connections that are still open

@@ -9,15 +9,17 @@ from cfcam._lazy import lazy
 if TYPE_CHECKING:
     from cfcam.exchange.pacs.outcome import NetworkError, Outcome, Report, Sent
     from cfcam.exchange.pacs.place import Access, Place, Secret
+    from cfcam.exchange.pacs.querying import query
     from cfcam.exchange.pacs.sending import send
 
-__all__ = ["Access", "NetworkError", "Outcome", "Place", "Report", "Secret", "Sent", "send"]
+__all__ = ["Access", "NetworkError", "Outcome", "Place", "Report", "Secret", "Sent", "query", "send"]
 
 __getattr__ = lazy(
     __name__,
     {
         "cfcam.exchange.pacs.outcome": "NetworkError Outcome Report Sent",
         "cfcam.exchange.pacs.place": "Access Place Secret",
+        "cfcam.exchange.pacs.querying": "query",
         "cfcam.exchange.pacs.sending": "send",
     },
 )
