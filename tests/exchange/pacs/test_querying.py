@@ -30,6 +30,7 @@ def archive(orthanc):
     return orthanc
 
 
+SLICES = {f"1.2.3.2{n}.0" for n in (1, 2, 3, 4)}
 FOUND = {
     ("study", ()): {"1.2.1", "1.2.7"},
     ("study", (("StudyInstanceUID", "1.2.7"),)): {"1.2.7"},
@@ -51,7 +52,7 @@ FOUND = {
     ("series", (("StudyInstanceUID", "1.2.1"), ("Modality", "CT"))): {"1.2.5.0"},
     ("series", (("StudyInstanceUID", "1.2.1"), ("Modality", "MR"))): set(),
     ("series", (("StudyInstanceUID", "1.2.1"), ("BodyPartExamined", "CHEST"))): {"1.2.5.0"},
-    ("image", (("StudyInstanceUID", "1.2.1"), ("SeriesInstanceUID", "1.2.5.0"))): {f"1.2.3.2{n}.0" for n in range(1, 5)},
+    ("image", (("StudyInstanceUID", "1.2.1"), ("SeriesInstanceUID", "1.2.5.0"))): SLICES
 }  # fmt: skip
 OF = {"study": "StudyInstanceUID", "series": "SeriesInstanceUID", "image": "SOPInstanceUID"}
 
@@ -94,16 +95,20 @@ def test_a_place_that_is_down_is_an_error_that_may_pass(orthanc):
 @pytest.mark.parametrize(("status", "again"), [(0xA700, True), (0xA900, False), (0xC000, False)])
 def test_a_node_that_fails_is_an_error(status, again):
     find = (evt.EVT_C_FIND, lambda _event: iter([(status, None)]))
-    with nodes.scp([(FIND, ["1.2.840.10008.1.2"])], find) as place:
-        with pytest.raises(NetworkError, match=f"0x{status:04X}") as caught:
-            query(Place.parse(place), "study", {}, FAST)
+    with (
+        nodes.scp([(FIND, ["1.2.840.10008.1.2"])], find) as place,
+        pytest.raises(NetworkError, match=f"0x{status:04X}") as caught,
+    ):
+        query(Place.parse(place), "study", {}, FAST)
     assert caught.value.again is again
 
 
 def test_a_node_that_answers_no_queries_is_told():
-    with nodes.scp([("1.2.840.10008.1.1", ["1.2.840.10008.1.2"])]) as place:
-        with pytest.raises(NetworkError, match="takes none of what it was asked for: Study Root"):
-            query(Place.parse(place), "study", {}, FAST)
+    with (
+        nodes.scp([("1.2.840.10008.1.1", ["1.2.840.10008.1.2"])]) as place,
+        pytest.raises(NetworkError, match="takes none of what it was asked for: Study Root"),
+    ):
+        query(Place.parse(place), "study", {}, FAST)
 
 
 def answers(*studies: tuple[str, str]) -> bytes:
@@ -142,16 +147,20 @@ def test_all_pages_are_fetched_also_of_a_server_that_repeats_itself():
 
 def test_more_answers_than_anybody_wants_are_an_error(monkeypatch):
     monkeypatch.setattr("cfcam.exchange.pacs.querying.MOST", 2)
-    with nodes.server((200, {}, answers(("1.1", "A"), ("1.2", "A"), ("1.3", "A")))) as (place, _):
-        with pytest.raises(NetworkError, match="more than 2 answers: say more of what is wanted"):
-            query(Place.parse(place), "study", {}, FAST)
+    with (
+        nodes.server((200, {}, answers(("1.1", "A"), ("1.2", "A"), ("1.3", "A")))) as (place, _),
+        pytest.raises(NetworkError, match="more than 2 answers: say more of what is wanted"),
+    ):
+        query(Place.parse(place), "study", {}, FAST)
 
 
 @pytest.mark.parametrize("said", [b"<html>", b"{}", b"[1]", b"[" * 100000, b"\xff"])
 def test_an_answer_that_is_no_dicom_json_is_told(said):
-    with nodes.server((200, {}, said)) as (place, _):
-        with pytest.raises(NetworkError, match="is it the address of a DICOMweb service"):
-            query(Place.parse(place), "study", {}, FAST)
+    with (
+        nodes.server((200, {}, said)) as (place, _),
+        pytest.raises(NetworkError, match="is it the address of a DICOMweb service"),
+    ):
+        query(Place.parse(place), "study", {}, FAST)
 
 
 @pytest.mark.parametrize(
