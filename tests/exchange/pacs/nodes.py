@@ -23,12 +23,19 @@ from tests.machine import program
 
 @contextlib.contextmanager
 def scp(
-    contexts: list[tuple[str, list[str]]], *handlers: Any, title: str = "NODE", tls: ssl.SSLContext | None = None
+    contexts: list[tuple[str, list[str]]],
+    *handlers: Any,
+    title: str = "NODE",
+    tls: ssl.SSLContext | None = None,
+    storing: list[str] = (),
 ) -> Iterator[str]:
     """A pynetdicom SCP that takes (class, transfer syntaxes); yields its place."""
     entity = AE(ae_title=title)
     entity.require_called_aet = True
     entity.supported_contexts = [build_context(uid, syntaxes) for uid, syntaxes in contexts]
+    for context in entity.supported_contexts:
+        if context.abstract_syntax in storing:  # of which it may send objects back
+            context.scu_role = context.scp_role = True
     server = entity.start_server(("127.0.0.1", 0), block=False, evt_handlers=list(handlers), ssl_context=tls)
     try:
         yield f"dicom{'s' if tls else ''}://{title}@127.0.0.1:{server.server_address[1]}"
@@ -102,7 +109,8 @@ def server(
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()
-            self.wfile.write(content)
+            self.wfile.write(content[: -len(content) // 2] if "X-Cut" in headers else content)
+            self.close_connection = "X-Cut" in headers
 
         do_GET = do_POST = answer  # noqa: N815 (names that the standard library asks for)
 

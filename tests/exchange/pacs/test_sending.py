@@ -105,6 +105,24 @@ def test_one_broken_object_is_told_by_its_number_and_the_others_are_sent(orthanc
     assert "Jane" not in str(report) + str(report.as_dict())
 
 
+@pytest.mark.parametrize("kind", ["CT", "ECT"])
+@pytest.mark.parametrize("syntax", [EXPLICIT, IMPLICIT, uid.RLELossless])
+def test_a_file_that_is_cut_off_anywhere_is_not_sent(kind, syntax, tmp_path):
+    dataset = sources.sources(kind)[0]
+    if syntax == uid.RLELossless:
+        dataset.compress(syntax, generate_instance_uid=False)
+    dataset.file_meta.TransferSyntaxUID = syntax
+    dataset.save_as(tmp_path / "whole", enforce_file_format=True)
+    data = (tmp_path / "whole").read_bytes()
+    cuts = [tmp_path / f"cut{n}" for n in range(1, 1000, 100)]
+    for lost, path in enumerate(cuts):
+        path.write_bytes(data[: -(1 + 100 * lost)])
+    with nodes.scp([(CT, [EXPLICIT])], nodes.storing(lambda _: 0)) as place:
+        report = send(Place.parse(place), cuts, FAST)
+    assert outcomes(report) == [REFUSED] * len(cuts)
+    assert "is cut off" in report.sent[0].reason
+
+
 @pytest.mark.parametrize("how", ["dicom", "web"])
 def test_a_place_that_is_down_says_try_again_and_takes_all_when_it_is_up(orthanc, files, how):
     place = Place.parse(getattr(orthanc, how))

@@ -14,6 +14,7 @@ from cfcam.exchange.pacs.place import Access, Place
 if TYPE_CHECKING:
     from requests import Response
 
+_PIECE = 1 << 18
 _PASSES = (408, 425, 429, 502, 503, 504)
 _WORDS = {
     301: "has moved: give its new address",
@@ -112,21 +113,47 @@ class Web:
                 if answer.status_code not in fine:
                     raise StatusError(self.place, answer.status_code)
                 yield answer
-        except requests.exceptions.Timeout:
-            raise NetworkError(f"{self.place}: does not answer in time", again=True) from None
-        except requests.exceptions.SSLError:
-            raise probed(self.place, self.access) from None
-        except requests.exceptions.ConnectionError:
-            raise self._lost() from None
         except requests.exceptions.RequestException as error:
-            # Their words are not passed on: they repeat addresses with what was searched for.
-            raise NetworkError(f"{self.place}: the answer broke off ({type(error).__name__})", again=True) from None
+            raise self._told(error) from None
 
-    def _lost(self) -> NetworkError:
+    def pieces(self, answer: Response) -> Iterator[bytes]:
+        """Yields the content of an answer piece by piece.
+
+        Raises:
+            NetworkError: it broke off.
+        """
+        import requests
+
+        try:
+            yield from answer.iter_content(_PIECE)
+        except requests.exceptions.RequestException as error:
+            raise self._told(error) from None
+
+    def read(self, answer: Response, most: int) -> bytes:
+        """Returns the content of an answer.
+
+        Raises:
+            NetworkError: it is larger than so many bytes.
+        """
+        data = bytearray()
+        for piece in self.pieces(answer):
+            data += piece
+            if len(data) > most:
+                raise NetworkError(f"{self.place}: answers with more than {most >> 20} MB", again=False)
+        return bytes(data)
+
+    def _told(self, error: Exception) -> NetworkError:
+        """Says in our words what went wrong; those of requests repeat addresses with what was searched for."""
+        from requests import exceptions
+
+        if isinstance(error, exceptions.Timeout):
+            return NetworkError(f"{self.place}: does not answer in time", again=True)
+        if not isinstance(error, exceptions.ConnectionError):
+            return NetworkError(f"{self.place}: the answer broke off ({type(error).__name__})", again=True)
         found = probed(self.place, self.access)
-        if "is it a DICOM node" in str(found):  # somebody does listen
-            return NetworkError(f"{self.place}: broke the connection", again=True)
-        return found
+        if not found.again or "cannot be reached" in str(found) or "no machine" in str(found):
+            return found
+        return NetworkError(f"{self.place}: broke the connection", again=True)  # somebody does listen
 
 
 class StatusError(NetworkError):

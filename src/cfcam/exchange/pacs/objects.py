@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cfcam.errors import ImageError
 from cfcam.imaging.reading.dicom_object import broken, complete_meta, quiet
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 _IDENTITY = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
 _PIECE = 1 << 20
+_UNDEFINED = 0xFFFFFFFF  # a length that its value tells: items, up to the delimiter of their sequence (PS3.5 A.4)
+_ITEM, _LAST_ITEM = b"\xfe\xff\x00\xe0", b"\xfe\xff\xdd\xe0"
 _BROKEN = "the DICOM file is broken or cut off"
 
 
@@ -64,10 +67,14 @@ class DicomObject:
         with quiet(), broken(where, _BROKEN):
             if not is_dicom_file(given):
                 raise ImageError(f"{where}: is no DICOM file; leave it out")
-            header = dcmread(given, stop_before_pixels=True, force=True, specific_tags=list(_IDENTITY))
-            whole = header.preamble is not None and "TransferSyntaxUID" in header.file_meta
-            complete_meta(header)
             size = given.stat().st_size
+            with given.open("rb") as file:
+                header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_IDENTITY))
+                whole = header.preamble is not None and "TransferSyntaxUID" in header.file_meta
+                complete_meta(header)
+                cut = _is_cut(file, size, header.file_meta.TransferSyntaxUID)
+        if cut:
+            raise ImageError(f"{where}: the file is cut off; copy or export it again")
         return cls._described(header, given, None, where, number, whole=whole, size=size)
 
     @classmethod
@@ -115,6 +122,36 @@ class DicomObject:
             dataset.save_as(stream, enforce_file_format=True)
         data = stream.getvalue()
         return len(data), iter([data])
+
+
+def _is_cut(file: BinaryIO, size: int, syntax: Any) -> bool:
+    """Whether a file ends before its pixels do, at which it stands; nothing else in it is as long.
+
+    Args:
+        file: read up to its pixels, or to its end.
+        size: its bytes.
+        syntax: its transfer syntax, a UID of pydicom's.
+    """
+    if syntax.is_deflated:  # decoding it has seen its end
+        return False
+    place = file.tell()
+    if place >= size:
+        return place > size  # an element says that it is longer than the file
+    order = "<" if syntax.is_little_endian else ">"
+    head = file.read(8 if syntax.is_implicit_VR else 12)
+    if len(head) < (8 if syntax.is_implicit_VR else 12):
+        return True
+    (length,) = struct.unpack(f"{order}I", head[-4:])
+    if length != _UNDEFINED:
+        return file.tell() + int(length) > size
+    while len(item := file.read(8)) == 8:
+        tag, length = struct.unpack("<4sI", item)
+        if tag == _LAST_ITEM:
+            return False
+        if tag != _ITEM:
+            break
+        file.seek(length, 1)
+    return True
 
 
 def _read(path: Path) -> Iterator[bytes]:

@@ -12,7 +12,7 @@ from typing import Any
 from cfcam.errors import CfcamError
 
 
-class NetworkError(CfcamError, ConnectionError):
+class NetworkError(CfcamError, RuntimeError):
     """A place cannot be reached, or does not do what it is asked.
 
     Attributes:

@@ -130,10 +130,8 @@ def _page(web: Web, path: str) -> list[dict[str, Any]]:
     with web.ask("GET", path, headers=headers) as answer:
         if answer.status_code == 204:
             return []
-        said = answer.raw.read(_LONGEST_PAGE + 1, decode_content=True)
+        said = web.read(answer, _LONGEST_PAGE)
     try:
-        if len(said) > _LONGEST_PAGE:
-            raise ValueError
         values = json.loads(said) if said.strip() else []
         if not isinstance(values, list) or not all(isinstance(one, dict) for one in values):
             raise ValueError

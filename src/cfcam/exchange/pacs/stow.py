@@ -125,7 +125,7 @@ def _post(web: Web, batch: Iterable[DicomObject]) -> list[Sent]:
             "Accept": "application/dicom+json",
         }
         with web.ask("POST", "/studies", headers=headers, body=body, fine=(200, 202, 400, 409)) as answer:
-            said = answer.raw.read(_LONGEST_ANSWER, decode_content=True)
+            said = web.read(answer, _LONGEST_ANSWER)
             found = _answers(said)
             if not found and answer.status_code >= 400:
                 raise StatusError(web.place, answer.status_code)
