@@ -65,6 +65,7 @@ SERIES = {
     "sc": Series(5, "overlay", region=True, look=True),
     "gsps": Series(6, "contour", region=True, peak=True),
     "review": Series(7, "reader's verdict"),
+    "root": Series(8, "all results"),
 }
 """The series of each kind of object; a line of it never changes, for UIDs and series numbers follow from it."""
 
@@ -139,8 +140,7 @@ class Job:
 
     def series_number(self, kind: str) -> int:
         """Return the number of that series, which no other series of the study shares; its last digit is the kind."""
-        first, count = _SERIES
-        return (first + int(self.series_uid(kind).rpartition(".")[2]) % count) * 10 + SERIES[kind].last_digit
+        return number_of(self.series_uid(kind), kind)
 
     def instance_uid(self, kind: str, number: int = 1) -> str:
         """Return the UID of an object."""
@@ -190,7 +190,7 @@ class Job:
                 element.value = dimension
 
         dataset.walk(replace)
-        if _beyond_ascii(dataset):
+        if beyond_ascii(dataset):
             dataset.SpecificCharacterSet = UNICODE
         return dataset
 
@@ -203,6 +203,12 @@ class Job:
         if self.record:
             more.append(["record", self.record])
         return [sources, self.result.identity(), self.threshold if series.region else None, __version__, *more]
+
+
+def number_of(series_uid: str, kind: str) -> int:
+    """Return the number of a series, which no other series of its study shares; its last digit is the kind."""
+    first, count = _SERIES
+    return (first + int(series_uid.rpartition(".")[2]) % count) * 10 + SERIES[kind].last_digit
 
 
 def shortened(text: str, length: int = _LONGEST_TEXT) -> str:
@@ -222,7 +228,7 @@ def class_code(result: ResultInfo) -> Any:
     return code(f"class-{result.class_index}", result.class_name)
 
 
-def _beyond_ascii(dataset: Dataset) -> bool:
+def beyond_ascii(dataset: Dataset) -> bool:
     """Whether any text needs more than the default repertoire (PS3.5 6.1.2.1), such as a class name or a patient's."""
     found = False
 
