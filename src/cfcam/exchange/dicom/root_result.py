@@ -74,7 +74,7 @@ def root_result(objects: Sequence[Dataset]) -> Dataset:
     say_when_made(dataset, _made(tied))
     if beyond_ascii(dataset):
         dataset.SpecificCharacterSet = UNICODE
-    return dataset  # type: ignore[no-any-return]
+    return dataset
 
 
 def _order(one: Dataset) -> tuple[int, str]:
