@@ -1,5 +1,5 @@
 """``python -m benchmarks COMMAND``: speed, scaling, folder, start, view-start, view-page, view-memory, profile,
-approximate, scorecard, search, layers, visibility, volume, peaks, page."""
+approximate, scorecard, search, layers, visibility, volume, peaks, page, gateway-receive."""
 
 from __future__ import annotations
 
@@ -24,9 +24,16 @@ COMMANDS = {
     "peaks": "how often a map's peak moves under motions that a reader does not see (CFCAM_DATA)",
     "visibility": "whether more evidence always changes a picture more: palettes, greys, colour-blind eyes",
     "page": "the page of a folder: what it costs a run, and how soon 10 000 pictures are seen",
+    "gateway-receive": "objects by C-STORE to the disk, beside pynetdicom's plain SCP and DCMTK's storescp",
     "volume": "a 128 x 128 x 128 volume with a layer of 512 channels: time and memory",
 }
-MODULES = {"profile": "profiling", "view-start": "view_start", "view-page": "view_page", "view-memory": "view_memory"}
+MODULES = {
+    "profile": "profiling",
+    "view-start": "view_start",
+    "view-page": "view_page",
+    "view-memory": "view_memory",
+    "gateway-receive": "gateway_receive",
+}
 
 
 def main(words: Sequence[str] | None = None) -> None:

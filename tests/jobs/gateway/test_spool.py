@@ -1,0 +1,176 @@
+"""The spool and its index: what a killed process leaves, and what is decided of what lies there."""
+
+from __future__ import annotations
+
+import time
+
+import pydicom
+import pytest
+
+pytest.importorskip("pynetdicom")
+
+from cfcam.errors import JobError
+from cfcam.jobs.gateway.header import key_of
+from cfcam.jobs.gateway.index import Index, Result
+from cfcam.jobs.gateway.intake import MIXED
+from cfcam.jobs.gateway.settings import Complete, Rule, Spool
+from cfcam.jobs.gateway.spool import Spool as SpoolFolder
+from tests.jobs.gateway.senders import Half, dcmsend, radiographs, receiving, settings, storescu
+from tests.jobs.studies import ct_study
+
+
+def quiet(seconds, *, expected=True):
+    return {"complete": Complete(quiet_s=seconds, expected=expected)}
+
+
+def test_two_gateways_cannot_have_one_spool(tmp_path):
+    first = SpoolFolder(Spool(tmp_path / "spool"))
+    with pytest.raises(JobError, match="another gateway works in this spool"):
+        SpoolFolder(Spool(tmp_path / "spool"))
+    first.close()
+    SpoolFolder(Spool(tmp_path / "spool")).close()
+
+
+def test_what_was_kept_and_not_entered_before_a_crash_is_entered_at_the_next_start_with_its_sender(tmp_path):
+    files = radiographs(tmp_path / "in", 3)
+    only = Rule("theirs", ("net",), sender=("SENDER",))
+    with receiving(tmp_path, rules=[only]) as half:
+        assert storescu(half.port, *files).returncode == 0
+    for path in (tmp_path / "spool").glob("index.sqlite*"):
+        path.unlink()
+    (tmp_path / "spool" / "new" / "left").write_bytes(b"half an object")
+    half = Half(settings(tmp_path, rules=[only]))
+    half.intake.settle()
+    assert half.index.counts() == {"objects": {"taken": 3}, "tasks": {"complete": 3}, "results": {}}
+    assert list((tmp_path / "spool" / "new").iterdir()) == []
+    half.close()
+
+
+def test_a_series_is_one_study_once_it_rests_and_again_when_more_of_it_comes(tmp_path):
+    files = ct_study(tmp_path / "in")
+    with receiving(tmp_path, **quiet(0.2)) as half:
+        assert storescu(half.port, *files[:10]).returncode == 0
+        half.intake.complete()
+        assert half.index.counts()["tasks"] == {}
+        time.sleep(0.3)
+        half.intake.complete()
+        task = half.index.take()
+        assert task.volume
+        assert task.round == 0
+        assert len(half.intake.files(task)) == 10
+        half.index.finish(task.id, [], sent=False)
+        assert half.index.counts()["objects"] == {"done": 10}
+        assert storescu(half.port, *files).returncode == 0  # ten of them again
+        half.intake.complete()
+        time.sleep(0.3)
+        half.intake.complete()
+        again = half.index.take()
+        assert (again.id, again.round) == (task.id, 1)
+        assert len(half.intake.files(again)) == 12
+
+
+def test_a_series_that_says_how_many_it_has_does_not_wait(tmp_path):
+    files = ct_study(tmp_path / "in")
+    for path in files:
+        ds = pydicom.dcmread(path)
+        ds.ImagesInAcquisition = 12
+        ds.save_as(path)
+    with receiving(tmp_path, **quiet(3600)) as half:
+        assert storescu(half.port, *files[1:]).returncode == 0
+        half.intake.complete()
+        assert half.index.take() is None
+        assert storescu(half.port, files[0]).returncode == 0
+        half.intake.complete()
+        assert half.index.take().volume
+
+
+def test_a_series_of_two_patients_is_put_aside(tmp_path):
+    files = ct_study(tmp_path / "in")
+    ds = pydicom.dcmread(files[0])
+    ds.PatientID = "ANOTHER"
+    ds.save_as(files[0])
+    with receiving(tmp_path, **quiet(0.1)) as half:
+        assert dcmsend(half.port, tmp_path / "in").returncode == 0
+        half.intake.settle()
+        time.sleep(0.2)
+        half.intake.complete()
+        assert half.index.take() is None
+        assert [task.reason for task in half.index.put_aside()] == [MIXED]
+
+
+def test_results_of_ours_that_come_back_are_taken_and_left_alone(tmp_path):
+    (path,) = radiographs(tmp_path / "in", 1)
+    ds = pydicom.dcmread(path)
+    ds.Manufacturer = "cfcam"
+    ds.save_as(path)
+    with receiving(tmp_path) as half:
+        assert storescu(half.port, path).returncode == 0  # an archive that is told an error sends it for ever
+        half.intake.settle()
+        assert half.index.counts() == {"objects": {"ignored": 1}, "tasks": {}, "results": {}}
+        assert list(half.spool.names()) == []
+
+
+def test_each_result_is_entered_once_and_a_study_ends_with_its_last(tmp_path):
+    (path,) = radiographs(tmp_path / "in", 1)
+    with receiving(tmp_path) as half:
+        storescu(half.port, path)
+        half.intake.settle()
+        task = half.index.take()
+        assert half.index.take() is None
+        assert half.index.back() == 1  # as after a crash
+        assert half.index.take().tries == 1
+        made = [Result("a/1.dcm", task.id, "2.25.1", "sr"), Result("a/2.dcm", task.id, "2.25.2", "sc")]
+        half.index.finish(task.id, made, sent=True)
+        half.index.finish(task.id, made, sent=True)
+        assert [one.uid for one in half.index.to_deliver(10)] == ["2.25.1", "2.25.2"]
+        half.index.delivered(["a/1.dcm"])
+        assert half.index.task(task.id).state == "results"
+        half.index.not_yet(["a/2.dcm"], "down")
+        half.index.refused("a/2.dcm", "no")
+        assert (half.index.task(task.id).state, half.index.task(task.id).reason) == ("dead", "no")
+        assert half.index.retry([task.id]) == [task.id]
+        assert [one.uid for one in half.index.to_deliver(10)] == ["2.25.2"]
+        half.index.delivered(["a/2.dcm"])
+        assert half.index.task(task.id).state == "delivered"
+        assert half.index.ours("2.25.2")
+
+
+def test_an_index_that_is_none_is_told_in_one_line(tmp_path):
+    (tmp_path / "index.sqlite").write_bytes(b"no database at all" * 100)
+    with pytest.raises(JobError, match="index is broken"):
+        Index(tmp_path / "index.sqlite")
+    with pytest.raises(JobError, match="never started"):
+        Index(tmp_path / "nowhere.sqlite", make=False)
+
+
+def test_of_two_objects_with_one_uid_the_first_stays(tmp_path):
+    spool = SpoolFolder(Spool(tmp_path / "spool", least_free_mb=0))
+    for content, kept in ((b"one", "new"), (b"one", "there already"), (b"two", "another object with its UID is there")):
+        with spool.incoming() as file:
+            file.begin(b"\0" * 140 + (0).to_bytes(4, "little"))
+            file.write(content)
+            assert spool.keep(file, key_of("1.2.3")).kept == kept
+    assert spool.path(key_of("1.2.3")).read_bytes().endswith(b"one")
+    spool.close()
+
+
+def test_two_networks_explain_one_object_and_it_is_done_with_the_last(tmp_path):
+    (path,) = radiographs(tmp_path / "in", 1)
+    from cfcam.jobs.gateway.settings import GatewaySettings, Network, Receive
+
+    both = GatewaySettings(
+        Spool(tmp_path / "spool", least_free_mb=0),
+        {"a": Network("demo"), "b": Network("demo")},
+        (Rule("both", ("a", "b")),),
+        receive=Receive(("SENDER",), port=0),
+    )
+    half = Half(both)
+    storescu(half.port, path)
+    half.intake.settle()
+    first, second = half.index.take(), half.index.take()
+    assert {first.network, second.network} == {"a", "b"}
+    half.index.finish(first.id, [], sent=False)
+    assert half.index.counts()["objects"] == {"taken": 1}
+    half.index.finish(second.id, [], sent=False)
+    assert half.index.counts()["objects"] == {"done": 1}
+    half.close()
