@@ -1,5 +1,5 @@
-"""``python -m benchmarks COMMAND``: speed, scaling, folder, start, view-start, view-page, view-memory, profile,
-approximate, scorecard, search, layers, visibility, volume, peaks, page, gateway-receive."""
+"""``python -m benchmarks COMMAND``: speed, scaling, folder, start, view-start, view-page, view-memory, view-live,
+profile, approximate, scorecard, search, layers, visibility, volume, peaks, page, gateway-receive."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ COMMANDS = {
     "scaling": "how the cost of CF-CAM and Score-CAM grows, with a figure",
     "folder": "a folder of pictures to overlays on disk, against the network alone",
     "start": "imports and cfcam --help",
-    "view-start": "cfcam view, from the command to the first radiograph's values",
+    "view-start": "cfcam view, from the command to the first radiograph on the screen",
     "view-page": "cfcam view of a large CT: scrolling, switching, memory, beside NiiVue alone",
     "view-memory": "cfcam view, memory of the server with a CT of 512 x 512 x 300 and three maps",
+    "view-live": "cfcam view, from a click to the map, beside the network's own time",
     "profile": "where the time goes, operator by operator",
     "approximate": "Score-CAM's approximation on real pictures and networks (CFCAM_DATA)",
     "scorecard": "what CF-CAM's maps are worth beside the others', on the test parts (CFCAM_DATA)",
@@ -27,13 +28,7 @@ COMMANDS = {
     "gateway-receive": "objects by C-STORE to the disk, beside pynetdicom's plain SCP and DCMTK's storescp",
     "volume": "a 128 x 128 x 128 volume with a layer of 512 channels: time and memory",
 }
-MODULES = {
-    "profile": "profiling",
-    "view-start": "view_start",
-    "view-page": "view_page",
-    "view-memory": "view_memory",
-    "gateway-receive": "gateway_receive",
-}
+MODULES = {"profile": "profiling"}
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -57,7 +52,7 @@ def main(words: Sequence[str] | None = None) -> None:
         if name == "approximate":
             command.add_argument("--images", type=int, default=25, help="pictures for each network")
     arguments = parser.parse_args(words)
-    import_module(f"benchmarks.{MODULES.get(arguments.command, arguments.command)}").main(arguments)
+    import_module(f"benchmarks.{MODULES.get(arguments.command, arguments.command.replace('-', '_'))}").main(arguments)
 
 
 if __name__ == "__main__":

@@ -3,66 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
-import signal
-import subprocess
-import sys
 import tempfile
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import numpy as np
 import torch
 
 from benchmarks import report
 from benchmarks.view_page import scan
+from benchmarks.viewer import Server, viewing
 from cfcam.explanation import Explanation
 
 MUST = 1.5
 METHODS = ("cf-cam", "grad-cam", "grad-cam++")
 TIMES = 2
 NETWORK = Path(__file__).with_name("networks.py")
-
-
-class Server:
-    """``cfcam view`` in a process of its own, as a user starts it."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-        self._address = urlsplit((process.stdout.readline() if process.stdout else "").strip())
-
-    def ask(self, where: str, body: Any = None) -> bytes:
-        """Returns the answer to a request."""
-        browser = http.client.HTTPConnection(self._address.hostname or "", self._address.port, timeout=600)
-        headers = {"Authorization": f"Bearer {self._address.query.partition('=')[2]}"}
-        sent = None if body is None else json.dumps(body)
-        browser.request("GET" if sent is None else "POST", where, sent, headers | {"Content-Type": "application/json"})
-        found = browser.getresponse()
-        data = found.read()
-        browser.close()
-        if found.status != 200:
-            raise RuntimeError(f"{where}: {found.status} {data[:300]!r}")
-        return data
-
-    def memory(self, what: str) -> float:
-        """Megabytes that it takes (VmRSS), or took at most (VmHWM)."""
-        lines = Path(f"/proc/{self._process.pid}/status").read_text(encoding="utf-8").splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(f"{what}:")) / 1024
-
-
-@contextmanager
-def viewing(*words: str) -> Iterator[Server]:
-    command = [sys.executable, "-m", "cfcam.cli", "view", *words, "--quiet"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603
-        try:
-            yield Server(process)
-        finally:
-            process.send_signal(signal.SIGINT)
 
 
 def saved(folder: Path) -> Path:

@@ -74,3 +74,25 @@ def test_agreement_is_the_worst_of_all_maps() -> None:
 def test_the_exponent_is_that_of_a_power_and_unknown_below_the_noise() -> None:
     assert exponent([1, 2, 4, 8], [9, 4, 16, 64]) == pytest.approx(2)
     assert math.isnan(exponent([1, 2, 4], [1, 2, -1]))
+
+
+def test_the_viewers_memory_is_counted_from_its_start_beside_the_raw_arrays(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi")
+    pytest.importorskip("nibabel")
+    main(["view-memory", "--quick", "--threads", "1", "--out", str(tmp_path)])
+    result = json.loads((tmp_path / "view_memory.json").read_text())
+    assert result["raw_mb"] == pytest.approx(60 * 96 * 96 * (2 + 3 * 4) / 2**20)
+    assert len(result["cases"]) == 2
+    for steps in result["cases"].values():
+        most = [step[2] for step in steps]
+        assert most == sorted(most)
+        assert all(1 < now <= top for _, now, top in steps)
+    assert "| after " in (tmp_path / "view_memory.md").read_text()
+
+
+def test_a_viewers_answer_is_timed_beside_the_network_and_the_method_alone(tmp_path: Path) -> None:
+    pytest.importorskip("fastapi")
+    main(["view-live", "--quick", "--threads", "1", "--out", str(tmp_path)])
+    rows = json.loads((tmp_path / "view_live.json").read_text())["rows"]
+    assert [row["method"] for row in rows] == ["grad-cam", "grad-cam++", "cf-cam"]
+    assert all(len(row[name]) >= 3 and min(row[name]) > 0 for row in rows for name in ("forward", "library", "viewer"))
