@@ -1,4 +1,4 @@
-"""``python -m benchmarks view-start``: how long a viewer takes from its command to the first radiograph on the screen."""
+"""``python -m benchmarks view-start``: how long a viewer takes from its command until the first radiograph is seen."""
 
 from __future__ import annotations
 
