@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cfcam.cli.assess import Assess
 from cfcam.cli.audit import audit
 from cfcam.cli.calibrate import Calibrate
 from cfcam.cli.check import Check
@@ -53,7 +54,21 @@ def cfcam(
 
 
 add(
-    app, Explain, View, Methods, Layers, Demo, Check, Calibrate, Compare, Doctor, Deidentify, Evaluate, Metrics, Fhir
+    app,
+    Explain,
+    View,
+    Methods,
+    Layers,
+    Demo,
+    Check,
+    Calibrate,
+    Compare,
+    Doctor,
+    Deidentify,
+    Evaluate,
+    Metrics,
+    Fhir,
+    Assess,
 )  # in the order of the help
 add(app, Gateway)
 app.add_typer(audit, name="audit")

@@ -184,6 +184,20 @@ class MapReviews:
         return len({one.verdict for one in {one.reviewer: one for one in self.reviews}.values()}) > 1
 
 
+def study_id(place: str) -> str:
+    """Returns the id of a study: the same place in what was opened, the same study; "run/NAME" for one of a run."""
+    return f"s-{hashlib.sha256(place.encode(errors='surrogatepass')).hexdigest()[:12]}"
+
+
+def map_id(*parts: str) -> str:
+    """Returns the id of a map: the same parts, the same map.
+
+    Of a file these are the SHA-256 of the source, "file", the method, the number of the class, its name where that
+    number is negative, and the layer.
+    """
+    return f"m-{hashlib.sha256('|'.join(parts).encode(errors='surrogatepass')).hexdigest()[:12]}"
+
+
 def values_sha256(values: ArrayLike) -> str:
     """Returns the SHA-256 of a map's values: float32, little end first, the last axis fastest, without a header."""
     return hashlib.sha256(np.ascontiguousarray(values, dtype="<f4").data).hexdigest()

@@ -8,15 +8,19 @@ from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from enum import Enum
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from cfcam.clinical.report.words import RESEARCH, doubt
+from cfcam.clinical.review import values_sha256
 from cfcam.clinical.study_result import MapResult, StudyResult, Uncertainty
 from cfcam.clinical.where import directions_of, steadiness, where
 from cfcam.errors import InputError
 
 FORMAT = 1
+
+_hashes: WeakKeyDictionary[MapResult, str] = WeakKeyDictionary()  # of a volume that takes a while, and is asked often
 
 
 def study_numbers(study: StudyResult) -> dict[str, Any]:
@@ -79,11 +83,19 @@ def _of_map(study: StudyResult, one: MapResult) -> dict[str, Any]:
         "probability": one.probability,
         "margin": one.margin,
         "status": one.status,
+        "map_sha256": _hash_of(one),
         "where": where(study, one),
         "peak": steadiness(study, one),
         "doubt": doubt(study, one),
         "regions": one.regions.as_dict(),
     }
+
+
+def _hash_of(one: MapResult) -> str:
+    """By which a reader's answer names the map that was shown (`cfcam.clinical.review.values_sha256`)."""
+    if (known := _hashes.get(one)) is None:
+        known = _hashes[one] = values_sha256(one.heatmap)
+    return known
 
 
 def _of_uncertainty(one: Uncertainty) -> dict[str, Any]:

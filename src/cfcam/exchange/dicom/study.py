@@ -193,7 +193,7 @@ def review_of(study: StudyResult, source: DicomSource, review: Review, before: S
     """Returns a reader's verdict on the one map of a study as a document; the same record gives the same bytes.
 
     Args:
-        study: with the map that was answered alone.
+        study: with the map that was answered alone; it may be without pictures (`cfcam.clinical.report.read`).
         source: what it was explained from, all objects.
         review: as it was recorded.
         before: the documents of the verdicts that this one takes the place of.
@@ -203,10 +203,14 @@ def review_of(study: StudyResult, source: DicomSource, review: Review, before: S
     """
     (one,) = study.maps
     check_installed()
-    heat = source.planes(one.heatmap)
+    headers = headers_of(source.objects)
+    # of numbers that were read back there is no map, and a verdict's document says nothing of its values
+    read_back = not one.heatmap.size
+    shape = frames_of(headers), int(headers[0].Rows), int(headers[0].Columns)
+    heat = np.zeros(shape, np.float32) if read_back else source.planes(one.heatmap)
     with quiet():
         job = Job(
-            headers_of(source.objects),
+            headers,
             heat[None] if heat.ndim == 2 else heat,
             replace(result_info(study, one), created=None if review.time is None else _here(review.time)),
             one.regions.threshold or 1.0,  # of a region that this document says nothing of

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from cfcam._lazy import lazy
 
 if TYPE_CHECKING:
+    from cfcam.clinical.report.read import read_study
     from cfcam.exchange.fhir.beside import Gathered, gather
     from cfcam.exchange.fhir.documents import DicomFile
-    from cfcam.exchange.fhir.read import read_study
     from cfcam.exchange.fhir.server import Answer, post
     from cfcam.exchange.fhir.transaction import as_bytes, bundle
     from cfcam.exchange.fhir.validate import problems
@@ -28,7 +28,7 @@ __getattr__ = lazy(
         "cfcam.exchange.fhir.documents": "DicomFile",
         "cfcam.exchange.fhir.beside": "Gathered gather",
         "cfcam.exchange.fhir.server": "Answer post",
-        "cfcam.exchange.fhir.read": "read_study",
+        "cfcam.clinical.report.read": "read_study",
         "cfcam.exchange.fhir.validate": "problems",
     },
 )

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cfcam.clinical.report.read import ENDING, Numbers, read_study
 from cfcam.errors import InputError
 from cfcam.exchange.fhir.documents import DicomFile
-from cfcam.exchange.fhir.read import ENDING, Numbers, read_study
 from cfcam.exchange.fhir.transaction import bundle
 
 if TYPE_CHECKING:

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cfcam._version import __version__
+from cfcam.clinical.report.read import Numbers
 from cfcam.exchange.dicom.anatomy import REGIONS
 from cfcam.exchange.dicom.job import MANUFACTURER, RESEARCH
 from cfcam.exchange.dicom.origin import term_of
 from cfcam.exchange.dicom.uids import derived_uid
 from cfcam.exchange.fhir.documents import DicomFile
 from cfcam.exchange.fhir.entries import DCM, SNOMED, URI, Entry, Resource, identified, of_uid, search, uuid_of
-from cfcam.exchange.fhir.read import Numbers
 from cfcam.exchange.fhir.reviews import subject_of, without_nothing
 
 _OURS = "2.25."

@@ -13,9 +13,9 @@ from typing import Any
 
 from cfcam.clinical.checks.peak_stability import PeakStability
 from cfcam.clinical.regions import Region
+from cfcam.clinical.report.read import Numbers
 from cfcam.exchange.dicom.structured_report import MEASUREMENTS, PROBABILITY, Quantity, measurements_of
 from cfcam.exchange.fhir.entries import SNOMED, UCUM, Entry, Resource, identified
-from cfcam.exchange.fhir.read import Numbers
 from cfcam.exchange.fhir.reviews import CATEGORY, SYSTEM, coding, components, without_nothing
 
 UNITS: Mapping[str, str] = {"1": "1", "mm": "mm", "mm2": "mm²", "mm3": "mm³"}

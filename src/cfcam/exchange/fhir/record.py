@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from cfcam.clinical.audit.fields import EVENTS, OUTCOMES, Action, Code
+from cfcam.clinical.report.read import Numbers
 from cfcam.exchange.fhir.entries import DCM, Entry, tagged
-from cfcam.exchange.fhir.read import Numbers
 from cfcam.exchange.fhir.reviews import coding, participant, without_nothing
 
 Reference = dict[str, Any]

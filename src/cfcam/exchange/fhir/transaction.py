@@ -14,6 +14,7 @@ from typing import Any
 
 from cfcam.clinical.audit.fields import Action
 from cfcam.clinical.report.numbers import study_numbers
+from cfcam.clinical.report.read import Numbers, checked
 from cfcam.clinical.review import Review, by_map
 from cfcam.clinical.study_result import StudyResult
 from cfcam.errors import InputError
@@ -23,7 +24,6 @@ from cfcam.exchange.fhir.documents import DicomFile, document, pdf
 from cfcam.exchange.fhir.entries import Entry, Resource, identified, tagged
 from cfcam.exchange.fhir.imaging import body_site, device, imaging_study, patient
 from cfcam.exchange.fhir.numbers import Common, of_checks, of_maps, of_uncertainty
-from cfcam.exchange.fhir.read import Numbers, checked
 from cfcam.exchange.fhir.record import audit_event, provenance
 from cfcam.exchange.fhir.reviews import coding, instant, without_nothing
 
@@ -44,7 +44,7 @@ def bundle(
     The patient is known by the pseudonym alone that cfcam gave, and without one not at all.
 
     Args:
-        study: the result, or its numbers (`cfcam.exchange.fhir.read_study`).
+        study: the result, or its numbers (`cfcam.clinical.report.read.read_study`).
         recorded: when it was made, with its zone; the audit's record of it says so.
         report: the PDF.
         objects: DICOM objects that it was written as.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -11,6 +10,7 @@ import torch
 
 from cfcam.capture.layers.placement import upsampled
 from cfcam.clinical.regions import threshold_value
+from cfcam.clinical.review import map_id
 from cfcam.errors import ImageError
 from cfcam.explanation import Explanation, unique_columns
 from cfcam.maps import Status
@@ -88,11 +88,6 @@ def _map_of(
         source=source,
         about=one,
     )
-
-
-def map_id(*parts: str) -> str:
-    """Returns the id of a map: the same parts, the same map."""
-    return f"m-{hashlib.sha256('|'.join(parts).encode(errors='surrogatepass')).hexdigest()[:12]}"
 
 
 def peak_of(heat: Heat, facts: Facts) -> Peak | None:

@@ -310,7 +310,8 @@ def _map_in(path: Path, method: str, target: Explained, study: Study, layer: str
     import torch
 
     from cfcam.clinical.regions import threshold_value
-    from cfcam.web.library.explained import RULE, map_id, peak_of
+    from cfcam.clinical.review import map_id
+    from cfcam.web.library.explained import RULE, peak_of
 
     facts = study.facts()
     raw = _in_nifti(path, study, facts)

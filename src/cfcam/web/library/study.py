@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from cfcam.clinical.review import study_id
 from cfcam.errors import ImageError
 from cfcam.imaging.image import Image
 from cfcam.imaging.volume import Volume
@@ -91,7 +91,7 @@ class Study:
         keep: bool = True,
         given: Input | None = None,
     ) -> None:
-        self.id = f"s-{hashlib.sha256(place.encode(errors='surrogatepass')).hexdigest()[:12]}"
+        self.id = study_id(place)
         self.name, self.kind, self.given = name, kind, given
         self._read, self._cache, self._keep = read, cache, keep
         self._find_said, self._find_maps, self._count = said, maps, count

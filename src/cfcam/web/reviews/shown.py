@@ -7,13 +7,13 @@ from weakref import WeakKeyDictionary
 
 from cfcam.clinical.review import Shown, values_sha256
 from cfcam.imaging import Volume
+from cfcam.jobs.assess.identity import check_said, patient_of
 from cfcam.jobs.inputs.privacy import comes_from_dicom
 from cfcam.web.exports.result import source_of
 from cfcam.web.library.about import about
 from cfcam.web.library.maps import StudyMap
 from cfcam.web.library.study import Study
 from cfcam.web.problems import RefusedError
-from cfcam.web.reviews.identity import patient_of
 
 _hashes: WeakKeyDictionary[StudyMap, str] = WeakKeyDictionary()  # of hundreds of megabytes, and they do not change
 
@@ -50,22 +50,14 @@ def hash_of(one: StudyMap) -> str:
 
 
 def check_words(study: Study, comment: str, reviewer: str) -> None:
-    """Refuses a text that says who the patient is: a record is kept for good.
-
-    A reader may share a name with a patient, so that of the reader's name only the whole of the patient's is refused.
+    """Refuses a text that says who the patient is, see `cfcam.jobs.assess.identity.check_said`.
 
     Raises:
-        RefusedError: one does; the message does not repeat it.
+        InputError: one does; the message does not repeat it.
     """
     file = _header_of(study)
-    if file is None:
-        return
-    patient = patient_of(file)
-    if patient.named_in(comment) or patient.is_called(reviewer):
-        raise RefusedError(
-            422,
-            "the answer names the patient by a word of the study's header, and nothing was recorded: say it without",
-        )
+    if file is not None:
+        check_said(patient_of(file), comment, reviewer)
 
 
 def _header_of(study: Study) -> Path | None:

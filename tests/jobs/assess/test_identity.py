@@ -5,7 +5,7 @@ import pytest
 pytest.importorskip("pydicom")
 
 from cfcam.exchange.deidentify.deidentifier import Deidentifier
-from cfcam.web.reviews.identity import Patient, folded, patient_of
+from cfcam.jobs.assess.identity import Patient, folded, patient_of
 from tests.exchange import sources as made
 
 

@@ -1,4 +1,4 @@
-"""The numbers of a study, as ``cfcam explain`` writes them: the file from which a Bundle can be made later."""
+"""The numbers of a study read back from the file that ``cfcam explain`` writes, for what is made of it later."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from cfcam.clinical.checks.peak_stability import PeakStability
+from cfcam.clinical.regions import Region, RegionTable
 from cfcam.clinical.report.numbers import FORMAT
+from cfcam.clinical.study_result import MapResult, ModelIdentity, StudyResult
 from cfcam.errors import InputError
 
 Numbers = Mapping[str, Any]
@@ -60,3 +65,50 @@ def checked(found: Any, shown: str) -> Numbers:
             f"{shown}: is written in form {found.get('format')!r}, and this version reads {FORMAT}: explain anew"
         )
     return found
+
+
+def result_of(study: Numbers, number: int) -> StudyResult:
+    """Returns a result with one of its maps, without pictures: these are in no numbers, and have no pixel here.
+
+    Args:
+        study: the numbers.
+        number: of the map in them.
+    """
+    model, one = study["model"], study["maps"][number]
+    nothing = np.zeros((0, 0), np.float32)
+    return StudyResult(
+        name=study["name"],
+        picture=nothing,
+        source_sha256=study["source"]["sha256"],
+        model=ModelIdentity(**{**model, "classes": tuple(model["classes"])}),
+        probabilities=study["probabilities"],
+        maps=(
+            MapResult(
+                method=one["method"],
+                class_index=one["class_index"],
+                class_name=one["class_name"],
+                probability=one["probability"],
+                status=one["status"],
+                heatmap=nothing,
+                regions=_table(one["regions"]),
+                parameters=one["parameters"],
+                margin=one["margin"],
+            ),
+        ),
+        pseudonym=study["pseudonym"],
+        modality=study["modality"],
+        limits=tuple(study["limits"]),
+        provenance=study["provenance"],
+        record_id=study["record_id"],
+    )
+
+
+def _table(values: Mapping[str, Any]) -> RegionTable:
+    steady = values["stability"]
+    return RegionTable(
+        **{
+            **values,
+            "regions": tuple(Region(**one) for one in values["regions"]),
+            "stability": None if steady is None else PeakStability(**steady),
+        }
+    )

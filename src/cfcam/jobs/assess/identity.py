@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cfcam.errors import InputError
 from cfcam.exchange.dicom.sources import pseudonym_of
 from cfcam.imaging.reading.dicom_object import broken, quiet
 
@@ -63,10 +64,33 @@ def patient_of(file: Path) -> Patient:
     from pydicom import dcmread
 
     with quiet(), broken("the study", "its header cannot be read"):
-        header = dcmread(file, force=True, stop_before_pixels=True)
-        if pseudonym_of(header) is not None:
-            return Patient()
-        return Patient(tuple(_names(header)), frozenset(_ids(header)))
+        return patient_in(dcmread(file, force=True, stop_before_pixels=True))
+
+
+def patient_in(header: Any) -> Patient:
+    """Returns what a header calls its patient; nothing of one that cfcam de-identified."""
+    if pseudonym_of(header) is not None:
+        return Patient()
+    return Patient(tuple(_names(header)), frozenset(_ids(header)))
+
+
+def check_said(patient: Patient, comment: str, reviewer: str) -> None:
+    """Refuses a text that says who the patient is: a record is kept for good.
+
+    A reader may share a name with a patient, so that of the reader's name only the whole of the patient's is refused.
+
+    Args:
+        patient: of the study.
+        comment: the reader's words.
+        reviewer: the reader's name.
+
+    Raises:
+        InputError: one does; the message does not repeat it.
+    """
+    if patient.named_in(comment) or patient.is_called(reviewer):
+        raise InputError(
+            "the answer names the patient by a word of the study's header, and nothing was recorded: say it without"
+        )
 
 
 def _names(header: Any) -> Iterator[tuple[str, ...]]:
