@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 
 import pytest
 
 from cfcam.exchange.fhir import bundle, problems
 from tests.exchange.fhir.studies import EVERYTHING, STUDY, of_kind
+from tests.machine import fhir_tools
+
+OF_ALL = {"id", "meta", "implicitRules", "language", "text", "contained", "extension", "modifierExtension"}
+"""Elements that every resource has."""
 
 
 @pytest.fixture
@@ -77,3 +82,44 @@ def test_a_full_url_that_is_there_twice_or_is_none_is_found(made):
     made["entry"][1]["fullUrl"] = "http://example.org/1"
     assert any("is no urn:uuid" in line for line in problems(made))
     assert problems({**made, "type": "batch"})[0] == "type: is batch, and has to be transaction"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "Device",
+        "ImagingStudy",
+        "Observation",
+        "DiagnosticReport",
+        "DocumentReference",
+        "Provenance",
+        "AuditEvent",
+        "Bundle",
+    ],
+)
+def test_r4_and_r4b_have_the_same_elements_of_what_is_used(kind):
+    """By the StructureDefinitions of R4 (4.0.1) and the classes of R4B (4.3.0)."""
+    _, folder = fhir_tools()
+    file = folder / "node_modules" / "@medplum" / "definitions" / "dist" / "fhir" / "r4" / "profiles-resources.json"
+    definitions = [one["resource"] for one in json.loads(file.read_bytes())["entry"]]
+    (r4,) = [one for one in definitions if one["resourceType"] == "StructureDefinition" and one["id"] == kind]
+    assert r4["fhirVersion"] == "4.0.1"
+    names = set()
+    for element in r4["snapshot"]["element"]:
+        path = element["path"].split(".")
+        if len(path) == 2 and path[1].endswith("[x]"):
+            types = (one["code"] for one in element["type"])
+            names |= {f"{path[1][:-3]}{code[0].upper()}{code[1:]}" for code in types}
+        elif len(path) == 2:
+            names.add(path[1])
+    module = import_module(f"fhir.resources.R4B.{kind.lower()}")
+    fields = getattr(module, kind).model_fields
+    assert (
+        names - OF_ALL
+        == {
+            info.alias or name
+            for name, info in fields.items()
+            if info.json_schema_extra and info.json_schema_extra.get("element_property")
+        }
+        - OF_ALL
+    )
