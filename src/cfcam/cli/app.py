@@ -23,6 +23,8 @@ from cfcam.cli.gateway import Gateway
 from cfcam.cli.layers import Layers
 from cfcam.cli.methods import Methods
 from cfcam.cli.metrics import Metrics
+from cfcam.cli.pacs.fetch import Fetch
+from cfcam.cli.pacs.send import Send
 from cfcam.cli.view import View
 
 app = typer.Typer(
@@ -70,6 +72,6 @@ add(
     Fhir,
     Assess,
 )  # in the order of the help
-add(app, Gateway)
+add(app, Send, Fetch, Gateway)
 app.add_typer(audit, name="audit")
 app.add_typer(evidence, name="evidence")

@@ -17,6 +17,8 @@ class Panel(StrEnum):
     STUDY = "The study (report, DICOM objects, record)"
     STATED = "What you state"
     VIEWER = "The viewer"
+    WANTED = "What is wanted"
+    DOOR = "Who you are there"
     RUN = "The run"
 
     @property

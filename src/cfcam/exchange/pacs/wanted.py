@@ -72,7 +72,12 @@ class Wanted:
 
 
 def listing(
-    place: Place, studies: Sequence[str], access: Access | None = None, *, series: Sequence[str] = ()
+    place: Place,
+    studies: Sequence[str],
+    access: Access | None = None,
+    *,
+    series: Sequence[str] = (),
+    modality: str | None = None,
 ) -> list[Wanted]:
     """List the objects of studies.
 
@@ -81,13 +86,15 @@ def listing(
         studies: their UIDs.
         access: who one is, and what opens the door.
         series: UIDs of the series that are wanted; none: all of them.
+        modality: of the series that are wanted; None: any.
 
     Raises:
         NetworkError: the place cannot be asked, or does not have one of the studies or series.
     """
     found: list[Wanted] = []
     for study in studies:
-        of_study = [str(one.SeriesInstanceUID) for one in query(place, "series", {"StudyInstanceUID": study}, access)]
+        keys = {"StudyInstanceUID": study, "Modality": modality or ""}
+        of_study = [str(one.SeriesInstanceUID) for one in query(place, "series", keys, access)]
         chosen = [uid for uid in dict.fromkeys(of_study) if not series or uid in series]
         if not chosen:
             what = "such series of this study" if of_study else "such study"
