@@ -56,6 +56,7 @@
       cfcam.study = detail;
       if (!(await cfcam.viewer.open(detail))) return;
       for (const line of detail.notices || []) cfcam.notices.toast(line);
+      detail.notices = [...new Set([...(detail.notices || []), ...(learned.get(id) || [])])];
       tell("study", detail);
       if (keep) forgotten();
       if (!cfcam.state.get().maps.length && !keep) await explainFirst();
@@ -84,6 +85,16 @@
     if (answer && cfcam.study.id === mine && !cfcam.state.get().maps.length) cfcam.viewer.show(answer.maps.slice(0, 1));
   }
 
+  const learned = new Map(); // id of a study -> what the network's answers said of it
+
+  /** Says what is new of a study, once; then it stands with its other notices, under About. */
+  function learn(study, lines) {
+    const fresh = lines.filter((line) => !(study.notices || []).includes(line));
+    for (const line of fresh) cfcam.notices.toast(line);
+    study.notices = [...(study.notices || []), ...fresh];
+    learned.set(study.id, [...(learned.get(study.id) || []), ...fresh]);
+  }
+
   /**
    * Asks for maps of the open study.
    * @param {{methods: string[], targets?: (number|string)[], layer?: string|null}} what
@@ -97,7 +108,7 @@
       done(answer.seconds?.total ?? answer.seconds?.forward);
       if (cfcam.study !== study) return answer;
       if (answer.probabilities) study.probabilities = answer.probabilities;
-      for (const line of answer.notices || []) cfcam.notices.toast(line);
+      learn(study, answer.notices || []);
       add(answer.maps);
       return answer;
     } catch (error) {

@@ -5,7 +5,7 @@
   const { el, button, seconds, status, work } = root.kit;
 
   const KINDS = [
-    ["uncertainty", "Uncertainty", "Where the map varies when the picture, or the network, is changed a little. Bright: it varies much."],
+    ["uncertainty", "Uncertainty", "Where the map varies when the picture is changed a little: shifted, turned, made larger and smaller, and given noise. Bright: it varies much."],
     ["control", "Control", "The same method on the network with its weights drawn at random. A map that looks like it says little about what was learnt."],
   ];
 
@@ -27,7 +27,7 @@
     const map = base();
     if (!map) return line.say("no map is shown that this could be measured of", "warn");
     const body = { study: root.study.id, map: map.id, kind };
-    const done = await work(line, `${name} of ${map.method}`, () => root.api.post("/api/layers", body), ...buttons);
+    const done = await work(line, `${name} of ${map.method}`, (signal) => root.api.post("/api/layers", body, { signal }), ...buttons);
     if (!done || root.study.id !== body.study) return undefined;
     root.maps.add(done.result.maps);
     beside(done.result.maps);
@@ -43,9 +43,12 @@
     mount(element) {
       line = status("layers-status");
       box = el("div", { class: "section" });
+      const runs = []; // while one is at work the others wait
       for (const [kind, name, text] of KINDS) {
-        const run = button(`${name} beside the map`, `layer-${kind}`, () => show(kind, name, run));
-        box.append(el("h3", { text: name }), el("p", { class: "hint", text }), el("div", { class: "buttons" }, run));
+        const stop = button("Stop", `layer-${kind}-stop`, () => {}, { class: "plain stop", hidden: true });
+        const run = button(`${name} beside the map`, `layer-${kind}`, () => show(kind, name, ...runs, stop));
+        runs.push(run);
+        box.append(el("h3", { text: name }), el("p", { class: "hint", text }), el("div", { class: "buttons" }, run, stop));
       }
       element.append(box, line.node);
     },
