@@ -191,6 +191,20 @@ def test_what_is_not_in_it_is_said(tmp_path, radiograph):
     assert cfcam("fhir", tmp_path / "alone_regions.json", "--keep-uids").exit_code == 2
 
 
+def test_a_pdf_of_other_numbers_is_left_out(radiograph, tmp_path):
+    pdf = next((radiograph / "out").glob("*_report.pdf"))
+    shutil.copy(numbers_file(radiograph / "out"), tmp_path / "case_regions.json")
+    shutil.copy(pdf, tmp_path / "case_report.pdf")
+    same = cfcam("fhir", tmp_path / "case_regions.json")
+    assert of_kind(json.loads(same.stdout), "DiagnosticReport")[0]["presentedForm"][0]["size"] == pdf.stat().st_size
+    numbers = json.loads((tmp_path / "case_regions.json").read_text())
+    numbers["maps"][0]["probability"] = 0.5
+    (tmp_path / "case_regions.json").write_text(json.dumps(numbers))
+    other = cfcam("fhir", tmp_path / "case_regions.json")
+    assert "the PDF beside the numbers was made of other ones" in other.stderr
+    assert "presentedForm" not in of_kind(json.loads(other.stdout), "DiagnosticReport")[0]
+
+
 def test_a_time_can_be_given_and_arguments_that_cannot_be_right_are_refused(radiograph):
     bundle = made(radiograph, "--time", "2026-01-31T08:00+01:00")
     assert of_kind(bundle, "DiagnosticReport")[0]["issued"] == "2026-01-31T07:00:00.000Z"

@@ -75,6 +75,24 @@ def test_the_record_is_that_of_the_viewer_for_the_same_map(place):
     assert [one["record_id"] for one in listed] == [own.id]  # the viewer sees it, and it counts there
 
 
+def test_of_a_volume_the_record_is_that_of_the_viewer_too(tmp_path):
+    pytest.importorskip("fastapi")
+    from tests.web.server import client_of, settings_of
+
+    ct_study(tmp_path / "in")
+    result = explain(tmp_path / "in", tmp_path / "out", *BRIGHT_3D, "--regions")
+    assert result.exit_code == 0, result.output
+    with client_of(settings_of(tmp_path / "out", tmp_path / "in", audit=str(tmp_path / "audit.sqlite"))) as client:
+        (study,) = client.get("/api/studies").json()["studies"]
+        (one,) = client.get(f"/api/studies/{study['id']}").json()["maps"]
+        said = {"study": study["id"], "map": one["id"], "verdict": "accept", "reviewer": "Ána Müller", "view": {}}
+        assert client.post("/api/reviews", json=said).status_code == 200
+    done = assess(tmp_path, "accept", "--source", tmp_path / "in")
+    assert done.exit_code == 0, done.output
+    viewers, own = records(tmp_path)
+    assert dict(own.details) == {**viewers.details, "refers_to": viewers.id}
+
+
 def test_the_document_refers_to_what_was_explained_and_a_later_one_to_the_one_before(place):
     first = pydicom.dcmread(accepted(place)["document"])
     amend = ("amend", "--method", "grad-cam", "--source", place / "in" / "chest.dcm", "--amend", "threshold=0.4",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,6 +18,12 @@ from cfcam.exchange.fhir.transaction import bundle
 if TYPE_CHECKING:
     from cfcam.clinical.audit import Audit
     from cfcam.clinical.review import Review
+
+
+_ATTACHED = re.compile(rb"application#2fjson\b.{0,60}?/CheckSum\s*<([0-9A-Fa-f]{32})>", re.DOTALL)
+_OTHER_PDF = "no report is in it, for the PDF beside the numbers was made of other ones: explain anew with --report pdf"
+_NO_PDF = "no report is in it, for there is no PDF beside the numbers: explain with --report pdf"
+_NO_OBJECT = "no DICOM object is in it, for there is none beside the numbers: explain DICOM with --dicom seg,sr"
 
 
 @dataclass(frozen=True)
@@ -67,16 +75,17 @@ def gather(path: Path, *, audit: str | None = None, recorded: datetime | None = 
     if name != path.name:
         file = path.with_name(f"{name}_report.pdf")
         report = file.read_bytes() if file.is_file() else None
+        if report is not None and not _is_of(report, path.read_bytes()):
+            report = None
+            notes.append(_OTHER_PDF)
         found = [DicomFile.read(one) for one in sorted(path.with_name(f"{name}_dicom").glob("*.dcm"))]
         objects = [one for one in found if one.weights == study["model"]["weights_sha256"]]
         if len(objects) < len(found):
             notes.append(f"{len(found) - len(objects)} DICOM objects are of another network, and are left out")
-    if report is None:
-        notes.append("no report is in it, for there is no PDF beside the numbers: explain with --report pdf")
+    if report is None and _OTHER_PDF not in notes:
+        notes.append(_NO_PDF)
     if not objects:
-        notes.append(
-            "no DICOM object is in it, for there is none beside the numbers: explain DICOM with --dicom seg,sr"
-        )
+        notes.append(_NO_OBJECT)
     reviews: tuple[Review, ...] = ()
     if audit is not None:
         when, reviews = _in_audit(study, audit)
@@ -84,6 +93,12 @@ def gather(path: Path, *, audit: str | None = None, recorded: datetime | None = 
     if recorded is None:
         recorded = datetime.fromtimestamp(int(path.stat().st_mtime), UTC)
     return Gathered(study, recorded, report, tuple(objects), reviews, tuple(notes))
+
+
+def _is_of(report: bytes, numbers: bytes) -> bool:
+    """Tells whether a PDF may be of these numbers: its attachment has their MD5, if it says one (ISO 32000, 7.11.4)."""
+    told = {found.decode().lower() for found in _ATTACHED.findall(report)}
+    return not told or hashlib.md5(numbers, usedforsecurity=False).hexdigest() in told
 
 
 def _in_audit(study: Numbers, place: str) -> tuple[datetime | None, tuple[Review, ...]]:
