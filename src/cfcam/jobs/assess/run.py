@@ -120,7 +120,7 @@ def _read(path: Path, study: Numbers) -> tuple[DicomSource | None, list[str]]:
     image = load_picture(given) if given.kind is Kind.PICTURE else load_volume(given, VolumeSettings())
     if image.sha256 != study["source"]["sha256"]:
         raise ImageError(
-            "--source is another study than the one that was explained, or was changed since: give that one"
+            "this is another study than the one that was explained, or was changed since: give that one with --source"
         )
     if not comes_from_dicom(given):
         return None, [_NO_DICOM]
