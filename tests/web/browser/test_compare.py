@@ -150,11 +150,37 @@ def test_a_link_brings_the_prior_with_it_and_a_new_viewer_makes_it_anew(
         page.get_by_test_id("changes").wait_for()  # the panel was open
         for n in PANES:
             np.testing.assert_array_equal(pixels(page, n), before[n])
+        page.get_by_test_id("compare-end").click()
+        assert shown(page) == maps[:1]
+        assert (state(page)["compare"], state(page)["scale"]) == (None, "own")
     model = load("demo")
     settings = settings_of(folder, load=lambda: model, model="demo", methods=("grad-cam",))
     with served(settings) as other, opened(browser, other.address + link) as page:
         assert shown(page, 3) == maps
         assert page.get_by_test_id("toast").filter(has_text="no longer kept").count() == 0
+
+
+def test_who_goes_on_to_another_study_or_to_one_pane_leaves_the_prior_behind(browser: Any, viewer: Any) -> None:
+    with opened(browser, viewer.address) as page:
+        shown(page)
+        maps = laid(page, Mouse(page))
+        page.get_by_test_id("pane-0").focus()
+        page.keyboard.press("1")
+        assert shown(page) == maps[:1]
+        assert (state(page)["compare"], state(page)["scale"]) == (None, "own")
+        laid(page, Stayed(page))
+        page.get_by_test_id("pane-0").focus()
+        page.keyboard.press("n")
+        page.get_by_test_id("study-name").get_by_text("prior.png").wait_for()
+        until(page, lambda: state(page)["maps"] != maps)
+        assert (state(page)["compare"], state(page)["scale"]) == (None, "own")
+
+
+class Stayed(Mouse):
+    """Whose panel is open already."""
+
+    def panel(self, name: str, key: str) -> None:
+        pass
 
 
 def test_titles_are_whole_at_three_panes(browser: Any, viewer: Any) -> None:

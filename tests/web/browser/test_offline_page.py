@@ -124,7 +124,7 @@ def test_it_shows_its_numbers_and_says_which_it_cannot_know(opened: Any, tmp_pat
 def test_what_needs_a_server_is_not_offered(opened: Any, tmp_path: Path) -> None:
     shown = opened(seen(tmp_path))
     assert shown.get_by_test_id("panel-numbers").count() == 1
-    for panel in ("review", "layers"):
+    for panel in ("review", "compare", "layers"):
         assert shown.get_by_test_id(f"panel-{panel}").count() == 0
     shown.keyboard.press("x")
     assert shown.get_by_test_id("export-pdf").count() == 0

@@ -38,7 +38,7 @@
   /** Three pictures in step: the current study, the prior on its grid, and the difference; on one scale. */
   function lay(answer, registration) {
     const { maps, scale, compare } = state();
-    if (!compare || !before) before = { maps, scale };
+    if (!before) before = compare ? { maps: [answer.current.id], scale: "own" } : { maps, scale }; // compare: a link
     const three = [answer.current, ...answer.prior_maps, answer.difference];
     root.maps.add(three);
     root.state.set({ maps: three.map((map) => map.id), active: 0, compare: answer.prior, registration, scale: "common" });
@@ -55,8 +55,7 @@
   function leave() {
     const maps = (before?.maps || state().maps).filter((id) => !["prior", "difference", undefined].includes(root.maps.of(id)?.kind));
     const map = current();
-    root.state.set({ maps: maps.length ? maps : map ? [map.id] : [], active: 0, compare: null, scale: before?.scale || "own" });
-    before = null;
+    root.state.set({ maps: maps.length ? maps : map ? [map.id] : [], active: 0, compare: null });
     if (line) line.say("");
   }
 
@@ -79,13 +78,19 @@
     }
   }
 
-  /** The prior has gone from the screen: it stands beside nothing any more. */
+  /** Where the prior has gone from the screen, nothing stands beside any more. */
   function gone() {
     const { compare, maps, study } = state();
+    if (!compare && before) return back();
     if (!compare || restoring || root.study?.id !== study || !maps.every((id) => root.maps.of(id))) return;
-    if (of("prior") || of("difference")) return;
-    root.state.set({ compare: null, scale: before?.scale || state().scale });
+    if (!of("prior") && !of("difference")) root.state.set({ compare: null });
+  }
+
+  /** Back to the scale that was in use before the prior came. */
+  function back() {
+    const { scale } = before;
     before = null;
+    root.state.set({ scale });
   }
 
   // which study

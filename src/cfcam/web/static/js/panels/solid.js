@@ -116,7 +116,8 @@
       return;
     }
     const map = cfcam.viewer.map(state.maps[state.active]);
-    const heat = map && map.status === "ok" ? cfcam.store.now(map.url) : null;
+    const own = map && map.status === "ok" && map.kind !== "prior" && map.kind !== "difference"; // of this very scan
+    const heat = own ? cfcam.store.now(map.url) : null;
     const { low, high } = cfcam.viewer.windowNow();
     const from = heat ? cfcam.viewer.thresholdOf(map) ?? 0.5 : null;
     const key = [study.id, heat ? map.url : "", from, state.palette, low, high].join("|");
