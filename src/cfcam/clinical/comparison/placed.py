@@ -18,6 +18,8 @@ from cfcam.imaging.geometry import metric_of
 
 Matrix = NDArray[np.float64]
 
+_BLOCK = 2**20  # positions that are looked at together
+
 
 @dataclass(frozen=True, eq=False)
 class Grid:
@@ -123,11 +125,18 @@ class Placed:
     def covers(self, grid: Grid, matrix: Matrix | None = None) -> NDArray[np.bool_]:
         """Returns where a place of another grid lies within this one, out to the border of its outermost positions."""
         way = self._way(grid, matrix)
-        ones = np.ones(self.grid.size, dtype=np.uint8)
-        inside = ndimage.affine_transform(
-            ones, way[:-1, :-1], way[:-1, -1], grid.size, order=0, mode="grid-constant", cval=0
-        )
-        found: NDArray[np.bool_] = inside > 0
+        found = np.empty(grid.size, dtype=np.bool_)
+        rows = max(1, _BLOCK // math.prod(grid.size[1:]))
+        for start in range(0, grid.size[0], rows):
+            block = found[start : start + rows]
+            block[:] = True
+            index = np.ogrid[(slice(start, start + len(block)), *(slice(n) for n in grid.size[1:]))]
+            for line, shift, n in zip(way[:-1, :-1], way[:-1, -1], self.grid.size, strict=True):
+                at = np.float64(shift + 0.5)
+                for step, along in zip(line, index, strict=True):
+                    at = at + step * along
+                block &= at >= 0
+                block &= at < n
         return found
 
     def _way(self, grid: Grid, matrix: Matrix | None) -> Matrix:

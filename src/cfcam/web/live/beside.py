@@ -106,18 +106,45 @@ def beside(
         maps = images.maps(studies, found, of.class_index)
     ticket.tell(0.9)
     comparison = compare(*maps, registration=found)
+    ticket.check()
     laid = Beside(found.matrix, maps[0].raw(), maps[1].raw(), studies[0].grid, studies[1].grid, comparison.scale)
+    told = _told(comparison, [*assumption_notes(images.preprocess), *notes, *more])
+    del comparison  # of a large volume its pictures are more than a gigabyte
     seconds = perf_counter() - begun
     under = _under(laid, study, prior, image, earlier)
     before = _prior_map(ids[0], laid, image, under, of, maps[0].probability, seconds)
     after = _difference(ids[1], laid, image, of, seconds)
-    said = [*assumption_notes(images.preprocess), *notes, *more, *comparison.notes]
-    answer = _answer(study, prior, of, before, after, comparison, said)
+    shown = before.described(study.id)
+    assert shown.under is not None  # noqa: S101 (a prior lies on its own image)
+    answer = Compared(
+        prior=prior.id,
+        current=of.described(study.id),
+        prior_maps=[shown],
+        difference=after.described(study.id),
+        original=shown.under.url,
+        **told,
+    )
     for one in (before, replace(after, about=_OfPair(answer=answer))):
         study.add(one)
         if study.kind == "volume":
             study.levels(one.id)
     return answer
+
+
+def _told(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
+    """What is said of a comparison; nothing in it holds a picture."""
+    return {
+        "quality": {
+            **comparison.registration.as_dict(),
+            "unit": comparison.unit,
+            "seen": float(comparison.seen.mean()),
+            "text": registration_line(comparison),
+        },
+        "changes": [Change(**vars(one)) for one in comparison.changes],
+        "verdict": comparison.verdict,
+        "statement": SENTENCE,
+        "notices": [*dict.fromkeys((*notes, *comparison.notes))],
+    }
 
 
 def _kept(study: Study, ids: tuple[str, str], of: StudyMap, prior: Study) -> Compared | None:
@@ -174,11 +201,12 @@ def _prior_map(
 
     def heat() -> Heat:
         values = laid.map()
-        return values / (values.max() or np.float32(1))
+        values /= values.max() or np.float32(1)
+        return values
 
-    raw = laid.map()
-    top = float(raw.max())
-    values = raw / np.float32(top or 1)
+    values = laid.map()
+    top = float(values.max())
+    values /= np.float32(top or 1)
     threshold, peak = cut_and_peak(values, image) if top > 0 else (None, None)
     return StudyMap(
         id=key,
@@ -210,9 +238,9 @@ def _difference(key: str, laid: Beside, image: Image | Volume, of: StudyMap, sec
         return _halved(laid.difference())
 
     values = laid.difference()
-    size = np.abs(values)
-    most = float(size.max())
-    index = np.unravel_index(int(size.argmax()), size.shape)
+    at = max(int(values.argmax()), int(values.argmin()), key=lambda n: abs(float(values.flat[n])))
+    most = abs(float(values.flat[at]))
+    index = np.unravel_index(at, values.shape)
     halved = _halved(values)
     return StudyMap(
         id=key,
@@ -277,36 +305,6 @@ def _volume(laid: Beside, earlier: Any, image: Any) -> Nifti:
     turned, affine = in_file_order(found, image)
     window = window_of(earlier)
     return of_volume(compact(turned), affine, window=(window.low, window.high))
-
-
-def _answer(
-    study: Study,
-    prior: Study,
-    of: StudyMap,
-    before: StudyMap,
-    after: StudyMap,
-    comparison: Comparison,
-    notes: Sequence[str],
-) -> Compared:
-    shown = before.described(study.id)
-    assert shown.under is not None  # noqa: S101 (a prior lies on its own image)
-    return Compared(
-        prior=prior.id,
-        current=of.described(study.id),
-        prior_maps=[shown],
-        difference=after.described(study.id),
-        original=shown.under.url,
-        quality={
-            **comparison.registration.as_dict(),
-            "unit": comparison.unit,
-            "seen": float(comparison.seen.mean()),
-            "text": registration_line(comparison),
-        },
-        changes=[Change(**vars(one)) for one in comparison.changes],
-        verdict=comparison.verdict,
-        statement=SENTENCE,
-        notices=[*dict.fromkeys(notes)],
-    )
 
 
 def _plain(values: Any) -> str:
