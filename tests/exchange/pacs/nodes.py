@@ -144,3 +144,37 @@ def _item(uid: str, reason: int | None = None) -> Dataset:
     if reason is not None:
         item.FailureReason = reason
     return item
+
+
+@contextlib.contextmanager
+def tls_front(port: int, tls: ssl.SSLContext) -> Iterator[int]:
+    """What stands before a server in hospitals: it speaks TLS, and hands on in plain to a port here; yields its own."""
+    listening = socket.create_server(("127.0.0.1", 0))
+
+    def pump(source: socket.socket, target: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(data)
+        for one in (source, target):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                plain, _ = listening.accept()
+                threading.Thread(target=joined, args=(plain,), daemon=True).start()
+
+    def joined(plain: socket.socket) -> None:
+        far = socket.create_connection(("127.0.0.1", port))
+        with contextlib.suppress(OSError), far, tls.wrap_socket(plain, server_side=True) as near:
+            back = threading.Thread(target=pump, args=(far, near), daemon=True)
+            back.start()
+            pump(near, far)
+            back.join()
+
+    threading.Thread(target=serve, daemon=True).start()
+    try:
+        yield listening.getsockname()[1]
+    finally:
+        listening.close()

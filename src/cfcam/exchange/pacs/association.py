@@ -179,6 +179,8 @@ def probed(place: Place, access: Access) -> NetworkError:
     except ssl.SSLCertVerificationError as error:
         told = f"its certificate is not trusted ({error.verify_message}): name the CA's file with --ca"
         return NetworkError(f"{place}: {told}", again=False)
+    except ssl.SSLEOFError:
+        return NetworkError(f"{place}: broke the connection while TLS was agreed on; does it speak TLS?", again=True)
     except ssl.SSLError as error:
         told = f"TLS failed ({error.reason or 'no reason given'}); does it want a certificate, or speak without TLS?"
         return NetworkError(f"{place}: {told}", again=False)
