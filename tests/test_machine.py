@@ -67,7 +67,7 @@ def test_a_run_ends_with_a_table_of_what_was_skipped_and_a_complete_one_may_lack
     tmp_path, monkeypatch, complete
 ):
     (tmp_path / "tests").mkdir()
-    for name in ("__init__.py", "conftest.py", "machine.py", "quick.py"):
+    for name in ("__init__.py", "conftest.py", "machine.py", "orthanc.py", "quick.py"):
         shutil.copy(ROOT / "tests" / name, tmp_path / "tests")
     (tmp_path / "tests" / "test_it.py").write_text(SUITE)
     (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n    data: real data\n")
