@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from cfcam.cli.command import Command
-from cfcam.cli.output.console import EXIT_FAILED, hint, out, plain, print_json
+from cfcam.cli.output.console import hint, out, plain, print_json
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:
     from cfcam.jobs.gateway.dry import Would
+    from cfcam.jobs.gateway.settings import GatewaySettings
 
 WORDS = ("status", "retry")
 
@@ -56,6 +57,7 @@ Exit codes: 0 ended as asked · 1 failed · 2 wrong usage · 130 interrupted.
         typer.Option(metavar="FOLDER", help="Say which rule takes what is in a folder, and why; do nothing."),
     ] = None
     json: Annotated[bool, typer.Option("--json", help="Print what is told as JSON.")] = False
+    log_json: Annotated[bool, typer.Option("--log-json", help="Log lines as JSON, one object each.")] = False
 
     def __post_init__(self) -> None:
         """Looks at what the words are."""
@@ -79,15 +81,47 @@ Exit codes: 0 ended as asked · 1 failed · 2 wrong usage · 130 interrupted.
             typer.echo(example(), nl=False)
             return
         assert self.words is not None  # noqa: S101 (looked at before)
-        _, config = (self.words[0], self.words[1]) if self.words[0] in WORDS else ("", self.words[0])
+        word, config = (self.words[0], self.words[1]) if self.words[0] in WORDS else ("", self.words[0])
         settings = read_settings(Path(config))
         if self.explain is not None:
             from cfcam.jobs.gateway.dry import would
 
-            lines, others = would(settings, self.explain)
-            self._tell(lines, others)
+            self._tell(*would(settings, self.explain))
+        elif word == "status":
+            self._status(settings)
+        elif word == "retry":
+            from cfcam.jobs.gateway.run import retry
+
+            again = retry(settings, self.words[2:])
+            print_json(again) if self.json else out().print(f"{len(again)} studies are tried again")
+            if missing := sorted(set(self.words[2:]) - set(again)):
+                raise InputError(f"{missing[0]}: no study that was put aside is called so: see cfcam gateway status")
+        else:
+            self._run(settings)
+
+    def _run(self, settings: GatewaySettings) -> None:
+        import signal
+
+        from cfcam.jobs.gateway.log import Log
+        from cfcam.jobs.gateway.run import Gateway as Working
+
+        gateway = Working(settings, Log(as_json=self.log_json))
+        signal.signal(signal.SIGTERM, lambda *_: gateway.stop())
+        with gateway:
+            gateway.wait()
+
+    def _status(self, settings: GatewaySettings) -> None:
+        from cfcam.jobs.gateway.run import status
+
+        found = status(settings)
+        if self.json:
+            print_json(found)
             return
-        raise typer.Exit(EXIT_FAILED)
+        for name, shown in (("objects", "objects"), ("tasks", "studies"), ("results", "results")):
+            counts = ", ".join(f"{count} {state}" for state, count in sorted(found[name].items())) or "none"
+            out().print(f"{shown}: {counts}")
+        for one in found["put_aside"]:
+            out().print(plain(f"    {one['study']} by {one['network']}: {one['reason']}"), soft_wrap=True)
 
     def _tell(self, lines: list[Would], others: int) -> None:
         if self.json:

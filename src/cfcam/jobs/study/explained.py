@@ -90,7 +90,14 @@ class Results:
         self._several, self._reported = several, reported
 
     def __call__(
-        self, image: Image | Volume, explanation: Explanation, x: Tensor, name: str, given: Input | None
+        self,
+        image: Image | Volume,
+        explanation: Explanation,
+        x: Tensor,
+        name: str,
+        given: Input | None,
+        *,
+        whole: bool = False,
     ) -> Made:
         """Returns the result of a study.
 
@@ -100,6 +107,7 @@ class Results:
             x: (C, *spatial), as the network saw it.
             name: what the result is called.
             given: the input; None for one in memory that has no file.
+            whole: whether all DICOM objects behind it are read, for what is to refer to them.
 
         Raises:
             CfcamError: a mask does not fit, the source is gone, or the network cannot be asked again.
@@ -107,7 +115,7 @@ class Results:
         how, back = self.how, way_back(self.preprocess, image)
         source = None
         if given is not None and comes_from_dicom(given):
-            source = DicomSource.of(image, given.path, whole=bool(how.dicom))
+            source = DicomSource.of(image, given.path, whole=whole or bool(how.dicom))
         regions = {} if given is None else read_regions(how, given, image, several=self._several)
         study = self._measured(image, explanation, name, source, regions)
         study = self._checked(study, image, x, regions)

@@ -27,7 +27,7 @@ from cfcam.jobs.inputs.preparing import (
 )
 from cfcam.jobs.inputs.privacy import neutral, with_labels
 from cfcam.jobs.inputs.reading import check_showable, load_picture, load_volume
-from cfcam.jobs.study.explained import Results
+from cfcam.jobs.study.explained import Made, Results
 from cfcam.jobs.study.limits import NO_FILE
 from cfcam.jobs.study.settings import StudySettings
 from cfcam.methods.base import Method
@@ -162,6 +162,21 @@ class StudyExplainer:
         Raises:
             CfcamError: it cannot be read, or explained.
         """
+        return self.made(study, name=name).study
+
+    def made(
+        self, study: str | os.PathLike[str] | Image | Volume, *, name: str | None = None, whole: bool = False
+    ) -> Made:
+        """Explains a study, and returns with its result the DICOM objects behind it, for whoever derives others.
+
+        Args:
+            study: see `__call__`.
+            name: see there.
+            whole: read all of these objects, with all their elements; else the first.
+
+        Raises:
+            CfcamError: it cannot be read, or explained.
+        """
         given = self._input(study)
         called = name or (_UNNAMED if given is None else _name_of(given))
         with _told(given):
@@ -173,9 +188,13 @@ class StudyExplainer:
         if isinstance(explanation, str):
             raise ModelError(f"{called if given is None else given.shown}: {explanation}")
         with _told(given):
-            made = self._results(image, explanation, x, called, given)
+            made = self._results(image, explanation, x, called, given, whole=whole)
         self._notices = (*self._preprocess.notices(image), *made.notes)
-        return made.study if given is not None else replace(made.study, limits=(NO_FILE, *made.study.limits))
+        return (
+            made
+            if given is not None
+            else replace(made, study=replace(made.study, limits=(NO_FILE, *made.study.limits)))
+        )
 
     def _input(self, study: str | os.PathLike[str] | Image | Volume) -> Input | None:
         if isinstance(study, (Image, Volume)):

@@ -1,0 +1,183 @@
+"""The process that owns the networks: one study at a time, and where it dies, only it does."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import secrets
+import shutil
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+from cfcam.errors import CfcamError
+from cfcam.jobs.gateway.job import Answer, Job
+from cfcam.jobs.gateway.settings import GatewaySettings, Network
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from cfcam.jobs.study.result import StudyExplainer
+
+_ENDING = 5.0  # seconds that the process has to end by itself
+
+
+class LostError(CfcamError, RuntimeError):
+    """Work ended without an answer: memory ran out, a library crashed, or it took too long."""
+
+
+class Worker:
+    """The process, started when there is work, and anew after it died.
+
+    Args:
+        settings: of the gateway.
+    """
+
+    def __init__(self, settings: GatewaySettings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._process: Any = None
+        self._pipe: Connection | None = None
+        self.starts = 0
+
+    def __call__(self, job: Job) -> Answer:
+        """Explains a study.
+
+        Raises:
+            LostError: it ended without an answer.
+        """
+        pipe = self._ready()
+        try:
+            pipe.send(job)
+            if not pipe.poll(self._settings.work.longest_s):
+                self._end(at_once=True)
+                raise LostError(f"work took longer than {self._settings.work.longest_s:g} s")
+            answer: Answer = pipe.recv()
+        except (EOFError, OSError):
+            self._end(at_once=True)
+            raise LostError("the process that explains ended, as it does when memory runs out") from None
+        return answer
+
+    def _ready(self) -> Connection:
+        with self._lock:
+            if self._pipe is None or not self._process.is_alive():
+                context = multiprocessing.get_context("spawn")  # torch does not survive a fork
+                self._pipe, other = context.Pipe()
+                self._process = context.Process(
+                    target=serve, args=(other, self._settings), name="cfcam-worker", daemon=True
+                )
+                self._process.start()
+                other.close()
+                self.starts += 1
+            return self._pipe
+
+    def close(self) -> None:
+        """Ends the process; what it is at begins anew at the next start."""
+        self._end(at_once=True)
+
+    def _end(self, *, at_once: bool) -> None:
+        with self._lock:
+            process, self._process = self._process, None
+            pipe, self._pipe = self._pipe, None
+            if pipe is not None:
+                pipe.close()
+            if process is not None:
+                if at_once:
+                    process.kill()
+                process.join(_ENDING)
+
+
+def serve(pipe: Connection, settings: GatewaySettings) -> None:
+    """Answers jobs until the other end is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the gateway ends it
+    explainers: dict[str, StudyExplainer] = {}
+    while True:
+        try:
+            job = pipe.recv()
+            pipe.send(_answer(job, settings, explainers))
+        except (EOFError, OSError):
+            return
+
+
+def _answer(job: Job, settings: GatewaySettings, explainers: dict[str, StudyExplainer]) -> Answer:
+    from cfcam.jobs.gateway.results import made
+
+    place = settings.spool.folder / "work" / secrets.token_hex(8)
+    try:
+        place.mkdir(mode=0o700)
+        if job.network not in explainers:
+            explainers[job.network] = explainer_of(settings.network[job.network])
+        return made(job, settings, explainers[job.network], place)
+    except CfcamError as error:
+        return Answer(reason=str(error))
+    except MemoryError:
+        os._exit(1)  # nothing can be trusted after it
+    except Exception as error:  # noqa: BLE001 (a network may raise anything; its words may hold anything)
+        return Answer(reason=f"the study cannot be explained ({type(error).__name__})")
+    finally:
+        with contextlib.suppress(OSError):
+            shutil.rmtree(place)
+
+
+def explainer_of(network: Network) -> StudyExplainer:
+    """Loads a network, and sets it up.
+
+    Raises:
+        CfcamError: it cannot be loaded, or the settings do not fit it.
+    """
+    from dataclasses import replace
+
+    from cfcam.imaging.windows import named_window
+    from cfcam.jobs.inputs.preparing import preprocess_of, volume_preprocess_of
+    from cfcam.jobs.study.result import StudyExplainer
+    from cfcam.jobs.study.settings import StudySettings
+    from cfcam.models import load
+    from cfcam.models.expects import takes_volumes
+
+    loaded = load(
+        network.model,
+        weights=network.weights,
+        num_classes=network.num_classes,
+        classes=network.classes,
+        device=network.device,
+    )
+    loaded = replace(loaded, output=network.head, probability=network.probability or loaded.probability)
+    size: Any = network.size if network.size is None or len(network.size) > 1 else network.size[0]
+    prepared: Any
+    if takes_volumes(loaded.module):
+        prepared = volume_preprocess_of(
+            loaded,
+            mean=network.mean,
+            std=network.std,
+            size=size,
+            window=named_window(network.window),
+            intensity=network.intensity,
+        )
+    else:
+        prepared = preprocess_of(loaded, mean=network.mean, std=network.std, size=size)
+    return StudyExplainer(
+        loaded,
+        network.methods,
+        tuple(_target(one) for one in network.targets),
+        layer=network.layer,
+        preprocess=prepared,
+        window=network.window,
+        settings=StudySettings(
+            threshold=_threshold(network.threshold),
+            uncertainty=network.uncertainty,
+            peak_stability=network.peak_stability,
+            allow_burned_in=network.allow_burned_in,
+        ),
+    )
+
+
+def _target(text: str) -> int | str:
+    return int(text) if text.isdecimal() else text
+
+
+def _threshold(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
