@@ -8,7 +8,7 @@ ifneq ($(wildcard ../shared/data),)
 export CFCAM_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help demo test quick lint docs clean
+.PHONY: help demo test quick soak lint docs clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -47,6 +47,9 @@ test: $(VENV)/.dev  ## run the whole test suite (ARGS='-m data': a part of it)
 
 quick: $(VENV)/.dev  ## run the tests nearest to your change, for two minutes at most
 	$(BIN)/pytest -n auto --maxprocesses 2 --quick 100 $(ARGS)
+
+soak: $(VENV)/.dev  ## kill a gateway ten times among two hundred studies, with its archive down (half an hour)
+	CFCAM_SOAK=1 $(BIN)/pytest -s tests/jobs/gateway/test_kill.py
 
 lint: $(VENV)/.dev  ## format check, lint, types, floors
 	$(BIN)/ruff format --check .

@@ -31,9 +31,9 @@ _GATEWAY = """
 import sys, threading
 from pathlib import Path
 from cfcam.jobs.gateway.index import Index
-from cfcam.jobs.gateway.intake import Intake
+from cfcam.jobs.gateway.arrivals.intake import Intake
 from cfcam.jobs.gateway.log import Log
-from cfcam.jobs.gateway.receive import Receiver
+from cfcam.jobs.gateway.arrivals.receive import Receiver
 from cfcam.jobs.gateway.settings import GatewaySettings, Network, Receive, Rule, Spool
 from cfcam.jobs.gateway.spool import Spool as Folder
 folder, port = Path(sys.argv[1]), int(sys.argv[2])

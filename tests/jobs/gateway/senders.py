@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cfcam.jobs.gateway.arrivals.intake import Intake
+from cfcam.jobs.gateway.arrivals.receive import Receiver
 from cfcam.jobs.gateway.index import Index
-from cfcam.jobs.gateway.intake import Intake
 from cfcam.jobs.gateway.log import Log
-from cfcam.jobs.gateway.receive import Receiver
 from cfcam.jobs.gateway.settings import GatewaySettings, Network, Receive, Rule, Spool
 from cfcam.jobs.gateway.spool import Spool as SpoolFolder
 from tests.imaging import dicoms

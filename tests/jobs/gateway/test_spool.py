@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip("pynetdicom")
 
 from cfcam.errors import JobError
+from cfcam.jobs.gateway.arrivals.intake import MIXED
 from cfcam.jobs.gateway.header import key_of
 from cfcam.jobs.gateway.index import Index, Result
-from cfcam.jobs.gateway.intake import MIXED
 from cfcam.jobs.gateway.settings import Complete, Rule, Spool
 from cfcam.jobs.gateway.spool import Spool as SpoolFolder
 from tests.jobs.gateway.senders import Half, dcmsend, radiographs, receiving, settings, storescu

@@ -5,37 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter, defaultdict
-from pathlib import Path
 
 from cfcam.exchange.pacs.outcome import Outcome, Sent
-from cfcam.exchange.pacs.place import Access, Place, Secret
+from cfcam.exchange.pacs.place import Place
 from cfcam.exchange.pacs.sending import send
+from cfcam.jobs.gateway.access import access_of
 from cfcam.jobs.gateway.index import Index, Result
 from cfcam.jobs.gateway.log import Log
-from cfcam.jobs.gateway.settings import Access as AccessSettings
 from cfcam.jobs.gateway.settings import Send
 from cfcam.jobs.gateway.spool import Spool
 
 _AT_ONCE = 256  # results that go out through one association
 _LOOK = 0.5  # seconds between two looks for results that somebody else has put back
-
-
-def access_of(settings: AccessSettings) -> Access:
-    """Reads what opens the door of a place; passwords come from where the settings say that they are.
-
-    Raises:
-        InputError: a password is not there, or things do not go together.
-    """
-    return Access(
-        calling_ae=settings.calling_ae,
-        user=settings.user,
-        password=_secret(settings.password_env, settings.password_file),
-        token=_secret(settings.token_env, settings.token_file),
-        ca=settings.ca,
-        certificate=settings.certificate,
-        key=settings.key,
-        timeout_s=settings.timeout_s,
-    )
 
 
 class Deliverer:
@@ -134,9 +115,3 @@ class Deliverer:
         wait = min(self._settings.longest_wait_s, self._settings.wait_s * 2 ** min(self._vain, 20))
         self._vain += 1
         self._next = time.monotonic() + wait
-
-
-def _secret(variable: str | None, file: Path | None) -> Secret | None:
-    if variable is not None:
-        return Secret.from_environment(variable)
-    return None if file is None else Secret.from_file(file)

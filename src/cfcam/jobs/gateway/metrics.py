@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from cfcam.jobs.gateway.arrivals.intake import Intake
+from cfcam.jobs.gateway.arrivals.receive import Receiver
 from cfcam.jobs.gateway.deliver import Deliverer
 from cfcam.jobs.gateway.index import Index
-from cfcam.jobs.gateway.intake import Intake
-from cfcam.jobs.gateway.receive import Receiver
 from cfcam.jobs.gateway.spool import Spool
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 NUMBERS = "study.json"
 
 
-def made(job: Job, settings: GatewaySettings, explainer: StudyExplainer, place: Path) -> Answer:
+def made(
+    job: Job, settings: GatewaySettings, explainer: StudyExplainer, place: Path, *, after: Callable[[Path, Path], str]
+) -> Answer:
     """Explains a study, and writes its results into the spool.
 
     Args:
@@ -29,6 +31,7 @@ def made(job: Job, settings: GatewaySettings, explainer: StudyExplainer, place: 
         settings: of the gateway.
         explainer: with the network.
         place: a folder for what is in the making.
+        after: called with what was explained and the folder of results; what it returns is a note, "" is none.
 
     Raises:
         CfcamError: it cannot be explained, or nothing can be made of it.
@@ -37,13 +40,16 @@ def made(job: Job, settings: GatewaySettings, explainer: StudyExplainer, place: 
     if target.is_dir():  # by a process that was killed before it could tell
         return Answer(_listed(target))
     started = time.perf_counter()
-    found = explainer.made(_source(job, settings, place), whole=True)
+    source = _source(job, settings, place)
+    found = explainer.made(source, whole=True)
     seconds = time.perf_counter() - started
     if found.source is None:
         raise ImageError(f"{found.study.name}: is no DICOM object that results could refer to")
     out = place / "out"
     out.mkdir(mode=0o700)
     notes = _write(found.study, found.source, settings, out)
+    if note := after(source, out):
+        notes.append(note)
     results = _listed(out)
     if not any(uid for _, uid, _ in results):
         raise ImageError(f"{found.study.name}: {'; '.join(notes) or 'nothing can be made of it'}")
@@ -117,6 +123,8 @@ def _write(study: StudyResult, source: DicomSource, settings: GatewaySettings, o
 def _listed(folder: Path) -> tuple[tuple[str, str, str], ...]:
     found = []
     for file in sorted(folder.iterdir()):
+        if not file.is_file():
+            continue
         kind, _, uid = file.stem.rpartition("_") if file.suffix == ".dcm" else (file.suffix[1:], "", "")
         found.append((file.name, uid, kind))
     return tuple(found)

@@ -12,17 +12,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from cfcam.jobs.gateway.arrivals.intake import Intake
+from cfcam.jobs.gateway.arrivals.poll import Poller
+from cfcam.jobs.gateway.arrivals.receive import Receiver
+from cfcam.jobs.gateway.arrivals.watch import Watcher
 from cfcam.jobs.gateway.deliver import Deliverer
 from cfcam.jobs.gateway.health import Server
 from cfcam.jobs.gateway.index import Index, Result, Task
-from cfcam.jobs.gateway.intake import Intake
 from cfcam.jobs.gateway.job import Job
 from cfcam.jobs.gateway.log import Log
 from cfcam.jobs.gateway.metrics import numbers
-from cfcam.jobs.gateway.receive import Receiver
 from cfcam.jobs.gateway.settings import GatewaySettings
 from cfcam.jobs.gateway.spool import Spool
-from cfcam.jobs.gateway.watch import Watcher
 from cfcam.jobs.gateway.work import LostError, Worker
 
 INDEX = "index.sqlite"
@@ -59,6 +60,7 @@ class Gateway:
             self.deliverer = Deliverer(settings.send, self.spool, self.index, log) if settings.send else None
             self.receiver = Receiver(settings.receive, self.intake, log) if settings.receive else None
             self.watcher = Watcher(settings.watch, self.intake, log) if settings.watch else None
+            self.poller = Poller(settings.poll, self.spool, self.index, self.intake, log) if settings.poll else None
             self.server = Server(settings.health, self.problems, self.numbers) if settings.health else None
             self._parts = made.pop_all()
 
@@ -73,7 +75,7 @@ class Gateway:
             thread = threading.Thread(target=self._guarded, args=(run,), name=f"cfcam-{name}", daemon=True)
             thread.start()
             self._threads.append(thread)
-        for part in (self.deliverer, self.watcher, self.server, self.receiver):
+        for part in (self.deliverer, self.watcher, self.poller, self.server, self.receiver):
             if part is not None:
                 part.start()
         at = {"port": self.receiver.port} if self.receiver else {}
@@ -92,7 +94,7 @@ class Gateway:
     def close(self) -> None:
         """Ends: nothing more is taken, and what is not done is at the next start."""
         self.stop()
-        for part in (self.receiver, self.watcher, self.server):
+        for part in (self.receiver, self.watcher, self.poller, self.server):
             if part is not None:
                 part.close()
         self.intake.close()
@@ -181,6 +183,8 @@ class Gateway:
             self.deliverer.wake()
         self.counts["explained"] += 1
         self.seconds += time.perf_counter() - started
+        for note in answer.notes:
+            self._log.warn("of a study there is something to know", study=task.id, note=note)
         objects = sum(bool(result.uid) for result in results)
         took = f"{time.perf_counter() - started:.2f}"
         self._log.info("a study is explained", study=task.id, network=task.network, objects=objects, seconds=took)

@@ -9,6 +9,8 @@ import secrets
 import shutil
 import signal
 import threading
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cfcam.errors import CfcamError
@@ -17,8 +19,11 @@ from cfcam.jobs.gateway.settings import GatewaySettings, Network
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
+    from pathlib import Path
 
+    from cfcam.imaging import Preprocess, VolumePreprocess
     from cfcam.jobs.study.result import StudyExplainer
+    from cfcam.models import LoadedModel
 
 _ENDING = 5.0  # seconds that the process has to end by itself
 
@@ -91,24 +96,25 @@ class Worker:
 def serve(pipe: Connection, settings: GatewaySettings) -> None:
     """Answers jobs until the other end is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the gateway ends it
-    explainers: dict[str, StudyExplainer] = {}
+    networks: dict[str, Loaded] = {}
     while True:
         try:
             job = pipe.recv()
-            pipe.send(_answer(job, settings, explainers))
+            pipe.send(_answer(job, settings, networks))
         except (EOFError, OSError):
             return
 
 
-def _answer(job: Job, settings: GatewaySettings, explainers: dict[str, StudyExplainer]) -> Answer:
+def _answer(job: Job, settings: GatewaySettings, networks: dict[str, Loaded]) -> Answer:
     from cfcam.jobs.gateway.results import made
 
     place = settings.spool.folder / "work" / secrets.token_hex(8)
     try:
         place.mkdir(mode=0o700)
-        if job.network not in explainers:
-            explainers[job.network] = explainer_of(settings.network[job.network])
-        return made(job, settings, explainers[job.network], place)
+        if job.network not in networks:
+            networks[job.network] = loaded(settings.network[job.network])
+        known = networks[job.network]
+        return made(job, settings, known.explainer, place, after=partial(_prior, job, settings, known, place))
     except CfcamError as error:
         return Answer(reason=str(error))
     except MemoryError:
@@ -120,14 +126,42 @@ def _answer(job: Job, settings: GatewaySettings, explainers: dict[str, StudyExpl
             shutil.rmtree(place)
 
 
-def explainer_of(network: Network) -> StudyExplainer:
+def _prior(job: Job, settings: GatewaySettings, known: Loaded, place: Path, current: Path, out: Path) -> str:
+    """Compares a study with the one before it, if that is asked for; what goes wrong is told, and the study goes on."""
+    if settings.prior is None:
+        return ""
+    from cfcam.jobs.gateway.prior import compared, find_prior
+
+    try:
+        prior = find_prior(settings.prior, job.files[0], place / "prior", volume=job.volume)
+    except CfcamError as error:
+        return f"a prior study cannot be asked for: {error}"
+    if prior.path is None:
+        return prior.note
+    return compared(prior.path, current, out, known.model, settings.network[job.network], known.preprocess)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A network that is set up.
+
+    Attributes:
+        model: the network.
+        preprocess: what is done to a study before.
+        explainer: explains studies with it.
+    """
+
+    model: LoadedModel
+    preprocess: Preprocess | VolumePreprocess
+    explainer: StudyExplainer
+
+
+def loaded(network: Network) -> Loaded:
     """Loads a network, and sets it up.
 
     Raises:
         CfcamError: it cannot be loaded, or the settings do not fit it.
     """
-    from dataclasses import replace
-
     from cfcam.imaging.windows import named_window
     from cfcam.jobs.inputs.preparing import preprocess_of, volume_preprocess_of
     from cfcam.jobs.study.result import StudyExplainer
@@ -135,19 +169,19 @@ def explainer_of(network: Network) -> StudyExplainer:
     from cfcam.models import load
     from cfcam.models.expects import takes_volumes
 
-    loaded = load(
+    model = load(
         network.model,
         weights=network.weights,
         num_classes=network.num_classes,
         classes=network.classes,
         device=network.device,
     )
-    loaded = replace(loaded, output=network.head, probability=network.probability or loaded.probability)
+    model = replace(model, output=network.head, probability=network.probability or model.probability)
     size: Any = network.size if network.size is None or len(network.size) > 1 else network.size[0]
-    prepared: Any
-    if takes_volumes(loaded.module):
+    prepared: Preprocess | VolumePreprocess
+    if takes_volumes(model.module):
         prepared = volume_preprocess_of(
-            loaded,
+            model,
             mean=network.mean,
             std=network.std,
             size=size,
@@ -155,9 +189,9 @@ def explainer_of(network: Network) -> StudyExplainer:
             intensity=network.intensity,
         )
     else:
-        prepared = preprocess_of(loaded, mean=network.mean, std=network.std, size=size)
-    return StudyExplainer(
-        loaded,
+        prepared = preprocess_of(model, mean=network.mean, std=network.std, size=size)
+    explainer = StudyExplainer(
+        model,
         network.methods,
         tuple(_target(one) for one in network.targets),
         layer=network.layer,
@@ -170,6 +204,7 @@ def explainer_of(network: Network) -> StudyExplainer:
             allow_burned_in=network.allow_burned_in,
         ),
     )
+    return Loaded(model, prepared, explainer)
 
 
 def _target(text: str) -> int | str:

@@ -12,12 +12,12 @@ from typing import BinaryIO
 from cfcam.errors import CfcamError
 from cfcam.imaging.reading.dicom_object import complete_meta, quiet
 from cfcam.imaging.reading.kinds import is_dicom_file
+from cfcam.jobs.gateway.arrivals.intake import Intake, RefusedError
+from cfcam.jobs.gateway.arrivals.wire import file_head
 from cfcam.jobs.gateway.dry import files_of
-from cfcam.jobs.gateway.intake import Intake, RefusedError
 from cfcam.jobs.gateway.log import Log
 from cfcam.jobs.gateway.settings import Watch
 from cfcam.jobs.gateway.spool import FullError
-from cfcam.jobs.gateway.wire import file_head
 
 SENDER = "watch"
 _PIECE = 1 << 20

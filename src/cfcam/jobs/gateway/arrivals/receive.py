@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from contextlib import ExitStack, suppress
 
 from cfcam.errors import CfcamError, JobError
-from cfcam.jobs.gateway import wire
-from cfcam.jobs.gateway.intake import Intake, RefusedError
+from cfcam.jobs.gateway.arrivals import wire
+from cfcam.jobs.gateway.arrivals.intake import Intake, RefusedError
+from cfcam.jobs.gateway.arrivals.negotiation import VERIFICATION, negotiate, readable_syntaxes, storage_classes
 from cfcam.jobs.gateway.log import Log
-from cfcam.jobs.gateway.negotiation import VERIFICATION, negotiate, readable_syntaxes, storage_classes
 from cfcam.jobs.gateway.settings import Receive
 from cfcam.jobs.gateway.spool import FullError, Incoming
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cfcam.errors import MissingExtraError
-from cfcam.jobs.gateway.wire import LONGEST_PDU, ProtocolError, rejection
+from cfcam.jobs.gateway.arrivals.wire import LONGEST_PDU, ProtocolError, rejection
 
 VERIFICATION = "1.2.840.10008.1.1"
 _APPLICATION = "1.2.840.10008.3.1.1.1"

@@ -20,8 +20,8 @@ pytest.importorskip("pynetdicom")
 from pynetdicom import AE, build_context
 from pynetdicom.sop_class import Verification
 
-from cfcam.jobs.gateway import receive as receive_module
 from cfcam.jobs.gateway import spool as spool_module
+from cfcam.jobs.gateway.arrivals import receive as receive_module
 from cfcam.jobs.gateway.header import key_of
 from tests.imaging import dicoms
 from tests.jobs.gateway.senders import dcmsend, radiographs, receiving, storescu, tool

@@ -1,0 +1,32 @@
+"""What opens the door of a place, from where the settings say that it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cfcam.exchange.pacs.place import Access, Secret
+from cfcam.jobs.gateway.settings import Access as AccessSettings
+
+
+def access_of(settings: AccessSettings) -> Access:
+    """Reads what opens the door of a place; passwords come from where the settings say that they are.
+
+    Raises:
+        InputError: a password is not there, or things do not go together.
+    """
+    return Access(
+        calling_ae=settings.calling_ae,
+        user=settings.user,
+        password=_secret(settings.password_env, settings.password_file),
+        token=_secret(settings.token_env, settings.token_file),
+        ca=settings.ca,
+        certificate=settings.certificate,
+        key=settings.key,
+        timeout_s=settings.timeout_s,
+    )
+
+
+def _secret(variable: str | None, file: Path | None) -> Secret | None:
+    if variable is not None:
+        return Secret.from_environment(variable)
+    return None if file is None else Secret.from_file(file)
