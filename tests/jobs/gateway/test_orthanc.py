@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from datetime import datetime
 from io import BytesIO
 
 import pydicom
@@ -11,9 +13,10 @@ import pytest
 pytest.importorskip("pynetdicom")
 
 from tests.imaging import dicoms
-from tests.jobs.gateway.senders import free_port, radiographs
+from tests.jobs.gateway.senders import free_port, radiographs, storescu
 from tests.jobs.gateway.whole import config, running, until
-from tests.jobs.studies import ct_study
+from tests.jobs.studies import ct_study, phantom_radiograph
+from tests.jobs.world import NETWORKS
 from tests.orthanc import missing
 from tests.orthanc import running as orthanc_with
 
@@ -54,3 +57,68 @@ def test_a_radiograph_and_a_scan_come_back_to_orthanc_as_results_and_the_circle_
     for file in (*films, *slices):  # as it was
         uid = pydicom.dcmread(file, stop_before_pixels=True).SOPInstanceUID
         assert pydicom.dcmread(BytesIO(archive.file(uid))) == pydicom.dcmread(file)
+
+
+@pytest.fixture
+def plain(tmp_path):
+    """An Orthanc that sends nothing by itself."""
+    if why := missing():
+        pytest.skip(why)
+    with orthanc_with() as found:
+        yield found
+
+
+def test_an_archive_that_is_asked_gives_what_is_new_and_once(tmp_path, plain):
+    films = radiographs(tmp_path / "films", 2)
+    today = datetime.now().astimezone().strftime("%Y%m%d")
+    for path in films:
+        ds = pydicom.dcmread(path)
+        ds.StudyDate = today
+        ds.save_as(path)
+    old = radiographs(tmp_path / "old", 3)[2]  # of 1901
+    poll = f'[poll]\nplace = "{plain.web}"\nevery_s = 0.5\nmodalities = ["CR"]\n[send]\nplace = "{plain.web}"\n'
+    path = config(tmp_path, None, port=free_port(), more=poll)
+    with running(path, 0) as gateway:
+        plain.ask("POST", "/instances", films[0].read_bytes())
+        plain.ask("POST", "/instances", old.read_bytes())
+        until(lambda: gateway.status()["tasks"] == {"delivered": 1})
+        plain.ask("POST", "/instances", films[1].read_bytes())
+        until(lambda: gateway.status()["tasks"] == {"delivered": 2})
+        plain.stop()
+        until(lambda: gateway.lines("the archive that is asked does not answer, and is asked again"))
+        plain.start()
+        until(lambda: gateway.lines("the archive that is asked answers again"))
+        assert gateway.status()["objects"] == {"done": 2}
+        assert not [word for word in dicoms.PLANTED if word in gateway.log()]
+    assert Counter(pydicom.dcmread(BytesIO(plain.file(uid))).Modality for uid in plain.instances())["SR"] == 2
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_the_prior_is_found_and_compared_and_who_may_not_ask_is_not_told_that_there_is_none(tmp_path, plain, known):
+    if known:
+        plain.knows("CFCAM")
+    prior, current = phantom_radiograph(tmp_path / "a.dcm"), phantom_radiograph(tmp_path / "b.dcm")
+    for path, date, uid in ((prior, "20200101", "1.2.826.9.1"), (current, "20210101", "1.2.826.9.2")):
+        ds = pydicom.dcmread(path)
+        ds.StudyDate, ds.StudyTime, ds.StudyInstanceUID, ds.SeriesInstanceUID = date, "120000", uid, f"{uid}.1"
+        ds.save_as(path)
+    plain.ask("POST", "/instances", prior.read_bytes())
+    port = free_port()
+    title = "CFCAM" if known else "STRANGER"
+    more = f'[prior]\nplace = "{plain.dicom}"\ncalling_ae = "{title}"\n'
+    path = config(tmp_path, None, port=port, more=more)
+    text = path.read_text().replace(f"{NETWORKS}:brightness", "demo").replace('classes = ["bright", "dark"]', "", 1)
+    path.write_text(text.replace("size = [32]\nmean = [0.0]\nstd = [1.0]", "", 1))
+    with running(path, port) as gateway:
+        assert storescu(port, current).returncode == 0
+        until(lambda: gateway.status()["tasks"] == {"results": 1})
+        log = gateway.log()
+    (results,) = (tmp_path / "spool" / "results").iterdir()
+    if known:
+        found = json.loads((results / "comparison.json").read_text())
+        assert found["state"] == "compared", found
+        assert "prior" not in log
+    else:
+        assert not (results / "comparison.json").exists()
+        assert "a prior study cannot be asked for" in log
+    assert not [word for word in dicoms.PLANTED if word in log]

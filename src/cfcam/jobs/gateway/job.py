@@ -31,10 +31,12 @@ class Answer:
         results: of each file its name in the folder of results, its UID ("" for what is no object), its kind.
         reason: why there are none; "" if there are.
         notes: what there is to know of them.
+        troubles: what went wrong beside them.
         seconds: that the network and the maps took.
     """
 
     results: tuple[tuple[str, str, str], ...] = ()
     reason: str = ""
     notes: tuple[str, ...] = ()
+    troubles: tuple[str, ...] = ()
     seconds: float = 0.0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,23 +25,8 @@ if TYPE_CHECKING:
     from cfcam.imaging import Preprocess, VolumePreprocess
     from cfcam.models import LoadedModel
 
-NONE = "no prior study was found"
 
-
-@dataclass(frozen=True)
-class Prior:
-    """What was found.
-
-    Attributes:
-        path: the file or the folder of slices; None: there is none.
-        note: what there is to say of it.
-    """
-
-    path: Path | None
-    note: str = ""
-
-
-def find_prior(settings: PriorSettings, current: Path, folder: Path, *, volume: bool) -> Prior:
+def find_prior(settings: PriorSettings, current: Path, folder: Path, *, volume: bool) -> Path | None:
     """Looks for the last study of the same patient, modality and body part, and fetches it.
 
     Args:
@@ -50,6 +34,9 @@ def find_prior(settings: PriorSettings, current: Path, folder: Path, *, volume: 
         current: an object of the current study.
         folder: for what is fetched.
         volume: whether the whole series is wanted, or one picture.
+
+    Returns:
+        The file, or the folder of slices; None: there is no prior, or the study does not say whose it is and when.
 
     Raises:
         NetworkError: the archive cannot be asked, or does not let one ask.
@@ -60,7 +47,7 @@ def find_prior(settings: PriorSettings, current: Path, folder: Path, *, volume: 
     now: Any = dcmread(current, stop_before_pixels=True, specific_tags=tags)
     patient, date = str(now.get("PatientID") or ""), str(now.get("StudyDate") or "")
     if not patient or not re.fullmatch(r"\d{8}", date):
-        return Prior(None, "no prior study is looked for: the study has no patient id or no date")
+        return None
     place, access = Place.parse(settings.place), access_of(settings)
     first = datetime.strptime(date, "%Y%m%d") - timedelta(days=settings.days)
     keys = {"PatientID": patient, "StudyDate": f"{first:%Y%m%d}-{date}"}
@@ -79,8 +66,8 @@ def find_prior(settings: PriorSettings, current: Path, folder: Path, *, volume: 
             report = fetch(place, wanted if volume else wanted[:1], folder, access)
             files = [one.path for one in report.sent if one.path is not None]
             if files and not _ours(files):
-                return Prior(files[0].parent if volume else files[0])
-    return Prior(None, NONE)
+                return files[0].parent if volume else files[0]
+    return None
 
 
 def compared(
@@ -91,7 +78,7 @@ def compared(
     network: Network,
     preprocess: Preprocess | VolumePreprocess | None,
 ) -> str:
-    """Compares, and writes the files of the comparison; returns what there is to say of it.
+    """Compares, and writes the files of the comparison; returns why they could not be compared, "" if they were.
 
     Args:
         prior: file or folder.

@@ -31,7 +31,7 @@ def made(
         settings: of the gateway.
         explainer: with the network.
         place: a folder for what is in the making.
-        after: called with what was explained and the folder of results; what it returns is a note, "" is none.
+        after: called with what was explained and the folder of results; what it returns went wrong, "" is nothing.
 
     Raises:
         CfcamError: it cannot be explained, or nothing can be made of it.
@@ -48,15 +48,14 @@ def made(
     out = place / "out"
     out.mkdir(mode=0o700)
     notes = _write(found.study, found.source, settings, out)
-    if note := after(source, out):
-        notes.append(note)
+    trouble = after(source, out)
     results = _listed(out)
     if not any(uid for _, uid, _ in results):
         raise ImageError(f"{found.study.name}: {'; '.join(notes) or 'nothing can be made of it'}")
     flush(out)
     out.rename(target)
     flush(target.parent)
-    return Answer(results, notes=tuple(notes), seconds=seconds)
+    return Answer(results, notes=tuple(notes), troubles=(trouble,) if trouble else (), seconds=seconds)
 
 
 def _source(job: Job, settings: GatewaySettings, place: Path) -> Path:

@@ -184,7 +184,9 @@ class Gateway:
         self.counts["explained"] += 1
         self.seconds += time.perf_counter() - started
         for note in answer.notes:
-            self._log.warn("of a study there is something to know", study=task.id, note=note)
+            self._log.info("of a study there is something to know", study=task.id, note=note)
+        for trouble in answer.troubles:
+            self._log.warn("a study is explained, and something beside it went wrong", study=task.id, why=trouble)
         objects = sum(bool(result.uid) for result in results)
         took = f"{time.perf_counter() - started:.2f}"
         self._log.info("a study is explained", study=task.id, network=task.network, objects=objects, seconds=took)

@@ -127,7 +127,7 @@ def _answer(job: Job, settings: GatewaySettings, networks: dict[str, Loaded]) ->
 
 
 def _prior(job: Job, settings: GatewaySettings, known: Loaded, place: Path, current: Path, out: Path) -> str:
-    """Compares a study with the one before it, if that is asked for; what goes wrong is told, and the study goes on."""
+    """Compares a study with the one before it, if that is asked for; what goes wrong is returned."""
     if settings.prior is None:
         return ""
     from cfcam.jobs.gateway.prior import compared, find_prior
@@ -136,9 +136,9 @@ def _prior(job: Job, settings: GatewaySettings, known: Loaded, place: Path, curr
         prior = find_prior(settings.prior, job.files[0], place / "prior", volume=job.volume)
     except CfcamError as error:
         return f"a prior study cannot be asked for: {error}"
-    if prior.path is None:
-        return prior.note
-    return compared(prior.path, current, out, known.model, settings.network[job.network], known.preprocess)
+    if prior is None:
+        return ""
+    return compared(prior, current, out, known.model, settings.network[job.network], known.preprocess)
 
 
 @dataclass(frozen=True)
