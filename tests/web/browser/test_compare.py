@@ -18,6 +18,7 @@ from cfcam.models.demo import make_phantom
 from tests.web.browser.hands import Keyboard, Mouse, pixels, shown, state
 from tests.web.browser.page import launched, opened
 from tests.web.browser.shown import blob, scan, study_map
+from tests.web.routes.test_compare import radiograph
 from tests.web.server import served, settings_of
 
 DOWN, RIGHT = 9, -6  # pixels that the patient moved between the studies
@@ -251,6 +252,27 @@ def test_where_patients_are_not_known_and_many_the_prior_is_found_by_its_name(br
         until(page, lambda: rows.count() == 11)  # 004 and 040 to 049
         page.get_by_test_id("prior-search").fill("000")  # the one that is open
         page.get_by_test_id("no-prior").get_by_text("No study of this name").wait_for()
+
+
+def test_the_same_patients_studies_are_offered_with_their_age_and_no_name(browser: Any, tmp_path: Path) -> None:
+    for name, patient, date in (
+        ("now", "P-1", "20200301"),
+        ("before", "P-1", "20200101"),
+        ("other", "P-2", "20200101"),
+    ):
+        radiograph(tmp_path, name, patient, date)
+    model = load("demo")
+    settings = settings_of(tmp_path, load=lambda: model, model="demo", methods=("grad-cam",))
+    with served(settings) as viewer, opened(browser, viewer.address) as page:
+        place = {study.given.path.stem: study.id for study in viewer.app.state.library.studies()}
+        page.evaluate("id => cfcam.go(id)", place["now"])
+        page.keyboard.press("b")
+        row = page.get_by_test_id("prior")
+        row.get_by_text("same patient · 60 days earlier").wait_for()
+        assert (row.count(), row.get_attribute("data-prior")) == (1, place["before"])
+        assert not any(secret in page.content() for secret in ("P-1", "Secret", "20200101"))
+        page.evaluate("id => cfcam.go(id)", place["before"])
+        row.get_by_text("same patient · dated 60 days later").wait_for()
 
 
 def test_a_refusal_is_said_and_nothing_is_laid_beside(browser: Any, tmp_path: Path) -> None:

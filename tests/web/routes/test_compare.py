@@ -197,6 +197,29 @@ def test_what_cannot_be_compared_is_refused_in_words(exact, body, words):
     assert "--" not in answer.json()["error"]  # there are no options of a command here
 
 
+@pytest.mark.parametrize(
+    ("more", "status"),
+    [
+        ({"retests": -1}, 422), ({"retests": 33}, 422), ({"retests": "many"}, 422), ({"registration": "by hand"}, 422),
+        ({"registration": None}, 422), ({"map": "m-1"}, 422), ({"map": 3}, 422), ({"job": "../.."}, 422),
+        ({"else": 1}, 422), ({"prior": None}, 422), ({"study": "s-000000000000"}, 404),
+        ({"prior": "s-000000000000"}, 404),
+    ],
+)  # fmt: skip
+def test_a_question_that_makes_no_sense_is_answered_in_one_line(exact, more, status):
+    client, of = exact
+    names = ids(client)
+    body = {"study": names["current"], "prior": names["prior"], "map": of, **more}
+    answer = client.post("/api/compare", json=body)
+    assert answer.status_code == status
+    assert "\n" not in answer.json()["error"]
+
+
+def test_a_map_of_another_study_is_not_found(exact):
+    client, of = exact
+    assert ask(client, study="prior", prior="current", map=of).status_code == 404
+
+
 def test_a_map_of_the_prior_is_no_map_to_compare_with(exact):
     client, of = exact
     answer = ask(client, map=of, registration="none", retests=0).json()
