@@ -159,12 +159,13 @@ def missing() -> str | None:
     """Returns what a machine lacks to run one, and how to get it; None: nothing."""
     if not (Path(PROGRAM).exists() and Path(PLUGIN).exists()):
         return "Orthanc is not installed: apt-get install orthanc orthanc-dicomweb"
-    if subprocess.run([*_namespace(), "true"], capture_output=True, check=False).returncode:
+    if subprocess.run([*namespace(), "true"], capture_output=True, check=False).returncode:
         return "a network namespace for Orthanc is not installed: let unshare -rn work, or be root"
     return None
 
 
-def _namespace() -> list[str]:
+def namespace() -> list[str]:
+    """What a command is run by in a network namespace of its own, where not even loopback is up yet."""
     return [shutil.which("unshare") or "unshare", "-n" if os.geteuid() == 0 else "-rn"]
 
 
@@ -198,7 +199,7 @@ def _configuration(folder: Path, more: dict[str, Any]) -> dict[str, Any]:
 async def _outside(folder: Path) -> None:
     """Out here: listens at 127.0.0.1, starts the process inside, and hands commands on to it."""
     inner = await asyncio.create_subprocess_exec(
-        *_namespace(), sys.executable, __file__, "inside", str(folder),
+        *namespace(), sys.executable, __file__, "inside", str(folder),
         stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
     )  # fmt: skip
     kept: list[asyncio.Server] = []
@@ -221,8 +222,7 @@ async def _outside(folder: Path) -> None:
 
 async def _inside(folder: Path) -> None:
     """In the namespace: brings loopback up, owns Orthanc, and connects to it."""
-    with socket.socket() as any_socket:  # SIOCSIFFLAGS, IFF_UP | IFF_RUNNING: what `ip link set lo up` does
-        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh", b"lo", 0x41))
+    loopback()
     kept = [await _listen(_to_port(port), path=folder / f"in{port}") for port in (DICOM_PORT, HTTP_PORT)]
     orthanc: subprocess.Popen[bytes] | None = None
     async for command in _lines():
@@ -241,6 +241,12 @@ async def _inside(folder: Path) -> None:
     if orthanc is not None:
         orthanc.kill()
         orthanc.wait()
+
+
+def loopback() -> None:
+    """Brings loopback up in the namespace of this process, as ``ip link set lo up`` does."""
+    with socket.socket() as any_socket:  # SIOCSIFFLAGS, IFF_UP | IFF_RUNNING
+        fcntl.ioctl(any_socket, 0x8914, struct.pack("16sh", b"lo", 0x41))
 
 
 def _run(folder: Path) -> subprocess.Popen[bytes]:
