@@ -157,6 +157,7 @@ def test_a_link_brings_the_prior_with_it_and_a_new_viewer_makes_it_anew(
     model = load("demo")
     settings = settings_of(folder, load=lambda: model, model="demo", methods=("grad-cam",))
     with served(settings) as other, opened(browser, other.address + link) as page:
+        page.get_by_test_id("changes").wait_for()  # all of it is made anew
         assert shown(page, 3) == maps
         assert page.get_by_test_id("toast").filter(has_text="no longer kept").count() == 0
 
@@ -283,6 +284,7 @@ def test_a_refusal_is_said_and_nothing_is_laid_beside(browser: Any, tmp_path: Pa
     with served(settings_of(tmp_path, load=lambda: model, model="demo", methods=("grad-cam",))) as viewer:
         context = browser.new_context()
         page = context.new_page()
+        page.set_default_timeout(60_000)
         page.goto(viewer.address)
         first = shown(page)
         page.keyboard.press("b")
