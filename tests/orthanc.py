@@ -31,6 +31,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -159,14 +160,20 @@ def missing() -> str | None:
     """Returns what a machine lacks to run one, and how to get it; None: nothing."""
     if not (Path(PROGRAM).exists() and Path(PLUGIN).exists()):
         return "Orthanc is not installed: apt-get install orthanc orthanc-dicomweb"
-    if subprocess.run([*namespace(), "true"], capture_output=True, check=False).returncode:
+    if not namespace():
         return "a network namespace for Orthanc is not installed: let unshare -rn work, or be root"
     return None
 
 
+@cache
 def namespace() -> list[str]:
-    """What a command is run by in a network namespace of its own, where not even loopback is up yet."""
-    return [shutil.which("unshare") or "unshare", "-n" if os.geteuid() == 0 else "-rn"]
+    """What a command is run by in a network namespace of its own, where not even loopback is up yet; empty: nothing."""
+    for way in (["-n"], ["-rn"]):
+        command = [shutil.which("unshare") or "/usr/bin/unshare", *way]
+        with contextlib.suppress(OSError):
+            if subprocess.run([*command, "true"], capture_output=True, check=False).returncode == 0:
+                return command
+    return []
 
 
 def _configuration(folder: Path, more: dict[str, Any]) -> dict[str, Any]:
