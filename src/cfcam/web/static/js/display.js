@@ -53,14 +53,58 @@
     if (missing < 1) return;
     const have = new Set(cfcam.viewer.maps().map((map) => map.method));
     const wanted = ((cfcam.info && cfcam.info.methods) || []).map((method) => method.name).filter((name) => !have.has(name)).slice(0, missing);
-    if (!cfcam.info?.model || !wanted.length || cfcam.api.offline) {
-      cfcam.notices.toast(`this study has ${shown.length} ${shown.length === 1 ? "map" : "maps"} to show side by side`);
+    if (!live() || !wanted.length) {
+      const more = !live() && !cfcam.api.offline ? ": start cfcam view with --model to make more" : "";
+      cfcam.notices.toast(`this study has ${shown.length || "no"} ${shown.length === 1 ? "map" : "maps"} to show side by side${more}`);
       return;
     }
     const study = cfcam.study.id;
     const answer = await cfcam.explain({ methods: wanted, targets: [same ? same.class_index : "predicted"] });
-    if (answer && cfcam.study.id === study) set({ maps: [...state().maps, ...answer.maps.map((map) => map.id)].slice(0, 6) });
+    // the study's first map may have come meanwhile
+    if (answer && cfcam.study.id === study) set({ maps: [...new Set([...state().maps, ...answer.maps.map((map) => map.id)])].slice(0, count) });
   }
+
+  const live = () => Boolean(cfcam.info?.model) && !cfcam.api.offline;
+
+  /** The names that the active map can be turned to: methods for its class, or classes for its method. */
+  function names(what, map, same) {
+    const there = cfcam.viewer.maps().filter(same).map((one) => one[what]);
+    const usual = what === "method" ? cfcam.info?.default?.methods || []
+      : Object.entries(cfcam.study.probabilities || {}).sort((a, b) => b[1] - a[1]).map(([name]) => name);
+    return [...new Set([...(live() ? usual : []), ...there])];
+  }
+
+  /**
+   * Puts the map of the next method, or of the next class, in the place of the active one; it is made if it is not there.
+   * @param {"method"|"class_name"} what
+   */
+  async function turn(what, by) {
+    const map = cfcam.legend.activeMap();
+    if (!map || (map.kind ?? "evidence") !== "evidence") return cfcam.notices.toast("no map of a method and class is chosen: click on one");
+    const other = what === "method" ? "class_name" : "method";
+    const same = (one) => (one.kind ?? "evidence") === "evidence" && one[other] === map[other] && one.layer === map.layer;
+    const list = names(what, map, same);
+    const wanted = list[(list.indexOf(map[what]) + by + list.length) % list.length];
+    if (wanted === map[what] || wanted === undefined) return cfcam.notices.toast(`there is no other ${what === "method" ? "method" : "class"} to turn to`);
+    let found = cfcam.viewer.maps().find((one) => same(one) && one[what] === wanted);
+    if (!found) {
+      const asked = what === "method" ? { methods: [wanted], targets: [map.class_name] } : { methods: [map.method], targets: [wanted] };
+      const study = cfcam.study;
+      const answer = await cfcam.explain({ ...asked, layer: map.layer || null });
+      if (!answer || cfcam.study !== study) return undefined;
+      [found] = answer.maps;
+    }
+    const { maps } = state();
+    const place = maps.indexOf(map.id);
+    if (maps.includes(found.id)) return set({ active: maps.indexOf(found.id) });
+    if (place >= 0) set({ maps: maps.map((id) => (id === map.id ? found.id : id)), active: place });
+    return undefined;
+  }
+
+  let turning = Promise.resolve();
+
+  /** One turn after the other: who presses twice goes on by two. */
+  const turnBy = (what, by) => () => { turning = turning.then(() => turn(what, by)).catch(cfcam.notices.failed); };
 
   function zoom(factor) {
     const now = state();
@@ -100,6 +144,10 @@
     add("l", "Outline at the threshold", "Map", () => set({ outline: !state().outline }));
     add("t", "Next palette", "Map", () => set({ palette: next(cfcam.viewer.palettes(), state().palette) }));
     add("s", "Own or common scale", "Map", () => set({ scale: state().scale === "own" ? "common" : "own" }));
+    add("m", "Next method", "Map", turnBy("method", 1));
+    add("Shift+m", "Previous method", "Map", turnBy("method", -1));
+    add("c", "Next class", "Map", turnBy("class_name", 1));
+    add("Shift+c", "Previous class", "Map", turnBy("class_name", -1));
     add("g", "Go to the peak", "Map", peak);
     add("w", "Next window", "Picture", nextWindow);
     add("v", "Next plane, three planes, projection", "Picture", nextPlane);

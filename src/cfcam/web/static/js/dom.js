@@ -57,11 +57,11 @@
     return svg;
   }
 
-  /** Percent as people read them: 0.9994 is "99.9 %", never "100 %" unless it is 1. */
+  /** Percent as people read them: 0.9994 is "99.9 %"; never "0.0 %" nor "100.0 %", which 32 bits may say of what is not so sure. */
   function percent(p) {
     if (p === null || p === undefined || !Number.isFinite(p)) return "";
-    if (p > 0.999 && p < 1) return "> 99.9 %";
-    if (p < 0.001 && p > 0) return "< 0.1 %";
+    if (p >= 0.9995) return "> 99.9 %";
+    if (p < 0.0005) return "< 0.1 %";
     return `${(p * 100).toFixed(1)} %`;
   }
 

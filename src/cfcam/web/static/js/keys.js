@@ -4,7 +4,7 @@
  *
  * `key` is what `KeyboardEvent.key` says, with "Shift+" before letters and arrows where it is held ("Shift+M"), or an
  * array of such. `run(event, down)` is called when the key goes down; with `hold`, also with `down = false` when it is let go.
- * Nothing happens while somebody writes into a field, nor with Ctrl, Alt or Meta.
+ * Nothing happens while somebody writes into a field, nor with Ctrl, Alt or Meta; Escape leaves the field.
  */
 (() => {
   const cfcam = (window.cfcam = window.cfcam || {});
@@ -31,7 +31,11 @@
   }
 
   function down(event) {
-    if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented || busy(event)) return;
+    if (event.ctrlKey || event.altKey || event.metaKey || event.defaultPrevented) return;
+    if (busy(event)) {
+      if (event.key !== "Escape" || event.isComposing) return;
+      if (!event.target.closest("#panel")) return event.target.blur();
+    }
     const dialog = document.querySelector("dialog[open]");
     const key = name(event);
     const found = all.find((entry) => entry.keys.includes(key));

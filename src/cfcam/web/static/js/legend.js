@@ -41,7 +41,7 @@
     const state = cfcam.state.get();
     const map = activeMap();
     drawBar(map);
-    numbers(map && map.kind === "difference");
+    numbers(map?.kind === "difference");
     const threshold = map ? cfcam.viewer.thresholdOf(map) : state.threshold;
     const tick = document.getElementById("bar-tick");
     tick.hidden = threshold === null;
@@ -63,7 +63,7 @@
   function note(map, state) {
     if (map && map.kind === "difference") return "purple: less than in the prior · orange: more";
     const of = state.scale === "common" ? "of the greatest maximum shown" : "of the map's own maximum";
-    return `${of}${state.fade ? ", fading below the threshold" : ""}`;
+    return `${of}${state.fade ? ", faded below" : ""}`;
   }
 
   function start() {

@@ -80,7 +80,8 @@
     cfcam.keys.add({ key: ["p", "["], label: "Previous study", group: "Study", run: step(-1) });
     cfcam.keys.add({ key: "e", label: "List of studies", group: "Study", run: fold });
     cfcam.keys.add({
-      key: "Escape", label: "Close the panel", group: "More", run: () => cfcam.state.set({ panel: null, tool: "none" }),
+      key: "Escape", label: "Close the panel", group: "More",
+      run: () => { cfcam.state.set({ panel: null, tool: "none" }); cfcam.viewer.focus(); },
     });
     element("link").addEventListener("click", async () => {
       address();

@@ -77,7 +77,11 @@
 
   /** With a network at hand, a study without maps gets its first one. */
   async function explainFirst() {
-    if (!cfcam.info.model || cfcam.api.offline) return;
+    if (cfcam.api.offline) return;
+    if (!cfcam.info.model) {
+      cfcam.notices.toast("no network was named: start cfcam view with --model to make maps");
+      return;
+    }
     const usual = cfcam.info.default || {};
     const method = liked?.method || (usual.methods && usual.methods[0]) || cfcam.info.methods[0]?.name;
     const mine = cfcam.study.id;

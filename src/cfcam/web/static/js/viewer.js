@@ -338,6 +338,11 @@
     return { grey, map: map.kind === "difference" ? (level - 128) / 127.5 : level / 255, kind: map.kind };
   }
 
+  /** Gives the keys back to the active pane. */
+  function focus() {
+    panes[activePane()]?.element.focus({ preventScroll: true });
+  }
+
   function setHover(next) {
     if (JSON.stringify(hover) === JSON.stringify(next)) return;
     hover = next;
@@ -352,7 +357,7 @@
 
   cfcam.viewer = {
     ready, start, open, show, add, maps, mapList, redraw, drawn, pixelOf, indexAt, planeAt, svg, valueAt, png, cursor, palette, paletteOf,
-    thresholdOf, factorOf, howOf, windowNow, setHover, panes: shownPanes,
+    thresholdOf, factorOf, howOf, windowNow, setHover, focus, panes: shownPanes,
     paneAt: (n) => panes[n]?.element ?? null, map: (id) => known.get(id),
     study: () => study, grid: () => original && original.grid, hover: () => hover, palettes: () => [...palettes.keys()],
   };

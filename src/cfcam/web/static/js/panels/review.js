@@ -59,6 +59,7 @@
     radios.forEach((one) => (one.checked = false));
     choice();
     listed = "";
+    root.viewer.focus(); // the next key is no word of a further record
     return refresh();
   }
 
@@ -111,6 +112,7 @@
 
   /** A key: the panel is open, the verdict is chosen, and the next Enter records it. */
   function open(which) {
+    if (!active()) return root.notices.toast("no map is shown: there is nothing to accept or reject");
     root.panels.open("review");
     if (!form) return; // there is no audit, which the panel says
     radios.forEach((one) => (one.checked = one.value === which));
