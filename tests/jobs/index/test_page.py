@@ -6,6 +6,7 @@ import importlib.util
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from PIL import Image
 from cfcam.jobs.index.entry import Entry, View
 from cfcam.jobs.index.glance import GRID, packed
 from cfcam.jobs.index.page import Facts, render, write_page
+from cfcam.shown import probability_text
 from tests.machine import chromium
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed")
@@ -137,11 +139,52 @@ def test_misclassified_pictures_come_first_the_surest_before_the_others(opened, 
     page = opened(page_file)
     assert names(page) == ["a9", "b", "d", "broken", "a10", "c"]
     told = page.locator("#list .told").all_inner_texts()
-    assert told[0].split("\n") == ["a9.png", "malignant > 0.999", "✗ is benign"]  # never 1.000
+    assert told[0].split("\n") == ["a9.png", "malignant 0.9996", "✗ is benign"]  # never 1.000
     assert told[4].split("\n") == ["a10.png", "benign 0.600", "✓ right"]
     assert told[3].split("\n") == ["broken.png", "is empty", "is malignant"]
     assert page.locator("#count").inner_text() == "6 pictures"
     assert page.title() == "5 explained pictures, networks.py:net"
+
+
+def test_probabilities_are_worded_as_the_table_of_the_command_words_them(opened, tmp_path):
+    values = (0.9924575, 0.0004, 1.0, 0.99951, 0.25)  # 0.9924575 is 0.992, and 0.993 by way of 0.9925
+    entries = [entry(f"e{n}", 0, value, None) for n, value in enumerate(values)]
+    entries.append(entry("contrast", 0, 0.5, None, margin=2.3149))
+    page = opened(written(tmp_path, entries, labelled=False))
+    said = [text.removeprefix("benign ") for text in page.locator("#list .said").all_inner_texts()]
+    assert said == [probability_text(value, 3) for value in (*values, 0.5)]
+    assert said == ["0.992", "0.0004", ">0.9999", "0.9995", "0.250", "0.500"]
+    page.get_by_label("Order").select_option("sure")
+    assert names(page) == ["e2", "e3", "e0", "contrast", "e4", "e1"]
+    page.locator("#list .card").nth(3).click()
+    assert "margin of the logits\n+2.31\n" in page.locator("#facts").inner_text()
+
+
+def test_names_in_the_confusion_table_are_broken_between_words_alone(opened, tmp_path):
+    known = ["no finding", "nodule", "consolidation", "pleural effusion", "pacemaker"]
+    entries = [entry(f"e{n}", n, 0.9, (n + 1) % 5) for n in range(5)]
+    for one in entries:
+        picture(tmp_path / "out" / one.thumb, (9, 9, 9))
+        picture(tmp_path / "in" / one.name, (9, 9, 9))
+    file = write_page(
+        [replace(one, views=()) for one in entries], dict(enumerate(known)), tmp_path / "out", FACTS, labelled=True
+    )
+    page = opened(file)
+    # each word is on one line: its range of letters has one box
+    broken = page.evaluate("""[...document.querySelectorAll('.confusion th span')].flatMap((span) => {
+        const text = span.firstChild, range = document.createRange();
+        return [...text.data.matchAll(/\\S+/g)].filter((word) => {
+            range.setStart(text, word.index);
+            range.setEnd(text, word.index + word[0].length);
+            return range.getClientRects().length !== 1;
+        }).map((word) => word[0]);
+    })""")
+    assert broken == []
+    spans = page.locator(".confusion th span")
+    assert [spans.nth(n).get_attribute("title") for n in range(5)] == known
+    assert spans.evaluate_all(
+        "all => all.every(s => s.scrollWidth <= s.clientWidth && s.scrollHeight <= s.clientHeight)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -286,7 +329,7 @@ def test_the_keyboard_alone_finds_opens_and_leaves(opened, page_file):
     assert page.locator("#viewer-place").inner_text() == "6 of 6"
     page.keyboard.press("Escape")
     assert not page.locator("#viewer").is_visible()
-    assert page.evaluate(place) == "5"
+    until(page, f"{place} === '5'")  # a dialog tells that it was closed a moment later
     page.keyboard.press("?")
     assert page.locator("#help").is_visible()
     page.keyboard.press("Escape")

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from cfcam.jobs.index.entry import Entry
+from cfcam.shown import margin_text, probability_text
 
 COLUMNS = (
     "name", "status", "error", "explained", "probability", "answer", "confidence", "label", "thumb", "folder",
-    "original", "views", "further", "peak", "typical", "where", "margin",
+    "original", "views", "further", "peak", "typical", "where", "margin", "probability_text", "confidence_text",
 )  # fmt: skip
-"""What the values of a line stand for, in this order; folder.js reads them by these names."""
+"""What the values of a line stand for, in this order; folder.js reads them by these names. Probabilities are there to
+sort by, and as texts to be shown: a number that is rounded twice is another than the command's table says."""
 
 
 class _Words:
@@ -39,7 +42,7 @@ def table(entries: Sequence[Entry], names: Mapping[int, str], typical: Sequence[
         names: of the classes.
         typical: of each entry, from `cfcam.jobs.index.numbers.typicality`.
     """
-    classes, statuses, folders, methods, views, further, endings = (_Words() for _ in range(7))
+    classes, statuses, folders, methods, views, further, endings, texts = (_Words() for _ in range(8))
 
     def numbered(index: int | None) -> int | None:
         return None if index is None else classes(index, names[index])
@@ -56,9 +59,9 @@ def table(entries: Sequence[Entry], names: Mapping[int, str], typical: Sequence[
                 statuses(entry.status),
                 entry.error,
                 numbered(entry.explained),
-                _short(entry.probability),
+                _number(entry.probability),
                 numbered(entry.answer),
-                _short(entry.confidence),
+                _number(entry.confidence),
                 numbered(entry.label),
                 quote(entry.thumb),
                 folders(folder),
@@ -68,7 +71,9 @@ def table(entries: Sequence[Entry], names: Mapping[int, str], typical: Sequence[
                 None if entry.peak is None else list(entry.peak),
                 None if like is None else round(like, 3),
                 entry.where,
-                None if entry.margin is None else round(entry.margin, 4),
+                None if entry.margin is None else margin_text(entry.margin).removeprefix("margin "),
+                texts(probability_text(entry.probability, 3)),
+                texts(probability_text(entry.confidence, 3)),
             ]
         )
     return {
@@ -81,14 +86,13 @@ def table(entries: Sequence[Entry], names: Mapping[int, str], typical: Sequence[
         "views": views.all,
         "further": further.all,
         "endings": endings.all,
+        "texts": texts.all,
     }
 
 
-def _short(probability: float | None) -> float | None:
-    """Four digits, but never 1 for what is less."""
-    if probability is None:
-        return None
-    return probability if 0.9999 < probability < 1 else round(probability, 4)
+def _number(probability: float | None) -> float | None:
+    """With the nine digits that tell any two numbers of 32 bits apart; None for what is no number."""
+    return None if probability is None or not math.isfinite(probability) else float(f"{probability:.9g}")
 
 
 def _common(entry: Entry) -> str:

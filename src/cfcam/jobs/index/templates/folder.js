@@ -13,8 +13,7 @@
   const shownClass = (index) => (index === null ? "" : data.classes[index]);
   const status = (n) => data.statuses[of(n, "status")];
   const failed = (n) => status(n) === "failed";
-  // Three digits, but what is less than certain is never shown as 1.
-  const probability = (p) => (p === null ? "" : p < 1 && p >= 0.9995 ? "> 0.999" : p.toFixed(3));
+  const probability = (n, column) => data.texts[of(n, `${column}_text`)];  // numbers are put into words in one place, in Python
   const wrong = (n) => {
     const [label, answer] = [of(n, "label"), of(n, "answer")];
     return label === null || answer === null ? null : label !== answer;
@@ -163,7 +162,7 @@
     const told = make("span", { className: "told" });
     const said = make("span", { className: "said" });
     if (failed(n)) said.append(of(n, "error"));
-    else said.append(make("b", { textContent: shownClass(answer) }), ` ${probability(of(n, "confidence") ?? of(n, "probability"))}`);
+    else said.append(make("b", { textContent: shownClass(answer) }), ` ${probability(n, "confidence") || probability(n, "probability")}`);
     told.append(make("span", { className: "name", textContent: of(n, "name") }), said);
     if (data.labelled) {
       const label = of(n, "label");
@@ -299,9 +298,9 @@
   const facts = (n) => {
     const [answer, explained, label, peak, typical] = ["answer", "explained", "label", "peak", "typical"].map((c) => of(n, c));
     const lines = [];
-    if (answer !== null) lines.push(["answer", `${shownClass(answer)} ${probability(of(n, "confidence"))}`]);
-    if (explained !== null && explained !== answer) lines.push(["explained", `${shownClass(explained)} ${probability(of(n, "probability"))}`]);
-    if (of(n, "margin") !== null) lines.push(["margin of the logits", of(n, "margin").toFixed(2)]);
+    if (answer !== null) lines.push(["answer", `${shownClass(answer)} ${probability(n, "confidence")}`]);
+    if (explained !== null && explained !== answer) lines.push(["explained", `${shownClass(explained)} ${probability(n, "probability")}`]);
+    if (of(n, "margin") !== null) lines.push(["margin of the logits", of(n, "margin")]);
     if (label !== null) lines.push(["true class", shownClass(label) + { true: " ✗", false: " ✓", null: "" }[wrong(n)], { true: "no", false: "yes" }[wrong(n)]]);
     if (!failed(n)) lines.push(["map", status(n)]);
     if (of(n, "where")) lines.push(["points to", of(n, "where")]);
