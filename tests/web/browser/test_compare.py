@@ -75,6 +75,7 @@ def test_the_prior_stands_beside_on_this_studys_grid(browser: Any, viewer: Any, 
         told = [page.evaluate("id => cfcam.maps.of(id).kind", one) for one in maps]
         assert told == ["evidence", "prior", "difference"]
         assert (state(page)["scale"], page.get_by_test_id("prior").get_attribute("aria-pressed")) == ("common", "true")
+        assert state(page)["threshold"] == 0.5  # the line stands where the numbers begin to call a place hot
         # what the panel says is what Python says
         answer = viewer.client.post(
             "/api/compare", json={"study": state(page)["study"], "prior": state(page)["compare"], "map": maps[0]}
@@ -111,7 +112,7 @@ def test_the_prior_stands_beside_on_this_studys_grid(browser: Any, viewer: Any, 
         assert warm.min() > -20
         walker.click("compare-end")
         assert shown(page) == first
-        assert (state(page)["compare"], state(page)["scale"]) == (None, "own")
+        assert (state(page)["compare"], state(page)["scale"], state(page)["threshold"]) == (None, "own", None)
 
 
 def test_the_prior_moves_in_step_and_a_control_of_it_changes_its_pane_alone(browser: Any, viewer: Any) -> None:
@@ -153,7 +154,7 @@ def test_a_link_brings_the_prior_with_it_and_a_new_viewer_makes_it_anew(
             np.testing.assert_array_equal(pixels(page, n), before[n])
         page.get_by_test_id("compare-end").click()
         assert shown(page) == maps[:1]
-        assert (state(page)["compare"], state(page)["scale"]) == (None, "own")
+        assert (state(page)["compare"], state(page)["scale"], state(page)["threshold"]) == (None, "own", None)
     model = load("demo")
     settings = settings_of(folder, load=lambda: model, model="demo", methods=("grad-cam",))
     with served(settings) as other, opened(browser, other.address + link) as page:
@@ -169,13 +170,13 @@ def test_who_goes_on_to_another_study_or_to_one_pane_leaves_the_prior_behind(bro
         page.get_by_test_id("pane-0").focus()
         page.keyboard.press("1")
         assert shown(page) == maps[:1]
-        assert (state(page)["compare"], state(page)["scale"]) == (None, "own")
+        assert (state(page)["compare"], state(page)["scale"], state(page)["threshold"]) == (None, "own", None)
         laid(page, Stayed(page))
         page.get_by_test_id("pane-0").focus()
         page.keyboard.press("n")
         page.get_by_test_id("study-name").get_by_text("prior.png").wait_for()
         until(page, lambda: state(page)["maps"] != maps)
-        assert (state(page)["compare"], state(page)["scale"]) == (None, "own")
+        assert (state(page)["compare"], state(page)["scale"], state(page)["threshold"]) == (None, "own", None)
 
 
 class Stayed(Mouse):

@@ -140,6 +140,7 @@ def _told(comparison: Comparison, notes: Sequence[str]) -> dict[str, Any]:
             "seen": float(comparison.seen.mean()),
             "text": registration_line(comparison),
         },
+        "threshold": comparison.threshold,
         "changes": [Change(**vars(one)) for one in comparison.changes],
         "verdict": comparison.verdict,
         "statement": SENTENCE,

@@ -120,6 +120,7 @@ class Compared(BaseModel):
     quality: dict[str, Any] = Field(
         description="Of the registration; its matrix leads from a place in the prior image to that in the current one."
     )
+    threshold: float = Field(description="Share of the common scale from which on a place is hot, in the numbers.")
     changes: list[Change] = Field(description="Measured on the prior's grid, as by the command.")
     verdict: str
     statement: str

@@ -10,7 +10,7 @@
   const KEPT = 12; // answers
 
   const answers = new Map(); // id of a prior's map -> the answer that it came with
-  let before = null; // what was shown without a prior: {maps, scale}
+  let before = null; // what was shown without a prior: {maps, scale, threshold}
   let made = false;
   let restoring = false;
   let list, search, box, way, line, stop, told;
@@ -35,13 +35,14 @@
     return root.study.id === body.study ? answer : null;
   }
 
-  /** Three pictures in step: the current study, the prior on its grid, and the difference; on one scale. */
+  /** Three pictures in step: the current study, the prior on its grid, and the difference; on one scale, its line where the numbers say hot. */
   function lay(answer, registration) {
-    const { maps, scale, compare } = state();
-    if (!before) before = compare ? { maps: [answer.current.id], scale: "own" } : { maps, scale }; // compare: a link
+    const { maps, scale, threshold, compare } = state();
+    const cut = compare && threshold !== null ? threshold : answer.threshold;
+    if (!before) before = compare ? { maps: [answer.current.id], scale: "own", threshold: null } : { maps, scale, threshold }; // compare: a link
     const three = [answer.current, ...answer.prior_maps, answer.difference];
     root.maps.add(three);
-    root.state.set({ maps: three.map((map) => map.id), active: 0, compare: answer.prior, registration, scale: "common" });
+    root.state.set({ maps: three.map((map) => map.id), active: 0, compare: answer.prior, registration, scale: "common", threshold: cut });
   }
 
   async function choose(prior, ...rows) {
@@ -86,11 +87,11 @@
     if (!of("prior") && !of("difference")) root.state.set({ compare: null });
   }
 
-  /** Back to the scale that was in use before the prior came. */
+  /** Back to the scale and the line that were in use before the prior came. */
   function back() {
-    const { scale } = before;
+    const { scale, threshold } = before;
     before = null;
-    root.state.set({ scale });
+    root.state.set({ scale, threshold });
   }
 
   // which study
