@@ -207,7 +207,7 @@ def test_what_is_done_leaves_the_spool_after_its_time_and_what_failed_stays(tmp_
         storescu(gateway.receiver.port, good, bad)
         until(lambda: gateway.index.counts()["tasks"] == {"results": 1, "dead": 1})
         (folder,) = gateway.spool.results.iterdir()
-        assert {file.suffix for file in folder.iterdir()} == {".dcm", ".json"}
+        assert {file.suffix for file in folder.rglob("*.*")} == {".dcm", ".json"}
         gateway.sweep(0)
         assert folder.is_dir()
         gateway.sweep(1e12)

@@ -54,6 +54,7 @@ def report_object(study: StudyResult, source: DicomSource, pdf: bytes) -> Datase
         made: Any = _begun(header, _PDF, derived_uid("instance", *identity), derived_uid("series", *identity))
         made.Modality, made.SeriesNumber, made.InstanceNumber = "DOC", _number(made, 8), 1
         made.SeriesDescription = "Research use: report"
+        made.DeviceSerialNumber = study.model.weights_sha256
         made.ConversionType = "WSD"
         made.BurnedInAnnotation = "YES" if source.burned_in == "YES" else "NO"
         made.RecognizableVisualFeatures = "NO"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,10 @@ from cfcam.jobs.gateway.settings import GatewaySettings
 from cfcam.jobs.gateway.spool import flush
 
 if TYPE_CHECKING:
-    from cfcam.clinical.study_result import StudyResult
-    from cfcam.exchange.dicom.study import DicomSource
+    from cfcam.jobs.study.explained import Made
     from cfcam.jobs.study.result import StudyExplainer
 
-NUMBERS = "study.json"
+_SOURCE = "_source"
 
 
 def made(
@@ -40,40 +40,44 @@ def made(
     if target.is_dir():  # by a process that was killed before it could tell
         return Answer(_listed(target))
     started = time.perf_counter()
-    source = _source(job, settings, place)
+    name = job.name.rpartition("-")[0]
+    out = place / "out"
+    out.mkdir(mode=0o700)
+    source = _source(job, settings, place, out / f"{name}{_SOURCE}")
     found = explainer.made(source, whole=True)
     seconds = time.perf_counter() - started
     if found.source is None:
         raise ImageError(f"{found.study.name}: is no DICOM object that results could refer to")
-    out = place / "out"
-    out.mkdir(mode=0o700)
-    notes = _write(found.study, found.source, settings, out)
+    notes = _write(found, settings, out, name)
     trouble = after(source, out)
     results = _listed(out)
     if not any(uid for _, uid, _ in results):
         raise ImageError(f"{found.study.name}: {'; '.join(notes) or 'nothing can be made of it'}")
-    flush(out)
+    for folder in (out, *filter(Path.is_dir, out.iterdir())):
+        flush(folder)
     out.rename(target)
     flush(target.parent)
     return Answer(results, notes=tuple(notes), troubles=(trouble,) if trouble else (), seconds=seconds)
 
 
-def _source(job: Job, settings: GatewaySettings, place: Path) -> Path:
-    """The file or folder that is explained: as it came, or without its patient."""
+def _source(job: Job, settings: GatewaySettings, place: Path, folder: Path) -> Path:
+    """The file or folder that is explained, as it came or without its patient: it stays with the results."""
     files: Sequence[Path] = job.files
     if not files:
         raise ImageError("its objects are not in the spool any more: send them again")
     if settings.results.deidentify_key is not None:
         files = _without_patient(job, settings, place)
-    return _linked(files, place / "in") if job.volume else files[0]
+    linked = _linked(files, folder)
+    return folder if job.volume else linked[0]
 
 
-def _linked(files: Sequence[Path], folder: Path) -> Path:
-    """A folder with a series in it; the files are the same, under numbers."""
+def _linked(files: Sequence[Path], folder: Path) -> list[Path]:
+    """The same files in another folder, under numbers."""
     folder.mkdir(mode=0o700)
-    for number, file in enumerate(files, 1):
-        (folder / f"{number:05d}.dcm").hardlink_to(file)
-    return folder
+    paths = [folder / f"{number:05d}.dcm" for number in range(1, len(files) + 1)]
+    for path, file in zip(paths, files, strict=True):
+        path.hardlink_to(file)
+    return paths
 
 
 def _without_patient(job: Job, settings: GatewaySettings, place: Path) -> list[Path]:
@@ -94,36 +98,61 @@ def _without_patient(job: Job, settings: GatewaySettings, place: Path) -> list[P
     return paths
 
 
-def _write(study: StudyResult, source: DicomSource, settings: GatewaySettings, out: Path) -> list[str]:
+def _write(made: Made, settings: GatewaySettings, out: Path, name: str) -> list[str]:
+    """Writes the files of a study, called as those of a folder run are, and returns what there is to know."""
     from cfcam.clinical.report.numbers import as_json
     from cfcam.exchange.dicom.root import report_object, root_object
     from cfcam.exchange.dicom.study import write_dicom
     from cfcam.exchange.dicom.write import save_object
 
-    how = settings.results
+    assert made.source is not None  # noqa: S101 (looked at before)
+    how, study, source = settings.results, made.study, made.source
     look: dict[str, Any] = {"palette": how.palette, "opacity": how.opacity, "blend": "value"}
+    objects = out / f"{name}_dicom"
     notes: list[str] = []
     files: list[Path] = []
     if how.objects:
-        files, notes = write_dicom(study, source, how.objects, out, **look)
+        files, notes = write_dicom(study, source, how.objects, objects, **look)
+    if how.record is not None:
+        study = replace(study, record_id=_recorded(made, files, how.record, settings))
     numbers = as_json(study)
-    write_whole(out / NUMBERS, numbers)
+    write_whole(out / f"{name}_regions.json", numbers)
     if how.report:
         from cfcam.clinical.report.page import render
         from cfcam.clinical.report.pdf import as_pdf
 
         pdf = as_pdf(render(study, **look), numbers)
-        files.append(save_object(report_object(study, source, pdf), "pdf", out))
+        write_whole(out / f"{name}_report.pdf", pdf)
+        files.append(save_object(report_object(study, source, pdf), "pdf", objects))
     if how.root and files:
-        save_object(root_object(study, source, files), "ko", out)
+        save_object(root_object(study, source, files), "ko", objects)
+    if how.fhir:
+        _bundle(out / f"{name}_regions.json", how.record, out / f"{name}_fhir.json")
     return notes
 
 
+def _recorded(made: Made, files: Sequence[Path], place: Path, settings: GatewaySettings) -> str:
+    """Enters a study in the audit, and returns the number of its record."""
+    from cfcam.clinical.audit.audit import Audit
+    from cfcam.jobs.study.record import enter
+    from cfcam.jobs.study.settings import StudySettings
+
+    how = StudySettings(dicom=settings.results.objects, report=("pdf",) if settings.results.report else ())
+    sha256 = str(made.study.provenance["settings_sha256"])
+    return enter(Audit(str(place)), made.study, files, made.masks, how, sha256).id
+
+
+def _bundle(numbers: Path, record: Path | None, file: Path) -> None:
+    from cfcam.exchange.fhir.beside import gather
+    from cfcam.exchange.fhir.transaction import as_bytes
+
+    write_whole(file, as_bytes(gather(numbers, audit=None if record is None else str(record)).bundle()))
+
+
 def _listed(folder: Path) -> tuple[tuple[str, str, str], ...]:
+    """What is in a folder: of each file its name, its UID and its kind."""
     found = []
-    for file in sorted(folder.iterdir()):
-        if not file.is_file():
-            continue
+    for file in sorted(one for one in folder.rglob("*") if one.is_file() and not one.parent.name.endswith(_SOURCE)):
         kind, _, uid = file.stem.rpartition("_") if file.suffix == ".dcm" else (file.suffix[1:], "", "")
-        found.append((file.name, uid, kind))
+        found.append((file.relative_to(folder).as_posix(), uid, kind))
     return tuple(found)

@@ -303,6 +303,8 @@ class Results:
     Attributes:
         objects: kinds of DICOM objects: pm, seg, sr, sc, gsps.
         report: whether the report is made too, as a PDF in a DICOM object.
+        record: file of the audit that each study is entered in; made if it is missing.
+        fhir: whether a FHIR Bundle is written beside the results.
         root: whether an object is made that ties the results together (a Key Object Selection).
         deidentify_key: file with a secret key; with it pictures are de-identified before anything is derived from them,
             and results are those of the pseudonym.
@@ -312,6 +314,8 @@ class Results:
 
     objects: tuple[str, ...] = ("seg", "sr", "sc")
     report: bool = False
+    record: Path | None = None
+    fhir: bool = False
     root: bool = True
     deidentify_key: Path | None = None
     palette: str = "ember"
