@@ -203,6 +203,29 @@ def test_a_compressed_object_is_never_decoded_for_a_node_that_does_not_take_it(f
     assert report.sent[1].reason == "the place does not take CT Image Storage in the transfer syntax RLE Lossless"
 
 
+def test_a_transfer_syntax_and_a_class_that_nobody_knows_go_as_they_are(files, tmp_path, monkeypatch):
+    monkeypatch.setattr("pynetdicom._config.UNRESTRICTED_STORAGE_SERVICE", True)
+    private, kind = "1.2.826.0.1.3680043.9.1.1", "1.2.826.0.1.3680043.9.1.2"
+    data = files[0].read_bytes()
+    for name, known, unknown in (("syntax", EXPLICIT, private), ("class", CT, kind)):
+        padded = known + "\0" * (len(known) % 2)
+        longer = unknown + "\0" * (len(unknown) % 2)
+        changed = data.replace(
+            len(padded).to_bytes(2, "little") + padded.encode(), len(longer).to_bytes(2, "little") + longer.encode()
+        )
+        dataset = dcmread(BytesIO(changed), stop_before_pixels=True)
+        grown = (144 + dataset.file_meta.FileMetaInformationGroupLength + len(longer) - len(padded) - 144).to_bytes(
+            4, "little"
+        )
+        (tmp_path / name).write_bytes(changed[:140] + grown + changed[144:])
+    got = []
+    keep = (evt.EVT_C_STORE, lambda event: got.append(event.request.DataSet.getvalue()) or 0)
+    with nodes.scp([(CT, [private]), (kind, [EXPLICIT])], keep) as place:
+        report = send(Place.parse(place), [tmp_path / "syntax", tmp_path / "class"], FAST)
+    assert outcomes(report) == [STORED] * 2, report.reasons
+    assert got[0] == after_meta(data)
+
+
 def test_more_kinds_of_objects_than_an_association_has_contexts_go_in_several(tmp_path, monkeypatch):
     """100 made-up classes, each asked for in two contexts: 200, of which 128 fit."""
     monkeypatch.setattr("pynetdicom._config.UNRESTRICTED_STORAGE_SERVICE", True)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cfcam.exchange.pacs import Access, Place
 
 PLACE = "dicom://CALLED@host:port, dicoms://… (TLS), or https://host:port/dicom-web."
-_LIBRARIES = {"pynetdicom": "pynetdicom", "requests": "dicomweb-client"}
+_LIBRARIES = ("pynetdicom", "requests")
 
 
 def place(text: str) -> None:
@@ -113,8 +113,8 @@ class Door(LongRun):
         from cfcam.cli.output.console import warn
         from cfcam.exchange.pacs.place import Place
 
-        for module, library in _LIBRARIES.items():
-            if find_spec(module) is None:
+        for library in _LIBRARIES:
+            if find_spec(library) is None:
                 raise MissingExtraError(library, "pacs", "speaking to a PACS")
         place = Place.parse(text)
         if not (place.tls or place.loopback or self.quiet):

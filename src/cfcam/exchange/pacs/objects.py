@@ -132,7 +132,7 @@ def _is_cut(file: BinaryIO, size: int, syntax: Any) -> bool:
         size: its bytes.
         syntax: its transfer syntax, a UID of pydicom's.
     """
-    if syntax.is_deflated:  # decoding it has seen its end
+    if not syntax.is_transfer_syntax or syntax.is_deflated:  # nobody knows where one ends; the other was decoded
         return False
     place = file.tell()
     if place >= size:

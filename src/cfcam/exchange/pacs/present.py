@@ -103,7 +103,9 @@ def is_same(ours: Dataset, theirs: Dataset) -> bool:
     Where one of them is compressed and the other is not, or otherwise, pixels and their description are not compared.
     """
     syntaxes = {dataset.file_meta.TransferSyntaxUID for dataset in (ours, theirs)}
-    decoded = len(syntaxes) > 1 and any(syntax.is_encapsulated for syntax in syntaxes)
+    decoded = len(syntaxes) > 1 and not all(
+        syntax.is_transfer_syntax and not syntax.is_encapsulated for syntax in syntaxes
+    )
     left_out = {_PATIENT, _DESCRIPTION, _PIXELS} if decoded else {_PATIENT}
     with quiet():
         return _content(ours, left_out) == _content(theirs, left_out)
