@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from io import BytesIO
 
 import pytest
@@ -9,6 +10,7 @@ from pydicom import dcmread, uid
 from pynetdicom import evt
 
 from cfcam.exchange.pacs import Access, Outcome, Place, send
+from cfcam.exchange.pacs.association import Context, associated
 from tests.exchange import sources
 from tests.exchange.pacs import nodes
 
@@ -241,6 +243,13 @@ def test_more_kinds_of_objects_than_an_association_has_contexts_go_in_several(tm
     with nodes.scp(contexts, nodes.storing(lambda _: 0), count) as place:
         assert send(Place.parse(place), sorted(tmp_path.iterdir()), FAST).done
     assert opened == [128, 72]
+
+
+def test_no_message_waits_for_the_answer_to_its_beginning(files):
+    """Without this option the end of each object waits 40 ms: 20 files a second, whatever the machine."""
+    asked = [Context(CT, (EXPLICIT,))]
+    with nodes.scp([(CT, [EXPLICIT])]) as place, associated(Place.parse(place), FAST, asked) as opened:
+        assert opened.dul.socket.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) == 1
 
 
 def test_an_association_that_breaks_costs_one_object_and_not_the_others(files):
