@@ -147,7 +147,9 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
     ] = "png"
     max_size: Annotated[
         int | None,
-        typer.Option(metavar="PIXELS", help="Shrink larger pictures to this longer side; maps and numbers stay."),
+        typer.Option(
+            metavar="PIXELS", help="Shrink larger overlays to this longer side; sheets, maps and numbers stay."
+        ),
         Checked(words.picture_size),
     ] = None
     html: Annotated[

@@ -66,9 +66,18 @@ class Artist(ABC):
             files += [folder / "maps.safetensors", folder / "explanation.json"]
         return files
 
-    def _written(self, drawn: NDArray[np.uint8] | Page, stem: Path, source: Path | None = None) -> Path:
-        """Writes a figure as the settings say; ``source`` is the file of a picture that it is laid over."""
-        page = (drawn if isinstance(drawn, Page) else Page.of(drawn)).within(self.settings.max_size)
+    def _written(
+        self, drawn: NDArray[np.uint8] | Page, stem: Path, source: Path | None = None, *, sheet: bool = False
+    ) -> Path:
+        """Writes a figure as the settings say.
+
+        Args:
+            drawn: the figure.
+            stem: what its path begins with.
+            source: the file of a picture that it is laid over.
+            sheet: it keeps its size, which is no more than its words need, however large its picture is.
+        """
+        page = (drawn if isinstance(drawn, Page) else Page.of(drawn)).within(None if sheet else self.settings.max_size)
         kind = self.settings.format
         with nullcontext() if kind != "pdf" and not page.texts else FIGURE_LOCK:
             return write_picture(page, stem, kind, quality=quality_under(source) if kind == "jpg" else QUALITY)

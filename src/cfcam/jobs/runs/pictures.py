@@ -121,7 +121,7 @@ class PictureArtist(Artist):
                     files.append(self._written(drawn, beside(stem, method, names[k]), image.path))
         if Save.SHEET in self.settings.save:
             sheet = self._sheet(image, whole, explanation, columns, levels)
-            files.append(self._written(sheet, stem.with_name(f"{stem.name}_sheet")))
+            files.append(self._written(sheet, stem.with_name(f"{stem.name}_sheet"), sheet=True))
         return files
 
     def _levels(self, explanation: Explanation, columns: list[int], whole: NDArray[np.uint8]) -> _Levels:

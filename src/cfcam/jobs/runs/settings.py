@@ -46,7 +46,7 @@ class Settings:
         blend: what it follows: "value" (the map), "uniform" (the same everywhere), "contour" (an outline alone).
         save: what is written.
         format: of overlays and sheets, one of `cfcam.imaging.drawing.formats.FORMATS`.
-        max_size: longer side of overlays and sheets in pixels, at most; None: as large as they are. Maps keep theirs.
+        max_size: longer side of overlays in pixels, at most; None: as large as they are. Sheets and maps keep theirs.
         batch_size: pictures in one pass of the network; halved as often as the memory asks for it.
         max_pixels: larger pictures are refused.
         window: of DICOM pictures: centre and width, or a name of `cfcam.imaging.WINDOWS`; None: their own.

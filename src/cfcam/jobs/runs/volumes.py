@@ -169,7 +169,7 @@ class VolumeArtist(Artist):
                 sheet = volume_sheet(
                     small, panels, title=_title(image) + which, footer=self._footer(explanation), **self._look()
                 )
-            files.append(self._written(sheet, stem.with_name(f"{stem.name}_sheet")))
+            files.append(self._written(sheet, stem.with_name(f"{stem.name}_sheet"), sheet=True))
         return files
 
     def _write(
