@@ -16,10 +16,12 @@ pytest.importorskip("highdicom")
 
 from cfcam.clinical.regions import measure  # noqa: E402
 from cfcam.imaging import overlay  # noqa: E402
+from cfcam.web.library.about import About  # noqa: E402
 from cfcam.web.library.maps import StudyMap  # noqa: E402
+from tests.clinical.report.test_pdf import poppler  # noqa: E402
 from tests.exchange.dicom.test_write import content  # noqa: E402
 from tests.exchange.phantoms import errors_of  # noqa: E402
-from tests.web.answered import NAME, PATIENT, heat_of, opened  # noqa: E402
+from tests.web.answered import MODEL, NAME, PATIENT, heat_of, opened  # noqa: E402
 from tests.web.server import client_of, settings_of  # noqa: E402
 
 
@@ -45,6 +47,49 @@ def test_a_file_has_a_neutral_name_and_the_same_bytes_again(viewer, kind, form):
     assert viewer.export(kind, form, (0, 1)).content == answer.content
     for planted in (NAME, "Zyxwv", PATIENT, "4711", "19430217"):
         assert planted.encode() not in answer.content
+
+
+def _text(pdf, folder):
+    """The words of a PDF's pages, what it says of itself, and its attachments."""
+    path = folder / "exported.pdf"
+    path.write_bytes(pdf)
+    (folder / "attached").mkdir()
+    poppler("pdfdetach", "-saveall", "-o", folder / "attached", path)
+    attached = "".join(file.read_text() for file in (folder / "attached").iterdir())
+    return poppler("pdftotext", path, "-") + poppler("pdfinfo", path) + poppler("pdfinfo", "-meta", path) + attached
+
+
+def test_no_file_names_the_file_of_a_picture(tmp_path):
+    pixels = np.random.default_rng(3).integers(0, 255, (24, 20), np.uint8)
+    (tmp_path / "ward").mkdir()
+    PILImage.fromarray(pixels).save(tmp_path / "ward" / "Mueller^Hans 1950.png")
+    with client_of(settings_of(tmp_path / "ward")) as client:
+        (study,) = client.app.state.library.studies()
+        study.add(StudyMap("m-" + "0" * 12, "grad-cam", 1, "nodule", lambda: heat_of((24, 20), 0), about=About(MODEL)))
+        body = {"study": study.id, "maps": ["m-" + "0" * 12]}
+        made = {kind: client.post("/api/exports", json=body | {"format": kind}) for kind in ("png", "pdf", "json")}
+    assert all(answer.status_code == 200 for answer in made.values()), [answer.text[:200] for answer in made.values()]
+    picture = PILImage.open(io.BytesIO(made["png"].content))
+    said = {"png": str(picture.info), "pdf": _text(made["pdf"].content, tmp_path), "json": made["json"].text}
+    for kind, words in said.items():
+        for planted in ("Mueller", "Hans", "1950", "ward"):
+            assert planted not in words, kind
+            assert planted.encode() not in made[kind].content, kind
+    assert study.id in said["pdf"]
+    assert json.loads(said["json"])["name"] == study.id
+
+
+def test_the_title_of_a_sheet_is_neutral_too(tmp_path, monkeypatch):
+    from cfcam.web.exports import drawing
+
+    titles = []
+    monkeypatch.setattr(drawing, "drawn", lambda *_, title, **__: titles.append(title) or b"")
+    PILImage.fromarray(np.zeros((24, 20), np.uint8)).save(tmp_path / "Mueller^Hans 1950.png")
+    with client_of(settings_of(tmp_path)) as client:
+        (study,) = client.app.state.library.studies()
+        study.add(StudyMap("m-" + "0" * 12, "grad-cam", 1, "nodule", lambda: heat_of((24, 20), 0), about=About(MODEL)))
+        client.post("/api/exports", json={"study": study.id, "maps": ["m-" + "0" * 12], "format": "png"})
+    assert titles == [study.id]
 
 
 @pytest.mark.parametrize("kind", ["CR", "CT"])

@@ -11,7 +11,7 @@ import numpy as np
 from cfcam.clinical.study_result import StudyResult
 from cfcam.imaging import Volume
 from cfcam.web.exports.files import Sent, together
-from cfcam.web.exports.result import source_of, study_result, windowed_as
+from cfcam.web.exports.result import neutral_name, source_of, study_result, windowed_as
 from cfcam.web.library.about import about
 from cfcam.web.library.maps import StudyMap
 from cfcam.web.library.study import Study
@@ -156,7 +156,7 @@ def _png(study: Study, maps: Sequence[StudyMap], look: Look) -> bytes:
         picture,
         panels,
         look.drawing(),
-        title=study.name,
+        title=neutral_name(study),
         footer=_footer(study, maps, common=common),
         at=look.at,
         window=centred,

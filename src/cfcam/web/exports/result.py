@@ -72,7 +72,7 @@ def study_result(
         NO_CHECKS,
     ]
     return StudyResult(
-        name=study.name,
+        name=neutral_name(study),
         picture=picture,
         window=shown,
         window_function=function,
@@ -91,6 +91,11 @@ def study_result(
         limits=tuple(dict.fromkeys(said if study.given is not None else [NO_FILE, *said])),
         provenance={"cfcam": __version__, **known.provenance, "viewer": dict(seen or {})},
     )
+
+
+def neutral_name(study: Study) -> str:
+    """Returns what a study is called in what leaves the viewer: that of its DICOM, else its id, and no file's name."""
+    return study.id if study.given is None or not comes_from_dicom(study.given) else study.name
 
 
 def source_of(study: Study, *, whole: bool) -> DicomSource | None:
