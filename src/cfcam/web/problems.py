@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException as AnyHTTPException
 
 from cfcam.errors import CfcamError, one_line
+from cfcam.web.fields import told
 from cfcam.web.schemas import Problem
 
 _SAID = {
@@ -68,10 +69,9 @@ def _of_http(_: Request, error: Exception) -> JSONResponse:
 
 
 def _of_fields(_: Request, error: Exception) -> JSONResponse:
-    """Which fields are wrong, and why; what was sent is not repeated."""
+    """Which field is wrong, what it is and what is expected; what was sent is not repeated."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 (it is registered for these)
-    told = [f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors()[:3]]
-    return answer(422, "; ".join(told))
+    return answer(422, told(error.errors(), error.body))
 
 
 _WHY = {

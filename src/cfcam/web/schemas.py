@@ -8,8 +8,12 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 AStudyId = Annotated[str, StringConstraints(pattern=r"^s-[0-9a-f]{12}$")]
 AMapId = Annotated[str, StringConstraints(pattern=r"^m-[0-9a-f]{12}$")]
-Real = Annotated[float, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
+Number = Annotated[float, Field(strict=True)]
+"""A number as JSON has it: neither `true`, which Python takes for 1, nor a text."""
+
+Whole = Annotated[int, Field(strict=True)]
+Real = Annotated[Number, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
+Share = Annotated[Number, Field(ge=0, le=1)]
 Pair = Annotated[tuple[Real, Real], Field(description="Two numbers.")]
 Blend = Literal["value", "uniform", "contour"]
 Kind = Literal["picture", "volume"]

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from cfcam.web.schemas import AMapId, AStudyId, Map
+from cfcam.web.schemas import AMapId, AStudyId, Map, Number, Whole
 
 JobRef = Annotated[
     str | None,
@@ -27,7 +27,7 @@ class Explain(Asked):
 
     study: AStudyId
     methods: list[Words] = Field(min_length=1, max_length=24)
-    targets: list[int | Words] = Field(
+    targets: list[Whole | Words] = Field(
         ["predicted"],
         min_length=1,
         max_length=24,
@@ -93,7 +93,9 @@ class Compare(Asked):
     registration: Literal["rigid", "affine", "none"] = Field(
         "rigid", description='How the images are brought together; "none": places are taken as they are.'
     )
-    retests: int = Field(8, ge=0, le=32, description="Of each study, for the repeatability; 0: none, and no verdicts.")
+    retests: Whole = Field(
+        8, ge=0, le=32, description="Of each study, for the repeatability; 0: none, and no verdicts."
+    )
     job: JobRef = None
 
 
@@ -140,10 +142,10 @@ class Region(Asked):
 
     study: AStudyId
     map: AMapId
-    threshold: float | Words | None = Field(
+    threshold: Number | Words | None = Field(
         None, description='A number in (0, 1], "otsu", "quantile:0.9"; null: the map\'s own.'
     )
-    polygon: list[tuple[float, float]] | None = Field(
+    polygon: list[tuple[Number, Number]] | None = Field(
         None,
         min_length=3,
         max_length=10_000,
@@ -151,10 +153,12 @@ class Region(Asked):
         " belongs to it whose centre lies inside or on the line.",
     )
     plane: Plane = Field("axial", description="Of a volume.")
-    slice: int | None = Field(
+    slice: Whole | None = Field(
         None, description="Of a volume: on which slice; rows and columns are the array's other two axes, in order."
     )
-    slices: tuple[int, int] | None = Field(None, description="The polygon in all slices from the first to the last.")
+    slices: tuple[Whole, Whole] | None = Field(
+        None, description="The polygon in all slices from the first to the last."
+    )
 
 
 class Measured(BaseModel):
