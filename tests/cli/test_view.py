@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 
@@ -13,7 +14,11 @@ from typer.testing import CliRunner
 
 from cfcam.cli import view
 from cfcam.cli.app import app
+from cfcam.cli.arguments.words import DEMO_CLASSES
+from cfcam.errors import ImageError
+from cfcam.imaging import list_images
 from cfcam.jobs.engine.inference import DEFAULT_METHODS
+from cfcam.models.demo import CLASSES
 from cfcam.web import settings
 
 
@@ -24,6 +29,7 @@ def call(*arguments: object):
 def test_what_the_command_knows_without_the_server_is_what_the_server_knows():
     assert view.METHODS == settings.METHODS == DEFAULT_METHODS
     assert view._LOOPBACK == settings.LOOPBACK
+    assert DEMO_CLASSES == CLASSES
 
 
 @pytest.mark.parametrize(
@@ -37,6 +43,10 @@ def test_what_the_command_knows_without_the_server_is_what_the_server_knows():
         (["--classes", "cat,dog", "--target", "cow"], "no class is called so"),
         (["--weights", "nowhere.pt"], "nowhere.pt"),
         (["--reviewer", "a^b"], "--reviewer"),
+        (["--target", "nosuch"], "no class is called so; nearest of 4"),
+        (["testimgs", "--model", "demo", "--target", "nosuch"], "no class is called so; nearest of 4"),
+        (["--record", "testimgs/nodule.png"], "--record testimgs/nodule.png: is no audit; give one, or"),
+        (["--record", "nowhere/answers.sqlite"], "there is no folder 'nowhere'; make it first"),
     ],
 )
 def test_wrong_arguments_are_told_in_one_line_before_torch_is_imported(arguments, told):
@@ -49,6 +59,44 @@ def test_wrong_arguments_are_told_in_one_line_before_torch_is_imported(arguments
     assert (run.returncode, run.stdout.strip()) == (2, "False")
     assert told in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1
+
+
+def test_what_is_no_audit_behind_its_first_bytes_is_refused_before_anything_is_served(tmp_path):
+    with sqlite3.connect(tmp_path / "other.sqlite") as other:
+        other.execute("CREATE TABLE audit_migration (version_num TEXT)")
+        other.execute("INSERT INTO audit_migration VALUES ('9999')")
+    other.close()
+    result = call("testimgs", "--record", tmp_path / "other.sqlite")
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "other.sqlite" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (
+            "net3.py",
+            "net3.py: is a text file; cfcam reads PNG, JPEG, TIFF, BMP, WebP and GIF, DICOM, NIfTI and what cfcam",
+        ),
+        ("empty", "empty: the folder holds no picture; name one with"),
+    ],
+)
+def test_what_is_nothing_to_look_at_is_refused_in_one_line(tmp_path, monkeypatch, name, told):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "net3.py").write_text("import torch\n")
+    (tmp_path / "empty").mkdir()
+    result = call(name)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert told in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert "recursive=True" not in result.stderr
+
+
+def test_a_command_names_its_own_option_for_subfolders(tmp_path):
+    assert "or take its subfolders too (--recursive)" in call(tmp_path).stderr
+    with pytest.raises(ImageError, match=r"take its subfolders too \(recursive=True\)"):
+        list_images(tmp_path)
 
 
 def test_without_the_libraries_of_the_server_it_says_what_to_install(monkeypatch, tmp_path):

@@ -103,7 +103,7 @@ Exit codes: 0 ended · 1 failed · 2 wrong usage.
     record: Annotated[
         str | None,
         typer.Option(metavar="FILE|URL", help="Audit record for answers: accept, reject, amend."),
-        Checked(places.audit),
+        Checked(places.record),
     ] = None
     reviewer: Annotated[
         str | None,
@@ -127,7 +127,8 @@ Exit codes: 0 ended · 1 failed · 2 wrong usage.
     def __post_init__(self) -> None:
         """Looks for the classes among those that are named."""
         super().__post_init__()
-        words.named_targets(self.classes, self.target or [])
+        named = self.model is not None or not self.paths
+        words.named_targets(self.classes, self.target or [], model=self.spec if named else None)
 
     def __call__(self) -> None:
         """Serves until it is interrupted."""
@@ -135,8 +136,6 @@ Exit codes: 0 ended · 1 failed · 2 wrong usage.
         from cfcam.web import serve
 
         settings = self._settings()
-        if settings.load is None and not self.quiet:
-            hint("no network is named, so that only maps that are there are shown: name one with --model, or try demo")
         if self.host not in _LOOPBACK:
             warn(
                 f"--host {self.host}: other machines can reach the viewer, and what is sent is not encrypted: whoever"
@@ -145,6 +144,8 @@ Exit codes: 0 ended · 1 failed · 2 wrong usage.
         serve(settings, ready=self._tell, debug=self.debug)
 
     def _tell(self, address: str) -> None:
+        if self.paths and self.model is None and not self.quiet:
+            hint("no network is named, so that only maps that are there are shown: name one with --model, or try demo")
         typer.echo(address)
         sys.stdout.flush()
         if not self.quiet:

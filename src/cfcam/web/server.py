@@ -24,12 +24,22 @@ def serve(settings: ViewSettings, *, ready: Callable[[str], None], debug: bool =
     Raises:
         JobError: the address is taken, or not this machine's.
         ImageError: a path is not there, or there is nothing in it.
+        AuditError: the audit of the settings cannot be opened, or made.
     """
     with listening(settings.host, settings.port) as listener:
         app = create_app(settings, live=live, debug=debug)
+        if settings.audit is not None:
+            _check_audit(settings.audit)
         where = address(settings, listener.getsockname()[1])
         with suppress(KeyboardInterrupt):  # which is how it is ended
             server_of(app, ready=lambda: ready(where)).run(sockets=[listener])
+
+
+def _check_audit(place: str) -> None:
+    """Makes the audit, or opens it: what is wrong with it is told before somebody has answered."""
+    from cfcam.clinical.audit import Audit
+
+    Audit(place)
 
 
 def server_of(app: Any, *, ready: Callable[[], None] = lambda: None) -> Any:

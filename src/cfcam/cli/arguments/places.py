@@ -13,6 +13,7 @@ from cfcam.models.spec import is_file, is_folder
 _TABLES = (".csv", ".tsv")
 _LABELS = re.compile(r"(.+)#\d+(?:,\d+)*")  # as cfcam.jobs.inputs.masks reads them
 _PACK = "MANIFEST.sha256"
+_SQLITE = b"SQLite format 3\0"
 
 
 def inputs(paths: Iterable[Path]) -> None:
@@ -167,6 +168,23 @@ def audit(where: str) -> None:
     from cfcam.clinical.audit.database import check_place
 
     check_place(where, folder=False)
+
+
+def record(where: str) -> None:
+    """Refuses a place that no audit can be in, or in which there is something else."""
+    from cfcam.clinical.audit.database import check_place
+
+    url = check_place(where)
+    path = Path(str(url.database))
+    if url.get_backend_name() != "sqlite" or not path.is_file():
+        return
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(len(_SQLITE))
+    except OSError as error:
+        raise InputError(f"--record {where}: cannot be read ({error.strerror}); check its permissions") from error
+    if start not in (_SQLITE, b""):
+        raise InputError(f"--record {where}: is no audit; give one, or the name of a file that is not there yet")
 
 
 def audit_folder(record: str | None, output: Path | None) -> None:

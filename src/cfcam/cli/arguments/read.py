@@ -9,6 +9,9 @@ from pathlib import Path
 from cfcam.errors import InputError
 
 # Known here without importing numpy; tests keep them equal to what the library takes.
+_MOST_PIXELS, _MOST_VOXELS = 64_000_000, 2**29  # of what is read, and so of what a network is given
+_MOST_DIGITS = 9
+_VOXELS = f"is more than a volume may have: give {_MOST_VOXELS} voxels at most, as 96x96x64"
 WINDOWS = ("brain", "soft-tissue", "mediastinum", "liver", "lung", "bone")
 
 
@@ -19,6 +22,8 @@ def read_size(text: str | None) -> int | tuple[int, int] | None:
     parts = text.lower().split("x")
     if len(parts) > 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise InputError(f"--size {text!r}: give a number of pixels like 224, or height and width like 256x192")
+    if any(len(part.strip()) > _MOST_DIGITS for part in parts) or int(parts[0]) * int(parts[-1]) > _MOST_PIXELS:
+        raise InputError(f"--size {text[:30]!r}: is more than a picture may have: give 64 megapixels at most, as 224")
     numbers = [int(part) for part in parts]
     return numbers[0] if len(numbers) == 1 else (numbers[0], numbers[1])
 
@@ -26,9 +31,23 @@ def read_size(text: str | None) -> int | tuple[int, int] | None:
 def read_volume_size(text: str | None) -> int | tuple[int, ...] | None:
     """Reads ``224``, ``256x192`` (height x width) or ``64x96x64`` (along the axes of the orientation)."""
     if text is not None and text.lower().count("x") == 2:
-        sides = _numbers("--size", text, whole=True)
-        return int(sides[0]), int(sides[1]), int(sides[2])
+        if any(len(part.strip()) > _MOST_DIGITS for part in text.lower().split("x")):
+            raise InputError(f"--size {text[:30]!r}: {_VOXELS}")
+        sides = tuple(map(int, _numbers("--size", text, whole=True)))
+        voxels_of(*sides)
+        return sides[0], sides[1], sides[2]
     return read_size(text)
+
+
+def voxels_of(*sides: int) -> int:
+    """Returns how many voxels a network's input has.
+
+    Raises:
+        InputError: they are more than of any volume that is read.
+    """
+    if (found := math.prod(sides)) > _MOST_VOXELS:
+        raise InputError(f"--size {'x'.join(map(str, sides))}: {_VOXELS}")
+    return found
 
 
 def read_numbers(option: str, text: str | None) -> tuple[float, ...] | None:

@@ -17,6 +17,10 @@ from cfcam.errors import InputError, ModelError
 BLENDS = ("value", "uniform", "contour")
 PALETTES = ("ember", "inferno", "magma", "plasma", "viridis", "cividis", "hot", "gray", "turbo", "jet")
 
+# Likewise, of cfcam.models.demo.
+DEMO_CLASSES = ("no finding", "nodule", "consolidation", "effusion")
+DEMO_NETWORKS = ("demo", "demo-shortcut")
+
 # Likewise, of cfcam.imaging.drawing.formats.
 PICTURE_FORMATS = ("png", "jpg", "webp", "svg", "pdf")
 SMALLEST_PICTURE = 16
@@ -34,14 +38,14 @@ def normalisation(mean: str | None, std: str | None) -> None:
         raise InputError(f"--mean has {len(means)} and --std {len(stds)} values: give both one for each channel")
 
 
-def named_targets(given: str | None, targets: Iterable[str]) -> None:
-    """Refuses names of classes that are not among the names that were given."""
-    if given is None:
+def named_targets(given: str | None, targets: Iterable[str], *, model: str | None = None) -> None:
+    """Refuses names of classes that are not among the names that were given, or that a network is known to have."""
+    if given is None and model not in DEMO_NETWORKS:
         return
     from cfcam.errors import few, nearest
     from cfcam.models.classes import read_classes
 
-    classes = read_classes(class_names(given))
+    classes = DEMO_CLASSES if given is None else read_classes(class_names(given))
     folded = {name.casefold() for name in classes}
     for text in targets:
         target = read_target(text)

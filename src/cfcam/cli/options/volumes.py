@@ -14,6 +14,7 @@ from cfcam.cli.arguments.read import (
     read_spacing,
     read_volume_size,
     read_window,
+    voxels_of,
 )
 from cfcam.cli.command import Checked, Command
 from cfcam.cli.options.preparation import SIZE, Preparation, Resizing
@@ -84,10 +85,13 @@ class VolumePreparation(Preparation):
         from cfcam.imaging.windows import named_window
         from cfcam.jobs import volume_preprocess_of
 
+        size = read_volume_size(self.size)
+        if isinstance(size, int):
+            voxels_of(size, size, size)
         return volume_preprocess_of(
             loaded,
             **self.normalisation,
-            size=read_volume_size(self.size),
+            size=size,
             spacing=read_spacing(self.spacing),
             window=named_window(read_window(self.window)),
             intensity=self.intensity,

@@ -20,6 +20,9 @@ EXTENSIONS: tuple[str, ...] = (
 )  # fmt: skip
 """File name endings (lower case) that `list_images` takes for pictures inside a folder."""
 
+DEEPER = "recursive=True"
+"""How its error says that subfolders can be taken; a command says it with its option."""
+
 
 def list_images(paths: PathLike | Iterable[PathLike], *, recursive: bool = False) -> list[Path]:
     """Expand files, folders and globs to a list of picture files.
@@ -70,7 +73,7 @@ def _expand(path: PathLike, recursive: bool) -> Iterator[Path]:
         return
     pictures = list(_walk(Path(path), recursive))
     if not pictures:
-        deeper = "" if recursive else ", or list its subfolders too (--recursive, or recursive=True)"
+        deeper = "" if recursive else f", or take its subfolders too ({DEEPER})"
         raise ImageError(f"{where}: the folder holds no picture; name one with {_shown_extensions()}{deeper}")
     yield from pictures
 

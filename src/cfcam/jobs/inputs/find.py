@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 from cfcam.errors import ImageError
 from cfcam.imaging import list_images
 from cfcam.imaging.reading.files import is_nifti
+from cfcam.imaging.reading.listing import DEEPER
 from cfcam.imaging.reading.series import has_several_planes, scan_folder
 from cfcam.jobs.inputs.names import safe
 
@@ -114,9 +115,9 @@ def _pictures(path: Path, *, recursive: bool, alone: bool) -> list[Path]:
         return []
     try:
         return list_images(path, recursive=recursive)
-    except ImageError:
+    except ImageError as error:
         if alone or (not path.exists() and not glob.has_magic(str(path))):
-            raise
+            raise ImageError(str(error).replace(f"({DEEPER})", "(--recursive)")) from error
         return []
 
 

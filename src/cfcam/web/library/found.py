@@ -9,6 +9,10 @@ from pathlib import Path
 
 from cfcam.errors import CfcamError, ImageError, describe
 from cfcam.imaging.image import Image
+from cfcam.imaging.reading.dicom_object import HEAD
+from cfcam.imaging.reading.files import error_text, is_nifti, shown_path
+from cfcam.imaging.reading.kinds import is_dicom_data, recognise
+from cfcam.imaging.reading.listing import EXTENSIONS
 from cfcam.imaging.volume import Volume
 from cfcam.jobs.inputs.find import Input, Kind, find_inputs
 from cfcam.jobs.inputs.privacy import neutral, renamed, with_labels
@@ -28,6 +32,8 @@ def studies_in(settings: ViewSettings, cache: Cache) -> Iterator[Study]:
     runs = [path for path in settings.paths if is_run(path)]
     saved = [path for path in settings.paths if path not in runs and is_explanation(path)]
     others = [path for path in settings.paths if path not in (*runs, *saved)]
+    for path in others:
+        _check_kind(path)
     inputs = find_inputs(others, output=os.devnull, recursive=settings.recursive) if others else []
     given = {source.key: source for source in with_labels(inputs)}
     for entry in _entries(runs, saved, given):
@@ -36,6 +42,22 @@ def studies_in(settings: ViewSettings, cache: Cache) -> Iterator[Study]:
         yield _study_of_entry(entry, settings, cache)
     for source in given.values():
         yield study_of(source, settings, cache)
+
+
+def _check_kind(path: Path) -> None:
+    """Refuses a file that was named and is neither picture nor volume; of one called like a picture reading tells."""
+    if path.suffix.lower() in EXTENSIONS or is_nifti(path) or not path.is_file():
+        return
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(HEAD)
+    except OSError as error:
+        raise ImageError(f"{shown_path(path)}: cannot be read ({error_text(error)}); check its permissions") from error
+    if not is_dicom_data(start, path):
+        try:
+            recognise(start, shown_path(path))
+        except ImageError as error:
+            raise ImageError(f"{error}, DICOM, NIfTI and what cfcam explain wrote") from error
 
 
 def _entries(runs: list[Path], saved: list[Path], given: Mapping[str, Input]) -> Iterator[Entry]:
@@ -119,7 +141,6 @@ def _read(source: Input, settings: ViewSettings) -> Image | Volume:
         from cfcam.imaging.reading.pictures import read_image
 
         return read_image(source.path, max_pixels=settings.max_pixels, window=settings.window)
-    from cfcam.imaging.reading.files import is_nifti
     from cfcam.imaging.reading.volumes import read_volume
 
     nifti = is_nifti(source.path)
