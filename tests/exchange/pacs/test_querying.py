@@ -73,6 +73,20 @@ def test_an_answer_says_what_a_list_of_studies_shows(archive, how):
     assert (study.StudyDate, study.ModalitiesInStudy, int(study.NumberOfStudyRelatedInstances)) == ("20240506", "CT", 4)
 
 
+@pytest.mark.parametrize("how", WAYS)
+def test_who_is_searched_for_stands_in_no_log(archive, how, caplog):
+    caplog.set_level("DEBUG")
+    place = Place.parse(getattr(archive, how))
+    keys = {"PatientName": "Planted^Somebody*", "PatientID": "planted-id"}
+    assert query(place, "study", keys, FAST) == []
+    assert query(place, "study", {"PatientName": "Nobody*"}, FAST) != []
+    archive.stop()
+    with pytest.raises(NetworkError) as caught:
+        query(place, "study", keys, FAST)
+    told = f"{caplog.text} {caught.value}".lower()
+    assert [word for word in ("planted", "somebody", "nobody", "drawn") if word in told] == []
+
+
 def test_a_title_that_may_not_ask_is_an_error_and_not_nothing_found():
     if (lacking := orthancs.missing()) is not None:
         pytest.skip(lacking)

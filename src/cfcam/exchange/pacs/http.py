@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -45,6 +46,8 @@ class Web:
         except ModuleNotFoundError as error:
             raise MissingExtraError("requests", "pacs", "speaking to a DICOMweb server") from error
 
+        # Its lines repeat addresses, and who was searched for stands in them; it is a switch of the whole process.
+        logging.getLogger("urllib3.connectionpool").setLevel(logging.CRITICAL)
         tls: dict[str, Any] = {"ssl_context": tls_context(access)} if place.tls else {}
 
         class Adapter(HTTPAdapter):
