@@ -65,7 +65,8 @@ SERIES = {
     "sc": Series(5, "overlay", region=True, look=True),
     "gsps": Series(6, "contour", region=True, peak=True),
     "review": Series(7, "reader's verdict"),
-    "root": Series(8, "all results"),
+    "report": Series(8, "report"),
+    "root": Series(9, "all results"),
 }
 """The series of each kind of object; a line of it never changes, for UIDs and series numbers follow from it."""
 

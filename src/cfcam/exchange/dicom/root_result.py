@@ -9,6 +9,7 @@ structured reports carry them (DCM 112039, 112040).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from copy import copy
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 KIND = "root"
 _FIRST = ("SR", "SEG", "RWV", "PR", "OT")  # the numbers first, then regions, maps, contours, pictures
 _TRACKED, _TRACKED_UID = "112039", "112040"  # DCM, PS3.16 annex D
+_OF_STUDY = ("StudyDate", "StudyTime", "StudyID", "AccessionNumber", "ReferringPhysicianName")  # of type 2
 
 
 def root_result(objects: Sequence[Dataset]) -> Dataset:
@@ -45,7 +47,7 @@ def root_result(objects: Sequence[Dataset]) -> Dataset:
     for name in ("StudyInstanceUID", "PatientID"):
         if len({str(one.get(name) or "") for one in objects}) > 1:
             raise InputError(f"root: the objects have several values of {name}: tie those of each study apart")
-    tied = sorted({str(one.SOPInstanceUID): one for one in objects}.values(), key=_order)
+    tied = sorted({str(one.SOPInstanceUID): _whole(one) for one in objects}.values(), key=_order)
     uids = sorted(str(one.SOPInstanceUID) for one in tied)
     series = derived_uid("series", KIND, [str(tied[0].StudyInstanceUID), __version__])
     device = sr.DeviceObserverIdentifyingAttributes(
@@ -77,6 +79,15 @@ def root_result(objects: Sequence[Dataset]) -> Dataset:
     return dataset
 
 
+def _whole(one: Dataset) -> Dataset:
+    """An object with what it may leave empty and its library asks for."""
+    found = copy(one)
+    for keyword in _OF_STUDY:
+        if keyword not in found:
+            setattr(found, keyword, "")
+    return found
+
+
 def _order(one: Dataset) -> tuple[int, str]:
     modality = str(one.Modality)
     return _FIRST.index(modality) if modality in _FIRST else len(_FIRST), str(one.SOPInstanceUID)
@@ -93,9 +104,12 @@ def _made(tied: Sequence[Any]) -> datetime:
 
 
 def _tracked(one: Any) -> Iterator[str]:
-    """Yields a line for each finding that a structured report tracks."""
+    """Yields a line for each finding that a segmentation or a structured report tracks."""
+    for segment in one.get("SegmentSequence") or ():
+        if segment.get("TrackingUID"):
+            yield f"{segment.get('TrackingID') or 'finding'}: {segment.TrackingUID}"
     name = ""
-    for item in one.get("ContentSequence", ()):
+    for item in one.get("ContentSequence") or ():
         concept = str(item.ConceptNameCodeSequence[0].get("CodeValue", "")) if "ConceptNameCodeSequence" in item else ""
         if concept == _TRACKED:
             name = str(item.TextValue)

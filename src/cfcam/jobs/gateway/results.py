@@ -100,8 +100,11 @@ def _without_patient(job: Job, settings: GatewaySettings, place: Path) -> list[P
 
 def _write(made: Made, settings: GatewaySettings, out: Path, name: str) -> list[str]:
     """Writes the files of a study, called as those of a folder run are, and returns what there is to know."""
+    from pydicom import dcmread
+
     from cfcam.clinical.report.numbers import as_json
-    from cfcam.exchange.dicom.root import report_object, root_object
+    from cfcam.exchange.dicom.report_object import report_object
+    from cfcam.exchange.dicom.root_result import root_result
     from cfcam.exchange.dicom.study import write_dicom
     from cfcam.exchange.dicom.write import save_object
 
@@ -125,7 +128,7 @@ def _write(made: Made, settings: GatewaySettings, out: Path, name: str) -> list[
         write_whole(out / f"{name}_report.pdf", pdf)
         files.append(save_object(report_object(study, source, pdf), "pdf", objects))
     if how.root and files:
-        save_object(root_object(study, source, files), "ko", objects)
+        save_object(root_result([dcmread(file, stop_before_pixels=True) for file in files]), "ko", objects)
     if how.fhir:
         _bundle(out / f"{name}_regions.json", how.record, out / f"{name}_fhir.json")
     return notes
