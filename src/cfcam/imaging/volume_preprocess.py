@@ -21,7 +21,8 @@ from cfcam.imaging.volume import Volume
 Intensity = Literal["z-score", "unit", "none"]
 
 _MOST_VOXELS = 2**30
-_AT_ONCE = 2**22  # voxels that are worked on at a time, where a second volume in memory would be for nothing
+_AT_ONCE = 2**20  # voxels that are worked on at a time, where a second volume in memory would be for nothing
+_LINE = 16  # float32 numbers in a line of the cache
 _REPEATED = 3  # channels of networks for colours, which are usually given grey three times
 _TIE = 6  # decimals of a voxel: what lies half-way between two is rounded one way, whatever the affine's rounding
 
@@ -173,7 +174,8 @@ class VolumePreprocess:
         turned_found = found.permute(*range(lead), *(lead + axis for axis in order))
         ranked = sorted(range(3), key=lambda n: axes[n].length / axes[n].net)  # least growth first
         first, length = ranked[0], axes[ranked[0]].length
-        step = max(1, _AT_ONCE * length // found.numel())
+        least = _LINE if order[first] == 2 else 1  # so that each line of the processor's cache is written once
+        step = max(least, _AT_ONCE * length // found.numel())
         for start in range(0, length, step):  # slab by slab: of the whole there is the result alone
             stop = min(start + step, length)
             rows = slice(length - stop, length - start) if flips[first] else slice(start, stop)

@@ -18,7 +18,7 @@ from cfcam.imaging.windows import WINDOWS
 from cfcam.web.library import nifti
 from cfcam.web.schemas import Values, Window
 
-_BLOCK = 2**22
+_BLOCK = 2**18
 _SAMPLE = 2_000_000
 _WHOLE = (np.uint8, np.int16, np.uint16)
 

@@ -26,7 +26,7 @@ MOST_LIVE = 60
 """Maps that are kept of a study beside those of its files; of more the oldest go."""
 
 _IMAGE, _SENT, _LEVELS, _UNDER, _PICTURE, _THUMBNAIL = "image", "sent", "levels", "under", "picture", "thumbnail"
-_BLOCK = 2**22
+_BLOCK = 2**18
 
 _whole_map = threading.Lock()  # a page asks for several maps at a time, and each takes 300 MB while it is made
 
