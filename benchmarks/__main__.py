@@ -1,5 +1,6 @@
 """``python -m benchmarks COMMAND``: speed, scaling, folder, start, view-start, view-page, view-memory, view-live,
-profile, approximate, scorecard, search, layers, visibility, volume, peaks, page, gateway-receive."""
+profile, approximate, scorecard, search, layers, visibility, volume, peaks, page, gateway-receive,
+gateway-soak."""
 
 from __future__ import annotations
 
@@ -26,6 +27,7 @@ COMMANDS = {
     "visibility": "whether more evidence always changes a picture more: palettes, greys, colour-blind eyes",
     "page": "the page of a folder: what it costs a run, and how soon 10 000 pictures are seen",
     "gateway-receive": "objects by C-STORE to the disk, beside pynetdicom's plain SCP and DCMTK's storescp",
+    "gateway-soak": "a gateway for long: memory, file descriptors, how soon a result is in the archive",
     "volume": "a 128 x 128 x 128 volume with a layer of 512 channels: time and memory",
 }
 MODULES = {"profile": "profiling"}

@@ -15,13 +15,18 @@ import pytest
 
 pytest.importorskip("pynetdicom")
 
+from cfcam.jobs.gateway.header import key_of
+from cfcam.jobs.gateway.job import Answer
 from cfcam.jobs.gateway.log import Log
 from cfcam.jobs.gateway.run import Gateway
 from cfcam.jobs.gateway.settings import read_settings
+from cfcam.jobs.gateway.work import Worker
 from tests.imaging import dicoms
 from tests.jobs.gateway.senders import dcmsend, free_port, radiographs, storescu
 from tests.jobs.gateway.whole import Archive, config, running, until
 from tests.jobs.studies import MARKER, cfcam, ct_study, place_by_hand
+
+FULL = Answer(reason="no room", full=True)
 
 
 @pytest.fixture
@@ -213,4 +218,16 @@ def test_what_is_done_leaves_the_spool_after_its_time_and_what_failed_stays(tmp_
         gateway.sweep(1e12)
         assert list(gateway.spool.results.iterdir()) == []
         assert gateway.index.counts()["tasks"] == {"dead": 1}
-        assert len(list(gateway.spool.names())) <= 1 + (gateway.index.counts()["objects"].get("done", 0))
+        assert list(gateway.spool.names()) == [key_of(ds.SOPInstanceUID)]
+
+
+def test_a_full_disk_costs_time_and_no_study(tmp_path, monkeypatch):
+    settings = read_settings(config(tmp_path, None, port=free_port()))
+    monkeypatch.setattr("cfcam.jobs.gateway.run._FULL", 0.1)
+    (film,) = radiographs(tmp_path / "films", 1)
+    full = iter([True] * 5 + [False] * 100)
+    with (tmp_path / "log").open("w") as log, Gateway(settings, Log(log)) as gateway:
+        explain = Worker.__call__
+        monkeypatch.setattr(Worker, "__call__", lambda self, job: FULL if next(full) else explain(self, job))
+        storescu(gateway.receiver.port, film)
+        until(lambda: gateway.index.counts()["tasks"] == {"results": 1})

@@ -58,7 +58,7 @@ def test_a_series_is_one_study_once_it_rests_and_again_when_more_of_it_comes(tmp
         assert task.volume
         assert task.round == 0
         assert len(half.intake.files(task)) == 10
-        half.index.finish(task.id, [], sent=False)
+        half.index.finish(task, [], sent=False)
         assert half.index.counts()["objects"] == {"done": 10}
         assert storescu(half.port, *files).returncode == 0  # ten of them again
         half.intake.complete()
@@ -67,6 +67,24 @@ def test_a_series_is_one_study_once_it_rests_and_again_when_more_of_it_comes(tmp
         again = half.index.take()
         assert (again.id, again.round) == (task.id, 1)
         assert len(half.intake.files(again)) == 12
+
+
+def test_slices_that_come_while_a_series_is_explained_are_not_forgotten(tmp_path):
+    files = ct_study(tmp_path / "in")
+    with receiving(tmp_path, **quiet(0.1)) as half:
+        assert storescu(half.port, *files[:10]).returncode == 0
+        half.intake.settle()
+        time.sleep(0.2)
+        half.intake.complete()
+        task = half.index.take()
+        assert storescu(half.port, *files[10:]).returncode == 0
+        half.intake.settle()
+        time.sleep(0.2)
+        half.intake.complete()
+        half.index.finish(task, [Result("a/1.dcm", task.id, "2.25.1", "sr")], sent=True)
+        half.index.delivered(["a/1.dcm"])
+        assert half.index.task(task.id).state == "complete"
+        assert len(half.intake.files(half.index.take())) == 12
 
 
 def test_a_series_that_says_how_many_it_has_does_not_wait(tmp_path):
@@ -120,8 +138,8 @@ def test_each_result_is_entered_once_and_a_study_ends_with_its_last(tmp_path):
         assert half.index.back() == 1  # as after a crash
         assert half.index.take().tries == 1
         made = [Result("a/1.dcm", task.id, "2.25.1", "sr"), Result("a/2.dcm", task.id, "2.25.2", "sc")]
-        half.index.finish(task.id, made, sent=True)
-        half.index.finish(task.id, made, sent=True)
+        half.index.finish(task, made, sent=True)
+        half.index.finish(task, made, sent=True)
         assert [one.uid for one in half.index.to_deliver(10)] == ["2.25.1", "2.25.2"]
         half.index.delivered(["a/1.dcm"])
         assert half.index.task(task.id).state == "results"
@@ -169,8 +187,8 @@ def test_two_networks_explain_one_object_and_it_is_done_with_the_last(tmp_path):
     half.intake.settle()
     first, second = half.index.take(), half.index.take()
     assert {first.network, second.network} == {"a", "b"}
-    half.index.finish(first.id, [], sent=False)
+    half.index.finish(first, [], sent=False)
     assert half.index.counts()["objects"] == {"taken": 1}
-    half.index.finish(second.id, [], sent=False)
+    half.index.finish(second, [], sent=False)
     assert half.index.counts()["objects"] == {"done": 1}
     half.close()

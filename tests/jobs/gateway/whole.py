@@ -26,6 +26,7 @@ class Archive:
         self.folder, self.port = Path(folder), free_port()
         self.folder.mkdir(parents=True, exist_ok=True)
         self.came, self.contents, self._server = Counter(), {}, None
+        self.keeps, self.reports = True, 0  # of those that are not kept the reports are counted
 
     def up(self):
         from pynetdicom import AE, evt
@@ -44,6 +45,9 @@ class Archive:
 
     def _keep(self, event):
         uid = str(event.request.AffectedSOPInstanceUID)
+        self.reports += event.request.AffectedSOPClassUID == "1.2.840.10008.5.1.4.1.1.88.34"
+        if not self.keeps:
+            return 0
         ds = event.dataset
         ds.file_meta = event.file_meta
         content = event.encoded_dataset(include_meta=False)

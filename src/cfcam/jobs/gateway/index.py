@@ -253,21 +253,29 @@ class Index:
         with self._at_once() as base:
             return base.execute("UPDATE tasks SET state = 'complete' WHERE state = 'working'").rowcount
 
-    def again(self, study: str, reason: str) -> None:
-        """Puts a study back, since work on it ended without an answer."""
-        self._set(study, State.COMPLETE, reason)
+    def again(self, task: Task, reason: str, *, counted: bool = True) -> None:
+        """Puts a study back, since work on it ended without an answer.
 
-    def dead(self, study: str, reason: str) -> None:
+        Args:
+            task: as it was taken.
+            reason: why.
+            counted: whether that was one of its tries.
+        """
+        with self._at_once() as base:
+            if self._move(base, task, State.COMPLETE, reason) and not counted:
+                base.execute("UPDATE tasks SET tries = tries - 1 WHERE id = ?", (task.id,))
+
+    def dead(self, task: Task, reason: str) -> None:
         """Puts a study aside."""
         with self._at_once() as base:
-            self._set(study, State.DEAD, reason)
-            _release(base, study)
+            if self._move(base, task, State.DEAD, reason):
+                _release(base, task.id)
 
-    def finish(self, study: str, results: Sequence[Result], *, sent: bool) -> None:
+    def finish(self, task: Task, results: Sequence[Result], *, sent: bool) -> None:
         """Enters the results of a study.
 
         Args:
-            study: its name.
+            task: as it was taken.
             results: its objects and files; those with a UID are to be delivered.
             sent: whether there is somebody to deliver to.
         """
@@ -276,16 +284,19 @@ class Index:
                 state = "waiting" if sent and one.uid else "kept"
                 base.execute(
                     "INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?, 0, '')",
-                    (one.file, study, one.uid, one.kind, state),
+                    (one.file, task.id, one.uid, one.kind, state),
                 )
-            self._set(study, State.RESULTS, "")
-            _release(base, study)
+            if self._move(base, task, State.RESULTS, ""):
+                _release(base, task.id)
 
-    def _set(self, study: str, state: State, reason: str) -> None:
-        with self._lock:
-            self._base.execute(
-                "UPDATE tasks SET state = ?, reason = ?, changed = ? WHERE id = ?", (state, reason, time.time(), study)
-            )
+    def _move(self, base: sqlite3.Connection, task: Task, state: State, reason: str) -> bool:
+        """Sets the state of a study, unless more of it came meanwhile: then it waits for its next round."""
+        return bool(
+            base.execute(
+                "UPDATE tasks SET state = ?, reason = ?, changed = ? WHERE id = ? AND round = ?",
+                (state, reason, time.time(), task.id, task.round),
+            ).rowcount
+        )
 
     def _tasks(self, where: str, values: Sequence[Any] = ()) -> list[Task]:
         rows = self._all(
@@ -327,10 +338,15 @@ class Index:
             tasks = base.execute(f"SELECT DISTINCT task FROM results WHERE file IN ({marks})", files).fetchall()  # noqa: S608
             for (task,) in tasks:
                 states = {row[0] for row in base.execute("SELECT state FROM results WHERE task = ?", (task,))}
-                if "dead" in states:
-                    self._set(task, State.DEAD, reason or "a result of it was refused")
-                elif "waiting" not in states:
-                    self._set(task, State.DELIVERED, "")
+                now = (
+                    (State.DEAD, reason or "a result of it was refused") if "dead" in states else (State.DELIVERED, "")
+                )
+                if "dead" in states or "waiting" not in states:
+                    base.execute(  # unless more of it came meanwhile
+                        "UPDATE tasks SET state = ?, reason = ?, changed = ? WHERE id = ?"
+                        " AND state IN ('results', 'delivered', 'dead')",
+                        (*now, time.time(), task),
+                    )
 
     # for people
 
@@ -361,7 +377,11 @@ class Index:
 
     def old(self, before: float) -> tuple[list[str], list[Task]]:
         """Returns the objects and studies with which all is done since then."""
-        objects = self._all("SELECT key FROM objects WHERE state IN ('done', 'ignored') AND came < ?", (before,))
+        objects = self._all(
+            "SELECT key FROM objects WHERE state IN ('done', 'ignored') AND came < ? AND NOT EXISTS (SELECT 1 FROM tasks"
+            " WHERE unit IN (objects.key, objects.series) AND state NOT IN ('delivered', 'results'))",
+            (before,),
+        )
         tasks = self._tasks("WHERE state IN ('delivered', 'results') AND changed < ? AND NOT EXISTS"
                             " (SELECT 1 FROM results WHERE task = id AND state = 'waiting')", (before,))  # fmt: skip
         return [row[0] for row in objects], tasks

@@ -30,6 +30,7 @@ class Answer:
     Attributes:
         results: of each file its name in the folder of results, its UID ("" for what is no object), its kind.
         reason: why there are none; "" if there are.
+        full: whether there are none because the disk is full.
         notes: what there is to know of them.
         troubles: what went wrong beside them.
         seconds: that the network and the maps took.
@@ -37,6 +38,7 @@ class Answer:
 
     results: tuple[tuple[str, str, str], ...] = ()
     reason: str = ""
+    full: bool = False
     notes: tuple[str, ...] = ()
     troubles: tuple[str, ...] = ()
     seconds: float = 0.0

@@ -29,6 +29,7 @@ from cfcam.jobs.gateway.work import LostError, Worker
 INDEX = "index.sqlite"
 _LOOK = 0.5  # seconds between two looks for complete series, and for what somebody else has put back
 _SWEEP = 600.0
+_FULL = 5.0  # seconds before work on a full disk is tried again
 _DAY = 86400.0
 
 
@@ -172,13 +173,18 @@ class Gateway:
                 self._aside(task, str(error))
             else:
                 self._log.warn("work on a study ended without an answer, and is tried again", study=task.id)
-                self.index.again(task.id, str(error))
+                self.index.again(task, str(error))
+            return
+        if answer.full:
+            self._log.error("the disk takes no results at the moment", study=task.id)
+            self.index.again(task, "the disk is full", counted=False)
+            self._closing.wait(_FULL)
             return
         if answer.reason:
             self._aside(task, answer.reason)
             return
         results = [Result(f"{task.name}/{name}", task.id, uid, kind) for name, uid, kind in answer.results]
-        self.index.finish(task.id, results, sent=self.deliverer is not None)
+        self.index.finish(task, results, sent=self.deliverer is not None)
         if self.deliverer is not None:
             self.deliverer.wake()
         self.counts["explained"] += 1
@@ -194,7 +200,7 @@ class Gateway:
     def _aside(self, task: Task, reason: str) -> None:
         self.counts["put aside"] += 1
         self._log.error("a study is put aside", study=task.id, network=task.network, why=reason)
-        self.index.dead(task.id, reason)
+        self.index.dead(task, reason)
 
     def _sweep(self) -> None:
         self._closing.wait(_SWEEP)

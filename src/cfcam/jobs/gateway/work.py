@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import multiprocessing
 import os
 import secrets
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from cfcam.jobs.study.result import StudyExplainer
     from cfcam.models import LoadedModel
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _ENDING = 5.0  # seconds that the process has to end by itself
 
 
@@ -116,7 +118,11 @@ def _answer(job: Job, settings: GatewaySettings, networks: dict[str, Loaded]) ->
         known = networks[job.network]
         return made(job, settings, known.explainer, place, after=partial(_prior, job, settings, known, place))
     except CfcamError as error:
-        return Answer(reason=str(error))
+        cause = error.__cause__
+        full = isinstance(cause, OSError) and cause.errno in _FULL
+        return Answer(reason=str(error), full=full)
+    except OSError as error:
+        return Answer(reason=f"the study cannot be read or written ({type(error).__name__})", full=error.errno in _FULL)
     except MemoryError:
         os._exit(1)  # nothing can be trusted after it
     except Exception as error:  # noqa: BLE001 (a network may raise anything; its words may hold anything)

@@ -132,7 +132,7 @@ def test_a_full_queue_and_a_full_disk_are_told_as_a700_and_later_it_goes_on(tmp_
         assoc = associate(half.port)
         states = [assoc.send_c_store(pydicom.dcmread(path)).Status for path in files]
         assert states == [0, 0xA700, 0xA700]
-        half.index.dead(half.index.take().id, "tried")
+        half.index.dead(half.index.take(), "tried")
         half.intake.recount()
         write = os.write
 
@@ -196,6 +196,16 @@ def test_where_there_is_no_room_who_was_silent_longest_has_to_go(tmp_path, monke
         assert fourth.is_rejected
         second.release()
         third.release()
+
+
+def test_connections_that_say_nothing_are_bounded_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(receive_module, "_STRANGERS", 3)
+    with receiving(tmp_path, receive={"most_associations": 1}) as half:
+        silent = [socket.create_connection(("127.0.0.1", half.port), timeout=30) for _ in range(4)]
+        with socket.create_connection(("127.0.0.1", half.port), timeout=30) as fifth:
+            assert fifth.recv(1) == b""
+        for sock in silent:
+            sock.close()
 
 
 def _request():

@@ -30,6 +30,7 @@ STORED, FULL, NOT_FITTING, BROKEN, FAILED, UNKNOWN, REFUSED_CLASS = (
 """Statuses (PS3.7 annex C, PS3.4 B.2.3); after `FULL` and `FAILED` a sender tries again."""
 
 _BACKLOG = 256
+_STRANGERS = 64  # connections beyond those that were let in
 _ROOM_MAKERS = 5.0  # seconds of silence after which an association may be ended to make room for another
 
 
@@ -50,6 +51,7 @@ class Receiver:
         self._tls = _tls(settings)
         self._open: dict[int, _Association] = {}
         self._lock = threading.Lock()
+        self._threads: list[_Association] = []
         self._closing = False
         self.counts: Counter[str] = Counter()
         storage_classes(), readable_syntaxes()
@@ -101,7 +103,17 @@ class Receiver:
                 if not self._closing:
                     time.sleep(0.1)  # no file descriptors at the moment
                 continue
-            _Association(self, sock).start()
+            if self._alive() >= self._settings.most_associations + _STRANGERS:
+                sock.close()  # who has not said yet what it wants, and others like it
+                self.counts["turned away"] += 1
+                continue
+            one = _Association(self, sock)
+            self._threads.append(one)
+            one.start()
+
+    def _alive(self) -> int:
+        self._threads = [one for one in self._threads if one.is_alive()]
+        return len(self._threads)
 
     def room(self, newcomer: _Association) -> bool:
         """Tells whether there is room for a peer; where there is none, who was silent longest has to go."""
