@@ -34,7 +34,8 @@ from cfcam.jobs.gateway.index import Index
 from cfcam.jobs.gateway.arrivals.intake import Intake
 from cfcam.jobs.gateway.log import Log
 from cfcam.jobs.gateway.arrivals.receive import Receiver
-from cfcam.jobs.gateway.settings import GatewaySettings, Network, Receive, Rule, Spool
+from cfcam.jobs.gateway.places import Receive, Spool
+from cfcam.jobs.gateway.settings import GatewaySettings, Network, Rule
 from cfcam.jobs.gateway.spool import Spool as Folder
 folder, port = Path(sys.argv[1]), int(sys.argv[2])
 rule = Rule("ct", ("net",), by="series")

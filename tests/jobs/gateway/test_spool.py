@@ -12,8 +12,10 @@ pytest.importorskip("pynetdicom")
 from cfcam.errors import JobError
 from cfcam.jobs.gateway.arrivals.intake import MIXED
 from cfcam.jobs.gateway.header import key_of
-from cfcam.jobs.gateway.index import Index, Result
-from cfcam.jobs.gateway.settings import Complete, Rule, Spool
+from cfcam.jobs.gateway.index import Index
+from cfcam.jobs.gateway.places import Spool
+from cfcam.jobs.gateway.records import Result
+from cfcam.jobs.gateway.settings import Complete, Rule
 from cfcam.jobs.gateway.spool import Spool as SpoolFolder
 from tests.jobs.gateway.senders import Half, dcmsend, radiographs, receiving, settings, storescu
 from tests.jobs.studies import ct_study
@@ -174,7 +176,8 @@ def test_of_two_objects_with_one_uid_the_first_stays(tmp_path):
 
 def test_two_networks_explain_one_object_and_it_is_done_with_the_last(tmp_path):
     (path,) = radiographs(tmp_path / "in", 1)
-    from cfcam.jobs.gateway.settings import GatewaySettings, Network, Receive
+    from cfcam.jobs.gateway.places import Receive
+    from cfcam.jobs.gateway.settings import GatewaySettings, Network
 
     both = GatewaySettings(
         Spool(tmp_path / "spool", least_free_mb=0),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from cfcam.exchange.pacs.place import Access, Secret
-from cfcam.jobs.gateway.settings import Access as AccessSettings
+from cfcam.jobs.gateway.places import Access as AccessSettings
 
 
 def access_of(settings: AccessSettings) -> Access:

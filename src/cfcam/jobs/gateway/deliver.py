@@ -10,9 +10,10 @@ from cfcam.exchange.pacs.outcome import Outcome, Sent
 from cfcam.exchange.pacs.place import Place
 from cfcam.exchange.pacs.sending import send
 from cfcam.jobs.gateway.access import access_of
-from cfcam.jobs.gateway.index import Index, Result
+from cfcam.jobs.gateway.index import Index
 from cfcam.jobs.gateway.log import Log
-from cfcam.jobs.gateway.settings import Send
+from cfcam.jobs.gateway.places import Send
+from cfcam.jobs.gateway.records import Result
 from cfcam.jobs.gateway.spool import Spool
 
 _AT_ONCE = 256  # results that go out through one association

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from cfcam.errors import JobError, MissingExtraError
-from cfcam.jobs.gateway.settings import Health
+from cfcam.jobs.gateway.places import Health
 
 
 class Server:

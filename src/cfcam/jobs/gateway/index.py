@@ -8,13 +8,12 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from cfcam.errors import JobError
 from cfcam.jobs.gateway.header import Header
+from cfcam.jobs.gateway.records import Entry, Has, Result, State, Task
 
 _VERSION = 1
 _TABLES = """
@@ -38,86 +37,6 @@ CREATE INDEX results_by_state ON results (state);
 CREATE INDEX results_of_task ON results (task);
 CREATE INDEX results_by_uid ON results (uid);
 """
-
-
-class State(StrEnum):
-    """How far a study is, which one network explains."""
-
-    COMPLETE = "complete"
-    WORKING = "working"
-    RESULTS = "results"
-    DELIVERED = "delivered"
-    DEAD = "dead"
-
-
-class Has(StrEnum):
-    """How far an object is."""
-
-    WAITING = "waiting"  # for others of its series
-    TAKEN = "taken"  # by a study
-    DONE = "done"
-    IGNORED = "ignored"
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An object in the spool."""
-
-    header: Header
-    sha256: str
-    size: int
-    sender: str
-
-
-@dataclass(frozen=True)
-class Task:
-    """A study that one network explains.
-
-    Attributes:
-        id: its neutral name.
-        unit: key of the object, or of the series.
-        volume: whether it is a series.
-        network: that explains it.
-        rule: by which it does.
-        round: how often it was explained before, with fewer objects.
-        state: how far it is.
-        tries: how often it was tried.
-        reason: why it failed.
-    """
-
-    id: str
-    unit: str
-    volume: bool
-    network: str
-    rule: str
-    round: int = 0
-    state: str = State.COMPLETE
-    tries: int = 0
-    reason: str = ""
-
-    @property
-    def name(self) -> str:
-        """Of the folder of its results."""
-        return f"{self.id}-{self.round}"
-
-
-@dataclass(frozen=True)
-class Result:
-    """An object of a study's results, or another file.
-
-    Attributes:
-        file: its place below the folder of results.
-        task: the study.
-        uid: of the object; "" for what is none, and stays here.
-        kind: of object.
-        tries: to deliver it.
-    """
-
-    file: str
-    task: str
-    uid: str
-    kind: str
-    tries: int = 0
 
 
 class Index:
@@ -378,12 +297,16 @@ class Index:
     def old(self, before: float) -> tuple[list[str], list[Task]]:
         """Returns the objects and studies with which all is done since then."""
         objects = self._all(
-            "SELECT key FROM objects WHERE state IN ('done', 'ignored') AND came < ? AND NOT EXISTS (SELECT 1 FROM tasks"
-            " WHERE unit IN (objects.key, objects.series) AND state NOT IN ('delivered', 'results'))",
+            "SELECT key FROM objects WHERE state IN ('done', 'ignored') AND came < ? AND NOT EXISTS"
+            " (SELECT 1 FROM tasks WHERE unit IN (objects.key, objects.series)"
+            " AND state NOT IN ('delivered', 'results'))",
             (before,),
         )
-        tasks = self._tasks("WHERE state IN ('delivered', 'results') AND changed < ? AND NOT EXISTS"
-                            " (SELECT 1 FROM results WHERE task = id AND state = 'waiting')", (before,))  # fmt: skip
+        tasks = self._tasks(
+            "WHERE state IN ('delivered', 'results') AND changed < ? AND NOT EXISTS"
+            " (SELECT 1 FROM results WHERE task = id AND state = 'waiting')",
+            (before,),
+        )
         return [row[0] for row in objects], tasks
 
     def forget(self, objects: Sequence[str], tasks: Sequence[Task]) -> None:

@@ -18,8 +18,8 @@ from cfcam.exchange.pacs.place import Place
 from cfcam.exchange.pacs.querying import query
 from cfcam.exchange.pacs.wanted import listing
 from cfcam.jobs.gateway.access import access_of
+from cfcam.jobs.gateway.places import Prior as PriorSettings
 from cfcam.jobs.gateway.settings import Network
-from cfcam.jobs.gateway.settings import Prior as PriorSettings
 
 if TYPE_CHECKING:
     from cfcam.imaging import Preprocess, VolumePreprocess

@@ -18,10 +18,11 @@ from cfcam.jobs.gateway.arrivals.receive import Receiver
 from cfcam.jobs.gateway.arrivals.watch import Watcher
 from cfcam.jobs.gateway.deliver import Deliverer
 from cfcam.jobs.gateway.health import Server
-from cfcam.jobs.gateway.index import Index, Result, Task
+from cfcam.jobs.gateway.index import Index
 from cfcam.jobs.gateway.job import Job
 from cfcam.jobs.gateway.log import Log
 from cfcam.jobs.gateway.metrics import numbers
+from cfcam.jobs.gateway.records import Result, Task
 from cfcam.jobs.gateway.settings import GatewaySettings
 from cfcam.jobs.gateway.spool import Spool
 from cfcam.jobs.gateway.work import LostError, Worker

@@ -22,7 +22,7 @@ from typing import Self
 
 from cfcam.errors import CfcamError, JobError
 from cfcam.imaging.reading.dicom_object import quiet
-from cfcam.jobs.gateway.settings import Spool as SpoolSettings
+from cfcam.jobs.gateway.places import Spool as SpoolSettings
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PIECE = 1 << 20

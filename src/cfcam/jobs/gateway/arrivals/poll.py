@@ -18,7 +18,7 @@ from cfcam.jobs.gateway.arrivals.watch import bring
 from cfcam.jobs.gateway.header import key_of
 from cfcam.jobs.gateway.index import Index
 from cfcam.jobs.gateway.log import Log
-from cfcam.jobs.gateway.settings import Poll
+from cfcam.jobs.gateway.places import Poll
 from cfcam.jobs.gateway.spool import FullError, Spool
 
 SENDER = "poll"

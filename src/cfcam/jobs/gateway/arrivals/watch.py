@@ -16,7 +16,7 @@ from cfcam.jobs.gateway.arrivals.intake import Intake, RefusedError
 from cfcam.jobs.gateway.arrivals.wire import file_head
 from cfcam.jobs.gateway.dry import files_of
 from cfcam.jobs.gateway.log import Log
-from cfcam.jobs.gateway.settings import Watch
+from cfcam.jobs.gateway.places import Watch
 from cfcam.jobs.gateway.spool import FullError
 
 SENDER = "watch"
