@@ -59,3 +59,7 @@ def viewing(*words: str, threads: int | None = None) -> Iterator[Server]:
             yield Server(process)
         finally:
             process.send_signal(signal.SIGINT)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
