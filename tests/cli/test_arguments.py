@@ -233,6 +233,15 @@ _READ_BY_TYPER = {
 }
 
 
+_FREE_OF = {  # texts of which none is wrong by itself, numbers that typer bounds, and what the command looks at itself
+    "Assess": {"amend", "comment", "method", "target"},
+    "Fhir": {"timeout"},
+    "Gateway": {"explain", "words"},
+    "Fetch": {"accession", "aet", "most", "password_env", "patient_id", "timeout", "token_env", "user"},
+    "Send": {"aet", "password_env", "timeout", "token_env", "user"},
+}
+
+
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.__name__)
 def test_every_argument_has_a_check(command):
     switches = {field.name for field in fields(command) if isinstance(field.default, bool)} | {
@@ -240,7 +249,9 @@ def test_every_argument_has_a_check(command):
         "index",
     }
     free = _FREE | ({"against"} if command.__module__ == "cfcam.cli.audit" else set())
-    assert {field.name for field in fields(command)} - switches - _READ_BY_TYPER - free == checks(command).keys()
+    free |= _READ_BY_TYPER | _FREE_OF.get(command.__name__, set())
+    checked = checks(command).keys()
+    assert {field.name for field in fields(command)} - switches - (free - checked) == checked
 
 
 @pytest.mark.parametrize(

@@ -82,7 +82,7 @@ def test_help_shows_what_people_need_and_says_where_the_rest_is():
     assert options_in(text) == set(Explain.everyday.split())
     (end,) = re.findall(r"More options (.*)", text)
     assert re.findall(r"cfcam explain --help (\w+)", end) == [*_TOPICS, "all"]
-    assert "study The study (report, DICOM objects, record): 17 more" in end
+    assert "study The study (report, DICOM objects, record): 18 more" in end
 
 
 @pytest.mark.parametrize("arguments", [["explain", "--help", "study"], ["explain", "a.png", "-h", "study"]])

@@ -20,7 +20,7 @@ def read_size(text: str | None) -> int | tuple[int, int] | None:
     if text is None:
         return None
     parts = text.lower().split("x")
-    if len(parts) > 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+    if len(parts) > 2 or not all(part.strip().isdecimal() and part.strip().strip("0") for part in parts):
         raise InputError(f"--size {text!r}: give a number of pixels like 224, or height and width like 256x192")
     if any(len(part.strip()) > _MOST_DIGITS for part in parts) or int(parts[0]) * int(parts[-1]) > _MOST_PIXELS:
         raise InputError(f"--size {text[:30]!r}: is more than a picture may have: give 64 megapixels at most, as 224")
