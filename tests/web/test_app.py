@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import asyncio
+import socket
 import subprocess
 import sys
 
@@ -8,6 +10,7 @@ import pytest
 from PIL import Image as PILImage
 
 from cfcam.web.guard.headers import CONTENT_SECURITY_POLICY
+from cfcam.web.server import listening
 from tests.web.server import client_of, served, settings_of
 
 
@@ -108,3 +111,21 @@ def test_the_viewer_answers_at_a_port_of_this_machine(folder):
     with served(settings_of(folder)) as viewer:
         assert viewer.client.get("/api/studies").json()["total"] == 4
         assert "server" not in viewer.client.get("/").headers
+
+
+def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_beginning():
+    """Of what listens, asyncio makes connections that send at once; of a plain socket it does not."""
+
+    async def no_delay() -> int:
+        found = asyncio.get_running_loop().create_future()
+        with listening("127.0.0.1", 0) as listener:
+            server = await asyncio.start_server(lambda _, writer: found.set_result(writer), sock=listener)
+            _, client = await asyncio.open_connection(*listener.getsockname())
+            writer = await found
+            option: int = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            for one in (client, writer):
+                one.close()
+            server.close()
+        return option
+
+    assert asyncio.run(no_delay()) == 1
