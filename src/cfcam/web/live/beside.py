@@ -7,9 +7,7 @@ registration leads. What is shown lies on the current study's grid, by the inver
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from copy import copy
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 from typing import Any
@@ -22,22 +20,20 @@ from cfcam.clinical.comparison.gate import Gate, RegistrationError
 from cfcam.clinical.comparison.quality import Registration, RegistrationKind
 from cfcam.clinical.comparison.result import SENTENCE, Comparison
 from cfcam.errors import InputError
-from cfcam.explainer import Explainer
 from cfcam.imaging import Image, Volume
 from cfcam.jobs.compare.images import CompareImages, matched, registered
 from cfcam.jobs.compare.studies import Study as Placeable
 from cfcam.jobs.compare.studies import placed_study
 from cfcam.jobs.compare.tables import registration_line
-from cfcam.jobs.engine.inference import Engine
 from cfcam.jobs.inputs.preparing import assumption_notes
 from cfcam.maps import Status
-from cfcam.methods import named_methods
-from cfcam.web.library.about import About, about
+from cfcam.web.library.about import About
 from cfcam.web.library.facts import Facts, compact, first_channel, in_file_order, window_of
 from cfcam.web.library.maps import Heat, StudyMap, Under
 from cfcam.web.library.nifti import Nifti, of_picture, of_volume
 from cfcam.web.library.study import Study
 from cfcam.web.live.engine import LiveEngine, content_of
+from cfcam.web.live.maker import maker_of
 from cfcam.web.live.maps import RULE, Handed, cut_and_peak, map_id, peak_at, without_values
 from cfcam.web.live.network import Ticket
 from cfcam.web.live.schemas import Change, Compared
@@ -90,7 +86,7 @@ def beside(
     image, earlier = study.image(), prior.image()
     if isinstance(image, Volume) != isinstance(earlier, Volume):
         raise InputError("one study is a picture and the other a volume: not compared; choose a prior of the same kind")
-    own, explainer = _same(engine, image, of)
+    own, explainer = maker_of(engine, image, of, what="a prior is laid beside")
     parts = [content_of(image), content_of(earlier), of.id, registration, retests]
     ids = map_id("prior", *parts), map_id("difference", *parts)
     if (kept := _kept(study, ids, of, prior)) is not None:
@@ -155,23 +151,6 @@ def _kept(study: Study, ids: tuple[str, str], of: StudyMap, prior: Study) -> Com
     known = maps[ids[1]].about
     answer = known.answer if isinstance(known, _OfPair) else None
     return answer if answer is not None and answer.prior == prior.id else None
-
-
-def _same(engine: LiveEngine, image: Image | Volume, of: StudyMap) -> tuple[Engine, Explainer]:
-    """What made a map: the engine, and an explainer with its method and layer."""
-    if of.kind != "evidence" or of.class_index < 0:
-        what = f"a map of {of.kind}" if of.kind != "evidence" else f"the contrast {of.class_name!r}"
-        raise InputError(f"{what}: a prior is laid beside the map of a class; choose one")
-    own = engine.engine(image)
-    explainer = copy(own.explainer).but(named_methods(of.method), layer=of.layer)
-    known, parameters = about(of), explainer.provenance()["methods"][of.method]
-    weights = known.model.weights_sha256 if known.model else ""
-    if weights != explainer.fingerprint() or _plain(known.parameters) != _plain(parameters):
-        raise InputError(
-            f"the viewer's network is not known to have made this map of {of.method}, and two maps are compared by one"
-            " network, method and layer only: ask for the map here first"
-        )
-    return own, explainer
 
 
 def _registered(studies: Sequence[Placeable], kind: RegistrationKind) -> Registration:
@@ -306,7 +285,3 @@ def _volume(laid: Beside, earlier: Any, image: Any) -> Nifti:
     turned, affine = in_file_order(found, image)
     window = window_of(earlier)
     return of_volume(compact(turned), affine, window=(window.low, window.high))
-
-
-def _plain(values: Any) -> str:
-    return json.dumps(dict(values), sort_keys=True, default=str)

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator
-from copy import copy
 from dataclasses import replace
 from time import perf_counter
-from typing import Any
 
 import torch
 
 from cfcam.clinical.uncertainty import Augmentations, Samples, augmentation, pairwise_agreement, summarise
 from cfcam.errors import InputError
-from cfcam.explainer import Explainer
 from cfcam.imaging import Image, Volume
-from cfcam.jobs.engine.inference import Engine, by_image
+from cfcam.jobs.engine.inference import by_image
 from cfcam.jobs.study.explained import way_back
 from cfcam.jobs.study.uncertainty import runner
 from cfcam.maps import Status
-from cfcam.methods import named_methods
 from cfcam.metrics.functional.sanity import randomised
-from cfcam.web.library.about import About, about
+from cfcam.web.library.about import About
 from cfcam.web.library.maps import Heat, StudyMap
 from cfcam.web.live.engine import LiveEngine, content_of
+from cfcam.web.live.maker import maker_of
 from cfcam.web.live.maps import RULE, cut_and_peak, map_id, map_of, without_values
 from cfcam.web.live.network import Ticket
 
@@ -56,7 +52,7 @@ def uncertainty(engine: LiveEngine, image: Image | Volume, of: StudyMap, ticket:
         CfcamError: the map is not one of evidence for a class by this network, or the network fails.
     """
     begun = perf_counter()
-    own, explainer = _same(engine, image, of)
+    own, explainer = maker_of(engine, image, of, what="this is measured of")
     x = engine.preprocess(image)(image)[None]
     with engine.at_work(own, ticket):
         parts = augmentation(explainer, x, of.method, [of.class_index], seed=SEED, run=runner(own))
@@ -120,7 +116,7 @@ def control(engine: LiveEngine, image: Image | Volume, of: StudyMap, ticket: Tic
     Source: Adebayo et al. 2018, arXiv 1810.03292, section 3.1.
     """
     begun = perf_counter()
-    own, trained = _same(engine, image, of)
+    own, trained = maker_of(engine, image, of, what="this is measured of")
     x = engine.preprocess(image)(image)[None]
     with engine.at_work(own, ticket):
         ((_, model),) = randomised(own.network.model, SEED, most=1, sample=x, reset=False)
@@ -151,30 +147,9 @@ def control(engine: LiveEngine, image: Image | Volume, of: StudyMap, ticket: Tic
     return made, None if math.isnan(agreement) else agreement, said
 
 
-def _same(engine: LiveEngine, image: Image | Volume, of: StudyMap) -> tuple[Engine, Explainer]:
-    """What made a map: the engine, and an explainer with its method and layer."""
-    if of.kind != "evidence" or of.class_index < 0:
-        what = f"a map of {of.kind}" if of.kind != "evidence" else f"the contrast {of.class_name!r}"
-        raise InputError(f"{what}: this is measured of the map of a class; ask for one, and of that")
-    own = engine.engine(image)
-    explainer = copy(own.explainer).but(named_methods(of.method), layer=of.layer)
-    known = about(of)
-    ours = explainer.provenance()
-    same = (known.model.weights_sha256 if known.model else "") == explainer.fingerprint()
-    if not same or _plain(known.parameters) != _plain(ours["methods"][of.method]):
-        raise InputError(
-            f"the viewer's network is not known to have made this map of {of.method}: ask for the map here first"
-        )
-    return own, explainer
-
-
 def _told(parts: Iterable[Samples], steps: int, ticket: Ticket) -> Iterator[Samples]:
     done = 0
     for part in parts:
         done += len(part.heatmaps)
         ticket.tell(done / steps)
         yield part
-
-
-def _plain(values: Any) -> str:
-    return json.dumps(dict(values), sort_keys=True, default=str)
