@@ -51,6 +51,8 @@ def main(words: Sequence[str] | None = None) -> None:
         if name == "scorecard":
             command.add_argument("--score-cam", action="store_true", help="compare CF-CAM's best with exact Score-CAM")
             command.add_argument("--second", action="store_true", help="the second round, on fresh pictures")
+        if name == "gateway-soak":
+            command.add_argument("--count", type=int, default=10_000, metavar="N", help="radiographs")
         if name == "approximate":
             command.add_argument("--images", type=int, default=25, help="pictures for each network")
     arguments = parser.parse_args(words)

@@ -17,8 +17,6 @@ from pydicom.uid import generate_uid
 
 from benchmarks import report
 
-COUNT = 10_000
-
 
 def _memory(pid: int) -> float:
     """MB of a process and of those that it started."""
@@ -44,7 +42,7 @@ def main(arguments: argparse.Namespace) -> None:
     from tests.jobs.gateway.senders import free_port, radiographs
     from tests.jobs.gateway.whole import Archive, config, running, until
 
-    count = 30 if arguments.quick else COUNT
+    count = 30 if arguments.quick else arguments.count
     sample = max(1, count // 20)
     rows: list[tuple[int, float, int]] = []
     waits: list[float] = []

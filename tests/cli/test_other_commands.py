@@ -76,7 +76,8 @@ def test_the_demo_writes_pictures_maps_and_the_story_of_the_shortcut(tmp_path, m
     result = cfcam("demo", "--output", tmp_path / "demo")
     assert result.exit_code == 0, result.stderr
     files = written(tmp_path / "demo")
-    for name in ("testimgs/nodule.png", "maps/nodule_sheet.png", "maps/nodule_cam.png", "shortcut/pacemaker_sheet.png"):
+    shown = ("maps/index.html", "maps/nodule_sheet.png", "maps/nodule_cam.png", "shortcut/pacemaker_sheet.png")
+    for name in ("testimgs/nodule.png", *shown):
         assert name in files
     assert len([n for n in files if n.startswith("maps/") and n.endswith("_sheet.png")]) == 6
     assert [n for n in files if n.startswith("shortcut/") and n.endswith("_sheet.png")] == [

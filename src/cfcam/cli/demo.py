@@ -45,7 +45,7 @@ class Demo(Command):
         from rich.text import Text
 
         from cfcam.cli.output import run as report
-        from cfcam.jobs import FolderRun, Settings, find_inputs
+        from cfcam.jobs import FolderRun, PageSettings, Settings, find_inputs
         from cfcam.models import load
         from cfcam.models.demo import write_examples
 
@@ -56,7 +56,10 @@ class Demo(Command):
             ("demo", pictures, self.output / "maps", "the honest network"),
             ("demo-shortcut", [pacemaker], self.output / "shortcut", "the network with a shortcut"),
         ):
-            settings = Settings(output=folder, methods=METHODS, overwrite=self.overwrite, command=tuple(sys.argv))
+            page = PageSettings() if len(chosen) > 1 else None
+            settings = Settings(
+                output=folder, methods=METHODS, overwrite=self.overwrite, command=tuple(sys.argv), page=page
+            )
             run = FolderRun(load(model), find_inputs(chosen, output=folder), settings)
             tally = report.follow(run, task=task)
             out().print(Text(task, style="bold"))
@@ -74,11 +77,12 @@ class Demo(Command):
 def _where_to_look(output: Path) -> tuple[str, ...]:
     maps, shortcut = plain(output / "maps"), plain(output / "shortcut" / "pacemaker_sheet.png")
     return (
-        f"1. Open {maps}/nodule_sheet.png: five methods, and each should point at the nodule.",
+        f"1. Open {maps}/index.html, or {maps}/nodule_sheet.png: five methods, and each should point at the nodule.",
         f"2. Then {shortcut}: this network calls a healthy patient ill, and the maps show why.",
-        "3. What are these maps worth? cfcam evaluate demo --limit 8 measures them against exact masks, in a minute.",
-        "4. Radiographs, DICOM, reports? cfcam demo --study draws a patient to try them on.",
-        "5. Now yours: cfcam explain PICTURES --model FILE.py:FACTORY (cfcam explain --help).",
+        f"3. To look closer: cfcam view {plain(output / 'testimgs')} --model demo (the extra view) opens the viewer.",
+        "4. What are these maps worth? cfcam evaluate demo --limit 8 measures them against exact masks, in a minute.",
+        "5. Radiographs, DICOM, reports? cfcam demo --study draws a patient to try them on.",
+        "6. Now yours: cfcam explain PICTURES --model FILE.py:FACTORY (cfcam explain --help).",
     )
 
 
@@ -92,5 +96,6 @@ def _draw_study(output: Path) -> None:
         f"1. Two radiographs of a drawn patient: {plain(prior)} and, a year later, {plain(current)}.",
         f"2. Everything of a study: cfcam explain {plain(current)} --dicom seg,sr,sc --report html,pdf",
         f"3. What changed: cfcam compare {plain(prior)} {plain(current)} --target nodule",
+        f"4. Look at both: cfcam view {plain(prior.parent)} --model demo, and press B for the prior beside",
     ):
         out().print(Text(line), soft_wrap=True)
