@@ -45,7 +45,7 @@ def test_a_file_has_a_neutral_name_and_the_same_bytes_again(viewer, kind, form):
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-disposition"] == f'attachment; filename="{viewer.ids[kind]}.{form}"'
     assert viewer.export(kind, form, (0, 1)).content == answer.content
-    for planted in (NAME, "Zyxwv", PATIENT, "4711", "19430217"):
+    for planted in (NAME, "Zyxwv", PATIENT, "PLANTED", "19430217"):
         assert planted.encode() not in answer.content
 
 
