@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -41,24 +42,35 @@ def test_the_clock_runs_during_the_call_and_cpu_memory_is_not_assessed() -> None
     assert math.isnan(cost.peak_bytes)
 
 
-def test_the_first_call_is_not_counted_and_the_time_is_the_median_of_the_others() -> None:
-    net, waits = GapNet().eval(), iter([0.2, 0.02, 0.06, 0.02, 0.06, 0.02])
+class Clock:
+    """A clock that moves when it is told to: a busy machine lets each sleep last longer."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now = 1000.0
+        monkeypatch.setattr("cfcam.metrics.functional.cost.time", SimpleNamespace(perf_counter=lambda: self.now))
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+
+def test_the_first_call_is_not_counted_and_the_time_is_the_median_of_the_others(monkeypatch) -> None:
+    net, waits, clock = GapNet().eval(), iter([0.2, 0.02, 0.06, 0.02, 0.06, 0.02]), Clock(monkeypatch)
 
     def call() -> None:
         net(torch.rand(3, 3, 8, 8))
-        time.sleep(next(waits))
+        clock.wait(next(waits))
 
     cost, calls = measure_warm(net, call, rounds=5, seconds=60)
     assert calls == 5
-    assert 20 <= cost.milliseconds < 60
+    assert cost.milliseconds == pytest.approx(20)
     assert cost.forward_passes == 3
 
 
-def test_a_slow_call_is_made_once() -> None:
-    made = []
-    cost, calls = measure_warm(GapNet(), lambda: made.append(time.sleep(0.03)), seconds=0.02)
+def test_a_slow_call_is_made_once(monkeypatch) -> None:
+    made, clock = [], Clock(monkeypatch)
+    cost, calls = measure_warm(GapNet(), lambda: made.append(clock.wait(0.03)), seconds=0.02)
     assert (len(made), calls) == (1, 1)
-    assert cost.milliseconds >= 30
+    assert cost.milliseconds == pytest.approx(30)
 
 
 def test_the_load_is_that_of_the_system_for_each_core(monkeypatch) -> None:

@@ -184,16 +184,17 @@ class Gateway:
         if answer.reason:
             self._aside(task, answer.reason)
             return
+        # Before it counts as explained: killed in between, it is told twice and not never.
+        for note in answer.notes:
+            self._log.info("of a study there is something to know", study=task.id, note=note)
+        for trouble in answer.troubles:
+            self._log.warn("a study is explained, and something beside it went wrong", study=task.id, why=trouble)
         results = [Result(f"{task.name}/{name}", task.id, uid, kind) for name, uid, kind in answer.results]
         self.index.finish(task, results, sent=self.deliverer is not None)
         if self.deliverer is not None:
             self.deliverer.wake()
         self.counts["explained"] += 1
         self.seconds += time.perf_counter() - started
-        for note in answer.notes:
-            self._log.info("of a study there is something to know", study=task.id, note=note)
-        for trouble in answer.troubles:
-            self._log.warn("a study is explained, and something beside it went wrong", study=task.id, why=trouble)
         objects = sum(bool(result.uid) for result in results)
         took = f"{time.perf_counter() - started:.2f}"
         self._log.info("a study is explained", study=task.id, network=task.network, objects=objects, seconds=took)
