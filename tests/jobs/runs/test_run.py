@@ -331,7 +331,7 @@ def test_a_picture_too_large_to_be_held_is_read_again_and_drawn_the_same(tmp_pat
     folder_of(tmp_path / "in", 3)
     list(run(tmp_path / "in", tmp_path / "held"))
     monkeypatch.setattr("cfcam.jobs.runs.work._KEPT_BYTES", 0)
-    monkeypatch.setattr("cfcam.jobs.runs.run._LARGE_PIXELS", 0)
+    monkeypatch.setattr("cfcam.jobs.runs.flow._LARGE_PIXELS", 0)
     list(run(tmp_path / "in", tmp_path / "read"))
     for n in range(3):
         name = f"picture{n}_grad-cam.png"
@@ -342,7 +342,7 @@ def test_few_pictures_are_held_at_a_time(tmp_path, monkeypatch):
     import weakref
 
     from cfcam.jobs.inputs import reading
-    from cfcam.jobs.runs import run as module
+    from cfcam.jobs.runs import flow as module
 
     folder_of(tmp_path / "in", 80)
     alive, most, read = weakref.WeakSet(), 0, reading.read_image
@@ -378,7 +378,7 @@ def test_of_large_pictures_one_at_a_time_is_prepared(tmp_path, monkeypatch):
     list(run(tmp_path / "in", tmp_path / "small"))
     assert most > 1
     most = 0
-    monkeypatch.setattr("cfcam.jobs.runs.run._LARGE_PIXELS", 0)
+    monkeypatch.setattr("cfcam.jobs.runs.flow._LARGE_PIXELS", 0)
     list(run(tmp_path / "in", tmp_path / "large"))
     assert most == 1
 

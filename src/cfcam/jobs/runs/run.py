@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import os
-import threading
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from cfcam.jobs.engine.lanes import threads
 from cfcam.jobs.index.page import PAGE, Facts, write_page
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import VolumeSettings
 from cfcam.jobs.runs.entries import Entries
-from cfcam.jobs.runs.manifest import Manifest, State
+from cfcam.jobs.runs.flow import Flow
+from cfcam.jobs.runs.manifest import Manifest, Record
 from cfcam.jobs.runs.pictures import Pictures
 from cfcam.jobs.runs.plan import Plan, named
 from cfcam.jobs.runs.settings import Settings
@@ -26,21 +20,6 @@ from cfcam.jobs.runs.volumes import Volumes
 from cfcam.jobs.runs.work import InputKind, Work
 from cfcam.jobs.study.pages import LINE, write_batch_page
 from cfcam.models import LoadedModel, model_name
-
-_LARGE_PIXELS = 12_000_000  # of such pictures only one at a time is worked on
-_READERS = max(2, min(4, (os.cpu_count() or 2) // 2))
-_DRAWERS = max(2, min(8, (os.cpu_count() or 2) - 1))
-
-
-@dataclass
-class _Pending:
-    """A task that was read; and its drawing, once that has begun."""
-
-    task: Task
-    drawing: Future[None] | None = None
-
-    def settled(self) -> bool:
-        return self.task.outcome is not None or (self.drawing is not None and self.drawing.done())
 
 
 class FolderRun:
@@ -81,7 +60,6 @@ class FolderRun:
         self._plan = Plan(self.inputs, settings.output, self._work.sha256, settings.overwrite)
         self._plan.make_folder()
         self._work.open()
-        self._large = threading.Semaphore(1)
         self.page: Path | None = None
         self.reports: Path | None = None
 
@@ -101,22 +79,22 @@ class FolderRun:
         notes = [*self._model.notes, *self.notes]
         made_by = self._work.engine.provenance()
         self._plan.enter(self._work.meaning, made_by, command=self.settings.command, notes=notes)
-        readers, drawers = threads(_READERS, "cfcam-read"), threads(_DRAWERS, "cfcam-draw")
-        pending: deque[_Pending] = deque()
+        flow = Flow(self._work, self.settings, lambda task: self._done(task, manifest))
         lines: list[Path] = []
         try:
-            for task in self._flow(manifest, readers, drawers, pending):
+            for task in flow(tasks_of(self._plan, manifest)):
                 outcome = _entered(task, manifest)
                 lines += [file for file in outcome.files if file.name.endswith(LINE)]
                 yield outcome
         finally:
-            readers.shutdown(wait=True, cancel_futures=True)
-            drawers.shutdown(wait=True, cancel_futures=True)
-            for one in pending:  # after an interruption: what is on disk is entered, so that it is not done again
-                if one.task.record is not None:
-                    manifest.append(one.task.record)
+            for task in flow.close():  # after an interruption: what is on disk is entered, and not done again
+                if task.record is not None:
+                    manifest.append(task.record)
             manifest.close()
             self._write_pages(lines, manifest)
+
+    def _done(self, task: Task, manifest: Manifest) -> Record | None:
+        return self._plan.done(task.name, task.input, self._work.kind.digest, manifest)
 
     def _write_pages(self, lines: Sequence[Path], manifest: Manifest) -> None:
         page = self.settings.page
@@ -149,84 +127,6 @@ class FolderRun:
             labelled=labels is not None,
             self_contained=page.self_contained,
         )
-
-    def _flow(
-        self,
-        manifest: Manifest,
-        readers: ThreadPoolExecutor,
-        drawers: ThreadPoolExecutor,
-        pending: deque[_Pending],
-    ) -> Iterator[Task]:
-        """Yields settled tasks in order; at most a few batches of them are under way."""
-        ahead = self._ahead()
-        waiting = iter(tasks_of(self._plan, manifest))
-        reading: deque[tuple[Task, Future[None]]] = deque()
-        batch: list[_Pending] = []
-        while True:
-            while len(reading) < ahead and (task := next(waiting, None)) is not None:
-                reading.append((task, readers.submit(self._read, task, manifest)))
-            if not reading and not pending:
-                return
-            if reading:
-                task, future = reading.popleft()
-                future.result()
-                pending.append(_Pending(task))
-                if task.outcome is None:
-                    batch.append(pending[-1])
-            crowded = len(pending) >= 8 * self.settings.batch_size
-            if batch and (len(batch) >= self._work.engine.batch_size or not reading or crowded):
-                self._explain(batch, drawers)
-                batch = []
-            while pending:
-                head = pending[0]
-                drawn = sum(one.drawing is not None for one in pending)
-                if not head.settled() and reading and drawn <= 2 * _DRAWERS + self.settings.batch_size:
-                    break
-                if head.drawing is not None:
-                    head.drawing.result()
-                yield pending.popleft().task
-
-    def _ahead(self) -> int:
-        """How many inputs are read before they are explained; of studies only one is held in memory."""
-        if self.settings.study is not None:
-            return 1
-        return self._work.kind.most_ahead or 2 * _READERS + self.settings.batch_size
-
-    def _read(self, task: Task, manifest: Manifest) -> None:
-        """Reads and prepares a picture, unless it is already done."""
-        record = self._plan.done(task.name, task.input, self._work.kind.digest, manifest)
-        if record is not None:
-            files = tuple(self.settings.output / name for name in record.files)
-            task.outcome = Outcome(
-                task.input.shown,
-                State.SKIPPED,
-                record.targets,
-                files,
-                notices=record.notices,
-                probabilities=record.probabilities,
-                scale=record.scale,
-            )
-            return
-        self._work.read(task)
-        with self._alone_if_large(task):
-            self._work.prepare(task)
-
-    def _explain(self, batch: Sequence[_Pending], drawers: ThreadPoolExecutor) -> None:
-        self._work.explain([one.task for one in batch])
-        for one in batch:
-            if one.task.outcome is None:
-                one.drawing = drawers.submit(self._draw, one.task)
-                if self.settings.study is not None:  # it needs the network, which the next must not use meanwhile
-                    one.drawing.result()
-
-    def _draw(self, task: Task) -> None:
-        self._work.reread(task)
-        with self._alone_if_large(task):
-            self._work.draw(task)
-
-    def _alone_if_large(self, task: Task) -> AbstractContextManager[Any]:
-        large = task.image is not None and self._work.kind.pixels(task.image) > _LARGE_PIXELS
-        return self._large if large else nullcontext()
 
 
 class VolumeRun(FolderRun):

@@ -1,0 +1,134 @@
+"""Inputs on their way side by side: read ahead, explained in batches, drawn behind, and settled in their order."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+from cfcam.jobs.engine.lanes import threads
+from cfcam.jobs.runs.manifest import Record, State
+from cfcam.jobs.runs.settings import Settings
+from cfcam.jobs.runs.task import Outcome, Task
+from cfcam.jobs.runs.work import Work
+
+_LARGE_PIXELS = 12_000_000  # of such pictures only one at a time is worked on
+_READERS = max(2, min(4, (os.cpu_count() or 2) // 2))
+_DRAWERS = max(2, min(8, (os.cpu_count() or 2) - 1))
+
+
+@dataclass
+class _Pending:
+    """A task that was read; and its drawing, once that has begun."""
+
+    task: Task
+    drawing: Future[None] | None = None
+
+    def settled(self) -> bool:
+        return self.task.outcome is not None or (self.drawing is not None and self.drawing.done())
+
+
+class Flow:
+    """Takes tasks through the work; at most a few batches of them are under way, however many there are.
+
+    Reading and drawing run in threads beside the network. It writes no manifest: whoever calls it enters the records.
+
+    Args:
+        work: what is done to each.
+        settings: of the run.
+        done: returns the record of an input that need not be explained again, None if it must be; asked in the
+            threads that read.
+    """
+
+    def __init__(self, work: Work, settings: Settings, done: Callable[[Task], Record | None]) -> None:
+        self._work, self._settings, self._done = work, settings, done
+        self._readers, self._drawers = threads(_READERS, "cfcam-read"), threads(_DRAWERS, "cfcam-draw")
+        self._pending: deque[_Pending] = deque()
+        self._large = threading.Semaphore(1)
+
+    def __call__(self, tasks: Iterable[Task]) -> Iterator[Task]:
+        """Yields the tasks, settled, in their order.
+
+        Raises:
+            CfcamError: none was explained yet, and the first cannot be for a reason that lies in the set-up.
+        """
+        ahead, pending = self._ahead(), self._pending
+        waiting = iter(tasks)
+        reading: deque[tuple[Task, Future[None]]] = deque()
+        batch: list[_Pending] = []
+        while True:
+            while len(reading) < ahead and (task := next(waiting, None)) is not None:
+                reading.append((task, self._readers.submit(self._read, task)))
+            if not reading and not pending:
+                return
+            if reading:
+                task, future = reading.popleft()
+                future.result()
+                pending.append(_Pending(task))
+                if task.outcome is None:
+                    batch.append(pending[-1])
+            crowded = len(pending) >= 8 * self._settings.batch_size
+            if batch and (len(batch) >= self._work.engine.batch_size or not reading or crowded):
+                self._explain(batch)
+                batch = []
+            while pending:
+                head = pending[0]
+                drawn = sum(one.drawing is not None for one in pending)
+                if not head.settled() and reading and drawn <= 2 * _DRAWERS + self._settings.batch_size:
+                    break
+                if head.drawing is not None:
+                    head.drawing.result()
+                yield pending.popleft().task
+
+    def close(self) -> list[Task]:
+        """Ends the threads; returns the tasks that were under way, some of which may be settled."""
+        self._readers.shutdown(wait=True, cancel_futures=True)
+        self._drawers.shutdown(wait=True, cancel_futures=True)
+        return [one.task for one in self._pending]
+
+    def _ahead(self) -> int:
+        """How many inputs are read before they are explained; of studies only one is held in memory."""
+        if self._settings.study is not None:
+            return 1
+        return self._work.kind.most_ahead or 2 * _READERS + self._settings.batch_size
+
+    def _read(self, task: Task) -> None:
+        """Reads and prepares a picture, unless it is already done."""
+        record = self._done(task)
+        if record is not None:
+            files = tuple(self._settings.output / name for name in record.files)
+            task.outcome = Outcome(
+                task.input.shown,
+                State.SKIPPED,
+                record.targets,
+                files,
+                notices=record.notices,
+                probabilities=record.probabilities,
+                scale=record.scale,
+            )
+            return
+        self._work.read(task)
+        with self._alone_if_large(task):
+            self._work.prepare(task)
+
+    def _explain(self, batch: Sequence[_Pending]) -> None:
+        self._work.explain([one.task for one in batch])
+        for one in batch:
+            if one.task.outcome is None:
+                one.drawing = self._drawers.submit(self._draw, one.task)
+                if self._settings.study is not None:  # it needs the network, which the next must not use meanwhile
+                    one.drawing.result()
+
+    def _draw(self, task: Task) -> None:
+        self._work.reread(task)
+        with self._alone_if_large(task):
+            self._work.draw(task)
+
+    def _alone_if_large(self, task: Task) -> AbstractContextManager[Any]:
+        large = task.image is not None and self._work.kind.pixels(task.image) > _LARGE_PIXELS
+        return self._large if large else nullcontext()
