@@ -74,14 +74,28 @@ def test_a_foreign_line_is_seen_as_one_and_the_next_is_read(tmp_path, foreign):
     assert [line.values for line in files.lines_of(path)] == [None, {"a": 1}]
 
 
-def test_what_a_killed_run_left_half_written_goes_once_it_is_an_hour_old_and_nothing_else_does(tmp_path):
+def test_what_a_killed_run_left_half_written_goes_and_nothing_else_does(tmp_path):
+    names = [".00112233445566aa.tmp", "ward/3/.00112233445566bb.tmp", "theirs/.00112233445566cc.tmp"]
+    kept = [
+        ".mine.tmp",
+        "0011223344556677.tmp",
+        "theirs/.cfcam-lock",
+        names[2],
+    ]  # another run is, or was, at work there
+    for name in {*names, *kept}:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    files.make_output(tmp_path)
+    assert {file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("*") if file.is_file()} == {*kept}
+
+
+def test_where_runs_share_a_folder_what_may_be_of_another_stays_for_an_hour(tmp_path):
     now = time.time()
-    ages = {".00112233445566aa.tmp": 3700, ".00112233445566bb.tmp": 60, ".mine.tmp": 3700, "0011223344556677.tmp": 3700}
-    for name, age in ages.items():
+    for name, age in {".00112233445566aa.tmp": 3700, ".00112233445566bb.tmp": 60}.items():
         (tmp_path / name).touch()
         os.utime(tmp_path / name, (now - age, now - age))
-    files.make_output(tmp_path)
-    assert {file.name for file in tmp_path.iterdir()} == ages.keys() - {".00112233445566aa.tmp"}
+    files.make_output(tmp_path, part="1-of-2")
+    assert [file.name for file in tmp_path.iterdir()] == [".00112233445566bb.tmp"]
 
 
 def test_an_output_folder_is_made_and_tried_and_one_that_cannot_be_is_told_in_one_line(tmp_path):

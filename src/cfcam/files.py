@@ -10,12 +10,13 @@ import re
 import secrets
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cfcam.errors import CfcamError, InputError, JobError, one_line
+from cfcam.locks import alone_in, is_lock
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")  # what `_temporary` makes, and nothing of a user's
 _STALE_SECONDS = 3600  # no single file takes as long to write
@@ -85,40 +86,55 @@ def writing(shown: str, error: type[CfcamError] = InputError) -> Iterator[None]:
         raise error(f"{shown}: cannot be written ({reason}); check the folder, its permissions and the disk") from cause
 
 
-def make_output(folder: Path, error: type[CfcamError] = JobError, *, shown: str = "") -> None:
+def make_output(folder: Path, error: type[CfcamError] = JobError, *, part: str = "", shown: str = "") -> None:
     """Makes the folder that a run writes into and tries it, so that nothing is computed for a disk that is full.
-
-    What a killed run left there half written goes, once it is an hour old: before, another run may still be at it.
 
     Args:
         folder: with those above it.
-        error: what is raised where it cannot be written into.
+        error: what is raised where it cannot be written into, or another run is at work there.
+        part: what of the folder the run works on, if several share it; see `cfcam.locks.alone_in`.
         shown: what the message calls it; "" its path.
     """
-    probe = _temporary(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch(exist_ok=False)
-        probe.unlink()
-        _sweep(folder)
-    except OSError as cause:
-        raise error(
-            f"{shown or folder}: cannot be written into ({cause.strerror}): choose another --output folder"
-        ) from cause
+    with own_output(folder, error, part=part, shown=shown):
+        pass
+
+
+@contextmanager
+def own_output(folder: Path, error: type[CfcamError] = JobError, *, part: str = "", shown: str = "") -> Iterator[None]:
+    """Makes a folder as `make_output` does, and holds it for this run alone while the context lasts.
+
+    What killed runs left there half written goes; of parts only once it is an hour old, as others may be at work.
+    """
+    with ExitStack() as stack:
+        probe = _temporary(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            probe.touch(exist_ok=False)
+            probe.unlink()
+            stack.enter_context(alone_in(folder, error, part=part, shown=shown))
+            _sweep(folder, older=_STALE_SECONDS if part else 0)
+        except OSError as cause:
+            raise error(
+                f"{shown or folder}: cannot be written into ({cause.strerror}): choose another --output folder"
+            ) from cause
+        yield
 
 
 def _temporary(folder: Path) -> Path:
     return folder / f".{secrets.token_hex(8)}.tmp"  # nobody can guess it, and lay a link there
 
 
-def _sweep(folder: Path) -> None:
-    """Removes from a folder the temporary files of runs that were killed."""
-    with os.scandir(folder) as entries:
-        ours = [entry for entry in entries if _TEMPORARY.fullmatch(entry.name)]
-    for entry in ours:
-        with suppress(FileNotFoundError):  # its run has just renamed it, or another sweeps too
-            if time.time() - entry.stat(follow_symlinks=False).st_mtime > _STALE_SECONDS:
-                Path(entry.path).unlink()
+def _sweep(folder: Path, older: float) -> None:
+    """Removes the temporary files of runs that were killed; folders in it that other runs hold are left alone."""
+    for place, folders, names in os.walk(folder):
+        if Path(place) != folder and any(map(is_lock, names)):
+            folders.clear()
+            continue
+        for name in filter(_TEMPORARY.fullmatch, names):
+            file = Path(place, name)
+            with suppress(FileNotFoundError):  # its run has just renamed it, or another sweeps too
+                if not older or time.time() - file.stat(follow_symlinks=False).st_mtime > older:
+                    file.unlink()
 
 
 @dataclass(frozen=True)

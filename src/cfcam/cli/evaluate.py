@@ -212,6 +212,13 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         settings = self._settings()
         settings.check()  # before the network is loaded, which may take long
         loaded = self.load()
+
+        from cfcam.files import own_output
+
+        with own_output(self.output):  # from the first row to the page
+            self._measure(loaded, settings)
+
+    def _measure(self, loaded: LoadedModel, settings: EvaluationSettings) -> None:
         notes: list[str] = []
         run = self._run(loaded, settings, notes)
         run.notes += notes

@@ -163,12 +163,18 @@ Exit codes: 0 nothing flagged · 1 a rule flagged, a case failed, or a file chan
         if self.of_phantoms and masks_of(self):
             raise InputError("--organ and --artefacts are for your own data: the phantoms bring their masks")
 
-        from cfcam.cli.output import evaluation as said
-        from cfcam.jobs.evidence.run import EvidenceRun
+        from cfcam.files import own_output
 
         settings = self._settings()
         loaded = self.load()
         settings = replace(settings, preprocess=self.prepared_pictures(loaded))
+        with own_output(self.output, shown=self.output.name):  # from the protocol to the seal
+            self._made(loaded, settings)
+
+    def _made(self, loaded: LoadedModel, settings: EvidenceSettings) -> None:
+        from cfcam.cli.output import evaluation as said
+        from cfcam.jobs.evidence.run import EvidenceRun
+
         notes: list[str] = []
         run = EvidenceRun(loaded, self._cases(loaded, notes), settings, self.output)
         if not self.quiet:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +12,7 @@ from cfcam.exchange.deidentify.deidentifier import Deidentifier
 from cfcam.exchange.deidentify.pixels import check_same_stored
 from cfcam.exchange.dicom.sources import read_source
 from cfcam.exchange.dicom.write import save_bytes
+from cfcam.files import own_output
 from cfcam.imaging.reading.dicom_object import broken, quiet
 from cfcam.imaging.reading.kinds import is_dicom_file
 
@@ -41,6 +42,7 @@ def deidentify_folder(source: Path, output: Path, deidentifier: Deidentifier) ->
     Raises:
         ImageError: the source is missing.
         InputError: the output lies in the source, or is it.
+        JobError: the output cannot be written into, or another run is at work there.
     """
     if not source.exists():
         raise ImageError("the folder to de-identify does not exist; check its path")
@@ -48,6 +50,11 @@ def deidentify_folder(source: Path, output: Path, deidentifier: Deidentifier) ->
     if outside == inside or inside in outside.parents:
         raise InputError("the output lies in the folder to de-identify; name one beside it")
     files = sorted(path for path in source.rglob("*") if path.is_file()) if source.is_dir() else [source]
+    with own_output(output, shown="the output"):
+        return _all(files, output, deidentifier)
+
+
+def _all(files: Sequence[Path], output: Path, deidentifier: Deidentifier) -> FolderReport:
     report, ours = FolderReport(), dict[Path, None]()
     for number, path in enumerate(files, 1):
         where = f"file {number} of {len(files)}"

@@ -11,7 +11,7 @@ from cfcam.exchange.pacs.outcome import On, Outcome, Report, Sent
 from cfcam.exchange.pacs.place import Access, Place
 from cfcam.exchange.pacs.wado import wado
 from cfcam.exchange.pacs.wanted import Wanted, listing
-from cfcam.files import make_output
+from cfcam.files import own_output
 
 
 def fetch(
@@ -40,7 +40,7 @@ def fetch(
 
     Raises:
         NetworkError: the place cannot be asked what it has.
-        JobError: the folder cannot be written into.
+        JobError: the folder cannot be written into, or another run is at work there.
         MissingExtraError: pynetdicom or requests is not installed.
     """
     access = access or Access()
@@ -48,7 +48,13 @@ def fetch(
         wanted = listing(place, [wanted], access)
     if len({one.name for one in wanted}) != len(wanted):
         raise InputError("two of the wanted objects have the same UIDs: fetch them apart")
-    make_output(folder, shown=folder.name)
+    with own_output(folder, shown=folder.name):
+        return _fetched(place, wanted, folder, access, on=on, resume=resume)
+
+
+def _fetched(
+    place: Place, wanted: Sequence[Wanted], folder: Path, access: Access, *, on: On | None, resume: bool
+) -> Report:
     told: dict[int, Sent] = {}
 
     def tell(sent: Sent) -> None:

@@ -18,7 +18,7 @@ from cfcam.clinical.comparison.gate import RegistrationError
 from cfcam.clinical.comparison.result import RESEARCH, SENTENCE, Comparison
 from cfcam.errors import CfcamError, InputError, describe_first, one_line
 from cfcam.explainer import Explainer
-from cfcam.files import make_output, settings_hash, sha256_of, write_json, write_whole
+from cfcam.files import own_output, settings_hash, sha256_of, write_json, write_whole
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_image, save_image, save_map_nifti
 from cfcam.imaging.drawing.difference import comparison_figure, picture_scene, volume_scenes
 from cfcam.jobs.compare.images import CompareImages, matched, registered
@@ -81,17 +81,19 @@ class ComparePairs:
             on_result: called after each.
 
         Raises:
-            JobError: the output folder cannot be written.
+            JobError: the output folder cannot be written, or another run is at work there.
         """
-        make_output(self.settings.output)
+        with own_output(self.settings.output):
+            return self._all(pairs, on_result or (lambda _: None))
+
+    def _all(self, pairs: Sequence[Pair], on_result: Callable[[PairResult], None]) -> list[PairResult]:
         table = self.settings.output / TABLE_NAME
         rows, results = earlier_rows(table), []
         for pair in pairs:
             results.append(self._one(pair))
             rows[pair.name] = row_of(results[-1])
             write_whole(table, as_csv(list(rows.values())))
-            if on_result is not None:
-                on_result(results[-1])
+            on_result(results[-1])
         return results
 
     def _one(self, pair: Pair) -> PairResult:

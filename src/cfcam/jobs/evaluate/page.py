@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from cfcam.files import write_whole
+from cfcam.files import own_output, write_whole
 from cfcam.jobs.evaluate.curves import PREFIX, draw_curves, without_curves
 from cfcam.jobs.evaluate.examples import Example
 from cfcam.jobs.evaluate.figures import draw, radar_methods, rendered, write_figures
@@ -74,13 +74,18 @@ def write_report(card: Scorecard, folder: Path, examples: Sequence[Example] = ()
         What was computed, and the files, the page first.
     """
     findings = Findings.of(card)
+    with own_output(folder):
+        return findings, _written(findings, folder, examples)
+
+
+def _written(findings: Findings, folder: Path, examples: Sequence[Example]) -> list[Path]:
     figures = rendered(draw(findings) | draw_curves(findings)) | {
         f"example-{n}.jpg": e.jpeg for n, e in enumerate(examples, 1)
     }
     files = write_tables(findings, folder) + write_figures(figures, folder / "figures")
     page = folder / PAGE
     write_whole(page, render(findings, figures, [e.name for e in examples]).encode("utf-8"))
-    return findings, [page, *files]
+    return [page, *files]
 
 
 def render(findings: Findings, figures: Mapping[str, bytes], examples: Sequence[str] = ()) -> str:

@@ -61,7 +61,19 @@ class RowsFile:
         self.fingerprint = settings_hash(self._setup)
         self.costs: dict[str, dict[str, float]] | None = None
         self._places: dict[str, tuple[int, int]] = {}
-        if overwrite or not self._resume():
+        if overwrite:
+            self._begin()
+        else:
+            self.refresh()
+
+    def refresh(self) -> None:
+        """Reads what is there by now, for another run may have been at work since.
+
+        Raises:
+            JobError: it is of another set-up.
+        """
+        self._places, self.costs = {}, None
+        if not self._resume():
             self._begin()
 
     def __contains__(self, key: str) -> bool:

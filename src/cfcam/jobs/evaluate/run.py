@@ -15,7 +15,7 @@ import torch
 from cfcam._version import __version__
 from cfcam.capture import Capture, Network, probe_layers
 from cfcam.errors import CfcamError, JobError, describe_first, one_line
-from cfcam.files import make_output, settings_hash
+from cfcam.files import own_output, settings_hash
 from cfcam.jobs.engine.inference import NOT_FINITE, Engine, is_out_of_memory
 from cfcam.jobs.evaluate.examples import Example, example
 from cfcam.jobs.evaluate.rows import Part, RowsFile
@@ -115,9 +115,8 @@ class EvaluationRun:
         self.evaluator = self._evaluator(self._applicable(engine.methods) if settings.leave_out else engine.methods)
         self._succeeded = False
         self._error: Exception | None = None
-        make_output(self.output)
-        self._file = RowsFile(self.output, self._setup(), overwrite=settings.overwrite)
-        self.evaluator.costs = self._file.costs
+        with own_output(self.output):
+            self._file = RowsFile(self.output, self._setup(), overwrite=settings.overwrite)
 
     # What follows is otherwise for volumes, see `cfcam.jobs.evaluate.volumes`.
 
@@ -155,8 +154,15 @@ class EvaluationRun:
             progress: called at the beginning and after each batch.
 
         Raises:
-            CfcamError: the network cannot be explained on any of the first pictures.
+            CfcamError: the network cannot be explained on any of the first pictures, or another run is at work in the
+                output folder.
         """
+        with own_output(self.output):
+            self._file.refresh()
+            self.evaluator.costs = self._file.costs
+            return self._measured(progress or (lambda _: None))
+
+    def _measured(self, tell: Callable[[Progress], None]) -> Scorecard:
         earlier = failed = 0
         todo = []
         batches = list(self._batches())
@@ -167,7 +173,6 @@ class EvaluationRun:
             else:
                 todo.append((key, batch))
         done, self._succeeded = earlier, earlier > failed
-        tell = progress or (lambda _: None)
         tell(Progress(done, len(self), failed, earlier))
         for key, batch in todo:
             part = self._work(key, batch)

@@ -10,6 +10,7 @@ from typing import Any
 
 from cfcam.errors import CfcamError, MissingExtraError
 from cfcam.files import digest, sha256_of, write_whole
+from cfcam.locks import is_lock
 
 MANIFEST = "MANIFEST.sha256"
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
@@ -144,7 +145,9 @@ def _listed(folder: Path) -> dict[str, str]:
 
 def _names(folder: Path) -> list[str]:
     files = [path for path in folder.rglob("*") if path.is_file() or path.is_symlink()]
-    return sorted(path.relative_to(folder).as_posix() for path in files if path != folder / MANIFEST)
+    return sorted(
+        path.relative_to(folder).as_posix() for path in files if path != folder / MANIFEST and not is_lock(path.name)
+    )
 
 
 def _rules_wrong(folder: Path) -> list[str]:

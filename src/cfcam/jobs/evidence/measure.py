@@ -186,7 +186,7 @@ class CasesFile:
         self._records: dict[str, CaseRecord] = {}
         lines = [line.values for line in lines_of(self.path) if line.values] if self.path.exists() else []
         if lines and lines[0] == self._header:
-            self._records = {line["key"]: line["record"] for line in lines[1:]}
+            self._records = {line["key"]: line["record"] for line in lines[1:] if {"key", "record"} <= line.keys()}
         self._rewrite()
 
     def get(self, key: str) -> CaseRecord | None:

@@ -9,6 +9,7 @@ import csv
 import io
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from cfcam._version import __version__
 from cfcam.clinical.checks.results import CheckResult, count_outcomes
 from cfcam.errors import CfcamError
 from cfcam.explainer import Explainer
-from cfcam.files import digest, make_output, write_json, write_whole
+from cfcam.files import digest, own_output, write_json, write_whole
 from cfcam.jobs.engine.inference import named_layer
 from cfcam.jobs.evaluate.page import write_report
 from cfcam.jobs.evaluate.run import EvaluationRun, drawn
@@ -130,8 +131,8 @@ class EvidenceRun:
         )
         evaluation.check()
         self.protocol = self._protocol(evaluation)
-        make_output(self.output, EvidenceError, shown=self.output.name)
-        self.fixed = fix(self.output, self.protocol, settings.deviation)
+        with self._alone():
+            self.fixed = fix(self.output, self.protocol, settings.deviation)
         self.scorecard = self._evaluation(cases, evaluation)
         self.notes = list(dict.fromkeys([*self._model.notes, *self.scorecard.notes]))
 
@@ -141,8 +142,9 @@ class EvidenceRun:
         Args:
             progress: told how many cases are done, and of how many.
         """
-        file = CasesFile(self.output, self.fixed.sha256)
-        return measure_all(self.cases, self._measuring(), file, progress or (lambda done, total: None))
+        with self._alone():
+            file = CasesFile(self.output, self.fixed.sha256)
+            return measure_all(self.cases, self._measuring(), file, progress or (lambda done, total: None))
 
     def finish(self, scored: Scorecard, records: Sequence[CaseRecord]) -> Pack:
         """Judges the rules, writes all files and seals them.
@@ -151,6 +153,13 @@ class EvidenceRun:
             scored: of ``scorecard``.
             records: of `measure`.
         """
+        with self._alone():
+            return self._finished(scored, records)
+
+    def _alone(self) -> AbstractContextManager[None]:
+        return own_output(self.output, EvidenceError, shown=self.output.name)
+
+    def _finished(self, scored: Scorecard, records: Sequence[CaseRecord]) -> Pack:
         names = self._names(records)
         examples = self.scorecard.examples() if self.settings.pictures else ()
         findings, _ = write_report(scored, self.output / "scorecard", examples)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from cfcam.files import own_output
 from cfcam.jobs.index.page import PAGE, Facts, write_page
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import VolumeSettings
@@ -43,8 +44,8 @@ class FolderRun:
         reports: the page that lists the reports of all studies, likewise.
 
     Raises:
-        CfcamError: the settings do not fit the network, or the output folder cannot be used. Iterating raises
-            it too, if it only shows on the first pictures.
+        CfcamError: the settings do not fit the network, or the output folder cannot be used, for instance because
+            another run is at work there. Iterating raises it too, if it only shows then or on the first pictures.
     """
 
     def __init__(self, model: LoadedModel, inputs: Sequence[Input], settings: Settings) -> None:
@@ -75,6 +76,10 @@ class FolderRun:
         return self._work.notes
 
     def __iter__(self) -> Iterator[Outcome]:
+        with own_output(self.settings.output):
+            yield from self._outcomes()
+
+    def _outcomes(self) -> Iterator[Outcome]:
         manifest = Manifest.open(self.settings.output)
         notes = [*self._model.notes, *self.notes]
         made_by = self._work.engine.provenance()
