@@ -1,6 +1,6 @@
 """``python -m benchmarks COMMAND``: speed, scaling, folder, start, view-start, view-page, view-memory, view-live,
 profile, approximate, scorecard, search, layers, visibility, volume, peaks, page, gateway-receive,
-gateway-soak."""
+gateway-latency, gateway-soak."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ COMMANDS = {
     "visibility": "whether more evidence always changes a picture more: palettes, greys, colour-blind eyes",
     "page": "the page of a folder: what it costs a run, and how soon 10 000 pictures are seen",
     "gateway-receive": "objects by C-STORE to the disk, beside pynetdicom's plain SCP and DCMTK's storescp",
+    "gateway-latency": "how soon a radiograph's results are in a real Orthanc, and what the original waits",
     "gateway-soak": "a gateway for long: memory, file descriptors, how soon a result is in the archive",
     "volume": "a 128 x 128 x 128 volume with a layer of 512 channels: time and memory",
 }
@@ -53,6 +54,8 @@ def main(words: Sequence[str] | None = None) -> None:
             command.add_argument("--second", action="store_true", help="the second round, on fresh pictures")
         if name == "gateway-soak":
             command.add_argument("--count", type=int, default=10_000, metavar="N", help="radiographs")
+        if name == "gateway-latency":
+            command.add_argument("--count", type=int, default=20, metavar="N", help="radiographs of each row")
         if name == "approximate":
             command.add_argument("--images", type=int, default=25, help="pictures for each network")
     arguments = parser.parse_args(words)

@@ -89,13 +89,14 @@ def receiver(kind: str, folder: Path) -> Iterator[int]:
     }[kind]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True) as run:  # noqa: S603
         try:
-            _wait(port)
+            wait(port)
             yield port
         finally:
             os.killpg(run.pid, 15)
 
 
-def _wait(port: int) -> None:
+def wait(port: int) -> None:
+    """Waits until somebody listens at a port of this machine."""
     for _ in range(600):
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()

@@ -51,7 +51,7 @@ class Orthanc:
 
     def __init__(self, folder: Path, **configuration: Any) -> None:
         """Starts one that keeps all it has in a folder; its path has to be short, for sockets lie in it."""
-        self.folder, self.configuration = folder, _configuration(folder, configuration)
+        self.folder, self.configuration = folder, configured(folder, configuration)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "orthanc.json").write_text(json.dumps(self.configuration))
         self._relay = subprocess.Popen(
@@ -176,7 +176,8 @@ def namespace() -> list[str]:
     return []
 
 
-def _configuration(folder: Path, more: dict[str, Any]) -> dict[str, Any]:
+def configured(folder: Path, more: dict[str, Any]) -> dict[str, Any]:
+    """Returns what one is told that keeps all it has in a folder."""
     return {
         "Name": "cfcam's tests",
         "StorageDirectory": str(folder / "stored"),

@@ -74,7 +74,7 @@ class Image:
         """
         pixels = self.pixels
         eight: NDArray[np.uint8] = (
-            _TO_8_BIT[pixels] if pixels.dtype == np.uint16 else pixels.astype(np.uint8, copy=False)
+            np.take(_TO_8_BIT, pixels) if pixels.dtype == np.uint16 else pixels.astype(np.uint8, copy=False)
         )
         return eight if eight.ndim == 3 else np.repeat(eight[..., None], 3, axis=2)
 

@@ -39,6 +39,7 @@ from cfcam.imaging.reading.lookup_tables import Tell, coloured, palette_of
 from cfcam.imaging.windows import Window, named_window, windowed
 
 _CENTIMETRES = 3  # PS3.3 C.8.5.5.1.15, physical units of an ultrasound region
+_WORDS = 1 << 16  # values that a word has
 _SQUARE = 0.01  # share by which the sides of a pixel may differ
 _TWO_D = 1  # PS3.3 C.8.5.5.1.1, region spatial format
 
@@ -111,13 +112,38 @@ def decode_picture(
                 pixels = coloured(stored, tables, where)
             else:
                 empty = padding(stored, dataset, partial(decoded, dataset, frame, where, every_bit=True))
-                values = rescaled(stored, dataset, frame, where, told.setdefault)
-                empty = _without_numbers(values, empty, where, told.setdefault)
-                shown = _grey(values, empty, dataset, frame, where, wanted, told.setdefault)
+                shown = _shown(stored, empty, dataset, frame, where, wanted, told.setdefault)
                 pixels = _with_palette(shown, stored, dataset, where, told.setdefault)
             spacing, affine, edges = _spacing(dataset, frame), _picture_affine(dataset, frame), picture_edges(dataset)
             _tell_of_pixels(dataset, frame, spacing, told.setdefault)
     return Image(pixels, Path(path), hashlib.sha256(data).hexdigest(), spacing, affine, tuple(told), edges=edges)
+
+
+def _shown(
+    stored: NDArray[Any],
+    empty: NDArray[np.bool_] | None,
+    dataset: Any,
+    frame: int,
+    where: str,
+    window: Window | None,
+    tell: Tell,
+) -> NDArray[np.uint16]:
+    """Stored values as grey: of a large picture of words each value that occurs is worked on once, not each pixel."""
+    words = stored.dtype.kind in "iu" and stored.dtype.itemsize == 2
+    if words and empty is None and stored.size > _WORDS:
+        native = np.ascontiguousarray(stored, dtype=stored.dtype.newbyteorder("="))
+        bits = native.view(np.uint16)
+        there = np.zeros(_WORDS, dtype=bool)
+        there[bits] = True
+        levels = np.flatnonzero(there).astype(np.uint16)
+        values = rescaled(levels.view(native.dtype), dataset, frame, where, tell)
+        if np.isfinite(values).all():
+            grey = np.zeros(_WORDS, dtype=np.uint16)
+            grey[levels] = _grey(values, None, dataset, frame, where, window, tell)
+            return np.take(grey, bits)
+    values = rescaled(stored, dataset, frame, where, tell)
+    empty = _without_numbers(values, empty, where, tell)
+    return _grey(values, empty, dataset, frame, where, window, tell)
 
 
 def _without_numbers(

@@ -56,6 +56,7 @@ _LOGGERS = ("pydicom", "highdicom", "pylibjpeg", "libjpeg", "openjpeg", "rle", "
 _PANIC = "PanicException"  # of pyo3_runtime, which cannot be imported
 
 _QUIET = threading.RLock()
+_SILENT = logging.CRITICAL + 1
 
 
 def is_dicom(data: bytes) -> bool:
@@ -237,11 +238,12 @@ def quiet() -> Iterator[None]:
     # Filters of warnings and levels of loggers are the process's: without the lock, threads would restore each other's.
     with _QUIET, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        levels = [logger.level for logger in loggers]
+        # inside of another such block nothing is to do: a level that is set costs a walk through all loggers
+        loud = [(logger, logger.level) for logger in loggers if logger.level != _SILENT]
         try:
-            for logger in loggers:
-                logger.setLevel(logging.CRITICAL + 1)
+            for logger, _ in loud:
+                logger.setLevel(_SILENT)
             yield
         finally:
-            for logger, level in zip(loggers, levels, strict=True):
+            for logger, level in loud:
                 logger.setLevel(level)

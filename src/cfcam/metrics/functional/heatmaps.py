@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from cfcam.errors import InputError
+from cfcam.maps import ends
 
 _RANGE_SLACK = 1e-4  # interpolation and blurring overshoot [0, 1] by rounding
 
@@ -30,7 +31,7 @@ def read_heatmaps(heatmap: Tensor) -> Tensor:
     heat = heat.float() if heat.dtype in (torch.float16, torch.bfloat16) else heat
     if not len(heat):
         return heat
-    low, high = heat.aminmax(dim=1, keepdim=True)  # they show a NaN or an infinity, too, without a copy of a volume
+    low, high = ends(heat)  # they show a NaN or an infinity, too, without a copy of a volume
     finite = low.isfinite() & high.isfinite()
     if not bool(finite.all()):
         heat, low, high = torch.where(finite, heat, 0), torch.where(finite, low, 0), torch.where(finite, high, 0)
