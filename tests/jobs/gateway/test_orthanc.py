@@ -12,14 +12,11 @@ import pytest
 
 pytest.importorskip("pynetdicom")
 
-from cfcam.exchange.pacs import Place
-from cfcam.exchange.pacs import send as send_to
 from tests.imaging import dicoms
 from tests.jobs.gateway.senders import free_port, radiographs, storescu
 from tests.jobs.gateway.whole import config, running, until
-from tests.jobs.studies import cfcam, ct_study, phantom_radiograph
+from tests.jobs.studies import ct_study, phantom_radiograph
 from tests.jobs.world import NETWORKS
-from tests.machine import pdf_writer
 from tests.orthanc import missing
 from tests.orthanc import running as orthanc_with
 
@@ -125,43 +122,3 @@ def test_the_prior_is_found_and_compared_and_who_may_not_ask_is_not_told_that_th
         assert not (results / "comparison.json").exists()
         assert "a prior study cannot be asked for" in log
     assert not [word for word in dicoms.PLANTED if word in log]
-
-
-@pytest.mark.parametrize("what", ["radiograph", "scan"])
-def test_from_orthanc_to_a_readers_verdict_in_orthanc_and_a_bundle(tmp_path, archive, what):
-    """Orthanc, gateway, network, Orthanc, accepted by a reader: the SR lies in Orthanc, and the Bundle is whole."""
-    pdf_writer()
-    files = radiographs(tmp_path / "in", 1) if what == "radiograph" else ct_study(tmp_path / "in")
-    port = free_port()
-    how = 'objects = ["pm", "seg", "sr"]\nreport = true\nrecord = "audit.sqlite"\nfhir = true'
-    send = f'[send]\nplace = "{archive.web}"\n'
-    path = config(tmp_path, None, port=port, results=how, more=send)
-    path.write_text(path.read_text().replace('"SENDER"', '"ORTHANC"'))
-    archive.knows("CFCAM", port)
-    with running(path, port) as gateway:
-        for file in files:
-            archive.ask("POST", "/instances", file.read_bytes())
-        until(lambda: gateway.status()["tasks"] == {"delivered": 1})
-        (numbers,) = (tmp_path / "spool" / "results").rglob("*_regions.json")
-        audit = tmp_path / "audit.sqlite"
-        (source,) = (tmp_path / "spool" / "results").rglob("*_source")
-        said = cfcam("assess", numbers, "accept", "--reviewer", "A. Reader", "-a", audit, "--source", source, "--json")
-        assert said.exit_code == 0, said.stderr
-        document = pydicom.dcmread(json.loads(said.stdout)["document"])
-        assert send_to(Place.parse(archive.web), [document]).done
-        bundle = cfcam("fhir", numbers, "-a", audit)
-        assert bundle.exit_code == 0, bundle.stderr
-        count = len(archive.instances())
-        results = gateway.status()["results"]["delivered"]
-        until(lambda: gateway.status()["objects"] == {"done": len(files), "ignored": results + 1})  # the verdict too
-    assert document.SOPInstanceUID in archive.instances()
-    assert count == len(files) + results + 1
-    entries = [entry["resource"] for entry in json.loads(bundle.stdout)["entry"]]
-    kinds = Counter(one["resourceType"] for one in entries)
-    assert kinds["DiagnosticReport"] == kinds["ImagingStudy"] == 1
-    assert kinds["DocumentReference"] >= results
-    verdicts = [one for one in entries if "reader-verdict" in json.dumps(one.get("code", {}))]
-    assert len(verdicts) == 1
-    (written,) = (tmp_path / "spool" / "results").rglob("*_fhir.json")
-    assert json.loads(written.read_bytes())["type"] == "transaction"
-    assert not [word for word in dicoms.PLANTED if word in bundle.stdout + written.read_text()]
