@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from cfcam.jobs.engine.lanes import threads
-from cfcam.jobs.runs.manifest import Record, State
+from cfcam.jobs.runs.manifest import Record, State, verified
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.runs.task import Outcome, Task
 from cfcam.jobs.runs.work import Work
@@ -20,6 +20,22 @@ from cfcam.jobs.runs.work import Work
 _LARGE_PIXELS = 12_000_000  # of such pictures only one at a time is worked on
 _READERS = max(2, min(4, (os.cpu_count() or 2) // 2))
 _DRAWERS = max(2, min(8, (os.cpu_count() or 2) - 1))
+
+
+Known = Callable[[Task], Record | None]
+
+
+class Way(Protocol):
+    """Takes the tasks of a run through the work: `Flow`, or the workers of a cluster."""
+
+    def __call__(self, tasks: Iterable[Task]) -> Iterator[Task]:
+        """Yields the tasks, settled, in their order."""
+
+    def close(self) -> list[Task]:
+        """Ends what is under way; returns the tasks that were, some of which may be settled."""
+
+
+MakeFlow = Callable[[Work, Settings, Known], Way]
 
 
 @dataclass
@@ -41,12 +57,12 @@ class Flow:
     Args:
         work: what is done to each.
         settings: of the run.
-        done: returns the record of an input that need not be explained again, None if it must be; asked in the
-            threads that read.
+        known: returns what an earlier run entered of an input, None if it must be explained in any case. It is done if
+            the input and its files are as they were.
     """
 
-    def __init__(self, work: Work, settings: Settings, done: Callable[[Task], Record | None]) -> None:
-        self._work, self._settings, self._done = work, settings, done
+    def __init__(self, work: Work, settings: Settings, known: Known) -> None:
+        self._work, self._settings, self._known = work, settings, known
         self._readers, self._drawers = threads(_READERS, "cfcam-read"), threads(_DRAWERS, "cfcam-draw")
         self._pending: deque[_Pending] = deque()
         self._large = threading.Semaphore(1)
@@ -101,20 +117,21 @@ class Flow:
         """Reads and prepares a picture, unless it is already done."""
         record = self._done(task)
         if record is not None:
-            files = tuple(self._settings.output / name for name in record.files)
-            task.outcome = Outcome(
-                task.input.shown,
-                State.SKIPPED,
-                record.targets,
-                files,
-                notices=record.notices,
-                probabilities=record.probabilities,
-                scale=record.scale,
-            )
+            task.outcome = Outcome.entered(record, task.input, self._settings.output, State.SKIPPED)
             return
         self._work.read(task)
         with self._alone_if_large(task):
             self._work.prepare(task)
+
+    def _done(self, task: Task) -> Record | None:
+        record = self._known(task)
+        if record is None:
+            return None
+        try:
+            same = record.sha256 == self._work.kind.digest(task.input)
+        except Exception:  # noqa: BLE001 (whatever it is, reading the input will meet it too, and say so)
+            return None
+        return record if same and verified(record, self._settings.output) else None
 
     def _explain(self, batch: Sequence[_Pending]) -> None:
         self._work.explain([one.task for one in batch])

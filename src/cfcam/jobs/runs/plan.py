@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from cfcam.files import make_output, write_whole
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.names import output_names
 from cfcam.jobs.inputs.privacy import comes_from_dicom, with_labels
-from cfcam.jobs.runs.manifest import FILE_NAME, Manifest, Record, verified
+from cfcam.jobs.runs.manifest import FILE_NAME, Manifest, Record
 from cfcam.jobs.study.settings import StudySettings
 
 PROVENANCE = "run.json"
@@ -76,23 +76,14 @@ class Plan:
         plain = iter(output_names(places, known, taken=[*others, *labels]))
         return [next(plain) if source.label is None else source.label for source in self.inputs]
 
-    def done(self, name: str, source: Input, digest: Callable[[Input], str], manifest: Manifest) -> Record | None:
-        """Returns the record of an input that need not be explained again; None if it must be.
+    def known(self, name: str, manifest: Manifest) -> Record | None:
+        """Returns what was entered of an input that may be done, to be verified; None if it must be explained.
 
         Args:
             name: what the names of its files begin with.
-            source: the input.
-            digest: returns the SHA-256 that it would have, if it was read.
             manifest: of the output folder.
         """
-        record = None if self.overwrite else manifest.find(name, self.settings)
-        if record is None:
-            return None
-        try:
-            same = record.sha256 == digest(source)
-        except Exception:  # noqa: BLE001 (whatever it is, reading the input will meet it too, and say so)
-            return None
-        return record if same and verified(record, self.output) else None
+        return None if self.overwrite else manifest.find(name, self.settings)
 
     def enter(
         self,

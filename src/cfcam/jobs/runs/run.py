@@ -11,8 +11,8 @@ from cfcam.jobs.index.page import PAGE, Facts, write_page
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import VolumeSettings
 from cfcam.jobs.runs.entries import Entries
-from cfcam.jobs.runs.flow import Flow
-from cfcam.jobs.runs.manifest import Manifest, Record
+from cfcam.jobs.runs.flow import Flow, MakeFlow
+from cfcam.jobs.runs.manifest import Manifest
 from cfcam.jobs.runs.pictures import Pictures
 from cfcam.jobs.runs.plan import Plan, named
 from cfcam.jobs.runs.settings import Settings
@@ -35,6 +35,7 @@ class FolderRun:
         model: the network.
         inputs: the pictures, from `find_inputs`.
         settings: what to do with them.
+        flow: who takes them through the work: threads of this process, or the workers of a cluster.
 
     Attributes:
         layer: the layer that is mapped.
@@ -48,8 +49,11 @@ class FolderRun:
             another run is at work there. Iterating raises it too, if it only shows then or on the first pictures.
     """
 
-    def __init__(self, model: LoadedModel, inputs: Sequence[Input], settings: Settings) -> None:
+    def __init__(
+        self, model: LoadedModel, inputs: Sequence[Input], settings: Settings, *, flow: MakeFlow = Flow
+    ) -> None:
         settings.check()
+        self._flow = flow
         self.settings = settings = settings if settings.study is None else replace(settings, batch_size=1)
         self.inputs = named(inputs, settings.study)
         self._model = model
@@ -84,7 +88,7 @@ class FolderRun:
         notes = [*self._model.notes, *self.notes]
         made_by = self._work.engine.provenance()
         self._plan.enter(self._work.meaning, made_by, command=self.settings.command, notes=notes)
-        flow = Flow(self._work, self.settings, lambda task: self._done(task, manifest))
+        flow = self._flow(self._work, self.settings, lambda task: self._plan.known(task.name, manifest))
         lines: list[Path] = []
         try:
             for task in flow(tasks_of(self._plan, manifest)):
@@ -97,9 +101,6 @@ class FolderRun:
                     manifest.append(task.record)
             manifest.close()
             self._write_pages(lines, manifest)
-
-    def _done(self, task: Task, manifest: Manifest) -> Record | None:
-        return self._plan.done(task.name, task.input, self._work.kind.digest, manifest)
 
     def _write_pages(self, lines: Sequence[Path], manifest: Manifest) -> None:
         page = self.settings.page
@@ -145,6 +146,7 @@ class VolumeRun(FolderRun):
         inputs: the volumes, from `find_inputs`.
         settings: what to do with them; their ``preprocess`` is a `VolumePreprocess`.
         volumes: what concerns volumes alone.
+        flow: as there.
     """
 
     def __init__(
@@ -153,9 +155,11 @@ class VolumeRun(FolderRun):
         inputs: Sequence[Input],
         settings: Settings,
         volumes: VolumeSettings | None = None,
+        *,
+        flow: MakeFlow = Flow,
     ) -> None:
         self.volumes = volumes or VolumeSettings()
-        super().__init__(model, inputs, replace(settings, batch_size=1))
+        super().__init__(model, inputs, replace(settings, batch_size=1), flow=flow)
 
     def _kind(self) -> InputKind:
         return Volumes.of(self._model, self.settings, self.volumes)

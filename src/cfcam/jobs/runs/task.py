@@ -40,6 +40,28 @@ class Outcome:
     probabilities: dict[str, float] = field(default_factory=dict)
     scale: float = 1.0
 
+    @classmethod
+    def entered(cls, record: Record, source: Input, output: Path, status: State) -> Outcome:
+        """Returns what became of an input, by the record of it.
+
+        Args:
+            record: as it was entered.
+            source: the input.
+            output: the folder in which its files are.
+            status: skipped, or that of the record.
+        """
+        return cls(
+            source.shown,
+            status,
+            record.targets,
+            tuple(output / name for name in record.files),
+            error=record.error,
+            seconds=0.0 if status is State.SKIPPED else record.seconds,
+            notices=record.notices,
+            probabilities=record.probabilities,
+            scale=record.scale,
+        )
+
 
 @dataclass
 class Task:
