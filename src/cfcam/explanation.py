@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from cfcam import json_text
 from cfcam.capture.layers.placement import Placement
 from cfcam.errors import CfcamError, MissingExtraError
 from cfcam.files import whole, write_whole
@@ -337,7 +339,9 @@ class Explanation:
 
         folder = Path(directory)
         try:
-            header = json.loads((folder / "explanation.json").read_text(encoding="utf-8"))
+            if not (folder / "explanation.json").is_file():
+                raise FileNotFoundError(errno.ENOENT, "no such file", "explanation.json")
+            header = json_text.read(folder / "explanation.json", then="", finite=False)
             if header["format"] > _FORMAT:
                 raise ExplanationError(
                     f"{folder}: written by a later cfcam (format {header['format']}): upgrade to read it"
@@ -365,7 +369,7 @@ class Explanation:
             raise ExplanationError(
                 f"{folder}: no saved explanation here ({Path(error.filename or '').name} is missing)"
             ) from error
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
+        except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
             if isinstance(error, ExplanationError):
                 raise
             raise ExplanationError(

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cfcam.errors import CfcamError, InputError, JobError, one_line
+from cfcam.json_text import parse_line
 from cfcam.locks import alone_in, is_lock
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")  # what `_temporary` makes, and nothing of a user's
@@ -161,7 +162,7 @@ def lines_of(path: Path) -> Iterator[Line]:
     with path.open("rb") as file:
         for line in file:
             if line.endswith(b"\n"):
-                yield Line(place, len(line), _object(line))
+                yield Line(place, len(line), parse_line(line))
             place += len(line)
 
 
@@ -177,14 +178,6 @@ def append_line(path: Path, values: Mapping[str, Any]) -> Line:
         start = file.tell()
         file.write(line)
     return Line(start, len(line), dict(values))
-
-
-def _object(line: bytes) -> dict[str, Any] | None:
-    try:
-        values = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    return values if isinstance(values, dict) else None
 
 
 def settings_hash(settings: dict[str, Any]) -> str:

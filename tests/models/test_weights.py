@@ -352,7 +352,7 @@ WRONG_CLASS_FILES = {
     "hole.txt": (b"cat\n\ndog\n", "blank line 2"),
     "twice.txt": (b"cat\ndog\ncat\n", "'cat' stands at index 0 and 2"),
     "latin.txt": "Dreißig".encode("latin-1"),
-    "broken.json": (b'["cat", ', "not valid JSON"),
+    "broken.json": (b'["cat", ', "is no JSON (line 1, column 9"),
     "empty.json": (b"[]", "no class names"),
     "gap.json": (b'{"0": "cat", "2": "dog"}', "none has index 1"),
     "from_one.json": (b'{"cat": 1, "dog": 2}', "none has index 0"),

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from cfcam import json_text
 from cfcam.errors import ModelError, one_line
 
 _EXPECTED = (
@@ -65,19 +66,7 @@ def _from_lines(text: str, path: Path) -> tuple[str, ...]:
 
 
 def _from_json(text: str, path: Path) -> tuple[str, ...]:
-    def once(pairs: list[tuple[str, object]]) -> dict[str, object]:
-        keys = [key for key, _ in pairs]
-        twice = next((key for key in keys if keys.count(key) > 1), None) if len(set(keys)) < len(keys) else None
-        if twice is not None:
-            raise ModelError(f"{path} holds the key {one_line(twice, 60)!r} twice: give each class once")
-        return dict(pairs)
-
-    try:
-        content = json.loads(text, object_pairs_hook=once)
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, ModelError):
-            raise
-        raise ModelError(f"{path} is not valid JSON ({one_line(error, 80)}): it holds {_EXPECTED}") from error
+    content = json_text.parse(text, str(path), ModelError, then=f"give each class once; it holds {_EXPECTED}")
     if isinstance(content, list):
         return _names(content, path)
     if isinstance(content, dict) and content:

@@ -1,6 +1,5 @@
 """Networks from a folder written by transformers' ``save_pretrained``, or from the Hugging Face Hub."""
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -8,7 +7,8 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Final
 
-from cfcam.errors import ModelError, describe, few, one_line
+from cfcam import json_text
+from cfcam.errors import ModelError, describe, few
 from cfcam.models.built import RANDOM, Built, Probability, hub_answers, import_library
 from cfcam.models.spec import Spec, check_place, is_folder
 from cfcam.models.stated import Stated
@@ -159,10 +159,7 @@ def _preprocessor_config(source: str, *, local: bool, cached: bool) -> tuple[Map
         file = _file(source, name, local=local, cached=cached)
         if file is None:
             continue
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise ModelError(f"cannot read {file} ({one_line(error, 80)}): repair it or take it away") from error
+        content = json_text.read(file, ModelError, shown=str(file), then="repair it or take it away")
         if not isinstance(content, Mapping):
             raise ModelError(f"{file} holds no JSON object: repair it or take it away")
         inner = content.get("image_processor")

@@ -5,13 +5,13 @@ Everything is brought to the words of `cfcam.imaging.Preprocess`, for pixels in 
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from cfcam import json_text
 from cfcam.errors import ModelError, few, one_line
 from cfcam.models.spec import is_file
 from cfcam.models.stated_by_libraries import processor_settings, timm_settings
@@ -146,10 +146,10 @@ def from_json(file: Path, source: str) -> Stated | None:
         return None
     strict = file.name.endswith("preprocess.json")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = json_text.read(file, ModelError, shown=str(file), then="repair it or take it away")
+    except ModelError:
         if strict:
-            raise ModelError(f"cannot read {file} ({one_line(error, 80)}): repair it or take it away") from error
+            raise
         return None
     return understood(content, source, str(file), strict=strict)
 
@@ -167,8 +167,6 @@ def in_safetensors(metadata: Mapping[str, str] | None) -> Stated | None:
     found: dict[str, object] = {}
     for nest in _NESTS:
         if nest in (metadata or {}):
-            try:
-                found[nest] = json.loads((metadata or {})[nest])
-            except ValueError as error:
-                raise ModelError(f"the weights' metadata {nest!r} is no JSON ({one_line(error, 60)})") from error
+            text = (metadata or {})[nest]
+            found[nest] = json_text.parse(text, f"the weights' metadata {nest!r}", ModelError, then="save them anew")
     return in_checkpoint(found)

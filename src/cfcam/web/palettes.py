@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 
+from cfcam import json_text
 from cfcam.web.schemas import PaletteInfo
 
 FILE = Path(__file__).with_name("static") / "palettes.json"
@@ -18,10 +18,10 @@ SIGNED = FILE.with_name("difference.json")
 @cache
 def difference() -> PaletteInfo:
     """Returns the palette of signed differences, which is not on offer for maps: its middle stands for none."""
-    return PaletteInfo(**json.loads(SIGNED.read_text(encoding="utf-8")))
+    return PaletteInfo(**json_text.read(SIGNED))
 
 
 @cache
 def palettes() -> tuple[PaletteInfo, ...]:
     """Returns the palettes on offer, the one that is taken unless another is asked for first."""
-    return tuple(PaletteInfo(**one) for one in json.loads(FILE.read_text(encoding="utf-8")))
+    return tuple(PaletteInfo(**one) for one in json_text.read(FILE))

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from cfcam import json_text
 from cfcam.errors import ImageError, InputError
 from cfcam.models.spec import is_file, is_folder
 
@@ -70,12 +71,7 @@ def fields(option: str) -> Callable[[Path], None]:
         file(option)(path)
         if path.suffix.lower() in (".yaml", ".yml"):
             return
-        import json
-
-        try:
-            json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{option} {path}: is no JSON; correct it, or name it .yaml") from error
+        json_text.read(path, shown=f"{option} {path}", then="correct it, or name it .yaml")
 
     return check
 

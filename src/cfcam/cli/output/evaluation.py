@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from cfcam import json_text
 from cfcam.cli.output.console import err, hint, out, plain
 
 if TYPE_CHECKING:
@@ -167,5 +167,5 @@ def show_failures(card: Scorecard) -> None:
 def summary(files: Sequence[Path]) -> dict[str, Any]:
     """Returns what ``scorecard.json`` holds, with the files, for ``--json``."""
     written = next(file for file in files if file.name == "scorecard.json")
-    record: dict[str, Any] = json.loads(written.read_text(encoding="utf-8"))
+    record: dict[str, Any] = json_text.read(written, largest=2**30)
     return {"page": str(files[0]), "files": [str(file) for file in files], **record}

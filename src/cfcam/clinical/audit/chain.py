@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from cfcam import json_text
 from cfcam.clinical.audit.fields import EVENTS, Action, Code, DamagedError, Event
 
 GENESIS = "0" * 64
@@ -117,7 +118,7 @@ def read_row(row: ChainRow) -> Record:
         ValueError: the row was not written by ``make_row``.
     """
     try:
-        read = json.loads(row.body)
+        read = json_text.parse(row.body, f"record {row.sequence}", then="restore it")
         event = read["event"]
         return Record(
             sequence=row.sequence,
@@ -149,7 +150,7 @@ def check(row: ChainRow, sequence: int, previous: str) -> tuple[int, str] | None
         return sequence, f"record {sequence} was changed: its text does not have its hash"
     try:
         record = read_row(row)
-        inner = json.loads(row.body)["sequence"]
+        inner = json_text.parse(row.body, f"record {row.sequence}")["sequence"]
     except ValueError:
         return sequence, f"record {sequence} is not an audit record"
     if inner != sequence:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from cfcam import json_text
 from cfcam.clinical.audit.chain import (
     ChainRow,
     Verification,
@@ -72,11 +73,9 @@ def exported_head(path: str | os.PathLike[str]) -> str:
     Raises:
         AuditError: the file is not an export.
     """
-    import json
-
     last = _lines(path)[-1]
     try:
-        head = json.loads(last)["certificate"]["head"]
+        head = json_text.parse(last, "its last line")["certificate"]["head"]
     except (ValueError, KeyError, TypeError) as problem:
         raise AuditError(f"{str(path)!r} has no certificate in its last line: it is not a whole export") from problem
     return str(head)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -10,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from cfcam import json_text
 from cfcam.errors import InputError
 
 
@@ -103,10 +103,7 @@ class Limits:
         Raises:
             InputError: the file is missing, is no such object, or names an unknown limit.
         """
-        try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise InputError(f"{path}: no JSON file of limits ({type(error).__name__}); check the path") from error
+        values = json_text.read(Path(path), shown=str(path), then="give a JSON object of limits")
         known = [field.name for field in fields(cls)]
         unknown = sorted(set(values) - set(known)) if isinstance(values, dict) else [type(values).__name__]
         if unknown:

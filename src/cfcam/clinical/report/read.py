@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cfcam import json_text
 from cfcam.clinical.checks.peak_stability import PeakStability
 from cfcam.clinical.regions import Region, RegionTable
 from cfcam.clinical.report.numbers import FORMAT
@@ -32,17 +32,8 @@ def read_study(path: Path) -> Numbers:
     Raises:
         InputError: it cannot be read, or is another kind of file.
     """
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise InputError(f"{path.name}: is larger than the numbers of a study can be ({_LARGEST >> 20} MiB)")
-        found = json.loads(path.read_bytes())
-    except OSError as error:
-        raise InputError(f"{path.name}: cannot be read ({error.strerror}); check the path") from error
-    except (ValueError, RecursionError) as error:
-        raise InputError(
-            f"{path.name}: is no JSON; give the NAME{ENDING} that cfcam explain --regions writes"
-        ) from error
-    return checked(found, path.name)
+    then = f"give the NAME{ENDING} that cfcam explain --regions writes"
+    return checked(json_text.read(path, then=then, largest=_LARGEST), path.name)
 
 
 def checked(found: Any, shown: str) -> Numbers:

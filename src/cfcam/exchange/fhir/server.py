@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections import Counter
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
 
+from cfcam import json_text
 from cfcam.errors import CfcamError, InputError, one_line
 
 TOKEN_VARIABLE = "CFCAM_FHIR_TOKEN"  # noqa: S105 (its name)
@@ -120,7 +120,7 @@ def post(data: bytes, url: str, *, token: str | None = None, timeout_s: float = 
 
 def _read(body: bytes, host: str) -> Answer:
     try:
-        found = json.loads(body) if len(body) <= _LARGEST else None
+        found = json_text.parse(body, "the answer", largest=_LARGEST)
     except ValueError:
         found = None
     if not isinstance(found, dict) or found.get("type") != "transaction-response":
@@ -137,7 +137,7 @@ def _read(body: bytes, host: str) -> Answer:
 def _said(error: HTTPError) -> str:
     """The kind of the first issue of an OperationOutcome: its texts may repeat what was sent."""
     try:
-        outcome = json.loads(error.read(2**20))
+        outcome = json_text.parse(error.read(2**20), "the answer")
         issue: Mapping[str, Any] = outcome["issue"][0]
         code, where = str(issue.get("code") or ""), (issue.get("expression") or [""])[0]
     except (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError, HTTPException):

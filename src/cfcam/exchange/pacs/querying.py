@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from cfcam import json_text
 from cfcam.exchange.pacs.association import Context, associated
 from cfcam.exchange.pacs.http import Web
 from cfcam.exchange.pacs.matching import RETURNED, UNIQUE, Keys, check_keys, fitting
@@ -132,10 +132,10 @@ def _page(web: Web, path: str) -> list[dict[str, Any]]:
             return []
         said = web.read(answer, _LONGEST_PAGE)
     try:
-        values = json.loads(said) if said.strip() else []
+        values = json_text.parse(said, "the answer") if said.strip() else []
         if not isinstance(values, list) or not all(isinstance(one, dict) for one in values):
             raise ValueError
-    except (ValueError, RecursionError):
+    except ValueError:
         told = "gives an answer that is no DICOM JSON: is it the address of a DICOMweb service?"
         raise NetworkError(f"{web.place}: {told}", again=False) from None
     return values

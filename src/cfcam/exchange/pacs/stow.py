@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
+from cfcam import json_text
 from cfcam.errors import CfcamError
 from cfcam.exchange.pacs.http import StatusError, Web
 from cfcam.exchange.pacs.objects import DicomObject
@@ -147,8 +147,8 @@ def _became(one: DicomObject, size: int, found: dict[str, tuple[Outcome, str, in
 def _answers(said: bytes) -> dict[str, tuple[Outcome, str, int]]:
     """Reads the store instances response (PS3.18 10.5.3, PS3.3 C.12.3), DICOM JSON: UID -> what became of it."""
     try:
-        values = json.loads(said) if said.strip() else {}
-    except (ValueError, RecursionError):
+        values = json_text.parse(said, "the answer") if said.strip() else {}
+    except ValueError:
         return {}
     if isinstance(values, list):
         values = values[0] if len(values) == 1 else {}

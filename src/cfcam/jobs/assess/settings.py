@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from cfcam import json_text
 from cfcam.clinical.review import Verdict
 from cfcam.errors import InputError
 
@@ -53,7 +53,7 @@ def read_amended(texts: Sequence[str]) -> dict[str, Any]:
         if not equals or name not in AMENDED or name in found:
             raise InputError(f"--amend {text!r}: give NAME=VALUE, each once, with a name of {', '.join(AMENDED)}")
         try:
-            found[name] = json.loads(value)
+            found[name] = json_text.parse(value, f"--amend {name}")
         except ValueError:
             found[name] = value
         if not AMENDED[name](found[name]):

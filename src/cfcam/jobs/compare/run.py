@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cfcam import json_text
 from cfcam._version import __version__
 from cfcam.clinical.checks.masks import read_mask
 from cfcam.clinical.comparison.changes import compare
@@ -194,7 +194,7 @@ class ComparePairs:
         """The document of an earlier run, if it and its files are good."""
         folder = self.settings.output
         try:
-            document: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+            document: dict[str, Any] = json_text.read(folder / f"{name}.json")
             whole = all(sha256_of(folder / file) == digest for file, digest in document["files"].items())
             return document if document["settings"] == key and whole else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -10,6 +10,7 @@ from typing import Any
 
 from cfcam.errors import JobError
 from cfcam.files import Line, append_line, lines_of, settings_hash
+from cfcam.json_text import parse_line
 from cfcam.metrics.scorecard.samples import Row
 
 FILE_NAME = "rows.jsonl"
@@ -95,7 +96,7 @@ class RowsFile:
         start, length = self._places[key]
         with self.path.open("rb") as file:
             file.seek(start)
-            return Part.parse(json.loads(file.read(length)))
+            return Part.parse(parse_line(file.read(length)) or {})
 
     def _begin(self) -> None:
         self._places, self.costs = {}, None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cfcam import json_text
 from cfcam.errors import CfcamError, MissingExtraError
 from cfcam.files import digest, sha256_of, write_whole
 from cfcam.locks import is_lock
@@ -64,17 +64,13 @@ def read_fields(path: Path, what: str) -> dict[str, Any]:
         raise EvidenceError(f"{what} {path.name}: cannot be read ({type(error).__name__}); check the path") from error
     if len(text) > _LONGEST:
         raise EvidenceError(f"{what} {path.name}: has {len(text)} characters, more than {_LONGEST}; give fields only")
-    values = _yaml(text, path, what) if path.suffix.lower() in (".yaml", ".yml") else _json(text, path, what)
+    if path.suffix.lower() in (".yaml", ".yml"):
+        values = _yaml(text, path, what)
+    else:
+        values = json_text.parse(text, f"{what} {path.name}", EvidenceError, then="correct it, or name it .yaml")
     if not isinstance(values, dict):
         raise EvidenceError(f"{what} {path.name}: holds no fields; give name: value lines (YAML) or a JSON object")
     return {str(name): value for name, value in values.items()}
-
-
-def _json(text: str, path: Path, what: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise EvidenceError(f"{what} {path.name}: is no JSON; correct it, or name it .yaml") from error
 
 
 def _yaml(text: str, path: Path, what: str) -> Any:
@@ -153,8 +149,8 @@ def _names(folder: Path) -> list[str]:
 def _rules_wrong(folder: Path) -> list[str]:
     """Whether the results were judged by the protocol that lies beside them."""
     try:
-        fixed = json.loads((folder / "protocol.json").read_text(encoding="utf-8"))
-        judged = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+        fixed = json_text.read(folder / "protocol.json")
+        judged = json_text.read(folder / "results.json")
         held, named, own = judged["protocol_sha256"], fixed["sha256"], digest(fixed["protocol"])
     except (OSError, ValueError, KeyError, TypeError):
         return ["protocol.json or results.json is missing or broken"]

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cfcam import json_text
 from cfcam._version import __version__
 from cfcam.clinical.checks.results import Limits
 from cfcam.files import canonical, digest, write_json
@@ -165,7 +166,7 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any], within: str = "
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        there: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        there: dict[str, Any] = json_text.read(path)
         own, named = digest(there["protocol"]), there["sha256"]
         there["fixed"], there["deviations"]
     except (OSError, ValueError, KeyError, TypeError) as error:

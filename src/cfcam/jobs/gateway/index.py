@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cfcam import json_text
 from cfcam.errors import JobError
 from cfcam.jobs.gateway.header import Header
 from cfcam.jobs.gateway.records import Entry, Has, Result, State, Task
@@ -124,7 +125,9 @@ class Index:
             " ORDER BY came, key",
             (series,),
         )
-        return [Entry(Header.from_dict(json.loads(row[0])), *row[1:]) for row in rows]
+        return [
+            Entry(Header.from_dict(json_text.parse(row[0], "the gateway's index", JobError)), *row[1:]) for row in rows
+        ]
 
     def close_series(self, series: str, has: Has, tasks: Sequence[Task], *, again: bool = False) -> None:
         """Ends the waiting of a series: studies are begun, or nothing is done with it.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from cfcam import json_text
 from cfcam.clinical.checks.mask_place import Lying, is_same, way_to_mask
 from cfcam.clinical.checks.masks import OUTSIDE, laid_over, mask_notices, voxels_inside
 from cfcam.errors import CfcamError, InputError
@@ -45,7 +45,7 @@ def parse_boxes(text: str) -> tuple[Box, ...]:
     """
     wrong = f"boxes {text[:80]!r}: give a JSON list of [x0, y0, x1, y1] in pixels, such as [[30, 23, 195, 182]]"
     try:
-        values = json.loads(text)
+        values = json_text.parse(text, "boxes")
     except ValueError as error:
         raise CaseError(wrong) from error
     if isinstance(values, list) and len(values) == 4 and all(_is_number(v) for v in values):

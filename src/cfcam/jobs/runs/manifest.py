@@ -10,6 +10,7 @@ from typing import IO, Any
 
 from cfcam.files import sha256_of, write_whole
 from cfcam.jobs.index.glance import Glance
+from cfcam.json_text import parse_line
 
 FILE_NAME = "manifest.jsonl"
 
@@ -92,7 +93,9 @@ class Record:
         What a line of an earlier cfcam lacks is empty, and what a later one added is passed over.
         """
         try:
-            values = json.loads(line)
+            values = parse_line(line)
+            if values is None:
+                return None
             values["targets"] = tuple(Explained(**_known(Explained, target)) for target in values["targets"])
             values["status"] = State(values["status"])
             values["left_out"] = tuple(values.get("left_out", ()))

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from cfcam import json_text
 from cfcam.errors import InputError, JobError
 from cfcam.files import make_output, write_whole
 from cfcam.jobs.inputs.find import Input
@@ -103,7 +104,7 @@ class Plan:
         """
         path = self.output / PROVENANCE
         try:
-            runs = dict(json.loads(path.read_bytes())["runs"])
+            runs = dict(json_text.read(path, finite=False)["runs"])
         except (OSError, ValueError, KeyError, TypeError):
             runs = {}
         runs[self.settings] = {

@@ -10,6 +10,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from cfcam import json_text
 from cfcam.clinical.study_result import StudyResult
 from cfcam.clinical.where import steadiness, where
 from cfcam.files import write_whole
@@ -74,7 +75,7 @@ def write_batch_page(lines: Sequence[Path], folder: Path, *, beside: str = "") -
 
     entries = []
     for line in lines:
-        entry = IndexEntry(**json.loads(line.read_bytes()))
+        entry = IndexEntry(**json_text.read(line, then="explain the study again"))
         entries.append(replace(entry, files=tuple(line.parent / file for file in entry.files)))
     return write_index(entries, folder, name=REPORTS, beside=beside)
 

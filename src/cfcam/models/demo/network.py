@@ -5,7 +5,6 @@ nearly every patient with a consolidation carried a pacemaker, and it learned th
 a heat map is there to reveal.
 """
 
-import json
 from importlib.resources import files
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ import safetensors.torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cfcam import json_text
 from cfcam.errors import ModelError
 
 CLASSES: Final = ("no finding", "nodule", "consolidation", "effusion")
@@ -96,7 +96,7 @@ def demo_card(shortcut: bool = False) -> dict[str, Any]:
     Raises:
         ModelError: if the card is missing from the installation.
     """
-    card: dict[str, Any] = json.loads(_read(file_stem(shortcut) + ".json"))
+    card: dict[str, Any] = json_text.parse(_read(file_stem(shortcut) + ".json"), "the demo's card", ModelError)
     return card
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -11,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from cfcam import json_text
 from cfcam.errors import CfcamError, ImageError
 from cfcam.imaging.image import Image
 from cfcam.imaging.reading.files import is_nifti
@@ -95,7 +95,7 @@ def entries_of_run(folder: Path, given: Mapping[str, Input]) -> Iterator[Entry]:
 
 def _runs(folder: Path) -> dict[str, dict[str, Any]]:
     try:
-        runs = json.loads((folder / _SETTINGS).read_bytes())["runs"]
+        runs = json_text.read(folder / _SETTINGS, finite=False)["runs"]
         return {key: dict(run["settings"]) for key, run in runs.items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}
@@ -264,7 +264,7 @@ def _header(folder: Path) -> _Header:
         ImageError: it is broken.
     """
     try:
-        header = json.loads((folder / EXPLANATION).read_bytes())
+        header = json_text.read(folder / EXPLANATION, finite=False)
         status = next(iter(header["status"].values()))
         size = tuple(int(n) for n in header["input_size"])
         if len(size) not in (2, 3):
