@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar
 
 import typer
 
-from cfcam.cli.arguments import places
+from cfcam.cli.arguments import places, words
 from cfcam.cli.command import Checked, Command
 from cfcam.cli.output.console import EXIT_FAILED, error, hint, out
 from cfcam.errors import InputError
@@ -52,6 +52,11 @@ Exit codes: 0 all done · 1 some files refused · 2 wrong usage.
     allow_burned_in: Annotated[
         bool, typer.Option("--allow-burned-in", help="Take pictures too that may show a name in their pixels.")
     ] = False
+    max_megapixels: Annotated[
+        float,
+        typer.Option(help="Refuse pictures whose frames have more pixels, in millions.", metavar="N"),
+        Checked(words.megapixels),
+    ] = 64.0
 
     def __post_init__(self) -> None:
         """Looks for results that would be taken for a source."""
@@ -69,7 +74,8 @@ Exit codes: 0 all done · 1 some files refused · 2 wrong usage.
         from cfcam.exchange.deidentify.key import kept_key, new_key
 
         key = new_key() if self.key is None else kept_key(self.key)
-        deidentifier = Deidentifier(key, allow_burned_in=self.allow_burned_in)
+        most = round(self.max_megapixels * 1e6)
+        deidentifier = Deidentifier(key, allow_burned_in=self.allow_burned_in, max_pixels=most)
         report = deidentify_folder(self.source, self.output, deidentifier)
         for line in report.refused:
             error(line)

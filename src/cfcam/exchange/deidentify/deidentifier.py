@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 import re
 from base64 import b32encode
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,9 @@ from cfcam._version import __version__
 from cfcam.errors import ImageError, InputError
 from cfcam.exchange.deidentify.pixels import PIXELS, check_same_pixels, clean_pixels
 from cfcam.exchange.deidentify.profile import PUBLIC_SCHEMES, Action, BasicProfile, action_for, basic_profile
+from cfcam.imaging.reading.dicom_frames import check_size
 from cfcam.imaging.reading.dicom_object import quiet
+from cfcam.imaging.volume import MAX_VOXELS
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -23,6 +26,9 @@ SHORTEST_KEY = 16
 
 OFTEN_BURNED_IN = ("US", "SC", "OT", "XC")
 """Modalities whose pictures often show the patient's name."""
+
+MAX_PIXELS = 64_000_000
+"""Pixels of a frame, unless told otherwise: as many as are read."""
 
 _DUMMY = "REMOVED"
 _LONGEST_SHIFT = 3650  # days
@@ -46,21 +52,41 @@ class Deidentifier:
     Args:
         key: secret of at least 16 bytes. Who has it can find out who is behind a pseudonym.
         allow_burned_in: take pictures too that say, or whose modality suggests, that a name is in their pixels.
+        max_pixels: refuse, before anything is decompressed, a picture whose frames have more.
+        max_voxels: the same for all frames together.
 
     Raises:
         InputError: the key is too short.
         MissingExtraError: pydicom or dicom-anonymizer is not installed.
     """
 
-    def __init__(self, key: bytes, *, allow_burned_in: bool = False) -> None:
+    def __init__(
+        self,
+        key: bytes,
+        *,
+        allow_burned_in: bool = False,
+        max_pixels: int = MAX_PIXELS,
+        max_voxels: int = MAX_VOXELS,
+    ) -> None:
         if len(key) < SHORTEST_KEY:
             raise InputError(f"the key has {len(key)} bytes: it must have at least {SHORTEST_KEY}; make a new one")
         self._key = bytes(key)
         self._allow_burned_in = allow_burned_in
+        self.max_pixels, self.max_voxels = max_pixels, max_voxels
         self._profile: BasicProfile = basic_profile()
 
     def __repr__(self) -> str:
         return f"Deidentifier(allow_burned_in={self._allow_burned_in})"
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what `of` makes another one of, with the key: for another process, and not to be written."""
+        more = {"allow_burned_in": self._allow_burned_in, "max_pixels": self.max_pixels, "max_voxels": self.max_voxels}
+        return {"key": self._key.hex()} | more
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Deidentifier:
+        """Returns one that gives the same."""
+        return cls(**{**settings, "key": bytes.fromhex(settings["key"])})
 
     def __call__(self, source: Dataset, where: str = "the picture") -> Dataset:
         """Return a de-identified copy; the source stays as it is.
@@ -112,6 +138,7 @@ class Deidentifier:
             raise ImageError(f"{where}: has no pixels; only pictures are de-identified, not reports or plans")
         if not source.get("SOPInstanceUID") or not source.get("StudyInstanceUID"):
             raise ImageError(f"{where}: has no UIDs of its own and its study; export it again")
+        check_size(source, where, self.max_pixels, self.max_voxels)
         if self._allow_burned_in:
             return
         if str(source.get("BurnedInAnnotation") or "").strip().upper() == "YES":

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 
 from cfcam.errors import ImageError, InputError, MissingExtraError
+from cfcam.exchange.deidentify.apart import Apart
 from cfcam.exchange.deidentify.deidentifier import Deidentifier
-from cfcam.exchange.deidentify.pixels import check_same_stored
-from cfcam.exchange.dicom.sources import read_source
+from cfcam.exchange.deidentify.one import Clean, cleaned, needs_decoder
 from cfcam.exchange.dicom.write import save_bytes
 from cfcam.files import own_output
-from cfcam.imaging.reading.dicom_object import broken, quiet
+from cfcam.imaging.reading.dicom_object import broken
 from cfcam.imaging.reading.kinds import is_dicom_file
 
 
@@ -56,36 +55,30 @@ def deidentify_folder(source: Path, output: Path, deidentifier: Deidentifier) ->
 
 def _all(files: Sequence[Path], output: Path, deidentifier: Deidentifier) -> FolderReport:
     report, ours = FolderReport(), dict[Path, None]()
-    for number, path in enumerate(files, 1):
-        where = f"file {number} of {len(files)}"
-        try:
-            with broken(where, "it cannot be read"):
-                known = is_dicom_file(path)
-            if not known:
-                report.others += 1
-                continue
-            target = _one(path, where, output, deidentifier, ours)
-            report.copies += target in ours
-            ours[target] = None
-        except MissingExtraError:
-            raise
-        except (ImageError, InputError) as problem:
-            text = str(problem)
-            report.refused.append(text if text.startswith(where) else f"{where}: {text}")
+    with Apart(deidentifier) as apart:
+        for number, path in enumerate(files, 1):
+            where = f"file {number} of {len(files)}"
+            try:
+                with broken(where, "it cannot be read"):
+                    known = is_dicom_file(path)
+                if not known:
+                    report.others += 1
+                    continue
+                clean = apart(path, where) if needs_decoder(path, where) else cleaned(path, where, deidentifier)
+                target = _saved(clean, where, output, ours)
+                report.copies += target in ours
+                ours[target] = None
+            except MissingExtraError:
+                raise
+            except (ImageError, InputError) as problem:
+                text = str(problem)
+                report.refused.append(text if text.startswith(where) else f"{where}: {text}")
     report.written += ours
     return report
 
 
-def _one(path: Path, where: str, output: Path, deidentifier: Deidentifier, ours: Collection[Path]) -> Path:
-    dataset = deidentifier(read_source(path), where)
-    from pydicom import dcmread
-
-    stream = BytesIO()
-    with quiet(), broken(where, "an element of it cannot be encoded"):
-        dataset.save_as(stream, enforce_file_format=True)
-        check_same_stored(dataset, dcmread(BytesIO(stream.getvalue())), where)
-    series = str(dataset.get("SeriesInstanceUID") or dataset.StudyInstanceUID)
-    target = output / str(dataset.PatientID) / series / f"{dataset.SOPInstanceUID}.dcm"
-    if target in ours and target.read_bytes() != stream.getvalue():
+def _saved(clean: Clean, where: str, output: Path, ours: Collection[Path]) -> Path:
+    target = output / clean.patient / clean.series / f"{clean.uid}.dcm"
+    if target in ours and target.read_bytes() != clean.data:
         raise ImageError(f"{where}: has the UID of an earlier file of this folder, and other content; keep one of them")
-    return save_bytes(stream.getvalue(), target)
+    return save_bytes(clean.data, target)

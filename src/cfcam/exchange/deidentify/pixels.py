@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cfcam.errors import ImageError, MissingExtraError
 from cfcam.exchange.deidentify.codestream import without_comments
+from cfcam.imaging.reading.dicom_frames import check_codestream
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -42,6 +43,8 @@ def clean_pixels(dataset: Dataset, where: str) -> None:
     syntax = dataset.file_meta.TransferSyntaxUID
     if syntax.is_encapsulated:
         _check_decoder(syntax, where)
+        for frame in range(int(dataset.get("NumberOfFrames") or 1)):
+            check_codestream(dataset, frame, where)
         if _keep_compressed(dataset):
             return
         _decompress(dataset)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from cfcam.errors import ImageError, InputError, MissingExtraError
 from cfcam.imaging.reading.dicom_object import quiet
+from cfcam.imaging.volume import MAX_VOXELS
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -114,14 +115,20 @@ def planes_of(volume: Volume) -> tuple[list[Dataset], NDArray[np.intp]]:
     return [read_source(path) for path in paths], np.arange(len(instances))
 
 
-def read_source(path: Path) -> Dataset:
+def read_source(path: Path, *, max_pixels: int | None = None, max_voxels: int = MAX_VOXELS) -> Dataset:
     """Return a DICOM file with all its elements, parsed to the end so that nothing fails later.
+
+    Args:
+        path: the file.
+        max_pixels: refuse, before anything is decompressed, an object whose frames have more; None: `max_voxels`.
+        max_voxels: the same for all frames together.
 
     Raises:
         ImageError: it cannot be read; what pydicom says is not passed on, for it may quote the file.
         MissingExtraError: pydicom is not installed.
     """
-    from cfcam.imaging.reading.dicom_frames import inflated
+    from cfcam.imaging.reading.deflated import bounded
+    from cfcam.imaging.reading.dicom_frames import check_size, inflated
     from cfcam.imaging.reading.dicom_object import broken, complete_meta
 
     try:
@@ -129,8 +136,12 @@ def read_source(path: Path) -> Dataset:
     except ModuleNotFoundError as error:
         raise MissingExtraError("pydicom", "dicom", "reading DICOM") from error
     with quiet(), broken("a source", "the DICOM file is broken or cut off"):
-        source = dcmread(path, force=True)  # as pictures are read: old files have no mark at their beginning
+        source = dcmread(
+            bounded(path, "a source"), force=True
+        )  # as pictures are read: old files have no mark at their beginning
         complete_meta(source)
+        if any(key in source for key in ("Rows", "Columns")):  # a report has none
+            check_size(source, "a source", max_voxels if max_pixels is None else max_pixels, max_voxels)
         source = inflated(source, "a source")
         source.walk(lambda _dataset, _element: None)
     return source

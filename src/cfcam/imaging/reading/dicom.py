@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from cfcam.errors import ImageError, InputError
 from cfcam.imaging.image import Image, Pixels
-from cfcam.imaging.reading.dicom_frames import decoded
+from cfcam.imaging.reading.dicom_frames import check_size, decoded
 from cfcam.imaging.reading.dicom_object import (
     broken,
     extent,
@@ -34,7 +34,7 @@ from cfcam.imaging.reading.dicom_values import (
     stored_span,
     voi_table,
 )
-from cfcam.imaging.reading.files import megapixels, read_bytes, shown_path
+from cfcam.imaging.reading.files import read_bytes, shown_path
 from cfcam.imaging.reading.lookup_tables import Tell, coloured, palette_of
 from cfcam.imaging.windows import Window, named_window, windowed
 
@@ -94,12 +94,8 @@ def decode_picture(
     """Decode the bytes of a DICOM file; see `read_dicom`."""
     wanted = named_window(window)
     with parsed(data, where) as dataset:
-        rows, columns, frames = extent(dataset, where)
-        if rows * columns > max_pixels:
-            raise ImageError(
-                f"{where}: has {megapixels(rows * columns)} megapixels ({columns} x {rows}), more than the limit of"
-                f" {megapixels(max_pixels)}; raise max_pixels (--max-megapixels on the command line)"
-            )
+        _, _, frames = extent(dataset, where)
+        check_size(dataset, where, max_pixels)
         if not 0 <= frame < frames:
             raise InputError(f"{where}: there is no frame {frame}: give 0 to {frames - 1}")
         stored = decoded(dataset, frame, where)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from cfcam.errors import ImageError, MissingExtraError
 from cfcam.imaging.reading.dicom_object import broken, extent, photometric
+from cfcam.imaging.reading.files import megapixels
 
 _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})  # SOF0 to SOF15 and JPEG-LS
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
@@ -19,6 +20,7 @@ _DEFLATED = "1.2.840.10008.1.2.8.1"  # each frame deflated by itself
 _ENCAPSULATED = "1.2.840.10008.1.2.1.98"  # each frame as it is
 _RLE = "1.2.840.10008.1.2.5"
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+_MOST_SAMPLES, _MOST_BITS = 4, 64
 _OTHER_COLOURS = ("HSV", "ARGB", "CMYK", "YBR_PARTIAL_422", "YBR_PARTIAL_420", "XYB")
 
 
@@ -58,7 +60,7 @@ def decoded(dataset: Any, frame: int, where: str, *, every_bit: bool = False) ->
     plain = not syntax.is_encapsulated or syntax == _RLE
     with broken(where, f"its pixels are not what its transfer syntax says, {syntax.name}, or broken"):
         if syntax.is_encapsulated:
-            _check_codestream(dataset, frame, where)
+            check_codestream(dataset, frame, where)
         else:
             _check_length(dataset, where)
         whole = plain and (every_bit or shift > 0)
@@ -69,6 +71,18 @@ def decoded(dataset: Any, frame: int, where: str, *, every_bit: bool = False) ->
     if array.shape not in ((rows, columns), (rows, columns, 3)):
         raise ImageError(f"{where}: holds pixels of shape {array.shape} instead of {(rows, columns)}; export it again")
     return array
+
+
+def is_native(dataset: Any) -> bool:
+    """Whether the pixels of an object are compressed so that a decoder written in C, C++ or Rust opens them."""
+    syntax = dataset.file_meta.get("TransferSyntaxUID")
+    return (
+        syntax is not None
+        and syntax.is_transfer_syntax
+        and not syntax.is_private
+        and syntax.is_encapsulated
+        and syntax not in (_DEFLATED, _ENCAPSULATED)
+    )
 
 
 def inflated(dataset: Any, where: str) -> Any:
@@ -191,16 +205,63 @@ def _check_length(dataset: Any, where: str) -> None:
         raise ImageError(f"{where}: its pixels are cut off ({held} of {needed} bytes); copy or export it again")
 
 
-def _check_codestream(dataset: Any, frame: int, where: str) -> None:
-    """A few bytes may claim a picture of terabytes, and decoders would ask for the memory before they compare."""
+def check_size(dataset: Any, where: str, max_pixels: int, max_voxels: int | None = None) -> None:
+    """Compares the size that the header of an object claims with what may be read.
+
+    Args:
+        dataset: the object.
+        where: the file, for messages.
+        max_pixels: of one frame.
+        max_voxels: of all frames together; None where one is decoded alone.
+
+    Raises:
+        ImageError: it has more, or claims a kind of pixels that there is none of.
+    """
+    rows, columns, frames = extent(dataset, where)
+    if rows * columns > max_pixels:
+        raise ImageError(
+            f"{where}: has {megapixels(rows * columns)} megapixels ({columns} x {rows}), more than the limit of"
+            f" {megapixels(max_pixels)}; raise max_pixels (--max-megapixels on the command line)"
+        )
+    if max_voxels is not None and rows * columns * frames > max_voxels:
+        raise ImageError(
+            f"{where}: has {frames} frames of {columns} x {rows}, {rows * columns * frames / 1e6:.0f} million pixels"
+            f" together, more than the limit of {max_voxels / 1e6:.0f}; take it apart into objects of fewer frames"
+        )
+    with broken(where, "its description of the pixels is broken"):
+        samples, bits = int(dataset.get("SamplesPerPixel") or 1), int(dataset.get("BitsAllocated") or 0)
+    if not (1 <= samples <= _MOST_SAMPLES and 0 <= bits <= _MOST_BITS):
+        raise ImageError(
+            f"{where}: claims {samples} values for each pixel of {bits} bits each, of which there are no pictures;"
+            " repair the header first"
+        )
+
+
+def check_codestream(dataset: Any, frame: int, where: str) -> None:
+    """A few bytes may claim a picture of terabytes, and decoders would ask for the memory before they compare.
+
+    Raises:
+        ImageError: a compressed frame claims another size than the header, or more colours than there are.
+    """
     rows, columns, _ = extent(dataset, where)
     stream = _stream(dataset, frame, where)
+    if (components := _components(stream)) > _MOST_SAMPLES:
+        raise ImageError(f"{where}: its compressed pixels claim {components} values for each pixel; export it again")
     claimed = _jpeg_2000_size(stream) or _jpeg_size(stream)
     if claimed is not None and claimed != (rows, columns) and 0 not in claimed:  # 0 rows: they follow the scan
         raise ImageError(
             f"{where}: its compressed pixels claim to be {claimed[1]} x {claimed[0]}, its header says"
             f" {columns} x {rows}; export it again"
         )
+
+
+def _components(stream: bytes) -> int:
+    """How many values a compressed picture claims for each pixel (Csiz, Nf of the same markers); 0 if it is neither."""
+    start = stream[:256].find(b"\xff\x4f\xff\x51")
+    if start >= 0:
+        return int.from_bytes(stream[start + 40 : start + 42], "big")
+    at = _start_of_frame(stream)
+    return 0 if at is None else stream[at + 9] if at + 9 < len(stream) else 0
 
 
 def _jpeg_2000_size(stream: bytes) -> tuple[int, int] | None:
@@ -214,11 +275,15 @@ def _jpeg_2000_size(stream: bytes) -> tuple[int, int] | None:
 
 def _jpeg_size(stream: bytes) -> tuple[int, int] | None:
     """Rows and columns from the start of frame (ISO/IEC 10918-1, B.2.2; JPEG-LS has the same), if this is JPEG."""
+    at = _start_of_frame(stream)
+    return None if at is None else struct.unpack(">2H", stream[at + 5 : at + 9])
+
+
+def _start_of_frame(stream: bytes) -> int | None:
     at = 2 if stream[:2] == b"\xff\xd8" else len(stream)
     while at + 9 <= len(stream) and stream[at] == 0xFF:
         marker, length = stream[at + 1], int.from_bytes(stream[at + 2 : at + 4], "big")
         if marker in _FRAME_MARKERS:
-            rows, columns = struct.unpack(">2H", stream[at + 5 : at + 9])
-            return rows, columns
+            return at
         at += 2 + length if marker != 0xFF else 1
     return None

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from cfcam.errors import ImageError, InputError, MissingExtraError
 from cfcam.imaging.geometry import LPS_TO_RAS, Affine
+from cfcam.imaging.reading.deflated import bounded
 
 TAGS = (
     "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "SeriesInstanceUID", "SeriesNumber",
@@ -107,6 +108,7 @@ def parsed(source: bytes | Path, where: str, *, pixels: bool = True) -> Iterator
         raise MissingExtraError("pydicom", "dicom", "reading DICOM") from error
     with quiet():
         with broken(where, "the DICOM file is broken or cut off"):
+            bounded(source, where)
             stream: Any = BytesIO(source) if isinstance(source, bytes) else source
             dataset = dcmread(stream, force=True, specific_tags=list(TAGS), stop_before_pixels=not pixels)
             complete_meta(dataset)
