@@ -16,7 +16,8 @@ pytest.importorskip("pynetdicom")
 
 from cfcam.jobs.gateway.settings import read_settings
 from tests.jobs.gateway.senders import tool
-from tests.jobs.gateway.whole import Archive, until
+from tests.jobs.gateway.whole import Archive
+from tests.waiting import PATIENCE, free_port, until
 
 DOCS = Path(__file__).parents[1] / "docs"
 EXAMPLES = DOCS / "examples" / "gateway"
@@ -35,6 +36,11 @@ def test_five_commands_bring_a_result_to_an_archive(tmp_path: Path) -> None:
     here = f"dicom://ARCHIVE@127.0.0.1:{archive.port}"
     archive.up()
     told = commands.replace("> gateway.toml\n", f"> gateway.toml\nsed -i 's#dicom://.*4242#{here}#' gateway.toml\n", 1)
+    for port in ("9112", "11112"):  # where something may listen on this machine
+        free = str(free_port())
+        assert port in told
+        told = told.replace(f"{here}#'", f"{here}#; s/{port}/{free}/'", 1).replace(f":{port}/", f":{free}/")
+        told = told.replace(f"127.0.0.1 {port} ", f"127.0.0.1 {free} ")
     run = subprocess.Popen(
         ["bash", "-euo", "pipefail", "-c", f"{told}\nwait"],
         cwd=tmp_path,
@@ -51,7 +57,7 @@ def test_five_commands_bring_a_result_to_an_archive(tmp_path: Path) -> None:
         )
     finally:
         os.killpg(run.pid, signal.SIGTERM)
-        output, _ = run.communicate(timeout=60)
+        output, _ = run.communicate(timeout=PATIENCE)
         archive.down()
     assert {one.Modality for one in archive.objects()} == {"SEG", "SR", "OT", "KO"}, output
     assert "rule chest: each object alone, by chest" in output

@@ -20,6 +20,7 @@ from cfcam.imaging import list_images
 from cfcam.jobs.engine.inference import DEFAULT_METHODS
 from cfcam.models.demo import CLASSES
 from cfcam.web import settings
+from tests.waiting import PATIENCE
 
 
 def call(*arguments: object):
@@ -119,15 +120,15 @@ def test_it_prints_its_address_with_the_token_serves_and_ends_when_it_is_interru
     ) as run:
         address = run.stdout.readline().strip()
         assert address.startswith("http://127.0.0.1:")
-        with httpx.Client(follow_redirects=True) as client:
+        with httpx.Client(follow_redirects=True, timeout=PATIENCE) as client:
             assert client.get(address).status_code == 200
             base = address.split("/?")[0]
             listed = client.get(f"{base}/api/studies").json()
             assert listed["total"] == 6
             assert client.get(f"{base}/api/studies/{listed['studies'][0]['id']}/picture.png").status_code == 200
-            assert httpx.get(f"{base}/api/studies").status_code == 401
+            assert httpx.get(f"{base}/api/studies", timeout=PATIENCE).status_code == 401
         run.send_signal(signal.SIGINT)
-        out, told = run.communicate(timeout=20)
+        out, told = run.communicate(timeout=PATIENCE)
         assert run.returncode == 0
         assert out == ""
         assert address.partition("token=")[2] not in told  # no log of addresses

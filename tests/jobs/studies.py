@@ -30,9 +30,13 @@ def marked_voxels():
     return voxels + 1024
 
 
-def ct_study(folder, *, prefix="IM", axes=AXES):
-    """Files of the series; the names of the files begin with a prefix."""
+def ct_study(folder, *, prefix="IM", axes=AXES, counted=False):
+    """Files of the series; the names of the files begin with a prefix; counted: each says how many there are."""
     files = dicoms.ct_series(folder, marked_voxels(), axes)
+    for file in files if counted else ():
+        dataset = pydicom.dcmread(file)
+        dataset.ImagesInAcquisition = SHAPE[0]
+        dataset.save_as(file)
     return [file.rename(file.with_name(f"{prefix}{n:04d}.dcm")) for n, file in enumerate(files)]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from fastapi.testclient import TestClient
 from cfcam.web.app import create_app
 from cfcam.web.server import listening, server_of
 from cfcam.web.settings import ViewSettings
+from tests.waiting import PATIENCE, until
 
 TOKEN = "t0ken-of-the-tests-0123"  # noqa: S105
 HOST = "127.0.0.1"
@@ -63,13 +63,11 @@ def served(settings: ViewSettings, *, live: Any = None) -> Iterator[Served]:
         server = server_of(app, ready=there.set)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
-        started = time.monotonic()
-        while not there.wait(0.05):
-            assert thread.is_alive(), "the server did not start"
-            assert time.monotonic() - started < 30
+        until(lambda: there.wait(0.05) or not thread.is_alive())
+        assert there.is_set(), "the server did not start"
         base = f"http://{HOST}:{port}"
         try:
-            with httpx.Client(base_url=base, headers=HEADERS, timeout=60) as client:
+            with httpx.Client(base_url=base, headers=HEADERS, timeout=PATIENCE) as client:
                 yield Served(base, f"{base}/?token={TOKEN}", app, client)
         finally:
             server.should_exit = True

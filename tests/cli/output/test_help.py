@@ -1,7 +1,7 @@
+import os
 import re
 import subprocess
 import sys
-import time
 from dataclasses import fields
 from pathlib import Path
 
@@ -29,16 +29,15 @@ finally:
 
 @pytest.mark.parametrize("line", ["--help", "explain --help", "explain --help study", "layers -h", "--version"])
 def test_help_answers_at_once_without_torch(line):
-    best = 9.0
-    for _ in range(2):
-        started = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", _LIGHT.format(arguments=line.split())], capture_output=True, text=True, check=True
-        )
-        best = min(best, time.perf_counter() - started)
+    before = os.times()
+    done = subprocess.run(
+        [sys.executable, "-c", _LIGHT.format(arguments=line.split())], capture_output=True, text=True, check=True
+    )
+    after = os.times()
     assert done.stderr.endswith("heavy: ")
     assert "cfcam" in done.stdout
-    assert best < 2  # 0.2 s on a machine at rest
+    # 0.2 s of a processor, whatever else keeps the machine busy
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 2
 
 
 def test_the_installed_program_is_the_same():

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from cfcam.cli.app import app
 from cfcam.exchange.pacs import Access, Place, send
 from tests.exchange import sources
-from tests.exchange.pacs import nodes
+from tests.waiting import free_port
 
 
 def cfcam(*arguments, **environment):
@@ -26,7 +26,7 @@ def archive(orthanc):
     late.SeriesInstanceUID, late.AccessionNumber, late.PatientName, late.PatientID = "1.2.5.7", "A-1", "Doe^Jane", "P7"
     late.file_meta.MediaStorageSOPInstanceUID = "1.2.3.7"
     both = [*sources.sources("CT"), *sources.sources("CR"), late]
-    assert send(Place.parse(orthanc.web), both, Access(timeout_s=20)).done
+    assert send(Place.parse(orthanc.web), both, Access(timeout_s=60)).done
     return orthanc
 
 
@@ -99,7 +99,7 @@ def test_nothing_found_and_too_much_found_fetch_nothing(archive, tmp_path):
 
 def test_a_place_that_cannot_be_asked_is_one_line_and_no_wrong_usage(orthanc, tmp_path):
     for place, title, told in (
-        (f"dicom://A@127.0.0.1:{nodes.free_port()}", "CFCAM", "cannot be reached (Connection refused)"),
+        (f"dicom://A@127.0.0.1:{free_port()}", "CFCAM", "cannot be reached (Connection refused)"),
         (orthanc.dicom, "STRANGER", "does not know the calling AE title STRANGER"),
     ):
         result = cfcam("fetch", place, "--study", "1.2.1", "--aet", title, "-o", tmp_path / "in")

@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from cfcam.cli.app import app
 from tests.exchange import sources
 from tests.exchange.pacs import nodes
+from tests.waiting import free_port
 
 PLANTED = "planted-0451-secret"
 
@@ -59,7 +60,7 @@ def test_json_says_what_became_of_each(orthanc, folder):
 
 def test_a_place_that_is_down_says_to_give_the_command_again(folder):
     (folder / "Jane Doe.dcm").unlink()
-    result = cfcam("send", folder, f"dicom://A@127.0.0.1:{nodes.free_port()}")
+    result = cfcam("send", folder, f"dicom://A@127.0.0.1:{free_port()}")
     assert result.exit_code == 1
     assert "4 to be tried again" in result.stdout
     assert "cannot be reached (Connection refused) (4 objects)" in result.stderr

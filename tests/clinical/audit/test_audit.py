@@ -17,6 +17,7 @@ pytest.importorskip("alembic", reason="the audit needs Alembic: pip install 'cfc
 
 from cfcam.clinical.audit import GENESIS, Action, Audit, AuditError, MovedError
 from cfcam.clinical.audit.export import exported_head
+from tests.waiting import PATIENCE
 
 PSEUDONYM = "P-9f86d081884c7d65"
 WRITER = """
@@ -64,7 +65,7 @@ def start(code, *arguments):
 def check_concurrent_writers(where, processes=8, each=200):
     """Nothing exists yet: the processes also race for making the table."""
     running = [start(WRITER, where, seed, each) for seed in range(processes)]
-    ended = [(process.communicate(timeout=300), process.returncode) for process in running]
+    ended = [(process.communicate(timeout=PATIENCE), process.returncode) for process in running]
     assert [code for _, code in ended] == [0] * processes, [streams[1] for streams, _ in ended]
     verified = Audit(where, create=False).verify()
     assert verified.ok, verified.reason
@@ -80,7 +81,7 @@ def check_concurrent_writers(where, processes=8, each=200):
 
 def check_kill_before_commit(where):
     process = start(KILLED_BEFORE_COMMIT, where)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == -signal.SIGKILL, stderr
     audit = Audit(where, create=False)
     assert audit.verify().ok
@@ -98,7 +99,7 @@ def check_kills_at_any_time(where, times=8):
         first = process.stdout.readline()
         time.sleep(generator.uniform(0, 0.1))
         process.kill()
-        rest, stderr = process.communicate(timeout=60)
+        rest, stderr = process.communicate(timeout=PATIENCE)
         assert process.returncode == -signal.SIGKILL, stderr
         acknowledged += [line.split() for line in (first + rest).splitlines() if line.count(" ") == 1]
     audit = Audit(where, create=False)
@@ -115,7 +116,7 @@ def check_kills_at_any_time(where, times=8):
 
 def check_fork(where):
     process = start(FORKED, where)
-    _, stderr = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, stderr
     verified = Audit(where, create=False).verify()
     assert (verified.ok, verified.count) == (True, 41)

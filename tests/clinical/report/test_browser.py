@@ -11,7 +11,8 @@ import pytest
 
 from cfcam.clinical.report import IndexEntry, write_index, write_report
 from tests.clinical.report.test_page import empty_study, picture_study, volume_study
-from tests.machine import chromium
+from tests.waiting import PATIENCE
+from tests.web.browser.page import launched
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed")
 
@@ -52,12 +53,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with launched() as found:
+        yield found
 
 
 @pytest.fixture
@@ -68,6 +65,7 @@ def opened(browser: Any, folder: Path) -> Iterator[Any]:
 
     def open_(name: str) -> Any:
         page = context.new_page()
+        page.set_default_timeout(1000 * PATIENCE)
         own = (folder / f"{name}.html").as_uri()
         page.on("request", lambda r: None if r.url == own or r.url.startswith("data:") else complaints.append(r.url))
         page.on("console", lambda message: complaints.append(message.text))

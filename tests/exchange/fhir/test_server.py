@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import threading
 from contextlib import contextmanager
 from dataclasses import replace
@@ -16,6 +15,7 @@ from cfcam.exchange.fhir import as_bytes, bundle, post
 from cfcam.exchange.fhir.server import TOKEN_VARIABLE, ServerError, check_url, token_of
 from tests.exchange.fhir.studies import AMENDED, EVERYTHING, MOMENT, OBJECT, PDF, STUDY, code_of, component, of_kind
 from tests.exchange.fhir.tools import all_of, server
+from tests.waiting import free_port
 
 SECRET = "s3cret"  # noqa: S105 (of no server)
 KINDS = ("Device", "ImagingStudy", "DiagnosticReport", "Observation", "DocumentReference", "Provenance", "AuditEvent")
@@ -139,11 +139,8 @@ def test_an_answer_that_is_none_is_told_in_one_line_without_the_token(status, bo
 
 
 def test_a_server_that_is_not_there_is_told():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     with pytest.raises(ServerError, match=r"cannot be reached .* then post again"):
-        post(b"{}", f"http://127.0.0.1:{port}", timeout_s=5)
+        post(b"{}", f"http://127.0.0.1:{free_port()}")
 
 
 @pytest.mark.parametrize(

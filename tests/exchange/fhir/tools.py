@@ -10,6 +10,7 @@ from pathlib import Path
 from urllib.request import ProxyHandler, build_opener
 
 from tests.machine import fhir_tools
+from tests.waiting import PATIENCE
 
 NPM = Path(__file__).parent / "npm"
 
@@ -38,7 +39,7 @@ def server() -> Iterator[str]:
 
 def ask(url: str) -> dict:
     """Returns what a server answers."""
-    with build_opener(ProxyHandler({})).open(url, timeout=60) as answer:
+    with build_opener(ProxyHandler({})).open(url, timeout=PATIENCE) as answer:
         return json.load(answer)
 
 

@@ -7,7 +7,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,6 +18,7 @@ from pynetdicom import AE, evt
 from pynetdicom.presentation import build_context
 
 from tests.machine import program
+from tests.waiting import free_port, until
 
 
 @contextlib.contextmanager
@@ -48,10 +48,10 @@ def storing(answer: Callable[[str], int]) -> Any:
     return evt.EVT_C_STORE, lambda event: answer(str(event.request.AffectedSOPInstanceUID))
 
 
-def free_port() -> int:
-    with socket.socket() as any_socket:
-        any_socket.bind(("127.0.0.1", 0))
-        return any_socket.getsockname()[1]
+def _answers(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+        return True
+    return False
 
 
 @contextlib.contextmanager
@@ -70,11 +70,8 @@ def storescp(folder: Path, *options: str) -> Iterator[str]:
     ]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        for _ in range(600):
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-                break
-            assert process.poll() is None, process.stdout.read()
-            time.sleep(0.05)
+        until(lambda: _answers(port) or process.poll() is not None)
+        assert process.poll() is None, process.stdout.read()
         yield f"dicom://DCMTK@127.0.0.1:{port}"
     finally:
         process.kill()

@@ -52,13 +52,13 @@ def one(place, access):
 
 def test_orthanc_takes_and_gives_by_dicom_tls_with_certificates_of_both(locked, authority, tmp_path):
     certificate, key = authority.sign("mine")
-    access = Access(ca=authority.ca, certificate=certificate, key=key, timeout_s=20)
+    access = Access(ca=authority.ca, certificate=certificate, key=key, timeout_s=60)
     assert send(Place.parse(locked[0]), sources.sources("CT"), access).done
     assert fetch(Place.parse(locked[0]), "1.2.1", tmp_path, access).count(STORED) == 4
 
 
 def test_orthanc_takes_and_gives_by_https_with_a_user(locked, authority, tmp_path):
-    access = Access(ca=authority.ca, user="me", password=Secret(PLANTED), timeout_s=20)
+    access = Access(ca=authority.ca, user="me", password=Secret(PLANTED), timeout_s=60)
     assert send(Place.parse(locked[1]), sources.sources("CT"), access).done
     assert len(query(Place.parse(locked[1]), "study", {}, access)) == 1
     assert fetch(Place.parse(locked[1]), "1.2.1", tmp_path, access).count(STORED) == 4
@@ -82,10 +82,10 @@ def test_a_place_that_nobody_vouches_for_is_not_spoken_to(locked, authority, tmp
     certificate, key = authority.sign("mine")
     stranger = Authority(tmp_path / "other")
     for ca in (None, stranger.ca):
-        sent = one(locked[0], Access(ca=ca, certificate=certificate, key=key, timeout_s=20))
+        sent = one(locked[0], Access(ca=ca, certificate=certificate, key=key, timeout_s=60))
         assert sent.outcome is REFUSED
         assert "its certificate is not trusted" in sent.reason
-        sent = one(locked[1], Access(ca=ca, user="me", password=Secret(PLANTED), timeout_s=20))
+        sent = one(locked[1], Access(ca=ca, user="me", password=Secret(PLANTED), timeout_s=60))
         assert sent.outcome is REFUSED
         assert "its certificate is not trusted" in sent.reason
 
@@ -94,7 +94,7 @@ def test_a_certificate_of_another_machine_is_not_trusted(authority):
     context = authority.context("fine")
     context.load_cert_chain(*authority.sign("elsewhere", "10.9.8.7"))
     with nodes.scp(CT, nodes.storing(lambda _: 0), tls=context) as place:
-        sent = one(place, Access(ca=authority.ca, timeout_s=20))
+        sent = one(place, Access(ca=authority.ca, timeout_s=60))
     assert sent.outcome is REFUSED
     assert "its certificate is not trusted (IP address mismatch" in sent.reason
 
@@ -102,8 +102,8 @@ def test_a_certificate_of_another_machine_is_not_trusted(authority):
 def test_a_node_that_wants_a_certificate_gets_one_or_refuses(authority):
     certificate, key = authority.sign("mine")
     with nodes.scp(CT, nodes.storing(lambda _: 0), tls=authority.context("node", both=True)) as place:
-        assert one(place, Access(ca=authority.ca, certificate=certificate, key=key, timeout_s=20)).outcome is STORED
-        without = one(place, Access(ca=authority.ca, timeout_s=20))
+        assert one(place, Access(ca=authority.ca, certificate=certificate, key=key, timeout_s=60)).outcome is STORED
+        without = one(place, Access(ca=authority.ca, timeout_s=60))
     assert not without.done
     assert "certificate" in without.reason.lower() or "ended the connection" in without.reason
 
@@ -112,17 +112,17 @@ def test_a_server_that_wants_a_certificate_gets_one(authority):
     certificate, key = authority.sign("mine")
     answer = 200, {}, nodes.stow_answer([str(sources.sources("CT")[0].SOPInstanceUID)])
     with nodes.server(answer, tls=authority.context("server", both=True)) as (place, _):
-        assert one(place, Access(ca=authority.ca, certificate=certificate, key=key, timeout_s=20)).outcome is STORED
-        assert not one(place, Access(ca=authority.ca, timeout_s=20)).done
+        assert one(place, Access(ca=authority.ca, certificate=certificate, key=key, timeout_s=60)).outcome is STORED
+        assert not one(place, Access(ca=authority.ca, timeout_s=60)).done
 
 
 def test_a_door_of_the_wrong_kind_is_told(locked, authority):
     """TLS to a node without, and no TLS to one with."""
-    plain = one(locked[0].replace("dicoms", "dicom"), Access(timeout_s=20))
+    plain = one(locked[0].replace("dicoms", "dicom"), Access(timeout_s=60))
     assert not plain.done
     assert "does it want TLS" in plain.reason
     with nodes.scp(CT, nodes.storing(lambda _: 0)) as place:
-        wrapped = one(place.replace("dicom://", "dicoms://"), Access(ca=authority.ca, timeout_s=5))
+        wrapped = one(place.replace("dicom://", "dicoms://"), Access(ca=authority.ca, timeout_s=1))
     assert not wrapped.done
 
 

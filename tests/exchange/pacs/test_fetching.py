@@ -14,7 +14,7 @@ from tests.exchange import sources
 from tests.exchange.pacs import nodes
 from tests.exchange.pacs.test_sending import after_meta
 
-FAST = Access(timeout_s=20)
+FAST = Access(timeout_s=60)
 STUDY = "1.2.1"
 WAYS = ["dicom", "web"]
 CT, FIND, GET = uid.CTImageStorage, "1.2.840.10008.5.1.4.1.2.2.1", "1.2.840.10008.5.1.4.1.2.2.3"

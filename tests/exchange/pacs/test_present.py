@@ -12,8 +12,9 @@ from cfcam.exchange.pacs import Access, Outcome, Place, send
 from cfcam.exchange.pacs.present import is_same
 from tests.exchange import sources
 from tests.exchange.pacs import nodes
+from tests.waiting import free_port
 
-FAST = Access(timeout_s=20)
+FAST = Access(timeout_s=60)
 WAYS = ["dicom", "web"]
 STORED, THERE, REFUSED, AGAIN = Outcome.STORED, Outcome.ALREADY_THERE, Outcome.REFUSED, Outcome.TRY_AGAIN
 
@@ -55,7 +56,7 @@ def test_a_place_that_answers_no_queries_is_sent_everything():
 
 
 def test_a_place_that_is_down_is_down_also_when_it_is_asked_first():
-    place = Place.parse(f"dicom://A@127.0.0.1:{nodes.free_port()}")
+    place = Place.parse(f"dicom://A@127.0.0.1:{free_port()}")
     assert outcomes(send(place, sources.sources("CT"), FAST, look_first=True)) == [AGAIN] * 4
 
 

@@ -14,9 +14,10 @@ from cfcam.exchange.pacs.matching import matches
 from tests import orthanc as orthancs
 from tests.exchange import sources
 from tests.exchange.pacs import nodes
+from tests.waiting import free_port
 
 FIND = "1.2.840.10008.5.1.4.1.2.2.1"
-FAST = Access(timeout_s=20)
+FAST = Access(timeout_s=60)
 WAYS = ["dicom", "web"]
 
 
@@ -90,7 +91,7 @@ def test_who_is_searched_for_stands_in_no_log(archive, how, caplog):
 def test_a_title_that_may_not_ask_is_an_error_and_not_nothing_found():
     if (lacking := orthancs.missing()) is not None:
         pytest.skip(lacking)
-    stranger = Access(calling_ae="STRANGER", timeout_s=20)
+    stranger = Access(calling_ae="STRANGER", timeout_s=60)
     with orthancs.running(DicomAlwaysAllowStore=True) as orthanc:  # lets everybody in, and nobody find
         assert query(Place.parse(orthanc.dicom), "study", {}, FAST) == []
         with pytest.raises(NetworkError, match="not even that it has nothing: may STRANGER ask it") as caught:
@@ -188,7 +189,7 @@ def test_an_answer_that_is_no_dicom_json_is_told(said):
 )
 def test_what_cannot_be_searched_for_is_refused_before_anybody_is_asked(level, keys, told):
     with pytest.raises(InputError, match=told):
-        query(Place.parse(f"http://127.0.0.1:{nodes.free_port()}"), level, keys, FAST)
+        query(Place.parse(f"http://127.0.0.1:{free_port()}"), level, keys, FAST)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from cfcam.exchange.pacs import Access, Outcome, Place, fetch, listing, send
 from tests.exchange import phantoms, sources
 from tests.exchange.pacs.test_sending import after_meta
 
-FAST = Access(timeout_s=30)
+FAST = Access(timeout_s=60)
 
 
 @pytest.fixture(scope="module")

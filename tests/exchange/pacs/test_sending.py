@@ -13,6 +13,7 @@ from cfcam.exchange.pacs import Access, Outcome, Place, send
 from cfcam.exchange.pacs.association import Context, associated
 from tests.exchange import sources
 from tests.exchange.pacs import nodes
+from tests.waiting import free_port
 
 EXPLICIT, IMPLICIT, DEFLATED = (
     uid.ExplicitVRLittleEndian,
@@ -20,7 +21,7 @@ EXPLICIT, IMPLICIT, DEFLATED = (
     uid.DeflatedExplicitVRLittleEndian,
 )
 CT = uid.CTImageStorage
-FAST = Access(timeout_s=20)
+FAST = Access(timeout_s=60)
 STORED, THERE, REFUSED, AGAIN = Outcome.STORED, Outcome.ALREADY_THERE, Outcome.REFUSED, Outcome.TRY_AGAIN
 
 
@@ -145,7 +146,7 @@ def test_a_place_that_does_not_know_one_refuses_for_good_and_says_which_title_is
 
 
 def test_nobody_at_the_port_is_told_in_a_line(files):
-    for place in (f"dicom://A@127.0.0.1:{nodes.free_port()}", f"http://127.0.0.1:{nodes.free_port()}/dicom-web"):
+    for place in (f"dicom://A@127.0.0.1:{free_port()}", f"http://127.0.0.1:{free_port()}/dicom-web"):
         report = send(Place.parse(place), files, FAST)
         assert set(report.reasons) == {(AGAIN, f"{place}: cannot be reached (Connection refused)")}
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import shutil
-import socket
 import subprocess
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +21,8 @@ from cfcam.jobs.gateway.settings import GatewaySettings, Network, Rule
 from cfcam.jobs.gateway.spool import Spool as SpoolFolder
 from tests.imaging import dicoms
 from tests.machine import COMPLETE
+from tests.waiting import PATIENCE
+from tests.waiting import free_port as free_port
 
 EACH = Rule("each", ("net",), modality=("CR", "DX"))
 WHOLE = Rule("whole", ("net",), by="series", modality=("CT",))
@@ -86,18 +87,12 @@ def receiving(folder, **options):
 
 def storescu(port, *files, calling="SENDER", called="CFCAM", more=()):
     command = [tool("storescu"), "-v", "-aet", calling, "-aec", called, *more, "127.0.0.1", str(port), *map(str, files)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def dcmsend(port, *files, calling="SENDER", called="CFCAM"):
     command = [tool("dcmsend"), "-v", "-aet", calling, "-aec", called, "+sd", "127.0.0.1", str(port), *map(str, files)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-
-
-def free_port():
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return found.getsockname()[1]
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
 
 def radiographs(folder, count, *, side=48):

@@ -17,8 +17,9 @@ import pytest
 
 pytest.importorskip("pynetdicom")
 
-from tests.jobs.gateway.senders import free_port, radiographs, storescu
-from tests.jobs.gateway.whole import Archive, Running, config, until
+from tests.jobs.gateway.senders import radiographs, storescu
+from tests.jobs.gateway.whole import Archive, Running, config
+from tests.waiting import free_port, until
 
 KINDS = {"SEG": 2, "SR": 1, "OT": 1, "KO": 1}  # of each radiograph
 

@@ -13,12 +13,13 @@ import pytest
 pytest.importorskip("pynetdicom")
 
 from tests.imaging import dicoms
-from tests.jobs.gateway.senders import free_port, radiographs, storescu
-from tests.jobs.gateway.whole import config, running, until
+from tests.jobs.gateway.senders import radiographs, storescu
+from tests.jobs.gateway.whole import config, running
 from tests.jobs.studies import ct_study, phantom_radiograph
 from tests.jobs.world import NETWORKS
 from tests.orthanc import missing
 from tests.orthanc import running as orthanc_with
+from tests.waiting import PATIENCE, free_port, until
 
 ROUTE = 'function OnStoredInstance(id, tags, metadata, origin)\n  SendToModality(id, "CFCAM")\nend\n'
 
@@ -35,9 +36,10 @@ def archive(tmp_path):
 
 @pytest.mark.parametrize("way", ["web", "dicom"])
 def test_a_radiograph_and_a_scan_come_back_to_orthanc_as_results_and_the_circle_ends(tmp_path, archive, way):
-    films, slices = radiographs(tmp_path / "films", 1), ct_study(tmp_path / "scan")
+    films, slices = radiographs(tmp_path / "films", 1), ct_study(tmp_path / "scan", counted=True)
     port = free_port()
-    path = config(tmp_path, None, port=port, more=f'[send]\nplace = "{getattr(archive, way)}"\nwait_s = 0.2\n')
+    send = f'[send]\nplace = "{getattr(archive, way)}"\nwait_s = 0.2\n'
+    path = config(tmp_path, None, port=port, more=send, quiet_s=PATIENCE)
     path.write_text(path.read_text().replace('"SENDER"', '"ORTHANC"').replace('"sc"]', '"sc", "pm"]'))
     archive.knows("CFCAM", port)
     with running(path, port) as gateway:

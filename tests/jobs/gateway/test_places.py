@@ -10,10 +10,11 @@ import pytest
 pytest.importorskip("pynetdicom")
 
 from tests.imaging import dicoms
-from tests.jobs.gateway.senders import free_port, storescu, tool
-from tests.jobs.gateway.whole import config, running, until
+from tests.jobs.gateway.senders import storescu, tool
+from tests.jobs.gateway.whole import config, running
 from tests.jobs.studies import MARKER, ct_study, place_by_hand
 from tests.machine import python_program
+from tests.waiting import PATIENCE, free_port, until
 
 
 def results_of(tmp_path, files, objects):
@@ -33,7 +34,7 @@ def test_the_region_of_a_tilted_scan_lies_where_the_bright_block_lies_whatever_t
     slices = [slices[n] for n in np.random.default_rng(0).permutation(len(slices))]
     made = results_of(tmp_path, slices, ["pm", "seg"])
     command = [reader, "--inputDICOM", made["seg-binary"], "--outputDirectory", tmp_path, "--outputType", "nrrd"]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE)
     region = sitk.ReadImage(str(tmp_path / "1.nrrd"))
     row = sitk.ImageSeriesReader()
     row.SetFileNames(row.GetGDCMSeriesFileNames(str(tmp_path / "scan")))
@@ -59,7 +60,9 @@ def test_the_overlay_of_a_radiograph_is_coloured_where_it_is_bright_and_nowhere_
     source = dicoms.radiograph(picture)
     made = results_of(tmp_path, [dicoms.save(source, tmp_path / "film.dcm")], ["sc"])
     seen = tmp_path / "seen.ppm"
-    subprocess.run([tool("dcmj2pnm"), "--write-raw-pnm", made["sc"], seen], check=True, capture_output=True, timeout=60)
+    subprocess.run(
+        [tool("dcmj2pnm"), "--write-raw-pnm", made["sc"], seen], check=True, capture_output=True, timeout=PATIENCE
+    )
     from PIL import Image
 
     pixels = np.asarray(Image.open(seen)).astype(int)

@@ -22,9 +22,10 @@ from cfcam.jobs.gateway.run import Gateway
 from cfcam.jobs.gateway.settings import read_settings
 from cfcam.jobs.gateway.work import Worker
 from tests.imaging import dicoms
-from tests.jobs.gateway.senders import dcmsend, free_port, radiographs, storescu
-from tests.jobs.gateway.whole import Archive, config, running, until
+from tests.jobs.gateway.senders import dcmsend, radiographs, storescu
+from tests.jobs.gateway.whole import Archive, config, running
 from tests.jobs.studies import MARKER, cfcam, ct_study, place_by_hand
+from tests.waiting import PATIENCE, free_port, until
 
 FULL = Answer(reason="no room", full=True)
 
@@ -77,7 +78,7 @@ def test_a_radiograph_and_a_scan_become_results_in_the_archive_and_originals_sta
 
 
 def _get(health, path):
-    with urllib.request.urlopen(f"http://{health.host}:{health.port}{path}", timeout=10) as answer:
+    with urllib.request.urlopen(f"http://{health.host}:{health.port}{path}", timeout=PATIENCE) as answer:
         return answer.read().decode()
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from types import SimpleNamespace
 
 import pydicom
 import pytest
@@ -23,6 +23,14 @@ from tests.jobs.studies import ct_study
 
 def quiet(seconds, *, expected=True):
     return {"complete": Complete(quiet_s=seconds, expected=expected)}
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """The time by which a series rests, in seconds, in a list: it goes on when a test says so."""
+    now = [1000.0]
+    monkeypatch.setattr("cfcam.jobs.gateway.arrivals.intake.time", SimpleNamespace(monotonic=lambda: now[0]))
+    return now
 
 
 def test_two_gateways_cannot_have_one_spool(tmp_path):
@@ -48,13 +56,16 @@ def test_what_was_kept_and_not_entered_before_a_crash_is_entered_at_the_next_sta
     half.close()
 
 
-def test_a_series_is_one_study_once_it_rests_and_again_when_more_of_it_comes(tmp_path):
+def test_a_series_is_one_study_once_it_rests_and_again_when_more_of_it_comes(tmp_path, clock):
     files = ct_study(tmp_path / "in")
-    with receiving(tmp_path, **quiet(0.2)) as half:
+    with receiving(tmp_path, **quiet(20)) as half:
         assert storescu(half.port, *files[:10]).returncode == 0
         half.intake.complete()
         assert half.index.counts()["tasks"] == {}
-        time.sleep(0.3)
+        clock[0] += 19
+        half.intake.complete()
+        assert half.index.counts()["tasks"] == {}
+        clock[0] += 1
         half.intake.complete()
         task = half.index.take()
         assert task.volume
@@ -64,24 +75,24 @@ def test_a_series_is_one_study_once_it_rests_and_again_when_more_of_it_comes(tmp
         assert half.index.counts()["objects"] == {"done": 10}
         assert storescu(half.port, *files).returncode == 0  # ten of them again
         half.intake.complete()
-        time.sleep(0.3)
+        clock[0] += 20
         half.intake.complete()
         again = half.index.take()
         assert (again.id, again.round) == (task.id, 1)
         assert len(half.intake.files(again)) == 12
 
 
-def test_slices_that_come_while_a_series_is_explained_are_not_forgotten(tmp_path):
+def test_slices_that_come_while_a_series_is_explained_are_not_forgotten(tmp_path, clock):
     files = ct_study(tmp_path / "in")
-    with receiving(tmp_path, **quiet(0.1)) as half:
+    with receiving(tmp_path, **quiet(20)) as half:
         assert storescu(half.port, *files[:10]).returncode == 0
         half.intake.settle()
-        time.sleep(0.2)
+        clock[0] += 20
         half.intake.complete()
         task = half.index.take()
         assert storescu(half.port, *files[10:]).returncode == 0
         half.intake.settle()
-        time.sleep(0.2)
+        clock[0] += 20
         half.intake.complete()
         half.index.finish(task, [Result("a/1.dcm", task.id, "2.25.1", "sr")], sent=True)
         half.index.delivered(["a/1.dcm"])
@@ -104,15 +115,15 @@ def test_a_series_that_says_how_many_it_has_does_not_wait(tmp_path):
         assert half.index.take().volume
 
 
-def test_a_series_of_two_patients_is_put_aside(tmp_path):
+def test_a_series_of_two_patients_is_put_aside(tmp_path, clock):
     files = ct_study(tmp_path / "in")
     ds = pydicom.dcmread(files[0])
     ds.PatientID = "ANOTHER"
     ds.save_as(files[0])
-    with receiving(tmp_path, **quiet(0.1)) as half:
+    with receiving(tmp_path, **quiet(20)) as half:
         assert dcmsend(half.port, tmp_path / "in").returncode == 0
         half.intake.settle()
-        time.sleep(0.2)
+        clock[0] += 20
         half.intake.complete()
         assert half.index.take() is None
         assert [task.reason for task in half.index.put_aside()] == [MIXED]

@@ -7,16 +7,15 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
 import pydicom
 
-from tests.jobs.gateway.senders import free_port
 from tests.jobs.studies import THREE_D
 from tests.jobs.world import NETWORKS
+from tests.waiting import PATIENCE, free_port, until
 
 
 class Archive:
@@ -70,7 +69,10 @@ class Archive:
         return Counter(one.PatientID for one in self.objects() if one.Modality == modality)
 
 
-def config(folder, archive, *, port, more="", results='objects = ["seg", "sr", "sc"]', network="", rules=None):
+def config(
+    folder, archive, *, port, more="", results='objects = ["seg", "sr", "sc"]', network="", rules=None, quiet_s=3.0
+):
+    """Settings of a gateway. Where each slice comes by itself, give `quiet_s=PATIENCE` and a series that is counted."""
     text = f"""
 [spool]
 folder = "spool"
@@ -79,7 +81,7 @@ least_free_mb = 1
 calling = ["SENDER"]
 port = {port}
 [complete]
-quiet_s = 1.0
+quiet_s = {quiet_s}
 [results]
 {results}
 [network.flat]
@@ -144,7 +146,7 @@ class Running:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(60)
+                self.process.wait(PATIENCE)
             except subprocess.TimeoutExpired:
                 os.killpg(self.process.pid, signal.SIGKILL)
                 raise
@@ -153,7 +155,9 @@ class Running:
         return self._log.read_text() if self._log.exists() else ""
 
     def lines(self, message):
-        return sum(json.loads(line)["message"] == message for line in self.log().splitlines() if line.startswith("{"))
+        """How many lines of the log say something; of the last one only a part may be written."""
+        whole = self.log().rpartition("\n")[0].splitlines()
+        return sum(json.loads(line)["message"] == message for line in whole if line.startswith("{"))
 
     def status(self):
         from cfcam.jobs.gateway.run import status
@@ -169,13 +173,3 @@ def running(path, port):
         yield gateway
     finally:
         gateway.end()
-
-
-def until(fact, seconds=120):
-    """Waits for a fact itself."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if fact():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not become so")

@@ -19,7 +19,8 @@ from cfcam.jobs.index.entry import Entry, View
 from cfcam.jobs.index.glance import GRID, packed
 from cfcam.jobs.index.page import Facts, render, write_page
 from cfcam.shown import probability_text
-from tests.machine import chromium
+from tests import waiting
+from tests.web.browser.page import launched
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("playwright") is None, reason="playwright is not installed")
 
@@ -85,12 +86,8 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=["--no-sandbox"])
-        yield browser
-        browser.close()
+    with launched() as found:
+        yield found
 
 
 @pytest.fixture
@@ -102,6 +99,7 @@ def opened(browser: Any) -> Iterator[Any]:
         context = browser.new_context(viewport={"width": width, "height": height}, **more)
         contexts.append(context)
         page = context.new_page()
+        page.set_default_timeout(1000 * waiting.PATIENCE)
         here = file.parents[1].as_uri()
         page.on("request", lambda r: None if r.url.startswith((here, "data:")) else complaints.append(r.url))
         page.on("requestfailed", lambda r: complaints.append(f"failed: {r.url}"))
@@ -122,11 +120,10 @@ def names(page: Any) -> list[str]:
 
 def until(page: Any, expression: str) -> None:
     """Waits for what is true soon; `wait_for_function` would evaluate a text in the page, which its policy forbids."""
-    for _ in range(200):
-        if page.evaluate(expression):
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(f"is not true in 10 seconds: {expression}")
+    try:
+        waiting.until(lambda: page.evaluate(expression), sleep=waiting.of_page(page))
+    except AssertionError:
+        raise AssertionError(f"does not become true: {expression}") from None
 
 
 def shown(page: Any, which: str = "over") -> str:

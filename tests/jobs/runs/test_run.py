@@ -15,6 +15,7 @@ from cfcam.imaging import Preprocess
 from cfcam.jobs import JobError, Save, Settings, State
 from cfcam.methods import Method
 from tests.jobs.world import PLAIN, draw, folder_of, lines, pixels, run, written
+from tests.waiting import PATIENCE, until
 
 
 @pytest.mark.parametrize("corner", range(4))
@@ -234,7 +235,7 @@ def test_a_second_run_does_nothing_and_a_changed_one_only_what_changed(tmp_path)
         {"blend": "contour"},
         {"methods": ("grad-cam++",)},
         {"targets": (1,)},
-        {"network": "slow"},
+        {"network": "delicate"},
         {"classes": ("hell", "dunkel")},
         {"preprocess": Preprocess(24, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))},
         {"overwrite": True},
@@ -273,15 +274,15 @@ def test_a_run_that_is_left_in_the_middle_is_gone_on_with(tmp_path):
     folder_of(tmp_path / "in", 60)
     out = tmp_path / "out"
     before = threading.active_count()
-    outcomes = iter(run(tmp_path / "in", out, "slow", batch_size=4))
+    outcomes = iter(run(tmp_path / "in", out, batch_size=4))
     next(outcomes)
-    time.sleep(0.1)  # the rest of the first batch is drawn in the meantime
+    until(lambda: any(name.startswith("picture1") for name in written(out)))  # the first batch is drawn in the meantime
     outcomes.close()
     finished = len(lines(out))
     assert 2 <= finished < 60
     on_disk = {name for name in written(out) if name.endswith(".png")}
     assert on_disk == {name for line in lines(out) for name in line["files"]}
-    states = [o.status for o in run(tmp_path / "in", out, "slow", batch_size=4)]
+    states = [o.status for o in run(tmp_path / "in", out, batch_size=4)]
     assert states == [State.SKIPPED] * finished + [State.DONE] * (60 - finished)
     assert threading.active_count() <= before
     assert len(lines(out)) == 60
@@ -362,13 +363,15 @@ def test_few_pictures_are_held_at_a_time(tmp_path, monkeypatch):
 def test_of_large_pictures_one_at_a_time_is_prepared(tmp_path, monkeypatch):
     folder_of(tmp_path / "in", 8)
     busy, most, prepare, lock = 0, 0, Preprocess.__call__, threading.Lock()
+    pairs = threading.Barrier(2)
+    meanwhile = lambda: pairs.wait(PATIENCE)  # noqa: E731 (of small ones each waits for another)
 
     def counted(self, image):
         nonlocal busy, most
         with lock:
             busy += 1
             most = max(most, busy)
-        time.sleep(0.05)
+        meanwhile()
         prepared = prepare(self, image)
         with lock:
             busy -= 1
@@ -377,7 +380,7 @@ def test_of_large_pictures_one_at_a_time_is_prepared(tmp_path, monkeypatch):
     monkeypatch.setattr(Preprocess, "__call__", counted)
     list(run(tmp_path / "in", tmp_path / "small"))
     assert most > 1
-    most = 0
+    most, meanwhile = 0, lambda: time.sleep(0.05)
     monkeypatch.setattr("cfcam.jobs.runs.flow._LARGE_PIXELS", 0)
     list(run(tmp_path / "in", tmp_path / "large"))
     assert most == 1

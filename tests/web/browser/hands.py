@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tests.waiting import of_page, until
+
 PIXELS = """async (pane) => {
   await cfcam.viewer.drawn();
   const canvas = document.querySelector(`[data-testid=pane-${pane}] canvas`);
@@ -29,12 +31,17 @@ def state(page: Any) -> Any:
 
 def shown(page: Any, count: int = 1) -> list[str]:
     """Waits until so many maps are painted; returns their ids."""
-    for _ in range(300):
-        maps = state(page)["maps"]
-        if len(maps) == count and page.evaluate("document.documentElement.dataset.shown") == ",".join(maps):
-            return maps
-        page.wait_for_timeout(50)
-    raise AssertionError((state(page), page.evaluate("document.documentElement.dataset.shown")))
+    maps: list[str] = []
+
+    def painted() -> bool:
+        maps[:] = state(page)["maps"]
+        return len(maps) == count and page.evaluate("document.documentElement.dataset.shown") == ",".join(maps)
+
+    try:
+        until(painted, sleep=of_page(page))
+    except AssertionError:
+        raise AssertionError((state(page), page.evaluate("document.documentElement.dataset.shown"))) from None
+    return maps
 
 
 class Mouse:

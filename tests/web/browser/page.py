@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
+from tests import waiting
 from tests.machine import chromium
 
 WITHOUT_WEBGL = ("--no-sandbox", "--disable-gpu")
@@ -50,7 +51,7 @@ def opened(browser: Any, address: str, *, width: int = 1280, height: int = 720, 
             complaints.append(request.url)
 
     page = context.new_page()
-    page.set_default_timeout(60_000)
+    page.set_default_timeout(1000 * waiting.PATIENCE)
     page.on("request", asked)
     page.on("console", lambda message: complaints.append(message.text) if grave(message) else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
@@ -76,13 +77,15 @@ def until(page: Any, found: Callable[[], Any], wanted: Any) -> None:
     """Waits until something is what it must be.
 
     Raises:
-        AssertionError: if it is not within twenty seconds.
+        AssertionError: it does not become so.
     """
-    for _ in range(400):
-        try:
-            if found() == wanted:
-                return
-        except (KeyError, IndexError):  # it was not asked at all so far
-            pass
-        page.wait_for_timeout(50)
-    assert found() == wanted
+
+    def so() -> bool:
+        with suppress(KeyError, IndexError):  # it was not asked at all so far
+            return bool(found() == wanted)
+        return False
+
+    try:
+        waiting.until(so, sleep=waiting.of_page(page))
+    except AssertionError:
+        assert found() == wanted

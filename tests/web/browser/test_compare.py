@@ -15,6 +15,7 @@ pytest.importorskip("playwright")
 
 from cfcam.models import load
 from cfcam.models.demo import make_phantom
+from tests import waiting
 from tests.web.browser.hands import Keyboard, Mouse, pixels, shown, state
 from tests.web.browser.page import launched, opened
 from tests.web.browser.shown import blob, scan, study_map
@@ -49,11 +50,10 @@ def viewer(folder: Path) -> Iterator[Any]:
 
 
 def until(page: Any, holds: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if holds():
-            return
-        page.wait_for_timeout(50)
-    raise AssertionError(state(page))
+    try:
+        waiting.until(holds, sleep=waiting.of_page(page))
+    except AssertionError:
+        raise AssertionError(state(page)) from None
 
 
 def laid(page: Any, hand: Mouse) -> list[str]:
@@ -285,7 +285,7 @@ def test_a_refusal_is_said_and_nothing_is_laid_beside(browser: Any, tmp_path: Pa
     with served(settings_of(tmp_path, load=lambda: model, model="demo", methods=("grad-cam",))) as viewer:
         context = browser.new_context()
         page = context.new_page()
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(1000 * waiting.PATIENCE)
         page.goto(viewer.address)
         first = shown(page)
         page.keyboard.press("b")

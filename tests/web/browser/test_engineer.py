@@ -21,6 +21,7 @@ from PIL import Image
 pytest.importorskip("fastapi")
 pytest.importorskip("playwright")
 
+from tests.waiting import PATIENCE
 from tests.web.browser.hands import Keyboard, Mouse, shown, state
 from tests.web.browser.page import launched, opened, until
 
@@ -103,12 +104,17 @@ def reached(grid: np.ndarray) -> tuple[int, int, int, int]:
 def test_an_engineer_walks_from_a_folder_to_raw_maps(browser: Any, work: Path, hand: type[Mouse]) -> None:
     how = ("-r", "--labels", "folders", "--method", "grad-cam", "--save", "overlay,maps")
     run = subprocess.run(
-        command("explain", "photos", "--output", "maps", *how), cwd=work, check=False, capture_output=True, timeout=300
+        command("explain", "photos", "--output", "maps", *how),
+        cwd=work,
+        check=False,
+        capture_output=True,
+        timeout=PATIENCE,
     )
     assert run.returncode == 0, run.stderr.decode()
     # the page of the folder: what was mistaken comes first, and opens
     context = browser.new_context(viewport={"width": 1280, "height": 720})
     index = context.new_page()
+    index.set_default_timeout(1000 * PATIENCE)
     index.goto((work / "maps" / "index.html").as_uri())
     first = index.locator("#list .name").first
     assert first.inner_text() == "red/mistaken.png"

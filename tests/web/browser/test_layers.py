@@ -16,6 +16,7 @@ pytest.importorskip("playwright")
 
 from cfcam.models import load
 from tests.jobs.studies import nodule_phantom
+from tests.waiting import PATIENCE
 from tests.web.browser.hands import shown, state
 from tests.web.browser.page import launched, opened, until
 from tests.web.server import Served, served, settings_of
@@ -34,7 +35,7 @@ class Gate:
     def __call__(self, *_: Any) -> None:
         self.passes += 1
         self.begun.set()
-        assert self.open.wait(60)
+        assert self.open.wait(PATIENCE)
 
     def shut(self) -> None:
         self.open.clear()
@@ -75,7 +76,7 @@ def test_stop_ends_the_work_before_the_networks_next_pass(browser: Any, gate_and
         assert not stop.is_visible()
         gate.shut()
         run.click()
-        assert gate.begun.wait(60)
+        assert gate.begun.wait(PATIENCE)
         assert [one.get_attribute("aria-disabled") for one in both] == ["true", "true"]
         stop.click()
         page.get_by_test_id("layers-status").get_by_text("stopped").wait_for()

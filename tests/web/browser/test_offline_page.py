@@ -13,7 +13,9 @@ from cfcam.clinical.regions import measure
 from cfcam.jobs.runs.further import Seen
 from cfcam.web.library.library import Library
 from cfcam.web.offline import study_of
-from tests.web.browser.scripts import chromium_browser, needs_browser
+from tests.waiting import PATIENCE
+from tests.web.browser.page import launched
+from tests.web.browser.scripts import needs_browser
 from tests.web.offline_pages import PAGES, SIDE, held, seen
 from tests.web.server import served, settings_of
 
@@ -25,7 +27,7 @@ PLANE = """() => {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with chromium_browser() as found:
+    with launched() as found:
         yield found
 
 
@@ -38,6 +40,7 @@ def opened(browser: Any, tmp_path: Path) -> Iterator[Any]:
     def open_(one: Seen, fragment: str = "") -> Any:
         (file,) = PAGES(one).files
         shown = context.new_page()
+        shown.set_default_timeout(1000 * PATIENCE)
         shown.on("request", lambda r: None if r.url.split("#")[0] == file.as_uri() else complaints.append(r.url))
         shown.on("console", lambda message: complaints.append(message.text))
         shown.on("pageerror", lambda error: complaints.append(str(error)))
@@ -69,6 +72,7 @@ def test_its_pixels_are_those_of_the_server(opened: Any, browser: Any, tmp_path:
     with served(settings_of()) as viewer:
         viewer.app.state.library = Library([study])
         theirs = browser.new_page(viewport={"width": 1280, "height": 720})
+        theirs.set_default_timeout(1000 * PATIENCE)
         theirs.goto(viewer.address + "#list=0")
         theirs.wait_for_selector("html[data-ready]")
         for wanted in (detail["maps"][0]["id"], detail["maps"][4]["id"]):  # the first map, and another class's

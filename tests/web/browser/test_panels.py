@@ -15,8 +15,9 @@ from cfcam.clinical.regions import measure
 from cfcam.web.library.library import Library
 from cfcam.web.library.study import Study
 from cfcam.web.offline import study_of
-from tests.web.browser.page import still, until
-from tests.web.browser.scripts import chromium_browser, needs_browser
+from tests.waiting import PATIENCE
+from tests.web.browser.page import launched, still, until
+from tests.web.browser.scripts import needs_browser
 from tests.web.offline_pages import SIDE, seen
 from tests.web.server import Served, served, settings_of
 
@@ -29,7 +30,7 @@ PANELS = {"k": "choose", "q": "numbers", "b": "compare", "u": "layers", "x": "ex
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    with chromium_browser() as found:
+    with launched() as found:
         yield found
 
 
@@ -100,6 +101,7 @@ def page(browser: Any, viewer: Served, asked: Asked) -> Iterator[Any]:
         viewport={"width": 1280, "height": 720}, permissions=["clipboard-read", "clipboard-write"]
     )
     complaints: list[str] = []
+    context.set_default_timeout(1000 * PATIENCE)
     shown = context.new_page()
     shown.route("**/api/**", asked.answer)
     shown.on("console", lambda m: complaints.append(m.text) if m.type == "error" and "422" not in m.text else None)

@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 
 from cfcam.imaging.geometry import axis_codes
-from tests.web.browser.scripts import bare_page, chromium_browser, needs_browser
+from tests.web.browser.page import launched
+from tests.web.browser.scripts import bare_page, needs_browser
 
 pytestmark = needs_browser
 
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Any]:
-    with chromium_browser() as browser:
+    with launched() as browser:
         yield bare_page(browser, "state", "lut", "nifti", "grid", "slices", "contour")
 
 

@@ -16,6 +16,7 @@ pytest.importorskip("sqlalchemy")
 from cfcam.clinical.audit import Audit
 from cfcam.models import load
 from tests.jobs.studies import phantom_radiograph
+from tests.waiting import of_page, until
 from tests.web.browser.hands import Keyboard, Mouse, pixels, shown, state
 from tests.web.browser.page import launched, opened
 from tests.web.browser.shown import radiograph, study_map
@@ -40,13 +41,11 @@ def test_a_radiologist_walks_from_the_picture_to_the_report(browser: Any, tmp_pa
         coloured = pixels(page)
         # the original, while it is held
         walker.hold_original()
-        page.wait_for_timeout(50)
+        until(lambda: np.ptp(pixels(page).astype(int), axis=2).max() == 0, sleep=of_page(page))  # no colour is left
         alone = pixels(page)
-        assert np.ptp(alone.astype(int), axis=2).max() == 0  # no colour is left
         assert np.ptp(coloured.astype(int), axis=2).max() > 40
         walker.let_go()
-        page.wait_for_timeout(50)
-        np.testing.assert_array_equal(pixels(page), coloured)
+        until(lambda: np.array_equal(pixels(page), coloured), sleep=of_page(page))
         page.evaluate("cfcam.state.set({maps: []})")
         np.testing.assert_array_equal(pixels(page), alone)
         page.evaluate("id => cfcam.state.set({maps: [id]})", first[0])

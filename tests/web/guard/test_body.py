@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from tests.waiting import PATIENCE, until
 from tests.web.server import HOST, TOKEN, served, settings_of
 
 
@@ -16,7 +17,7 @@ def viewer():
         yield found
 
 
-def spoken(viewer, request: bytes, *, wait: float = 20) -> bytes:
+def spoken(viewer, request: bytes, *, wait: float = PATIENCE) -> bytes:
     """What the server answers to bytes as they are, until its JSON ends or it closes."""
     with socket.create_connection((HOST, viewer.client.base_url.port), timeout=wait) as line:
         line.sendall(request)
@@ -43,7 +44,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(viewer):
     small = head(viewer, "POST", "/api/studies", form, "Content-Length: 100")
     answer = spoken(viewer, small.replace(b"/api/studies", b"/api/nothing"))
     assert answer.startswith((b"HTTP/1.1 404", b"HTTP/1.1 408"))
-    assert time.monotonic() - started < 15
+    assert time.monotonic() - started < 50  # a second and what the machine adds, and not the minute that is usual
 
 
 def test_what_is_no_http_is_answered_and_the_server_goes_on(viewer):
@@ -64,11 +65,8 @@ def test_a_client_that_leaves_in_the_middle_costs_nothing(viewer, tmp_path):
         study = other.client.get("/api/studies").json()["studies"][0]["id"]
         where = f"/api/studies/{study}/original.nii"
         for _ in range(30):
-            with socket.create_connection((HOST, other.client.base_url.port), timeout=20) as line:
+            with socket.create_connection((HOST, other.client.base_url.port), timeout=PATIENCE) as line:
                 line.sendall(head(other, "GET", where))
                 assert line.recv(100).startswith(b"HTTP/1.1 200")
-        until = time.monotonic() + 20
-        while other.app.state.crowd.at_work and time.monotonic() < until:
-            time.sleep(0.05)
-        assert other.app.state.crowd.at_work == 0
+        until(lambda: other.app.state.crowd.at_work == 0)
         assert len(other.client.get(where).content) == 352 + side * side

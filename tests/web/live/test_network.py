@@ -9,6 +9,7 @@ import pytest
 
 from cfcam.errors import ModelError
 from cfcam.web.live.network import Abandoned, BusyError, LiveNetwork, NoNetworkError, Ticket
+from tests.waiting import PATIENCE
 
 
 @pytest.fixture
@@ -55,7 +56,7 @@ def test_without_a_network_it_says_so():
 
 def test_the_line_is_short_and_there_is_room_again_afterwards(network):
     door = threading.Event()
-    waiting = [network.submit(lambda owner, _: door.wait(20)) for _ in range(3)]
+    waiting = [network.submit(lambda owner, _: door.wait(PATIENCE)) for _ in range(3)]
     with pytest.raises(BusyError, match="3 requests wait"):
         network.submit(lambda owner, _: None)
     door.set()
@@ -65,7 +66,7 @@ def test_the_line_is_short_and_there_is_room_again_afterwards(network):
 
 def test_what_is_cancelled_while_it_waits_is_never_begun_and_frees_its_place(network):
     door, begun = threading.Event(), []
-    first = network.submit(lambda owner, _: door.wait(20))
+    first = network.submit(lambda owner, _: door.wait(PATIENCE))
     second = network.submit(lambda owner, _: begun.append(2))
     third = network.submit(lambda owner, _: begun.append(3))
     assert second.cancel()
@@ -84,7 +85,7 @@ def test_work_that_is_stopped_ends_at_its_next_word_and_not_as_a_failure(network
 
     def work(_, own):
         begun.set()
-        go.wait(20)
+        go.wait(PATIENCE)
         try:
             own.tell(0.5)
         except Exception:  # noqa: BLE001 (as code that tries something out)
@@ -92,7 +93,7 @@ def test_work_that_is_stopped_ends_at_its_next_word_and_not_as_a_failure(network
         done.append("went on")
 
     future = network.submit(work, ticket)
-    begun.wait(20)
+    begun.wait(PATIENCE)
     ticket.stop()
     go.set()
     with pytest.raises(Abandoned):
@@ -124,10 +125,10 @@ def test_closing_stops_what_runs_and_drops_what_waits():
             own.check()
 
     running, waiting = network.submit(work, ticket), network.submit(lambda owner, _: 1)
-    begun.wait(20)
+    begun.wait(PATIENCE)
     network.close()
     with pytest.raises(Abandoned):
-        running.result(20)
+        running.result(PATIENCE)
     assert waiting.cancelled()
     with pytest.raises(BusyError, match="closing"):
         network.submit(lambda owner, _: 1)

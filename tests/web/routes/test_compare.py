@@ -23,6 +23,7 @@ from cfcam.web.schemas import Values, Window
 from tests.imaging import dicoms
 from tests.jobs.compare.test_run import NETWORKS
 from tests.jobs.studies import nodule_phantom
+from tests.waiting import PATIENCE
 from tests.web.server import HEADERS, client_of, served, settings_of
 
 DOWN, RIGHT = 7, -5  # what is at (r, c) of the prior is at (r + 7, c - 5) of the current picture
@@ -337,15 +338,15 @@ def test_it_can_be_stopped(chest):
         names = ids(viewer.client)
         body = {"study": names["current"], "methods": ["grad-cam"]}
         of = viewer.client.post("/api/explain", json=body).json()["maps"][0]["id"]
-        hook = model.module.register_forward_pre_hook(lambda *_: passes.append(1) or (go.wait(20) and None))
+        hook = model.module.register_forward_pre_hook(lambda *_: passes.append(1) or (go.wait(PATIENCE) and None))
         body = {"study": names["current"], "prior": names["prior"], "map": of, "job": "a-compare-job"}
-        with httpx.Client(base_url=viewer.base, headers=HEADERS, timeout=60) as other:
+        with httpx.Client(base_url=viewer.base, headers=HEADERS, timeout=PATIENCE) as other:
             answer = pool.submit(other.post, "/api/compare", json=body)
             while not passes:
                 time.sleep(0.01)
             assert viewer.client.delete("/api/jobs/a-compare-job").status_code == 204
             go.set()
-            assert answer.result(30).status_code == 409
+            assert answer.result(PATIENCE).status_code == 409
         hook.remove()
         assert len(passes) < 17  # of a study and 8 retests, twice
 

@@ -21,6 +21,7 @@ from cfcam.models import load
 from cfcam.web.live import maps
 from cfcam.web.live.live import Live
 from tests.jobs.studies import THREE_D, marked_voxels, nodule_phantom
+from tests.waiting import PATIENCE
 from tests.web.server import HEADERS, client_of, served, settings_of
 
 
@@ -246,7 +247,7 @@ def test_twenty_at_once_get_what_each_would_get_alone(folder):
 
         def get(one):
             body = {"study": found[one[0]], "methods": [one[1]], "targets": [one[2]]}
-            with httpx.Client(base_url=viewer.base, headers=HEADERS, timeout=120) as client:
+            with httpx.Client(base_url=viewer.base, headers=HEADERS, timeout=PATIENCE) as client:
                 made = client.post("/api/explain", json=body).json()["maps"][0]
                 return made, client_array(client, made)
 
@@ -267,22 +268,22 @@ def test_a_client_that_leaves_in_the_middle_or_in_the_line_costs_no_further_pass
     with served(settings_of(folder, load=lambda: model, model="demo")) as viewer:
         found = ids(viewer.client)
         ask(viewer.client, found[0])
-        model.module.register_forward_pre_hook(lambda *_: passes.append(1) or (go.wait(20) and None))
+        model.module.register_forward_pre_hook(lambda *_: passes.append(1) or (go.wait(PATIENCE) and None))
         body = {"study": found[1], "methods": ["score-cam"], "targets": ["predicted"], "job": "first-job"}
 
         async def leave():
-            async with httpx.AsyncClient(base_url=viewer.base, headers=HEADERS) as client:
-                first = asyncio.create_task(client.post("/api/explain", json=body, timeout=60))
+            async with httpx.AsyncClient(base_url=viewer.base, headers=HEADERS, timeout=PATIENCE) as client:
+                first = asyncio.create_task(client.post("/api/explain", json=body, timeout=PATIENCE))
                 while not passes:
                     await asyncio.sleep(0.01)
                 rest = [{**body, "study": found[2], "job": f"waiting-{n}"} for n in range(3)]
-                waiting = [asyncio.create_task(client.post("/api/explain", json=one, timeout=60)) for one in rest]
+                waiting = [asyncio.create_task(client.post("/api/explain", json=one, timeout=PATIENCE)) for one in rest]
                 while (await client.get("/api/jobs/waiting-2")).status_code != 200:
                     await asyncio.sleep(0.01)
                 for task in (first, *waiting):
                     task.cancel()
                 await asyncio.gather(first, *waiting, return_exceptions=True)
-            async with httpx.AsyncClient(base_url=viewer.base, headers=HEADERS) as client:
+            async with httpx.AsyncClient(base_url=viewer.base, headers=HEADERS, timeout=PATIENCE) as client:
                 for job in ("first-job", *(f"waiting-{n}" for n in range(3))):  # each is noticed at a look of its own
                     while (await client.get(f"/api/jobs/{job}")).status_code == 200:
                         await asyncio.sleep(0.02)
@@ -301,9 +302,9 @@ def test_a_job_tells_how_far_it_is_and_can_be_stopped(folder):
     with served(settings_of(folder, load=lambda: model, model="demo")) as viewer, ThreadPoolExecutor(1) as pool:
         found = ids(viewer.client)
         ask(viewer.client, found[0])
-        model.module.register_forward_pre_hook(lambda *_: passes.append(1) or (go.wait(20) and None))
+        model.module.register_forward_pre_hook(lambda *_: passes.append(1) or (go.wait(PATIENCE) and None))
         body = {"study": found[1], "methods": ["grad-cam", "score-cam"], "job": "of-a-test"}
-        with httpx.Client(base_url=viewer.base, headers=HEADERS, timeout=60) as other:
+        with httpx.Client(base_url=viewer.base, headers=HEADERS, timeout=PATIENCE) as other:
             answer = pool.submit(other.post, "/api/explain", json=body)
             while not passes:
                 time.sleep(0.01)
@@ -312,7 +313,7 @@ def test_a_job_tells_how_far_it_is_and_can_be_stopped(folder):
             assert viewer.client.post("/api/explain", json=body).status_code == 409  # this name is taken
             assert viewer.client.delete("/api/jobs/of-a-test").status_code == 204
             go.set()
-            assert answer.result(30).status_code == 409
+            assert answer.result(PATIENCE).status_code == 409
         assert viewer.client.get("/api/jobs/of-a-test").status_code == 404
         assert viewer.client.delete("/api/jobs/of-a-test").status_code == 404
 
@@ -323,14 +324,14 @@ def test_a_line_that_is_full_is_told_at_once_with_when_to_come_again(folder):
     with served(settings, live=Live(settings, waiting=2)) as viewer, ThreadPoolExecutor(2) as pool:
         found = ids(viewer.client)
         ask(viewer.client, found[0])
-        model.module.register_forward_pre_hook(lambda *_: begun.set() or (go.wait(20) and None))
+        model.module.register_forward_pre_hook(lambda *_: begun.set() or (go.wait(PATIENCE) and None))
 
         def post(n):
             body = {"study": found[n], "methods": ["grad-cam"], "job": f"number-{n}"}
-            return httpx.post(f"{viewer.base}/api/explain", json=body, headers=HEADERS, timeout=60)
+            return httpx.post(f"{viewer.base}/api/explain", json=body, headers=HEADERS, timeout=PATIENCE)
 
         running = [pool.submit(post, n) for n in (1, 2)]
-        begun.wait(20)
+        begun.wait(PATIENCE)
         while (
             viewer.client.get("/api/jobs/number-2").status_code != 200
             or viewer.client.get("/api/jobs/number-1").status_code != 200

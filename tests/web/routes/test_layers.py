@@ -22,6 +22,7 @@ from cfcam.jobs.study.settings import StudySettings
 from cfcam.metrics.functional.sanity import randomised
 from cfcam.models import load
 from tests.jobs.studies import nodule_phantom
+from tests.waiting import PATIENCE
 from tests.web.server import HEADERS, client_of, served, settings_of
 
 
@@ -151,14 +152,14 @@ def test_it_can_be_stopped_and_the_network_goes_on(picture):
     with served(settings_of(picture, load=lambda: model, model="demo")) as viewer, ThreadPoolExecutor(1) as pool:
         of = evidence(viewer.client)
         study = study_of(viewer.client)
-        hook = model.module.register_forward_pre_hook(lambda *_: passes.append(1) or (go.wait(20) and None))
+        hook = model.module.register_forward_pre_hook(lambda *_: passes.append(1) or (go.wait(PATIENCE) and None))
         body = {"study": study, "map": of["id"], "kind": "uncertainty", "job": "a-layer-job"}
-        with httpx.Client(base_url=viewer.base, headers=HEADERS, timeout=60) as other:
+        with httpx.Client(base_url=viewer.base, headers=HEADERS, timeout=PATIENCE) as other:
             answer = pool.submit(other.post, "/api/layers", json=body)
             while not passes:
                 time.sleep(0.01)
             assert viewer.client.delete("/api/jobs/a-layer-job").status_code == 204
             go.set()
-            assert answer.result(30).status_code == 409
+            assert answer.result(PATIENCE).status_code == 409
         hook.remove()
         assert ask(viewer.client, "uncertainty", of["id"]).status_code == 200

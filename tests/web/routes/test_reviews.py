@@ -124,7 +124,7 @@ def test_a_request_that_is_cut_off_leaves_nothing(folder, where):
         head = f"POST /api/reviews HTTP/1.1\r\nHost: {host}:{port}\r\nAuthorization: Bearer {TOKEN}\r\n"
         head += f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
         for part in (body[: len(body) // 2], body[:-1], ""):
-            with socket.create_connection((host, int(port)), timeout=10) as connection:
+            with socket.create_connection((host, int(port))) as connection:
                 connection.sendall((head + part).encode())
         assert server.client.get("/api/info").status_code == 200
     assert not where.exists() or records(where) == []

@@ -8,7 +8,6 @@ import socket
 import struct
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +24,7 @@ from cfcam.jobs.gateway.arrivals import receive as receive_module
 from cfcam.jobs.gateway.header import key_of
 from tests.imaging import dicoms
 from tests.jobs.gateway.senders import dcmsend, radiographs, receiving, storescu, tool
+from tests.waiting import PATIENCE, until
 
 IMPLICIT, EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 CR = "1.2.840.10008.5.1.4.1.1.1"
@@ -32,7 +32,7 @@ CR = "1.2.840.10008.5.1.4.1.1.1"
 
 def associate(port, *, calling="SENDER", called="CFCAM", contexts=((CR, EXPLICIT),)):
     ae = AE(ae_title=calling)
-    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = 30
+    ae.acse_timeout = ae.dimse_timeout = ae.network_timeout = PATIENCE
     asked = [build_context(abstract, [syntax]) for abstract, syntax in contexts]
     return ae.associate("127.0.0.1", port, contexts=asked, ae_title=called)
 
@@ -171,15 +171,14 @@ def test_two_hundred_idle_associations_do_not_keep_others_waiting(tmp_path):
         request = _request()
         idle = []
         for _ in range(200):
-            sock = socket.create_connection(("127.0.0.1", half.port), timeout=30)
+            sock = socket.create_connection(("127.0.0.1", half.port), timeout=PATIENCE)
             sock.sendall(request)
             assert sock.recv(6)[0] == 2  # accepted
             idle.append(sock)
         assert half.receiver.associations == 200
-        started = time.perf_counter()
         assert dcmsend(half.port, tmp_path / "in").returncode == 0
-        assert time.perf_counter() - started < 10
         assert kept(half) == uids(files)
+        until(lambda: half.receiver.associations == 200)  # none had to go for it
         for sock in idle:
             sock.close()
 
@@ -189,7 +188,7 @@ def test_where_there_is_no_room_who_was_silent_longest_has_to_go(tmp_path, monke
     with receiving(tmp_path, receive={"most_associations": 2}) as half:
         first, second, third = (associate(half.port) for _ in range(3))
         assert third.is_established
-        first.join(10)
+        first.join(PATIENCE)
         assert [first.is_alive(), second.is_established] == [False, True]
         monkeypatch.setattr(receive_module, "_ROOM_MAKERS", 60.0)
         fourth = associate(half.port)
@@ -201,8 +200,8 @@ def test_where_there_is_no_room_who_was_silent_longest_has_to_go(tmp_path, monke
 def test_connections_that_say_nothing_are_bounded_too(tmp_path, monkeypatch):
     monkeypatch.setattr(receive_module, "_STRANGERS", 3)
     with receiving(tmp_path, receive={"most_associations": 1}) as half:
-        silent = [socket.create_connection(("127.0.0.1", half.port), timeout=30) for _ in range(4)]
-        with socket.create_connection(("127.0.0.1", half.port), timeout=30) as fifth:
+        silent = [socket.create_connection(("127.0.0.1", half.port), timeout=PATIENCE) for _ in range(4)]
+        with socket.create_connection(("127.0.0.1", half.port), timeout=PATIENCE) as fifth:
             assert fifth.recv(1) == b""
         for sock in silent:
             sock.close()
@@ -229,7 +228,7 @@ def _request():
 
 def talk(port, *parts):
     """Sends bytes, and returns the type of the last PDU that comes before the connection ends."""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as sock:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as sock:
         last = None
         for part in parts:
             try:
