@@ -35,12 +35,12 @@ def test_five_commands_bring_a_result_to_an_archive(tmp_path: Path) -> None:
     archive = Archive(tmp_path / "archive")
     here = f"dicom://ARCHIVE@127.0.0.1:{archive.port}"
     archive.up()
-    told = commands.replace("> gateway.toml\n", f"> gateway.toml\nsed -i 's#dicom://.*4242#{here}#' gateway.toml\n", 1)
-    for port in ("9112", "11112"):  # where something may listen on this machine
-        free = str(free_port())
-        assert port in told
-        told = told.replace(f"{here}#'", f"{here}#; s/{port}/{free}/'", 1).replace(f":{port}/", f":{free}/")
-        told = told.replace(f"127.0.0.1 {port} ", f"127.0.0.1 {free} ")
+    health, dicom = free_port(), free_port()  # at those of the page something may listen here
+    edits = f"s#dicom://.*4242#{here}#; s/^# port = 9112$/port = {health}/; s/^# port = 11112$/port = {dicom}/"
+    told = commands.replace("> gateway.toml\n", f"> gateway.toml\nsed -i '{edits}' gateway.toml\n", 1)
+    told = told.replace("127.0.0.1:9112", f"127.0.0.1:{health}").replace("127.0.0.1 11112", f"127.0.0.1 {dicom}")
+    assert f" {dicom} " in told
+    assert f":{health}/" in told
     run = subprocess.Popen(
         ["bash", "-euo", "pipefail", "-c", f"{told}\nwait"],
         cwd=tmp_path,
