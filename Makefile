@@ -42,8 +42,9 @@ $(VENV)/.dev: $(VENV)/.runtime
 demo: $(VENV)/.runtime  ## explain the demo images with the demo network
 	$(BIN)/cfcam demo
 
+# Each worker has one half, file after file, and takes over from the other at the end: what a file sets up is set up once.
 test: $(VENV)/.dev  ## run the whole test suite (ARGS='-m data': a part of it)
-	$(BIN)/pytest -n auto --maxprocesses 2 $(ARGS)
+	$(BIN)/pytest -n auto --maxprocesses 2 --dist worksteal $(ARGS)
 
 quick: $(VENV)/.dev  ## run the tests nearest to your change, for two minutes at most
 	$(BIN)/pytest -n auto --maxprocesses 2 --quick 100 $(ARGS)

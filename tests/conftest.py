@@ -16,9 +16,7 @@ from tests.machine import COMPLETE, data_folder
 from tests.orthanc import Orthanc
 
 if "PYTEST_XDIST_WORKER" in os.environ:
-    # Workers share the cores; threads of one waiting for those of another cost more than they bring.
     torch.set_num_threads(1)
-    os.environ["OMP_NUM_THREADS"] = "1"
 
 settings.register_profile("cfcam", deadline=None, derandomize=True)
 settings.load_profile("cfcam")
