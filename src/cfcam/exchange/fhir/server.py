@@ -25,7 +25,16 @@ _LARGEST = 64 * 2**20
 
 
 class ServerError(CfcamError, OSError):
-    """A FHIR server cannot be reached, or does not take a Bundle."""
+    """A FHIR server cannot be reached, or does not take a Bundle.
+
+    Attributes:
+        status: of HTTP; None: no answer came, or one that is none.
+        again: whether it may take the same Bundle later.
+    """
+
+    def __init__(self, message: str, *, status: int | None = None, again: bool = False) -> None:
+        super().__init__(message)
+        self.status, self.again = status, again
 
 
 @dataclass(frozen=True)
@@ -50,17 +59,22 @@ class _NoRedirects(HTTPRedirectHandler):
         return None
 
 
-def check_url(url: str) -> str:
+def check_url(url: str, what: str = "--post") -> str:
     """Returns the base of a server, without a slash at its end.
+
+    Args:
+        url: of the base.
+        what: names the option or key that it is given by.
 
     Raises:
         InputError: it is no URL, holds a password, or is neither encrypted nor on this machine.
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise InputError("--post takes the base URL of a FHIR server, such as https://fhir.example/r4")
+        raise InputError(f"{what} takes the base URL of a FHIR server, such as https://fhir.example/r4")
     if parts.username is not None or parts.password is not None or parts.query or parts.fragment:
-        raise InputError(f"--post takes a URL without user, password or query: give a token in {TOKEN_VARIABLE}")
+        how = f"give a token in {TOKEN_VARIABLE}" if what == "--post" else "give a token by token_env or token_file"
+        raise InputError(f"{what} takes a URL without user, password or query: {how}")
     if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
         raise InputError(f"{parts.hostname}: http is not encrypted, and is for this machine alone: give an https URL")
     return url.rstrip("/")
@@ -109,11 +123,12 @@ def post(data: bytes, url: str, *, token: str | None = None, timeout_s: float = 
         with build_opener(*ways).open(request, timeout=timeout_s) as answer:
             body = answer.read(_LARGEST + 1)
     except HTTPError as error:
-        raise ServerError(f"{host}: refuses the Bundle with {error.code}{_said(error)}{_next(error.code)}") from None
+        told = f"{host}: refuses the Bundle with {error.code}{_said(error)}{_next(error.code)}"
+        raise ServerError(told, status=error.code, again=_passes(error.code)) from None
     except (URLError, OSError, HTTPException) as error:
         reason = getattr(error, "reason", error)
         raise ServerError(
-            f"{host}: cannot be reached ({one_line(reason, 80)}); check the URL, then post again"
+            f"{host}: cannot be reached ({one_line(reason, 80)}); check the URL, then post again", again=True
         ) from None
     return _read(body, host)
 
@@ -146,9 +161,14 @@ def _said(error: HTTPError) -> str:
     return f" ({told})" if told else ""
 
 
+def _passes(code: int) -> bool:
+    """Whether a status passes by itself: the server is busy or down, or somebody else wrote the same at the moment."""
+    return code in (408, 409, 425, 429) or code >= 500
+
+
 def _next(code: int) -> str:
     if code in (401, 403):
         return f": give a token in {TOKEN_VARIABLE}, or --token-file"
-    if code in (429, 500, 502, 503, 504):
+    if _passes(code):
         return ": post again later"
     return ": see its log"

@@ -17,8 +17,8 @@ def access_of(settings: AccessSettings) -> Access:
     return Access(
         calling_ae=settings.calling_ae,
         user=settings.user,
-        password=_secret(settings.password_env, settings.password_file),
-        token=_secret(settings.token_env, settings.token_file),
+        password=secret_of(settings.password_env, settings.password_file),
+        token=secret_of(settings.token_env, settings.token_file),
         ca=settings.ca,
         certificate=settings.certificate,
         key=settings.key,
@@ -26,7 +26,12 @@ def access_of(settings: AccessSettings) -> Access:
     )
 
 
-def _secret(variable: str | None, file: Path | None) -> Secret | None:
+def secret_of(variable: str | None, file: Path | None) -> Secret | None:
+    """Reads a secret from an environment variable or the first line of a file; None where neither is named.
+
+    Raises:
+        InputError: it is not there.
+    """
     if variable is not None:
         return Secret.from_environment(variable)
     return None if file is None else Secret.from_file(file)

@@ -17,13 +17,14 @@ _VALUES = {  # of keys that have no default, and of those that a beginner change
     "[send] place": "dicom://ARCHIVE@127.0.0.1:4242",
     "[watch] folder": "in",
     "[poll] place": "http://127.0.0.1:8042/dicom-web",
+    "[fhir] url": "https://fhir.example/r4",
     "[prior] place": "dicom://ARCHIVE@127.0.0.1:4242",
     "[network.chest] model": "demo",
     "[[rule]] name": "chest",
     "[[rule]] networks": ("chest",),
     "[[rule]] modality": ("CR", "DX"),
 }
-_WITHOUT = ("watch", "poll", "prior")  # which are written, each line behind a "#"
+_WITHOUT = ("watch", "poll", "fhir", "prior")  # which are written, each line behind a "#"
 _SHOWN = {"network": "[network.chest]", "rule": "[[rule]]"}
 _HEAD = """\
 # A gateway of cfcam. What is behind a # has the value that stands there.

@@ -14,7 +14,7 @@ from typing import Any
 from cfcam import json_text
 from cfcam.errors import JobError
 from cfcam.jobs.gateway.header import Header
-from cfcam.jobs.gateway.records import Entry, Has, Result, State, Task
+from cfcam.jobs.gateway.records import BUNDLE, Entry, Has, Result, State, Task
 
 _VERSION = 1
 _TABLES = """
@@ -193,17 +193,18 @@ class Index:
             if self._move(base, task, State.DEAD, reason):
                 _release(base, task.id)
 
-    def finish(self, task: Task, results: Sequence[Result], *, sent: bool) -> None:
+    def finish(self, task: Task, results: Sequence[Result], *, sent: bool, posted: bool = False) -> None:
         """Enters the results of a study.
 
         Args:
             task: as it was taken.
             results: its objects and files; those with a UID are to be delivered.
             sent: whether there is somebody to deliver to.
+            posted: whether there is a FHIR server; its Bundle is held until all objects are delivered.
         """
         with self._at_once() as base:
             for one in results:
-                state = "waiting" if sent and one.uid else "kept"
+                state = "waiting" if sent and one.uid else "held" if posted and one.kind == BUNDLE else "kept"
                 base.execute(
                     "INSERT OR IGNORE INTO results VALUES (?, ?, ?, ?, ?, 0, '')",
                     (one.file, task.id, one.uid, one.kind, state),
@@ -237,6 +238,16 @@ class Index:
         )
         return [Result(*row) for row in rows]
 
+    def to_post(self, most: int) -> list[Result]:
+        """Returns Bundles that are to be posted: those of studies of which all objects have arrived."""
+        rows = self._all(
+            "SELECT file, task, uid, kind, tries FROM results WHERE state = 'held' AND NOT EXISTS"
+            " (SELECT 1 FROM results AS other WHERE other.task = results.task AND other.state IN ('waiting', 'dead'))"
+            " ORDER BY file LIMIT ?",
+            (most,),
+        )
+        return [Result(*row) for row in rows]
+
     def delivered(self, files: Sequence[str]) -> None:
         """Notes that results have arrived."""
         self._settle(files, "delivered", "")
@@ -263,7 +274,7 @@ class Index:
                 now = (
                     (State.DEAD, reason or "a result of it was refused") if "dead" in states else (State.DELIVERED, "")
                 )
-                if "dead" in states or "waiting" not in states:
+                if "dead" in states or not states & {"waiting", "held"}:
                     base.execute(  # unless more of it came meanwhile
                         "UPDATE tasks SET state = ?, reason = ?, changed = ? WHERE id = ?"
                         " AND state IN ('results', 'delivered', 'dead')",
@@ -290,8 +301,9 @@ class Index:
             found = [task for task in self.put_aside() if not ids or task.id in ids]
             for task in found:
                 lost = base.execute(
-                    "UPDATE results SET state = 'waiting', tries = 0, reason = '' WHERE task = ? AND state = 'dead'",
-                    (task.id,),
+                    "UPDATE results SET state = iif(kind = ?, 'held', 'waiting'), tries = 0, reason = ''"
+                    " WHERE task = ? AND state = 'dead'",
+                    (BUNDLE, task.id),
                 ).rowcount
                 state = State.RESULTS if lost else State.COMPLETE
                 base.execute("UPDATE tasks SET state = ?, tries = 0, reason = '' WHERE id = ?", (state, task.id))

@@ -7,7 +7,8 @@ from typing import Any
 
 from cfcam.jobs.gateway.arrivals.intake import Intake
 from cfcam.jobs.gateway.arrivals.receive import Receiver
-from cfcam.jobs.gateway.deliver import Deliverer
+from cfcam.jobs.gateway.delivery.deliver import Deliverer
+from cfcam.jobs.gateway.delivery.post import Poster
 from cfcam.jobs.gateway.index import Index
 from cfcam.jobs.gateway.spool import Spool
 
@@ -18,6 +19,7 @@ def numbers(
     intake: Intake,
     receiver: Receiver | None,
     deliverer: Deliverer | None,
+    poster: Poster | None,
     *,
     worked: Mapping[str, int],
     seconds: float,
@@ -31,6 +33,7 @@ def numbers(
         intake: the way in.
         receiver: of objects by C-STORE, if there is one.
         deliverer: of results, if there is one.
+        poster: of Bundles, if there is one.
         worked: how many studies had which outcome.
         seconds: that work on them took.
         starts: of the process that explains.
@@ -53,6 +56,9 @@ def numbers(
     if deliverer is not None:
         yield _labelled(CounterMetricFamily, "cfcam_sent", "Results that were sent.", "outcome", deliverer.counts)
         yield GaugeMetricFamily("cfcam_place_down", "Whether results get through.", value=int(deliverer.down))
+    if poster is not None:
+        yield _labelled(CounterMetricFamily, "cfcam_posted", "Bundles that were posted.", "outcome", poster.counts)
+        yield GaugeMetricFamily("cfcam_fhir_down", "Whether Bundles get through.", value=int(poster.down))
 
 
 def _labelled(kind: Any, name: str, text: str, label: str, values: Mapping[Any, float]) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cfcam.errors import InputError
+from cfcam.exchange.fhir.server import check_url
 from cfcam.exchange.pacs.place import Place, check_title
 
 
@@ -108,9 +109,9 @@ class Access:
         check_positive(timeout_s=self.timeout_s)
 
 
-@dataclass(frozen=True)
-class Send(Access):
-    """Results out.
+@dataclass(frozen=True, kw_only=True)
+class Tries:
+    """How often something is tried.
 
     Attributes:
         most_tries: after which a result that does not get through is put aside, for ``cfcam gateway retry``.
@@ -123,8 +124,46 @@ class Send(Access):
     longest_wait_s: float = 600.0
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         check_positive(most_tries=self.most_tries, wait_s=self.wait_s, longest_wait_s=self.longest_wait_s)
+
+
+@dataclass(frozen=True)
+class Send(Tries, Access):
+    """Results out."""
+
+    def __post_init__(self) -> None:
+        Access.__post_init__(self)
+        Tries.__post_init__(self)
+
+
+@dataclass(frozen=True)
+class FhirServer:
+    """A FHIR server, and what opens its door.
+
+    Attributes:
+        url: base of the server, such as https://fhir.example/r4; http is for this machine alone.
+        token_env: environment variable that holds a bearer token.
+        token_file: file whose first line is a bearer token.
+        timeout_s: seconds after which a silent server has failed.
+    """
+
+    url: str
+    token_env: str | None = None
+    token_file: Path | None = None
+    timeout_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        check_url(self.url, "url")
+        check_positive(timeout_s=self.timeout_s)
+
+
+@dataclass(frozen=True)
+class Fhir(Tries, FhirServer):
+    """A FHIR server that takes each study's Bundle, once the archive has its objects."""
+
+    def __post_init__(self) -> None:
+        FhirServer.__post_init__(self)
+        Tries.__post_init__(self)
 
 
 @dataclass(frozen=True)

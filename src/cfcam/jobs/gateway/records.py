@@ -7,6 +7,9 @@ from enum import StrEnum
 
 from cfcam.jobs.gateway.header import Header
 
+BUNDLE = "fhir"
+"""Kind of the result that is a Bundle, for a FHIR server."""
+
 
 class State(StrEnum):
     """How far a study is, which one network explains."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from cfcam.errors import ImageError
 from cfcam.files import write_whole
 from cfcam.jobs.gateway.job import Answer, Job
+from cfcam.jobs.gateway.records import BUNDLE
 from cfcam.jobs.gateway.settings import GatewaySettings
 from cfcam.jobs.gateway.spool import flush
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from cfcam.jobs.study.explained import Made
     from cfcam.jobs.study.result import StudyExplainer
 
-_SOURCE = "_source"
+_SOURCE, _FHIR = "_source", "_fhir.json"
 
 
 def made(
@@ -129,8 +130,8 @@ def _write(made: Made, settings: GatewaySettings, out: Path, name: str) -> list[
         files.append(save_object(report_object(study, source, pdf), "pdf", objects))
     if how.root and files:
         save_object(root_result([dcmread(file, stop_before_pixels=True) for file in files]), "ko", objects)
-    if how.fhir:
-        _bundle(out / f"{name}_regions.json", how.record, out / f"{name}_fhir.json")
+    if how.fhir or settings.fhir is not None:
+        _bundle(out / f"{name}_regions.json", how.record, out / f"{name}{_FHIR}")
     return notes
 
 
@@ -157,5 +158,6 @@ def _listed(folder: Path) -> tuple[tuple[str, str, str], ...]:
     found = []
     for file in sorted(one for one in folder.rglob("*") if one.is_file() and not one.parent.name.endswith(_SOURCE)):
         kind, _, uid = file.stem.rpartition("_") if file.suffix == ".dcm" else (file.suffix[1:], "", "")
+        kind = BUNDLE if file.name.endswith(_FHIR) else kind
         found.append((file.relative_to(folder).as_posix(), uid, kind))
     return tuple(found)

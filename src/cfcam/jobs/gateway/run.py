@@ -16,7 +16,8 @@ from cfcam.jobs.gateway.arrivals.intake import Intake
 from cfcam.jobs.gateway.arrivals.poll import Poller
 from cfcam.jobs.gateway.arrivals.receive import Receiver
 from cfcam.jobs.gateway.arrivals.watch import Watcher
-from cfcam.jobs.gateway.deliver import Deliverer
+from cfcam.jobs.gateway.delivery.deliver import Deliverer
+from cfcam.jobs.gateway.delivery.post import Poster
 from cfcam.jobs.gateway.health import Server
 from cfcam.jobs.gateway.index import Index
 from cfcam.jobs.gateway.job import Job
@@ -59,7 +60,9 @@ class Gateway:
             made.callback(self.index.close)
             self.worker = Worker(settings)
             self.intake = Intake(settings, self.spool, self.index, log, self._wake.set)
-            self.deliverer = Deliverer(settings.send, self.spool, self.index, log) if settings.send else None
+            self.poster = Poster(settings.fhir, self.spool, self.index, log) if settings.fhir else None
+            there = self.poster.wake if self.poster else _nothing
+            self.deliverer = Deliverer(settings.send, self.spool, self.index, log, there) if settings.send else None
             self.receiver = Receiver(settings.receive, self.intake, log) if settings.receive else None
             self.watcher = Watcher(settings.watch, self.intake, log) if settings.watch else None
             self.poller = Poller(settings.poll, self.spool, self.index, self.intake, log) if settings.poll else None
@@ -77,7 +80,7 @@ class Gateway:
             thread = threading.Thread(target=self._guarded, args=(run,), name=f"cfcam-{name}", daemon=True)
             thread.start()
             self._threads.append(thread)
-        for part in (self.deliverer, self.watcher, self.poller, self.server, self.receiver):
+        for part in (self.deliverer, self.poster, self.watcher, self.poller, self.server, self.receiver):
             if part is not None:
                 part.start()
         at = {"port": self.receiver.port} if self.receiver else {}
@@ -103,8 +106,9 @@ class Gateway:
         self.worker.close()
         for thread in self._threads:
             thread.join(10)
-        if self.deliverer is not None:
-            self.deliverer.close()
+        for sender in (self.deliverer, self.poster):
+            if sender is not None:
+                sender.close()
         self._parts.close()
         self._log.info("the gateway has ended")
 
@@ -124,6 +128,8 @@ class Gateway:
             found.append("the queue is full")
         if self.deliverer is not None and self.deliverer.down:
             found.append("results do not get through")
+        if self.poster is not None and self.poster.down:
+            found.append("Bundles do not get through")
         return found
 
     def numbers(self) -> Iterator[Any]:
@@ -134,6 +140,7 @@ class Gateway:
             self.intake,
             self.receiver,
             self.deliverer,
+            self.poster,
             worked=self.counts,
             seconds=self.seconds,
             starts=self.worker.starts,
@@ -190,9 +197,10 @@ class Gateway:
         for trouble in answer.troubles:
             self._log.warn("a study is explained, and something beside it went wrong", study=task.id, why=trouble)
         results = [Result(f"{task.name}/{name}", task.id, uid, kind) for name, uid, kind in answer.results]
-        self.index.finish(task, results, sent=self.deliverer is not None)
-        if self.deliverer is not None:
-            self.deliverer.wake()
+        self.index.finish(task, results, sent=self.deliverer is not None, posted=self.poster is not None)
+        for sender in (self.deliverer, self.poster):
+            if sender is not None:
+                sender.wake()
         self.counts["explained"] += 1
         self.seconds += time.perf_counter() - started
         objects = sum(bool(result.uid) for result in results)
@@ -219,6 +227,10 @@ class Gateway:
                 with suppress(OSError):
                     shutil.rmtree(self.spool.results / f"{task.id}-{number}")
         self.index.forget(objects, tasks)
+
+
+def _nothing() -> None:
+    """Where nobody waits for results to arrive."""
 
 
 def status(settings: GatewaySettings) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Literal
 
 from cfcam.errors import InputError, JobError, nearest
 from cfcam.exchange.pacs.place import Place
-from cfcam.jobs.gateway.places import Health, Poll, Prior, Receive, Send, Spool, Watch, check_positive
+from cfcam.jobs.gateway.places import Fhir, Health, Poll, Prior, Receive, Send, Spool, Watch, check_positive
 from cfcam.jobs.gateway.toml import made, read_table
 
 KINDS = ("pm", "seg", "sr", "sc", "gsps")
@@ -150,7 +150,7 @@ class Results:
         objects: kinds of DICOM objects: pm, seg, sr, sc, gsps.
         report: whether the report is made too, as a PDF in a DICOM object.
         record: file of the audit that each study is entered in; made if it is missing.
-        fhir: whether a FHIR Bundle is written beside the results.
+        fhir: whether a FHIR Bundle is written beside the results; with [fhir] it is in any case.
         root: whether an object is made that ties the results together (a Key Object Selection).
         deidentify_key: file with a secret key; with it pictures are de-identified before anything is derived from them,
             and results are those of the pseudonym.
@@ -206,6 +206,7 @@ class GatewaySettings:
         complete: when a series has arrived.
         results: what is made.
         send: where results go; without it they stay in the spool.
+        fhir: a server that takes each study's Bundle, once the archive has its objects; without it none is posted.
         prior: where an earlier study is asked for.
         work: how work is tried.
         health: answers for monitoring.
@@ -220,6 +221,7 @@ class GatewaySettings:
     complete: Complete = field(default_factory=Complete)
     results: Results = field(default_factory=Results)
     send: Send | None = None
+    fhir: Fhir | None = None
     prior: Prior | None = None
     work: Work = field(default_factory=Work)
     health: Health | None = None

@@ -1,0 +1,64 @@
+"""Results to where they belong: sent until they are there, and there once, for UIDs follow from what they identify."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable
+
+from cfcam.exchange.pacs.outcome import Outcome, Sent
+from cfcam.exchange.pacs.place import Place
+from cfcam.exchange.pacs.sending import send
+from cfcam.jobs.gateway.access import access_of
+from cfcam.jobs.gateway.delivery.trying import Trying
+from cfcam.jobs.gateway.index import Index
+from cfcam.jobs.gateway.log import Log
+from cfcam.jobs.gateway.places import Send
+from cfcam.jobs.gateway.records import Result
+from cfcam.jobs.gateway.spool import Spool
+
+_AT_ONCE = 256  # results that go out through one association
+
+
+class Deliverer(Trying):
+    """Sends objects to an archive.
+
+    Args:
+        settings: where to.
+        spool: where results lie.
+        index: which ones.
+        log: takes a line when a place is down, and when it is there again.
+        there: called when some have arrived.
+
+    Raises:
+        InputError: a password is not there.
+    """
+
+    def __init__(self, settings: Send, spool: Spool, index: Index, log: Log, there: Callable[[], None]) -> None:
+        super().__init__("results", settings, settings.timeout_s, index, log)
+        self._spool, self._there = spool, there
+        self._place, self._access = Place.parse(settings.place), access_of(settings)
+
+    def once(self) -> bool:
+        """Sends what waits; tells whether there is more that may be sent at once."""
+        waiting = self._index.to_deliver(_AT_ONCE)
+        if not waiting:
+            return False
+        here = []
+        for result in waiting:
+            if (self._spool.results / result.file).is_file():
+                here.append(result)
+            else:
+                self._index.refused(result.file, "the result is not in the spool any more")
+        report = send(self._place, [self._spool.results / one.file for one in here], self._access)
+        told: dict[Outcome, list[tuple[Result, Sent]]] = defaultdict(list)
+        for sent in report.sent:
+            told[sent.outcome].append((here[sent.number], sent))
+            self.counts[str(sent.outcome)] += 1
+        arrived = [*told[Outcome.STORED], *told[Outcome.ALREADY_THERE]]
+        if arrived:
+            self._index.delivered([result.file for result, _ in arrived])
+            self._there()
+        for result, sent in told[Outcome.REFUSED]:
+            self.refuse(result, sent.reason)
+        self.again([(result, sent.reason) for result, sent in told[Outcome.TRY_AGAIN]])
+        return not told[Outcome.TRY_AGAIN] and len(waiting) == _AT_ONCE
