@@ -8,6 +8,8 @@ import numpy as np
 import pydicom
 import pytest
 
+from cfcam.errors import InputError
+from cfcam.exchange.dicom.report_object import comparison_object
 from cfcam.exchange.dicom.study import DicomSource
 from tests.imaging import dicoms
 from tests.jobs.studies import (
@@ -85,3 +87,11 @@ def test_a_map_without_evidence_is_told_and_gets_no_objects(tmp_path):
     assert told["maps"][0]["status"] == "no positive evidence"
     assert told["maps"][0]["regions"]["threshold"] is None
     assert "Without a map: grad-cam for dark (no positive evidence)." in told["limits"]
+
+
+def test_no_document_compares_the_studies_of_two_patients(tmp_path):
+    current, prior = dicoms.radiograph(np.ones((4, 4), int)), dicoms.radiograph(np.ones((4, 4), int))
+    prior.PatientID = "somebody else"
+    with pytest.raises(InputError, match="several patients") as error:
+        comparison_object(None, DicomSource([current]), [prior], b"%PDF", "key")
+    assert not [word for word in (*dicoms.PLANTED, prior.PatientID) if word in str(error.value)]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
 from collections import Counter
 from datetime import datetime
 from io import BytesIO
@@ -17,6 +19,7 @@ from tests.jobs.gateway.senders import radiographs, storescu
 from tests.jobs.gateway.whole import config, running
 from tests.jobs.studies import ct_study, phantom_radiograph
 from tests.jobs.world import NETWORKS
+from tests.machine import pdf_writer
 from tests.orthanc import missing
 from tests.orthanc import running as orthanc_with
 from tests.waiting import PATIENCE, free_port, until
@@ -104,11 +107,12 @@ def test_the_prior_is_found_and_compared_and_who_may_not_ask_is_not_told_that_th
         ds = pydicom.dcmread(path)
         ds.StudyDate, ds.StudyTime, ds.StudyInstanceUID, ds.SeriesInstanceUID = date, "120000", uid, f"{uid}.1"
         ds.save_as(path)
+    pdf_writer()
     plain.ask("POST", "/instances", prior.read_bytes())
     port = free_port()
     title = "CFCAM" if known else "STRANGER"
     more = f'[prior]\nplace = "{plain.dicom}"\ncalling_ae = "{title}"\n'
-    path = config(tmp_path, None, port=port, more=more)
+    path = config(tmp_path, None, port=port, more=more, results='objects = ["sr"]\ncomparison = true')
     text = path.read_text().replace(f"{NETWORKS}:brightness", "demo").replace('classes = ["bright", "dark"]', "", 1)
     path.write_text(text.replace("size = [32]\nmean = [0.0]\nstd = [1.0]", "", 1))
     with running(path, port) as gateway:
@@ -120,7 +124,25 @@ def test_the_prior_is_found_and_compared_and_who_may_not_ask_is_not_told_that_th
         found = json.loads((results / "comparison.json").read_text())
         assert found["state"] == "compared", found
         assert "prior" not in log
+        _sent_as_a_document(results, [current, prior])
     else:
         assert not (results / "comparison.json").exists()
+        assert not list(results.rglob("comparison_*.dcm"))
         assert "a prior study cannot be asked for" in log
     assert not [word for word in dicoms.PLANTED if word in log]
+
+
+def _sent_as_a_document(results, sources):
+    """A PDF that a PACS shows, of the current study, which refers to both; the root names it with the others."""
+    (file,) = results.rglob("comparison_*.dcm")
+    found = pydicom.dcmread(file)
+    first, *_ = headers = [pydicom.dcmread(path, stop_before_pixels=True) for path in sources]
+    assert (found.Modality, found.StudyInstanceUID, found.PatientID) == ("DOC", first.StudyInstanceUID, first.PatientID)
+    assert [one.ReferencedSOPInstanceUID for one in found.SourceInstanceSequence] == [h.SOPInstanceUID for h in headers]
+    assert found.EncapsulatedDocument.startswith(b"%PDF")
+    (root,) = results.rglob("ko_*.dcm")
+    named = pydicom.dcmread(root).CurrentRequestedProcedureEvidenceSequence[0].ReferencedSeriesSequence
+    assert found.SOPInstanceUID in {one.ReferencedSOPInstanceUID for s in named for one in s.ReferencedSOPSequence}
+    if validator := shutil.which("dciodvfy", path="/usr/bin:/usr/local/bin"):
+        told = subprocess.run([validator, str(file)], capture_output=True, text=True, check=False)
+        assert not [line for line in told.stderr.splitlines() if line.startswith("Error")], told.stderr

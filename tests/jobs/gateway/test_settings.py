@@ -72,6 +72,7 @@ def test_the_example_can_be_read_listens_to_this_machine_alone_and_says_every_ke
         ("[spool]", "[receive]\ncalling = []\n[spool]", r"\[receive\]: calling is empty"),
         ("[spool]", '[receive]\ncalling = ["a\\\\b"]\n[spool]', r"AE title has 1 to 16"),
         ("[spool]", '[results]\nobjects = ["jpg"]\n[spool]', r"\[results\]: objects 'jpg': give some of pm"),
+        ("[spool]", "[results]\ncomparison = true\n[spool]", r"\[results\] comparison: say in \[prior\] where"),
         ("[spool]", '[send]\nplace = "ftp://a"\n[spool]', r"no place is called 'ftp://a'"),
         ("[spool]", "[spool", r"gateway.toml: "),
         ('[watch]\nfolder = "in"', "", r"there is no \[receive\], \[watch\] or \[poll\]"),

@@ -24,8 +24,8 @@ _EPOCH = "SOURCE_DATE_EPOCH"
 _ENVIRONMENT = Lock()  # the environment belongs to the process: one report at a time is set without a clock
 
 
-def as_pdf(html: str, numbers: bytes) -> bytes:
-    """Returns a page as PDF/A-3b, tagged, A4, with its numbers attached as `NUMBERS`.
+def as_pdf(html: str, numbers: bytes, *, name: str = NUMBERS) -> bytes:
+    """Returns a page as PDF/A-3b, tagged, A4, with its numbers attached.
 
     Nothing is fetched but what lies within the page. The only metadata are the page's title and the program's name.
     Text is set in the font that matplotlib brings along, so that the pages do not depend on the machine.
@@ -33,6 +33,7 @@ def as_pdf(html: str, numbers: bytes) -> bytes:
     Args:
         html: from `render`.
         numbers: JSON, from `as_json`.
+        name: of the attachment.
 
     Raises:
         MissingExtraError: WeasyPrint is not installed.
@@ -44,7 +45,7 @@ def as_pdf(html: str, numbers: bytes) -> bytes:
     own_style = weasyprint.CSS(string=_font_faces() + _SHARP, font_config=fonts)
     attachment = weasyprint.Attachment(
         string=numbers.decode(),
-        name=NUMBERS,
+        name=name,
         description="The numbers of this report",
         created=_DATE,
         modified=_DATE,

@@ -67,6 +67,7 @@ SERIES = {
     "review": Series(7, "reader's verdict"),
     "report": Series(8, "report"),
     "root": Series(9, "all results"),
+    "comparison": Series(0, "comparison with the prior"),
 }
 """The series of each kind of object; a line of it never changes, for UIDs and series numbers follow from it."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,9 @@ from cfcam.exchange.pacs.wanted import listing
 from cfcam.jobs.gateway.access import access_of
 from cfcam.jobs.gateway.places import Prior as PriorSettings
 from cfcam.jobs.gateway.settings import Network
+
+COMPARISON = "comparison"
+"""What the files of a comparison are called."""
 
 if TYPE_CHECKING:
     from cfcam.imaging import Preprocess, VolumePreprocess
@@ -70,6 +74,19 @@ def find_prior(settings: PriorSettings, current: Path, folder: Path, *, volume: 
     return None
 
 
+@dataclass(frozen=True)
+class Compared:
+    """What came of asking for the prior.
+
+    Attributes:
+        prior: its file or folder, where it was compared; None: it was not.
+        trouble: what went wrong; "": nothing.
+    """
+
+    prior: Path | None = None
+    trouble: str = ""
+
+
 def compared(
     prior: Path,
     current: Path,
@@ -77,8 +94,8 @@ def compared(
     model: LoadedModel,
     network: Network,
     preprocess: Preprocess | VolumePreprocess | None,
-) -> str:
-    """Compares, and writes the files of the comparison; returns why they could not be compared, "" if they were.
+) -> Compared:
+    """Compares, and writes the files of the comparison.
 
     Args:
         prior: file or folder.
@@ -96,10 +113,12 @@ def compared(
         out, method=network.methods[0], layer=network.layer, preprocess=preprocess, window=network.window
     )
     try:
-        (result,) = ComparePairs(model, how).run([make_pair(prior, current, "comparison")])
+        (result,) = ComparePairs(model, how).run([make_pair(prior, current, COMPARISON)])
     except CfcamError as error:
-        return f"the prior study is not compared: {describe_first(error)}"
-    return "" if result.reason is None else f"the prior study is not compared: {result.reason}"
+        return Compared(trouble=f"the prior study is not compared: {describe_first(error)}")
+    if result.reason is not None:
+        return Compared(trouble=f"the prior study is not compared: {result.reason}")
+    return Compared(prior)
 
 
 def _moment(study: Any) -> tuple[str, str]:

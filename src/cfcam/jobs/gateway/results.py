@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from cfcam.errors import ImageError
 from cfcam.files import write_whole
 from cfcam.jobs.gateway.job import Answer, Job
+from cfcam.jobs.gateway.prior import COMPARISON, Compared
 from cfcam.jobs.gateway.records import BUNDLE
 from cfcam.jobs.gateway.settings import GatewaySettings
 from cfcam.jobs.gateway.spool import flush
@@ -23,7 +25,12 @@ _SOURCE, _FHIR = "_source", "_fhir.json"
 
 
 def made(
-    job: Job, settings: GatewaySettings, explainer: StudyExplainer, place: Path, *, after: Callable[[Path, Path], str]
+    job: Job,
+    settings: GatewaySettings,
+    explainer: StudyExplainer,
+    place: Path,
+    *,
+    compare: Callable[[Path, Path], Compared],
 ) -> Answer:
     """Explains a study, and writes its results into the spool.
 
@@ -32,7 +39,7 @@ def made(
         settings: of the gateway.
         explainer: with the network.
         place: a folder for what is in the making.
-        after: called with what was explained and the folder of results; what it returns went wrong, "" is nothing.
+        compare: with the prior, called with what was explained and the folder of results.
 
     Raises:
         CfcamError: it cannot be explained, or nothing can be made of it.
@@ -49,8 +56,8 @@ def made(
     seconds = time.perf_counter() - started
     if found.source is None:
         raise ImageError(f"{found.study.name}: is no DICOM object that results could refer to")
-    notes = _write(found, settings, out, name)
-    trouble = after(source, out)
+    beside = compare(source, out)
+    notes = _write(found, settings, out, name, beside.prior)
     results = _listed(out)
     if not any(uid for _, uid, _ in results):
         raise ImageError(f"{found.study.name}: {'; '.join(notes) or 'nothing can be made of it'}")
@@ -58,7 +65,7 @@ def made(
         flush(folder)
     out.rename(target)
     flush(target.parent)
-    return Answer(results, notes=tuple(notes), troubles=(trouble,) if trouble else (), seconds=seconds)
+    return Answer(results, notes=tuple(notes), troubles=(beside.trouble,) if beside.trouble else (), seconds=seconds)
 
 
 def _source(job: Job, settings: GatewaySettings, place: Path, folder: Path) -> Path:
@@ -99,7 +106,7 @@ def _without_patient(job: Job, settings: GatewaySettings, place: Path) -> list[P
     return paths
 
 
-def _write(made: Made, settings: GatewaySettings, out: Path, name: str) -> list[str]:
+def _write(made: Made, settings: GatewaySettings, out: Path, name: str, prior: Path | None) -> list[str]:
     """Writes the files of a study, called as those of a folder run are, and returns what there is to know."""
     from pydicom import dcmread
 
@@ -128,11 +135,31 @@ def _write(made: Made, settings: GatewaySettings, out: Path, name: str) -> list[
         pdf = as_pdf(render(study, **look), numbers)
         write_whole(out / f"{name}_report.pdf", pdf)
         files.append(save_object(report_object(study, source, pdf), "pdf", objects))
+    if how.comparison and prior is not None:
+        files.append(_comparison(made, prior, out, objects))
     if how.root and files:
         save_object(root_result([dcmread(file, stop_before_pixels=True) for file in files]), "ko", objects)
     if how.fhir or settings.fhir is not None:
         _bundle(out / f"{name}_regions.json", how.record, out / f"{name}{_FHIR}")
     return notes
+
+
+def _comparison(made: Made, prior: Path, out: Path, objects: Path) -> Path:
+    """Writes the comparison with the prior as an object of the study."""
+    from cfcam.clinical.report.comparison import render_comparison
+    from cfcam.clinical.report.pdf import as_pdf
+    from cfcam.exchange.dicom.report_object import comparison_object
+    from cfcam.exchange.dicom.sources import read_source
+    from cfcam.exchange.dicom.write import save_object
+
+    assert made.source is not None  # noqa: S101 (looked at before)
+    numbers = (out / f"{COMPARISON}.json").read_bytes()
+    told = json.loads(numbers)
+    page = render_comparison(told, (out / f"{COMPARISON}.png").read_bytes())
+    pdf = as_pdf(page, numbers, name=f"{COMPARISON}.json")
+    before = [read_source(one) for one in (sorted(prior.iterdir()) if prior.is_dir() else [prior])]
+    dataset = comparison_object(made.study, made.source, before, pdf, told["settings"])
+    return save_object(dataset, COMPARISON, objects)
 
 
 def _recorded(made: Made, files: Sequence[Path], place: Path, settings: GatewaySettings) -> str:

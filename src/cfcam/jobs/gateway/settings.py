@@ -149,6 +149,8 @@ class Results:
     Attributes:
         objects: kinds of DICOM objects: pm, seg, sr, sc, gsps.
         report: whether the report is made too, as a PDF in a DICOM object.
+        comparison: whether the comparison with the prior is sent too, as a PDF in a DICOM object; [prior] says where
+            the prior is asked for.
         record: file of the audit that each study is entered in; made if it is missing.
         fhir: whether a FHIR Bundle is written beside the results; with [fhir] it is in any case.
         root: whether an object is made that ties the results together (a Key Object Selection).
@@ -160,6 +162,7 @@ class Results:
 
     objects: tuple[str, ...] = ("seg", "sr", "sc")
     report: bool = False
+    comparison: bool = False
     record: Path | None = None
     fhir: bool = False
     root: bool = True
@@ -238,6 +241,8 @@ class GatewaySettings:
                 if name not in self.network:
                     near = ", ".join(nearest(name, self.network) or sorted(self.network))
                     raise InputError(f"rule {rule.name}: there is no [network.{name}]; nearest: {near}")
+        if self.results.comparison and self.prior is None:
+            raise InputError("[results] comparison: say in [prior] where the prior is asked for")
         if not (self.receive or self.watch or self.poll):
             raise InputError("there is no [receive], [watch] or [poll]: nothing would ever arrive")
 

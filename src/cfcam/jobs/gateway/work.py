@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cfcam.imaging import Preprocess, VolumePreprocess
+    from cfcam.jobs.gateway.prior import Compared
     from cfcam.jobs.study.result import StudyExplainer
     from cfcam.models import LoadedModel
 
@@ -116,7 +117,7 @@ def _answer(job: Job, settings: GatewaySettings, networks: dict[str, Loaded]) ->
         if job.network not in networks:
             networks[job.network] = loaded(settings.network[job.network])
         known = networks[job.network]
-        return made(job, settings, known.explainer, place, after=partial(_prior, job, settings, known, place))
+        return made(job, settings, known.explainer, place, compare=partial(_prior, job, settings, known, place))
     except CfcamError as error:
         cause = error.__cause__
         full = isinstance(cause, OSError) and cause.errno in _FULL
@@ -132,18 +133,19 @@ def _answer(job: Job, settings: GatewaySettings, networks: dict[str, Loaded]) ->
             shutil.rmtree(place)
 
 
-def _prior(job: Job, settings: GatewaySettings, known: Loaded, place: Path, current: Path, out: Path) -> str:
-    """Compares a study with the one before it, if that is asked for; what goes wrong is returned."""
+def _prior(job: Job, settings: GatewaySettings, known: Loaded, place: Path, current: Path, out: Path) -> Compared:
+    """Compares a study with the one before it, if that is asked for."""
+    from cfcam.jobs.gateway.prior import Compared, compared, find_prior
+
     if settings.prior is None:
-        return ""
-    from cfcam.jobs.gateway.prior import compared, find_prior
+        return Compared()
 
     try:
         prior = find_prior(settings.prior, job.files[0], place / "prior", volume=job.volume)
     except CfcamError as error:
-        return f"a prior study cannot be asked for: {error}"
+        return Compared(trouble=f"a prior study cannot be asked for: {error}")
     if prior is None:
-        return ""
+        return Compared()
     return compared(prior, current, out, known.model, settings.network[job.network], known.preprocess)
 
 
