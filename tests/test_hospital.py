@@ -79,6 +79,8 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
             for file in (*sent["radiograph"], *sent["scan"]):
                 archive.ask("POST", "/instances", file.read_bytes())
             until(lambda: gateway.status()["tasks"] == {"delivered": 2})
+            sent_back = gateway.status()["results"]["delivered"]  # by the archive, which sends on all that it stores
+            until(lambda: gateway.status()["objects"].get("ignored") == sent_back)
             yield Hospital(folder, archive, gateway, sent)
 
 
