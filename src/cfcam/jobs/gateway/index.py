@@ -319,7 +319,7 @@ class Index:
         )
         tasks = self._tasks(
             "WHERE state IN ('delivered', 'results') AND changed < ? AND NOT EXISTS"
-            " (SELECT 1 FROM results WHERE task = id AND state = 'waiting')",
+            " (SELECT 1 FROM results WHERE task = id AND state IN ('waiting', 'held'))",
             (before,),
         )
         return [row[0] for row in objects], tasks

@@ -108,6 +108,7 @@ def parts(tmp_path):
     index.finish(TASK, [object_, bundle], sent=True, posted=True)
     index.delivered([object_.file])
     assert index.counts()["tasks"] == {"results": 1}  # the Bundle is not there yet
+    assert index.old(1e12) == ([], [])  # and it is not swept away
     yield spool, index
     index.close()
     spool.close()
