@@ -38,7 +38,7 @@ def report_object(study: StudyResult, source: DicomSource, pdf: bytes) -> Datase
     Raises:
         ImageError: the source breaks the standard, or has no study.
     """
-    identity = ["report", _identity(study, source)]
+    identity: list[object] = ["report", _identity(study, source)]
     burned_in = source.burned_in == "YES"
     made: Any = _document(source.objects, "report", identity, pdf, burned_in=burned_in)
     made.DocumentTitle = "Class activation maps, research use"
