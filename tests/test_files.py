@@ -132,3 +132,15 @@ def test_the_hashes_by_which_a_stopped_run_goes_on_are_those_of_earlier_versions
 def _fails_halfway(place):
     place.write_bytes(b"half of the n")
     raise IsADirectoryError
+
+
+@pytest.mark.parametrize("name", ["a", "a/b.png", "ward..3/a", ".hidden", "結節/\udcff"])
+def test_a_name_that_can_only_lie_in_its_folder(name):
+    assert files.stays_inside(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "/", "/etc/passwd", "a/../b", "..\\b", "C:b", "\\\\server\\b", "a\0", 7, None]
+)
+def test_a_name_that_may_lead_elsewhere(name):
+    assert not files.stays_inside(name)

@@ -1,5 +1,6 @@
 """Every error that cfcam raises on purpose: one line that says what was wrong, where, and what to do next."""
 
+import errno
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -46,6 +47,34 @@ class MissingExtraError(CfcamError, ImportError):
 
 class JobError(CfcamError, ValueError):
     """A run cannot be set up, or goes on no longer."""
+
+
+class DiskError(JobError):
+    """What a run writes into is full, read-only or gone: nothing more can be written, and the run ends.
+
+    Args:
+        folder: what it is called.
+        cause: what the system says.
+    """
+
+    def __init__(self, folder: object, cause: OSError | str) -> None:
+        reason = cause if isinstance(cause, str) else cause.strerror or one_line(cause)
+        super().__init__(
+            f"{folder}: cannot be written into any more ({reason}): check the disk, then give the same command again,"
+            " and it goes on where it stopped"
+        )
+
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+
+
+def is_full(error: BaseException | None) -> bool:
+    """Tell whether an error, or what it came from, is that a disk takes nothing more: full, or read-only by now."""
+    while error is not None:
+        if isinstance(error, DiskError) or (isinstance(error, OSError) and error.errno in _FULL):
+            return True
+        error = error.__cause__
+    return False
 
 
 def one_line(text: object, limit: int = 160) -> str:

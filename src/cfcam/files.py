@@ -12,10 +12,10 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from cfcam.errors import CfcamError, InputError, JobError, one_line
+from cfcam.errors import CfcamError, DiskError, InputError, JobError, one_line
 from cfcam.json_text import parse_line
 from cfcam.locks import alone_in, is_lock
 
@@ -27,6 +27,14 @@ def sha256_of(path: Path) -> str:
     """Returns the SHA-256 of a file, hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def stays_inside(name: object) -> bool:
+    """Tells whether what a file names can only lie in the folder it is taken from: relative, without ``..``."""
+    if not isinstance(name, str) or not name.strip("/\\.") or "\0" in name:
+        return False
+    path = PureWindowsPath(name)  # knows both separators, and drives
+    return not path.anchor and ".." not in path.parts
 
 
 @contextmanager
@@ -171,10 +179,22 @@ def as_line(values: Mapping[str, Any]) -> bytes:
     return json.dumps(values, separators=(",", ":")).encode("ascii") + b"\n"
 
 
+@contextmanager
+def _of_the_disk(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as cause:
+        raise DiskError(folder, cause) from cause
+
+
 def append_line(path: Path, values: Mapping[str, Any]) -> Line:
-    """Adds an object to a file of lines, hands it to the operating system at once, and returns where it lies."""
+    """Adds an object to a file of lines, hands it to the operating system at once, and returns where it lies.
+
+    Raises:
+        DiskError: it cannot be written.
+    """
     line = as_line(values)
-    with path.open("ab") as file:
+    with _of_the_disk(path.parent), path.open("ab") as file:
         start = file.tell()
         file.write(line)
     return Line(start, len(line), dict(values))

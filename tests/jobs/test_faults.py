@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
 import threading
 from contextlib import contextmanager
 
 import pytest
+from typer.testing import CliRunner
 
-from cfcam.errors import CfcamError
+from cfcam.cli.app import app
+from cfcam.errors import CfcamError, DiskError
 from cfcam.exchange.deidentify.deidentifier import Deidentifier
 from cfcam.exchange.deidentify.folder import deidentify_folder
-from cfcam.jobs.compare.pairs import make_pair
+from cfcam.files import append_line, sha256_of, stays_inside
+from cfcam.jobs.compare.pairs import make_pair, read_pairs
 from cfcam.jobs.compare.run import ComparePairs
 from cfcam.jobs.compare.settings import CompareSettings
 from cfcam.jobs.evaluate.page import write_report
+from cfcam.jobs.runs.manifest import Manifest
 from cfcam.locks import alone_in
 from cfcam.models import load
 from tests.jobs.evaluate.test_run import bright as evaluation
-from tests.jobs.world import NETWORKS, PLAIN, folder_of, lines, run, written
+from tests.jobs.world import NETWORKS, PLAIN, draw, folder_of, lines, run, written
 
 
 @contextmanager
@@ -50,9 +60,9 @@ def _evaluate(source, output):
 
 
 def _compare(source, output):
-    settings = CompareSettings(output=output, preprocess=PLAIN)
+    settings = CompareSettings(output=output, preprocess=PLAIN, registration="none")
     pair = make_pair(source / "picture0.png", source / "picture1.png")
-    ComparePairs(load(f"{NETWORKS}:brightness"), settings).run([pair])
+    return ComparePairs(load(f"{NETWORKS}:brightness"), settings).run([pair])
 
 
 def _deidentify(source, output):
@@ -80,3 +90,150 @@ def test_a_run_that_was_set_up_before_another_began_is_refused_when_it_begins(tm
     card = scored()
     with another_run(tmp_path / "scores"), pytest.raises(CfcamError, match="another run is at work there"):
         write_report(card, tmp_path / "scores")
+
+
+@contextmanager
+def files_of(most):
+    """No file may grow beyond so many bytes: as a disk that is full, and without a disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 256 kB."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mounted = os.getuid() == 0 and subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if not mounted or mounted.returncode:
+        pytest.skip("no disk can be mounted here: needs root")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
+def _each_once(output, count):
+    found = lines(output)
+    assert [line["status"] for line in found] == ["done"] * count
+    assert len({line["input"] for line in found}) == count
+
+
+def test_a_run_on_a_disk_that_fills_stops_at_the_first_and_goes_on_once_there_is_room(tmp_path, small_disk):
+    folder_of(tmp_path / "in", 24)
+    out, ballast = small_disk / "maps", small_disk / "ballast"
+    ballast.write_bytes(b"0" * 200_000)
+    with pytest.raises(DiskError, match=rf"^{out}: cannot be written into any more \(No space left on device\)"):
+        list(run(tmp_path / "in", out, batch_size=2))
+    before = lines(out)
+    assert {line["status"] for line in before} <= {"done"}
+    assert len(before) < 24
+    ballast.unlink()
+    list(run(tmp_path / "in", out, batch_size=2))
+    _each_once(out, 24)
+    assert not [name for name in written(out) if name.endswith((".tmp", "-lock"))]
+
+
+@pytest.mark.parametrize(("what", "most"), [("run.json", 400), ("an overlay", 2500), ("the manifest", 4000)])
+def test_nothing_is_entered_as_failed_that_the_disk_refused(tmp_path, what, most):
+    for n in range(12):
+        draw(tmp_path / "in" / f"{n}.png", corner=n % 4, size=(300, 400) if what == "an overlay" else (48, 64))
+    with files_of(most), pytest.raises(DiskError, match=r"out: cannot be written into any more \(.+\): check the disk"):
+        list(run(tmp_path / "in", tmp_path / "out", batch_size=2))
+    whole = Manifest.read(tmp_path / "out") if (tmp_path / "out" / "manifest.jsonl").exists() else []
+    assert {str(line.status) for line in whole} <= {"done"}
+    list(run(tmp_path / "in", tmp_path / "out"))
+    _each_once(tmp_path / "out", 12)
+
+
+def test_a_folder_that_goes_away_ends_the_run_which_says_so(tmp_path):
+    folder_of(tmp_path / "in", 12)
+    going = iter(run(tmp_path / "in", tmp_path / "out", batch_size=1))
+    next(going)
+    shutil.rmtree(tmp_path / "out")
+    with pytest.raises(DiskError, match=r"out: cannot be written into any more"):
+        list(going)
+
+
+def test_a_picture_that_goes_away_or_changes_fails_alone(tmp_path):
+    paths = folder_of(tmp_path / "in", 12)
+    going = iter(run(tmp_path / "in", tmp_path / "out", batch_size=1))
+    next(going)
+    paths[-1].unlink()
+    paths[-2].write_bytes(b"no picture any more")
+    assert [str(outcome.status) for outcome in going] == ["done"] * 9 + ["failed"] * 2
+
+
+def test_lines_that_cannot_be_written_are_told_with_their_folder(tmp_path):
+    with (
+        files_of(10),
+        pytest.raises(DiskError, match=rf"^{tmp_path}: cannot be written into any more \(File too large"),
+    ):
+        append_line(tmp_path / "rows.jsonl", {"n": "0" * 100})
+
+
+def _command(source, output):
+    words = ["explain", str(source), "--model", f"{NETWORKS}:brightness", "--output", str(output), "--batch-size", "1"]
+    return CliRunner().invoke(app, [*words, "--mean", "0,0,0", "--std", "1,1,1", "--size", "32", "--save", "overlay"])
+
+
+def test_a_command_on_a_full_disk_ends_with_1_and_one_that_is_asked_to_end_with_143_and_both_go_on(
+    tmp_path, monkeypatch
+):
+    folder_of(tmp_path / "in", 4)
+    with files_of(400):
+        full = _command(tmp_path / "in", tmp_path / "out")
+    assert full.exit_code == 1, full.output
+    assert "cannot be written into any more" in full.stderr
+
+    append = Manifest.append
+
+    def asked(manifest, record):
+        append(manifest, record)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Manifest, "append", asked)
+        asked_to_end = _command(tmp_path / "in", tmp_path / "out")
+    assert asked_to_end.exit_code == 143, asked_to_end.output
+    assert "interrupted" in asked_to_end.stderr
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert 1 <= len(lines(tmp_path / "out")) < 4
+    assert _command(tmp_path / "in", tmp_path / "out").exit_code == 0
+    _each_once(tmp_path / "out", 4)
+
+
+def test_a_name_with_digits_that_are_none_in_ascii_stops_nothing(tmp_path):
+    names = ["scan\N{SUPERSCRIPT TWO}.png", "scan10.png", "scan2.png", "\N{ARABIC-INDIC DIGIT THREE}.png"]
+    for name in names:
+        draw(tmp_path / "in" / name)
+    outcomes = list(run(tmp_path / "in", tmp_path / "out"))
+    assert {str(outcome.status) for outcome in outcomes} == {"done"}
+    shown = [outcome.path.name for outcome in outcomes]
+    assert shown.index("scan2.png") < shown.index("scan10.png")
+
+
+def test_a_comparison_whose_document_names_what_lies_elsewhere_is_made_again(tmp_path):
+    folder_of(tmp_path / "in", 2)
+    out = tmp_path / "out"
+    assert [str(one.state) for one in _compare(tmp_path / "in", out)] == ["compared"]
+    assert [str(one.state) for one in _compare(tmp_path / "in", out)] == ["resumed"]
+    (document,) = out.glob("*.json")
+    values = json.loads(document.read_bytes())
+    (tmp_path / "theirs").write_bytes(b"elsewhere")
+    values["files"]["../theirs"] = sha256_of(tmp_path / "theirs")
+    document.write_text(json.dumps(values))
+    assert [str(one.state) for one in _compare(tmp_path / "in", out)] == ["compared"]
+
+
+@pytest.mark.parametrize("name", ["..", ".", "///", "../../x"])
+def test_the_name_of_a_pair_can_only_be_that_of_a_file_in_the_folder(tmp_path, name):
+    table = tmp_path / "pairs.csv"
+    table.write_text(f"prior,current,name\na.png,b.png,{name}\n")
+    (pair,) = read_pairs(table)
+    assert stays_inside(f"{pair.name}.json")
+    assert pair.name == ("x" if name.endswith("x") else "a_b")

@@ -12,6 +12,7 @@ from torch import nn
 
 from cfcam.errors import MissingExtraError, ModelError
 from cfcam.models import LoadedModel, available_forms, load
+from cfcam.models.classes import read_classes
 from cfcam.models.spec import Source, parse_spec
 
 RANDOM = "no weights given: the network is randomly initialised, its maps mean nothing"
@@ -561,3 +562,19 @@ def test_a_real_network_of_a_users_file(data):
     again = load(f"{data}/networks.py:mobilenet_v2", num_classes=3, weights=weights)
     assert same_weights(loaded.module, again.module)
     assert loaded.module(torch.zeros(1, 3, 224, 224)).shape == (1, 3)
+
+
+def test_names_are_not_compared_each_with_each():
+    asked = 0
+
+    class Name(str):
+        __slots__ = ()
+        __hash__ = str.__hash__
+
+        def __eq__(self, other):
+            nonlocal asked
+            asked += 1
+            return str.__eq__(self, other)
+
+    assert len(read_classes([Name(f"class {n}") for n in range(1000)])) == 1000
+    assert asked < 10_000

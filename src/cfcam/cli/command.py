@@ -23,7 +23,9 @@ from __future__ import annotations
 import functools
 import inspect
 import os
+import signal
 import sys
+import threading
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
@@ -35,10 +37,10 @@ from typing import Annotated, Any, ClassVar
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
-from cfcam.cli.output.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, error, say
+from cfcam.cli.output.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_USAGE, error, say
 from cfcam.cli.output.help import folding
 from cfcam.cli.output.panels import Panel
-from cfcam.errors import CfcamError, describe_first
+from cfcam.errors import CfcamError, DiskError, describe_first, is_full
 
 _GOES_ON = "give the same command again, and it goes on where it stopped"
 
@@ -160,26 +162,56 @@ def _parameter(command: type[Command], field: Field[Any], panel: Panel | None) -
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
 
 
+class Terminated(SystemExit):
+    """The process was asked to end (SIGTERM): by a scheduler, a service manager, or a machine that goes down."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Raises `Terminated` where SIGTERM comes, as Ctrl-C raises KeyboardInterrupt: what is under way ends cleanly.
+
+    Only once; what comes while that goes on is passed over. A handler of another's, and of a thread, stays.
+    """
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
+    ):
+        yield
+        return
+
+    def stop(number: int, frame: object) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise Terminated(EXIT_TERMINATED)
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
 @contextmanager
 def _told_in_one_line(command: type[Command], *, debug: bool) -> Iterator[None]:
     """Makes of every error one line and an exit code; with ``debug`` the traceback stands before the line."""
     try:
-        yield
-    except KeyboardInterrupt:
+        with terminable():
+            yield
+    except (KeyboardInterrupt, Terminated) as stop:
         say("interrupted", _GOES_ON if command.goes_on else "give the command again to start anew", "yellow")
-        raise typer.Exit(EXIT_INTERRUPTED) from None
+        raise typer.Exit(EXIT_TERMINATED if isinstance(stop, Terminated) else EXIT_INTERRUPTED) from None
     except BrokenPipeError:
         # The reader of a pipe has seen enough; without this Python complains when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(EXIT_FAILED) from None
     except CfcamError as problem:
         _tell(problem, debug, str(problem))
-        raise typer.Exit(EXIT_USAGE) from problem
+        raise typer.Exit(EXIT_FAILED if is_full(problem) else EXIT_USAGE) from problem
     except (typer.Exit, typer.Abort):
         raise
     except Exception as problem:
         again = "" if debug else "; run again with --debug to see where"
-        _tell(problem, debug, f"{describe_first(problem, 1000)}{again}")
+        full = str(DiskError("the disk", problem)) if isinstance(problem, OSError) and is_full(problem) else ""
+        _tell(problem, debug, full or f"{describe_first(problem, 1000)}{again}")
         raise typer.Exit(EXIT_FAILED) from problem
 
 

@@ -2,7 +2,7 @@ from pathlib import Path, PurePosixPath
 
 import pytest
 
-from cfcam.jobs.inputs.names import label_names, output_names, safe, without_folders
+from cfcam.jobs.inputs.names import folded, label_names, output_names, safe, without_folders
 
 HERE, SUB = PurePosixPath(), PurePosixPath("sub")
 
@@ -45,6 +45,20 @@ def test_same_stems_are_told_apart_by_extension_then_folder_then_number():
     assert names(("/in/a.png", ""), ("/in/a.JPG", ""), ("/in/b.png", "")) == ["a-png", "a-jpg", "b"]
     assert names(("/x/a.png", ""), ("/y/a.png", "")) == ["a-png-x", "a-png-y"]
     assert names(("/x/d/a.png", ""), ("/y/d/a.png", "")) == ["a-png-d-2", "a-png-d-3"]
+
+
+def test_a_thousand_inputs_of_one_name_are_not_counted_from_the_start_each_time(monkeypatch):
+    asked = 0
+
+    def counted(name):
+        nonlocal asked
+        asked += 1
+        return folded(name)
+
+    monkeypatch.setattr("cfcam.jobs.inputs.names.folded", counted)
+    found = names(*((f"/{n}/d/a.png", "") for n in range(1000)))
+    assert found == [f"a-png-d-{n}" for n in range(2, 1002)]
+    assert asked < 20_000  # each with each would be half a million
 
 
 def test_names_that_differ_in_case_only_are_told_apart():

@@ -1,8 +1,11 @@
 import json
 from dataclasses import replace
 
+import pytest
+
 from cfcam.files import settings_hash, sha256_of
 from cfcam.jobs.runs.manifest import Explained, Manifest, Record, State, verified
+from tests.jobs.world import draw, lines, run, written
 
 RECORD = Record(
     input="/in/a.png",
@@ -47,6 +50,31 @@ def test_lines_of_earlier_and_of_later_versions_are_read():
     later = {**earlier, "mood": "calm", "targets": [{**earlier["targets"][0], "colour": "blue"}]}
     assert Record.parse(json.dumps(later).encode()) == RECORD
     assert Record.parse(json.dumps({**earlier, "probabilities": [1]}).encode()) is None
+
+
+@pytest.mark.parametrize("place", ["../b", "/etc/b", "a/../../b", "..", "", "C:\\b", "\\\\server\\b", "a\0b", 7, None])
+def test_a_line_that_names_what_lies_elsewhere_is_no_record(place):
+    values = json.loads(RECORD.line())
+    assert Record.parse(json.dumps({**values, "name": place}).encode()) is None
+    assert Record.parse(json.dumps({**values, "glance": {"thumb": place or "../b"}}).encode()) is None
+    if isinstance(place, str):
+        assert Record.parse(json.dumps({**values, "files": {place: "34"}}).encode()) is None
+    assert Record.parse(json.dumps({**values, "files": {"a_cam.png": 34}}).encode()) is None
+    assert Record.parse(json.dumps({**values, "name": "ward..3/a"}).encode()).name == "ward..3/a"
+
+
+def test_a_run_writes_nothing_outside_of_its_folder_whatever_the_manifest_says(tmp_path):
+    source = draw(tmp_path / "in" / "a.png")
+    out = tmp_path / "deep" / "out"
+    list(run(tmp_path / "in", out))
+    (line,) = lines(out)
+    planted = {**line, "name": "../../planted", "files": {"../../planted_grad-cam.png": "00"}, "input": str(source)}
+    (out / "manifest.jsonl").write_text(json.dumps(planted) + "\n")
+    assert written(tmp_path / "deep") == ["out/a_grad-cam.png", "out/manifest.jsonl", "out/run.json"]
+    list(run(tmp_path / "in", out))
+    assert written(tmp_path / "deep") == ["out/a_grad-cam.png", "out/manifest.jsonl", "out/run.json"]
+    assert [line["name"] for line in lines(out)] == ["a"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["deep", "in"]
 
 
 def test_a_line_is_on_disk_as_soon_as_it_is_appended(tmp_path):

@@ -127,7 +127,11 @@ def _shown_extensions() -> str:
 
 def _natural(path: Path) -> tuple[list[list[tuple[int, int, str]]], str]:
     return [
-        [(0, int(piece), "") if piece.isdigit() else (1, 0, piece) for piece in _DIGITS.split(part.casefold()) if piece]
+        [
+            (0, int(piece), "") if place % 2 else (1, 0, piece)  # between two matches stands what is no number
+            for place, piece in enumerate(_DIGITS.split(part.casefold()))
+            if piece
+        ]
         for part in path.parts
     ], str(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
@@ -38,7 +39,7 @@ class Pair:
 def make_pair(prior: Path, current: Path, name: str | None = None) -> Pair:
     """Returns a pair with a name that can be a file's: the one given, else PRIOR_CURRENT."""
     shown = (labelled(prior).shown.name, labelled(current).shown.name)
-    return Pair(prior, current, safe(name, 120) if name else "_".join(map(_stem, shown)), shown)
+    return Pair(prior, current, safe(name or "", 120) or "_".join(map(_stem, shown)), shown)
 
 
 def without_names(text: str, pair: Pair) -> str:
@@ -77,11 +78,12 @@ def read_pairs(path: Path) -> list[Pair]:
 
 
 def _told_apart(pairs: Sequence[Pair], taken: set[str], rows: Sequence[Mapping[str, str]]) -> Iterator[Pair]:
+    numbers = Counter[str]()  # 20 000 pairs of one name are not counted from 1 each time
     for pair, row in zip(pairs, rows, strict=True):
-        name, number = pair.name, 1
+        name = pair.name
         while not row.get("name") and folded(name) in taken:
-            number += 1
-            name = f"{pair.name}-{number}"
+            numbers[folded(pair.name)] += 1
+            name = f"{pair.name}-{numbers[folded(pair.name)] + 1}"
         taken.add(folded(name))
         yield replace(pair, name=name)
 

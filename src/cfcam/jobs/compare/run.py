@@ -18,7 +18,7 @@ from cfcam.clinical.comparison.gate import RegistrationError
 from cfcam.clinical.comparison.result import RESEARCH, SENTENCE, Comparison
 from cfcam.errors import CfcamError, InputError, describe_first, one_line
 from cfcam.explainer import Explainer
-from cfcam.files import own_output, settings_hash, sha256_of, write_json, write_whole
+from cfcam.files import own_output, settings_hash, sha256_of, stays_inside, write_json, write_whole
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_image, save_image, save_map_nifti
 from cfcam.imaging.drawing.difference import comparison_figure, picture_scene, volume_scenes
 from cfcam.jobs.compare.images import CompareImages, matched, registered
@@ -195,7 +195,7 @@ class ComparePairs:
         folder = self.settings.output
         try:
             document: dict[str, Any] = json_text.read(folder / f"{name}.json")
-            whole = all(sha256_of(folder / file) == digest for file, digest in document["files"].items())
+            whole = all(stays_inside(f) and sha256_of(folder / f) == digest for f, digest in document["files"].items())
             return document if document["settings"] == key and whole else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None

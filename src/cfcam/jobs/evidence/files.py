@@ -9,7 +9,7 @@ from typing import Any
 
 from cfcam import json_text
 from cfcam.errors import CfcamError, MissingExtraError
-from cfcam.files import digest, sha256_of, write_whole
+from cfcam.files import digest, sha256_of, stays_inside, write_whole
 from cfcam.locks import is_lock
 
 MANIFEST = "MANIFEST.sha256"
@@ -133,7 +133,7 @@ def _listed(folder: Path) -> dict[str, str]:
     found = {}
     for number, line in enumerate(text.splitlines(), 1):
         matched = _LINE.fullmatch(line)
-        if matched is None or ".." in Path(matched[2]).parts or Path(matched[2]).is_absolute():
+        if matched is None or not stays_inside(matched[2]):
             raise EvidenceError(f"{MANIFEST}: line {number} is no SHA-256 with a name; it was changed or cut")
         found[matched[2]] = matched[1]
     return found

@@ -12,6 +12,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from cfcam.files import stays_inside
 from cfcam.jobs.gateway.arrivals.intake import Intake
 from cfcam.jobs.gateway.arrivals.poll import Poller
 from cfcam.jobs.gateway.arrivals.receive import Receiver
@@ -223,6 +224,8 @@ class Gateway:
         for key in objects:
             self.spool.remove(key)
         for task in tasks:
+            if not stays_inside(task.id):
+                continue
             for number in range(task.round + 1):
                 with suppress(OSError):
                     shutil.rmtree(self.spool.results / f"{task.id}-{number}")

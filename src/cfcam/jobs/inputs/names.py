@@ -63,11 +63,15 @@ def output_names(
                 names[i] = name
                 used.add(folded(name))
         todo = [i for i in todo if names[i] is None]
+    numbers = Counter[str]()
     for i in todo:
         name = _FORMS[-1](*inputs[i])
-        number = next(n for n in range(2, len(inputs) + len(used) + 3) if folded(f"{name}-{n}") not in used)
+        number = numbers[name] or 2
+        while folded(f"{name}-{number}") in used:
+            number += 1
         names[i] = f"{name}-{number}"
         used.add(folded(f"{name}-{number}"))
+        numbers[name] = number + 1
     return [name for name in names if name is not None]
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,13 +44,14 @@ def comes_from_dicom(source: Input) -> bool:
 def with_labels(inputs: Sequence[Input]) -> tuple[Input, ...]:
     """Returns the inputs, those that are DICOM with a neutral label; no two have the same."""
     taken: set[str] = set()
+    numbers = Counter[str]()
     labelled = []
     for source in inputs:
         if comes_from_dicom(source):
-            label = first = f"study-{_identity(source)[:_DIGITS]}"
-            number = 2
+            first = label = f"study-{_identity(source)[:_DIGITS]}"
             while label in taken:
-                label, number = f"{first}-{number}", number + 1
+                numbers[first] += 1
+                label = f"{first}-{numbers[first] + 1}"
             taken.add(label)
             source = replace(source, label=label)
         labelled.append(source)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any
 
-from cfcam.files import sha256_of, write_whole
+from cfcam.errors import DiskError
+from cfcam.files import sha256_of, stays_inside, write_whole
 from cfcam.jobs.index.glance import Glance
 from cfcam.json_text import parse_line
 
@@ -88,7 +91,7 @@ class Record:
 
     @classmethod
     def parse(cls, line: bytes) -> Record | None:
-        """Returns the record in a line; None for one that is torn or no record.
+        """Returns the record in a line; None for one that is torn or no record, or that names what lies elsewhere.
 
         What a line of an earlier cfcam lacks is empty, and what a later one added is passed over.
         """
@@ -102,9 +105,16 @@ class Record:
             values["notices"] = tuple(values.get("notices", ()))
             values["probabilities"] = {str(name): float(p) for name, p in values.get("probabilities", {}).items()}
             values["glance"] = _glance(values.get("glance"))
-            return cls(**_known(cls, values))
+            record = cls(**_known(cls, values))
+            return record if record._stays_inside() else None
         except (ValueError, TypeError, KeyError, AttributeError):
             return None
+
+    def _stays_inside(self) -> bool:
+        """Whether nothing that it names leads out of the output folder: a later run writes and reads there."""
+        names = [self.name, *self.files, *(self.glance.files if self.glance else ())]
+        texts = (self.input, self.settings, *self.files.values())
+        return all(map(stays_inside, names)) and all(isinstance(text, str) for text in texts)
 
     def line(self) -> bytes:
         """Returns the record as one line of JSON, in ASCII."""
@@ -175,11 +185,21 @@ class Manifest:
         return self._done.get((name, settings))
 
     def append(self, record: Record) -> None:
-        """Adds a line, and hands it to the operating system at once."""
-        if self._stream is None:
-            self._stream = self.path.open("ab")
-        self._stream.write(record.line())
-        self._stream.flush()
+        """Adds a line, and hands it to the operating system at once.
+
+        Raises:
+            DiskError: it cannot be written, or the file is not where it was.
+        """
+        try:
+            if self._stream is None:
+                self._stream = self.path.open("ab", buffering=0)
+            line = record.line()
+            if self._stream.write(line) < len(line):  # the next write would say why, and leave a torn line before it
+                raise DiskError(self.folder, os.strerror(errno.ENOSPC))
+            if not os.path.samestat(os.fstat(self._stream.fileno()), self.path.stat()):
+                raise DiskError(self.folder, "another file lies where the manifest was")
+        except OSError as cause:
+            raise DiskError(self.folder, cause) from cause
         self.records.append(record)
 
     def close(self) -> None:
@@ -192,7 +212,10 @@ class Manifest:
     def _tidy(self, *, torn: bool = False) -> None:
         kept = _latest(self.records)
         if torn or len(kept) < len(self.records):
-            write_whole(self.path, b"".join(record.line() for record in kept))
+            try:
+                write_whole(self.path, b"".join(record.line() for record in kept))
+            except OSError as cause:
+                raise DiskError(self.folder, cause) from cause
         self.records = kept
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from cfcam.errors import DiskError
 from cfcam.files import own_output
 from cfcam.jobs.index.page import PAGE, Facts, write_page
 from cfcam.jobs.inputs.find import Input
@@ -81,7 +83,10 @@ class FolderRun:
 
     def __iter__(self) -> Iterator[Outcome]:
         with own_output(self.settings.output):
-            yield from self._outcomes()
+            try:
+                yield from self._outcomes()
+            except OSError as cause:
+                raise DiskError(self.settings.output, cause) from cause
 
     def _outcomes(self) -> Iterator[Outcome]:
         manifest = Manifest.open(self.settings.output)
@@ -95,12 +100,16 @@ class FolderRun:
                 outcome = _entered(task, manifest)
                 lines += [file for file in outcome.files if file.name.endswith(LINE)]
                 yield outcome
-        finally:
-            for task in flow.close():  # after an interruption: what is on disk is entered, and not done again
-                if task.record is not None:
-                    manifest.append(task.record)
-            manifest.close()
+        except DiskError:  # no page can be written either
+            with suppress(DiskError):
+                _enter_rest(flow, manifest)
+            raise
+        except BaseException:
+            _enter_rest(flow, manifest)
             self._write_pages(lines, manifest)
+            raise
+        _enter_rest(flow, manifest)
+        self._write_pages(lines, manifest)
 
     def _write_pages(self, lines: Sequence[Path], manifest: Manifest) -> None:
         page = self.settings.page
@@ -163,6 +172,16 @@ class VolumeRun(FolderRun):
 
     def _kind(self) -> InputKind:
         return Volumes.of(self._model, self.settings, self.volumes)
+
+
+def _enter_rest(flow: Flow, manifest: Manifest) -> None:
+    """Enters what is on disk after an interruption, so that it is not done again."""
+    try:
+        for task in flow.close():
+            if task.record is not None:
+                manifest.append(task.record)
+    finally:
+        manifest.close()
 
 
 def _entered(task: Task, manifest: Manifest) -> Outcome:

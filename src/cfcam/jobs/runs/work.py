@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Protocol
 
 from cfcam._version import __version__
-from cfcam.errors import CfcamError, JobError, describe_first
+from cfcam.errors import CfcamError, DiskError, JobError, describe_first, is_full
 from cfcam.explainer_windows import Windows
 from cfcam.explanation import Explanation
 from cfcam.files import settings_hash, sha256_of
@@ -235,7 +238,7 @@ class Work:
         """Reads an input again that is no longer held."""
         if task.outcome is not None or task.image is not None:
             return
-        with self._failing(task, _Step.DRAW):
+        with self._failing(task, _Step.READ):
             image = self._loaded(task.input)
             if image.sha256 != task.sha256:
                 self._fail(task, "the picture changed while it was explained: run again")
@@ -243,7 +246,11 @@ class Work:
                 task.image = image
 
     def draw(self, task: Task) -> None:
-        """Writes the files of an input; those of its study use the network."""
+        """Writes the files of an input; those of its study use the network.
+
+        Raises:
+            DiskError: nothing more can be written into the output folder.
+        """
         image, explanation, x = task.image, task.explanation, task.tensor
         task.image = task.explanation = task.tensor = None
         if task.outcome is not None:
@@ -302,20 +309,31 @@ class Work:
 
     @contextmanager
     def _failing(self, task: Task, step: _Step) -> Iterator[None]:
-        """What goes wrong with one of ten thousand does not stop the rest."""
+        """What goes wrong with one of ten thousand does not stop the rest, unless it is where all are written."""
         try:
             yield
         except CfcamError as error:
+            if step is _Step.DRAW:
+                self._stop_if_of_the_disk(error.__cause__)
             self._fail(task, str(error), error)
         except MemoryError as error:
             self._fail(task, f"not enough memory to {step} the picture: make it smaller", error)
         except Exception as error:  # noqa: BLE001 (a decoder may raise anything)
+            if step is _Step.DRAW:
+                self._stop_if_of_the_disk(error)
             if step is _Step.READ:
                 self._fail(task, f"cannot be read ({_told(error, task.input)})", error)
-            elif isinstance(error, OSError):
-                self._fail(task, f"its files cannot be written ({error.strerror or error}): check the disk", error)
             else:
                 self._fail(task, f"cannot be drawn ({_told(error, task.input)})", error)
+
+    def _stop_if_of_the_disk(self, error: BaseException | None) -> None:
+        """A disk that is full, or a folder that is gone, is none of the picture's: all others would meet it too."""
+        if not isinstance(error, OSError) or error.errno in (None, errno.ENAMETOOLONG):
+            return
+        output = self._settings.output
+        named = error.filename is not None and output.absolute() in Path(os.fsdecode(error.filename)).absolute().parents
+        if is_full(error) or named or not output.is_dir():  # else it may be the input, which studies read once more
+            raise DiskError(output, error) from error
 
     def _fail(self, task: Task, error: str, cause: BaseException | None = None) -> None:
         line = " ".join(error.split()).removeprefix(f"{task.input.path}: ")

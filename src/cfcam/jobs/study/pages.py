@@ -13,7 +13,7 @@ from typing import Any
 from cfcam import json_text
 from cfcam.clinical.study_result import StudyResult
 from cfcam.clinical.where import steadiness, where
-from cfcam.files import write_whole
+from cfcam.files import stays_inside, write_whole
 from cfcam.jobs.study.settings import StudySettings
 
 REPORTS = "reports.html"
@@ -76,7 +76,7 @@ def write_batch_page(lines: Sequence[Path], folder: Path, *, beside: str = "") -
     entries = []
     for line in lines:
         entry = IndexEntry(**json_text.read(line, then="explain the study again"))
-        entries.append(replace(entry, files=tuple(line.parent / file for file in entry.files)))
+        entries.append(replace(entry, files=tuple(line.parent / file for file in entry.files if stays_inside(file))))
     return write_index(entries, folder, name=REPORTS, beside=beside)
 
 

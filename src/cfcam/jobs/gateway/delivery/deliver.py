@@ -8,6 +8,7 @@ from collections.abc import Callable
 from cfcam.exchange.pacs.outcome import Outcome, Sent
 from cfcam.exchange.pacs.place import Place
 from cfcam.exchange.pacs.sending import send
+from cfcam.files import stays_inside
 from cfcam.jobs.gateway.access import access_of
 from cfcam.jobs.gateway.delivery.trying import Trying
 from cfcam.jobs.gateway.index import Index
@@ -45,7 +46,7 @@ class Deliverer(Trying):
             return False
         here = []
         for result in waiting:
-            if (self._spool.results / result.file).is_file():
+            if stays_inside(result.file) and (self._spool.results / result.file).is_file():
                 here.append(result)
             else:
                 self._index.refused(result.file, "the result is not in the spool any more")
