@@ -12,6 +12,7 @@ import threading
 from contextlib import contextmanager
 
 import pytest
+from pydicom.data import get_testdata_file
 from typer.testing import CliRunner
 
 from cfcam.cli.app import app
@@ -237,3 +238,12 @@ def test_the_name_of_a_pair_can_only_be_that_of_a_file_in_the_folder(tmp_path, n
     (pair,) = read_pairs(table)
     assert stays_inside(f"{pair.name}.json")
     assert pair.name == ("x" if name.endswith("x") else "a_b")
+
+
+def test_a_full_disk_ends_de_identification_too(tmp_path):
+    (tmp_path / "in").mkdir()
+    for n in range(2):
+        shutil.copy(get_testdata_file("CT_small.dcm"), tmp_path / "in" / f"{n}.dcm")
+    with files_of(200), pytest.raises(DiskError, match="the output: cannot be written into any more"):
+        _deidentify(tmp_path / "in", tmp_path / "out")
+    assert written(tmp_path / "out") == []

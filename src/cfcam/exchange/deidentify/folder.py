@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cfcam.errors import ImageError, InputError, MissingExtraError
+from cfcam.errors import DiskError, ImageError, InputError, MissingExtraError, is_full
 from cfcam.exchange.deidentify.apart import Apart
 from cfcam.exchange.deidentify.deidentifier import Deidentifier
 from cfcam.exchange.deidentify.one import Clean, cleaned, needs_decoder
@@ -42,6 +42,7 @@ def deidentify_folder(source: Path, output: Path, deidentifier: Deidentifier) ->
         ImageError: the source is missing.
         InputError: the output lies in the source, or is it.
         JobError: the output cannot be written into, or another run is at work there.
+        DiskError: its disk is full.
     """
     if not source.exists():
         raise ImageError("the folder to de-identify does not exist; check its path")
@@ -71,6 +72,8 @@ def _all(files: Sequence[Path], output: Path, deidentifier: Deidentifier) -> Fol
             except MissingExtraError:
                 raise
             except (ImageError, InputError) as problem:
+                if is_full(problem):  # all others would meet it too
+                    raise DiskError("the output", "nothing more fits on it") from problem
                 text = str(problem)
                 report.refused.append(text if text.startswith(where) else f"{where}: {text}")
     report.written += ours

@@ -174,7 +174,7 @@ class VolumeRun(FolderRun):
         return Volumes.of(self._model, self.settings, self.volumes)
 
 
-def _enter_rest(flow: Flow, manifest: Manifest) -> None:
+def _enter_rest(flow: Way, manifest: Manifest) -> None:
     """Enters what is on disk after an interruption, so that it is not done again."""
     try:
         for task in flow.close():

@@ -6,6 +6,7 @@ A Bundle may be posted as often as one likes: each of its entries is conditional
 from __future__ import annotations
 
 from cfcam.exchange.fhir.server import ServerError, post
+from cfcam.files import stays_inside
 from cfcam.jobs.gateway.access import secret_of
 from cfcam.jobs.gateway.delivery.trying import Trying
 from cfcam.jobs.gateway.index import Index
@@ -46,7 +47,7 @@ class Poster(Trying):
             if self._closing.is_set():
                 return False
             file = self._spool.results / result.file
-            if not file.is_file():
+            if not (stays_inside(result.file) and file.is_file()):
                 self._index.refused(result.file, "the Bundle is not in the spool any more")
                 continue
             try:
