@@ -13,7 +13,7 @@ from cfcam.jobs.index.page import PAGE, Facts, write_page
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import VolumeSettings
 from cfcam.jobs.runs.entries import Entries
-from cfcam.jobs.runs.flow import Flow, MakeFlow
+from cfcam.jobs.runs.flow import Flow, MakeFlow, Way
 from cfcam.jobs.runs.manifest import Manifest
 from cfcam.jobs.runs.pictures import Pictures
 from cfcam.jobs.runs.plan import Plan, named
