@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 
 @dataclass(frozen=True)
@@ -427,6 +428,26 @@ TORCHVISION: dict[tuple[int, int, int], str] = {
     (224, 7, 0): "maxvit_t",
     (0, 4, 1): "vit_b_16 vit_b_32 vit_l_16 vit_l_32 vit_h_14",  # built for four patches a side
 }
+LARGER = {
+    "densenet121": "densenet161 densenet169 densenet201",
+    "resnet50": "resnet101 resnet152",
+    "resnext50_32x4d": "resnext101_32x8d resnext101_64x4d",
+    "wide_resnet50_2": "wide_resnet101_2",
+    "efficientnet_b0": "efficientnet_b4 efficientnet_b5 efficientnet_b6 efficientnet_b7",
+    "efficientnet_v2_s": "efficientnet_v2_m efficientnet_v2_l",
+    "regnet_x_3_2gf": "regnet_x_8gf regnet_x_16gf regnet_x_32gf",
+    "regnet_y_3_2gf": "regnet_y_8gf regnet_y_16gf regnet_y_32gf regnet_y_128gf",
+    "convnext_tiny": "convnext_small convnext_base convnext_large",
+    "swin_t": "swin_s swin_b",
+    "swin_v2_t": "swin_v2_s swin_v2_b",
+    "vgg11": "vgg13 vgg16 vgg19",
+    "vgg11_bn": "vgg13_bn vgg16_bn vgg19_bn",
+    "vit_b_32": "vit_b_16 vit_l_16 vit_l_32 vit_h_14",
+}
+"""Of torchvision, names and those of larger siblings: more or wider modules of the same classes, joined by the same ones.
+
+They have most of all weights. `make soak` and the documentation run them; the suite shows that they are siblings.
+"""
 TIMM: dict[tuple[int, int, int], str] = {
     (64, 2, 0): """
         resnet18 resnet50d resnext50_32x4d seresnet50 ecaresnet26t skresnet18 res2net50_26w_4s resnest14d resnetv2_50
@@ -504,7 +525,7 @@ def _filled(model: nn.Module) -> nn.Module:
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for p in model.parameters():
-            if p.ndim > 1 and not p.any():
+            if p.ndim > 1 and not p.is_meta and not p.any():
                 p.normal_(std=0.02, generator=generator)
     return model
 
@@ -549,8 +570,25 @@ def survey(a: Architecture) -> dict[str, Any]:
     }
 
 
-def main(library: str) -> None:
-    """Prints what `survey` finds for "torchvision" or "timm", a line of JSON each."""
+class _Weightless(TorchFunctionMode):
+    """What is left empty for weights has no memory; numbers that widths are computed of are as they are."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}) | ({"device": "meta"} if func is torch.empty else {}))
+
+
+def classes(a: Architecture) -> set[tuple[type, ...]]:
+    """The classes of an architecture's modules, each with those of what it holds; built without memory for weights."""
+    with _Weightless():
+        model = a.build()
+    return {(type(m), *sorted({type(child) for child in m.children()}, key=repr)) for m in model.modules()}
+
+
+def main(library: str, *, siblings: bool = True) -> None:
+    """Prints what `survey` finds for "torchvision" or "timm", a line of JSON each.
+
+    Without siblings, for those that are `LARGER` the name of the smaller one is printed, whose `classes` are theirs.
+    """
     # The wheel beside a CPU-only torch lacks its compiled operators; no classifier calls these two.
     operators = torch.library.Library("torchvision", "FRAGMENT")
     if not hasattr(torch.ops.torchvision, "nms"):
@@ -562,9 +600,14 @@ def main(library: str) -> None:
         listed, here = set(models.list_models(module=models)), {a.name for a in by_name(library)}
         if listed != here:
             raise SystemExit(f"torchvision lists {sorted(listed - here)} beside, and not {sorted(here - listed)}")
-    for a in by_name(library):
-        print(json.dumps(survey(a)), flush=True)  # noqa: T201
+    named = {a.name: a for a in by_name(library)}
+    smaller = {} if siblings else {larger: name for name, all_ in LARGER.items() for larger in all_.split()}
+    for name, a in named.items():
+        found = {"name": name, "sibling": smaller[name]} if library == "torchvision" and name in smaller else survey(a)
+        if "sibling" in found and classes(a) != classes(named[found["sibling"]]):
+            found["status"] = f"it is no sibling of {found['sibling']}"
+        print(json.dumps(found), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], siblings="--without-siblings" not in sys.argv)
