@@ -444,7 +444,7 @@ LARGER = {
     "vgg11_bn": "vgg13_bn vgg16_bn vgg19_bn",
     "vit_b_32": "vit_b_16 vit_l_16 vit_l_32 vit_h_14",
 }
-"""Of torchvision, names and those of larger siblings: more or wider modules of the same classes, joined by the same ones.
+"""Of torchvision, names and those of larger siblings: more or wider modules, of the same classes.
 
 They have most of all weights. `make soak` and the documentation run them; the suite shows that they are siblings.
 """

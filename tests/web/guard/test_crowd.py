@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
