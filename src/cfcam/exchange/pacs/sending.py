@@ -13,7 +13,7 @@ from cfcam.exchange.pacs.place import Access, Place
 from cfcam.exchange.pacs.present import already_there
 from cfcam.exchange.pacs.store import c_store
 from cfcam.exchange.pacs.stow import stow
-from cfcam.imaging.reading.dicom_object import broken
+from cfcam.imaging.reading.dicom_object import broken, quiet
 from cfcam.imaging.reading.kinds import is_dicom_file
 
 if TYPE_CHECKING:
@@ -83,13 +83,15 @@ def dicom_files(paths: Sequence[Path]) -> tuple[list[Path], int]:
 
 
 def _sent(place: Place, files: Sequence[Path | Dataset], access: Access, look_first: bool) -> Iterator[Sent]:
-    objects = []
-    for number, given in enumerate(files):
-        try:
-            objects.append(DicomObject.of(given, number, len(files)))
-        except ImageError as error:
-            path = given if isinstance(given, Path) else None
-            yield Sent(number, "", Outcome.REFUSED, str(error), path=path)
+    objects, refused = [], []
+    with quiet():  # once for all: it costs more than the header of a small object
+        for number, given in enumerate(files):
+            try:
+                objects.append(DicomObject.of(given, number, len(files)))
+            except ImageError as error:
+                path = given if isinstance(given, Path) else None
+                refused.append(Sent(number, "", Outcome.REFUSED, str(error), path=path))
+    yield from refused
     if look_first:
         there: set[int] = set()
         for sent in already_there(place, objects, access):
