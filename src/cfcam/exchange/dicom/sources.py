@@ -136,9 +136,8 @@ def read_source(path: Path, *, max_pixels: int | None = None, max_voxels: int = 
     except ModuleNotFoundError as error:
         raise MissingExtraError("pydicom", "dicom", "reading DICOM") from error
     with quiet(), broken("a source", "the DICOM file is broken or cut off"):
-        source = dcmread(
-            bounded(path, "a source"), force=True
-        )  # as pictures are read: old files have no mark at their beginning
+        # as pictures are read: old files have no mark at their beginning
+        source = dcmread(bounded(Path(path), "a source"), force=True)
         complete_meta(source)
         if any(key in source for key in ("Rows", "Columns")):  # a report has none
             check_size(source, "a source", max_voxels if max_pixels is None else max_pixels, max_voxels)
