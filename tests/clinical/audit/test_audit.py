@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -114,6 +115,41 @@ def check_kills_at_any_time(where, times=8):
     assert audit.append("stop").sequence == verified.count + 1
 
 
+def check_killed_writers(where, processes, each, kills):
+    """Writers side by side, some of which are killed and go on behind what was acknowledged: that is never lost."""
+    generator = random.Random(0)  # noqa: S311
+    Audit(where)
+    told: list[list[tuple[str, str]]] = [[] for _ in range(processes)]
+    running = {seed: start(WRITER, where, seed, each) for seed in range(processes)}
+    for _ in range(kills):
+        seed = generator.choice(sorted(running))
+        process = running[seed]
+        first = process.stdout.readline()
+        time.sleep(generator.uniform(0, 0.3))
+        process.kill()
+        rest, _ = process.communicate(timeout=PATIENCE)
+        told[seed] += _told(first + rest)
+        running[seed] = start(WRITER, where, seed, max(1, each - len(told[seed])))
+    for seed, process in running.items():
+        text, stderr = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, stderr
+        told[seed] += _told(text)
+    audit = Audit(where, create=False)
+    verified = audit.verify()
+    assert verified.ok, verified.reason
+    acknowledged = [pair for pairs in told for pair in pairs]
+    assert len(acknowledged) >= processes * each
+    assert len(acknowledged) <= verified.count <= len(acknowledged) + kills  # one each that nobody could be told of
+    written = {str(record.sequence): record.hash for record in audit.records()}
+    assert all(written[sequence] == digest for sequence, digest in acknowledged)
+
+
+def _told(text):
+    """The acknowledged records; the last line may be cut by a kill."""
+    pairs = [tuple(line.split()) for line in text.splitlines()]
+    return [pair for pair in pairs if len(pair) == 2 and len(pair[1]) == 64]
+
+
 def check_fork(where):
     process = start(FORKED, where)
     _, stderr = process.communicate(timeout=PATIENCE)
@@ -184,6 +220,21 @@ def test_eight_processes_keep_one_unbroken_chain(tmp_path):
     memory = Path("/dev/shm")  # noqa: S108
     with tempfile.TemporaryDirectory(dir=memory if os.access(memory, os.W_OK) else tmp_path) as folder:
         check_concurrent_writers(Path(folder) / "audit.sqlite")
+
+
+def test_writers_that_are_killed_lose_nothing_that_was_acknowledged(where):
+    check_killed_writers(where, *((8, 1000, 10) if os.environ.get("CFCAM_SOAK") else (3, 10, 2)))
+
+
+def test_an_audit_that_another_holds_is_waited_for(where):
+    Audit(where)
+    holder = sqlite3.connect(where, isolation_level=None, check_same_thread=False)
+    holder.execute("BEGIN IMMEDIATE")
+    release = threading.Timer(60 if os.environ.get("CFCAM_SOAK") else 1, lambda: holder.execute("COMMIT"))
+    release.start()
+    assert Audit(where).append("start").sequence == 1
+    release.join()
+    holder.close()
 
 
 def test_killed_between_insert_and_commit_nothing_is_half_written(where):
