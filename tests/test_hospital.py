@@ -23,12 +23,13 @@ from cfcam.exchange.pacs import Place, send
 from cfcam.jobs.gateway.settings import read_settings
 from cfcam.jobs.gateway.work import loaded
 from tests.imaging import dicoms
-from tests.jobs.gateway.senders import free_port, radiographs
-from tests.jobs.gateway.whole import Running, config, running, until
+from tests.jobs.gateway.senders import radiographs
+from tests.jobs.gateway.whole import Running, config, running
 from tests.jobs.studies import cfcam, ct_study
 from tests.machine import pdf_writer
 from tests.orthanc import Orthanc, missing
 from tests.orthanc import running as orthanc_with
+from tests.waiting import PATIENCE, free_port, until
 from tests.web.browser.hands import shown
 from tests.web.browser.page import launched, opened
 from tests.web.server import served, settings_of
@@ -68,11 +69,12 @@ def hospital(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hospital]:
         pytest.skip(why)
     folder = tmp_path_factory.mktemp("hospital")
     (folder / "route.lua").write_text(ROUTE)
-    sent = {"radiograph": radiographs(folder / "film", 1), "scan": ct_study(folder / "scan")}
+    sent = {"radiograph": radiographs(folder / "film", 1), "scan": ct_study(folder / "scan", counted=True)}
     port = free_port()
     with orthanc_with(LuaScripts=[str(folder / "route.lua")]) as archive:
         how = 'objects = ["pm", "seg", "sr"]\nreport = true\nrecord = "audit.sqlite"\nfhir = true'
-        path = config(folder, None, port=port, results=how, more=f'[send]\nplace = "{archive.web}"\n')
+        send_to = f'[send]\nplace = "{archive.web}"\n'
+        path = config(folder, None, port=port, results=how, more=send_to, quiet_s=PATIENCE)
         path.write_text(path.read_text().replace('"SENDER"', '"ORTHANC"'))
         archive.knows("CFCAM", port)
         with running(path, port) as gateway:
