@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cfcam import csv_text
 from cfcam.errors import InputError, one_line
 
 if TYPE_CHECKING:
@@ -30,14 +30,7 @@ def read_predictions(path: Path) -> Rows:
     Raises:
         InputError: the table cannot be read, or something in it is missing.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            rows, columns = list(reader), list(reader.fieldnames or [])
-    except (OSError, UnicodeDecodeError, csv.Error) as problem:
-        raise InputError(
-            f"{one_line(path.name)} cannot be read as CSV ({type(problem).__name__}): check it"
-        ) from problem
+    columns, rows = csv_text.rows_of(csv_text.read_text(path), one_line(path.name), strict=True)
     several = [name for name in columns if name.startswith(f"{_LABEL}:")]
     classes = [name for name in columns if name not in (_LABEL, _PATIENT, *several)]
     wanted = [f"{_LABEL}:{name}" for name in classes]

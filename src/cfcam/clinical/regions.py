@@ -6,7 +6,6 @@ model: a region is not a lesion, and its area is not a lesion's.
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -20,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import ndimage
 from torch import Tensor
 
+from cfcam import csv_text
 from cfcam.clinical.checks.peak_stability import PeakStability
 from cfcam.clinical.region_rule import read_rule
 from cfcam.errors import InputError
@@ -128,14 +128,14 @@ class RegionTable:
         ``peak_stayed`` of ``peak_motions`` small motions left the map's peak where it is; empty: not measured.
         """
         file = io.StringIO()
-        writer = csv.writer(file, lineterminator="\n")
+        writer = csv_text.Writer(file)
         fields = [name for name in Region.__dataclass_fields__ if name != "unit"]
         steady = self.stability
-        writer.writerow([*fields, "unit", "threshold", "rule", "peak_stayed", "peak_motions"])
+        writer.write([*fields, "unit", "threshold", "rule", "peak_stayed", "peak_motions"])
         for region in self.regions:
             cells = [_cell(getattr(region, name)) for name in fields]
             counts = ("", "") if steady is None else (steady.stayed, steady.motions)
-            writer.writerow([*cells, region.unit, _cell(self.threshold), self.rule, *counts])
+            writer.write([*cells, region.unit, _cell(self.threshold), self.rule, *counts])
         return file.getvalue()
 
     def to_text(self) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from cfcam import json_text
 from cfcam.errors import ImageError, InputError
 from cfcam.models.spec import is_file, is_folder
+from cfcam.urls import shown_url
 
 _TABLES = (".csv", ".tsv")
 _LABELS = re.compile(r"(.+)#\d+(?:,\d+)*")  # as cfcam.jobs.inputs.masks reads them
@@ -171,16 +172,16 @@ def record(where: str) -> None:
     from cfcam.clinical.audit.database import check_place
 
     url = check_place(where)
-    path = Path(str(url.database))
+    path, told = Path(str(url.database)), f"--record {shown_url(where)}"
     if url.get_backend_name() != "sqlite" or not path.is_file():
         return
     try:
         with path.open("rb") as stream:
             start = stream.read(len(_SQLITE))
     except OSError as error:
-        raise InputError(f"--record {where}: cannot be read ({error.strerror}); check its permissions") from error
+        raise InputError(f"{told}: cannot be read ({error.strerror}); check its permissions") from error
     if start not in (_SQLITE, b""):
-        raise InputError(f"--record {where}: is no audit; give one, or the name of a file that is not there yet")
+        raise InputError(f"{told}: is no audit; give one, or the name of a file that is not there yet")
 
 
 def audit_folder(record: str | None, output: Path | None) -> None:

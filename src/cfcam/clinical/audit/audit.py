@@ -37,7 +37,7 @@ from cfcam.clinical.audit.fields import (
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
-from cfcam.clinical.audit.database import PATIENCE, check_place, open_engine, problem_of, table_version, upgrade
+from cfcam.clinical.audit.database import PATIENCE, check_place, open_engine, problem_of, shown, table_version, upgrade
 from cfcam.clinical.audit.export import Certificate
 
 _SCHEMAS = ("0001",)  # of migrations, oldest first
@@ -51,7 +51,7 @@ class Audit:
     It may be opened by many processes at a time and survives ``fork``. Nothing is kept open between calls.
 
     Attributes:
-        where: the file, or the URL without its password.
+        where: the file, or the URL without its user, its password and its query.
 
     Args:
         where: a file, or the URL of a database: ``sqlite:///audit.sqlite``, ``postgresql://user@host/database``.
@@ -64,9 +64,7 @@ class Audit:
 
     def __init__(self, where: str | os.PathLike[str], *, create: bool = True) -> None:
         url = check_place(where, create=create)
-        self.where = url.render_as_string(hide_password=True)
-        if url.get_backend_name() == "sqlite":
-            self.where = str(Path(str(url.database)))
+        self.where = shown(url)
         self._engine = open_engine(url)
         self._open(create)
 

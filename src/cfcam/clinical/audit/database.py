@@ -11,6 +11,7 @@ from cfcam.clinical.audit.fields import (
     DamagedError,
 )
 from cfcam.errors import MissingExtraError
+from cfcam.urls import shown_url
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import URL, Connection, Engine
@@ -35,12 +36,13 @@ def check_place(where: str | os.PathLike[str], *, create: bool = True, folder: b
     url = _url(where)
     if url.get_backend_name() == "sqlite":
         path = Path(str(url.database))
+        told = shown_url(str(path))
         if path.is_dir():
-            raise AuditError(f"audit {str(path)!r}: is a folder; give a file in it")
+            raise AuditError(f"audit {told!r}: is a folder; give a file in it")
         if not create and not path.is_file():
-            raise AuditError(f"there is no audit {str(path)!r}: make one with cfcam audit init")
+            raise AuditError(f"there is no audit {told!r}: make one with cfcam audit init")
         if create and folder and not path.parent.is_dir():
-            raise AuditError(f"audit {str(path)!r}: there is no folder {str(path.parent)!r}; make it first")
+            raise AuditError(f"audit {told!r}: there is no folder {shown_url(str(path.parent))!r}; make it first")
     return url
 
 
@@ -66,6 +68,13 @@ def _url(where: str | os.PathLike[str]) -> URL:
         raise AuditError("an audit in memory would be lost: give a file")
     # psycopg 3 by name: which driver a bare postgresql:// means depends on SQLAlchemy's version.
     return url.set(drivername="postgresql+psycopg" if backend == "postgresql" else "sqlite+pysqlite")
+
+
+def shown(url: URL) -> str:
+    """Returns a place as messages show it: the file, or the URL without its user, its password and its query."""
+    if url.get_backend_name() == "sqlite":
+        return str(Path(str(url.database)))
+    return shown_url(url.render_as_string(hide_password=True))
 
 
 def open_engine(url: URL) -> Engine:
@@ -117,7 +126,7 @@ def problem_of(problem: SQLAlchemyError, where: str) -> AuditError:
     line = next((part.strip() for part in str(cause).splitlines() if part.strip()), type(cause).__name__)
     # What SQLite says of a damaged file is of this class itself; busy, full and read-only are of its subclasses.
     kind = DamagedError if type(cause) is sqlite3.DatabaseError else AuditError
-    return kind(f"the audit in {where} cannot be used ({line}): check the database")
+    return kind(f"the audit in {where} cannot be used ({shown_url(line)}): check the database")
 
 
 def table_version(connection: Connection) -> str | None:

@@ -9,9 +9,9 @@ from typing import NamedTuple
 from cfcam.exchange.deidentify.deidentifier import Deidentifier
 from cfcam.exchange.deidentify.pixels import check_same_stored
 from cfcam.exchange.dicom.sources import read_source
-from cfcam.imaging.reading.deflated import bounded
 from cfcam.imaging.reading.dicom_frames import is_native
 from cfcam.imaging.reading.dicom_object import broken, quiet
+from cfcam.imaging.reading.parsing import parse
 
 
 class Clean(NamedTuple):
@@ -29,10 +29,8 @@ def needs_decoder(path: Path, where: str) -> bool:
     Raises:
         ImageError: the header cannot be read.
     """
-    from pydicom import dcmread
-
     with quiet(), broken(where, "the DICOM file is broken or cut off"):
-        header = dcmread(bounded(path, where), force=True, stop_before_pixels=True, specific_tags=["Rows"])
+        header = parse(path, where, stop_before_pixels=True, specific_tags=["Rows"])
         return is_native(header)
 
 
@@ -45,11 +43,10 @@ def cleaned(path: Path, where: str, deidentifier: Deidentifier) -> Clean:
     """
     source = read_source(path, max_pixels=deidentifier.max_pixels, max_voxels=deidentifier.max_voxels)
     dataset = deidentifier(source, where)
-    from pydicom import dcmread
 
     stream = BytesIO()
     with quiet(), broken(where, "an element of it cannot be encoded"):
         dataset.save_as(stream, enforce_file_format=True)
-        check_same_stored(dataset, dcmread(BytesIO(stream.getvalue())), where)
+        check_same_stored(dataset, parse(stream.getvalue(), where), where)
     series = str(dataset.get("SeriesInstanceUID") or dataset.StudyInstanceUID)
     return Clean(str(dataset.PatientID), series, str(dataset.SOPInstanceUID), stream.getvalue())

@@ -18,6 +18,7 @@ from cfcam.imaging.geometry import LPS_TO_RAS
 from cfcam.imaging.image import Image
 from cfcam.imaging.reading.dicom_object import broken, quiet
 from cfcam.imaging.reading.kinds import is_dicom_file
+from cfcam.imaging.reading.parsing import parse
 from cfcam.imaging.volume import Volume
 
 _STORAGE = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # Segmentation, Label Map Segmentation
@@ -157,8 +158,7 @@ def _header(path: Path) -> Any:
     try:
         if not is_dicom_file(path):
             return {}
-        from pydicom import dcmread
-    except (OSError, ModuleNotFoundError):
+        with quiet(), broken(path.name, "the DICOM file is broken or cut off"):
+            return parse(path, path.name, specific_tags=_IDENTITY, stop_before_pixels=True)
+    except (OSError, MissingExtraError):
         return {}
-    with quiet(), broken(path.name, "the DICOM file is broken or cut off"):
-        return dcmread(path, force=True, specific_tags=_IDENTITY, stop_before_pixels=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cfcam.errors import ImageError, InputError, MissingExtraError
+from cfcam.errors import ImageError, InputError
 from cfcam.imaging.reading.dicom_object import quiet
 from cfcam.imaging.volume import MAX_VOXELS
 
@@ -127,17 +127,12 @@ def read_source(path: Path, *, max_pixels: int | None = None, max_voxels: int = 
         ImageError: it cannot be read; what pydicom says is not passed on, for it may quote the file.
         MissingExtraError: pydicom is not installed.
     """
-    from cfcam.imaging.reading.deflated import bounded
     from cfcam.imaging.reading.dicom_frames import check_size, inflated
     from cfcam.imaging.reading.dicom_object import broken, complete_meta
+    from cfcam.imaging.reading.parsing import parse
 
-    try:
-        from pydicom import dcmread
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("pydicom", "dicom", "reading DICOM") from error
     with quiet(), broken("a source", "the DICOM file is broken or cut off"):
-        # as pictures are read: old files have no mark at their beginning
-        source = dcmread(bounded(Path(path), "a source"), force=True)
+        source = parse(path, "a source")
         complete_meta(source)
         if any(key in source for key in ("Rows", "Columns")):  # a report has none
             check_size(source, "a source", max_voxels if max_pixels is None else max_pixels, max_voxels)

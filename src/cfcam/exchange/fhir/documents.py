@@ -5,13 +5,13 @@ from __future__ import annotations
 import base64
 import hashlib
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 from cfcam.errors import ImageError, InputError
 from cfcam.exchange.fhir.entries import DICOM_UID, URI, Entry, identified
 from cfcam.exchange.fhir.reviews import coding
+from cfcam.imaging.reading.parsing import parse
 
 SHA256 = "urn:cfcam:sha256"
 """The extension that says the SHA-256 of an attachment; FHIR's own element is SHA-1."""
@@ -71,12 +71,10 @@ class DicomFile:
         Raises:
             ImageError: it is no DICOM, or none of cfcam's own, which alone name no patient in their UIDs.
         """
-        from pydicom import dcmread
-
         from cfcam.imaging.reading.dicom_object import broken, quiet
 
         with quiet(), broken(shown, "it is no DICOM object"):
-            header: Any = dcmread(BytesIO(data), stop_before_pixels=True)
+            header: Any = parse(data, shown, stop_before_pixels=True)
             found = cls(
                 str(header.SOPInstanceUID),
                 str(header.SOPClassUID),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from cfcam.errors import ImageError
 from cfcam.imaging.reading.dicom_object import broken, complete_meta, quiet
 from cfcam.imaging.reading.kinds import is_dicom_file
+from cfcam.imaging.reading.parsing import opened, parse
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -68,7 +69,7 @@ class DicomObject:
             if not is_dicom_file(given):
                 raise ImageError(f"{where}: is no DICOM file; leave it out")
             size = given.stat().st_size
-            with given.open("rb") as file:
+            with opened(given, where) as file:
                 header = dcmread(file, stop_before_pixels=True, force=True, specific_tags=list(_IDENTITY))
                 whole = header.preamble is not None and "TransferSyntaxUID" in header.file_meta
                 complete_meta(header)
@@ -101,11 +102,9 @@ class DicomObject:
         """
         if self.dataset is not None:
             return self.dataset
-        from pydicom import dcmread
-
         assert self.path is not None  # noqa: S101 (one of the two is given)
         with quiet(), broken(f"object {self.number + 1}", _BROKEN):
-            dataset = dcmread(self.path, force=True)
+            dataset = parse(self.path)
             complete_meta(dataset)
         return dataset
 

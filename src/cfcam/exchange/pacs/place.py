@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from cfcam.errors import InputError
+from cfcam.urls import shown_url
 
 DICOM = ("dicom", "dicoms")
 WEB = ("http", "https")
@@ -49,28 +50,30 @@ class Place:
         scheme, _, rest = text.strip().partition("://")
         scheme = scheme.lower()
         if scheme not in (*DICOM, *WEB) or not rest:
-            raise InputError(f"no place is called {_without_user(text)!r}: give {FORMS}")
+            raise InputError(f"no place is called {shown_url(text)!r}: give {FORMS}")
         user, at, _ = rest.partition("/")[0].rpartition("@")
         if ":" in user or (at and scheme in WEB):
             raise InputError(
                 f"{scheme}://…: a user or a password does not belong into an address, where others see it:"
                 " name the user with --user, and the password's file or variable with --password-file, --password-env"
             )
+        told = re.split(r"[?#]", text)[0]
+        told = shown_url(told) if scheme in WEB else told  # an AE title is no user
         try:
             parts = urlsplit(f"{scheme}://{rest.removeprefix(f'{user}@')}")
             host, port = parts.hostname or "", parts.port or _PORTS[scheme]
         except ValueError:
-            raise InputError(f"{text!r}: has no host and port that can be read: give {FORMS}") from None
+            raise InputError(f"{told!r}: has no host and port that can be read: give {FORMS}") from None
         if not _HOST.fullmatch(f"[{host}]" if ":" in host else host):
-            raise InputError(f"{text!r}: has no host: give {FORMS}")
+            raise InputError(f"{told!r}: has no host: give {FORMS}")
         if parts.query or parts.fragment or not _PATH.fullmatch(parts.path):
-            raise InputError(f"{text!r}: give the address of the service alone, such as {FORMS}")
+            raise InputError(f"{told!r}: give the address of the service alone, such as {FORMS}")
         path = parts.path.rstrip("/")
         if scheme in WEB:
             return cls(scheme, host, port, path=path)
         if path:
-            raise InputError(f"{text!r}: a DICOM node has no path: give dicom://CALLED@host:port")
-        check_title(user, f"{text!r}: the node's AE title")
+            raise InputError(f"{told!r}: a DICOM node has no path: give dicom://CALLED@host:port")
+        check_title(user, f"{told!r}: the node's AE title")
         return cls(scheme, host, port, called_ae=user)
 
     @property
@@ -108,11 +111,6 @@ def check_title(title: str, what: str) -> None:
         raise InputError(
             f"{what} is {title!r}: an AE title has 1 to 16 ASCII characters, as in dicom://ARCHIVE@pacs:104"
         )
-
-
-def _without_user(text: str) -> str:
-    """A text that is no place, without what may be a password in it."""
-    return re.sub(r"[^/]*@", "…@", text)
 
 
 class Secret:

@@ -13,7 +13,6 @@ import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from numpy.typing import NDArray
 
 from cfcam.errors import ImageError, InputError, MissingExtraError
 from cfcam.imaging.geometry import LPS_TO_RAS, Affine
-from cfcam.imaging.reading.deflated import bounded
+from cfcam.imaging.reading.parsing import parse
 
 TAGS = (
     "SOPClassUID", "SOPInstanceUID", "Modality", "ImageType", "SeriesInstanceUID", "SeriesNumber",
@@ -102,15 +101,9 @@ def parsed(source: bytes | Path, where: str, *, pixels: bool = True) -> Iterator
         ImageError: the file cannot be parsed. What pydicom says of it is not passed on.
         MissingExtraError: pydicom is not installed.
     """
-    try:
-        from pydicom import dcmread
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("pydicom", "dicom", "reading DICOM") from error
     with quiet():
         with broken(where, "the DICOM file is broken or cut off"):
-            bounded(source, where)
-            stream: Any = BytesIO(source) if isinstance(source, bytes) else source
-            dataset = dcmread(stream, force=True, specific_tags=list(TAGS), stop_before_pixels=not pixels)
+            dataset = parse(source, where, specific_tags=list(TAGS), stop_before_pixels=not pixels)
             complete_meta(dataset)
         yield dataset
 

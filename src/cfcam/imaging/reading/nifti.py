@@ -21,6 +21,8 @@ from cfcam.imaging.volume import MAX_VOXELS, Source, Volume
 
 _HEADER = 540  # bytes of a NIfTI-2 header; a NIfTI-1 header has 348
 _SLACK = 2**20  # extensions and padding behind the voxels
+_FURTHEST = 2**24  # bytes of extensions before the voxels, beyond the size of the file as it lies there
+_PIECE = 2**20
 _UNFIXABLE = 40  # nibabel's level from which on it would guess
 
 
@@ -66,8 +68,9 @@ def _opened(data: bytes, where: str, max_voxels: int, notices: list[str]) -> tup
                 f"{where}: has {_times(shape)} voxels, {math.prod(shape) / 1e6:.0f} million, more than the limit of"
                 f" {max_voxels / 1e6:.0f}; raise max_voxels"
             )
-        needed = int(header.get_data_offset()) + math.prod(shape) * header.get_data_dtype().itemsize
-        whole = start + stream.read(max(0, needed - len(start)) + _SLACK)
+        _check_kind(header, where)
+        needed = _offset(header, len(data), where) + math.prod(shape) * header.get_data_dtype().itemsize
+        whole = _read(stream, start, needed + _SLACK)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise ImageError(
             f"{where}: the gzip archive is cut off or broken ({type(error).__name__}); copy or export it again"
@@ -77,6 +80,26 @@ def _opened(data: bytes, where: str, max_voxels: int, notices: list[str]) -> tup
             f"{where}: the NIfTI file is cut off ({len(whole)} of {needed} bytes); copy or export it again"
         )
     return header, raw, whole
+
+
+def _offset(header: Any, size: int, where: str) -> int:
+    """Where the voxels begin: a number that a few bytes may set to anything, and up to there the file is unpacked."""
+    offset = float(header["vox_offset"])
+    if not math.isfinite(offset) or not 0 <= offset <= size + _FURTHEST:
+        raise ImageError(
+            f"{where}: its header says that its voxels begin at byte {offset:g}, which cannot be; repair the header"
+            " first"
+        )
+    return int(header.get_data_offset())
+
+
+def _read(stream: Any, start: bytes, most: int) -> bytes:
+    """Up to so many bytes from the beginning of a file, as they come: no more is asked for than is there."""
+    pieces, held = [start], len(start)
+    while held < most and (piece := stream.read(min(_PIECE, most - held))):
+        pieces.append(piece)
+        held += len(piece)
+    return b"".join(pieces)
 
 
 def _header(start: bytes, where: str, notices: list[str]) -> tuple[Any, Any]:
@@ -162,13 +185,16 @@ def _one(choice: int | str, count: int, where: str) -> int | slice:
     return choice
 
 
-def _voxels(header: Any, whole: bytes, where: str) -> NDArray[Any]:
-    from nibabel.arrayproxy import ArrayProxy
-
+def _check_kind(header: Any, where: str) -> None:
     kind = header.get_data_dtype().kind
     if kind not in "biuf":
         what = "colours" if kind == "V" else "complex numbers"
         raise ImageError(f"{where}: holds {what}, not grey values; convert it to one number for each voxel")
+
+
+def _voxels(header: Any, whole: bytes, where: str) -> NDArray[Any]:
+    from nibabel.arrayproxy import ArrayProxy
+
     try:
         return np.asarray(ArrayProxy(BytesIO(whole), header, mmap=False))  # type: ignore[no-untyped-call]
     except (OSError, ValueError, OverflowError) as error:

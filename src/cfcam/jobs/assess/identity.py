@@ -12,6 +12,7 @@ from typing import Any
 from cfcam.errors import InputError
 from cfcam.exchange.dicom.sources import pseudonym_of
 from cfcam.imaging.reading.dicom_object import broken, quiet
+from cfcam.imaging.reading.parsing import parse
 
 _NAMES = ("PatientName", "OtherPatientNames", "PatientBirthName", "PatientMotherBirthName")
 _IDS = ("PatientID", "OtherPatientIDs", "AccessionNumber", "StudyInstanceUID", "MedicalRecordLocator")
@@ -61,10 +62,8 @@ def patient_of(file: Path) -> Patient:
     Raises:
         ImageError: it cannot be read.
     """
-    from pydicom import dcmread
-
     with quiet(), broken("the study", "its header cannot be read"):
-        return patient_in(dcmread(file, force=True, stop_before_pixels=True))
+        return patient_in(parse(file, stop_before_pixels=True))
 
 
 def patient_in(header: Any) -> Patient:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections import Counter
 from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from cfcam import csv_text
 from cfcam.errors import JobError
 from cfcam.jobs.cases.case import Case
 from cfcam.jobs.inputs.ground_truth import CaseError, Notice, parse_boxes
@@ -41,21 +40,11 @@ def read_table(path: Path, notice: Notice, *, also: Collection[str] = ()) -> lis
 
 
 def _lines(path: Path, also: Collection[str]) -> Iterator[tuple[int, list[str]]]:
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise JobError(f"{path}: cannot be read ({error.strerror}): check the path") from error
-    except UnicodeDecodeError as error:
-        raise JobError(f"{path}: is not UTF-8 text (byte {error.start}): save it as CSV in UTF-8") from error
+    text = csv_text.read_text(path, JobError, shown=str(path))
     first = text.lstrip().partition("\n")[0]
     separator = next((s for s in _SEPARATORS if "image" in _names(first.split(s), also)), ",")
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator)
-    try:
-        for fields in reader:
-            if any(field.strip() for field in fields):
-                yield reader.line_num, fields
-    except csv.Error as error:
-        raise JobError(f"{path}: line {reader.line_num} is no CSV ({error}): check the quotes") from error
+    for line in csv_text.lines_of(text, str(path), JobError, separator=separator):
+        yield line.number, line.fields
 
 
 def _names(fields: list[str], also: Collection[str]) -> list[str]:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor
 
+from cfcam import csv_text
 from cfcam.clinical.checks import without_mask, zone_agreement
 from cfcam.clinical.checks.results import CheckResult, Limits
-from cfcam.errors import InputError
+from cfcam.errors import InputError, few
 from cfcam.imaging import Image, Volume
 from cfcam.jobs.inputs.masks import RegionMasks
 
@@ -76,13 +76,9 @@ def _reported(given: str) -> Callable[[Path], str | None]:
     table = Path(given)
     if table.suffix.lower() not in _TABLES:
         return lambda image: given
-    try:
-        with table.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream, delimiter="\t" if table.suffix.lower() == ".tsv" else ",")
-            columns, rows = reader.fieldnames or [], list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"--reported {table.name}: cannot be read ({type(error).__name__}); check the file") from error
+    shown, separator = f"--reported {table.name}", "\t" if table.suffix.lower() == ".tsv" else ","
+    columns, rows = csv_text.rows_of(csv_text.read_text(table, shown=shown), shown, separator=separator)
     if not {"image", "zone"} <= set(columns):
-        raise InputError(f"--reported {table.name}: has the columns {', '.join(columns)}; it needs image and zone")
+        raise InputError(f"--reported {table.name}: has the columns {few(columns, 8)}; it needs image and zone")
     zones = {row["image"]: row["zone"] for row in rows if row["zone"]}
     return lambda image: zones.get(image.name, zones.get(image.stem))

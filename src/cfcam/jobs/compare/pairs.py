@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,8 +9,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from cfcam import csv_text
 from cfcam.clinical.comparison.result import Comparison
-from cfcam.errors import InputError
+from cfcam.errors import InputError, few
 from cfcam.jobs.inputs.names import folded, safe
 from cfcam.jobs.inputs.privacy import labelled, neutral
 
@@ -55,15 +55,10 @@ def read_pairs(path: Path) -> list[Pair]:
     Raises:
         InputError: the file cannot be read, lacks a column or a value, or names two pairs alike.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            reader = csv.DictReader(stream)
-            rows, columns = list(reader), reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise InputError(f"{path.name}: cannot be read as a CSV file ({type(error).__name__}); check it") from error
+    columns, rows = csv_text.rows_of(csv_text.read_text(path), path.name)
     unknown = [column for column in columns if column not in _COLUMNS]
     if unknown or not {"prior", "current"} <= set(columns):
-        raise InputError(f"{path.name}: has the columns {', '.join(columns)}: give prior,current or prior,current,name")
+        raise InputError(f"{path.name}: has the columns {few(columns, 8)}: give prior,current or prior,current,name")
     if not rows:
         raise InputError(f"{path.name}: names no pair")
     pairs = []

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cfcam import csv_text
 from cfcam.clinical.comparison.quality import Registration
 from cfcam.clinical.comparison.result import BEYOND, Change, Comparison
+from cfcam.errors import InputError
 from cfcam.imaging.drawing.difference import Table
 from cfcam.jobs.compare.pairs import Pair, PairResult, PairState
 
@@ -75,18 +75,14 @@ def row_of(result: PairResult) -> dict[str, str]:
 def earlier_rows(table: Path) -> dict[str, dict[str, str]]:
     """Returns name -> line of the table of an earlier run, if there is one that can be read."""
     try:
-        with table.open(encoding="utf-8", newline="") as stream:
-            rows = list(csv.DictReader(stream))
-    except (OSError, UnicodeDecodeError, csv.Error):
+        _, lines = csv_text.rows_of(csv_text.read_text(table), table.name)
+    except InputError:
         return {}
-    return {row["name"]: row for row in rows if row.get("name") and None not in row}
+    rows = [{name: csv_text.plain(field) for name, field in line.items()} for line in lines]
+    return {row["name"]: row for row in rows if row.get("name")}
 
 
 def as_csv(rows: Sequence[Mapping[str, str]]) -> bytes:
     """Returns the table of lines that may differ in their columns."""
     columns = list(dict.fromkeys(column for row in rows for column in row))
-    file = io.StringIO()
-    writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
-    writer.writeheader()
-    writer.writerows(rows)
-    return file.getvalue().encode()
+    return csv_text.table(columns, rows).encode()

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+from cfcam import csv_text
 from cfcam.files import whole, write_whole
 from cfcam.jobs.evaluate.words import GROUP_QUESTIONS, KNOW_NOTHING, VERDICTS, in_words, meaning
 from cfcam.metrics.scorecard.card import Comparison, Scorecard, Summary, told
@@ -160,12 +159,7 @@ def _lines(findings: Findings) -> list[dict[str, object]]:
 
 
 def _csv(columns: Sequence[str], lines: Iterable[dict[str, object]]) -> str:
-    stream = io.StringIO(newline="")
-    writer = csv.DictWriter(stream, columns, lineterminator="\n")
-    writer.writeheader()
-    for line in lines:
-        writer.writerow({key: "" if _is_nan(value) or value is None else value for key, value in line.items()})
-    return stream.getvalue()
+    return csv_text.table(columns, ({k: None if _is_nan(v) else v for k, v in line.items()} for line in lines))
 
 
 def _is_nan(value: object) -> bool:

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from cfcam import json_text
-from cfcam.errors import CfcamError, MissingExtraError
+from cfcam.errors import CfcamError, MissingExtraError, describe_first
 from cfcam.files import digest, sha256_of, stays_inside, write_whole
 from cfcam.locks import is_lock
 
 MANIFEST = "MANIFEST.sha256"
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _LONGEST = 200_000  # characters of a file of fields
+_MOST_VALUES = 100_000
 
 
 class EvidenceError(CfcamError, ValueError):
@@ -79,9 +80,30 @@ def _yaml(text: str, path: Path, what: str) -> Any:
     except ModuleNotFoundError as error:
         raise MissingExtraError("PyYAML", "evidence", "fields in YAML (JSON needs none)") from error
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise EvidenceError(f"{what} {path.name}: is no YAML; correct it") from error
+        depth, deepest = 0, 0
+        for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            deepest = max(deepest, depth)
+            if deepest > json_text.DEEPEST:
+                raise EvidenceError(f"{what} {path.name}: is nested deeper than {json_text.DEEPEST}; correct it")
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        if isinstance(error, EvidenceError):
+            raise
+        raise EvidenceError(f"{what} {path.name}: is no YAML ({describe_first(error, 80)}); correct it") from error
+    if _values_in(values) > _MOST_VALUES:
+        raise EvidenceError(f"{what} {path.name}: its aliases make more than {_MOST_VALUES} values; write them out")
+    return values
+
+
+def _values_in(values: Any) -> int:
+    """How many values these are with each alias written out; no more are counted than may be there."""
+    count, rest = 0, [values]
+    while rest and count <= _MOST_VALUES:
+        one = rest.pop()
+        count += 1
+        rest += one.values() if isinstance(one, dict) else one if isinstance(one, (list, tuple)) else ()
+    return count
 
 
 def seal(folder: Path) -> str:

@@ -5,7 +5,6 @@ It supports documentation and validation. It states no compliance with any regul
 
 from __future__ import annotations
 
-import csv
 import io
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from cfcam import csv_text
 from cfcam._version import __version__
 from cfcam.clinical.checks.results import CheckResult, count_outcomes
 from cfcam.errors import CfcamError
@@ -341,11 +341,11 @@ def certified(record: str) -> dict[str, Any]:
 def _inputs(records: Sequence[CaseRecord], names: Sequence[str]) -> str:
     """The hashes of what was read, case by case, as CSV."""
     stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["case", "patient", "group", "label", "role", "sha256"])
+    writer = csv_text.Writer(stream)
+    writer.write(["case", "patient", "group", "label", "role", "sha256"])
     for record in records:
         label = record.get("label")
         shown = "" if label is None else names[label] if label < len(names) else f"class {label}"
         for role, sha256 in record["sha256"].items() or [("unreadable", "")]:
-            writer.writerow([record["case"], record["patient"] or "", record["group"] or "", shown, role, sha256])
+            writer.write([record["case"], record["patient"] or "", record["group"] or "", shown, role, sha256])
     return stream.getvalue()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.resources import files
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
+from cfcam import csv_text
 from cfcam.jobs.evidence.files import EvidenceError
 
 REQUIREMENTS = "requirements.csv"
@@ -63,11 +64,7 @@ def traced(junit: Path | None) -> list[Traced]:
 
 def table(lines: list[Traced]) -> str:
     """Returns the table as CSV."""
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(["requirement", "text", "test", "result", "variants"])
-    writer.writerows([one.requirement, one.text, one.test, one.result, one.variants] for one in lines)
-    return stream.getvalue()
+    return csv_text.table(["requirement", "text", "test", "result", "variants"], map(asdict, lines))
 
 
 def _key(test: str) -> tuple[str, str]:

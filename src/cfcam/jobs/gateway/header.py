@@ -12,6 +12,7 @@ import numpy as np
 
 from cfcam.errors import ImageError
 from cfcam.imaging.reading.dicom_object import broken, complete_meta, group, numbers, plane_axes, quiet
+from cfcam.imaging.reading.parsing import parse
 
 TAGS = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "Modality", "Manufacturer",
@@ -82,10 +83,8 @@ class Header:
         Raises:
             ImageError: it is broken, or lacks the UIDs without which nothing can be done with it.
         """
-        from pydicom import dcmread
-
         with quiet(), broken(where, "the DICOM object is broken or cut off"):
-            dataset: Any = dcmread(path, stop_before_pixels=True, force=True, specific_tags=list(TAGS))
+            dataset: Any = parse(path, where, stop_before_pixels=True, specific_tags=list(TAGS))
             complete_meta(dataset)
             return cls.of(dataset, where)
 

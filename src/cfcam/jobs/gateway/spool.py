@@ -22,6 +22,7 @@ from typing import Self
 
 from cfcam.errors import CfcamError, JobError
 from cfcam.imaging.reading.dicom_object import quiet
+from cfcam.imaging.reading.parsing import parse
 from cfcam.jobs.gateway.places import Spool as SpoolSettings
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
@@ -239,11 +240,9 @@ def sender_of(path: Path) -> str:
 
 def _equal(one: Path, other: Path) -> bool:
     """Whether two files hold the same elements, in whatever transfer syntax that does not touch pixels."""
-    from pydicom import dcmread
-
     with quiet():
         try:
-            first, second = dcmread(one, force=True), dcmread(other, force=True)
+            first, second = parse(one), parse(other)
             compressed = [each.file_meta.TransferSyntaxUID.is_compressed for each in (first, second)]
             same = not any(compressed) and first == second
         except Exception:  # noqa: BLE001 (whatever a broken file brings: it is not the same)

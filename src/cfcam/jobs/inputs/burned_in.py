@@ -8,6 +8,7 @@ from cfcam.errors import ImageError
 from cfcam.exchange.deidentify.deidentifier import OFTEN_BURNED_IN
 from cfcam.imaging import Image, Volume
 from cfcam.imaging.reading.dicom_object import broken, quiet
+from cfcam.imaging.reading.parsing import parse
 from cfcam.jobs.inputs.find import Input
 
 
@@ -44,8 +45,6 @@ def _files(image: Image | Volume, given: Input) -> list[Path]:
 
 
 def _flag(path: Path) -> str:
-    from pydicom import dcmread
-
     with quiet(), broken("the input", "its header is broken"):
-        header = dcmread(path, force=True, stop_before_pixels=True, specific_tags=["BurnedInAnnotation"])
+        header = parse(path, stop_before_pixels=True, specific_tags=["BurnedInAnnotation"])
         return str(header.get("BurnedInAnnotation") or "").strip().upper()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
 
-from cfcam import json_text
+from cfcam import csv_text, json_text
 from cfcam.clinical.checks.mask_place import Lying, is_same, way_to_mask
 from cfcam.clinical.checks.masks import OUTSIDE, laid_over, mask_notices, voxels_inside
 from cfcam.errors import CfcamError, InputError
@@ -73,26 +71,22 @@ def read_boxes(path: Path) -> dict[str, tuple[Box, ...]]:
     Raises:
         CaseError: the file cannot be read, lacks these columns, or a line is wrong.
     """
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise CaseError(
-            f"{path.name}: cannot be read as UTF-8 text ({type(error).__name__}): check the path"
-        ) from error
+    text = csv_text.read_text(path, CaseError)
     first = text.lstrip().partition("\n")[0]
     separator = next((s for s in (",", ";", "\t") if s in first), ",")
-    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
-    columns = {name.strip().casefold(): name for name in reader.fieldnames or ()}
+    lines = csv_text.lines_of(text, path.name, CaseError, separator=separator)
+    first_line = next(lines, None)
+    columns = [name.strip().casefold() for name in ([] if first_line is None else first_line.fields)]
     if "image" not in columns or not ("boxes" in columns or set(_CORNERS) <= set(columns)):
         raise CaseError(f"{path.name}: no boxes: give the columns image and boxes, or image, {', '.join(_CORNERS)}")
     found: dict[str, tuple[Box, ...]] = {}
-    for line in reader:
-        values = {name: (line[column] or "").strip() for name, column in columns.items()}
+    for line in lines:
+        values = dict.fromkeys(columns, "") | {n: v.strip() for n, v in zip(columns, line.fields, strict=False)}
         name = Path(values["image"]).name
         try:
             found[name] = found.get(name, ()) + _boxes_of(values)
         except CaseError as error:
-            raise CaseError(f"{path.name}: line {reader.line_num}: {error}") from error
+            raise CaseError(f"{path.name}: line {line.number}: {error}") from error
     return found
 
 

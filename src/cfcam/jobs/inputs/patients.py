@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cfcam.errors import MissingExtraError
 from cfcam.imaging.reading.dicom_object import broken, quiet
 from cfcam.imaging.reading.kinds import is_dicom_file
+from cfcam.imaging.reading.parsing import parse
 
 
 def patient_and_date(path: Path) -> tuple[str, str]:
@@ -19,11 +19,7 @@ def patient_and_date(path: Path) -> tuple[str, str]:
     for file in filter(Path.is_file, sorted(path.iterdir()) if path.is_dir() else [path]):
         if not is_dicom_file(file):
             continue
-        try:
-            from pydicom import dcmread
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("pydicom", "dicom", "reading DICOM") from error
         with quiet(), broken(path.name, "the DICOM header is broken"):
-            header = dcmread(file, force=True, stop_before_pixels=True, specific_tags=["PatientID", "StudyDate"])
+            header = parse(file, path.name, stop_before_pixels=True, specific_tags=["PatientID", "StudyDate"])
             return str(header.get("PatientID") or "").strip(), str(header.get("StudyDate") or "").strip()
     return "", ""

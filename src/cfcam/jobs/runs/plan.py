@@ -19,6 +19,7 @@ from cfcam.jobs.inputs.names import output_names
 from cfcam.jobs.inputs.privacy import comes_from_dicom, with_labels
 from cfcam.jobs.runs.manifest import FILE_NAME, Manifest, Record
 from cfcam.jobs.study.settings import StudySettings
+from cfcam.urls import shown_url
 
 PROVENANCE = "run.json"
 
@@ -109,7 +110,7 @@ class Plan:
             runs = {}
         runs[self.settings] = {
             "settings": meaning,
-            "command": list(command),
+            "command": [shown_url(word) if "://" in word else word for word in command],
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
             "inputs": len(self.inputs),
             "versions": {key: made_by[key] for key in ("cfcam", "torch", "python")},

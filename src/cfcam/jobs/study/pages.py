@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from collections.abc import Sequence
@@ -10,7 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from cfcam import json_text
+from cfcam import csv_text, json_text
 from cfcam.clinical.study_result import StudyResult
 from cfcam.clinical.where import steadiness, where
 from cfcam.files import stays_inside, write_whole
@@ -86,16 +85,17 @@ _OF_MAP = ("method", "class", "class_index", "probability", "status")
 def regions_csv(study: StudyResult) -> str:
     """Returns one line for each map and region, as `RegionTable.to_csv` writes them; what is unknown is empty."""
     file = io.StringIO()
-    writer = csv.writer(file, lineterminator="\n")
+    writer = csv_text.Writer(file)
     for n, one in enumerate(study.maps):
-        header, *rows = csv.reader(io.StringIO(one.regions.to_csv()))
+        header, *rows = (
+            [csv_text.plain(field) for field in line.fields]
+            for line in csv_text.lines_of(one.regions.to_csv(), "regions")
+        )
         if n == 0:
-            writer.writerow([*_OF_MAP, *header, "where", "peak", "margin"])
+            writer.write([*_OF_MAP, *header, "where", "peak", "margin"])
         probability = "" if one.probability is None else repr(one.probability)
         margin = "" if one.margin is None else repr(one.margin)
         for number, row in enumerate(rows):  # the map's own region comes first; of masks' peaks no more is known
             known = ("", "") if number else (where(study, one), steadiness(study, one))
-            writer.writerow(
-                [one.method, one.class_name, one.class_index, probability, one.status, *row, *known, margin]
-            )
+            writer.write([one.method, one.class_name, one.class_index, probability, one.status, *row, *known, margin])
     return file.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from cfcam import csv_text
 from cfcam.capture.answers.probabilities import Probability
 from cfcam.files import without_nan
 from cfcam.methods.base import Methods
@@ -229,11 +229,7 @@ class Scorecard:
         """Writes one line per image and method as CSV; what was not assessed is empty."""
         target = Path(path)
         with target.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, [*IDENTITY, *self._columns])
-            writer.writeheader()
-            for row in self.rows:
-                flat = self._flat(row)
-                writer.writerow({k: "" if v is None else v for k, v in flat.items()})
+            file.write(csv_text.table([*IDENTITY, *self._columns], map(self._flat, self.rows)))
         return target
 
     def to_json(self) -> str:

@@ -12,6 +12,7 @@ from typing import BinaryIO
 from cfcam.errors import CfcamError
 from cfcam.imaging.reading.dicom_object import complete_meta, quiet
 from cfcam.imaging.reading.kinds import is_dicom_file
+from cfcam.imaging.reading.parsing import parse
 from cfcam.jobs.gateway.arrivals.intake import Intake, RefusedError
 from cfcam.jobs.gateway.arrivals.wire import file_head
 from cfcam.jobs.gateway.dry import files_of
@@ -106,11 +107,9 @@ def bring(path: Path, intake: Intake, sender: str) -> None:
         RefusedError: it is broken, or not taken.
         FullError: there is no room.
     """
-    from pydicom import dcmread
-
     try:
         with quiet():
-            header = dcmread(path, stop_before_pixels=True, force=True, specific_tags=["SOPClassUID", "SOPInstanceUID"])
+            header = parse(path, stop_before_pixels=True, specific_tags=["SOPClassUID", "SOPInstanceUID"])
             complete_meta(header)
             syntax = str(header.file_meta.TransferSyntaxUID)
             uid, sop_class = str(header.get("SOPInstanceUID") or ""), str(header.get("SOPClassUID") or "")
@@ -132,9 +131,7 @@ def _data_set(path: Path) -> tuple[BinaryIO, int]:
     if head[128:140] == b"DICM\2\0\0\0UL\4\0":
         return stream, 144 + int.from_bytes(head[140:144], "little")
     stream.close()
-    from pydicom import dcmread
-
-    dataset = dcmread(path, force=True)
+    dataset = parse(path)
     complete_meta(dataset)
     whole = BytesIO()
     dataset.save_as(whole, enforce_file_format=True)
