@@ -39,7 +39,7 @@ def test_tensors_are_double_for_logits_and_whole_for_classes():
         ("label,label:cat,cat\n1,1,1\n", "give a column of logits"),
         ("label,cat,dog\nbird,1,2\n", "line 2: the label is neither"),
         ("label,cat,dog\ncat,1,2\ncat,,2\n", "line 3, column cat: a number is missing"),
-        ('label,cat\n"a', "cannot be read as CSV"),
+        ('label,cat\n"a', "line 2 is no CSV"),
     ],
 )
 def test_a_table_that_does_not_fit_is_told_with_its_line(tmp_path, text, words):

@@ -151,7 +151,7 @@ def predictions(path: Path) -> None:
 def zones(path: Path) -> None:
     from cfcam.jobs.check.zones import Zones
 
-    Zones.of([], str(path)).reported(Path("a.png"))
+    Zones.of(["left=masks.png", "right=masks.png"], str(path)).reported(Path("a.png"))
 
 
 def gateway(path: Path) -> None:
@@ -173,7 +173,7 @@ _text = partial(Reader, "texts")
 READERS: dict[str, Reader] = {
     "pictures": Reader("pictures", _PICTURES, picture),
     "dicom": Reader("dicom", (".dcm",), picture),
-    "dicom-volume": Reader("dicom", ("enhanced.dcm", "loop.dcm"), volume),
+    "dicom-volume": Reader("dicom", ("enhanced.dcm",), volume),
     "series": Reader("series", (".dcm",), folder_of_slices, beside=True),
     "deidentify": Reader("dicom", ("ed.dcm", "implicit.dcm", "radiograph.dcm"), without_patient),
     "nifti": Reader("nifti", (".nii", ".nii.gz"), volume),
