@@ -347,6 +347,12 @@ def test_imagenets_two_cranes_are_told_apart(tmp_path):
     assert read_classes(tmp_path / "c.json") == ("crane (n1)", "crane (n2)", "tench")
 
 
+def test_half_a_character_in_a_name_is_refused_where_it_is_read(tmp_path):
+    (tmp_path / "c.json").write_bytes(b'["cat", "\\ud83d"]')
+    assert "half of a surrogate pair" in refused(read_classes, tmp_path / "c.json")
+    assert "index 1 holds half of a character" in refused(read_classes, ["cat", "dog\ud83d"])
+
+
 WRONG_CLASS_FILES = {
     "empty.txt": (b"\n\n", "no class names"),
     "hole.txt": (b"cat\n\ndog\n", "blank line 2"),

@@ -6,5 +6,7 @@ from __future__ import annotations
 def main() -> None:
     """Runs ``cfcam`` with the arguments of the process."""
     from cfcam.cli.app import app
+    from cfcam.private import keep_private
 
+    keep_private()
     app()

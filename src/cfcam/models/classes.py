@@ -115,13 +115,15 @@ def _repeated(names: Iterable[str]) -> set[str]:
 def _checked(names: tuple[str, ...], where: str) -> tuple[str, ...]:
     if not names:
         raise ModelError(f"{where} hold no class names: give one per output of the network")
-    places: dict[str, int] = {}
+    first: dict[str, int] = {}
     for index, name in enumerate(names):
         if not name.strip():
             raise ModelError(f"{where}: the class with index {index} has an empty name: name it")
-        if places.setdefault(name, index) < index:
+        if any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise ModelError(f"{where}: the name at index {index} holds half of a character: save it as UTF-8")
+        if first.setdefault(name, index) < index:
             raise ModelError(
-                f"{where}: the name {one_line(name, 60)!r} stands at index {places[name]} and {index}: "
+                f"{where}: the name {one_line(name, 60)!r} stands at index {first[name]} and {index}: "
                 "give each class a name of its own"
             )
     return names

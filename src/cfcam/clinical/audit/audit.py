@@ -34,6 +34,7 @@ from cfcam.clinical.audit.fields import (
     checked_action,
     checked_details,
 )
+from cfcam.private import make_private, opener
 
 if TYPE_CHECKING:
     from sqlalchemy.engine import Connection
@@ -65,6 +66,8 @@ class Audit:
     def __init__(self, where: str | os.PathLike[str], *, create: bool = True) -> None:
         url = check_place(where, create=create)
         self.where = shown(url)
+        if create and url.get_backend_name() == "sqlite":
+            make_private(Path(str(url.database)))
         self._engine = open_engine(url)
         self._open(create)
 
@@ -154,7 +157,7 @@ class Audit:
 
     def _export(self, path: Path) -> Certificate:
         count, head, first, last = 0, GENESIS, None, None
-        with path.open("x", encoding="ascii", newline="\n") as file:
+        with open(path, "x", encoding="ascii", newline="\n", opener=opener) as file:
             for row in self._rows():
                 bad = check(row, count + 1, head)
                 if bad is not None:

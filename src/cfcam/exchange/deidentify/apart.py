@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, Final
 from cfcam import json_text
 from cfcam.errors import CfcamError, ImageError, InputError, MissingExtraError
 from cfcam.exchange.deidentify.deidentifier import Deidentifier
-from cfcam.exchange.deidentify.one import Clean, cleaned
+from cfcam.exchange.deidentify.one import Clean, cleaned, needs_decoder
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -53,12 +53,14 @@ class Apart:
         self._end()
 
     def __call__(self, path: Path, where: str) -> Clean:
-        """Returns the picture in a file without its patient.
+        """Returns the picture in a file without its patient; here, where no native decoder opens it.
 
         Raises:
             ImageError: it was refused, or the process died of it.
             MissingExtraError: a decoder is not installed.
         """
+        if not needs_decoder(path, where):
+            return cleaned(path, where, self._deidentifier)
         process = self._process or self._begin()
         silent = Timer(self._patience, process.kill)
         silent.start()

@@ -9,7 +9,7 @@ from pathlib import Path
 from cfcam.errors import DiskError, ImageError, InputError, MissingExtraError, is_full
 from cfcam.exchange.deidentify.apart import Apart
 from cfcam.exchange.deidentify.deidentifier import Deidentifier
-from cfcam.exchange.deidentify.one import Clean, cleaned, needs_decoder
+from cfcam.exchange.deidentify.one import Clean
 from cfcam.exchange.dicom.write import save_bytes
 from cfcam.files import own_output
 from cfcam.imaging.reading.dicom_object import broken
@@ -65,8 +65,7 @@ def _all(files: Sequence[Path], output: Path, deidentifier: Deidentifier) -> Fol
                 if not known:
                     report.others += 1
                     continue
-                clean = apart(path, where) if needs_decoder(path, where) else cleaned(path, where, deidentifier)
-                target = _saved(clean, where, output, ours)
+                target = _saved(apart(path, where), where, output, ours)
                 report.copies += target in ours
                 ours[target] = None
             except MissingExtraError:

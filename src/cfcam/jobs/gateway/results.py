@@ -89,9 +89,9 @@ def _linked(files: Sequence[Path], folder: Path) -> list[Path]:
 
 
 def _without_patient(job: Job, settings: GatewaySettings, place: Path) -> list[Path]:
+    from cfcam.exchange.deidentify.apart import Apart
     from cfcam.exchange.deidentify.deidentifier import Deidentifier
     from cfcam.exchange.deidentify.key import kept_key
-    from cfcam.exchange.dicom.sources import read_source
 
     assert settings.results.deidentify_key is not None  # noqa: S101 (asked before)
     key = kept_key(settings.results.deidentify_key)
@@ -99,10 +99,10 @@ def _without_patient(job: Job, settings: GatewaySettings, place: Path) -> list[P
     folder = place / "clean"
     folder.mkdir(mode=0o700)
     paths = []
-    for number, file in enumerate(job.files, 1):
-        dataset = clean(read_source(file), f"object {number} of {len(job.files)}")
-        paths.append(folder / f"{number:05d}.dcm")
-        dataset.save_as(paths[-1], enforce_file_format=True)
+    with Apart(clean) as apart:
+        for number, file in enumerate(job.files, 1):
+            paths.append(folder / f"{number:05d}.dcm")
+            paths[-1].write_bytes(apart(file, f"object {number} of {len(job.files)}").data)
     return paths
 
 
