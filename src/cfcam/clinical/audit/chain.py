@@ -119,17 +119,19 @@ def read_row(row: ChainRow) -> Record:
     """
     try:
         read = json_text.parse(row.body, f"record {row.sequence}", then="restore it")
-        event = read["event"]
+        event, time = read["event"], datetime.fromisoformat(read["time"])
+        if time.tzinfo is None or not isinstance(read["details"], dict):
+            raise ValueError("no time in UTC, or no details")
         return Record(
             sequence=row.sequence,
-            time=datetime.fromisoformat(read["time"]),
+            time=time,
             action=Action(read["action"]),
             event=Event(Code(*event["id"]), event["action_code"], Code(*event["type"]) if event["type"] else None),
             details=read["details"],
             previous=read["previous"],
             hash=row.hash,
         )
-    except (KeyError, TypeError) as problem:
+    except (LookupError, TypeError, AttributeError, OverflowError) as problem:
         raise ValueError(f"no {problem}") from problem
 
 
@@ -151,7 +153,7 @@ def check(row: ChainRow, sequence: int, previous: str) -> tuple[int, str] | None
     try:
         record = read_row(row)
         inner = json_text.parse(row.body, f"record {row.sequence}")["sequence"]
-    except ValueError:
+    except (ValueError, LookupError, TypeError):
         return sequence, f"record {sequence} is not an audit record"
     if inner != sequence:
         return sequence, f"record {sequence} was moved: it was written as another one"
