@@ -52,6 +52,7 @@ quick: $(VENV)/.dev  ## run the tests nearest to your change, for two minutes at
 soak: $(VENV)/.dev .torchvision  ## kill gateways, folder runs and an audit's writers ten times; the largest networks (half an hour)
 	CFCAM_SOAK=1 $(BIN)/pytest -s tests/jobs/gateway/test_kill.py tests/jobs/test_kill.py tests/clinical/audit/test_audit.py
 	CFCAM_SOAK=1 CFCAM_TORCHVISION=$(CURDIR)/.torchvision $(BIN)/pytest -s tests/capture/test_architectures.py -k by_name
+	$(BIN)/python -m tests.fuzz.soak
 
 lint: $(VENV)/.dev  ## format check, lint, types, floors
 	$(BIN)/ruff format --check .

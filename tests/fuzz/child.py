@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import signal
 import sys
@@ -105,7 +106,9 @@ def _hang(signal_number: int, frame: object) -> None:
 
 def _of_memory(error: BaseException | None) -> bool:
     while error is not None:
-        if isinstance(error, MemoryError) or "alloc" in str(error).lower():
+        if isinstance(error, MemoryError) or re.search(
+            r"to allocate|out of memory|cannot allocate", str(error), re.IGNORECASE
+        ):
             return True
         error = error.__cause__ or error.__context__
     return False
