@@ -142,9 +142,21 @@ def lose_a_method(folder: Path) -> None:
     (folder / "explanation.json").write_text(json.dumps(header | {"methods": ["other"]}))
 
 
+def claim_a_size(folder: Path) -> None:
+    header = json.loads((folder / "explanation.json").read_text())
+    (folder / "explanation.json").write_text(json.dumps(header | {"input_size": [10**9, 10**9]}))
+
+
+def point_at_no_class(folder: Path) -> None:
+    header = json.loads((folder / "explanation.json").read_text())
+    (folder / "explanation.json").write_text(json.dumps(header | {"classes": []}))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
+        (claim_a_size, "is broken: an input of .1000000000, 1000000000. pixels"),
+        (point_at_no_class, "is broken: a target that is none of 0 classes"),
         (break_header, "is broken"),
         (break_tensors, "is broken"),
         (remove_tensors, "no saved explanation here .*is missing|is broken"),

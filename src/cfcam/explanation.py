@@ -20,7 +20,7 @@ from cfcam import json_text
 from cfcam.capture.layers.placement import Placement
 from cfcam.errors import CfcamError, MissingExtraError
 from cfcam.files import whole, write_whole
-from cfcam.maps import Status, evidence_of, heatmaps_of, statuses_of
+from cfcam.maps import Status, check_together, evidence_of, heatmaps_of, statuses_of
 
 _FORMAT = 2
 """2: with placements, which an earlier cfcam would pass over; written only where there are some."""
@@ -347,8 +347,12 @@ class Explanation:
                     f"{folder}: written by a later cfcam (format {header['format']}): upgrade to read it"
                 )
             tensors = load_file(folder / "maps.safetensors", device=str(device))
+            maps = {name: tensors[f"maps/{name}"] for name in header["methods"]}
+            answers = [tensors.get(name) for name in ("targets", "scores", "logits", "probabilities")]
+            classes = None if header["classes"] is None else len(header["classes"])
+            check_together(maps, answers, header["input_size"], classes, header["target_names"])
             return cls(
-                maps={name: tensors[f"maps/{name}"] for name in header["methods"]},
+                maps=maps,
                 targets=tensors["targets"],
                 scores=tensors["scores"],
                 logits=tensors["logits"],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -13,6 +14,7 @@ from torch import Tensor
 from cfcam.capture.layers.placement import Placement, upsampled
 
 _BINS = 256
+_LARGEST_INPUT = 2**29  # pixels or voxels: the most that is read
 _AT_ONCE = 1 << 16  # positions, so that what is worked on stays in the processor's cache
 
 
@@ -93,3 +95,37 @@ def _histogram(heat: Tensor, low: Tensor, high: Tensor) -> Tensor:
         position *= _BINS
         counts += torch.bincount(position.clamp_(max=_BINS - 1).int(), minlength=_BINS)
     return counts
+
+
+def check_together(
+    maps: Mapping[str, Tensor],
+    answers: Sequence[Tensor | None],
+    size: Sequence[int],
+    classes: int | None,
+    names: Sequence[object],
+) -> None:
+    """Compares the parts of an explanation that come from a file.
+
+    Args:
+        maps: method -> (N, K, *spatial).
+        answers: targets (N, K), scores (N, K), logits (N, C) and probabilities (N, C), or None for the last.
+        size: of the network's input.
+        classes: how many class names there are; None: none.
+        names: of the targets; each a text or None.
+
+    Raises:
+        ValueError: parts do not belong together, or claim a size that nothing has.
+    """
+    targets, scores, logits, probabilities = answers
+    if targets is None or scores is None or logits is None or targets.ndim != 2 or not maps:
+        raise ValueError("no maps, or no targets for each image")
+    if not all(type(n) is int and n > 0 for n in size) or not 0 < math.prod(size) <= _LARGEST_INPUT:
+        raise ValueError(f"an input of {str(list(size))[:60]} pixels")
+    if any(one.shape[:2] != targets.shape for one in maps.values()) or scores.shape[:2] != targets.shape:
+        raise ValueError("maps or scores of another number than their targets")
+    if targets.is_floating_point() or not all(one is None or isinstance(one, str) for one in names):
+        raise ValueError("targets that are no whole numbers, or names that are no texts")
+    known = min(2**31 if classes is None else classes, 2**31 if probabilities is None else probabilities.shape[-1])
+    lowest, highest = (int(targets.min()), int(targets.max())) if targets.numel() else (0, -1)
+    if highest >= known or (lowest < 0 and len(names) < targets.shape[1]):
+        raise ValueError(f"a target that is none of {known} classes, or has no name")
