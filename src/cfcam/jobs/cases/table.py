@@ -57,16 +57,20 @@ def _names(fields: list[str], also: Collection[str]) -> list[str]:
 
 def _columns(path: Path, names: list[str], notice: Notice) -> list[str]:
     expected = f"{COLUMNS[0]} (needed), {', '.join(COLUMNS[1:])}"
-    found = ", ".join(name or "(no name)" for name in names[:12]) or "none"
+    found = ", ".join(_printable(name) or "(no name)" for name in names[:12]) or "none"
     if "image" not in names:
         raise JobError(f"{path}: no column is called image; columns found: {found}; expected: {expected}")
     if twice := [name for name, count in Counter(names).items() if count > 1 and name in COLUMNS]:
         raise JobError(f"{path}: two columns are called {twice[0]}; columns found: {found}; expected: {expected}")
     if unused := [name for name in names if name and name not in COLUMNS]:
-        notice(f"{path.name}: columns not used: {', '.join(unused)} (known are {', '.join(COLUMNS)})")
+        notice(f"{path.name}: columns not used: {', '.join(map(_printable, unused))} (known are {', '.join(COLUMNS)})")
     if {"mask", "boxes"} <= set(names):
         notice(f"{path.name}: where a line has both, the mask is used and the boxes are not")
     return names
+
+
+def _printable(name: str) -> str:
+    return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
 def _case(folder: Path, line: int, fields: list[str], columns: list[str]) -> Case:

@@ -65,7 +65,11 @@ def read_pairs(path: Path) -> list[Pair]:
     for number, row in enumerate(rows, start=2):
         if not row["prior"] or not row["current"]:
             raise InputError(f"{path.name}, line {number}: a pair needs a prior and a current study")
-        pairs.append(make_pair(path.parent / row["prior"], path.parent / row["current"], row.get("name")))
+        try:
+            pairs.append(make_pair(path.parent / row["prior"], path.parent / row["current"], row.get("name")))
+        except OSError as error:  # a name that is too long, a folder that may not be looked into
+            reason = error.strerror or type(error).__name__
+            raise InputError(f"{path.name}, line {number}: a study cannot be looked for ({reason})") from error
     given = [pair for pair, row in zip(pairs, rows, strict=True) if row.get("name")]
     if len({folded(pair.name) for pair in given}) < len(given):
         raise InputError(f"{path.name}: two pairs have one name: give each its own, or none")
