@@ -52,7 +52,7 @@ def list_images(paths: PathLike | Iterable[PathLike], *, recursive: bool = False
             if file.parent not in folders:
                 folders[file.parent] = file.parent.resolve()
             found.setdefault(folders[file.parent] / file.name, file)
-    return sorted(found.values(), key=_natural)
+    return _naturally(found.values())
 
 
 def _expand(path: PathLike, recursive: bool) -> Iterator[Path]:
@@ -101,9 +101,8 @@ def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
 
     for root, folders, files in os.walk(folder, onerror=complain):
         folders[:] = [name for name in folders if recursive and not name.startswith(".")]
-        yield from (
-            Path(root, name) for name in files if not name.startswith(".") and _may_be_picture(Path(root, name))
-        )
+        folder = Path(root)
+        yield from filter(_may_be_picture, (folder / name for name in files if not name.startswith(".")))
 
 
 def _may_be_picture(path: Path) -> bool:
@@ -125,15 +124,24 @@ def _shown_extensions() -> str:
     return ", ".join(EXTENSIONS)
 
 
-def _natural(path: Path) -> tuple[list[list[tuple[int, int, str]]], str]:
+def _naturally(files: Iterable[Path]) -> list[Path]:
+    folders: dict[Path, list[list[tuple[int, int, str]]]] = {}  # many files lie in few folders
+
+    def key(file: Path) -> tuple[list[list[tuple[int, int, str]]], str]:
+        folder = file.parent
+        if folder not in folders:
+            folders[folder] = [_pieces(part) for part in folder.parts]
+        return [*folders[folder], _pieces(file.name)], str(file)
+
+    return sorted(files, key=key)
+
+
+def _pieces(name: str) -> list[tuple[int, int, str]]:
     return [
-        [
-            (0, int(piece), "") if place % 2 else (1, 0, piece)  # between two matches stands what is no number
-            for place, piece in enumerate(_DIGITS.split(part.casefold()))
-            if piece
-        ]
-        for part in path.parts
-    ], str(path)
+        (0, int(piece), "") if place % 2 else (1, 0, piece)  # between two matches stands what is no number
+        for place, piece in enumerate(_DIGITS.split(name.casefold()))
+        if piece
+    ]
 
 
 _DIGITS = re.compile(r"([0-9]+)")

@@ -81,19 +81,23 @@ def find_inputs(
     """
     out = Path(output).resolve()
     found: dict[Path, Input] = {}
+    parents: dict[Path, tuple[Path, PurePosixPath]] = {}  # a hundred thousand files lie in few folders
     for path in map(Path, paths):
         root = _root(path)
+        parents.clear()  # they are mirrored below another root
+        outside = root.resolve() not in out.parents
         volumes, slices = _volumes(path, recursive=recursive)
         for file, kind in (
             *((volume, Kind.VOLUME) for volume in volumes),
             *((picture, Kind.PICTURE) for picture in _pictures(path, recursive=recursive, alone=not volumes)),
         ):
-            parent = file.parent.resolve()
-            inside = out == parent or out in parent.parents
-            if inside and root.resolve() in out.parents:
+            if (of := parents.get(file.parent)) is None:
+                of = parents[file.parent] = file.parent.resolve(), _mirrored(file.parent, root)
+            parent, mirrored = of
+            if not outside and (out == parent or out in parent.parents):
                 continue
             if kind is Kind.VOLUME or parent / file.name not in slices:
-                found.setdefault(parent / file.name, Input(file, _mirrored(file.parent, root), kind))
+                found.setdefault(parent / file.name, Input(file, mirrored, kind))
     return list(found.values())
 
 
