@@ -1,5 +1,5 @@
 """``python -m benchmarks COMMAND``: speed, scaling, folder, start, view-start, view-page, view-memory, view-live,
-profile, approximate, scorecard, search, layers, visibility, volume, peaks, page, gateway-receive,
+profile, approximate, scorecard, search, layers, visibility, volume, peaks, page, store, gateway-receive,
 gateway-latency, gateway-soak."""
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ COMMANDS = {
     "layers": "the automatic layer beside the other last layers, on the tuning parts (CFCAM_DATA)",
     "peaks": "how often a map's peak moves under motions that a reader does not see (CFCAM_DATA)",
     "visibility": "whether more evidence always changes a picture more: palettes, greys, colour-blind eyes",
+    "store": "maps of a folder in one store, beside overlays: rate, bytes, error",
     "page": "the page of a folder: what it costs a run, and how soon 10 000 pictures are seen",
     "gateway-receive": "objects by C-STORE to the disk, beside pynetdicom's plain SCP and DCMTK's storescp",
     "gateway-latency": "how soon a radiograph's results are in a real Orthanc, and what the original waits",

@@ -32,7 +32,7 @@ import sys, threading
 from pathlib import Path
 from cfcam.jobs.gateway.index import Index
 from cfcam.jobs.gateway.arrivals.intake import Intake
-from cfcam.jobs.gateway.log import Log
+from cfcam.log import Log
 from cfcam.jobs.gateway.arrivals.receive import Receiver
 from cfcam.jobs.gateway.places import Receive, Spool
 from cfcam.jobs.gateway.settings import GatewaySettings, Network, Rule

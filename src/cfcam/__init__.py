@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from cfcam.diagnosis.run import diagnose
     from cfcam.explainer import Explainer, explain
     from cfcam.explanation import Explanation
+    from cfcam.jobs.store.read import MapStore, open_store
     from cfcam.maps import Status
     from cfcam.metrics.scorecard.card import Scorecard, evaluate
 
@@ -51,6 +52,7 @@ __all__ = [
     "Explainer",
     "Explanation",
     "ImageTower",
+    "MapStore",
     "PerImage",
     "Regression",
     "Scorecard",
@@ -64,6 +66,7 @@ __all__ = [
     "evaluate",
     "explain",
     "list_methods",
+    "open_store",
 ]
 
 
@@ -77,6 +80,7 @@ _named = lazy(
         "cfcam.diagnosis.run": "diagnose",
         "cfcam.explainer": "Explainer explain",
         "cfcam.explanation": "Explanation",
+        "cfcam.jobs.store.read": "MapStore open_store",
         "cfcam.maps": "Status",
         "cfcam.metrics.scorecard.card": "Scorecard evaluate",
     },

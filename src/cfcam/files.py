@@ -18,6 +18,7 @@ from typing import Any
 from cfcam.errors import CfcamError, DiskError, InputError, JobError, one_line
 from cfcam.json_text import parse_line
 from cfcam.locks import alone_in, is_lock
+from cfcam.stages import WRITE, stage
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")  # what `_temporary` makes, and nothing of a user's
 _STALE_SECONDS = 3600  # no single file takes as long to write
@@ -58,7 +59,7 @@ def write_whole(path: Path, data: bytes | memoryview) -> Path:
     Raises:
         OSError: it cannot be written.
     """
-    with whole(path) as temporary, temporary.open("xb") as stream:
+    with stage(WRITE), whole(path) as temporary, temporary.open("xb") as stream:
         stream.write(data)
     return path
 

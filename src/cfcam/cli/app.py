@@ -25,6 +25,7 @@ from cfcam.cli.methods import Methods
 from cfcam.cli.metrics import Metrics
 from cfcam.cli.pacs.fetch import Fetch
 from cfcam.cli.pacs.send import Send
+from cfcam.cli.runs.status import Status
 from cfcam.cli.view import View
 
 app = typer.Typer(
@@ -58,6 +59,7 @@ def cfcam(
 add(
     app,
     Explain,
+    Status,
     View,
     Methods,
     Layers,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -15,7 +15,7 @@ from cfcam.cli.command import Checked
 from cfcam.cli.options import complete
 from cfcam.cli.options.network import DEMOS, Layer, Model
 from cfcam.cli.options.question import chosen_methods
-from cfcam.cli.options.run import LongRun
+from cfcam.cli.options.run import ManyInputs
 from cfcam.cli.options.volumes import PicturesOrVolumes, VolumeReading
 from cfcam.cli.output.console import EXIT_FAILED, error, hint, print_json, warn
 from cfcam.cli.output.panels import Panel
@@ -24,7 +24,8 @@ from cfcam.errors import InputError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cfcam.jobs.evaluate.run import EvaluationRun, Loadable
+    from cfcam.jobs.evaluate.cases import Loadable
+    from cfcam.jobs.evaluate.run import EvaluationRun
     from cfcam.jobs.evaluate.settings import EvaluationSettings
     from cfcam.models import LoadedModel
 
@@ -43,7 +44,7 @@ def _methods(names: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(LongRun, VolumeReading, PicturesOrVolumes, Layer):
+class Evaluate(ManyInputs, VolumeReading, PicturesOrVolumes, Layer):
     """Measure what maps are worth: faithfulness, localisation, robustness, sanity, cost, beside maps that know nothing.
 
     DATA is a folder (sub-folders called like classes give labels, masks/NAME.png or NAME_mask.png the ground truth) or
@@ -214,8 +215,9 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         loaded = self.load()
 
         from cfcam.files import own_output
+        from cfcam.jobs.inputs.shard import part_of
 
-        with own_output(self.output):  # from the first row to the page
+        with own_output(self.output, part=part_of(self.share)):  # from the first row to the page
             self._measure(loaded, settings)
 
     def _measure(self, loaded: LoadedModel, settings: EvaluationSettings) -> None:
@@ -225,23 +227,39 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
 
         from cfcam.cli.output import evaluation as said
 
-        if not self.quiet:
+        if not self.silent:
             for note in loaded.notes:
                 warn(note)
             for note in run.notes[len(loaded.notes) :]:
                 hint(note)
-        card = said.follow(run, quiet=self.quiet)
+        if self.share is not None:
+            self._share(run)
+            return
+        card = said.follow(run, quiet=self.quiet, log=self.log())
         if not card.rows:
-            said.show_failures(card)
+            if not self.log_json:
+                said.show_failures(card)
             error(f"none of {len(card.failed)} {run.kind}s could be evaluated")
             raise typer.Exit(EXIT_FAILED)
-        findings, files = said.write(run, card, quiet=self.quiet)
+        findings, files = said.write(run, card, quiet=self.silent)
         if self.as_json:
             print_json(said.summary(files))
-        elif not self.quiet:
+        elif not self.silent:
             said.show(findings, files)
-        said.show_failures(card)
+        if not self.log_json:
+            said.show_failures(card)
         if card.failed:
+            raise typer.Exit(EXIT_FAILED)
+
+    def _share(self, run: EvaluationRun) -> None:
+        from cfcam.cli.output import evaluation as said
+
+        progress = said.follow_share(run, quiet=self.quiet, log=self.log())
+        if self.as_json:
+            print_json({"shard": self.shard, **asdict(progress)})
+        elif not self.silent:
+            said.show_share(run, progress)
+        if progress.failed:
             raise typer.Exit(EXIT_FAILED)
 
     def _settings(self) -> EvaluationSettings:
@@ -264,6 +282,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             leave_out="all" in names,
             data="drawn chest phantoms" if self.of_phantoms else str(self.data),
             command=tuple(sys.argv),
+            shard=self.share,
         )
 
     def _run(self, loaded: LoadedModel, settings: EvaluationSettings, notes: list[str]) -> EvaluationRun:

@@ -15,7 +15,7 @@ from cfcam.cli.command import Checked
 from cfcam.cli.options import complete
 from cfcam.cli.options.network import DEMOS, Layer
 from cfcam.cli.options.question import chosen_methods
-from cfcam.cli.options.run import LongRun
+from cfcam.cli.options.run import ManyInputs
 from cfcam.cli.options.study import Study, without_secrets
 from cfcam.cli.options.volumes import PicturesOrVolumes, Sliding
 from cfcam.cli.output.console import EXIT_FAILED, hint, print_json, warn
@@ -39,8 +39,14 @@ PRESETS = {"seeds": ("jet", 0.4, "uniform")}
 MOST_IN_ONE_PAGE = 1000
 
 
+_OF_PICTURES = (
+    *("palette", "opacity", "blend", "preset", "save", "format", "max_size", "html"),
+    *("output", "index", "labels", "self_contained"),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
-class Explain(LongRun, Study, Sliding, PicturesOrVolumes, Layer):
+class Explain(ManyInputs, Study, Sliding, PicturesOrVolumes, Layer):
     """Show what a network looked at in each picture or volume, as heat maps over it.
 
     Files are named PICTURE_METHOD.png and PICTURE_sheet.png; with several classes the class is added. Of a volume the
@@ -163,6 +169,14 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         typer.Option("--output", "-o", metavar="FOLDER", help="Folder to write into."),
         Checked(places.folder),
     ] = Path("output")
+    store: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PATH",
+            help="Write maps and scores into one Zarr store, such as maps.zarr, and no pictures: for very many inputs.",
+        ),
+        Checked(places.folder),
+    ] = None
     index: Annotated[
         bool | None,
         typer.Option(
@@ -207,8 +221,18 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             raise InputError(f"--preset {self.preset} says how maps are drawn: leave --palette, --opacity, --blend out")
         words.named_targets(self.classes, self.target or ())
         places.audit_folder(self.record, self.output)
+        if self.store is not None:
+            self._check_store()
         if self.index is False and (self.labels is not None or self.self_contained):
             raise InputError("--labels and --self-contained are for index.html: leave --no-index out")
+
+    def _check_store(self) -> None:
+        """A store holds no pictures and no studies: what is asked for of them would be left out without a word."""
+        fields = type(self).__dataclass_fields__
+        of_pictures = [name for name in _OF_PICTURES if getattr(self, name) != fields[name].default]
+        if wrong := [*of_pictures, *self.given(Panel.STUDY)]:
+            option = wrong[0].replace("_", "-")
+            raise InputError(f"--store holds maps and scores, and no files of each picture: leave --{option} out")
 
     def __call__(self) -> None:
         """Explains one input after the other, and says what became of them."""
@@ -217,7 +241,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
 
         from cfcam.jobs import find_inputs
 
-        inputs = find_inputs(sources, output=self.output, recursive=self.recursive)[: self.limit]
+        inputs = find_inputs(sources, output=self.store or self.output, recursive=self.recursive)[: self.limit]
         if not inputs:
             raise InputError(f"there is nothing to explain: all pictures found lie in the output folder {self.output}")
         settings = self._settings(study, sources)
@@ -225,7 +249,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         loaded = self.load()
         if study is not None and self.ensemble:
             study = replace(study, ensemble=tuple(self.load(weights=str(path)) for path in self.ensemble))
-        if not self.quiet:
+        if not self.silent:
             for note in loaded.notes:
                 warn(note)
             if self.paths and self.spec in DEMOS:
@@ -237,6 +261,8 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         """What is asked for of the page of all pictures; None where there is to be none."""
         from cfcam.jobs import PageSettings, read_labels
 
+        if self.store is not None:
+            return None
         asked = self.index or self.labels is not None or self.self_contained
         if not asked and (self.index is False or len(inputs) < 2):
             return None
@@ -246,7 +272,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
                 " leave it out, or give --limit"
             )
         labels = None if self.labels is None else read_labels(self.labels, inputs, loaded.classes)
-        if labels is not None and not self.quiet:
+        if labels is not None and not self.silent:
             for note in labels.notes():
                 hint(note)
         return PageSettings(labels, self_contained=self.self_contained)
@@ -256,7 +282,8 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
 
         palette, opacity, blend = PRESETS.get(self.preset or "", (self.palette, self.opacity, self.blend))
         return Settings(
-            output=self.output,
+            output=self.store or self.output,
+            store=self.store is not None,
             methods=chosen_methods(self.method or DEFAULT_METHODS),
             targets=tuple(map(read_target, self.target or ["predicted"])),
             layer=self.layer,
@@ -270,6 +297,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             max_pixels=int(self.max_megapixels * 1e6),
             window=read_window(self.window),
             overwrite=self.overwrite,
+            shard=self.share,
             leave_out="all" in (self.method or ()),
             command=_typed(study, sources, self.output),
             study=study,
@@ -296,14 +324,15 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
     def _follow(self, run: FolderRun, notes: list[str]) -> None:
         from cfcam.cli.output import run as said
 
-        tally = said.follow(run, quiet=self.quiet)
+        tally = said.follow(run, quiet=self.quiet, log=self.log())
         if self.as_json:
             print_json(said.summary(tally, run, notes))
-        elif not self.quiet:
+        elif not self.silent:
             said.show_table(tally, run)
             said.show_preparation(tally, run)
-        said.show_failures(tally)
-        if not (self.quiet or self.as_json):
+        if not self.log_json:
+            said.show_failures(tally)
+        if not (self.silent or self.as_json):
             said.show_summary(tally, run)
             said.show_disclaimer()
         if tally.count("failed"):

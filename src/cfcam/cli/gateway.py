@@ -102,8 +102,8 @@ Exit codes: 0 ended as asked · 1 failed · 2 wrong usage · 130 interrupted.
     def _run(self, settings: GatewaySettings) -> None:
         import signal
 
-        from cfcam.jobs.gateway.log import Log
         from cfcam.jobs.gateway.run import Gateway as Working
+        from cfcam.log import Log
 
         gateway = Working(settings, Log(as_json=self.log_json))
         signal.signal(signal.SIGTERM, lambda *_: gateway.stop())

@@ -21,6 +21,7 @@ from cfcam.jobs.evaluate.page import render, write_report
 from cfcam.jobs.evaluate.run import EvaluationRun, drawn
 from cfcam.jobs.evaluate.settings import EvaluationSettings
 from cfcam.jobs.evaluate.words import in_words, meaning, needs
+from cfcam.jobs.inputs.shard import Shard
 from cfcam.metrics.functional import paper_protocol as paper
 from cfcam.metrics.scorecard.card import Scorecard
 from cfcam.metrics.scorecard.catalogue import METRICS, MetricError, resolve_metrics
@@ -606,3 +607,36 @@ def test_a_table_that_cannot_be_written_leaves_nothing_behind(tmp_path):
     with pytest.raises(OSError, match="No space left"):
         write_tables(SimpleNamespace(card=SimpleNamespace(save_rows=torn)), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_shards_joined_give_the_numbers_of_one_run_to_the_last_bit(tmp_path):
+    table = phantoms(tmp_path / "in", 7)
+    metrics = {"metrics": ("average-drop", "hit-rate", "energy", "max-sensitivity"), "methods": ("cam", "grad-cam")}
+    expected = run(table, tmp_path / "one", **metrics)()
+    done = [run(table, tmp_path / "many", shard=Shard(n, 3), **metrics).measure().done for n in (1, 2, 3)]
+    assert sum(done) == 7
+    assert not (tmp_path / "many" / "rows.jsonl").exists()
+    assert run(table, tmp_path / "many", **metrics)().rows == expected.rows
+    one, many = ((tmp_path / name / "rows.jsonl").read_text().splitlines() for name in ("one", "many"))
+    assert [line for line in many if "costs" not in line] == [line for line in one if "costs" not in line]
+    assert [path.name for path in sorted((tmp_path / "many").iterdir())] == ["rows.jsonl", "run.json"]
+
+
+def test_another_number_of_shards_measures_nothing_twice(tmp_path):
+    table = phantoms(tmp_path / "in", 7)
+    for n in (1, 2):
+        run(table, tmp_path / "out", shard=Shard(n, 2)).measure()
+    again = [run(table, tmp_path / "out", shard=Shard(n, 3)).measure() for n in (1, 2, 3)]
+    assert [progress.done - progress.earlier for progress in again] == [0, 0, 0]
+
+
+def test_a_shard_alone_has_no_scorecard_and_says_what_to_do(tmp_path):
+    with pytest.raises(JobError, match="shard 1/2 alone has no scorecard"):
+        run(phantoms(tmp_path / "in"), tmp_path / "out", shard=Shard(1, 2))()
+
+
+def test_shards_of_different_set_ups_are_not_joined(tmp_path):
+    table = phantoms(tmp_path / "in")
+    run(table, tmp_path / "out", shard=Shard(1, 2), seed=1).measure()
+    with pytest.raises(JobError, match="another set-up"):
+        run(table, tmp_path / "out", shard=Shard(2, 2), seed=2)

@@ -15,10 +15,10 @@ import pytest
 from cfcam.jobs.gateway.arrivals.intake import Intake
 from cfcam.jobs.gateway.arrivals.receive import Receiver
 from cfcam.jobs.gateway.index import Index
-from cfcam.jobs.gateway.log import Log
 from cfcam.jobs.gateway.places import Receive, Spool
 from cfcam.jobs.gateway.settings import GatewaySettings, Network, Rule
 from cfcam.jobs.gateway.spool import Spool as SpoolFolder
+from cfcam.log import Log
 from tests.imaging import dicoms
 from tests.machine import COMPLETE
 from tests.waiting import PATIENCE

@@ -17,10 +17,10 @@ pytest.importorskip("pynetdicom")
 
 from cfcam.jobs.gateway.header import key_of
 from cfcam.jobs.gateway.job import Answer
-from cfcam.jobs.gateway.log import Log
 from cfcam.jobs.gateway.run import Gateway
 from cfcam.jobs.gateway.settings import read_settings
 from cfcam.jobs.gateway.work import Worker
+from cfcam.log import Log
 from tests.imaging import dicoms
 from tests.jobs.gateway.senders import dcmsend, radiographs, storescu
 from tests.jobs.gateway.whole import Archive, config, running

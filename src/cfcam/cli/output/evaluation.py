@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +17,10 @@ from cfcam import json_text
 from cfcam.cli.output.console import err, hint, out, plain
 
 if TYPE_CHECKING:
+    from cfcam.jobs.evaluate.cases import Progress
     from cfcam.jobs.evaluate.findings import Findings
-    from cfcam.jobs.evaluate.run import EvaluationRun, Progress
+    from cfcam.jobs.evaluate.run import EvaluationRun
+    from cfcam.log import Log
     from cfcam.metrics.scorecard.card import Scorecard, Summary
 
 FAILURES_SHOWN = 10
@@ -25,9 +28,22 @@ _COLUMNS, _NAME, _CELL = 6, 20, 19  # the most columns, and the widths of their 
 _QUIET_SECONDS = 10.0
 
 
-def follow(run: EvaluationRun, *, quiet: bool = False) -> Scorecard:
+def follow(run: EvaluationRun, *, quiet: bool = False, log: Log | None = None) -> Scorecard:
     """Does the work of a run, shows its progress on stderr, and returns the scorecard."""
-    with _progress(len(run), quiet=quiet) as tell:
+    with _followed(run, quiet=quiet, log=log) as heard:
+        return run(heard)
+
+
+def follow_share(run: EvaluationRun, *, quiet: bool = False, log: Log | None = None) -> Progress:
+    """Does the work of a shard of a run, shows its progress on stderr, and returns how far it came."""
+    with _followed(run, quiet=quiet, log=log) as heard:
+        return run.measure(heard)
+
+
+@contextmanager
+def _followed(run: EvaluationRun, *, quiet: bool, log: Log | None) -> Iterator[Callable[[Progress], None]]:
+    quiet = quiet or log is not None
+    with _logged(log, len(run)) if log else _progress(len(run), quiet=quiet) as tell:
         said = False
 
         def heard(progress: Progress) -> None:
@@ -37,7 +53,7 @@ def follow(run: EvaluationRun, *, quiet: bool = False) -> Scorecard:
             said = True
             tell(progress)
 
-        return run(heard)
+        yield heard
 
 
 @contextmanager
@@ -71,9 +87,34 @@ def _bar(console: Any, total: int) -> Iterator[Callable[[Progress], None]]:
         def tell(progress: Progress) -> None:
             earlier = f"{progress.earlier} done before" if progress.earlier else ""
             failed = f"{progress.failed} failed" if progress.failed else ""
-            bar.update(task, completed=progress.done, earlier=earlier, failed=failed)
+            bar.update(task, total=progress.total, completed=progress.done, earlier=earlier, failed=failed)
 
         yield tell
+
+
+@contextmanager
+def _logged(log: Log, total: int) -> Iterator[Callable[[Progress], None]]:
+    """Logs how far a run is: its beginning, now and then, its end; numbers alone."""
+    started = told = time.perf_counter()
+    last: dict[str, Any] = {}
+    log.info("begun", task="evaluating", inputs=total)
+
+    def tell(progress: Progress) -> None:
+        nonlocal told, last
+        now = time.perf_counter()
+        rate = (progress.done - progress.earlier) / max(now - started, 1e-6)
+        left = round((progress.total - progress.done) / rate, 1) if rate > 0 else None
+        last = {"task": "evaluating", **asdict(progress), "per_second": round(rate, 3), "seconds_left": left}
+        if now - told >= _QUIET_SECONDS:
+            told = now
+            log.info("progress", **last)
+
+    try:
+        yield tell
+    except BaseException:
+        log.warn("stopped", **last)
+        raise
+    log.info("ended", **last)
 
 
 class _Lines:
@@ -124,6 +165,14 @@ def show(findings: Findings, files: Sequence[Path]) -> None:
     line.append(plain(files[0]), style=f"link {files[0].absolute().as_uri()}")
     console.print(line, soft_wrap=True)
     console.print(Text("For research use; cfcam is not a medical device.", style="dim"), soft_wrap=True)
+
+
+def show_share(run: EvaluationRun, progress: Progress) -> None:
+    """Prints how far a shard is, and how all become one scorecard."""
+    failed = f", {progress.failed} failed" if progress.failed else ""
+    said = f"shard {run.settings.shard}: {progress.done} of {len(run)} {run.kind}s measured{failed} -> {run.output}/"
+    out().print(Text(plain(said), style="bold"), soft_wrap=True)
+    hint("once all shards are measured, the same command without --shard makes the scorecard of them")
 
 
 def _table(findings: Findings, columns: int) -> Table:

@@ -19,12 +19,14 @@ from cfcam.shown import answer_text
 
 if TYPE_CHECKING:
     from cfcam.jobs import FolderRun, Outcome
+    from cfcam.log import Log
 
 ROWS_SHOWN = 20
 _WORTH_OPENING = ("_report.html", "_report.pdf", *(f"_sheet.{kind}" for kind in PICTURE_FORMATS))  # the first there is
 FAILURES_SHOWN = 10
 _WORTH_SAVING, _LARGER = 10_000_000, 2  # bytes of overlays that are so many times as large as their JPEGs
 _QUIET_SECONDS = 10.0
+_STATES = ("done", "skipped", "failed")
 
 
 class Step(Protocol):
@@ -56,12 +58,13 @@ class Tally:
         return self.count("done") / self.seconds if self.seconds > 0 else 0.0
 
 
-def follow(run: FolderRun, *, quiet: bool = False, task: str = "explaining") -> Tally:
-    """Does the work of a run and shows its progress on stderr."""
+def follow(run: FolderRun, *, quiet: bool = False, task: str = "explaining", log: Log | None = None) -> Tally:
+    """Does the work of a run and shows its progress on stderr, for people or, with a log, for programs."""
     tally = Tally()
     started = time.perf_counter()
     said: set[str] = set()
-    with _progress(len(run), quiet=quiet, task=task) as step:
+    quiet = quiet or log is not None
+    with logged(log, task, len(run)) if log else _progress(len(run), quiet=quiet, task=task) as step:
         _say_new(run, said, quiet=quiet)
         for outcome in run:
             tally.outcomes.append(outcome)
@@ -110,7 +113,7 @@ def _bar(console: Any, total: int, task: str) -> Iterator[Step]:
             counts[outcome.status] += 1
             rate = counts["done"] / max(time.perf_counter() - started, 1e-6)
             failed = f"{counts['failed']} failed" if counts["failed"] else ""
-            progress.update(bar, advance=1, rate=_speed(rate), failed=failed)
+            progress.update(bar, advance=1, rate=speed(rate), failed=failed)
 
         yield step
 
@@ -131,21 +134,53 @@ class _Lines:
         self._said = now
         finished, done = self._counts.total(), self._counts["done"]
         rate = done / (now - self._started)
-        line = f"{self._task}: {finished} of {self._total}, {_speed(rate)}"
+        line = f"{self._task}: {finished} of {self._total}, {speed(rate)}"
         if done:
-            line += f", {_duration((self._total - finished) / rate)} left"
+            line += f", {duration((self._total - finished) / rate)} left"
         if self._counts["failed"]:
             line += f", {self._counts['failed']} failed"
         err().print(Text(line), soft_wrap=True)
 
 
-def _speed(rate: float) -> str:
+@contextmanager
+def logged(log: Log, task: str, total: int) -> Iterator[Step]:
+    """Logs how far a run is: its beginning, now and then, its end; numbers alone."""
+    counts, started = Counter[str](), time.perf_counter()
+    told = started
+    log.info("begun", task=task, inputs=total)
+
+    def numbers(now: float) -> dict[str, Any]:
+        settled, elapsed = counts.total(), max(now - started, 1e-6)
+        rate = (counts["done"] + counts["failed"]) / elapsed
+        found = {"task": task, "settled": settled, "inputs": total, **{k: counts[k] for k in _STATES}}
+        left = round((total - settled) / rate, 1) if rate > 0 else None
+        return {**found, "seconds": round(elapsed, 1), "per_second": round(rate, 3), "seconds_left": left}
+
+    def step(outcome: Outcome) -> None:
+        nonlocal told
+        counts[outcome.status] += 1
+        now = time.perf_counter()
+        if now - told >= _QUIET_SECONDS:
+            told = now
+            log.info("progress", **numbers(now))
+
+    try:
+        yield step
+    except BaseException:
+        log.warn("stopped", **numbers(time.perf_counter()))
+        raise
+    log.info("ended", **numbers(time.perf_counter()))
+
+
+def speed(rate: float) -> str:
+    """Returns a rate in words; "" if there is none."""
     if rate <= 0:
         return ""
     return f"{rate:.1f} images/s" if rate >= 1 else f"{1 / rate:.1f} s/image"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Returns a time in words, no more exact than one wants to know it."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
@@ -245,12 +280,19 @@ def show_summary(tally: Tally, run: FolderRun) -> None:
         words.append(f"{skipped} already done")
     if failed:
         words.append(f"{failed} failed")
-    speed = f" ({_speed(tally.rate)})" if done else ""
-    line = Text(f"{', '.join(words)} in {_seconds(tally.seconds)}{speed}, layer {run.layer}", style="bold")
+    rate = f" ({speed(tally.rate)})" if done else ""
+    line = Text(f"{', '.join(words)} in {_seconds(tally.seconds)}{rate}, layer {run.layer}", style="bold")
     line.append(f" -> {plain(run.settings.output)}/")
     console = out()
     console.print(line, soft_wrap=True)
+    if done and (shares := run.stages.shares()):
+        console.print(Text(f"the time went into {shares}", style="dim"), soft_wrap=True)
     _say_size(tally, run)
+    if run.settings.shard is not None:
+        hint(
+            f"this was shard {run.settings.shard}; once all are done, the same command without --shard joins their"
+            " manifests, and writes the page"
+        )
     if run.page is not None and run.page != run.reports:
         console.print(_linked("look at ", run.page), soft_wrap=True)
     if run.reports is not None:
@@ -277,7 +319,7 @@ def _say_size(tally: Tally, run: FolderRun) -> None:
 
 
 def _seconds(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 90 else _duration(seconds)
+    return f"{seconds:.1f} s" if seconds < 90 else duration(seconds)
 
 
 def show_disclaimer() -> None:
@@ -299,6 +341,8 @@ def summary(tally: Tally, run: FolderRun, notes: list[str]) -> dict[str, Any]:
         "failed": tally.count("failed"),
         "seconds": round(tally.seconds, 3),
         "images_per_second": round(tally.rate, 3),
+        "stages": run.stages.seconds,
+        "slowest": run.stages.slowest,
         "prepared": run.preprocess.told,
         "preprocess": run.preprocess.as_dict(),
         "assumed": list(run.preprocess.assumptions),

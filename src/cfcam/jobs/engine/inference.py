@@ -17,7 +17,7 @@ from cfcam.explainer import MEASURED, Explainer
 from cfcam.explainer_windows import Windows, explain_windows
 from cfcam.explanation import Explanation
 from cfcam.imaging import Preprocess
-from cfcam.jobs.engine.lanes import LEAST, Lanes, copies_of, lane_count
+from cfcam.jobs.engine.lanes import LEAST, Lanes, copies_of, explained, lane_count
 from cfcam.methods import CAM, AttentionRollout, LeGrad, ScoreCAM, named_methods
 from cfcam.methods.base import Method
 from cfcam.models import LoadedModel
@@ -279,7 +279,7 @@ class Engine:
             provenance = self._explainer.provenance()
             parts = [replace(part, provenance=provenance) for part in self._lanes(x, self.targets)]
         else:
-            parts = [self._explainer(x, self.targets)]
+            parts = [explained(self._explainer, x, self.targets)]
         return [one for part in parts for one in by_image(part)]
 
     def _reason(self, error: Exception) -> str:

@@ -15,6 +15,7 @@ from cfcam.capture import Capture, Network
 from cfcam.capture.state.guarantee import is_compiled, preserved
 from cfcam.explainer import Explainer
 from cfcam.explanation import Explanation
+from cfcam.stages import FORWARD, MAPS, Stages, current, stage
 
 LEAST = 4
 """Pictures that a lane gets at least: with fewer, what a pass costs beside its arithmetic is felt."""
@@ -66,12 +67,23 @@ class Lanes:
             Exception: what a part of it raised, once none of them runs any more.
         """
         parts = x.tensor_split(min(len(self._explainers), len(x) // LEAST))
+        stages = current()
         running = [
-            self._pool.submit(explainer, part, targets)
+            self._pool.submit(explained, explainer, part, targets, stages)
             for explainer, part in zip(self._explainers, parts, strict=False)
         ]
         wait(running)
         return [future.result() for future in running]
+
+
+def explained(
+    explainer: Explainer, x: Tensor, targets: Sequence[int | str], stages: Stages | None = None
+) -> Explanation:
+    """Explains a batch, and counts the network's pass and the maps apart; ``stages`` where another thread measures."""
+    with stage(FORWARD, stages):
+        capture = explainer.capture(x, targets)
+    with stage(MAPS, stages):
+        return explainer.explained(capture)
 
 
 def copies_of(network: Network, x: Tensor, layer: str, count: int) -> list[nn.Module]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cfcam.errors import JobError
-from cfcam.files import Line, append_line, lines_of, settings_hash
+from cfcam.files import Line, append_line, as_line, lines_of, settings_hash, whole
+from cfcam.jobs.inputs.shard import Shard, all_of, beside, parts_of
 from cfcam.json_text import parse_line
 from cfcam.metrics.scorecard.samples import Row
 
@@ -42,10 +43,14 @@ class Part:
 class RowsFile:
     """``rows.jsonl`` of an output folder: a header with the set-up, then a line for each batch.
 
+    A shard has a file of its own beside those of the others, which it reads and leaves as they are; `join` makes one
+    of all.
+
     Args:
         folder: the output folder.
         setup: plain values: everything that the numbers depend on, apart from the cases.
         overwrite: begin anew, whatever is there.
+        shard: whose lines are written; None: those of a whole run.
 
     Attributes:
         path: the file.
@@ -56,12 +61,15 @@ class RowsFile:
         JobError: the folder holds an evaluation of another set-up, or the file is none of ours.
     """
 
-    def __init__(self, folder: Path, setup: Mapping[str, Any], *, overwrite: bool = False) -> None:
-        self.path = folder / FILE_NAME
+    def __init__(
+        self, folder: Path, setup: Mapping[str, Any], *, overwrite: bool = False, shard: Shard | None = None
+    ) -> None:
+        self.path = beside(folder / FILE_NAME, shard)
+        self._all = folder / FILE_NAME
         self._setup = json.loads(json.dumps(setup, default=str))
         self.fingerprint = settings_hash(self._setup)
         self.costs: dict[str, dict[str, float]] | None = None
-        self._places: dict[str, tuple[int, int]] = {}
+        self._places: dict[str, tuple[Path, int, int]] = {}
         if overwrite:
             self._begin()
         else:
@@ -74,17 +82,24 @@ class RowsFile:
             JobError: it is of another set-up.
         """
         self._places, self.costs = {}, None
-        if not self._resume():
-            self._begin()
+        for path in all_of(self._all):
+            self._resume(path)
+        if not self.path.exists() or not self.path.stat().st_size:
+            self._begin_file()
 
     def __contains__(self, key: str) -> bool:
         return key in self._places
+
+    @property
+    def own(self) -> int:
+        """How many batches stand in this file, not in those of shards beside it."""
+        return sum(path == self.path for path, _, _ in self._places.values())
 
     def append(self, part: Part) -> None:
         """Adds a part, and hands it to the operating system at once."""
         line = {"key": part.key, "rows": [asdict(row) for row in part.rows], "failed": part.failed, "notes": part.notes}
         added = append_line(self.path, line)
-        self._places[part.key] = (added.start, added.length)
+        self._places[part.key] = (self.path, added.start, added.length)
 
     def set_costs(self, costs: dict[str, dict[str, float]]) -> None:
         """Keeps what the methods cost, which is measured once for a run."""
@@ -93,44 +108,71 @@ class RowsFile:
 
     def read(self, key: str) -> Part:
         """Returns a part that is in the file."""
-        start, length = self._places[key]
-        with self.path.open("rb") as file:
+        return Part.parse(parse_line(self._line(key)) or {})
+
+    def join(self, keys: Iterable[str]) -> None:
+        """Takes in what shards have written: the file is then the one that a single run would have written.
+
+        Args:
+            keys: of the batches, in the order of such a run.
+        """
+        parts = parts_of(self._all)
+        if not parts:
+            return
+        with whole(self._all) as temporary, temporary.open("xb") as file:
+            file.write(self._header())
+            for number, key in enumerate(key for key in keys if key in self):
+                file.write(self._line(key))
+                if number == 0 and self.costs is not None:
+                    file.write(as_line({"costs": self.costs}))
+        for part in parts:
+            part.unlink(missing_ok=True)
+        self.refresh()
+
+    def _line(self, key: str) -> bytes:
+        path, start, length = self._places[key]
+        with path.open("rb") as file:
             file.seek(start)
-            return Part.parse(parse_line(file.read(length)) or {})
+            return file.read(length)
 
     def _begin(self) -> None:
         self._places, self.costs = {}, None
-        self.path.unlink(missing_ok=True)
-        append_line(self.path, {"format": _FORMAT, "fingerprint": self.fingerprint, "setup": self._setup})
+        for path in [self.path, *(parts_of(self._all) if self.path == self._all else [])]:
+            path.unlink(missing_ok=True)
+        self._begin_file()
 
-    def _resume(self) -> bool:
-        """Reads what is there, cuts off what follows the last whole line, and returns whether the run can go on."""
-        if not self.path.exists():
-            return False
-        lines = lines_of(self.path)
+    def _begin_file(self) -> None:
+        with self.path.open("wb") as file:
+            file.write(self._header())
+
+    def _header(self) -> bytes:
+        return as_line({"format": _FORMAT, "fingerprint": self.fingerprint, "setup": self._setup})
+
+    def _resume(self, path: Path) -> None:
+        """Reads what is there; of this one's own file it cuts off what follows the last whole line."""
+        lines = lines_of(path)
         first = next(lines, None)
-        if first is None:
-            return False
-        header = first.values
-        if header is None or "fingerprint" not in header:
-            raise JobError(f"{self.path}: is not written by cfcam evaluate: choose another --output folder")
-        if header["fingerprint"] != self.fingerprint:
-            raise JobError(self._other_setup(header.get("setup", {})))
-        end = first.length
+        end = 0
+        if first is not None:
+            header = first.values
+            if header is None or "fingerprint" not in header:
+                raise JobError(f"{path}: is not written by cfcam evaluate: choose another --output folder")
+            if header["fingerprint"] != self.fingerprint:
+                raise JobError(self._other_setup(header.get("setup", {})))
+            end = first.length
         for line in lines:
             end = line.start + line.length
-            self._note(line)
-        if end < self.path.stat().st_size:
-            with self.path.open("r+b") as file:
+            self._note(path, line)
+        if path == self.path and end < path.stat().st_size:
+            with path.open("r+b") as file:
                 file.truncate(end)
-        return True
 
-    def _note(self, line: Line) -> None:
+    def _note(self, path: Path, line: Line) -> None:
         values = line.values or {}
         if "costs" in values:
             self.costs = values["costs"]
         elif {"key", "rows", "failed", "notes"} <= values.keys():
-            self._places[values["key"]] = (line.start, line.length)
+            self._places[values["key"]] = (path, line.start, line.length)
 
     def _other_setup(self, there: Mapping[str, Any]) -> str:
         keys = [key for key in self._setup | dict(there) if self._setup.get(key) != there.get(key)]

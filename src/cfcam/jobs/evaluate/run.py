@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from contextlib import AbstractContextManager
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -17,12 +17,14 @@ from cfcam.capture import Capture, Network, probe_layers
 from cfcam.errors import CfcamError, JobError, describe_first, one_line
 from cfcam.files import own_output, settings_hash
 from cfcam.jobs.engine.inference import NOT_FINITE, Engine, is_out_of_memory
+from cfcam.jobs.evaluate.cases import Loadable, Progress, drawn
 from cfcam.jobs.evaluate.examples import Example, example
-from cfcam.jobs.evaluate.rows import Part, RowsFile
+from cfcam.jobs.evaluate.rows import FILE_NAME, Part, RowsFile
 from cfcam.jobs.evaluate.settings import EvaluationSettings
-from cfcam.jobs.inputs.ground_truth import Notice
 from cfcam.jobs.inputs.names import without_folders
 from cfcam.jobs.inputs.preparing import assumption_notes, prepared_for
+from cfcam.jobs.inputs.run_file import entered_runs, finish, now, write_runs
+from cfcam.jobs.inputs.shard import part_of
 from cfcam.methods.base import Method
 from cfcam.metrics.scorecard.card import Scorecard, scorecard
 from cfcam.metrics.scorecard.evaluator import Evaluator
@@ -32,37 +34,6 @@ from cfcam.models import LoadedModel, model_name
 
 _FAILURES = (CfcamError, RuntimeError, ValueError, ArithmeticError, LookupError, MemoryError)
 """What one picture may raise in a user's network; anything else is a mistake of ours, and stops the run."""
-
-
-class Loadable(Protocol):
-    """A case: `cfcam.jobs.cases.case.Case`, or anything like it."""
-
-    @property
-    def name(self) -> str:
-        """What to call it in the tables."""
-
-    def identity(self) -> dict[str, Any]:
-        """Returns what the numbers of the case depend on, as plain values."""
-
-    def load(self, preprocess: Any, classes: Sequence[str] | int | None, notice: Notice) -> Sample:
-        """Reads the case; see `cfcam.jobs.cases.case.load_case`. ``preprocess`` is one of pictures, or of volumes."""
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far a run is, in cases.
-
-    Attributes:
-        done: with numbers or failed, those of an earlier run included.
-        total: of the run.
-        failed: among the ones done.
-        earlier: done by an earlier run.
-    """
-
-    done: int
-    total: int
-    failed: int
-    earlier: int
 
 
 class EvaluationRun:
@@ -115,8 +86,8 @@ class EvaluationRun:
         self.evaluator = self._evaluator(self._applicable(engine.methods) if settings.leave_out else engine.methods)
         self._succeeded = False
         self._error: Exception | None = None
-        with own_output(self.output):
-            self._file = RowsFile(self.output, self._setup(), overwrite=settings.overwrite)
+        with self._alone():
+            self._file = RowsFile(self.output, self._setup(), overwrite=settings.overwrite, shard=settings.shard)
 
     # What follows is otherwise for volumes, see `cfcam.jobs.evaluate.volumes`.
 
@@ -154,18 +125,56 @@ class EvaluationRun:
             progress: called at the beginning and after each batch.
 
         Raises:
+            CfcamError: the network cannot be explained on any of the first pictures, another run is at work in the
+                output folder, or the settings have a shard.
+        """
+        if self.settings.shard is not None:
+            raise JobError(f"shard {self.settings.shard} alone has no scorecard: measure it, and join it with the rest")
+        with self._alone():
+            self.measure(progress)
+            keys = [key for key, _ in self._batches()]
+            self._file.join(keys)
+            return self._scorecard(keys)
+
+    def measure(self, progress: Callable[[Progress], None] | None = None) -> Progress:
+        """Does what is not done yet of the cases, or of those that the shard takes.
+
+        Args:
+            progress: called at the beginning and after each batch.
+
+        Returns:
+            How far it is at the end.
+
+        Raises:
             CfcamError: the network cannot be explained on any of the first pictures, or another run is at work in the
                 output folder.
         """
-        with own_output(self.output):
+        with self._alone():
             self._file.refresh()
             self.evaluator.costs = self._file.costs
             return self._measured(progress or (lambda _: None))
 
-    def _measured(self, tell: Callable[[Progress], None]) -> Scorecard:
+    def _alone(self) -> AbstractContextManager[None]:
+        """Holds the output folder, or the shard's part of it."""
+        return own_output(self.output, part=part_of(self.settings.shard))
+
+    def _measured(self, tell: Callable[[Progress], None]) -> Progress:
+        shard, key = self.settings.shard, self._file.fingerprint
+        runs = entered_runs(self.output, shard)
+        whole = {} if shard is None else {"shard": str(shard), "of_inputs": len(self)}
+        takes = sum(len(batch) for name, batch in self._batches() if self._takes(name))
+        runs[key] = {"started": now(), "inputs": takes, "earlier": self._file.own, **whole}
+        write_runs(self.output, FILE_NAME, runs, shard)
+        progress = self._worked(tell)
+        counts = {"done": progress.done - progress.failed, "failed": progress.failed}
+        finish(self.output, FILE_NAME, key, {"outcomes": counts, "complete": True}, shard)
+        return progress
+
+    def _worked(self, tell: Callable[[Progress], None]) -> Progress:
         earlier = failed = 0
         todo = []
-        batches = list(self._batches())
+        batches = [(key, batch) for key, batch in self._batches() if self._takes(key)]
+        total = sum(len(batch) for _, batch in batches)
         for key, batch in batches:
             if key in self._file:
                 earlier += len(batch)
@@ -173,15 +182,18 @@ class EvaluationRun:
             else:
                 todo.append((key, batch))
         done, self._succeeded = earlier, earlier > failed
-        tell(Progress(done, len(self), failed, earlier))
+        tell(Progress(done, total, failed, earlier))
         for key, batch in todo:
             part = self._work(key, batch)
             self._file.append(part)
             if self._file.costs is None and self.evaluator.costs is not None:
                 self._file.set_costs(self.evaluator.costs)
             done, failed = done + len(batch), failed + len(part.failed)
-            tell(Progress(done, len(self), failed, earlier))
-        return self._scorecard(key for key, _ in batches)
+            tell(Progress(done, total, failed, earlier))
+        return Progress(done, total, failed, earlier)
+
+    def _takes(self, key: str) -> bool:
+        return self.settings.shard is None or self.settings.shard.takes(key)
 
     def examples(self, count: int = 3) -> list[Example]:
         """Returns sheets of the first cases in the order drawn by the seed; one that cannot be shown is passed over."""
@@ -358,18 +370,3 @@ class EvaluationRun:
 def _masks_channels(method: Method) -> bool:
     """Whether a method runs the network once per channel: those apply to every network, and take long to try."""
     return "channels" in method.cost
-
-
-def drawn(cases: Sequence[Loadable], limit: int | None, seed: int) -> list[Loadable]:
-    """Returns cases in an order that depends on their names and the seed only; the first of them, if there is a limit.
-
-    Raises:
-        JobError: there are none.
-    """
-    if not cases:
-        raise JobError("there are no cases to evaluate")
-
-    def place(case: Loadable) -> str:
-        return hashlib.sha256(f"{seed} {case.name}".encode(errors="surrogatepass")).hexdigest()
-
-    return sorted(cases, key=place)[:limit]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from cfcam.errors import InputError
 from cfcam.imaging import Preprocess, VolumePreprocess
+from cfcam.jobs.inputs.shard import Shard
 from cfcam.methods import named_methods
 from cfcam.methods.base import Method
 from cfcam.metrics.scorecard.catalogue import MetricError, resolve_metrics
@@ -35,6 +36,8 @@ class EvaluationSettings:
         protocol: "cfcam-paper" measures by the published protocol of CF-CAM instead of ``metrics``.
         data: what to call the data in the report.
         command: what the user typed, for the provenance.
+        shard: which share of the batches is measured, where several machines or processes write into one folder; the
+            scorecard is made of all by a run of the whole at the end. None: all batches.
     """
 
     methods: tuple[str | Method, ...] | Mapping[str, str | Method] = ("cf-cam", "grad-cam")
@@ -52,6 +55,7 @@ class EvaluationSettings:
     protocol: str | None = None
     data: str = ""
     command: tuple[str, ...] = ()
+    shard: Shard | None = None
 
     def check(self) -> None:
         """Checks what can be checked without a network.

@@ -23,8 +23,9 @@ from cfcam.errors import CfcamError
 from cfcam.explainer import Explainer
 from cfcam.files import digest, own_output, write_json, write_whole
 from cfcam.jobs.engine.inference import named_layer
+from cfcam.jobs.evaluate.cases import drawn
 from cfcam.jobs.evaluate.page import write_report
-from cfcam.jobs.evaluate.run import EvaluationRun, drawn
+from cfcam.jobs.evaluate.run import EvaluationRun
 from cfcam.jobs.evaluate.settings import EvaluationSettings
 from cfcam.jobs.evidence import card
 from cfcam.jobs.evidence.cases import EvidenceCase

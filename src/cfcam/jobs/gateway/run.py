@@ -22,12 +22,12 @@ from cfcam.jobs.gateway.delivery.post import Poster
 from cfcam.jobs.gateway.health import Server
 from cfcam.jobs.gateway.index import Index
 from cfcam.jobs.gateway.job import Job
-from cfcam.jobs.gateway.log import Log
 from cfcam.jobs.gateway.metrics import numbers
 from cfcam.jobs.gateway.records import Result, Task
 from cfcam.jobs.gateway.settings import GatewaySettings
 from cfcam.jobs.gateway.spool import Spool
 from cfcam.jobs.gateway.work import LostError, Worker
+from cfcam.log import Log
 
 INDEX = "index.sqlite"
 _LOOK = 0.5  # seconds between two looks for complete series, and for what somebody else has put back

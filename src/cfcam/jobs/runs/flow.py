@@ -16,6 +16,7 @@ from cfcam.jobs.runs.manifest import Record, State, verified
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.runs.task import Outcome, Task
 from cfcam.jobs.runs.work import Work
+from cfcam.stages import DECODE, DRAW, MAPS, Stages, stage
 
 _LARGE_PIXELS = 12_000_000  # of such pictures only one at a time is worked on
 _READERS = max(2, min(4, (os.cpu_count() or 2) // 2))
@@ -59,6 +60,9 @@ class Flow:
         settings: of the run.
         known: returns what an earlier run entered of an input, None if it must be explained in any case. It is done if
             the input and its files are as they were.
+
+    Attributes:
+        stages: where the threads' time went.
     """
 
     def __init__(self, work: Work, settings: Settings, known: Known) -> None:
@@ -66,6 +70,7 @@ class Flow:
         self._readers, self._drawers = threads(_READERS, "cfcam-read"), threads(_DRAWERS, "cfcam-draw")
         self._pending: deque[_Pending] = deque()
         self._large = threading.Semaphore(1)
+        self.stages = Stages()
 
     def __call__(self, tasks: Iterable[Task]) -> Iterator[Task]:
         """Yields the tasks, settled, in their order.
@@ -119,9 +124,10 @@ class Flow:
         if record is not None:
             task.outcome = Outcome.entered(record, task.input, self._settings.output, State.SKIPPED)
             return
-        self._work.read(task)
-        with self._alone_if_large(task):
-            self._work.prepare(task)
+        with self.stages(DECODE):
+            self._work.read(task)
+            with self._alone_if_large(task):
+                self._work.prepare(task)
 
     def _done(self, task: Task) -> Record | None:
         record = self._known(task)
@@ -134,7 +140,8 @@ class Flow:
         return record if same and verified(record, self._settings.output) else None
 
     def _explain(self, batch: Sequence[_Pending]) -> None:
-        self._work.explain([one.task for one in batch])
+        with self.stages(MAPS):  # whatever of it is the network's own pass, the engine counts apart
+            self._work.explain([one.task for one in batch])
         for one in batch:
             if one.task.outcome is None:
                 one.drawing = self._drawers.submit(self._draw, one.task)
@@ -142,9 +149,11 @@ class Flow:
                     one.drawing.result()
 
     def _draw(self, task: Task) -> None:
-        self._work.reread(task)
-        with self._alone_if_large(task):
-            self._work.draw(task)
+        with self.stages(DRAW):
+            with stage(DECODE):
+                self._work.reread(task)
+            with self._alone_if_large(task):
+                self._work.draw(task)
 
     def _alone_if_large(self, task: Task) -> AbstractContextManager[Any]:
         large = task.image is not None and self._work.kind.pixels(task.image) > _LARGE_PIXELS

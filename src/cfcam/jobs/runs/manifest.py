@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import IO, Any
 from cfcam.errors import DiskError
 from cfcam.files import sha256_of, stays_inside, write_whole
 from cfcam.jobs.index.glance import Glance
+from cfcam.jobs.inputs.shard import Shard, all_of, beside
 from cfcam.json_text import parse_line
 
 FILE_NAME = "manifest.jsonl"
@@ -146,23 +148,41 @@ class Manifest:
     A record is superseded by a later one of the same picture with the same settings, or that wrote the same
     files; a failure is superseded by any later record. Superseded and torn lines are removed when the
     manifest is opened and closed; in between only whole lines are added.
+
+    A shard of a run has a manifest of its own beside those of the others, which it reads and leaves as they are. A
+    whole run takes in what shards have written, and removes their manifests when it closes its own.
+
+    Attributes:
+        folder: the output folder.
+        shard: whose lines are written; None: those of a whole run.
+        records: in the order in which they were entered.
+        others: those of other shards, and of whole runs, where a shard is at work.
     """
 
     folder: Path
+    shard: Shard | None = None
     records: list[Record] = field(default_factory=list)
+    others: list[Record] = field(default_factory=list)
+    _taken_in: list[Path] = field(default_factory=list)
     _done: dict[tuple[str, str], Record] = field(default_factory=dict)
     _stream: IO[bytes] | None = None
 
     @classmethod
-    def open(cls, folder: Path) -> Manifest:
+    def open(cls, folder: Path, shard: Shard | None = None) -> Manifest:
         """Reads the manifest of a folder, if there is one, and makes it ready for new lines."""
-        manifest = cls(folder)
-        if manifest.path.exists():
-            data = manifest.path.read_bytes()
-            parsed = [Record.parse(line) for line in data.split(b"\n") if line]
-            manifest.records = [record for record in parsed if record is not None]
-            manifest._tidy(torn=None in parsed or not data.endswith(b"\n"))
-            manifest._done = {(r.name, r.settings): r for r in manifest.records if r.status is State.DONE}
+        manifest = cls(folder, shard)
+        torn = False
+        for path in all_of(folder / FILE_NAME):
+            records, broken = _read(path)
+            mine = path == manifest.path
+            torn |= mine and broken
+            (manifest.others if shard is not None and not mine else manifest.records).extend(records)
+            if shard is None and not mine:
+                manifest._taken_in.append(path)
+        manifest._tidy(torn=torn)
+        manifest._done = {
+            (r.name, r.settings): r for r in (*manifest.others, *manifest.records) if r.status is State.DONE
+        }
         return manifest
 
     @classmethod
@@ -172,13 +192,13 @@ class Manifest:
         Raises:
             OSError: it cannot be read.
         """
-        parsed = map(Record.parse, (folder / FILE_NAME).read_bytes().split(b"\n"))
-        return _latest([record for record in parsed if record is not None])
+        found = all_of(folder / FILE_NAME) or [folder / FILE_NAME]
+        return _latest([record for path in found for record in _read(path)[0]])
 
     @property
     def path(self) -> Path:
         """The manifest's file."""
-        return self.folder / FILE_NAME
+        return beside(self.folder / FILE_NAME, self.shard)
 
     def find(self, name: str, settings: str) -> Record | None:
         """Returns the record of a name done with these settings; its input and files are still to be compared."""
@@ -202,21 +222,39 @@ class Manifest:
             raise DiskError(self.folder, cause) from cause
         self.records.append(record)
 
-    def close(self) -> None:
-        """Closes the file, and removes what was superseded."""
+    def close(self, order: Sequence[str] = ()) -> None:
+        """Closes the file, and removes what was superseded, and what shards had written of it.
+
+        Args:
+            order: names, in whose order the lines are put if there were shards: a single run would have written so.
+        """
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+        if self._taken_in:
+            place = {name: number for number, name in enumerate(order)}
+            self.records.sort(key=lambda record: place.get(record.name, -1))
+            self._tidy(torn=True)
+            for path in self._taken_in:
+                path.unlink(missing_ok=True)
+        else:
             self._tidy()
 
     def _tidy(self, *, torn: bool = False) -> None:
         kept = _latest(self.records)
-        if torn or len(kept) < len(self.records):
+        if torn or (len(kept) < len(self.records) and not self._taken_in):
             try:
                 write_whole(self.path, b"".join(record.line() for record in kept))
             except OSError as cause:
                 raise DiskError(self.folder, cause) from cause
         self.records = kept
+
+
+def _read(path: Path) -> tuple[list[Record], bool]:
+    """The records of a file, and whether it holds torn lines."""
+    data = path.read_bytes()
+    parsed = [Record.parse(line) for line in data.split(b"\n") if line]
+    return [record for record in parsed if record is not None], None in parsed or not data.endswith(b"\n")
 
 
 def _latest(records: list[Record]) -> list[Record]:

@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cfcam import json_text
 from cfcam.errors import InputError, JobError
-from cfcam.files import make_output, write_whole
+from cfcam.files import make_output
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.names import output_names
 from cfcam.jobs.inputs.privacy import comes_from_dicom, with_labels
+from cfcam.jobs.inputs.run_file import NAME, entered_runs, finish, now, write_runs
+from cfcam.jobs.inputs.shard import Shard, content_path, part_of
 from cfcam.jobs.runs.manifest import FILE_NAME, Manifest, Record
 from cfcam.jobs.study.settings import StudySettings
 from cfcam.urls import shown_url
 
-PROVENANCE = "run.json"
+PROVENANCE = NAME
 
 
 def named(inputs: Sequence[Input], study: StudySettings | None) -> tuple[Input, ...]:
@@ -49,12 +48,18 @@ class Plan:
         output: the folder into which everything is written.
         settings: SHA-256 over everything that changes the pictures.
         overwrite: explain again what is already done.
+        shard: which share of the inputs is taken; None: all.
     """
 
     inputs: tuple[Input, ...]
     output: Path
     settings: str
     overwrite: bool = False
+    shard: Shard | None = None
+
+    def takes(self, source: Input) -> bool:
+        """Tells whether an input is among those that are taken."""
+        return self.shard is None or self.shard.takes(content_path(source))
 
     def make_folder(self) -> None:
         """Makes the output folder and tries to write into it.
@@ -66,16 +71,20 @@ class Plan:
         holders = {os.path.realpath(s.path if s.path.is_dir() else s.path.parent) for s in self.inputs}
         if both := sorted(places & holders):
             raise JobError(f"{both[0]} holds input pictures and would be written into: choose another --output folder")
-        make_output(self.output)
+        make_output(self.output, part=part_of(self.shard))
 
     def names(self, manifest: Manifest) -> list[str]:
         """Returns what the names of each input's files begin with; an input that the manifest knows keeps its name."""
         places = [(source.absolute, source.folder) for source in self.inputs if source.label is None]
         mine = {str(path) for path, _ in places}
-        known = {record.input: record.name for record in manifest.records}
+        known = {record.input: record.name for record in (*manifest.others, *manifest.records)}
         others = [name for path, name in known.items() if path not in mine and Path(path).exists()]
         labels = [source.label for source in self.inputs if source.label is not None]
-        plain = iter(output_names(places, known, taken=[*others, *labels]))
+        taken = [*others, *labels]
+        names = output_names(places, {}, taken=taken)
+        if any(known.get(str(path), name) != name for (path, _), name in zip(places, names, strict=True)):
+            names = output_names(places, known, taken=taken)  # other inputs have come since; else what is done, or
+        plain = iter(names)  # was done by which shard, has no say in what the rest is called
         return [next(plain) if source.label is None else source.label for source in self.inputs]
 
     def known(self, name: str, manifest: Manifest) -> Record | None:
@@ -94,6 +103,7 @@ class Plan:
         *,
         command: Sequence[str],
         notes: Sequence[str],
+        earlier: int = 0,
     ) -> None:
         """Enters the settings in ``run.json``, under the hash by which the manifest's lines refer to them.
 
@@ -102,17 +112,16 @@ class Plan:
             made_by: see there.
             command: what the user typed.
             notes: what the user was told so far.
+            earlier: how many inputs the manifest knows already.
         """
-        path = self.output / PROVENANCE
-        try:
-            runs = dict(json_text.read(path, finite=False)["runs"])
-        except (OSError, ValueError, KeyError, TypeError):
-            runs = {}
+        runs = entered_runs(self.output, self.shard)
         runs[self.settings] = {
             "settings": meaning,
             "command": [shown_url(word) if "://" in word else word for word in command],
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "inputs": len(self.inputs),
+            "started": now(),
+            "inputs": sum(map(self.takes, self.inputs)),
+            "earlier": earlier,
+            **({} if self.shard is None else {"shard": str(self.shard), "of_inputs": len(self.inputs)}),
             "versions": {key: made_by[key] for key in ("cfcam", "torch", "python")},
             "machine": {
                 "device": made_by["device"],
@@ -121,4 +130,8 @@ class Plan:
             },
             "notes": list(notes),
         }
-        write_whole(path, json.dumps({"format": 1, "manifest": FILE_NAME, "runs": runs}, indent=1).encode())
+        write_runs(self.output, FILE_NAME, runs, self.shard)
+
+    def finish(self, values: Mapping[str, Any]) -> None:
+        """Enters how the run ended."""
+        finish(self.output, FILE_NAME, self.settings, values, self.shard)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -12,9 +14,11 @@ from cfcam.files import own_output
 from cfcam.jobs.index.page import PAGE, Facts, write_page
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import VolumeSettings
+from cfcam.jobs.inputs.shard import part_of
+from cfcam.jobs.runs.book import Book, Lines, Shelves
 from cfcam.jobs.runs.entries import Entries
 from cfcam.jobs.runs.flow import Flow, MakeFlow, Way
-from cfcam.jobs.runs.manifest import Manifest
+from cfcam.jobs.runs.manifest import Manifest, Record
 from cfcam.jobs.runs.pictures import Pictures
 from cfcam.jobs.runs.plan import Plan, named
 from cfcam.jobs.runs.settings import Settings
@@ -23,6 +27,7 @@ from cfcam.jobs.runs.volumes import Volumes
 from cfcam.jobs.runs.work import InputKind, Work
 from cfcam.jobs.study.pages import LINE, write_batch_page
 from cfcam.models import LoadedModel, model_name
+from cfcam.stages import Stages
 
 
 class FolderRun:
@@ -45,6 +50,7 @@ class FolderRun:
         notes: what the user should know; more may be added while the run goes on.
         page: the page that shows all pictures, else that of all reports, once it is written.
         reports: the page that lists the reports of all studies, likewise.
+        stages: where the threads' time went, at the end.
 
     Raises:
         CfcamError: the settings do not fit the network, or the output folder cannot be used, for instance because
@@ -64,17 +70,19 @@ class FolderRun:
         self._work = Work(model, kind, settings, self.inputs)
         self._work.engine.open_lanes(kind.preprocess)
         self.layer = self._work.layer
-        self._plan = Plan(self.inputs, settings.output, self._work.sha256, settings.overwrite)
+        self._plan = Plan(self.inputs, settings.output, self._work.sha256, settings.overwrite, settings.shard)
+        self._count = sum(map(self._plan.takes, self.inputs))
         self._plan.make_folder()
         self._work.open()
         self.page: Path | None = None
         self.reports: Path | None = None
+        self.stages = Stages()
 
     def _kind(self) -> InputKind:
         return Pictures.of(self._model, self.settings)
 
     def __len__(self) -> int:
-        return len(self.inputs)
+        return self._count
 
     @property
     def notes(self) -> list[str]:
@@ -82,36 +90,64 @@ class FolderRun:
         return self._work.notes
 
     def __iter__(self) -> Iterator[Outcome]:
-        with own_output(self.settings.output):
+        with own_output(self.settings.output, part=part_of(self.settings.shard)):
             try:
                 yield from self._outcomes()
             except OSError as cause:
                 raise DiskError(self.settings.output, cause) from cause
 
     def _outcomes(self) -> Iterator[Outcome]:
-        manifest = Manifest.open(self.settings.output)
+        manifest = Manifest.open(self.settings.output, self.settings.shard)
+        book = self._book(manifest)
         notes = [*self._model.notes, *self.notes]
         made_by = self._work.engine.provenance()
-        self._plan.enter(self._work.meaning, made_by, command=self.settings.command, notes=notes)
-        flow = self._flow(self._work, self.settings, lambda task: self._plan.known(task.name, manifest))
+        own = len(manifest.records)
+        self._plan.enter(self._work.meaning, made_by, command=self.settings.command, notes=notes, earlier=own)
+        counts, started = Counter[str](), time.perf_counter()
+        flow = self._flow(self._work, self.settings, lambda task: self._known(task, manifest, book))
         lines: list[Path] = []
         try:
             for task in flow(tasks_of(self._plan, manifest)):
-                outcome = _entered(task, manifest)
+                book.enter(task)
+                outcome = task.outcome
+                assert outcome is not None  # noqa: S101 (a settled task has one)
+                counts[outcome.status] += 1
                 lines += [file for file in outcome.files if file.name.endswith(LINE)]
                 yield outcome
         except DiskError:  # no page can be written either
             with suppress(DiskError):
-                _enter_rest(flow, manifest)
+                self._enter_rest(flow, manifest, book)
             raise
         except BaseException:
-            _enter_rest(flow, manifest)
-            self._write_pages(lines, manifest)
+            self._enter_rest(flow, manifest, book, lines)
             raise
-        _enter_rest(flow, manifest)
-        self._write_pages(lines, manifest)
+        self._enter_rest(flow, manifest, book, lines)
+        self.stages = getattr(flow, "stages", self.stages)  # of a cluster nobody knows them here
+        ended = {"outcomes": dict(counts), "complete": True, "seconds": round(time.perf_counter() - started, 3)}
+        self._plan.finish({**ended, "stages": self.stages.seconds, "slowest": self.stages.slowest})
 
-    def _write_pages(self, lines: Sequence[Path], manifest: Manifest) -> None:
+    def _enter_rest(self, flow: Way, manifest: Manifest, book: Book, lines: Sequence[Path] | None = None) -> None:
+        """Enters what is on disk after an interruption, so that it is not done again; with ``lines`` writes pages."""
+        names = self._plan.names(manifest)
+        try:
+            for task in flow.close():
+                book.enter(task)
+        finally:
+            book.close(names)
+        if lines is not None and self.settings.shard is None:
+            self._write_pages(lines, manifest, names)
+
+    def _known(self, task: Task, manifest: Manifest, book: Book) -> Record | None:
+        record = self._plan.known(task.name, manifest)
+        return None if record is None or book.lacks(record) else record
+
+    def _book(self, manifest: Manifest) -> Book:
+        if not self.settings.store:
+            return Lines(manifest)
+        about = {"settings": self._work.sha256, **self._work.meaning}
+        return Shelves.open(manifest, self._plan, self.settings, about)
+
+    def _write_pages(self, lines: Sequence[Path], manifest: Manifest, names: Sequence[str]) -> None:
         page = self.settings.page
         if lines:
             beside = "" if page is None else PAGE
@@ -120,7 +156,6 @@ class FolderRun:
             return
         labels = page.labels
         entries = Entries(self.settings.output, self.settings.targets, self._model.classes, labels)
-        names = self._plan.names(manifest)
         records = {record.name: record for record in manifest.records if record.settings == self._work.sha256}
         shown = [
             entries(source, records[name]) for source, name in zip(self.inputs, names, strict=True) if name in records
@@ -172,21 +207,3 @@ class VolumeRun(FolderRun):
 
     def _kind(self) -> InputKind:
         return Volumes.of(self._model, self.settings, self.volumes)
-
-
-def _enter_rest(flow: Way, manifest: Manifest) -> None:
-    """Enters what is on disk after an interruption, so that it is not done again."""
-    try:
-        for task in flow.close():
-            if task.record is not None:
-                manifest.append(task.record)
-    finally:
-        manifest.close()
-
-
-def _entered(task: Task, manifest: Manifest) -> Outcome:
-    if task.record is not None:
-        manifest.append(task.record)
-        task.record = None
-    assert task.outcome is not None  # noqa: S101 (a settled task has one)
-    return task.outcome

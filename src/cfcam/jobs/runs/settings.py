@@ -16,7 +16,9 @@ from cfcam.imaging.drawing.palettes import EMBER
 from cfcam.imaging.windows import named_window
 from cfcam.jobs.engine.inference import DEFAULT_METHODS
 from cfcam.jobs.index.settings import PageSettings
+from cfcam.jobs.inputs.shard import Shard
 from cfcam.jobs.runs.further import Further
+from cfcam.jobs.store.layout import FORMAT
 from cfcam.jobs.study.settings import StudySettings
 from cfcam.methods import named_methods
 from cfcam.methods.base import Method
@@ -57,6 +59,9 @@ class Settings:
         study: what is made of each input as of a study; None: nothing beside its pictures and maps.
         further: writes a further file of each input; None: there is none.
         page: what is asked for of the page that shows all pictures; None: no page.
+        shard: which share of the inputs is worked on, where several machines or processes write into one folder; the
+            page and one manifest of all are made by a run of the whole at the end. None: all inputs.
+        store: the output folder is one store of all maps, see `cfcam.open_store`, and nothing is drawn.
     """
 
     output: Path = Path("output")
@@ -79,6 +84,8 @@ class Settings:
     study: StudySettings | None = None
     further: Further | None = None
     page: PageSettings | None = None
+    shard: Shard | None = None
+    store: bool = False
 
     def check(self) -> None:
         """Checks what can be checked without a network.
@@ -102,6 +109,10 @@ class Settings:
             raise InputError('there is no target: give a class, or "predicted"')
         if self.study is not None:
             self.study.check()
+        if self.store and any(one is not None for one in (self.study, self.further, self.page)):
+            raise InputError("a store holds maps and scores alone: leave out what is asked for of studies and pages")
+        if self.store and self.overwrite and self.shard is not None:
+            raise InputError(f"shard {self.shard} cannot begin the whole store anew: remove {self.output} instead")
 
     def scale_of(self, size: Sequence[int]) -> float:
         """Returns the scale at which an overlay over a picture of this size is written, up to 1."""
@@ -113,6 +124,12 @@ class Settings:
 
     def drawn(self) -> dict[str, Any]:
         """Returns the values that change the files, apart from the network and its methods."""
+        if self.store:
+            return {
+                "targets": list(self.targets),
+                **({} if self.window is None else {"window": self.window}),
+                "store": FORMAT,
+            }
         return {
             "targets": list(self.targets),
             **self.look(),

@@ -12,6 +12,7 @@ from cfcam.explanation import Explanation
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.runs.manifest import Explained, Manifest, Record, State
 from cfcam.jobs.runs.plan import Plan
+from cfcam.jobs.store.kept import Kept
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,9 @@ class Task:
         image: picture or volume, as long as it is held in memory.
         notices: of how it was read and prepared.
         tensor: (C, *spatial) as the network takes it, as long as that is needed.
+        size: of the source, along the axes of the network's input, once it is read.
         explanation: until it is drawn.
+        kept: what goes into a store, until it is there.
         outcome: what became of it, at the end of its way.
         record: the line of the manifest that says so.
     """
@@ -91,15 +94,18 @@ class Task:
     image: Any = None
     notices: tuple[str, ...] = ()
     tensor: Tensor | None = None
+    size: tuple[int, ...] = ()
     explanation: Explanation | None = None
+    kept: Kept | None = None
     outcome: Outcome | None = None
     record: Record | None = None
 
 
 def tasks_of(plan: Plan, manifest: Manifest) -> list[Task]:
-    """Returns a task for each input of a plan, in their order."""
+    """Returns a task for each input that a plan takes, in their order."""
     names = plan.names(manifest)
     return [
         Task(source, name, number, len(names))
         for number, (source, name) in enumerate(zip(plan.inputs, names, strict=True), start=1)
+        if plan.takes(source)
     ]

@@ -29,6 +29,7 @@ from cfcam.jobs.runs.further import Seen
 from cfcam.jobs.runs.manifest import Record, State
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.runs.task import Outcome, Task
+from cfcam.jobs.store.kept import kept
 from cfcam.jobs.study.explained import Results
 from cfcam.jobs.study.run import Studies
 from cfcam.models import LoadedModel, model_name
@@ -213,7 +214,8 @@ class Work:
             return
         with self._failing(task, _Step.READ):
             task.tensor = self.kind.preprocess(task.image)
-            if self._studies is None and self.kind.memory(task.image) > _KEPT_BYTES:
+            task.size = tuple(map(int, task.image.size))
+            if self._settings.store or (self._studies is None and self.kind.memory(task.image) > _KEPT_BYTES):
                 task.image = None
 
     def explain(self, tasks: Sequence[Task]) -> None:
@@ -236,7 +238,7 @@ class Work:
 
     def reread(self, task: Task) -> None:
         """Reads an input again that is no longer held."""
-        if task.outcome is not None or task.image is not None:
+        if task.outcome is not None or task.image is not None or self._settings.store:
             return
         with self._failing(task, _Step.READ):
             image = self._loaded(task.input)
@@ -254,6 +256,9 @@ class Work:
         image, explanation, x = task.image, task.explanation, task.tensor
         task.image = task.explanation = task.tensor = None
         if task.outcome is not None:
+            return
+        if self._settings.store:
+            self._keep(task, explanation)
             return
         with self._failing(task, _Step.DRAW):
             assert explanation is not None  # noqa: S101 (the step before)
@@ -282,6 +287,21 @@ class Work:
                 scale=self._settings.scale_of(image.size) if len(image.size) == 2 else 1.0,
             )
             task.record = replace(self._record(task, outcome, digests, left_out), glance=glance)
+            task.outcome = outcome
+
+    def _keep(self, task: Task, explanation: Explanation | None) -> None:
+        """What a store takes of an input, in place of files; the probabilities of all classes are among its scores."""
+        with self._failing(task, _Step.DRAW):
+            assert explanation is not None  # noqa: S101 (the step before)
+            task.kept = kept(explanation, source=task.input.key, sha256=task.sha256 or "", size=task.size)
+            outcome = Outcome(
+                task.input.shown,
+                State.DONE,
+                explained(explanation),
+                seconds=_spent(task),
+                notices=task.notices,
+            )
+            task.record = self._record(task, outcome, {})
             task.outcome = outcome
 
     def _seen(self, task: Task, image: Any, explanation: Explanation) -> Seen:

@@ -16,12 +16,12 @@ from cfcam.errors import JobError
 from cfcam.exchange.fhir import post
 from cfcam.jobs.gateway.delivery.post import Poster
 from cfcam.jobs.gateway.index import Index
-from cfcam.jobs.gateway.log import Log
 from cfcam.jobs.gateway.places import Fhir, Spool
 from cfcam.jobs.gateway.records import BUNDLE, Result, Task
 from cfcam.jobs.gateway.run import Gateway
 from cfcam.jobs.gateway.settings import read_settings
 from cfcam.jobs.gateway.spool import Spool as Folder
+from cfcam.log import Log
 from tests.exchange.fhir.tools import all_of, server
 from tests.imaging import dicoms
 from tests.jobs.gateway.senders import free_port, radiographs, storescu

@@ -14,11 +14,11 @@ from pathlib import Path
 from cfcam.errors import CfcamError, ImageError, MissingExtraError
 from cfcam.jobs.gateway.header import Header, key_of
 from cfcam.jobs.gateway.index import Index
-from cfcam.jobs.gateway.log import Log
 from cfcam.jobs.gateway.records import Entry, Has, State, Task
 from cfcam.jobs.gateway.rules import decide
 from cfcam.jobs.gateway.settings import GatewaySettings
 from cfcam.jobs.gateway.spool import FullError, Incoming, Kept, Spool, digest_of, sender_of
+from cfcam.log import Log
 
 _AT_ONCE = 256  # objects that are entered in one transaction
 MIXED = "its objects are of several patients"

@@ -17,9 +17,9 @@ from cfcam.jobs.gateway.arrivals.intake import Intake
 from cfcam.jobs.gateway.arrivals.watch import bring
 from cfcam.jobs.gateway.header import key_of
 from cfcam.jobs.gateway.index import Index
-from cfcam.jobs.gateway.log import Log
 from cfcam.jobs.gateway.places import Poll
 from cfcam.jobs.gateway.spool import FullError, Spool
+from cfcam.log import Log
 
 SENDER = "poll"
 _AT_ONCE = 64  # objects that lie beside the spool at a time

@@ -14,9 +14,9 @@ from cfcam.errors import CfcamError, JobError
 from cfcam.jobs.gateway.arrivals import wire
 from cfcam.jobs.gateway.arrivals.intake import Intake, RefusedError
 from cfcam.jobs.gateway.arrivals.negotiation import VERIFICATION, negotiate, readable_syntaxes, storage_classes
-from cfcam.jobs.gateway.log import Log
 from cfcam.jobs.gateway.places import Receive
 from cfcam.jobs.gateway.spool import FullError, Incoming
+from cfcam.log import Log
 
 STORED, FULL, NOT_FITTING, BROKEN, FAILED, UNKNOWN, REFUSED_CLASS = (
     0x0000,

@@ -16,9 +16,9 @@ from cfcam.imaging.reading.parsing import parse
 from cfcam.jobs.gateway.arrivals.intake import Intake, RefusedError
 from cfcam.jobs.gateway.arrivals.wire import file_head
 from cfcam.jobs.gateway.dry import files_of
-from cfcam.jobs.gateway.log import Log
 from cfcam.jobs.gateway.places import Watch
 from cfcam.jobs.gateway.spool import FullError
+from cfcam.log import Log
 
 SENDER = "watch"
 _PIECE = 1 << 20

@@ -12,10 +12,10 @@ from cfcam.files import stays_inside
 from cfcam.jobs.gateway.access import access_of
 from cfcam.jobs.gateway.delivery.trying import Trying
 from cfcam.jobs.gateway.index import Index
-from cfcam.jobs.gateway.log import Log
 from cfcam.jobs.gateway.places import Send
 from cfcam.jobs.gateway.records import Result
 from cfcam.jobs.gateway.spool import Spool
+from cfcam.log import Log
 
 _AT_ONCE = 256  # results that go out through one association
 

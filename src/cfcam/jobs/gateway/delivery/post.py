@@ -10,9 +10,9 @@ from cfcam.files import stays_inside
 from cfcam.jobs.gateway.access import secret_of
 from cfcam.jobs.gateway.delivery.trying import Trying
 from cfcam.jobs.gateway.index import Index
-from cfcam.jobs.gateway.log import Log
 from cfcam.jobs.gateway.places import Fhir
 from cfcam.jobs.gateway.spool import Spool
+from cfcam.log import Log
 
 _AT_ONCE = 64
 _NOT_LET_IN = (401, 403)

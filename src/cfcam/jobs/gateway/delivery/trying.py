@@ -9,9 +9,9 @@ from collections import Counter
 from collections.abc import Sequence
 
 from cfcam.jobs.gateway.index import Index
-from cfcam.jobs.gateway.log import Log
 from cfcam.jobs.gateway.places import Tries
 from cfcam.jobs.gateway.records import Result
+from cfcam.log import Log
 
 _LOOK = 0.5  # seconds between two looks for results that somebody else has put back
 

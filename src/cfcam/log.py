@@ -1,4 +1,4 @@
-"""What a gateway says while it runs: one line each, of neutral names and numbers alone."""
+"""What work that nobody watches says while it runs: one line each, of neutral names and numbers alone."""
 
 from __future__ import annotations
 

@@ -1,0 +1,115 @@
+"""How a run enters what it has done: line by line where each input has files, by the hundred in a store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from cfcam.jobs.runs.manifest import Manifest, Record
+from cfcam.jobs.runs.plan import Plan
+from cfcam.jobs.runs.settings import Settings
+from cfcam.jobs.runs.task import Task
+from cfcam.jobs.store.kept import Kept
+from cfcam.jobs.store.layout import ROWS
+from cfcam.jobs.store.write import StoreWriter
+
+
+class Book(Protocol):
+    """Takes the tasks of a run, each once it is settled."""
+
+    def enter(self, task: Task) -> None:
+        """Enters a task; its record is no longer the task's then."""
+
+    def lacks(self, record: Record) -> bool:
+        """Tells whether what a record speaks of is not there, although its files are."""
+
+    def close(self, names: Sequence[str]) -> None:
+        """Ends with what was entered; ``names`` are those of the inputs, in their order."""
+
+
+@dataclass(frozen=True)
+class Lines:
+    """A folder's book: a task's files are on disk, and its line follows at once."""
+
+    manifest: Manifest
+
+    def enter(self, task: Task) -> None:
+        """Enters a task; see `Book.enter`."""
+        if task.record is not None:
+            self.manifest.append(task.record)
+            task.record = None
+
+    def lacks(self, record: Record) -> bool:
+        """Tells that nothing is missing: all there is of an input are its files."""
+        return False
+
+    def close(self, names: Sequence[str]) -> None:
+        """Closes the manifest."""
+        self.manifest.close(names)
+
+
+@dataclass(frozen=True)
+class Shelves:
+    """A store's book: maps of many tasks are written together, and then their lines.
+
+    Attributes:
+        manifest: of the store.
+        writer: of its maps.
+        plan: of the run.
+    """
+
+    manifest: Manifest
+    writer: StoreWriter
+    plan: Plan
+    _kept: list[Kept] = field(default_factory=list)
+    _records: list[Record] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, manifest: Manifest, plan: Plan, settings: Settings, about: dict[str, Any]) -> Shelves:
+        """Opens the store in a run's folder.
+
+        Raises:
+            CfcamError: see `StoreWriter`.
+        """
+        names = dict(zip((source.key for source in plan.inputs), plan.names(manifest), strict=True))
+
+        def is_done(source: str, sha256: str) -> bool:
+            record = None if source not in names else manifest.find(names[source], plan.settings)
+            return record is not None and record.sha256 == sha256
+
+        return cls(
+            manifest,
+            StoreWriter(settings.output, about, is_done=is_done, shard=settings.shard, overwrite=settings.overwrite),
+            plan,
+        )
+
+    def enter(self, task: Task) -> None:
+        """Enters a task; see `Book.enter`. It is in the store once enough others are."""
+        if task.record is None:
+            return
+        if task.kept is not None:
+            self._kept.append(task.kept)
+        self._records.append(task.record)
+        task.record = task.kept = None
+        if len(self._records) >= ROWS:
+            self._write()
+
+    def lacks(self, record: Record) -> bool:
+        """Tells whether the store has no maps of a record."""
+        return record.input not in self.writer
+
+    def close(self, names: Sequence[str]) -> None:
+        """Writes what waits, and joins what shards have written if this is a run of the whole."""
+        self._write()
+        if self.plan.shard is None:
+            self.writer.join({source.key: number for number, source in enumerate(self.plan.inputs)})
+        self.writer.close()
+        self.manifest.close(names)
+
+    def _write(self) -> None:
+        self.writer.append(self._kept)
+        for record in self._records:
+            self.manifest.append(record)
+        self._kept.clear()
+        self._records.clear()

@@ -1,0 +1,182 @@
+"""How far a run is, from its output folder alone: of one that runs, was stopped, or is shared out among shards."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from cfcam import json_text
+from cfcam.errors import InputError
+from cfcam.files import lines_of
+from cfcam.jobs.evaluate.rows import FILE_NAME as ROWS
+from cfcam.jobs.inputs.run_file import NAME
+from cfcam.jobs.inputs.shard import all_of
+from cfcam.jobs.runs.manifest import FILE_NAME as MANIFEST
+from cfcam.locks import at_work
+
+_KINDS_SHOWN = 20
+
+
+class RunState(StrEnum):
+    """Whether somebody is at work."""
+
+    RUNNING = "running"
+    STOPPED = "stopped"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True)
+class Share:
+    """One shard of a job, or all of it.
+
+    Attributes:
+        shard: which, as ``2/8``; "" the whole.
+        state: of its run.
+        inputs: that it has.
+        settled: of them, with maps or failed, as its own file says; of a run that skipped what was done, less.
+        rate: inputs a second since it began; 0 unknown.
+        started: when, ISO 8601, UTC.
+    """
+
+    shard: str
+    state: RunState
+    inputs: int
+    settled: int
+    rate: float
+    started: str
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a job is.
+
+    Attributes:
+        job: "explain" or "evaluate".
+        state: running if any share is; finished if all inputs are settled.
+        inputs: of the job.
+        done: with maps, or numbers.
+        failed: recorded as failed.
+        rate: inputs a second, of what runs, else of what ran; 0 unknown.
+        seconds_left: at that rate; None unless it runs and the rate is known.
+        failures: kind of failure -> how many, the most first.
+        shares: of shards, in their order; of a single run one.
+        slowest: the stage that took most of the time, once a run has ended; "" unknown.
+        stages: seconds of all threads by stage, likewise.
+    """
+
+    job: str
+    state: RunState
+    inputs: int
+    done: int
+    failed: int
+    rate: float
+    seconds_left: float | None
+    failures: dict[str, int]
+    shares: tuple[Share, ...]
+    slowest: str
+    stages: dict[str, float]
+
+    def plain(self) -> dict[str, Any]:
+        """Returns the status as plain values."""
+        return asdict(self)
+
+
+def status(output: Path) -> Status:
+    """Reads how far the newest run in a folder or a store is; nothing is written, and no run is disturbed.
+
+    Raises:
+        InputError: nothing of a run is there.
+    """
+    lines = ROWS if all_of(output / ROWS) else MANIFEST
+    runs = [entry for path in all_of(output / NAME) for entry in _entries(path)]
+    if not runs:
+        raise InputError(f"{output}: no run has begun here: give the output folder of cfcam explain or evaluate")
+    key = max(runs, key=lambda run: str(run[2].get("started", "")))[1]
+    runs = [run for run in runs if run[1] == key]
+    held = {holder.part for holder in at_work(output)}
+    settled: dict[str, str | None] = {}  # input -> why it failed; None: it did not
+    counts = {path.name: _count(path, lines, key, settled) for path in all_of(output / lines)}
+    shares: list[Share] = []
+    for path, _, entry in runs:
+        shard = str(entry.get("shard", ""))
+        file = output / lines if not shard else output / path.name.replace("run.", f"{Path(lines).stem}.", 1)
+        file = file.with_suffix(".jsonl")
+        held_now = shard.replace("/", "-of-") in held
+        shares.append(_share(entry, shard, held_now, counts.get(file.name, (0, 0)), file))
+    failed = {source: reason for source, reason in settled.items() if reason is not None}
+    inputs = max([_int(entry.get("of_inputs", entry.get("inputs"))) for _, _, entry in runs])
+    running = [share for share in shares if share.state is RunState.RUNNING]
+    state = RunState.RUNNING if running else RunState.FINISHED if len(settled) >= inputs else RunState.STOPPED
+    rate = sum(share.rate for share in running or shares)
+    last = max((entry for _, _, entry in runs), key=lambda entry: str(entry.get("finished", "")))
+    kinds = Counter(map(_kind, failed.values()))
+    return Status(
+        "evaluate" if lines == ROWS else "explain",
+        state,
+        inputs,
+        len(settled) - len(failed),
+        len(failed),
+        round(rate, 3),
+        round((inputs - len(settled)) / rate, 1) if running and rate > 0 else None,
+        dict(kinds.most_common(_KINDS_SHOWN)),
+        tuple(sorted(shares, key=lambda share: _int(share.shard.partition("/")[0] or 0))),
+        str(last.get("slowest", "")),
+        {str(name): float(spent) for name, spent in dict(last.get("stages", {})).items()},
+    )
+
+
+def _entries(path: Path) -> Iterator[tuple[Path, str, Mapping[str, Any]]]:
+    try:
+        runs = dict(json_text.read(path, finite=False)["runs"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    yield from ((path, str(key), entry) for key, entry in runs.items() if isinstance(entry, dict))
+
+
+def _count(path: Path, lines: str, key: str, settled: dict[str, str | None]) -> tuple[int, int]:
+    """Enters the inputs that a file has lines of; returns how many, and how many lines."""
+    inputs = count = 0
+    for line in lines_of(path):
+        values = line.values or {}
+        if lines == MANIFEST and values.get("settings") == key:
+            reason = values.get("error") if values.get("status") == "failed" else None
+            settled[str(values.get("input"))] = reason if reason is None else str(reason)
+            inputs, count = inputs + 1, count + 1
+        elif lines == ROWS and "key" in values:
+            names = {str(row.get("image")) for row in values.get("rows", ()) if isinstance(row, dict)}
+            failed = {str(name): str(reason) for name, reason in dict(values.get("failed", {})).items()}
+            settled.update(dict.fromkeys(names) | failed)
+            inputs, count = inputs + len(names | failed.keys()), count + 1
+    return inputs, count
+
+
+def _share(entry: Mapping[str, Any], shard: str, running: bool, counted: tuple[int, int], file: Path) -> Share:
+    inputs, settled, lines = _int(entry.get("inputs")), *counted
+    if running:
+        state, until = RunState.RUNNING, datetime.now(UTC).timestamp()
+    else:
+        state = RunState.FINISHED if entry.get("complete") else RunState.STOPPED
+        until = file.stat().st_mtime if file.exists() else 0.0
+    started = str(entry.get("started", ""))
+    try:
+        elapsed = until - datetime.fromisoformat(started).timestamp()
+    except ValueError:
+        elapsed = 0.0
+    new = settled * (1 - min(1.0, _int(entry.get("earlier")) / lines)) if lines else 0.0
+    return Share(shard, state, inputs, settled, round(new / elapsed, 3) if elapsed > 0 else 0.0, started)
+
+
+def _int(value: Any) -> int:
+    return int(value) if isinstance(value, (int, str)) and str(value).isascii() and str(value).isdigit() else 0
+
+
+def _kind(reason: str) -> str:
+    """A failure without what is this input's own: what stands in brackets, in quotes, behind a colon, and numbers."""
+    first = re.sub(r"\s*\([^)]*\)|'[^']*'|\"[^\"]*\"", "", reason).partition(": ")[0]
+    return " ".join(re.sub(r"\d+", "N", first).split()) or "no reason was entered"

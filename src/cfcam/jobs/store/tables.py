@@ -1,0 +1,109 @@
+"""The tables of a store: a row of the index for each map, a row of scores for each input."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from cfcam.jobs.store.kept import Kept, KeptMap
+
+_OF_MAP = ("target", "class_index", "label", "method", "status", "score", "probability", "margin", "maximum")
+
+
+def index_schema(pa: Any) -> Any:
+    """Returns the columns of the index."""
+    kinds = {
+        "input": pa.string(),
+        "sha256": pa.string(),
+        "source_size": pa.list_(pa.int32()),
+        "target": pa.int32(),
+        "class_index": pa.int64(),
+        "label": pa.string(),
+        "method": pa.string(),
+        "status": pa.string(),
+        "score": pa.float64(),
+        "probability": pa.float64(),
+        "margin": pa.float64(),
+        "maximum": pa.float64(),
+        "max_abs_error": pa.float64(),
+        "map_array": pa.string(),
+        "map_row": pa.int64(),
+    }
+    return pa.schema(list(kinds.items()))
+
+
+def scores_schema(pa: Any) -> Any:
+    """Returns the columns of the scores."""
+    numbers = pa.list_(pa.float32())
+    return pa.schema([("input", pa.string()), ("logits", numbers), ("probabilities", numbers)])
+
+
+def index_of(pa: Any, inputs: Sequence[Kept], places: Sequence[tuple[str, int] | None]) -> Any:
+    """Returns the rows of inputs, whose maps lie in these arrays and rows."""
+    maps = [(item, one) for item in inputs for one in item.maps]
+    rows = [
+        {
+            "input": item.input,
+            "sha256": item.sha256,
+            "source_size": list(item.size),
+            **one.index,
+            "map_array": None if place is None else place[0],
+            "map_row": None if place is None else place[1],
+        }
+        for (item, one), place in zip(maps, places, strict=True)
+    ]
+    return pa.Table.from_pylist(rows, index_schema(pa))
+
+
+def scores_of(pa: Any, inputs: Sequence[Kept]) -> Any:
+    """Returns the rows of inputs."""
+    rows = [{"input": one.input, "logits": one.logits, "probabilities": one.probabilities} for one in inputs]
+    return pa.Table.from_pylist(rows, scores_schema(pa))
+
+
+def rows_of(group: Any, pa: Any, index: Any, scores: Any, inputs: Sequence[str]) -> list[Kept]:
+    """Returns inputs as they were kept, in this order, from tables that have them."""
+    wanted = pa.array(inputs)
+    index, scores = (table.filter(pa.compute.is_in(table["input"], wanted)) for table in (index, scores))
+    rows = index.to_pylist()
+    at: dict[str, list[int]] = defaultdict(list)
+    for number, row in enumerate(rows):
+        if row["map_array"] is not None:
+            at[row["map_array"]].append(number)
+    values: dict[int, Any] = {}
+    about: dict[int, dict[str, Any]] = {}
+    for path, numbers in at.items():
+        array = group[path]
+        common = {key: array.attrs[key] for key in ("method", "layer", "grid", "input_size", "placement", "frames")}
+        found = array.get_orthogonal_selection((np.array([rows[number]["map_row"] for number in numbers]),))
+        values |= dict(zip(numbers, found, strict=True))
+        about |= dict.fromkeys(numbers, common)
+    of: dict[str, list[int]] = defaultdict(list)
+    for number, row in enumerate(rows):
+        of[row["input"]].append(number)
+    numbers_of = {row["input"]: row for row in scores.to_pylist()}
+    return [
+        Kept(
+            source,
+            rows[of[source][0]]["sha256"],
+            tuple(rows[of[source][0]]["source_size"]),
+            tuple(
+                KeptMap(
+                    rows[n]["method"],
+                    {key: rows[n][key] for key in (*_OF_MAP, "max_abs_error")},
+                    values.get(n),
+                    about.get(n, {}),
+                )
+                for n in of[source]
+            ),
+            *(_vector(numbers_of[source][key]) for key in ("logits", "probabilities")),
+        )
+        for source in inputs
+    ]
+
+
+def _vector(values: list[float] | None) -> Any:
+    return None if values is None else np.array(values, dtype=np.float32)

@@ -1,0 +1,108 @@
+"""A status is told from the folder alone, whatever state its run is in."""
+
+import json
+import os
+from datetime import UTC, datetime
+
+import pytest
+
+from cfcam.cli.runs.status import told
+from cfcam.errors import InputError
+from cfcam.jobs.inputs.shard import Shard
+from cfcam.jobs.runs.status import RunState, status
+from cfcam.locks import alone_in
+from tests.jobs.world import folder_of, run
+
+
+@pytest.fixture
+def source(tmp_path):
+    """Six pictures, and two that are none."""
+    folder_of(tmp_path / "in", 6)
+    for n in range(2):
+        (tmp_path / "in" / f"broken{n}.png").write_bytes(b"no picture")
+    return tmp_path / "in"
+
+
+def test_a_finished_run_tells_what_failed_and_where_the_time_went(source, tmp_path):
+    list(run(source, tmp_path / "out"))
+    found = status(tmp_path / "out")
+    assert (found.job, found.state, found.inputs, found.done, found.failed) == ("explain", RunState.FINISHED, 8, 6, 2)
+    assert sum(found.failures.values()) == 2
+    assert len(found.failures) == 1  # both for one reason, though each names its own file
+    assert found.slowest == max(found.stages, key=found.stages.get)
+    assert found.stages["decode"] > 0
+    assert found.stages["forward"] > 0
+    assert found.stages["write"] > 0
+    assert found.seconds_left is None
+
+
+def test_a_stopped_run_and_one_that_runs(source, tmp_path):
+    out = tmp_path / "out"
+    outcomes = iter(run(source, out, batch_size=1))
+    for _ in range(3):
+        next(outcomes)
+    outcomes.close()
+    found = status(out)
+    assert (found.state, found.seconds_left) == (RunState.STOPPED, None)
+    assert 3 <= found.done + found.failed < 8
+    entry = json.loads((out / "run.json").read_text())
+    (one,) = entry["runs"].values()
+    one["started"] = datetime.fromtimestamp(datetime.now(UTC).timestamp() - 10, UTC).isoformat()
+    (out / "run.json").write_text(json.dumps(entry))
+    with alone_in(out):
+        running = status(out)
+    assert running.state is RunState.RUNNING
+    settled = found.done + found.failed
+    assert running.rate == pytest.approx(settled / 10, rel=0.3)
+    assert running.seconds_left == pytest.approx((8 - settled) / running.rate, rel=0.01)
+
+
+def test_shards_are_told_one_by_one_and_together(source, tmp_path):
+    out = tmp_path / "out"
+    first = list(run(source, out, shard=Shard(1, 2)))
+    found = status(out)
+    assert (found.state, found.inputs, found.done + found.failed) == (RunState.STOPPED, 8, len(first))
+    list(run(source, out, shard=Shard(2, 2)))
+    found = status(out)
+    assert (found.state, found.inputs, found.done, found.failed) == (RunState.FINISHED, 8, 6, 2)
+    assert [(one.shard, one.inputs) for one in found.shares] == [("1/2", len(first)), ("2/2", 8 - len(first))]
+    list(run(source, out))
+    (whole,) = status(out).shares
+    assert (whole.shard, whole.inputs) == ("", 8)
+
+
+def test_a_store_has_a_status_too(source, tmp_path):
+    list(run(source, tmp_path / "maps.zarr", store=True))
+    found = status(tmp_path / "maps.zarr")
+    assert (found.state, found.done, found.failed) == (RunState.FINISHED, 6, 2)
+
+
+def test_nothing_is_written_where_somebody_looks(source, tmp_path):
+    out = tmp_path / "out"
+    list(run(source, out))
+    before = {path: path.stat().st_mtime_ns for path in [out, *out.iterdir()]}
+    status(out)
+    assert before == {path: path.stat().st_mtime_ns for path in [out, *out.iterdir()]}
+
+
+def test_a_folder_without_a_run_and_torn_files_are_told(source, tmp_path):
+    with pytest.raises(InputError, match="no run has begun here"):
+        status(tmp_path)
+    out = tmp_path / "out"
+    list(run(source, out))
+    with (out / "manifest.jsonl").open("ab") as manifest:
+        manifest.write(b'{"torn": ')
+    os.utime(out / "manifest.jsonl", (0, 0))
+    assert status(out).done == 6
+    (out / "run.json").write_text("[]")
+    with pytest.raises(InputError, match="no run has begun here"):
+        status(out)
+
+
+def test_words_of_a_status(source, tmp_path):
+    list(run(source, tmp_path / "out", shard=Shard(1, 1)))
+    first, failures, shard, slowest = told(status(tmp_path / "out"))
+    assert first.startswith("explain, finished: 8 of 8 (100 %), 2 failed")
+    assert failures.strip().startswith("2 x ")
+    assert shard.strip().startswith("shard 1/1: finished, 8 of 8")
+    assert slowest.strip().startswith("slowest: ")

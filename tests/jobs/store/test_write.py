@@ -1,0 +1,210 @@
+"""A store is read with zarr and pandas alone; a run that was stopped or shared out ends in the same store."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+
+import cfcam
+from cfcam.errors import InputError, JobError
+from cfcam.jobs import Save, State
+from cfcam.jobs.inputs.shard import Shard
+from cfcam.jobs.store import layout
+from tests.jobs.world import draw, folder_of, lines, run, written
+
+METHODS = ("grad-cam", "cam")
+
+
+def stored(source, out, **settings):
+    return run(source, out, store=True, **{"methods": METHODS, "batch_size": 1} | settings)
+
+
+@pytest.fixture(scope="module")
+def one(tmp_path_factory):
+    """Seven pictures and a broken one: the folder, its store, and the same maps as files of each."""
+    place = tmp_path_factory.mktemp("store")
+    folder_of(place / "in", 7)
+    (place / "in" / "broken.png").write_bytes(b"no picture")
+    list(stored(place / "in", place / "maps.zarr"))
+    list(run(place / "in", place / "files", methods=METHODS, batch_size=1, save=frozenset({Save.MAPS})))
+    return place
+
+
+def table(store):
+    """What a user reads with pandas alone, in an order of its own."""
+    return pd.read_parquet(store / "index").sort_values(["input", "target", "method"], ignore_index=True)
+
+
+def test_a_store_is_read_with_zarr_and_pandas_alone(one):
+    index, group = table(one / "maps.zarr"), zarr.open_group(str(one / "maps.zarr"), mode="r")
+    assert len(index) == 7 * len(METHODS)
+    for row in index.itertuples():
+        name = Path(row.input).stem
+        exact = cfcam.Explanation.load(one / "files" / f"{name}_maps")
+        raw = exact.maps[row.method][0, 0].clamp(min=0).numpy()
+        kept = group[row.map_array][row.map_row].astype(np.float64)
+        error = np.abs(kept - raw / np.float64(raw.max())).max()
+        assert error <= group[row.map_array].attrs["max_abs_error"] == 2**-12
+        assert row.max_abs_error == pytest.approx(error, abs=1e-6)
+        assert (row.maximum, row.score) == (raw.max(), float(exact.scores[0, 0]))
+        assert (row.label, row.status, list(row.source_size)) == ("bright", "ok", [48, 64])
+        assert row.probability == float(exact.probabilities[0, 0])
+    scores = pd.read_parquet(one / "maps.zarr" / "scores").set_index("input")
+    assert np.stack(scores["probabilities"]).sum(1) == pytest.approx(1)
+    assert scores.loc[index.input[0]]["logits"].tolist() == lines_of_logits(one, index.input[0])
+
+
+def lines_of_logits(one, source):
+    return cfcam.Explanation.load(one / "files" / f"{Path(source).stem}_maps").logits[0].tolist()
+
+
+def test_an_array_says_what_it_holds(one):
+    group = zarr.open_group(str(one / "maps.zarr"), mode="r")
+    assert set(group["maps"].group_keys()) == set(METHODS)
+    array = group["maps/grad-cam/4x4-of-32x32"]
+    assert (array.shape, array.dtype, array.metadata.dimension_names) == (
+        (7, 4, 4),
+        "float16",
+        ("map", "row", "column"),
+    )
+    about = dict(array.attrs)
+    assert (about["method"], about["layer"]) == ("grad-cam", "features")
+    assert (about["grid"], about["input_size"], about["placement"]) == ([4, 4], [32, 32], None)
+    assert "linear" in about["resize"]
+    assert "divided by its greatest value" in about["values"]
+    assert group.attrs["methods"]["grad-cam"] == {"method": "GradCAM"}
+    assert group.attrs["classes"] == ["bright", "dark"]
+
+
+def test_open_store_draws_what_an_explanation_draws(one):
+    store = cfcam.open_store(one / "maps.zarr")
+    assert len(store) == 14
+    for number, row in store.table.iterrows():
+        exact = cfcam.Explanation.load(one / "files" / f"{Path(row.input).stem}_maps")
+        assert store.heatmap(number).shape == (32, 32)
+        assert np.abs(store.heatmap(number) - exact.heatmaps(row.method)[0, 0].numpy()).max() < 2**-10
+        assert (
+            np.abs(store.raw(number) - exact.maps[row.method][0, 0].clamp(min=0).numpy()).max() < 2**-11 * row.maximum
+        )
+    assert store.about["layer"] == "features"
+
+
+def test_a_map_without_evidence_has_a_status_and_no_row(tmp_path):
+    draw(tmp_path / "in" / "a.png")
+    list(stored(tmp_path / "in", tmp_path / "maps.zarr", targets=("dark",)))
+    index = table(tmp_path / "maps.zarr")
+    assert set(index.status) == {"no positive evidence"}
+    assert index.map_array.isna().all()
+    assert index.maximum.isna().all()
+    with pytest.raises(InputError, match="row 0 has no map: no positive evidence"):
+        cfcam.open_store(tmp_path / "maps.zarr")[0]
+
+
+def test_what_is_done_is_not_done_again_and_a_changed_picture_replaces_its_maps(one, tmp_path):
+    folder_of(tmp_path / "in", 3)
+    out = tmp_path / "maps.zarr"
+    list(stored(tmp_path / "in", out))
+    before = {name: (out / name).read_bytes() for name in written(out) if name != "run.json"}
+    assert {o.status for o in stored(tmp_path / "in", out)} == {State.SKIPPED}
+    assert before == {name: (out / name).read_bytes() for name in before}
+    draw(tmp_path / "in" / "picture1.png", corner=3, grey=20)
+    assert [o.status for o in stored(tmp_path / "in", out)] == [State.SKIPPED, State.DONE, State.SKIPPED]
+    index = table(out)
+    assert len(index) == 6
+    assert index.groupby("input").sha256.nunique().tolist() == [1, 1, 1]
+    assert {line["sha256"] for line in lines(out)} == set(index.sha256)
+
+
+def test_a_store_of_other_settings_is_refused_and_replaced_if_that_is_asked_for(tmp_path):
+    folder_of(tmp_path / "in", 2)
+    out = tmp_path / "maps.zarr"
+    list(stored(tmp_path / "in", out))
+    with pytest.raises(JobError, match=r"other settings \(other: methods\).*--overwrite"):
+        list(stored(tmp_path / "in", out, methods=("cam",)))
+    list(stored(tmp_path / "in", out, methods=("cam",), overwrite=True))
+    assert set(table(out).method) == {"cam"}
+    assert list(zarr.open_group(str(out))["maps"].group_keys()) == ["cam"]
+
+
+def test_shards_joined_hold_the_maps_of_one_run(one, tmp_path):
+    out = tmp_path / "maps.zarr"
+    for n in (1, 2, 3):
+        list(stored(one / "in", out, shard=Shard(n, 3)))
+    assert len(table(out)) == 14
+    assert {path.partition("/")[0] for path in table(out).map_array} <= {f"maps-{n}-of-3" for n in (1, 2, 3)}
+    outcomes = [o.status for o in stored(one / "in", out)]
+    assert outcomes.count(State.SKIPPED) == 7
+    assert table(out).equals(table(one / "maps.zarr"))
+    joined, single = (zarr.open_group(str(p), mode="r")["maps"] for p in (out, one / "maps.zarr"))
+    for method in METHODS:
+        assert np.array_equal(joined[f"{method}/4x4-of-32x32"][:], single[f"{method}/4x4-of-32x32"][:])
+    assert not list(out.glob("*-of-*"))
+
+
+@pytest.mark.parametrize("where", ["index", *(("scores", "manifest") if os.environ.get("CFCAM_SOAK") else ())])
+def test_killed_at_any_step_a_store_opens_and_goes_on_to_the_same_end(one, tmp_path, where):
+    """Killed when a part of the index is about to be written; in the long form also one of the scores, and a line."""
+    out = tmp_path / "maps.zarr"
+    script = f"""
+import os, sys
+from pathlib import Path
+from cfcam.jobs.runs import book
+from cfcam.jobs.runs.manifest import Manifest
+from cfcam.jobs.store.write import StoreWriter
+from tests.jobs.store.test_write import stored
+book.ROWS = 2
+count = 0
+def dying(of, name, wanted):
+    before = getattr(of, name)
+    def step(*args):
+        global count
+        count += wanted(args)
+        if count == 3:
+            os.kill(os.getpid(), 9)
+        return before(*args)
+    setattr(of, name, step)
+if {where!r} == "manifest":
+    dying(Manifest, "append", lambda args: True)
+else:
+    dying(StoreWriter, "_write", lambda args: args[1] == {where!r})
+list(stored({str(one / "in")!r}, Path({str(out)!r})))
+"""
+    ended = subprocess.run([sys.executable, "-c", script], env=os.environ, capture_output=True, timeout=300)
+    assert ended.returncode == -signal.SIGKILL, ended.stderr.decode()
+    group = zarr.open_group(str(out), mode="r")
+    for row in table(out).itertuples():
+        assert float(group[row.map_array][row.map_row].max()) == 1  # complete: its greatest value is there
+    list(stored(one / "in", out))
+    assert table(out).drop(columns="map_row").equals(table(one / "maps.zarr").drop(columns="map_row"))
+    sums = [group[row.map_array][row.map_row].astype(float).sum() for row in table(out).itertuples()]
+    single = zarr.open_group(str(one / "maps.zarr"), mode="r")
+    assert sums == [
+        single[row.map_array][row.map_row].astype(float).sum() for row in table(one / "maps.zarr").itertuples()
+    ]
+    assert len(lines(out)) == 8
+
+
+def test_a_later_cfcams_store_and_a_strangers_are_refused(one, tmp_path):
+    with pytest.raises(InputError, match="no store of maps is here"):
+        cfcam.open_store(tmp_path)
+    zarr.create_group(str(tmp_path / "other.zarr"))
+    with pytest.raises(InputError, match="no store of this cfcam"):
+        cfcam.open_store(tmp_path / "other.zarr")
+    with pytest.raises(JobError, match="no store of cfcam"):
+        list(stored(one / "in", tmp_path / "other.zarr"))
+
+
+def test_a_chunk_has_few_bytes_however_large_a_map_is():
+    assert [layout.rows_in_chunk(cells) for cells in (49, 128**2, 512**2, 512**3)] == [256, 128, 8, 1]
+
+
+def test_the_settings_in_a_store_are_those_of_its_run(one):
+    (settings,) = json.loads((one / "maps.zarr" / "run.json").read_text())["runs"]
+    assert zarr.open_group(str(one / "maps.zarr"), mode="r").attrs["settings"] == settings
