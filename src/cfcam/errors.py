@@ -78,8 +78,10 @@ def is_full(error: BaseException | None) -> bool:
 
 
 def one_line(text: object, limit: int = 160) -> str:
-    """Write ``text`` on one line of at most ``limit`` characters."""
+    """Write ``text`` on one line of at most ``limit`` characters, all of which can be printed."""
     line = " ".join(str(text).split())
+    if not line.isprintable():  # a file's bytes, in what a library says of them
+        line = "".join(letter if letter.isprintable() else "?" for letter in line)
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 

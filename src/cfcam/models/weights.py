@@ -220,7 +220,9 @@ def _require_torch_file(path: Path, start: bytes) -> None:
             with zipfile.ZipFile(path) as archive:
                 names = {name.partition("/")[2] for name in archive.namelist()}
         except (zipfile.BadZipFile, OSError, ValueError) as error:
-            raise ModelError(f"{path} is damaged or cut short ({error}): copy or download it again") from error
+            raise ModelError(
+                f"{path} is damaged or cut short ({one_line(error)}): copy or download it again"
+            ) from error
         if "constants.pkl" in names:
             raise ModelError(
                 f"{path} is a TorchScript archive, which holds code: load it where you trust it and save its "

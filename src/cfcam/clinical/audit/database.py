@@ -10,7 +10,7 @@ from cfcam.clinical.audit.fields import (
     AuditError,
     DamagedError,
 )
-from cfcam.errors import MissingExtraError
+from cfcam.errors import MissingExtraError, one_line
 from cfcam.urls import shown_url
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def problem_of(problem: SQLAlchemyError, where: str) -> AuditError:
     line = next((part.strip() for part in str(cause).splitlines() if part.strip()), type(cause).__name__)
     # What SQLite says of a damaged file is of this class itself; busy, full and read-only are of its subclasses.
     kind = DamagedError if type(cause) is sqlite3.DatabaseError else AuditError
-    return kind(f"the audit in {where} cannot be used ({shown_url(line)}): check the database")
+    return kind(f"the audit in {where} cannot be used ({one_line(shown_url(line), 400)}): check the database")
 
 
 def table_version(connection: Connection) -> str | None:
