@@ -72,6 +72,7 @@ def assess(settings: AssessSettings) -> Assessed:
     if source is not None:
         answers, _ = book.certified(shown.study, shown.source_sha256)
         of_map = [one for one in answers if one.shown.map == shown.map]
+        of_map = of_map[: 1 + [one.record_id for one in of_map].index(review.record_id)]  # others answer meanwhile
         document = _written(study, number, source, of_map, settings.study)
     return Assessed(review, document, tuple(notes))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -101,11 +102,11 @@ class Task:
     record: Record | None = None
 
 
-def tasks_of(plan: Plan, manifest: Manifest) -> list[Task]:
-    """Returns a task for each input that a plan takes, in their order."""
+def tasks_of(plan: Plan, manifest: Manifest) -> Iterator[Task]:
+    """Yields a task for each input that a plan takes, in their order; none is held once it is settled."""
     names = plan.names(manifest)
-    return [
+    return (
         Task(source, name, number, len(names))
         for number, (source, name) in enumerate(zip(plan.inputs, names, strict=True), start=1)
         if plan.takes(source)
-    ]
+    )
