@@ -29,7 +29,7 @@ COMMANDS = {
     "page": "the page of a folder: what it costs a run, and how soon 10 000 pictures are seen",
     "gateway-receive": "objects by C-STORE to the disk, beside pynetdicom's plain SCP and DCMTK's storescp",
     "gateway-latency": "how soon a radiograph's results are in a real Orthanc, and what the original waits",
-    "gateway-soak": "a gateway for long: memory, file descriptors, how soon a result is in the archive",
+    "gateway-soak": "a day of a gateway: memory, file descriptors, disk",
     "volume": "a 128 x 128 x 128 volume with a layer of 512 channels: time and memory",
 }
 MODULES = {"profile": "profiling"}
@@ -54,7 +54,7 @@ def main(words: Sequence[str] | None = None) -> None:
             command.add_argument("--score-cam", action="store_true", help="compare CF-CAM's best with exact Score-CAM")
             command.add_argument("--second", action="store_true", help="the second round, on fresh pictures")
         if name == "gateway-soak":
-            command.add_argument("--count", type=int, default=10_000, metavar="N", help="radiographs")
+            command.add_argument("--count", type=int, default=10_000, metavar="N", help="instances")
         if name == "gateway-latency":
             command.add_argument("--count", type=int, default=20, metavar="N", help="radiographs of each row")
         if name == "approximate":

@@ -18,9 +18,21 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([padded[0], "|" + "|".join("-" * (w + 2) for w in widths) + "|", *padded[1:]])
 
 
-def write(folder: Path, name: str, title: str, body: str, data: dict[str, Any], device: str = "cpu") -> None:
-    """Prints a result, and writes it as ``name.md`` and ``name.json``, with the machine in both."""
-    about = machine.describe(device)
+def write(
+    folder: Path, name: str, title: str, body: str, data: dict[str, Any], device: str = "cpu", *, command: str = ""
+) -> None:
+    """Prints a result, and writes it as ``name.md`` and ``name.json``, with the machine in both.
+
+    Args:
+        folder: where to.
+        name: of the files.
+        title: of the page.
+        body: of the page.
+        data: the numbers.
+        device: that was measured.
+        command: that measured it, if that was none of ``python -m benchmarks``.
+    """
+    about = machine.describe(device) | ({"command": command} if command else {})
     text = f"# {title}\n\n{machine.lines(about)}\n\n{body}\n"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{name}.md").write_text(text, encoding="utf-8")

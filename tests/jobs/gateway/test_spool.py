@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import sqlite3
+from contextlib import closing
 from types import SimpleNamespace
 
 import pydicom
@@ -10,12 +13,14 @@ import pytest
 pytest.importorskip("pynetdicom")
 
 from cfcam.errors import JobError
+from cfcam.jobs.gateway import spool as spool_module
 from cfcam.jobs.gateway.arrivals.intake import MIXED
 from cfcam.jobs.gateway.header import key_of
 from cfcam.jobs.gateway.index import Index
 from cfcam.jobs.gateway.places import Spool
 from cfcam.jobs.gateway.records import Result
 from cfcam.jobs.gateway.settings import Complete, Rule
+from cfcam.jobs.gateway.spool import FullError
 from cfcam.jobs.gateway.spool import Spool as SpoolFolder
 from tests.jobs.gateway.senders import Half, dcmsend, radiographs, receiving, settings, storescu
 from tests.jobs.studies import ct_study
@@ -206,3 +211,29 @@ def test_two_networks_explain_one_object_and_it_is_done_with_the_last(tmp_path):
     half.index.finish(second, [], sent=False)
     assert half.index.counts()["objects"] == {"done": 1}
     half.close()
+
+
+def test_a_sweep_finds_the_studies_of_an_object_without_looking_at_all(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "index.sqlite")) as base:
+        for make in ("a new spool", "one from before there was this index"):
+            Index(tmp_path / "index.sqlite").close()
+            plan = base.execute("EXPLAIN QUERY PLAN SELECT 1 FROM tasks WHERE unit IN ('a', 'b')").fetchall()
+            assert "INDEX tasks_of_unit" in plan[0][-1], make
+            base.execute("DROP INDEX tasks_of_unit")
+
+
+def test_what_was_kept_and_not_acknowledged_on_a_full_disk_is_entered_when_it_comes_again(tmp_path, monkeypatch):
+    (path,) = radiographs(tmp_path / "in", 1)
+    with receiving(tmp_path) as half:
+        flush = spool_module.flush
+
+        def full(folder):
+            raise FullError(errno.ENOSPC, "the disk is full")
+
+        monkeypatch.setattr(spool_module, "flush", full)
+        told = storescu(half.port, path)
+        assert "OutOfResources" in told.stdout + told.stderr
+        monkeypatch.setattr(spool_module, "flush", flush)
+        assert storescu(half.port, path).returncode == 0
+        half.intake.settle()
+        assert half.index.counts()["tasks"] == {"complete": 1}

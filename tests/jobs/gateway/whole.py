@@ -17,6 +17,8 @@ from tests.jobs.studies import THREE_D
 from tests.jobs.world import NETWORKS
 from tests.waiting import PATIENCE, free_port, until
 
+SYNTAXES = ["1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.5"]  # explicit, implicit, RLE
+
 
 class Archive:
     """Takes objects by C-STORE with pynetdicom; what it holds outlives its being down."""
@@ -29,13 +31,12 @@ class Archive:
 
     def up(self):
         from pynetdicom import AE, evt
-        from pynetdicom._globals import ALL_TRANSFER_SYNTAXES
         from pynetdicom.presentation import AllStoragePresentationContexts
 
         ae = AE(ae_title="ARCHIVE")
-        for context in AllStoragePresentationContexts:
-            ae.add_supported_context(context.abstract_syntax, ALL_TRANSFER_SYNTAXES)
-        ae.add_supported_context("1.2.840.10008.5.1.4.1.1.30", ALL_TRANSFER_SYNTAXES)
+        for context in AllStoragePresentationContexts:  # few syntaxes: pynetdicom copies all for each association
+            ae.add_supported_context(context.abstract_syntax, SYNTAXES)
+        ae.add_supported_context("1.2.840.10008.5.1.4.1.1.30", SYNTAXES)
         ae.maximum_associations = 100
         self._server = ae.start_server(
             ("127.0.0.1", self.port), block=False, evt_handlers=[(evt.EVT_C_STORE, self._keep)]

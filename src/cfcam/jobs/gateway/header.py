@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, NoReturn
 
 import numpy as np
 
 from cfcam.errors import ImageError
 from cfcam.imaging.reading.dicom_object import broken, complete_meta, group, numbers, plane_axes, quiet
-from cfcam.imaging.reading.parsing import parse
+from cfcam.imaging.reading.parsing import opened
 
 TAGS = (
     "SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "PatientID", "Modality", "Manufacturer",
@@ -28,6 +29,8 @@ _NAMES = ("sagittal", "coronal", "axial")  # by the axis (LPS) that the normal l
 _LONGEST = 256  # characters of a text that are kept
 _LONGEST_UID = 64  # PS3.5 9.1
 _MANY = 1_000_000
+_MOST_PARSED = 8 << 20  # bytes of a header that are parsed: sequences take 40 times as many of memory
+_MOST_BEFORE_PIXELS = 64 << 20  # bytes, what is skipped counted; and of what a deflated object becomes
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,24 @@ class Header:
             where: what messages call it.
 
         Raises:
-            ImageError: it is broken, or lacks the UIDs without which nothing can be done with it.
+            ImageError: it is broken or boundless, or lacks the UIDs without which nothing can be done with it.
         """
-        with quiet(), broken(where, "the DICOM object is broken or cut off"):
-            dataset: Any = parse(path, where, stop_before_pixels=True, specific_tags=list(TAGS))
-            complete_meta(dataset)
-            return cls.of(dataset, where)
+        from pydicom import dcmread
+
+        with quiet(), broken(where, "the DICOM object is broken or cut off"), opened(path, where) as file:
+            source: Any = _Bounded(file)
+            try:
+                dataset: Any = dcmread(source, stop_before_pixels=True, force=True, specific_tags=list(TAGS))
+                complete_meta(dataset)
+                found = cls.of(dataset, where)
+                boundless = bool(found.rows) and file.tell() > _MOST_BEFORE_PIXELS
+            except Exception:
+                if not source.boundless:
+                    raise
+                boundless = True
+        if boundless:
+            raise ImageError(f"{where}: its header is larger than may be; send it without private elements")
+        return found
 
     @classmethod
     def of(cls, dataset: Any, where: str) -> Header:
@@ -140,6 +155,38 @@ class Header:
     def series_key(self) -> str:
         """A neutral name of its series."""
         return key_of(self.series)
+
+
+class _Bounded:
+    """A file of which pydicom reads so much and no more; what it skips does not count.
+
+    Attributes:
+        boundless: whether it asked for more.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file, self._left, self.boundless = file, _MOST_PARSED, False
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, count: int = -1) -> bytes:
+        if count < 0:
+            return self._deflated()
+        self._left -= count
+        if self._left < 0:
+            self._stop()
+        return self._file.read(count)
+
+    def _deflated(self) -> bytes:
+        """The rest of the file, which pydicom reads and inflates at once only where it is deflated."""
+        data = self._file.read(_MOST_BEFORE_PIXELS)
+        inflated = zlib.decompressobj(-zlib.MAX_WBITS).decompress(data, _MOST_BEFORE_PIXELS)
+        if max(len(data), len(inflated)) == _MOST_BEFORE_PIXELS:
+            self._stop()
+        return data
+
+    def _stop(self) -> NoReturn:
+        self.boundless = True
+        raise ValueError("more than may be")
 
 
 def key_of(*texts: str) -> str:

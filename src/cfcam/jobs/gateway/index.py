@@ -67,6 +67,8 @@ class Index:
                     self._base.execute(f"PRAGMA user_version = {_VERSION}")
                 elif version != _VERSION:
                     raise JobError("the spool's index is of another version of cfcam: name another [spool] folder")
+                if make:  # not in the first spools; without it a sweep takes the square of a day's studies
+                    self._base.execute("CREATE INDEX IF NOT EXISTS tasks_of_unit ON tasks (unit)")
         except sqlite3.DatabaseError as error:
             raise JobError("the spool's index is broken: move it away; objects in the spool are taken again") from error
 
@@ -81,10 +83,10 @@ class Index:
             self._base.execute("BEGIN IMMEDIATE")
             try:
                 yield self._base
-            except BaseException:
-                self._base.execute("ROLLBACK")
-                raise
-            self._base.execute("COMMIT")
+                self._base.execute("COMMIT")
+            finally:
+                if self._base.in_transaction:  # a full disk ends some by itself, and leaves others open
+                    self._base.execute("ROLLBACK")
 
     def _all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         with self._lock:

@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,6 +24,7 @@ from cfcam.jobs.gateway.health import Server
 from cfcam.jobs.gateway.index import Index
 from cfcam.jobs.gateway.job import Job
 from cfcam.jobs.gateway.metrics import numbers
+from cfcam.jobs.gateway.patience import patiently
 from cfcam.jobs.gateway.records import Result, Task
 from cfcam.jobs.gateway.settings import GatewaySettings
 from cfcam.jobs.gateway.spool import Spool
@@ -31,7 +33,7 @@ from cfcam.log import Log
 
 INDEX = "index.sqlite"
 _LOOK = 0.5  # seconds between two looks for complete series, and for what somebody else has put back
-_SWEEP = 600.0
+_SWEEP = 600.0  # seconds between two looks for what may go, at most
 _FULL = 5.0  # seconds before work on a full disk is tried again
 _DAY = 86400.0
 
@@ -182,11 +184,11 @@ class Gateway:
                 self._aside(task, str(error))
             else:
                 self._log.warn("work on a study ended without an answer, and is tried again", study=task.id)
-                self.index.again(task, str(error))
+                self._entered(self.index.again, task, str(error))
             return
         if answer.full:
             self._log.error("the disk takes no results at the moment", study=task.id)
-            self.index.again(task, "the disk is full", counted=False)
+            self._entered(self.index.again, task, "the disk is full", counted=False)
             self._closing.wait(_FULL)
             return
         if answer.reason:
@@ -198,7 +200,8 @@ class Gateway:
         for trouble in answer.troubles:
             self._log.warn("a study is explained, and something beside it went wrong", study=task.id, why=trouble)
         results = [Result(f"{task.name}/{name}", task.id, uid, kind) for name, uid, kind in answer.results]
-        self.index.finish(task, results, sent=self.deliverer is not None, posted=self.poster is not None)
+        sent, posted = self.deliverer is not None, self.poster is not None
+        self._entered(self.index.finish, task, results, sent=sent, posted=posted)
         for sender in (self.deliverer, self.poster):
             if sender is not None:
                 sender.wake()
@@ -211,12 +214,16 @@ class Gateway:
     def _aside(self, task: Task, reason: str) -> None:
         self.counts["put aside"] += 1
         self._log.error("a study is put aside", study=task.id, network=task.network, why=reason)
-        self.index.dead(task, reason)
+        self._entered(self.index.dead, task, reason)
+
+    def _entered(self, enter: Callable[..., None], *values: Any, **named: Any) -> None:
+        patiently(partial(enter, *values, **named), self._closing, self._log)
 
     def _sweep(self) -> None:
-        self._closing.wait(_SWEEP)
+        kept = self.settings.spool.keep_days * _DAY
+        self._closing.wait(min(_SWEEP, kept / 10))
         if not self._closing.is_set():
-            self.sweep(time.time() - self.settings.spool.keep_days * _DAY)
+            self.sweep(time.time() - kept)
 
     def sweep(self, before: float) -> None:
         """Removes objects and results with which all was done before a moment."""

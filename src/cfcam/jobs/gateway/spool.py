@@ -72,8 +72,10 @@ class Spool:
         self._new = self.folder / "new"
         self._least_free = settings.least_free_mb << 20
         try:
-            for folder in (self.folder, self.objects, self.results, self.work, self._new):
+            parts = [self.objects / f"{n:02x}" for n in range(256)]
+            for folder in (self.folder, self.objects, self.results, self.work, self._new, *parts):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            flush(self.objects)
             self._lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
         except OSError as error:
             raise JobError(f"the spool cannot be written into ({error.strerror}): check [spool] folder") from error
@@ -122,17 +124,15 @@ class Spool:
         sha256, size = incoming.finish()
         target = self.path(key)
         try:
-            if not target.parent.is_dir():
-                target.parent.mkdir(mode=0o700, exist_ok=True)
-                flush(self.objects)
             os.link(incoming.path, target)
+            kept = Kept.NEW
         except FileExistsError:
             same = digest_of(target) == sha256 or _equal(target, incoming.path)
-            return Arrived(Kept.SAME if same else Kept.OTHER, sha256, size)
+            kept = Kept.SAME if same else Kept.OTHER
         except OSError as error:
             raise _full(error) from error
-        flush(target.parent)
-        return Arrived(Kept.NEW, sha256, size)
+        flush(target.parent)  # of what was there, too: whoever brought it first may not have come so far
+        return Arrived(kept, sha256, size)
 
     def names(self) -> Iterator[str]:
         """Yields the names of all objects."""

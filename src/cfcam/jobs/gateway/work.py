@@ -9,6 +9,7 @@ import os
 import secrets
 import shutil
 import signal
+import sqlite3
 import threading
 from dataclasses import dataclass, replace
 from functools import partial
@@ -103,12 +104,19 @@ def serve(pipe: Connection, settings: GatewaySettings) -> None:
     while True:
         try:
             job = pipe.recv()
-            pipe.send(_answer(job, settings, networks))
+            pipe.send(answered(job, settings, networks))
         except (EOFError, OSError):
             return
 
 
-def _answer(job: Job, settings: GatewaySettings, networks: dict[str, Loaded]) -> Answer:
+def answered(job: Job, settings: GatewaySettings, networks: dict[str, Loaded]) -> Answer:
+    """Explains a study, and never raises: what went wrong is the answer.
+
+    Args:
+        job: the study.
+        settings: of the gateway.
+        networks: that are loaded; more are added.
+    """
     from cfcam.jobs.gateway.results import made
 
     place = settings.spool.folder / "work" / secrets.token_hex(8)
@@ -119,18 +127,25 @@ def _answer(job: Job, settings: GatewaySettings, networks: dict[str, Loaded]) ->
         known = networks[job.network]
         return made(job, settings, known.explainer, place, compare=partial(_prior, job, settings, known, place))
     except CfcamError as error:
-        cause = error.__cause__
-        full = isinstance(cause, OSError) and cause.errno in _FULL
-        return Answer(reason=str(error), full=full)
+        return Answer(reason=str(error), full=_is_full(error))
     except OSError as error:
-        return Answer(reason=f"the study cannot be read or written ({type(error).__name__})", full=error.errno in _FULL)
+        return Answer(reason=f"the study cannot be read or written ({type(error).__name__})", full=_is_full(error))
     except MemoryError:
         os._exit(1)  # nothing can be trusted after it
     except Exception as error:  # noqa: BLE001 (a network may raise anything; its words may hold anything)
-        return Answer(reason=f"the study cannot be explained ({type(error).__name__})")
+        return Answer(reason=f"the study cannot be explained ({type(error).__name__})", full=_is_full(error))
     finally:
         with contextlib.suppress(OSError):
             shutil.rmtree(place)
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """Whether an error, or one that it came from, is a full disk: of a file, or of the audit's database."""
+    while error is not None:
+        if getattr(error, "errno", None) in _FULL or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
 
 
 def _prior(job: Job, settings: GatewaySettings, known: Loaded, place: Path, current: Path, out: Path) -> Compared:

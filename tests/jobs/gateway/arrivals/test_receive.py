@@ -158,6 +158,7 @@ def test_success_is_said_only_after_the_object_and_its_name_are_flushed(tmp_path
     )
     with receiving(tmp_path) as half:
         assoc = associate(half.port)
+        done.clear()  # the spool's own folders
         assert assoc.send_c_store(pydicom.dcmread(path)).Status == 0
         key = key_of(pydicom.dcmread(path).SOPInstanceUID)
         assert done[0].startswith(str(half.spool.folder / "new"))
@@ -168,11 +169,11 @@ def test_success_is_said_only_after_the_object_and_its_name_are_flushed(tmp_path
 def test_two_hundred_idle_associations_do_not_keep_others_waiting(tmp_path):
     files = radiographs(tmp_path / "in", 20)
     with receiving(tmp_path, receive={"most_associations": 201}) as half:
-        request = _request()
+        asked = request()
         idle = []
         for _ in range(200):
             sock = socket.create_connection(("127.0.0.1", half.port), timeout=PATIENCE)
-            sock.sendall(request)
+            sock.sendall(asked)
             assert sock.recv(6)[0] == 2  # accepted
             idle.append(sock)
         assert half.receiver.associations == 200
@@ -207,7 +208,7 @@ def test_connections_that_say_nothing_are_bounded_too(tmp_path, monkeypatch):
             sock.close()
 
 
-def _request():
+def request():
     """The bytes of a request for an association, as pynetdicom makes them."""
     from pynetdicom.pdu import A_ASSOCIATE_RQ
     from pynetdicom.pdu_primitives import A_ASSOCIATE, ImplementationClassUIDNotification, MaximumLengthNotification
@@ -257,7 +258,7 @@ def talk(port, *parts):
 def test_what_breaks_the_protocol_is_aborted_and_others_are_served(tmp_path, parts):
     (path,) = radiographs(tmp_path / "in", 1)
     with receiving(tmp_path) as half:
-        assert talk(half.port, *[_request() if part == "request" else part for part in parts]) == 7
+        assert talk(half.port, *[request() if part == "request" else part for part in parts]) == 7
         assert storescu(half.port, path).returncode == 0
         assert kept(half) == uids([path])
 

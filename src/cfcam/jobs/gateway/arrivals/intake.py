@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import sqlite3
 import threading
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from pathlib import Path
 from cfcam.errors import CfcamError, ImageError, MissingExtraError
 from cfcam.jobs.gateway.header import Header, key_of
 from cfcam.jobs.gateway.index import Index
+from cfcam.jobs.gateway.patience import patiently
 from cfcam.jobs.gateway.records import Entry, Has, State, Task
 from cfcam.jobs.gateway.rules import decide
 from cfcam.jobs.gateway.settings import GatewaySettings
@@ -132,7 +132,7 @@ class Intake:
         if arrived.kept is Kept.OTHER:
             self._log.warn("an object came with the UID of another, and is not kept", object=header.key, sender=sender)
             raise RefusedError("the object: another one with its SOP Instance UID is there, and is kept")
-        if arrived.kept is Kept.NEW:
+        if arrived.kept is Kept.NEW or not self._index.known(header.key):  # kept once, and its sender told "full"
             with self._lock:
                 self._waiting += 1
             self._arrived.put(Entry(header, arrived.sha256, arrived.size, sender))
@@ -172,8 +172,8 @@ class Intake:
 
     def _enter_all(self, entries: Sequence[Entry]) -> None:
         decided = [self._decided(entry) for entry in entries]
-        if not self._entered(decided):
-            return
+        if not patiently(lambda: self._index.enter(decided), self._closing, self._log):
+            return  # what lies in the spool is entered at the next start
         now = time.monotonic()
         for entry, has, _ in decided:
             if has is Has.WAITING:
@@ -184,18 +184,6 @@ class Intake:
         self.recount()
         if any(tasks for _, _, tasks in decided):
             self._ready()
-
-    def _entered(self, decided: Sequence[tuple[Entry, Has, Sequence[Task]]]) -> bool:
-        """Enters objects; what cannot be entered lies in the spool, and is at the next start."""
-        while True:
-            try:
-                self._index.enter(decided)
-            except sqlite3.OperationalError as error:  # the disk is full, or somebody else writes for long
-                self._log.error("the index takes nothing at the moment", error=type(error).__name__)
-                if self._closing.wait(1):
-                    return False
-            else:
-                return True
 
     def _decided(self, entry: Entry) -> tuple[Entry, Has, Sequence[Task]]:
         if self._index.ours(entry.header.uid):

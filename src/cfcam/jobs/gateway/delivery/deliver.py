@@ -57,7 +57,7 @@ class Deliverer(Trying):
             self.counts[str(sent.outcome)] += 1
         arrived = [*told[Outcome.STORED], *told[Outcome.ALREADY_THERE]]
         if arrived:
-            self._index.delivered([result.file for result, _ in arrived])
+            self.arrived([result.file for result, _ in arrived])
             self._there()
         for result, sent in told[Outcome.REFUSED]:
             self.refuse(result, sent.reason)

@@ -60,7 +60,7 @@ class Poster(Trying):
                 self.refuse(result, _reason(error))
             else:
                 self.counts["posted"] += 1
-                self._index.delivered([result.file])
+                self.arrived([result.file])
         self.again([])
         return len(waiting) == _AT_ONCE
 

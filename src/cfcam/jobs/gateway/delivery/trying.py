@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from cfcam.jobs.gateway.index import Index
+from cfcam.jobs.gateway.patience import patiently
 from cfcam.jobs.gateway.places import Tries
 from cfcam.jobs.gateway.records import Result
 from cfcam.log import Log
@@ -69,6 +70,10 @@ class Trying(ABC):
             except Exception as error:  # noqa: BLE001 (the thread has to live on; what waits stays as it is)
                 self._log.error(f"{self._what} cannot be sent at the moment", error=type(error).__name__)
                 self._put_off()
+
+    def arrived(self, files: Sequence[str]) -> None:
+        """Notes what arrived, however long the disk is full: it would be sent again until that is noted."""
+        patiently(lambda: self._index.delivered(files), self._closing, self._log)
 
     def refuse(self, result: Result, reason: str) -> None:
         """Puts a result aside that is never taken as it is."""
