@@ -125,7 +125,7 @@ def _soak(tmp_path):
         before = (number - 1) * share * sum(KINDS.values())
         until(lambda n=before: len(archive.came) >= 0.7 * n, seconds=600)
         said = sender.told.copy()
-        marks.append((step, len(archive.came), len(sender.acknowledged), said))
+        marks.append((step, len(archive.came), archive.came.total(), len(sender.acknowledged), said))
         print(f"{time.monotonic() - started:.0f} s:", marks[-1], flush=True)  # noqa: T201 (half an hour is long)
         sender.due = number * share - 1  # and one more for the moment itself
         time.sleep(chance.random() * 0.5)
@@ -144,7 +144,7 @@ def _soak(tmp_path):
     sender.due = FORM.studies
     until(lambda: not sender.is_alive(), seconds=1200)
     until(lambda: gateway.status()["tasks"] == {"delivered": FORM.studies}, seconds=1200)
-    marks.append(("", len(archive.came), len(sender.acknowledged), sender.told.copy()))
+    marks.append(("", len(archive.came), archive.came.total(), len(sender.acknowledged), sender.told.copy()))
     seconds = time.monotonic() - started
     gateway.end()
     archive.down()
@@ -153,8 +153,15 @@ def _soak(tmp_path):
         assert len(found) == FORM.studies, modality
         assert set(found.values()) == {count}, modality
     rows = [
-        (step, came, later - sent, more["gone"] - told["gone"], more["full"] - told["full"])
-        for (step, came, sent, told), (_, _, later, more) in pairwise(marks)
+        (
+            step,
+            came,
+            more - sends - (later - came),
+            sent - taken,
+            after["gone"] - told["gone"],
+            after["full"] - told["full"],
+        )
+        for (step, came, sends, taken, told), (_, later, more, sent, after) in pairwise(marks)
     ]
     for step, *_, gone, full in rows:  # it was told each time that it has to send again
         assert (gone > 0) >= (step == "kill")
@@ -183,7 +190,7 @@ def _written(rows, archive, seconds):
     """The outcome as a table."""
     from benchmarks import report
 
-    objects, sends = len(archive.came), sum(archive.came.values())
+    objects, sends = len(archive.came), archive.came.total()
     body = (
         f"{FORM.studies} radiographs, one after the other from a sender that repeats each until it is acknowledged;"
         f" the gateway killed {FORM.kills} times (kill -9), its archive down for {FORM.seconds_down:g} s"
@@ -193,7 +200,7 @@ def _written(rows, archive, seconds):
         f" could note that the first had arrived, or its archive was gone before it could say so. The sender was told"
         f" each time: nobody took the picture, or there is no room (0xA700)."
     )
-    headers = ("what", "results there before", "pictures taken until the next", "told nobody", "told no room")
+    headers = ("what", "results before", "sent again", "pictures taken", "told nobody", "told no room")
     shown = [(what, *map(str, numbers)) for what, *numbers in rows]
     table = report.table(headers, shown)
     place = Path(__file__).parents[3] / "benchmarks" / "results"

@@ -17,7 +17,7 @@ from cfcam.jobs.gateway.records import Result
 from cfcam.jobs.gateway.spool import Spool
 from cfcam.log import Log
 
-_AT_ONCE = 256  # results that go out through one association
+_AT_ONCE = 32  # results that go out through one association, and again if the gateway is killed meanwhile
 
 
 class Deliverer(Trying):
