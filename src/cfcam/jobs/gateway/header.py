@@ -29,7 +29,7 @@ _NAMES = ("sagittal", "coronal", "axial")  # by the axis (LPS) that the normal l
 _LONGEST = 256  # characters of a text that are kept
 _LONGEST_UID = 64  # PS3.5 9.1
 _MANY = 1_000_000
-_MOST_PARSED = 8 << 20  # bytes of a header that are parsed: sequences take 40 times as many of memory
+_MOST_PARSED = 4 << 20  # bytes of a header that are parsed: sequences take 40 times as many of memory
 _MOST_BEFORE_PIXELS = 64 << 20  # bytes, what is skipped counted; and of what a deflated object becomes
 
 
