@@ -10,9 +10,9 @@ import pytest
 pytest.importorskip("pynetdicom")
 
 from cfcam.jobs.gateway.arrivals.intake import MIXED
-from cfcam.jobs.gateway.log import Log
 from cfcam.jobs.gateway.run import Gateway
 from cfcam.jobs.gateway.settings import Rule, read_settings
+from cfcam.log import Log
 from tests.imaging import dicoms
 from tests.jobs.gateway.senders import free_port, radiographs, receiving, storescu
 from tests.jobs.gateway.whole import config, until

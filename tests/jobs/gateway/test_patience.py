@@ -13,11 +13,11 @@ pytest.importorskip("pynetdicom")
 
 from cfcam.errors import ImageError
 from cfcam.jobs.gateway.job import Job
-from cfcam.jobs.gateway.log import Log
 from cfcam.jobs.gateway.patience import patiently
 from cfcam.jobs.gateway.run import Gateway
 from cfcam.jobs.gateway.settings import read_settings
 from cfcam.jobs.gateway.work import answered
+from cfcam.log import Log
 from tests.jobs.gateway.senders import free_port, radiographs, settings, storescu
 from tests.jobs.gateway.whole import config, until
 

@@ -6,7 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable
 
-from cfcam.jobs.gateway.log import Log
+from cfcam.log import Log
 
 
 def patiently(enter: Callable[[], None], closing: threading.Event, lines: Log) -> bool:
