@@ -18,7 +18,7 @@ pytest.importorskip("alembic", reason="the audit needs Alembic: pip install 'cfc
 
 from cfcam.clinical.audit import GENESIS, Action, Audit, AuditError, MovedError
 from cfcam.clinical.audit.export import exported_head
-from tests.waiting import PATIENCE
+from tests.waiting import PATIENCE, until
 
 PSEUDONYM = "P-9f86d081884c7d65"
 WRITER = """
@@ -120,20 +120,21 @@ def check_killed_writers(where, processes, each, kills):
     generator = random.Random(0)  # noqa: S311
     Audit(where)
     told: list[list[tuple[str, str]]] = [[] for _ in range(processes)]
-    running = {seed: start(WRITER, where, seed, each) for seed in range(processes)}
-    for _ in range(kills):
-        seed = generator.choice(sorted(running))
-        process = running[seed]
-        first = process.stdout.readline()
-        time.sleep(generator.uniform(0, 0.3))
-        process.kill()
-        rest, _ = process.communicate(timeout=PATIENCE)
-        told[seed] += _told(first + rest)
-        running[seed] = start(WRITER, where, seed, max(1, each - len(told[seed])))
-    for seed, process in running.items():
-        text, stderr = process.communicate(timeout=PATIENCE)
-        assert process.returncode == 0, stderr
-        told[seed] += _told(text)
+    with tempfile.TemporaryDirectory() as folder:
+        running = {seed: _writing(Path(folder, f"{seed}-0"), where, seed, each) for seed in range(processes)}
+        for number in range(1, kills + 1):
+            seed = generator.choice(sorted(running))
+            process, told_to = running[seed]
+            until(lambda told_to=told_to: told_to.stat().st_size)
+            time.sleep(generator.uniform(0, 0.3))
+            process.kill()
+            process.wait()
+            told[seed] += _told(told_to.read_text())
+            left = max(1, each - len(told[seed]))
+            running[seed] = _writing(Path(folder, f"{seed}-{number}"), where, seed, left)
+        for seed, (process, told_to) in running.items():
+            assert process.wait() == 0
+            told[seed] += _told(told_to.read_text())
     audit = Audit(where, create=False)
     verified = audit.verify()
     assert verified.ok, verified.reason
@@ -142,6 +143,12 @@ def check_killed_writers(where, processes, each, kills):
     assert len(acknowledged) <= verified.count <= len(acknowledged) + kills  # one each that nobody could be told of
     written = {str(record.sequence): record.hash for record in audit.records()}
     assert all(written[sequence] == digest for sequence, digest in acknowledged)
+
+
+def _writing(told_to, where, seed, count):
+    """A writer that tells a file of each record: of a pipe what was read ahead would be lost to the test."""
+    with told_to.open("w") as file:
+        return subprocess.Popen([sys.executable, "-c", WRITER, *map(str, (where, seed, count))], stdout=file), told_to
 
 
 def _told(text):
