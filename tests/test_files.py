@@ -110,6 +110,26 @@ def test_an_output_folder_is_made_and_tried_and_one_that_cannot_be_is_told_in_on
         files.make_output(gone, ImageError)
 
 
+@pytest.mark.parametrize(("there", "written"), [(False, False), (False, True), (True, False)])
+def test_a_folder_that_was_made_for_nothing_goes_again(tmp_path, there, written):
+    folder = tmp_path / "out"
+    if there:
+        folder.mkdir()
+
+    def fail():
+        with files.own_output(folder):
+            if written:
+                (folder / "a").touch()
+            raise InputError("no such audit")
+
+    with pytest.raises(InputError, match="no such audit"):
+        fail()
+    assert folder.exists() == (there or written)
+    with files.own_output(folder):
+        pass
+    assert folder.is_dir()
+
+
 def test_no_link_can_be_laid_where_an_output_folder_is_tried(tmp_path):
     laid = tmp_path / f".cfcam.{os.getpid()}.tmp"  # as earlier versions called it
     laid.symlink_to(tmp_path / "made")

@@ -113,14 +113,17 @@ def make_output(folder: Path, error: type[CfcamError] = JobError, *, part: str =
 def own_output(folder: Path, error: type[CfcamError] = JobError, *, part: str = "", shown: str = "") -> Iterator[None]:
     """Makes a folder as `make_output` does, and holds it for this run alone while the context lasts.
 
-    What killed runs left there half written goes; of parts only once it is an hour old, as others may be at work.
+    What killed runs left there half written goes; of parts only once it is an hour old, as others may be at work. A
+    folder that was made here goes again where nothing was written before an error.
     """
     with ExitStack() as stack:
-        probe = _temporary(folder)
+        probe, made = _temporary(folder), not folder.exists()
         try:
             folder.mkdir(parents=True, exist_ok=True)
             probe.touch(exist_ok=False)
             probe.unlink()
+            if made:  # before the lock, so that it comes after it
+                stack.push(lambda kind, _error, _trace: _gone(folder) if kind is not None else None)
             stack.enter_context(alone_in(folder, error, part=part, shown=shown))
             _sweep(folder, older=_STALE_SECONDS if part else 0)
         except OSError as cause:
@@ -128,6 +131,11 @@ def own_output(folder: Path, error: type[CfcamError] = JobError, *, part: str = 
                 f"{shown or folder}: cannot be written into ({cause.strerror}): choose another --output folder"
             ) from cause
         yield
+
+
+def _gone(folder: Path) -> None:
+    with suppress(OSError):  # it is not empty
+        folder.rmdir()
 
 
 def _temporary(folder: Path) -> Path:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import shutil
 from io import BytesIO
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from cfcam.exchange import Deidentifier, write_objects  # noqa: E402
 from cfcam.exchange.deidentify import pixels as deidentify_pixels  # noqa: E402
 from cfcam.exchange.deidentify.codestream import without_comments  # noqa: E402
 from cfcam.exchange.deidentify.folder import deidentify_folder  # noqa: E402
+from cfcam.exchange.deidentify.one import cleaned as file_cleaned  # noqa: E402
 from tests.exchange.phantoms import RESULT, ct_sources, heatmap, radiograph  # noqa: E402
 from tests.imaging import dicoms  # noqa: E402
 
@@ -276,7 +276,7 @@ def test_pixels_within_items_and_behind_the_end_go():
 
 
 @pytest.mark.parametrize("spoil", ["value", "frames", "type", "shape"])
-def test_a_picture_whose_pixels_would_change_is_refused_and_not_written(tmp_path, monkeypatch, spoil):
+def test_a_picture_whose_pixels_would_change_is_refused_and_not_written(monkeypatch, spoil):
     """Whatever a decoder or pydicom does one day: nothing is said to be de-identified that is another picture."""
     real = deidentify_pixels._decompress
 
@@ -294,13 +294,9 @@ def test_a_picture_whose_pixels_would_change_is_refused_and_not_written(tmp_path
             dataset.Rows, dataset.Columns = dataset.Rows // 2, dataset.Columns * 2
 
     monkeypatch.setattr(deidentify_pixels, "_decompress", wrong)
-    (tmp_path / "in").mkdir()
-    shutil.copy(pydicom.data.get_testdata_file("MR_small_RLE.dcm", download=False), tmp_path / "in")
-    report = deidentify_folder(tmp_path / "in", tmp_path / "out", Deidentifier(KEY))
-    assert report.written == []
-    assert len(report.refused) == 1
-    assert "nothing is written" in report.refused[0]
-    assert not list((tmp_path / "out").rglob("*.dcm"))
+    source = Path(pydicom.data.get_testdata_file("MR_small_RLE.dcm", download=False))
+    with pytest.raises(ImageError, match="nothing is written"):  # in whichever process: what is refused has no bytes
+        file_cleaned(source, "picture 1 of 1", Deidentifier(KEY))
 
 
 def test_bits_beside_the_grey_values_of_compressed_pixels_do_not_get_out(tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from cfcam.jobs import Input, JobError
-from cfcam.jobs.runs.manifest import Manifest, Record, State
+from cfcam.jobs.runs.manifest import Manifest, Record, State, stands
 from cfcam.jobs.runs.plan import Plan
 from tests.jobs.world import draw
 
@@ -33,28 +33,20 @@ def test_what_is_done_is_done_for_these_settings_this_source_and_these_files(tmp
     path = draw(tmp_path / "a.png")
     manifest = Manifest(tmp_path)
     manifest._done[("a", "settings")] = known = record(path, "a")
-
-    def done(plan, sha256="a" * 64):
-        return plan.done("a", Input(path), lambda _: sha256, manifest)
-
-    plan = Plan((Input(path),), tmp_path, "settings")
-    assert done(plan) is known
-    assert done(plan, "b" * 64) is None
-    assert done(Plan((Input(path),), tmp_path, "others")) is None
-    assert done(Plan((Input(path),), tmp_path, "settings", overwrite=True)) is None
-    manifest._done[("a", "settings")] = record(path, "a", {"a_grad-cam.png": "c" * 64})
-    assert done(plan) is None  # that file is gone
+    assert Plan((Input(path),), tmp_path, "settings").known("a", manifest) is known
+    assert Plan((Input(path),), tmp_path, "settings").known("b", manifest) is None
+    assert Plan((Input(path),), tmp_path, "others").known("a", manifest) is None
+    assert Plan((Input(path),), tmp_path, "settings", overwrite=True).known("a", manifest) is None
+    assert stands(known, lambda: "a" * 64, tmp_path)
+    assert not stands(known, lambda: "b" * 64, tmp_path)
+    assert not stands(record(path, "a", {"a_grad-cam.png": "c" * 64}), lambda: "a" * 64, tmp_path)  # that file is gone
 
 
 def test_an_input_whose_digest_cannot_be_had_is_read_again(tmp_path):
-    path = draw(tmp_path / "a.png")
-    manifest = Manifest(tmp_path)
-    manifest._done[("a", "settings")] = record(path, "a")
-
-    def broken(_):
+    def broken():
         raise KeyError("no such tag")
 
-    assert Plan((Input(path),), tmp_path, "settings").done("a", Input(path), broken, manifest) is None
+    assert not stands(record(draw(tmp_path / "a.png"), "a"), broken, tmp_path)
 
 
 @pytest.mark.parametrize("before", [None, b"{", b'{"runs": 3}', b'{"runs": {"earlier": {"inputs": 7}}}'])

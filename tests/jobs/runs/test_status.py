@@ -36,25 +36,26 @@ def test_a_finished_run_tells_what_failed_and_where_the_time_went(source, tmp_pa
     assert found.seconds_left is None
 
 
-def test_a_stopped_run_and_one_that_runs(source, tmp_path):
-    out = tmp_path / "out"
-    outcomes = iter(run(source, out, batch_size=1))
+def test_a_stopped_run_and_one_that_runs(tmp_path):
+    out, count = tmp_path / "out", 40  # more than can be under way when it is stopped
+    folder_of(tmp_path / "in", count)
+    outcomes = iter(run(tmp_path / "in", out, batch_size=1))
     for _ in range(3):
         next(outcomes)
     outcomes.close()
     found = status(out)
     assert (found.state, found.seconds_left) == (RunState.STOPPED, None)
-    assert 3 <= found.done + found.failed < 8
+    assert 3 <= found.done + found.failed < count
     entry = json.loads((out / "run.json").read_text())
     (one,) = entry["runs"].values()
-    one["started"] = datetime.fromtimestamp(datetime.now(UTC).timestamp() - 10, UTC).isoformat()
+    one["started"] = datetime.fromtimestamp(datetime.now(UTC).timestamp() - 1000, UTC).isoformat()
     (out / "run.json").write_text(json.dumps(entry))
     with alone_in(out):
         running = status(out)
     assert running.state is RunState.RUNNING
     settled = found.done + found.failed
-    assert running.rate == pytest.approx(settled / 10, rel=0.3)
-    assert running.seconds_left == pytest.approx((8 - settled) / running.rate, rel=0.01)
+    assert running.rate == pytest.approx(settled / 1000, rel=0.3)
+    assert running.seconds_left == pytest.approx((count - settled) / running.rate, rel=0.01)
 
 
 def test_shards_are_told_one_by_one_and_together(source, tmp_path):

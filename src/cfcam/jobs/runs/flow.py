@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from cfcam.jobs.engine.lanes import threads
-from cfcam.jobs.runs.manifest import Record, State, verified
+from cfcam.jobs.runs.manifest import Record, State, stands
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.runs.task import Outcome, Task
 from cfcam.jobs.runs.work import Work
@@ -130,14 +131,8 @@ class Flow:
                 self._work.prepare(task)
 
     def _done(self, task: Task) -> Record | None:
-        record = self._known(task)
-        if record is None:
-            return None
-        try:
-            same = record.sha256 == self._work.kind.digest(task.input)
-        except Exception:  # noqa: BLE001 (whatever it is, reading the input will meet it too, and say so)
-            return None
-        return record if same and verified(record, self._settings.output) else None
+        record, digest = self._known(task), partial(self._work.kind.digest, task.input)
+        return record if record is not None and stands(record, digest, self._settings.output) else None
 
     def _explain(self, batch: Sequence[_Pending]) -> None:
         with self.stages(MAPS):  # whatever of it is the network's own pass, the engine counts apart

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -276,3 +276,18 @@ def verified(record: Record, folder: Path) -> bool:
         return all(sha256_of(folder / name) == digest for name, digest in record.files.items())
     except OSError:
         return False
+
+
+def stands(record: Record, digest: Callable[[], str], folder: Path) -> bool:
+    """Tells whether a record still holds: its input and its files are as they were.
+
+    Args:
+        record: of an input that was explained.
+        digest: returns the SHA-256 that the input would have, if it was read.
+        folder: of the files.
+    """
+    try:
+        same = record.sha256 == digest()
+    except Exception:  # noqa: BLE001 (whatever it is, reading the input will meet it too, and say so)
+        return False
+    return same and verified(record, folder)

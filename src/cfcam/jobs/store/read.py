@@ -105,10 +105,10 @@ def open_store(path: str | os.PathLike[str]) -> MapStore:
         InputError: there is none.
         MissingExtraError: zarr, pyarrow or pandas is not installed.
 
-    Example:
-        >>> store = cfcam.open_store("maps.zarr")  # doctest: +SKIP
-        >>> confident = store.table.query("probability > 0.9 and status == 'ok'")  # doctest: +SKIP
-        >>> store.heatmap(confident.index[0]).shape  # doctest: +SKIP
-        (224, 224)
+    Example::
+
+        store = cfcam.open_store("maps.zarr")
+        confident = store.table.query("probability > 0.9 and status == 'ok'")
+        store.heatmap(confident.index[0])  # (height, width), in [0, 1]
     """
     return MapStore(path)
