@@ -22,7 +22,6 @@ from cfcam.log import Log
 from tests.imaging import dicoms
 from tests.machine import COMPLETE
 from tests.waiting import PATIENCE
-from tests.waiting import free_port as free_port
 
 EACH = Rule("each", ("net",), modality=("CR", "DX"))
 WHOLE = Rule("whole", ("net",), by="series", modality=("CT",))

@@ -14,9 +14,10 @@ from cfcam.jobs.gateway.run import Gateway
 from cfcam.jobs.gateway.settings import Rule, read_settings
 from cfcam.log import Log
 from tests.imaging import dicoms
-from tests.jobs.gateway.senders import free_port, radiographs, receiving, storescu
+from tests.jobs.gateway.senders import radiographs, receiving, storescu
 from tests.jobs.gateway.whole import config, until
 from tests.jobs.studies import ct_study
+from tests.waiting import free_port
 
 ANY = Rule("any", ("net",))
 

@@ -18,8 +18,9 @@ from cfcam.jobs.gateway.run import Gateway
 from cfcam.jobs.gateway.settings import read_settings
 from cfcam.jobs.gateway.work import answered
 from cfcam.log import Log
-from tests.jobs.gateway.senders import free_port, radiographs, settings, storescu
+from tests.jobs.gateway.senders import radiographs, settings, storescu
 from tests.jobs.gateway.whole import config, until
+from tests.waiting import free_port
 
 
 class Now(threading.Event):

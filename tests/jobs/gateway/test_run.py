@@ -181,9 +181,12 @@ def test_patients_leave_pictures_before_anything_is_derived_if_a_key_is_given(tm
     films = radiographs(tmp_path / "films", 1)
     port = free_port()
     how = 'objects = ["seg", "sr", "sc"]\ndeidentify_key = "secret.key"'
+    (tmp_path / "secret.key").write_text("ab" * 32)
+    (tmp_path / "secret.key").chmod(0o644)
     with running(config(tmp_path, archive, port=port, results=how), port) as gateway:
         storescu(port, *films)
         until(lambda: gateway.status()["tasks"] == {"delivered": 1})
+        assert gateway.log().count("chmod 600 secret.key") == 1  # others may read it: told, and not refused
     for file in archive.folder.glob("*.dcm"):
         data = file.read_bytes()
         planted = set(dicoms.PLANTED) - {"IDENTITY"}  # which is a Presentation LUT Shape too

@@ -30,6 +30,7 @@ from cfcam.jobs.gateway.settings import GatewaySettings
 from cfcam.jobs.gateway.spool import Spool
 from cfcam.jobs.gateway.work import LostError, Worker
 from cfcam.log import Log
+from cfcam.private import exposed
 
 INDEX = "index.sqlite"
 _LOOK = 0.5  # seconds between two looks for complete series, and for what somebody else has put back
@@ -78,6 +79,8 @@ class Gateway:
             shutil.rmtree(left, ignore_errors=True)
         if back := self.index.back():
             self._log.info("studies that were being explained are taken up again", studies=back)
+        if (key := self.settings.results.deidentify_key) is not None and (told := exposed(key)):
+            self._log.warn(told)
         self.intake.start()
         for run, name in ((self._explain, "explain"), (self._complete, "complete"), (self._sweep, "sweep")):
             thread = threading.Thread(target=self._guarded, args=(run,), name=f"cfcam-{name}", daemon=True)

@@ -18,9 +18,10 @@ pytest.importorskip("pynetdicom")
 
 from tests.imaging import dicoms
 from tests.jobs.gateway.arrivals.test_receive import CR, request, talk
-from tests.jobs.gateway.senders import free_port, radiographs, storescu
+from tests.jobs.gateway.senders import radiographs, storescu
 from tests.jobs.gateway.test_header import END, ITEM, ITEM_END, long
 from tests.jobs.gateway.whole import config, running, until
+from tests.waiting import free_port
 
 SOAK = bool(os.environ.get("CFCAM_SOAK"))
 IDLE, SIZE, GOOD = (200, 1 << 30, 50) if SOAK else (20, 80 << 20, 3)

@@ -24,8 +24,9 @@ from cfcam.jobs.gateway.spool import Spool as Folder
 from cfcam.log import Log
 from tests.exchange.fhir.tools import all_of, server
 from tests.imaging import dicoms
-from tests.jobs.gateway.senders import free_port, radiographs, storescu
+from tests.jobs.gateway.senders import radiographs, storescu
 from tests.jobs.gateway.whole import Archive, config, until
+from tests.waiting import free_port
 
 TASK = Task("study-1", "unit", False, "net", "rule")
 FINE = {"resourceType": "Bundle", "type": "transaction-response", "entry": [{"response": {"status": "201 Created"}}]}
