@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import struct
+import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pydicom
@@ -27,6 +29,7 @@ from pydicom.uid import (
 from cfcam.errors import CfcamError, ImageError, InputError
 from cfcam.imaging import list_images, read_image
 from cfcam.imaging.reading.dicom import read_dicom
+from cfcam.imaging.reading.dicom_object import quiet
 from cfcam.imaging.windows import WINDOWS, windowed
 from tests.imaging.dicoms import (
     AXIAL,
@@ -41,6 +44,7 @@ from tests.imaging.dicoms import (
     ultrasound,
     with_pixels,
 )
+from tests.waiting import PATIENCE
 
 RAMP = np.arange(4096).reshape(64, 64)
 
@@ -399,6 +403,28 @@ def test_pydicom_may_warn_again_afterwards(tmp_path):
     assert list(warnings.filters) == filters
     with pytest.warns(UserWarning, match="heard"):
         pydicom.misc.warn_and_log("heard")
+
+
+def test_threads_are_silent_side_by_side_and_the_last_one_gives_back_what_was_before():
+    """Of two that overlap neither waits for the other, nor ends the other's silence."""
+    log = logging.getLogger("pydicom")
+    before = log.level, list(warnings.filters)
+    inside, leave = threading.Event(), threading.Event()
+
+    def first():
+        with quiet():
+            inside.set()
+            assert leave.wait(PATIENCE)
+
+    with ThreadPoolExecutor(1) as pool:
+        ended = pool.submit(first)
+        assert inside.wait(PATIENCE)
+        with quiet():
+            leave.set()
+            ended.result(PATIENCE)
+            assert log.level > logging.CRITICAL
+            assert warnings.filters[0][0] == "ignore"
+        assert (log.level, list(warnings.filters)) == before
 
 
 def test_a_missing_library_is_named_with_its_command(tmp_path, monkeypatch):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pydicom
 import pytest
@@ -16,6 +18,7 @@ from cfcam.jobs.gateway import header as header_module
 from cfcam.jobs.gateway.header import Header
 from tests.imaging import dicoms
 from tests.jobs.gateway.senders import radiographs, receiving, storescu
+from tests.waiting import PATIENCE
 
 ITEM, ITEM_END, END = (struct.pack("<HHL", 0xFFFE, *rest) for rest in ((0xE000, 0xFFFFFFFF), (0xE00D, 0), (0xE0DD, 0)))
 PRIVATE = struct.pack("<HH", 9, 0x1010)
@@ -91,3 +94,25 @@ def test_senders_of_such_headers_are_refused_and_others_are_served(tmp_path, sma
         assert half.index.counts()["objects"] == {"taken": 1}
         assert list((half.spool.folder / "new").iterdir()) == []
     assert not [word for word in dicoms.PLANTED if word in half.told.getvalue()]
+
+
+def test_while_a_header_is_parsed_others_are_served(tmp_path, monkeypatch):
+    """The parser is silenced for both, and the second one does not wait for the first."""
+    slow, quick = radiographs(tmp_path, 2)
+    parse, begun, go_on = pydicom.dcmread, threading.Event(), threading.Event()
+
+    def slowly(file, **options):
+        if not begun.is_set():
+            begun.set()
+            assert go_on.wait(PATIENCE)
+        return parse(file, **options)
+
+    with receiving(tmp_path / "gateway") as half, ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr(pydicom, "dcmread", slowly)
+        first = pool.submit(storescu, half.port, slow)
+        assert begun.wait(PATIENCE)
+        assert storescu(half.port, quick).returncode == 0
+        assert len(list(half.spool.names())) == 1
+        go_on.set()
+        assert first.result().returncode == 0
+        assert len(list(half.spool.names())) == 2

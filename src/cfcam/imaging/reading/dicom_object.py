@@ -12,7 +12,7 @@ import struct
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -55,7 +55,6 @@ _LOGGERS = ("pydicom", "highdicom", "pylibjpeg", "libjpeg", "openjpeg", "rle", "
 
 _PANIC = "PanicException"  # of pyo3_runtime, which cannot be imported
 
-_QUIET = threading.RLock()
 _SILENT = logging.CRITICAL + 1
 
 
@@ -228,17 +227,41 @@ def _reason(error: OSError) -> str:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Keeps warnings and log lines of the libraries, which may quote what a file holds, from terminals and logs."""
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    # Filters of warnings and levels of loggers are the process's: without the lock, threads would restore each other's.
-    with _QUIET, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        # inside of another such block nothing is to do: a level that is set costs a walk through all loggers
-        loud = [(logger, logger.level) for logger in loggers if logger.level != _SILENT]
-        try:
-            for logger, _ in loud:
-                logger.setLevel(_SILENT)
-            yield
-        finally:
-            for logger, level in loud:
-                logger.setLevel(level)
+    """Keeps warnings and log lines of the libraries, which may quote what a file holds, from terminals and logs.
+
+    Filters of warnings and levels of loggers are the process's: the first of the blocks that are open at a time, of
+    whatever thread, silences them, and the last one to end gives them back. No block waits for another.
+    """
+    _SILENCE.begin()
+    try:
+        yield
+    finally:
+        _SILENCE.end()
+
+
+class _Silence:
+    """What is silent while anybody wants it to be."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()  # of the count alone, and of its first and last step
+        self._count = 0
+        self._before = ExitStack()
+
+    def begin(self) -> None:
+        with self._lock:
+            if self._count == 0:
+                self._before.enter_context(warnings.catch_warnings())
+                warnings.simplefilter("ignore")
+                for logger in map(logging.getLogger, _LOGGERS):
+                    self._before.callback(logger.setLevel, logger.level)
+                    logger.setLevel(_SILENT)
+            self._count += 1
+
+    def end(self) -> None:
+        with self._lock:
+            self._count -= 1
+            if self._count == 0:
+                self._before.close()
+
+
+_SILENCE = _Silence()
