@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from cfcam.bounded import read_bounded
 from cfcam.errors import CfcamError, InputError, one_line
 
 LARGEST: Final = 64 * 2**20
@@ -51,12 +52,7 @@ def read_text(path: Path, error: type[CfcamError] = InputError, *, shown: str = 
         CfcamError: of the kind ``error``: it cannot be read, is too large, or is no text.
     """
     shown = shown or path.name
-    try:
-        with path.open("rb") as stream:
-            data = stream.read(LARGEST + 1)
-    except (OSError, ValueError) as cause:
-        reason = getattr(cause, "strerror", None) or one_line(cause, 80)
-        raise error(f"{one_line(shown)}: cannot be read ({reason}); check the path") from cause
+    data = read_bounded(path, LARGEST, error, shown=shown)
     if len(data) > LARGEST:
         raise error(f"{shown}: is larger than a table can be ({LARGEST >> 20} MiB); give fewer lines")
     try:

@@ -14,6 +14,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
+from cfcam.bounded import read_bounded
 from cfcam.errors import CfcamError, InputError, one_line
 
 LARGEST: Final = 64 * 2**20
@@ -55,12 +56,7 @@ def read(
             no JSON, or is JSON that `parse` refuses.
     """
     shown = shown or path.name
-    try:
-        with path.open("rb") as stream:
-            text = stream.read(largest + 1)
-    except (OSError, ValueError) as cause:
-        reason = getattr(cause, "strerror", None) or one_line(cause, 80)
-        raise error(f"{shown}: cannot be read ({reason}); check the path") from cause
+    text = read_bounded(path, largest, error, shown=shown)
     return parse(text, shown, error, then=then, largest=largest, finite=finite)
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from cfcam.errors import ModelError, describe, few, one_line
+from cfcam.models.claims import ClaimError, check_claims
 from cfcam.models.head import find_head
 from cfcam.models.spec import WEIGHT_SUFFIXES
 from cfcam.models.stated import Stated, in_checkpoint, in_safetensors
@@ -164,6 +165,7 @@ def _read(path: Path) -> object:
     if path.suffix == ".safetensors" or (start[8:9] == b"{" and int.from_bytes(start[:8], "little") < size):
         return _read_safetensors(path)
     _require_torch_file(path, start)
+    _require_room(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -241,6 +243,20 @@ def _require_torch_file(path: Path, start: bytes) -> None:
             f"{path} is neither a PyTorch nor a safetensors file (it begins with {start[:12]!r}): "
             "copy or download it again"
         )
+
+
+def _require_room(path: Path) -> None:
+    """Refuse a file that claims more than it can hold, before ``torch.load`` asks for the memory."""
+    try:
+        check_claims(path)
+    except ClaimError as error:
+        raise ModelError(
+            f"{path} claims more than it can hold ({error}): copy or download it again, or save its weights anew"
+        ) from error
+    except Exception as error:  # as whatever torch.load makes of it
+        raise ModelError(
+            f"{path} is damaged or cut short ({describe(error, 90)}): copy or download it again"
+        ) from error
 
 
 def _holds_tensors(value: object, depth: int = _DEPTH) -> bool:

@@ -11,6 +11,7 @@ from dataclasses import MISSING, Field, fields
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cfcam.bounded import read_bounded
 from cfcam.errors import InputError, JobError, nearest
 
 T = TypeVar("T")
@@ -25,11 +26,7 @@ def read_table(path: Path) -> dict[str, Any]:
     Raises:
         JobError: it cannot be read, or is no TOML.
     """
-    try:
-        with path.open("rb") as file:
-            data = file.read(_LARGEST + 1)
-    except OSError as error:
-        raise JobError(f"{path.name}: cannot be read ({error.strerror}): check the path") from error
+    data = read_bounded(path, _LARGEST, JobError)
     if len(data) > _LARGEST:
         raise JobError(f"{path.name}: has more than {_LARGEST >> 20} MiB: this is no file of settings")
     try:
