@@ -2,13 +2,22 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check
+# What is locked is taken by its hash or not at all; what another Python needs beyond it is pinned by its version.
+# VERIFY=no goes by versions alone, for a build of torch that the lock does not know.
+VERIFY ?= yes
+ifeq ($(VERIFY),yes)
+LOCKED = $(INSTALL) --no-deps --require-hashes --requirement supply/$(1).txt
+else
+LOCKED = $(INSTALL) --constraint constraints.txt "$$(grep '^torch==' constraints.txt)" setuptools hatchling editables
+endif
+EDITABLE := $(INSTALL) --constraint constraints.txt --no-build-isolation --editable
 # Real pictures and networks, where they lie beside the clone; `CFCAM_DATA= make test` runs without them.
 ifneq ($(wildcard ../shared/data),)
 export CFCAM_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help demo test quick soak lint docs clean
+.PHONY: help demo test quick soak lint docs lock sbom audit wheel clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -17,20 +26,20 @@ help:  ## list the targets
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
-# torch first and pinned: a bare `torch` may resolve to a build of several gigabytes.
-$(VENV)/.runtime: pyproject.toml constraints.txt | $(BIN)/python
-	$(PIP) "$$(grep '^torch==' constraints.txt)"
-	$(PIP) --editable .
+$(VENV)/.runtime: pyproject.toml constraints.txt supply/runtime.txt | $(BIN)/python
+	$(call LOCKED,runtime)
+	$(EDITABLE) .
 	@touch $@
 
-$(VENV)/.dev: $(VENV)/.runtime
-	$(PIP) --editable '.[dev]'
-	$(PIP) --no-deps quantus==0.6.0  # an oracle; its own requirement of OpenCV would overwrite the one with ximgproc
+$(VENV)/.dev: $(VENV)/.runtime supply/all.txt supply/dev.txt
+	$(call LOCKED,dev)
+	$(EDITABLE) '.[dev]'
+	$(INSTALL) --no-deps quantus==0.6.0  # an oracle; its own requirement of OpenCV would overwrite the one with ximgproc
 	@touch $@
 
 # Model definitions only: torchvision's wheel wants the CUDA build of torch, and breaks transformers where it cannot load.
 .torchvision: $(VENV)/.dev
-	$(PIP) --no-deps --target $@ torchvision==0.28.0 timm==1.0.31
+	$(INSTALL) --no-deps --target $@ torchvision==0.28.0 timm==1.0.31
 
 # What FHIR Bundles are held against, as locked by hash; none of its install scripts runs. Needs Node 20 or later.
 .fhir: tests/exchange/fhir/npm/package-lock.json
@@ -65,6 +74,19 @@ lint: $(VENV)/.dev  ## format check, lint, types, floors
 docs: $(VENV)/.dev  ## build the documentation into site/
 	$(BIN)/typer cfcam.cli.app utils docs --name cfcam --title "Command line" > docs/reference/cli.md
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+lock: | $(BIN)/python  ## write the locks anew from constraints.txt, with the hash of each file (asks the package index)
+	$(INSTALL) uv==0.13.9
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m supply.lock
+
+sbom: $(VENV)/.dev  ## write dist/sbom.cdx.json: parts, licences, needs and hashes of cfcam with all extras (CycloneDX 1.6)
+	$(BIN)/python -m supply.sbom dist/sbom.cdx.json
+
+audit: $(VENV)/.dev  ## compare what is locked with an export of advisories, offline (ADVISORIES=all.zip)
+	$(BIN)/python -m supply.advisories $(ADVISORIES)
+
+wheel: $(VENV)/.dev  ## build the wheel into dist/, the same bytes each time
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:  ## remove the environment and everything built
 	rm -rf $(VENV) .torchvision .fhir site output cfcam-demo .mypy_cache .pytest_cache .ruff_cache

@@ -16,7 +16,9 @@ TABLE = Path(__file__).with_name("mirror.csv")
 
 Graph = dict[str, set[str]]
 
-_ROOMS = "|".join(sorted({"benchmarks", "src", "tests", *(path.name for path in SOURCE.iterdir() if path.is_dir())}))
+_ROOMS = "|".join(
+    sorted({"benchmarks", "src", "supply", "tests", *(path.name for path in SOURCE.iterdir() if path.is_dir())})
+)
 _FILE = re.compile(rf"(?<![\w/.-])(?:{_ROOMS})/[\w/]+\.py\b")
 _IMPORTERS = ("import_module", "__import__", "resolve_name", "lazy")
 

@@ -167,7 +167,7 @@ def test_the_page_of_the_plan_names_every_room_and_only_what_is_there():
 
 SPEAKING = sorted(
     path.relative_to(house.ROOT).as_posix()
-    for place in ("*", "src/**/*", "docs/**/*", "tests/**/*", "benchmarks/**/*", "findings/*")
+    for place in ("*", "src/**/*", "docs/**/*", "tests/**/*", "benchmarks/**/*", "supply/*", "findings/*")
     for path in house.ROOT.glob(place)
     if path.suffix in {".py", ".md", ".toml", ".yml", ".j2", ".sh"} or path.name == "Makefile"
 )

@@ -1,0 +1,1 @@
+"""What cfcam is installed from: versions locked by hash, their bill of materials, what is known against them."""
