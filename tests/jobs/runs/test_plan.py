@@ -31,9 +31,9 @@ def test_an_input_keeps_its_name_and_one_that_is_gone_gives_it_up(tmp_path):
 
 def test_what_is_done_is_done_for_these_settings_this_source_and_these_files(tmp_path):
     path = draw(tmp_path / "a.png")
-    manifest = Manifest(tmp_path)
-    manifest._done[("a", "settings")] = known = record(path, "a")
-    assert Plan((Input(path),), tmp_path, "settings").known("a", manifest) is known
+    (tmp_path / "manifest.jsonl").write_bytes((known := record(path, "a")).line())
+    manifest = Manifest.open(tmp_path)
+    assert Plan((Input(path),), tmp_path, "settings").known("a", manifest) == known
     assert Plan((Input(path),), tmp_path, "settings").known("b", manifest) is None
     assert Plan((Input(path),), tmp_path, "others").known("a", manifest) is None
     assert Plan((Input(path),), tmp_path, "settings", overwrite=True).known("a", manifest) is None

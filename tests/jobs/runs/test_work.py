@@ -60,7 +60,7 @@ def same_as_here(model, paths, settings, elsewhere, folder, how=None):
     list(FolderRun(model, inputs[0], here) if how is None else VolumeRun(model, inputs[0], here, how))
     plan, work = work_of(model, there, inputs[1], how)
     manifest = Manifest.open(there.output)
-    for task in tasks_of(plan, manifest):
+    for task in tasks_of(plan, plan.names(manifest)):
         manifest.append(elsewhere(work, task).record)
     manifest.close()
     names = [name for name in written(here.output) if name not in ("run.json", "manifest.jsonl", "reports.html")]
@@ -120,7 +120,7 @@ def test_studies_in_another_process_keep_the_patient_out_and_enter_the_audit(tmp
         settings, output=tmp_path / "recorded", study=StudySettings(record=str(tmp_path / "audit.sqlite"))
     )
     plan, work = work_of(model, recorded, find_inputs([tmp_path / "in"], output=recorded.output))
-    for task in tasks_of(plan, Manifest.open(recorded.output)):
+    for task in tasks_of(plan, plan.names(Manifest.open(recorded.output))):
         elsewhere(work, task)
     with sqlite3.connect(tmp_path / "audit.sqlite") as connection:
         assert connection.execute("SELECT count(*) FROM audit_record").fetchone() == (3,)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from cfcam.imaging.reading.files import NIFTI_EXTENSIONS
+from cfcam.jobs.inputs.marks import Marks, alone, hashes
 from cfcam.models import model_name
 
 _UNSAFE = re.compile(r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\s\ud800-\udfff]+')
@@ -52,37 +53,49 @@ def output_names(
         known: absolute path -> name from an earlier run; such an input keeps its name.
         taken: further names that belong to other inputs.
     """
-    names: list[str | None] = [known.get(str(path)) for path, _ in inputs]
-    used = {folded(name) for name in (*taken, *(n for n in names if n))}
-    todo = [i for i, name in enumerate(names) if name is None]
+    kept = {n: known[str(path)] for n, (path, _) in enumerate(inputs) if str(path) in known} if known else {}
+    odd = odd_names(inputs, kept, taken=taken)
+    return [odd.get(number) or plain_name(*one) for number, one in enumerate(inputs)]
+
+
+def odd_names(
+    inputs: Sequence[tuple[Path, PurePosixPath]], known: Mapping[int, str], *, taken: Collection[str] = ()
+) -> dict[int, str]:
+    """Returns the names of those inputs, by number, whose name is not `plain_name`, and known ones; see `output_names`.
+
+    Of very many inputs these are few, and of the others eight bytes each are held meanwhile.
+    """
+    names = dict(known)
+    used = Marks(map(folded, (*taken, *names.values())))
+    todo: Sequence[int] = [n for n in range(len(inputs)) if n not in names] if names else range(len(inputs))
     for form in _FORMS:
-        proposed = {i: form(*inputs[i]) for i in todo}
-        counts = Counter(map(folded, proposed.values()))
-        for i, name in proposed.items():
-            if counts[folded(name)] == 1 and folded(name) not in used:
-                names[i] = name
-                used.add(folded(name))
-        todo = [i for i in todo if names[i] is None]
+        proposed = hashes(folded(form(*inputs[n])) for n in todo)
+        free = alone(proposed) & ~used.among(proposed)
+        if form is not plain_name:
+            names |= {n: form(*inputs[n]) for n, good in zip(todo, free, strict=True) if good}
+        used.take(proposed[free])
+        todo = [] if free.all() else [n for n, good in zip(todo, free, strict=True) if not good]
     numbers = Counter[str]()
-    for i in todo:
-        name = _FORMS[-1](*inputs[i])
+    for n in todo:
+        name = _FORMS[-1](*inputs[n])
         number = numbers[name] or 2
         while folded(f"{name}-{number}") in used:
             number += 1
-        names[i] = f"{name}-{number}"
-        used.add(folded(f"{name}-{number}"))
+        names[n] = f"{name}-{number}"
+        used.update([folded(f"{name}-{number}")])
         numbers[name] = number + 1
-    return [name for name in names if name is not None]
+    return names
 
 
-def _plain(path: Path, folder: PurePosixPath) -> str:
+def plain_name(path: Path, folder: PurePosixPath) -> str:
+    """Returns the name that an input has unless another would have the same: its sub-folder and its stem."""
     stem = path.stem.removesuffix(".nii") if path.suffix.lower() == ".gz" else path.stem
     return str(folder / (safe(stem, _STEM_BYTES) or "picture"))
 
 
 def _with_extension(path: Path, folder: PurePosixPath) -> str:
     extension = safe(path.suffix.lower().lstrip("."), 16)
-    return f"{_plain(path, folder)}-{extension}" if extension else _plain(path, folder)
+    return f"{plain_name(path, folder)}-{extension}" if extension else plain_name(path, folder)
 
 
 def _with_parent(path: Path, folder: PurePosixPath) -> str:
@@ -90,7 +103,7 @@ def _with_parent(path: Path, folder: PurePosixPath) -> str:
     return f"{_with_extension(path, folder)}-{parent}" if parent else _with_extension(path, folder)
 
 
-_FORMS: tuple[Callable[[Path, PurePosixPath], str], ...] = (_plain, _with_extension, _with_parent)
+_FORMS: tuple[Callable[[Path, PurePosixPath], str], ...] = (plain_name, _with_extension, _with_parent)
 
 
 def folded(name: str) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from cfcam.jobs.inputs.many import Inputs
+from cfcam.jobs.inputs.marks import Marks
 from cfcam.jobs.runs.manifest import Manifest, Record
 from cfcam.jobs.runs.plan import Plan
 from cfcam.jobs.runs.settings import Settings
@@ -72,10 +74,10 @@ class Shelves:
         Raises:
             CfcamError: see `StoreWriter`.
         """
-        names = dict(zip((source.key for source in plan.inputs), plan.names(manifest), strict=True))
+        inputs = Marks(Inputs.of(plan.inputs).keys())
 
         def is_done(source: str, sha256: str) -> bool:
-            record = None if source not in names else manifest.find(names[source], plan.settings)
+            record = manifest.find_input(source, plan.settings) if source in inputs else None
             return record is not None and record.sha256 == sha256
 
         return cls(
@@ -103,7 +105,7 @@ class Shelves:
         """Writes what waits, and joins what shards have written if this is a run of the whole."""
         self._write()
         if self.plan.shard is None:
-            self.writer.join({source.key: number for number, source in enumerate(self.plan.inputs)})
+            self.writer.join(Inputs.of(self.plan.inputs).keys())
         self.writer.close()
         self.manifest.close(names)
 

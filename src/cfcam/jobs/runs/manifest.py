@@ -5,17 +5,23 @@ from __future__ import annotations
 import errno
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from cfcam.errors import DiskError
-from cfcam.files import sha256_of, stays_inside, write_whole
+from cfcam.files import sha256_of, stays_inside, whole
 from cfcam.jobs.index.glance import Glance
+from cfcam.jobs.inputs.marks import Lookup, hashes
 from cfcam.jobs.inputs.shard import Shard, all_of, beside
+from cfcam.jobs.runs.ledger import Ledger, head
 from cfcam.json_text import parse_line
+from cfcam.stages import WRITE, stage
 
 FILE_NAME = "manifest.jsonl"
 
@@ -141,7 +147,6 @@ def _known(kind: type, values: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name in names}
 
 
-@dataclass
 class Manifest:
     """The manifest of an output folder, appended to line by line.
 
@@ -152,37 +157,32 @@ class Manifest:
     A shard of a run has a manifest of its own beside those of the others, which it reads and leaves as they are. A
     whole run takes in what shards have written, and removes their manifests when it closes its own.
 
-    Attributes:
+    A line is read when it is asked for; what is held of each is where it lies.
+
+    Args:
         folder: the output folder.
         shard: whose lines are written; None: those of a whole run.
-        records: in the order in which they were entered.
-        others: those of other shards, and of whole runs, where a shard is at work.
     """
 
-    folder: Path
-    shard: Shard | None = None
-    records: list[Record] = field(default_factory=list)
-    others: list[Record] = field(default_factory=list)
-    _taken_in: list[Path] = field(default_factory=list)
-    _done: dict[tuple[str, str], Record] = field(default_factory=dict)
-    _stream: IO[bytes] | None = None
+    def __init__(self, folder: Path, shard: Shard | None = None) -> None:
+        self.folder, self.shard = folder, shard
+        self._taken_in: list[Path] = []
+        self._stream: IO[bytes] | None = None
+        self._fill([])
 
     @classmethod
     def open(cls, folder: Path, shard: Shard | None = None) -> Manifest:
         """Reads the manifest of a folder, if there is one, and makes it ready for new lines."""
         manifest = cls(folder, shard)
-        torn = False
-        for path in all_of(folder / FILE_NAME):
-            records, broken = _read(path)
-            mine = path == manifest.path
-            torn |= mine and broken
-            (manifest.others if shard is not None and not mine else manifest.records).extend(records)
-            if shard is None and not mine:
-                manifest._taken_in.append(path)
-        manifest._tidy(torn=torn)
-        manifest._done = {
-            (r.name, r.settings): r for r in (*manifest.others, *manifest.records) if r.status is State.DONE
-        }
+        paths = all_of(folder / FILE_NAME)
+        if shard is None:
+            manifest._taken_in = [path for path in paths if path != manifest.path]
+        else:  # of two lines the shard's own counts
+            paths.sort(key=manifest.path.__eq__)
+        torn = manifest._fill(paths)
+        if manifest.path in torn or (manifest._dead and not manifest._taken_in):
+            manifest._rewrite(n for n in manifest._own() if manifest._ledger.of(n) == manifest.path)
+            manifest._fill(paths)
         return manifest
 
     @classmethod
@@ -192,17 +192,58 @@ class Manifest:
         Raises:
             OSError: it cannot be read.
         """
-        found = all_of(folder / FILE_NAME) or [folder / FILE_NAME]
-        return _latest([record for path in found for record in _read(path)[0]])
+        manifest = cls(folder)
+        manifest._fill(all_of(folder / FILE_NAME) or [folder / FILE_NAME])
+        return list(manifest.records)
 
     @property
     def path(self) -> Path:
         """The manifest's file."""
         return beside(self.folder / FILE_NAME, self.shard)
 
+    def __len__(self) -> int:
+        return sum(1 for _ in self._own())
+
+    @property
+    def records(self) -> Iterator[Record]:
+        """Reads the lines one by one, in the order in which they were entered, but those of other shards."""
+        return filter(None, map(self._record, self._own()))
+
     def find(self, name: str, settings: str) -> Record | None:
-        """Returns the record of a name done with these settings; its input and files are still to be compared."""
-        return self._done.get((name, settings))
+        """Returns the record of a name done with these settings; its input and files are still to be compared.
+
+        It is looked for among what was there when the manifest was opened.
+        """
+        return self._last(self._by_name(name), name, settings, done=True)
+
+    def find_input(self, source: str, settings: str) -> Record | None:
+        """Returns the record of an input done with these settings, likewise."""
+        return self._last(self._by_input(source), None, settings, done=True, source=source)
+
+    def index(self) -> Callable[[str, str], Record | None]:
+        """Returns what finds the last record of a name with some settings, whatever became of it, up to now."""
+        places = Lookup(self._ledger.names())
+        return lambda name, settings: self._last(places(name), name, settings)
+
+    def names_of(self, sources: NDArray[np.int64]) -> tuple[NDArray[np.int64], dict[str, str]]:
+        """Returns what is known of names that inputs have.
+
+        Args:
+            sources: hash of each input that is asked for.
+
+        Returns:
+            For each the number of its last line, -1 if there is none, see `name_of`; and of all other inputs the names.
+        """
+        inputs = self._ledger.inputs()
+        strangers = filter(None, map(self._record, np.flatnonzero(~np.isin(inputs, sources)).tolist()))
+        return Lookup(inputs).last(sources), {record.input: record.name for record in strangers}
+
+    def name_of(self, line: int, guess: str) -> str | None:
+        """Returns the name in a line, which is read unless it has the name that is guessed; None if it is no record."""
+        if self._ledger.has_name(line, guess):
+            return guess
+        record = self._record(line)
+        return None if record is None else record.name
 
     def append(self, record: Record) -> None:
         """Adds a line, and hands it to the operating system at once.
@@ -213,6 +254,7 @@ class Manifest:
         try:
             if self._stream is None:
                 self._stream = self.path.open("ab", buffering=0)
+                self._end = self._stream.tell()
             line = record.line()
             if self._stream.write(line) < len(line):  # the next write would say why, and leave a torn line before it
                 raise DiskError(self.folder, os.strerror(errno.ENOSPC))
@@ -220,9 +262,10 @@ class Manifest:
                 raise DiskError(self.folder, "another file lies where the manifest was")
         except OSError as cause:
             raise DiskError(self.folder, cause) from cause
-        self.records.append(record)
+        self._ledger.enter(self.path, self._end, len(line), record.input, record.name)
+        self._end += len(line)
 
-    def close(self, order: Sequence[str] = ()) -> None:
+    def close(self, order: Iterable[str] = ()) -> None:
         """Closes the file, and removes what was superseded, and what shards had written of it.
 
         Args:
@@ -231,30 +274,81 @@ class Manifest:
         if self._stream is not None:
             self._stream.close()
             self._stream = None
+        self._bury()
         if self._taken_in:
-            place = {name: number for number, name in enumerate(order)}
-            self.records.sort(key=lambda record: place.get(record.name, -1))
-            self._tidy(torn=True)
+            lines, names = list(self._own()), self._ledger.names()
+            place = Lookup(hashes(order)).last(names[lines])
+            self._rewrite(lines[n] for n in np.argsort(place, kind="stable"))
             for path in self._taken_in:
                 path.unlink(missing_ok=True)
+            self._taken_in = []
+        elif self._dead:
+            self._rewrite(self._own())
         else:
-            self._tidy()
+            return
+        self._fill([self.path])
 
-    def _tidy(self, *, torn: bool = False) -> None:
-        kept = _latest(self.records)
-        if torn or (len(kept) < len(self.records) and not self._taken_in):
-            try:
-                write_whole(self.path, b"".join(record.line() for record in kept))
-            except OSError as cause:
-                raise DiskError(self.folder, cause) from cause
-        self.records = kept
+    def _fill(self, paths: Sequence[Path]) -> set[Path]:
+        """Reads where the lines of files lie; returns the files that hold torn ones."""
+        self._ledger, self._dead, torn = Ledger(), set[int](), set[Path]()
+        for path in paths:
+            place = 0
+            with path.open("rb") as file:
+                for line in file:
+                    if (known := head(line)) is not None or (known := _input_and_name(line)) is not None:
+                        self._ledger.enter(path, place, len(line), *known)
+                    if (known is None and line != b"\n") or not line.endswith(b"\n"):
+                        torn.add(path)
+                    place += len(line)
+        self._by_name, self._by_input = Lookup(self._ledger.names()), Lookup(self._ledger.inputs())
+        self._bury()
+        return torn
+
+    def _bury(self) -> None:
+        """Finds what is superseded; only lines of one name can be."""
+        for lines in self._ledger.several():
+            own = [n for n in lines if self._is_own(n) and n not in self._dead]
+            records = {n: record for n in own if (record := self._record(n)) is not None}
+            kept = set(map(id, _latest(list(records.values()))))
+            self._dead.update(n for n, record in records.items() if id(record) not in kept)
+
+    def _is_own(self, line: int) -> bool:
+        return self.shard is None or self._ledger.of(line) == self.path
+
+    def _own(self) -> Iterator[int]:
+        return (n for n in range(len(self._ledger)) if n not in self._dead and self._is_own(n))
+
+    def _record(self, line: int) -> Record | None:
+        if line in self._dead:
+            return None
+        record = Record.parse(self._ledger.line(line))
+        if record is None:
+            self._dead.add(line)
+        return record
+
+    def _last(
+        self, lines: Iterable[int], name: str | None, settings: str, *, done: bool = False, source: str | None = None
+    ) -> Record | None:
+        found = None
+        for record in filter(None, map(self._record, lines)):
+            meant = (name is None or record.name == name) and (source is None or record.input == source)
+            if meant and record.settings == settings and (record.status is State.DONE or not done):
+                found = record
+        return found
+
+    def _rewrite(self, lines: Iterable[int]) -> None:
+        """Writes the file anew, of these lines."""
+        try:
+            with stage(WRITE), whole(self.path) as temporary, temporary.open("xb") as stream:
+                for line in lines:
+                    stream.write(self._ledger.line(line).rstrip(b"\n") + b"\n")
+        except OSError as cause:
+            raise DiskError(self.folder, cause) from cause
 
 
-def _read(path: Path) -> tuple[list[Record], bool]:
-    """The records of a file, and whether it holds torn lines."""
-    data = path.read_bytes()
-    parsed = [Record.parse(line) for line in data.split(b"\n") if line]
-    return [record for record in parsed if record is not None], None in parsed or not data.endswith(b"\n")
+def _input_and_name(line: bytes) -> tuple[str, str] | None:
+    record = Record.parse(line)
+    return None if record is None else (record.input, record.name)
 
 
 def _latest(records: list[Record]) -> list[Record]:

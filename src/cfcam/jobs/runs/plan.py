@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cfcam.errors import InputError, JobError
 from cfcam.files import make_output
 from cfcam.jobs.inputs.find import Input
-from cfcam.jobs.inputs.names import output_names
+from cfcam.jobs.inputs.many import Inputs
+from cfcam.jobs.inputs.marks import hashes
+from cfcam.jobs.inputs.naming import Names
 from cfcam.jobs.inputs.privacy import comes_from_dicom, with_labels
 from cfcam.jobs.inputs.run_file import NAME, entered_runs, finish, now, write_runs
 from cfcam.jobs.inputs.shard import Shard, content_path, part_of
@@ -23,20 +27,20 @@ from cfcam.urls import shown_url
 PROVENANCE = NAME
 
 
-def named(inputs: Sequence[Input], study: StudySettings | None) -> tuple[Input, ...]:
+def named(inputs: Sequence[Input], study: StudySettings | None) -> Inputs:
     """Returns the inputs; of studies those that are DICOM with neutral names, for their own may be the patient's.
 
     Raises:
         InputError: DICOM objects are asked for, and none of the inputs is DICOM.
     """
     if study is None:
-        return tuple(inputs)
+        return Inputs.of(inputs)
     if study.dicom and not any(map(comes_from_dicom, inputs)):
         raise InputError(
             "--dicom: none of the inputs is DICOM, so that there is nothing to refer to: give DICOM files or a"
             " folder of slices; maps of NIfTI are written as NIfTI, of pictures as PNG"
         )
-    return tuple(inputs) if study.keep_names else with_labels(inputs)
+    return Inputs.of(inputs if study.keep_names else with_labels(inputs))
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,7 @@ class Plan:
         shard: which share of the inputs is taken; None: all.
     """
 
-    inputs: tuple[Input, ...]
+    inputs: Sequence[Input]
     output: Path
     settings: str
     overwrite: bool = False
@@ -67,25 +71,25 @@ class Plan:
         Raises:
             JobError: it cannot be written into, or is the inputs' own.
         """
-        places = {os.path.realpath(self.output / source.folder) for source in self.inputs}
-        holders = {os.path.realpath(s.path if s.path.is_dir() else s.path.parent) for s in self.inputs}
+        inputs = Inputs.of(self.inputs)
+        places = {os.path.realpath(self.output / folder) for folder in inputs.folders}
+        holders = {os.path.realpath(holder) for holder in inputs.holders()}
         if both := sorted(places & holders):
             raise JobError(f"{both[0]} holds input pictures and would be written into: choose another --output folder")
         make_output(self.output, part=part_of(self.shard))
 
-    def names(self, manifest: Manifest) -> list[str]:
+    def names(self, manifest: Manifest) -> Sequence[str]:
         """Returns what the names of each input's files begin with; an input that the manifest knows keeps its name."""
-        places = [(source.absolute, source.folder) for source in self.inputs if source.label is None]
-        mine = {str(path) for path, _ in places}
-        known = {record.input: record.name for record in (*manifest.others, *manifest.records)}
-        others = [name for path, name in known.items() if path not in mine and Path(path).exists()]
-        labels = [source.label for source in self.inputs if source.label is not None]
-        taken = [*others, *labels]
-        names = output_names(places, {}, taken=taken)
-        if any(known.get(str(path), name) != name for (path, _), name in zip(places, names, strict=True)):
-            names = output_names(places, known, taken=taken)  # other inputs have come since; else what is done, or
-        plain = iter(names)  # was done by which shard, has no say in what the rest is called
-        return [next(plain) if source.label is None else source.label for source in self.inputs]
+        inputs = Inputs.of(self.inputs)
+        lines, others = manifest.names_of(hashes(inputs.keys()))
+        taken = [name for key, name in others.items() if Path(key).exists()]
+        names = Names.of(inputs, {}, taken)
+        entered = [n for n in np.flatnonzero(lines >= 0).tolist() if n not in inputs.labels]
+        if all(manifest.name_of(int(lines[n]), names[n]) in (names[n], None) for n in entered):
+            return names
+        known = {n: name for n in entered if (name := manifest.name_of(int(lines[n]), names[n])) is not None}
+        return Names.of(inputs, known, taken)  # other inputs have come since; else what is done, or was done by which
+        # shard, has no say in what the rest is called
 
     def known(self, name: str, manifest: Manifest) -> Record | None:
         """Returns what was entered of an input that may be done, to be verified; None if it must be explained.

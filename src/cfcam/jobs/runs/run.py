@@ -71,7 +71,7 @@ class FolderRun:
         self._work.engine.open_lanes(kind.preprocess)
         self.layer = self._work.layer
         self._plan = Plan(self.inputs, settings.output, self._work.sha256, settings.overwrite, settings.shard)
-        self._count = sum(map(self._plan.takes, self.inputs))
+        self._count = len(self.inputs) if settings.shard is None else sum(map(self._plan.takes, self.inputs))
         self._plan.make_folder()
         self._work.open()
         self.page: Path | None = None
@@ -98,16 +98,17 @@ class FolderRun:
 
     def _outcomes(self) -> Iterator[Outcome]:
         manifest = Manifest.open(self.settings.output, self.settings.shard)
+        names = self._plan.names(manifest)
         book = self._book(manifest)
         notes = [*self._model.notes, *self.notes]
         made_by = self._work.engine.provenance()
-        own = len(manifest.records)
+        own = len(manifest)
         self._plan.enter(self._work.meaning, made_by, command=self.settings.command, notes=notes, earlier=own)
         counts, started = Counter[str](), time.perf_counter()
         flow = self._flow(self._work, self.settings, lambda task: self._known(task, manifest, book))
         lines: list[Path] = []
         try:
-            for task in flow(tasks_of(self._plan, manifest)):
+            for task in flow(tasks_of(self._plan, names)):
                 book.enter(task)
                 outcome = task.outcome
                 assert outcome is not None  # noqa: S101 (a settled task has one)
@@ -116,19 +117,20 @@ class FolderRun:
                 yield outcome
         except DiskError:  # no page can be written either
             with suppress(DiskError):
-                self._enter_rest(flow, manifest, book)
+                self._enter_rest(flow, manifest, book, names)
             raise
         except BaseException:
-            self._enter_rest(flow, manifest, book, lines)
+            self._enter_rest(flow, manifest, book, names, lines)
             raise
-        self._enter_rest(flow, manifest, book, lines)
+        self._enter_rest(flow, manifest, book, names, lines)
         self.stages = getattr(flow, "stages", self.stages)  # of a cluster nobody knows them here
         ended = {"outcomes": dict(counts), "complete": True, "seconds": round(time.perf_counter() - started, 3)}
         self._plan.finish({**ended, "stages": self.stages.seconds, "slowest": self.stages.slowest})
 
-    def _enter_rest(self, flow: Way, manifest: Manifest, book: Book, lines: Sequence[Path] | None = None) -> None:
+    def _enter_rest(
+        self, flow: Way, manifest: Manifest, book: Book, names: Sequence[str], lines: Sequence[Path] | None = None
+    ) -> None:
         """Enters what is on disk after an interruption, so that it is not done again; with ``lines`` writes pages."""
-        names = self._plan.names(manifest)
         try:
             for task in flow.close():
                 book.enter(task)
@@ -156,9 +158,11 @@ class FolderRun:
             return
         labels = page.labels
         entries = Entries(self.settings.output, self.settings.targets, self._model.classes, labels)
-        records = {record.name: record for record in manifest.records if record.settings == self._work.sha256}
+        settled = manifest.index()
         shown = [
-            entries(source, records[name]) for source, name in zip(self.inputs, names, strict=True) if name in records
+            entries(source, record)
+            for source, name in zip(self.inputs, names, strict=True)
+            if (record := settled(name, self._work.sha256)) is not None
         ]
         facts = Facts(
             network=model_name(self._model.spec),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cfcam.explanation import Explanation
 from cfcam.jobs.inputs.find import Input
-from cfcam.jobs.runs.manifest import Explained, Manifest, Record, State
+from cfcam.jobs.runs.manifest import Explained, Record, State
 from cfcam.jobs.runs.plan import Plan
 from cfcam.jobs.store.kept import Kept
 
@@ -102,9 +102,13 @@ class Task:
     record: Record | None = None
 
 
-def tasks_of(plan: Plan, manifest: Manifest) -> Iterator[Task]:
-    """Yields a task for each input that a plan takes, in their order; none is held once it is settled."""
-    names = plan.names(manifest)
+def tasks_of(plan: Plan, names: Sequence[str]) -> Iterator[Task]:
+    """Yields a task for each input that a plan takes, in their order; none is held once it is settled.
+
+    Args:
+        plan: of the run.
+        names: of all inputs, from `Plan.names`.
+    """
     return (
         Task(source, name, number, len(names))
         for number, (source, name) in enumerate(zip(plan.inputs, names, strict=True), start=1)

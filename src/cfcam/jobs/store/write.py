@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from cfcam.errors import JobError
 from cfcam.files import whole
+from cfcam.jobs.inputs.marks import Marks
 from cfcam.jobs.inputs.shard import Shard
 from cfcam.jobs.store.kept import Kept, KeptMap
 from cfcam.jobs.store.layout import (
@@ -66,7 +67,7 @@ class StoreWriter:
         self._group = self._opened(json.loads(json.dumps(about, default=str)))  # as it comes back from the store
         self._arrays: dict[str, Any] = {}
         self._used: dict[str, int] = defaultdict(int)
-        self._inputs: set[str] = set()
+        self._inputs = Marks()
         self._next, self._replaced = 0, False
         self._tidy(is_done)
 
@@ -86,14 +87,15 @@ class StoreWriter:
         self._replaced |= any(item.input in self._inputs for item in inputs)
         self._inputs.update(item.input for item in inputs)
 
-    def join(self, order: Mapping[str, int]) -> None:
-        """Takes over what shards have written, in an order: number of each input."""
+    def join(self, order: Iterable[str]) -> None:
+        """Takes over what shards have written, in the order of the inputs."""
         shards = [path for path in self._parts(INDEX) if not path.name.startswith("all-")]
         if not shards:
             return
         index = self._pa.concat_tables([self._pq.read_table(path) for path in shards])
         scores = self._pa.concat_tables([self._pq.read_table(self._folder / SCORES / path.name) for path in shards])
-        inputs = sorted(set(index["input"].to_pylist()), key=lambda one: (order.get(one, -1), one))
+        place = {source: number for number, source in enumerate(order)}
+        inputs = sorted(set(index["input"].to_pylist()), key=lambda one: (place.get(one, -1), one))
         for start in range(0, len(inputs), ROWS):
             self.append(rows_of(self._group, self._pa, index, scores, inputs[start : start + ROWS]))
         for path in shards:

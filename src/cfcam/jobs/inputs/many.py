@@ -1,0 +1,135 @@
+"""Very many inputs in few bytes each: their names in one block, the rest by folder."""
+
+from __future__ import annotations
+
+import os
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any, overload
+
+from cfcam.jobs.inputs.find import Input, Kind
+
+
+class Inputs(Sequence[Input]):
+    """Inputs of a run: each is made when it is asked for, and costs its name and eight bytes in between.
+
+    Args:
+        inputs: what they are.
+
+    Attributes:
+        labels: of those that have one, by number.
+    """
+
+    def __init__(self, inputs: Iterable[Input]) -> None:
+        self._names, self._ends, self._of = bytearray(), array("Q", [0]), array("I")
+        self.labels: dict[int, str] = {}
+        self._places: list[tuple[Path, PurePosixPath, Kind]] = []
+        known: dict[tuple[Path, PurePosixPath, Kind], int] = {}
+        for number, source in enumerate(inputs):
+            place = (source.path.parent, source.folder, source.kind)
+            if (of := known.get(place)) is None:
+                of = known[place] = len(self._places)
+                self._places.append(place)
+            self._of.append(of)
+            self._names += source.path.name.encode("utf-8", "surrogatepass")
+            self._ends.append(len(self._names))
+            if source.label is not None:
+                self.labels[number] = source.label
+
+    @classmethod
+    def of(cls, inputs: Iterable[Input]) -> Inputs:
+        """Returns inputs as such, if they are none yet."""
+        return inputs if isinstance(inputs, cls) else cls(inputs)
+
+    def __len__(self) -> int:
+        return len(self._of)
+
+    @overload
+    def __getitem__(self, number: int) -> Input: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> Inputs: ...
+
+    def __getitem__(self, number: int | slice) -> Input | Inputs:
+        if isinstance(number, slice):
+            return Inputs(map(self._made, range(len(self))[number]))
+        return self._made(range(len(self))[number])
+
+    def __iter__(self) -> Iterator[Input]:
+        return map(self._made, range(len(self)))
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Sequence):
+            return NotImplemented
+        return len(self) == len(other) and all(one == two for one, two in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment]  # as of any sequence that is compared by what it holds
+
+    def __repr__(self) -> str:
+        return f"Inputs({len(self)} in {len(self._places)} folders)"
+
+    def _made(self, number: int) -> Input:
+        parent, folder, kind = self._places[self._of[number]]
+        return Input(parent / self._name(number), folder, kind, self.labels.get(number))
+
+    def _name(self, number: int) -> str:
+        return self._names[self._ends[number] : self._ends[number + 1]].decode("utf-8", "surrogatepass")
+
+    @property
+    def folders(self) -> set[PurePosixPath]:
+        """The sub-folders of the output folder that mirror their places."""
+        return {folder for _, folder, _ in self._places}
+
+    def holders(self) -> Iterator[Path]:
+        """Yields the folders that they lie in, and those that are inputs themselves."""
+        yield from dict.fromkeys(parent for parent, _, kind in self._places if kind is Kind.PICTURE)
+        volumes = (source.path for source in self if source.kind is Kind.VOLUME) if self._has_volumes() else ()
+        yield from (path if path.is_dir() else path.parent for path in volumes)
+
+    def _has_volumes(self) -> bool:
+        return any(kind is Kind.VOLUME for _, _, kind in self._places)
+
+    def place(self, number: int) -> tuple[Path, PurePosixPath]:
+        """Returns what `placed` has of one."""
+        of = self._of[number]
+        return Path(self._absolute(number, of)), self._places[of][1]
+
+    @property
+    def placed(self) -> Sequence[tuple[Path, PurePosixPath]]:
+        """Absolute path of each, and the sub-folder of the output folder in which its files are put."""
+        return _Placed(self)
+
+    def keys(self) -> Iterator[str]:
+        """Yields how the manifest knows each, see `Input.key`."""
+        for number, of in enumerate(self._of):
+            label = self.labels.get(number) if self.labels else None
+            yield self._absolute(number, of) if label is None else label
+
+    def _absolute(self, number: int, of: int) -> str:
+        name = self._name(number)
+        return self._above[of] + name if name not in ("", "..") else str(self._made(number).absolute)
+
+    @cached_property
+    def _above(self) -> list[str]:
+        return [os.path.join(os.path.abspath(parent), "") for parent, _, _ in self._places]  # noqa: PTH100, PTH118  as there
+
+
+class _Placed(Sequence[tuple[Path, PurePosixPath]]):
+    def __init__(self, inputs: Inputs) -> None:
+        self._inputs = inputs
+
+    def __len__(self) -> int:
+        return len(self._inputs)
+
+    @overload
+    def __getitem__(self, number: int) -> tuple[Path, PurePosixPath]: ...
+
+    @overload
+    def __getitem__(self, number: slice) -> list[tuple[Path, PurePosixPath]]: ...
+
+    def __getitem__(self, number: int | slice) -> Any:
+        if isinstance(number, slice):
+            return [self[n] for n in range(len(self))[number]]
+        return self._inputs.place(number)
