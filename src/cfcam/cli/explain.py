@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
@@ -240,8 +241,9 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         sources = _sources(self.paths)
 
         from cfcam.jobs import find_inputs
+        from cfcam.jobs.inputs.many import Inputs
 
-        inputs = find_inputs(sources, output=self.store or self.output, recursive=self.recursive)[: self.limit]
+        inputs = Inputs(find_inputs(sources, output=self.store or self.output, recursive=self.recursive)[: self.limit])
         if not inputs:
             raise InputError(f"there is nothing to explain: all pictures found lie in the output folder {self.output}")
         settings = self._settings(study, sources)
@@ -257,7 +259,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         settings = replace(settings, study=study, page=self._page(inputs, loaded))
         self._follow(self._run(loaded, inputs, settings), list(loaded.notes))
 
-    def _page(self, inputs: list[Input], loaded: LoadedModel) -> PageSettings | None:
+    def _page(self, inputs: Sequence[Input], loaded: LoadedModel) -> PageSettings | None:
         """What is asked for of the page of all pictures; None where there is to be none."""
         from cfcam.jobs import PageSettings, read_labels
 
@@ -311,7 +313,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
 
         return OfflinePages(model_name(self.spec), Look(palette, opacity, blend))
 
-    def _run(self, loaded: LoadedModel, inputs: list[Input], settings: Settings) -> FolderRun:
+    def _run(self, loaded: LoadedModel, inputs: Sequence[Input], settings: Settings) -> FolderRun:
         """The run that the network asks for: over pictures or over volumes."""
         from cfcam.jobs import FolderRun, VolumeRun, is_volume_run
 
@@ -324,7 +326,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
     def _follow(self, run: FolderRun, notes: list[str]) -> None:
         from cfcam.cli.output import run as said
 
-        tally = said.follow(run, quiet=self.quiet, log=self.log())
+        tally = said.follow(run, quiet=self.quiet, log=self.log(), keep=self.as_json)
         if self.as_json:
             print_json(said.summary(tally, run, notes))
         elif not self.silent:

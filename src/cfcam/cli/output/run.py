@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,15 +14,14 @@ from rich.text import Text
 
 from cfcam.cli.arguments.words import PICTURE_FORMATS
 from cfcam.cli.output.console import err, hint, out, plain
+from cfcam.cli.output.tally import FAILURES_SHOWN, ROWS_SHOWN, Tally
 from cfcam.shown import answer_text
 
 if TYPE_CHECKING:
     from cfcam.jobs import FolderRun, Outcome
     from cfcam.log import Log
 
-ROWS_SHOWN = 20
 _WORTH_OPENING = ("_report.html", "_report.pdf", *(f"_sheet.{kind}" for kind in PICTURE_FORMATS))  # the first there is
-FAILURES_SHOWN = 10
 _WORTH_SAVING, _LARGER = 10_000_000, 2  # bytes of overlays that are so many times as large as their JPEGs
 _QUIET_SECONDS = 10.0
 _STATES = ("done", "skipped", "failed")
@@ -36,38 +34,26 @@ class Step(Protocol):
         """Moves the progress on by one picture."""
 
 
-@dataclass
-class Tally:
-    """What became of the pictures of a run.
+def follow(
+    run: FolderRun, *, quiet: bool = False, task: str = "explaining", log: Log | None = None, keep: bool = False
+) -> Tally:
+    """Does the work of a run and shows its progress on stderr, for people or, with a log, for programs.
 
-    Attributes:
-        outcomes: one for each picture, in order.
-        seconds: duration of the run, without loading the network.
+    Args:
+        run: the run.
+        quiet: say nothing.
+        task: what is said to be done.
+        log: takes the progress.
+        keep: whether what became of each picture is asked for afterwards.
     """
-
-    outcomes: list[Outcome] = field(default_factory=list)
-    seconds: float = 0.0
-
-    def count(self, state: str) -> int:
-        """Number of pictures in a state."""
-        return sum(outcome.status == state for outcome in self.outcomes)
-
-    @property
-    def rate(self) -> float:
-        """Pictures explained in a second."""
-        return self.count("done") / self.seconds if self.seconds > 0 else 0.0
-
-
-def follow(run: FolderRun, *, quiet: bool = False, task: str = "explaining", log: Log | None = None) -> Tally:
-    """Does the work of a run and shows its progress on stderr, for people or, with a log, for programs."""
-    tally = Tally()
+    tally = Tally(keep)
     started = time.perf_counter()
     said: set[str] = set()
     quiet = quiet or log is not None
     with logged(log, task, len(run)) if log else _progress(len(run), quiet=quiet, task=task) as step:
         _say_new(run, said, quiet=quiet)
         for outcome in run:
-            tally.outcomes.append(outcome)
+            tally.add(outcome)
             step(outcome)
             _say_new(run, said, quiet=quiet)
     tally.seconds = time.perf_counter() - started
@@ -188,37 +174,34 @@ def duration(seconds: float) -> str:
 
 def show_table(tally: Tally, run: FolderRun) -> None:
     """Prints what was explained: image, class, probability, status of the maps, where."""
-    shown = [outcome for outcome in tally.outcomes if outcome.targets]
-    if not shown:
+    if not tally.shown:
         return
-    rows = [(outcome, k) for outcome in shown for k in range(len(outcome.targets))]
+    rows = [(outcome, k) for outcome in tally.shown for k in range(len(outcome.targets))]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("image", overflow="ellipsis", no_wrap=True, ratio=3)
     table.add_column("class", overflow="ellipsis", no_wrap=True, ratio=2)
     table.add_column("probability", justify="right", no_wrap=True)
     table.add_column("maps", overflow="fold", ratio=2)
-    placed = any(target.where for outcome, _ in rows for target in outcome.targets)
-    if placed:
+    if tally.placed:
         table.add_column("points to", overflow="fold", ratio=4)
     table.add_column("file", overflow="ellipsis", no_wrap=True, ratio=3)
-    several = len({outcome.path.parent for outcome in shown}) > 1
     for outcome, k in rows[:ROWS_SHOWN]:
         target = outcome.targets[k]
-        name = plain(outcome.path if several else outcome.path.name)
+        name = plain(outcome.path if tally.several else outcome.path.name)
         answer = answer_text(target.probability, target.margin, 3)
         table.add_row(
             Text(name if k == 0 else "", style="dim" if outcome.status == "skipped" else ""),
             Text(plain(target.label)),
             Text(answer),
             _maps(target.maps),
-            *([Text(plain(target.where))] if placed else []),
+            *([Text(plain(target.where))] if tally.placed else []),
             _where(outcome, run.settings.output) if k == 0 else Text(""),
         )
     console = out()
     console.print(table)
-    if len(rows) > ROWS_SHOWN:
+    if tally.rows > ROWS_SHOWN:
         listed = plain(run.settings.output / "manifest.jsonl")
-        console.print(Text(f"... and {len(rows) - ROWS_SHOWN} more rows, all in {listed}", style="dim"))
+        console.print(Text(f"... and {tally.rows - ROWS_SHOWN} more rows, all in {listed}", style="dim"))
 
 
 def show_preparation(tally: Tally, run: FolderRun) -> None:
@@ -227,13 +210,9 @@ def show_preparation(tally: Tally, run: FolderRun) -> None:
     console.print(
         Text.assemble("prepared: ", (plain(prepared.told), "yellow" if prepared.assumed else "dim")), soft_wrap=True
     )
-    of: dict[str, list[str]] = {}
-    for outcome in tally.outcomes:
-        for notice in outcome.notices:
-            of.setdefault(notice, []).append(outcome.path.name)
-    for notice, names in of.items():
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-        console.print(Text(plain(f"{names[0]}{more}: {notice}"), style="dim"), soft_wrap=True)
+    for notice, (name, count) in tally.notices.items():
+        more = f" and {count - 1} more" if count > 1 else ""
+        console.print(Text(plain(f"{name}{more}: {notice}"), style="dim"), soft_wrap=True)
 
 
 def _maps(statuses: dict[str, str]) -> Text:
@@ -260,14 +239,13 @@ def _where(outcome: Outcome, output: Path) -> Text:
 
 def show_failures(tally: Tally) -> None:
     """Prints the pictures that failed, a line each, to stderr; at most `FAILURES_SHOWN`."""
-    failed = [outcome for outcome in tally.outcomes if outcome.status == "failed"]
     console = err()
-    for outcome in failed[:FAILURES_SHOWN]:
+    for outcome in tally.failed:
         line = f"{plain(outcome.path)}: {plain(outcome.error)}"
         console.print(Text.assemble(("failed: ", "bold red"), line), soft_wrap=True)
-    if len(failed) > FAILURES_SHOWN:
+    if (more := tally.count("failed") - FAILURES_SHOWN) > 0:
         console.print(
-            Text(f"... and {len(failed) - FAILURES_SHOWN} more, all in the manifest", style="red"),
+            Text(f"... and {more} more, all in the manifest", style="red"),
             soft_wrap=True,
         )
 
@@ -287,7 +265,7 @@ def show_summary(tally: Tally, run: FolderRun) -> None:
     console.print(line, soft_wrap=True)
     if done and (shares := run.stages.shares()):
         console.print(Text(f"the time went into {shares}", style="dim"), soft_wrap=True)
-    _say_size(tally, run)
+    _say_size(tally)
     if run.settings.shard is not None:
         hint(
             f"this was shard {run.settings.shard}; once all are done, the same command without --shard joins their"
@@ -303,17 +281,11 @@ def _linked(words: str, page: Path) -> Text:
     return Text(words).append(plain(page), style=f"link {page.absolute().as_uri()}")
 
 
-def _say_size(tally: Tally, run: FolderRun) -> None:
+def _say_size(tally: Tally) -> None:
     """Tells of the smaller format where PNG makes much of JPEGs; see `cfcam.imaging.drawing.formats`."""
-    read = written = 0
-    for outcome in tally.outcomes:
-        if outcome.status == "done" and outcome.path.suffix.lower() in (".jpg", ".jpeg"):
-            overlays = [f for f in outcome.files if f.suffix == ".png" and not f.name.endswith("_sheet.png")]
-            written += sum(file.stat().st_size for file in overlays)
-            read += outcome.path.stat().st_size * len(overlays)
-    if written > max(_WORTH_SAVING, _LARGER * read):
+    if tally.written > max(_WORTH_SAVING, _LARGER * tally.read):
         hint(
-            f"overlays as PNG take {written / 1e6:.0f} MB, {written / read:.0f} times what their JPEGs do:"
+            f"overlays as PNG take {tally.written / 1e6:.0f} MB, {tally.written / tally.read:.0f} times what their JPEGs do:"
             " --format jpg keeps them small"
         )
 
