@@ -6,7 +6,6 @@ import json
 import re
 import threading
 from array import array
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 

@@ -209,6 +209,11 @@ class Manifest:
         """Reads the lines one by one, in the order in which they were entered, but those of other shards."""
         return filter(None, map(self._record, self._own()))
 
+    @property
+    def others(self) -> Iterator[Record]:
+        """Reads the lines of other shards, and of whole runs, where a shard is at work."""
+        return filter(None, (self._record(n) for n in range(len(self._ledger)) if not self._is_own(n)))
+
     def find(self, name: str, settings: str) -> Record | None:
         """Returns the record of a name done with these settings; its input and files are still to be compared.
 
