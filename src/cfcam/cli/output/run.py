@@ -284,9 +284,10 @@ def _linked(words: str, page: Path) -> Text:
 def _say_size(tally: Tally) -> None:
     """Tells of the smaller format where PNG makes much of JPEGs; see `cfcam.imaging.drawing.formats`."""
     if tally.written > max(_WORTH_SAVING, _LARGER * tally.read):
+        times = tally.written / max(1, tally.read)
         hint(
-            f"overlays as PNG take {tally.written / 1e6:.0f} MB, {tally.written / tally.read:.0f} times what their JPEGs"
-            " do: --format jpg keeps them small"
+            f"overlays as PNG take {tally.written / 1e6:.0f} MB, {times:.0f} times what their JPEGs do:"
+            " --format jpg keeps them small"
         )
 
 
