@@ -147,3 +147,25 @@ class Nested(nn.Module):
 
 def nested():
     return Nested()
+
+
+class Mixing(nn.Module):
+    """Convolutions with weights of all kinds, so that the order of additions shows in the last digits."""
+
+    def __init__(self):
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 16, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU()
+        )
+        self.head = nn.Linear(32, 2)
+        generator = torch.Generator().manual_seed(5)
+        with torch.no_grad():
+            for weights in self.parameters():
+                weights.copy_(torch.randn(weights.shape, generator=generator) / weights[0].numel() ** 0.5)
+
+    def forward(self, x):
+        return self.head(self.features(x).mean((2, 3)))
+
+
+def mixing():
+    return Mixing()
