@@ -55,10 +55,13 @@ class DiskError(JobError):
     Args:
         folder: what it is called.
         cause: what the system says.
+
+    Attributes:
+        reason: that, in words.
     """
 
     def __init__(self, folder: object, cause: OSError | str) -> None:
-        reason = cause if isinstance(cause, str) else cause.strerror or one_line(cause)
+        self.reason = reason = cause if isinstance(cause, str) else cause.strerror or one_line(cause)
         super().__init__(
             f"{folder}: cannot be written into any more ({reason}): check the disk, then give the same command again,"
             " and it goes on where it stopped"

@@ -413,3 +413,29 @@ def test_overlays_that_are_much_larger_than_their_jpegs_are_told_of_with_the_way
     assert (ratio > 3) == told
     said = f"{ratio:.0f} times what their JPEGs do: --format jpg keeps them small"
     assert (said in " ".join(result.output.split())) == told
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--workers", "2"], "--workers is for a cluster: give --engine ray, or leave it out"),
+        (["--ray-address", "auto"], "--ray-address is for a cluster: give --engine ray, or leave it out"),
+        (["--engine", "spark"], "--engine"),
+        (["--engine", "ray", "--shard", "1/2"], "leave it out, --engine ray shares inputs out"),
+        (["--engine", "ray", "--ray-address", "http://head:8265"], "give HOST:PORT of the cluster's head"),
+    ],
+)
+def test_what_belongs_to_a_cluster_is_refused_without_one_before_anything_is_loaded(tmp_path, options, told):
+    draw(tmp_path / "a.png")
+    result = explain([tmp_path / "a.png"], tmp_path / "out", *options)
+    assert result.exit_code == 2
+    assert told in one_line(result)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cluster_needs_ray_and_one_line_says_how_to_get_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("cfcam.cli.options.cluster.find_spec", lambda name: None)
+    draw(tmp_path / "a.png")
+    result = explain([tmp_path / "a.png"], tmp_path / "out", "--engine", "ray")
+    assert result.exit_code == 2
+    assert "--engine ray needs ray, which is not installed: pip install 'cfcam[ray]'" in one_line(result)

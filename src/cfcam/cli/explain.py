@@ -14,9 +14,9 @@ from cfcam.cli.arguments import places, words
 from cfcam.cli.arguments.read import check_words, read_target, read_window
 from cfcam.cli.command import Checked
 from cfcam.cli.options import complete
+from cfcam.cli.options.cluster import Spread
 from cfcam.cli.options.network import DEMOS, Layer
 from cfcam.cli.options.question import chosen_methods
-from cfcam.cli.options.run import ManyInputs
 from cfcam.cli.options.study import Study, without_secrets
 from cfcam.cli.options.volumes import PicturesOrVolumes, Sliding
 from cfcam.cli.output.console import EXIT_FAILED, hint, print_json, warn
@@ -47,7 +47,7 @@ _OF_PICTURES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Explain(ManyInputs, Study, Sliding, PicturesOrVolumes, Layer):
+class Explain(Spread, Study, Sliding, PicturesOrVolumes, Layer):
     """Show what a network looked at in each picture or volume, as heat maps over it.
 
     Files are named PICTURE_METHOD.png and PICTURE_sheet.png; with several classes the class is added. Of a volume the
@@ -318,10 +318,10 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         from cfcam.jobs import FolderRun, VolumeRun, is_volume_run
 
         if is_volume_run(loaded.module, inputs):
-            return VolumeRun(
-                loaded, inputs, replace(settings, preprocess=self.prepared_volumes(loaded)), self.reading()
-            )
-        return FolderRun(loaded, inputs, replace(settings, preprocess=self.prepared_pictures(loaded)))
+            settings = replace(settings, preprocess=self.prepared_volumes(loaded))
+            return VolumeRun(loaded, inputs, settings, self.reading(), **self.flow())
+        settings = replace(settings, preprocess=self.prepared_pictures(loaded))
+        return FolderRun(loaded, inputs, settings, **self.flow())
 
     def _follow(self, run: FolderRun, notes: list[str]) -> None:
         from cfcam.cli.output import run as said

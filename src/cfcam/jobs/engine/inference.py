@@ -107,6 +107,15 @@ class Engine:
         """What explains, with the methods that are left after `rehearse`."""
         return self._explainer
 
+    @property
+    def on_gpu(self) -> bool:
+        """Whether the network is on a GPU."""
+        return any(parameter.device.type == "cuda" for parameter in self.network.model.parameters())
+
+    def prove(self) -> None:
+        """Says that the set-up is right, as another process has explained with it: each failure is an input's own."""
+        self._succeeded = True
+
     def explainer_with(self, names: Sequence[str]) -> Explainer:
         """Returns this explainer with some of its methods only; what it knows of layers stays known."""
         fewer = copy(self._explainer)

@@ -1,0 +1,279 @@
+"""The workers of a Ray cluster: asked for, given parts, and asked for anew when they are lost."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from cfcam.errors import JobError, MissingExtraError, describe_first
+from cfcam.jobs.cluster.part import Answer, Part
+from cfcam.jobs.cluster.worker import Place, Worker
+
+LOST = (
+    "workers ended while they were at it alone, again and again, as happens when memory runs out or a library crashes"
+)
+_TOO_OFTEN = 4
+IDLE = 4  # workers in a row that were lost with a part and got nothing done
+_NODE = "its node has died"  # so Ray says why a worker did
+_LEAST_STORE = 80 << 20  # bytes; Ray takes no less
+_PATIENCE = 300.0  # seconds until a cluster has room for the first worker
+_FALLS = 5  # of workers in a row, before one of them was ready
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Which cluster, and how much of it.
+
+    Attributes:
+        address: of its head, "host:port", or "auto" for the one of this machine; None: what the variable RAY_ADDRESS
+            says, else one is started on this machine, for this run alone.
+        workers: how many networks run side by side; None: one for each CPU but one, which is left to the run itself,
+            or, of a network on a GPU, for each GPU.
+        cores: CPUs of each.
+    """
+
+    address: str | None = None
+    workers: int | None = None
+    cores: int = 1
+
+
+@dataclass(frozen=True)
+class Lost:
+    """A worker that ended before it answered.
+
+    Attributes:
+        with_node: its machine is lost too, or out of reach, which is hardly the fault of an input.
+    """
+
+    with_node: bool
+
+    def blame(self, part: Part, names: Sequence[str]) -> list[str]:
+        """Counts the loss against what the worker was at alone; returns what is not to be tried again.
+
+        An input may end two workers, and be there while four machines are lost: one may take a machine down with it.
+        """
+        for name in names:
+            part.lost[name] = part.lost.get(name, 0) + (1 if self.with_node else 2)
+        return [name for name in names if part.lost[name] >= _TOO_OFTEN]
+
+
+class Pool:
+    """Workers, each of which is at one part at a time.
+
+    Args:
+        cluster: where they are.
+        job: the pickled job, sent once to each machine.
+        place: where they work.
+        on_gpu: whether each takes a GPU.
+
+    Attributes:
+        count: how many are asked for.
+        notes: what the user should know of the cluster.
+        refused: why machines of the cluster take no part, a line each.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        JobError: the cluster cannot be reached, or has no CPU or GPU of the kind.
+    """
+
+    def __init__(self, cluster: Cluster, job: bytes, place: Place, *, on_gpu: bool) -> None:
+        self._ray, self._mine = joined(cluster, len(job))
+        self._gpus = 1 if on_gpu else 0
+        self._cores = cluster.cores
+        self.notes: list[str] = []
+        self.count = self._counted(cluster.workers)
+        self.refused: list[str] = []
+        self._sent = (self._ray.put(job), place)
+        self._starting: dict[Any, Any] = {}
+        self._busy: dict[Any, tuple[Any, Part]] = {}
+        self._idle: list[Any] = []
+        self._falls = 0
+        self._since = time.monotonic()
+        for _ in range(self.count):
+            self._ask()
+
+    @property
+    def free(self) -> int:
+        """How many workers wait for a part."""
+        return len(self._idle)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a part is being worked on."""
+        return bool(self._busy)
+
+    def give(self, part: Part) -> None:
+        """Gives a part to a worker that is free."""
+        worker = self._idle.pop()
+        self._busy[worker.run.remote(part)] = (worker, part)
+
+    def answers(self, seconds: float = 1.0) -> Iterator[tuple[Part, Answer | Lost]]:
+        """Waits for something to happen, and yields the parts that came back.
+
+        Raises:
+            JobError: no worker can work.
+        """
+        under_way = [*self._starting, *self._busy]
+        ready = self._ray.wait(under_way, num_returns=1, timeout=seconds)[0] if under_way else []
+        for reference in ready:
+            if reference in self._starting:
+                self._started(reference)
+            else:
+                yield self._answered(reference)
+        if not (self._idle or self._busy):
+            self._complain()
+
+    def close(self) -> None:
+        """Ends the workers at once; and the cluster, if it was started for this run."""
+        for worker in [*self._starting.values(), *self._idle, *(worker for worker, _ in self._busy.values())]:
+            self._ray.kill(worker)
+        if self._mine:
+            self._ray.shutdown()
+
+    def _ask(self) -> None:
+        # Its restarts and retries are ours to decide: by itself Ray would give an input that ends its worker to the
+        # next one, and the next, without end.
+        remote = self._ray.remote(num_cpus=self._cores, num_gpus=self._gpus, max_restarts=0, max_task_retries=0)
+        worker = remote(Worker).remote()
+        self._starting[worker.start.remote(*self._sent)] = worker
+
+    def _started(self, reference: Any) -> None:
+        worker = self._starting.pop(reference)
+        try:
+            reason = self._ray.get(reference)
+        except self._ray.exceptions.RayError:
+            self._falls += 1
+            if self._falls >= _FALLS:
+                raise JobError(
+                    f"workers of the cluster end before they are ready, {self._falls} times in a row: Ray's logs say"
+                    " why; often they have too little memory for the network"
+                ) from None
+            self._ask()
+            return
+        if reason:
+            self.refused.append(reason)
+            self._ray.kill(worker)
+            return
+        self._falls = 0
+        self._idle.append(worker)
+
+    def _answered(self, reference: Any) -> tuple[Part, Answer | Lost]:
+        worker, part = self._busy.pop(reference)
+        errors = self._ray.exceptions
+        try:
+            answer: Answer = self._ray.get(reference)
+        except errors.ActorDiedError as error:
+            self._ask()
+            return part, Lost(with_node=_NODE in str(error))
+        except errors.OutOfMemoryError:  # Ray ended it, before the system ends what it likes
+            self._ask()
+            return part, Lost(with_node=False)
+        except (errors.RayActorError, errors.NodeDiedError, errors.ObjectLostError):
+            self._ray.kill(worker)  # it may still be there, and out of reach alone
+            self._ask()
+            return part, Lost(with_node=True)
+        except errors.RayError as error:
+            raise JobError(f"a worker of the cluster failed: {describe_first(error)}") from None
+        self._idle.append(worker)
+        return part, answer
+
+    def _complain(self) -> None:
+        if self.refused and not self._starting:
+            raise JobError(self.refused[-1])
+        if time.monotonic() - self._since > _PATIENCE:
+            raise JobError(
+                f"the cluster had no room for a worker in {_PATIENCE / 60:g} minutes: each takes {self._needs()}; end"
+                " what else runs there, or give --workers"
+            )
+
+    def _counted(self, asked: int | None) -> int:
+        """How many workers there are to be: one CPU is left to the run itself, which reads and enters their answers."""
+        there = self._ray.cluster_resources()
+        cpus = int(there.get("CPU", 0)) // self._cores
+        room = min(int(there.get("GPU", 0)), cpus) if self._gpus else cpus
+        if not room:
+            raise JobError(f"the cluster has no machine for a worker, which takes {self._needs()}")
+        if asked is not None and asked > room:
+            self.notes.append(f"the cluster has room for {room} of {asked} workers by now: each takes {self._needs()}")
+        if asked is not None or self._gpus:
+            return asked or room
+        if room <= 2:
+            self.notes.append(
+                f"the cluster has {cpus} of the CPUs that workers take, and none is left to the run itself"
+            )
+            return room
+        return room - 1
+
+    def _needs(self) -> str:
+        cores = "1 CPU" if self._cores == 1 else f"{self._cores} CPUs"
+        return f"{cores} and 1 GPU" if self._gpus else cores
+
+
+def joined(cluster: Cluster, sent: int) -> tuple[Any, bool]:
+    """Connects to the cluster; returns Ray, and whether the connection is this run's to end.
+
+    Args:
+        cluster: which.
+        sent: bytes that each of its machines is to hold.
+
+    Raises:
+        MissingExtraError: Ray is not installed.
+        JobError: the cluster cannot be reached.
+    """
+    address = cluster.address or os.environ.get("RAY_ADDRESS")
+    if address is None and "ray" not in sys.modules:
+        guard()
+    try:
+        import ray
+        import ray.exceptions
+    except ImportError as error:
+        raise MissingExtraError("ray", "ray", "--engine ray") from error
+    if ray.is_initialized():
+        return ray, False
+    # Work is not handed on by name: a worker imports cfcam from where its machine has it.
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if address is None:
+        cores = None if cluster.workers is None else cluster.workers * cluster.cores
+        quiet |= {"num_cpus": cores, "include_dashboard": False, "object_store_memory": max(_LEAST_STORE, 2 * sent)}
+    try:
+        with _signals_kept():
+            ray.init(address=address or "local", **quiet)
+    except Exception as error:  # noqa: BLE001 (of several libraries below it)
+        if address is None:
+            raise JobError(f"Ray cannot be started on this machine: {describe_first(error)}") from None
+        raise JobError(
+            f"the Ray cluster at {address} cannot be reached ({describe_first(error)}): look at the address, and at"
+            " RAY_AUTH_MODE and RAY_AUTH_TOKEN, which must be the cluster's"
+        ) from None
+    return ray, True
+
+
+def guard() -> None:
+    """Gives a cluster of this run alone a token: Ray listens at every address of the machine.
+
+    Ray reads it when it is imported, and its workers inherit it. What the user has set stays.
+    """
+    os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Keeps what the command does when it is asked to end: Ray puts a handler of its own there."""
+    alone = threading.current_thread() is threading.main_thread()
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if alone:
+            signal.signal(signal.SIGTERM, before)

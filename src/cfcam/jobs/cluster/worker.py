@@ -1,0 +1,144 @@
+"""What runs on each machine: a job, unpacked once, that does part after part."""
+
+from __future__ import annotations
+
+import hmac
+import os
+import pickle
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cfcam.errors import CfcamError, DiskError, JobError, describe_first
+from cfcam.jobs.cluster.journal import FOLDER, Journal
+from cfcam.jobs.cluster.part import Answer, Ended, Part
+
+_SIGN = "here"
+
+
+class Job(Protocol):
+    """What workers do: one network, and what is asked of it; pickled once, and sent to each."""
+
+    @property
+    def notes(self) -> list[str]:
+        """What the user should know; more may be added with each part."""
+
+    def __call__(self, part: Part, begin: Callable[[str], None]) -> Iterator[Ended]:
+        """Does the items of a part, and yields each at its end; ``begin`` is told of each that is done alone.
+
+        Raises:
+            CfcamError: nothing can be done, for a reason that lies in the set-up.
+        """
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run works: the same folder on every machine.
+
+    Attributes:
+        folder: in which the user typed the command; relative paths begin there.
+        output: the output folder.
+        word: what stands in a file of it, as proof that a worker sees the same folder and not one of its own.
+        cores: of a worker.
+    """
+
+    folder: Path
+    output: Path
+    word: str
+    cores: int = 1
+
+    @classmethod
+    def made(cls, output: Path, cores: int) -> Place:
+        """Makes the folder of the journals, and leaves the sign there.
+
+        Raises:
+            DiskError: it cannot be written.
+        """
+        place = cls(Path.cwd(), output, secrets.token_hex(16), cores)
+        try:
+            (output / FOLDER).mkdir(mode=0o700, exist_ok=True)
+            (output / FOLDER / _SIGN).write_text(place.word, encoding="ascii")
+        except OSError as cause:
+            raise DiskError(output, cause) from cause
+        return place
+
+    @property
+    def run(self) -> str:
+        """What the journals of this run are told apart by."""
+        return self.word[:8]
+
+    def journal(self, part: Part) -> Journal:
+        """Returns the journal of the attempt at a part that is due."""
+        return Journal(self.output, part.id, self.run, part.attempt)
+
+    def journals(self, part: Part) -> list[Journal]:
+        """Returns the journals of all attempts at a part."""
+        return [Journal(self.output, part.id, self.run, attempt) for attempt in range(part.attempt + 1)]
+
+    def enter(self) -> None:
+        """Makes this process work there.
+
+        Raises:
+            JobError: this machine does not see the folder.
+        """
+        try:
+            os.chdir(self.folder)
+            word = (self.output / FOLDER / _SIGN).read_text(encoding="ascii")
+        except (OSError, ValueError):
+            word = ""
+        if not hmac.compare_digest(word, self.word):
+            raise JobError(
+                "a machine of the cluster does not see the folders of this run: inputs and output must be on a file"
+                " system that every machine has at the same place"
+            )
+
+    def leave(self, *, whole: bool) -> None:
+        """Removes the sign; and all journals, if everything that they tell is entered."""
+        if whole:
+            shutil.rmtree(self.output / FOLDER, ignore_errors=True)
+        else:
+            (self.output / FOLDER / _SIGN).unlink(missing_ok=True)
+
+
+class Worker:
+    """Does parts. A call that raises would be Ray's to tell: errors are answers here."""
+
+    def start(self, job: bytes, place: Place) -> str:
+        """Loads the network; returns why it cannot, one line, "" if it could.
+
+        Args:
+            job: a pickled `Job`.
+            place: where it works.
+        """
+        try:
+            import torch
+
+            torch.set_num_threads(place.cores)
+            place.enter()
+            self._place = place
+            self._job: Job = pickle.loads(job)  # noqa: S301 (from the run that asked for this worker)
+        except CfcamError as error:
+            return str(error)
+        except Exception as error:  # noqa: BLE001 (a library of this machine may raise anything)
+            return f"a worker cannot be set up ({describe_first(error)}): install the same on every machine"
+        self._told = len(self._job.notes)
+        return ""
+
+    def run(self, part: Part) -> Answer:
+        """Does a part; each item is entered in the part's journal when it is at its end."""
+        ended: list[Ended] = []
+        try:
+            with self._place.journal(part) as journal:
+                for one in self._job(part, journal.begin):
+                    if one.line:
+                        journal.end(one.name, one.line)
+                    ended.append(one)
+        except DiskError as error:
+            return Answer(disk=error.reason)
+        except CfcamError as error:
+            return Answer(error=str(error))
+        notes, self._told = tuple(self._job.notes[self._told :]), len(self._job.notes)
+        return Answer(tuple(ended), notes)

@@ -1,0 +1,76 @@
+"""A real cluster for tests: several raylets on this machine, each as a machine with one core."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
+
+
+class Machines:
+    """A head and a second machine; more can be added, and lost.
+
+    Attributes:
+        address: of the head.
+    """
+
+    def __init__(self) -> None:
+        # Ray listens at every address of a machine, and reads what guards it when it is imported.
+        os.environ |= {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "CUDA_VISIBLE_DEVICES": "",
+        }
+        from ray.cluster_utils import Cluster
+
+        head = {"initialize_head": True, "head_node_args": NODE | {"include_dashboard": False}}
+        self._nodes: Any = _patiently(lambda: Cluster(**head))
+        self.address: str = self._nodes.address
+        self.second = self.add()
+
+    def add(self) -> Any:
+        return _patiently(lambda: self._nodes.add_node(**NODE))
+
+    def lose(self, machine: Any) -> None:
+        self._nodes.remove_node(machine, allow_graceful=False)
+
+    def end(self) -> None:
+        self._nodes.shutdown()
+
+    def workers(self) -> list[int]:
+        """The processes in which a part is worked on just now."""
+        return [pid for pid, title in self.processes() if title.startswith("ray::Worker.run")]
+
+    def processes(self) -> list[tuple[int, str]]:
+        """All processes of this cluster, each with its title: they alone have its token."""
+        token, found = f"RAY_AUTH_TOKEN={os.environ['RAY_AUTH_TOKEN']}".encode(), []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                if token in (folder / "environ").read_bytes():
+                    found.append((int(folder.name), (folder / "cmdline").read_bytes().decode(errors="replace")))
+            except OSError:
+                continue
+        return found
+
+    def kill(self, count: int = 1) -> int:
+        """Kills workers that are at a part; returns how many."""
+        killed = self.workers()[:count]
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        return len(killed)
+
+
+def _patiently(start: Callable[[], Any]) -> Any:
+    """Starts a machine; Ray itself gives up after 30 seconds, which a busy one may need."""
+    for _ in range(4):
+        try:
+            return start()
+        except Exception as error:  # noqa: BLE001 (Ray raises just this)
+            last = error
+    raise last

@@ -1,0 +1,32 @@
+"""Networks that end the process they run in, or take their time, for workers of a cluster."""
+
+import os
+import signal
+import time
+
+import torch
+
+from tests.jobs import user_networks
+
+
+class _Deadly(torch.nn.Module):
+    """The brightness of the rest, but the end of the process for a picture that is brighter than any other."""
+
+    def __init__(self, wait: float = 0.0) -> None:
+        super().__init__()
+        self.inner = user_networks.brightness()
+        self.wait = wait
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if bool((x.flatten(1).min(dim=1).values > 0.9).any()):
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(self.wait * len(x))
+        return self.inner(x)
+
+
+def deadly() -> torch.nn.Module:
+    return _Deadly()
+
+
+def slow() -> torch.nn.Module:
+    return _Deadly(0.02)
