@@ -37,6 +37,7 @@ class Image:
             exactly so many; read-only. Grey `pixels` beside it are its first band: no colours are known then.
         edges: where its right and its lower edge point in the patient, two of R, L, A, P, S, I, where the source says
             so; that of a slice is in its affine too.
+        window: centre and width that were given in place of those of a DICOM file; None: it is shown as it says.
     """
 
     pixels: Pixels
@@ -47,6 +48,7 @@ class Image:
     notices: tuple[str, ...] = ()
     bands: Pixels | None = None
     edges: tuple[str, str] | None = None
+    window: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype

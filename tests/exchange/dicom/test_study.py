@@ -11,6 +11,7 @@ import pytest
 from cfcam.errors import InputError
 from cfcam.exchange.dicom.report_object import comparison_object
 from cfcam.exchange.dicom.study import DicomSource
+from cfcam.imaging import read_image
 from tests.imaging import dicoms
 from tests.jobs.studies import (
     BRIGHT_3D,
@@ -87,6 +88,13 @@ def test_a_map_without_evidence_is_told_and_gets_no_objects(tmp_path):
     assert told["maps"][0]["status"] == "no positive evidence"
     assert told["maps"][0]["regions"]["threshold"] is None
     assert "Without a map: grad-cam for dark (no positive evidence)." in told["limits"]
+
+
+@pytest.mark.parametrize(("window", "same"), [(None, True), ((1000, 2000), False)])
+def test_overlays_show_the_source_in_its_own_window_whatever_the_network_was_shown(tmp_path, window, same):
+    """The picture at hand is drawn on only where it is that."""
+    path = dicoms.save(dicoms.radiograph(np.arange(64).reshape(8, 8)), tmp_path / "film.dcm")
+    assert DicomSource.of(read_image(path, window=window), path, whole=True).as_shown is same
 
 
 def test_no_document_compares_the_studies_of_two_patients(tmp_path):

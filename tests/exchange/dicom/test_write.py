@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from copy import deepcopy
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ pytest.importorskip("highdicom")
 from cfcam.clinical.regions import measure  # noqa: E402
 from cfcam.errors import ImageError, InputError  # noqa: E402
 from cfcam.exchange import measurements_of, sources_of, write_objects  # noqa: E402
+from cfcam.exchange.dicom import structured_report  # noqa: E402
 from cfcam.exchange.dicom.presentation_state import contours  # noqa: E402
+from cfcam.exchange.dicom.write import made_objects  # noqa: E402
+from cfcam.imaging import read_image  # noqa: E402
 from cfcam.imaging.reading.volumes import read_volume  # noqa: E402
 from tests.exchange.phantoms import (  # noqa: E402
     AXES,
@@ -166,6 +170,27 @@ def test_report_holds_the_numbers_and_refers_to_the_region_that_was_written(tmp_
     assert reference.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == region.SOPInstanceUID
     parameters = {item.TextValue for item in content(report, "Algorithm Parameters")}
     assert {f"weights SHA-256: {'ab' * 32}", "threshold: 0.5", "blur: 2", "layer: layer4"} <= parameters
+
+
+@pytest.mark.parametrize("sources", [ct_sources, lambda: [radiograph()]], ids=["scan", "radiograph"])
+def test_report_is_what_highdicom_makes_of_its_whole_content(tmp_path, monkeypatch, sources):
+    """Ours is given to it hollow, which takes half the time, and filled afterwards."""
+    given = sources()
+    heat = heatmap() if len(given) > 1 else heatmap(SHAPE[1:])
+    result = dataclasses.replace(RESULT, created=datetime(2026, 1, 2, 4, 4, 5))
+    (ours,) = [path for path in write(tmp_path / "ours", {"sr"}, given, heat, result) if path.name.startswith("sr")]
+    monkeypatch.setattr(structured_report, "hollow", lambda root: root)
+    write(tmp_path / "theirs", {"sr"}, given, heat, result)
+    assert ours.read_bytes() == (tmp_path / "theirs" / ours.name).read_bytes()
+
+
+def test_overlay_on_a_picture_at_hand_is_that_on_the_decoded_source(tmp_path):
+    shown = read_image(dicoms.save(radiograph(), tmp_path / "film.dcm")).rgb()
+    given = ([radiograph()], heatmap(SHAPE[1:]), RESULT)
+    made = [dict(made_objects(*given, kinds={"sc"}, threshold=THRESHOLD, shown=one)) for one in (None, shown)]
+    assert made[0]["sc"].PixelData == made[1]["sc"].PixelData
+    other = dict(made_objects(*given, kinds={"sc"}, threshold=THRESHOLD, shown=255 - shown))["sc"]
+    assert other.PixelData != made[0]["sc"].PixelData
 
 
 def test_report_of_one_plane_gives_frame_or_segment_but_not_both(tmp_path):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 import shutil
 import subprocess
 import urllib.error
 import urllib.request
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pydicom
@@ -19,11 +22,11 @@ from cfcam.jobs.gateway.header import key_of
 from cfcam.jobs.gateway.job import Answer
 from cfcam.jobs.gateway.run import Gateway
 from cfcam.jobs.gateway.settings import read_settings
-from cfcam.jobs.gateway.work import Worker
+from cfcam.jobs.gateway.work import Worker, rehearsed
 from cfcam.log import Log
 from tests.imaging import dicoms
 from tests.jobs.gateway.senders import dcmsend, radiographs, storescu
-from tests.jobs.gateway.whole import Archive, config, running
+from tests.jobs.gateway.whole import Archive, Running, config, running
 from tests.jobs.studies import MARKER, cfcam, ct_study, place_by_hand
 from tests.waiting import PATIENCE, free_port, until
 
@@ -235,3 +238,71 @@ def test_a_full_disk_costs_time_and_no_study(tmp_path, monkeypatch):
         monkeypatch.setattr(Worker, "__call__", lambda self, job: FULL if next(full) else explain(self, job))
         storescu(gateway.receiver.port, film)
         until(lambda: gateway.index.counts()["tasks"] == {"results": 1})
+
+
+LASTING = """
+import os, pathlib, time
+from tests.jobs.user_networks import Brightness
+class Lasting(Brightness):
+    def forward(self, x):
+        if float(x.mean()) > 0.9:
+            told = pathlib.Path({told!r})
+            told.with_suffix(".new").write_text(f"{{os.getpid()}} {{os.getpriority(os.PRIO_PROCESS, 0)}}")
+            told.with_suffix(".new").replace(told)
+            time.sleep({patience})
+        return super().forward(x)
+def lasting():
+    return Lasting()
+"""
+
+
+def test_the_process_that_explains_stands_back_and_does_not_outlive_its_gateway(tmp_path, archive):
+    """It is at work when the gateway is killed; another gateway may begin at once in the same spool."""
+    told, here = tmp_path / "told", os.getpriority(os.PRIO_PROCESS, 0)
+    (tmp_path / "lasting.py").write_text(LASTING.format(told=str(told), patience=2 * PATIENCE))
+    (film,) = radiographs(tmp_path / "films", 1)
+    ds = pydicom.dcmread(film)
+    ds.PixelData = b"\xff\x0f" * (ds.Rows * ds.Columns)
+    ds.WindowCenter, ds.WindowWidth = 100, 50
+    ds.save_as(film)
+    port = free_port()
+    path = config(tmp_path, archive, port=port)
+    path.write_text(
+        path.read_text()
+        .replace(path.read_text().split('model = "')[1].split('"')[0], f"{tmp_path}/lasting.py:lasting", 1)
+        .replace("nice = 0", "nice = 3")
+    )
+    gateway = Running(path, port).start()
+    try:
+        assert storescu(port, film).returncode == 0
+        until(told.exists)
+        worker, nice = map(int, told.read_text().split())
+        assert nice == min(19, here + 3)
+        gateway.kill()
+        until(lambda: not Path(f"/proc/{worker}").exists() or "Z" in Path(f"/proc/{worker}/stat").read_text())
+    finally:
+        gateway.end()
+
+
+def test_networks_are_rehearsed_apart_before_the_gateway_calls_itself_well(tmp_path):
+    """Of the drawing nothing stays: no result, no record; a network that cannot be loaded is told at once."""
+    path = config(
+        tmp_path, None, port=0, results='objects = ["seg", "sr", "sc"]\nrecord = "audit.sqlite"',
+        network='[network.none]\nmodel = "nowhere.py:none"',
+    )  # fmt: skip
+    path.write_text(path.read_text().replace("rehearsed = false", "rehearsed = true"))
+    out = io.StringIO()
+    settings = read_settings(path)
+    gateway = Gateway(settings, Log(out))
+    assert "its networks are not loaded yet" in gateway.problems()
+    networks = {}
+    (told,) = rehearsed(settings, networks).troubles
+    assert told.startswith("network none: ")
+    assert sorted(networks) == ["flat", "whole"]
+    assert [list((settings.spool.folder / one).iterdir()) for one in ("work", "results")] == [[], []]
+    assert not (tmp_path / "audit.sqlite").exists()
+    gateway.worker = lambda job: Answer(troubles=(told,))
+    with gateway:
+        until(lambda: "its networks are not loaded yet" not in gateway.problems())
+        assert told in out.getvalue()
+        gateway.worker = Worker(settings)

@@ -83,6 +83,9 @@ calling = ["SENDER"]
 port = {port}
 [complete]
 quiet_s = {quiet_s}
+[work]
+rehearsed = false
+nice = 0
 [results]
 {results}
 [network.flat]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cfcam._version import __version__
 from cfcam.errors import InputError
 from cfcam.exchange.dicom.anatomy import say_body_part
-from cfcam.exchange.dicom.moments import now, say_when_made
+from cfcam.exchange.dicom.moments import all_elements, now, say_when_made
 from cfcam.exchange.dicom.result import ResultInfo
 from cfcam.exchange.dicom.sources import frames_of
 from cfcam.exchange.dicom.uids import derived_uid
@@ -35,6 +35,7 @@ UNICODE = "ISO_IR 192"
 
 _TEXTS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 _LONGEST_TEXT = 64
+_DIMENSIONS = 0x00209164  # Dimension Organization UID
 _EPOCH = datetime(1970, 1, 1)
 
 
@@ -87,6 +88,7 @@ class Job:
             tell where the peak is, and in their UIDs if it is known.
         record: SHA-256 of the record of the audit that an object is of, which no other object shares a UID with; "" for
             those of a map.
+        shown: the one source as it says to show it, uint8 `(H, W, 3)`; None: whoever draws over it decodes it.
     """
 
     sources: list[Dataset]
@@ -97,6 +99,7 @@ class Job:
     look: Look = field(default_factory=Look)
     steady: tuple[float, float] | None = None
     record: str = ""
+    shown: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
         source = self.sources[0]
@@ -187,11 +190,9 @@ class Job:
         say_body_part(dataset, self.sources[0], kind)
         dimension = derived_uid("dimensions", kind, self._identity(kind))
 
-        def replace(_parent: Dataset, element: Any) -> None:
-            if element.keyword == "DimensionOrganizationUID":
+        for element in all_elements(dataset):
+            if element.tag == _DIMENSIONS:
                 element.value = dimension
-
-        dataset.walk(replace)
         if beyond_ascii(dataset):
             dataset.SpecificCharacterSet = UNICODE
         return dataset
@@ -232,15 +233,8 @@ def class_code(result: ResultInfo) -> Any:
 
 def beyond_ascii(dataset: Dataset) -> bool:
     """Whether any text needs more than the default repertoire (PS3.5 6.1.2.1), such as a class name or a patient's."""
-    found = False
-
-    def look(_parent: Dataset, element: Any) -> None:
-        nonlocal found
-        if not found and element.VR in _TEXTS:
-            found = not str(element.value).isascii()
-
-    dataset.walk(look)
-    return found
+    texts = (element.value for element in all_elements(dataset) if element.VR in _TEXTS)
+    return not all(str(text).isascii() for text in texts)
 
 
 def _moment_of(source: Dataset) -> datetime:

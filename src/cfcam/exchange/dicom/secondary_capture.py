@@ -64,6 +64,8 @@ def _pictures(job: Job) -> NDArray[np.uint8]:
     from cfcam.imaging.reading.dicom import decode_picture
 
     single, data = len(job.sources) == 1, b""
+    if job.shown is not None:
+        return overlay(job.shown, job.heatmap[0], **job.look._asdict(), threshold=job.threshold)[None]
     found = np.empty((*job.heatmap.shape, 3), dtype=np.uint8)
     for number in range(len(found)):
         where = f"source {number + 1} of {len(found)}"

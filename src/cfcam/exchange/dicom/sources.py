@@ -199,12 +199,18 @@ def distance_of(sources: Sequence[Any]) -> float | None:
     return mean if mean > 0 and bool((np.abs(steps - mean) <= _UNEVEN * mean).all()) else None
 
 
-def _header(source: Dataset, placed: bool) -> Dataset:
+def without_pixels(source: Dataset) -> Dataset:
+    """Return an object's elements but its pixels, which it keeps."""
     from pydicom import Dataset as NewDataset
+
+    return NewDataset({tag: source[tag] for tag in source.keys() if tag not in PIXELS})  # noqa: SIM118
+
+
+def _header(source: Dataset, placed: bool) -> Dataset:
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian
 
-    header = NewDataset({tag: source[tag] for tag in source.keys() if tag not in PIXELS})  # noqa: SIM118
+    header = without_pixels(source)
     for tag in [element.tag for element in header if element.is_empty and element.VR != "SQ"]:
         del header[tag]  # it says as much as one that is absent, and highdicom takes it for a value
     if not placed:  # half a place is none, and highdicom takes it for a whole one

@@ -107,11 +107,24 @@ def structured_report(job: Job, region: Dataset, measurements: Mapping[str, floa
         imaging_measurements=[_group(job, region, numbers)],
         title=codes.DCM.ImagingMeasurementReport,
     )
-    common = job.common("sr")
     # Partial, preliminary and unverified, as highdicom has it: nobody has looked at these numbers.
-    dataset = Comprehensive3DSR(evidence=[*job.sources, region], content=report, **common)
+    dataset = Comprehensive3DSR(evidence=[*job.sources, region], content=hollow(report[0]), **job.common("sr"))
+    dataset.ContentSequence = report[0].ContentSequence
     dataset.CompletionFlagDescription = RESEARCH[:64]
     return job.finish(dataset, "sr")
+
+
+def hollow(root: Dataset) -> Dataset:
+    """Return the root of a document's content without what is below it, for what looks through all of that twice.
+
+    highdicom copies the content, and searches it for objects that are not among the evidence: a fifth of the time that
+    all objects of a radiograph take.
+    """
+    from pydicom import Dataset
+
+    found = Dataset({element.tag: element for element in root if element.keyword != "ContentSequence"})
+    found.ContentSequence = []
+    return found
 
 
 def _measurements(job: Job, measurements: Mapping[str, float]) -> list[Any]:

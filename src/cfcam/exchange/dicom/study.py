@@ -44,11 +44,13 @@ class DicomSource:
         objects: with all their elements.
         order: plane n of what is written is plane ``order[n]`` of the map; None for a picture.
         missing: why nothing can refer to these objects, in one line; None if something can.
+        as_shown: whether the study's picture is this one object, as it says to show it.
     """
 
     objects: Sequence[Dataset]
     order: NDArray[np.intp] | None = None
     missing: str | None = None
+    as_shown: bool = False
 
     @classmethod
     def of(cls, image: Image | Volume, path: Path, *, whole: bool) -> DicomSource:
@@ -65,7 +67,7 @@ class DicomSource:
         if isinstance(image, Image):
             source = read_source(path)
             loop = frames_of([source]) > 1
-            return cls([source], None, _OF_A_LOOP if loop else None)
+            return cls([source], None, _OF_A_LOOP if loop else None, as_shown=image.window is None)
         if not image.source.instances:
             return cls([], None, _RESAMPLED)
         if not whole:
@@ -170,7 +172,7 @@ def dicom_of(
         if one.status != Status.OK or one.regions.threshold is None:
             notes.append(f"no DICOM objects of a map without evidence ({one.method}: {one.status})")
         elif fitting:
-            made = made_objects(
+            for made in made_objects(
                 source.objects,
                 source.planes(one.heatmap),
                 result_info(study, one),
@@ -181,9 +183,10 @@ def dicom_of(
                 palette=palette,
                 blend=blend,
                 refused=refused,
-            )
-            count += len(made)
-            yield from made
+                shown=study.picture if source.as_shown else None,
+            ):
+                count += 1
+                yield made
     if refused and not count:
         raise ImageError(next(iter(refused.values())))
     notes += [f"{reason}: not written" for reason in refused.values()]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from cfcam.errors import ImageError, InputError, MissingExtraError
 from cfcam.exchange.dicom.job import Job
@@ -94,17 +94,19 @@ def write_objects(
         MissingExtraError: pydicom or highdicom is not installed.
     """
     with quiet():
-        made = made_objects(
-            sources,
-            heatmap,
-            result,
-            kinds=kinds,
-            threshold=threshold,
-            measurements=measurements,
-            opacity=opacity,
-            palette=palette,
-            blend=blend,
-            refused=refused,
+        made = list(
+            made_objects(
+                sources,
+                heatmap,
+                result,
+                kinds=kinds,
+                threshold=threshold,
+                measurements=measurements,
+                opacity=opacity,
+                palette=palette,
+                blend=blend,
+                refused=refused,
+            )
         )
         return [save_object(dataset, kind, output) for kind, dataset in made]
 
@@ -121,8 +123,26 @@ def made_objects(
     palette: str = EMBER,
     blend: str = "value",
     refused: dict[str, str] | None = None,
-) -> list[tuple[str, Dataset]]:
-    """Return a map as DICOM objects, each with its kind, and write nothing; see `write_objects`."""
+    shown: NDArray[np.uint8] | None = None,
+) -> Iterator[tuple[str, Dataset]]:
+    """Yield a map as DICOM objects, each with its kind, one made after the other, and write nothing.
+
+    Args:
+        sources: see `write_objects`.
+        heatmap: see there.
+        result: see there.
+        kinds: see there.
+        threshold: see there.
+        measurements: see there.
+        opacity: see there.
+        palette: see there.
+        blend: see there.
+        refused: see there.
+        shown: the one source as it says to show it, if that is at hand: uint8 `(H, W, 3)`.
+
+    Raises:
+        CfcamError: see there.
+    """
     check_kinds(kinds)
     check_installed()
     array = np.ascontiguousarray(np.asarray(heatmap, dtype=np.float32))
@@ -130,10 +150,10 @@ def made_objects(
     look = Look(palette, opacity, blend)
     look.check()
     with quiet():
-        job = Job(headers_of(sources), array, result, threshold, sources, look, steady_of(measurements))
+        job = Job(headers_of(sources), array, result, threshold, sources, look, steady_of(measurements), shown=shown)
         if "pm" in kinds and refused is None:
             check_place(job)
-        return _objects(job, kinds, measurements, refused)
+        yield from _objects(job, kinds, measurements, refused)
 
 
 def fitting_kinds(
@@ -192,33 +212,32 @@ def _has_no(missing: Sequence[str]) -> str:
 
 def _objects(
     job: Job, kinds: Collection[str], measurements: Mapping[str, float] | None, refused: dict[str, str] | None
-) -> list[tuple[str, Dataset]]:
-    made: list[tuple[str, Dataset]] = []
-
-    def make(kind: str, build: Callable[[], Dataset]) -> Dataset | None:
+) -> Iterator[tuple[str, Dataset]]:
+    def make(kind: str, build: Callable[[], Dataset]) -> Iterator[tuple[str, Dataset]]:
         try:
             with _named(job, kind):
-                made.append((kind, build()))
+                made = build()
         except (ImageError, InputError) as problem:
             if refused is None:
                 raise
             refused[kind] = str(problem)
-            return None
-        return made[-1][1]
+            return
+        yield kind, made
 
     if "pm" in kinds:
-        make("pm", lambda: parametric_map(job))
+        yield from make("pm", lambda: parametric_map(job))
     if "seg" in kinds or _FRACTIONAL in kinds:
-        make(_FRACTIONAL, lambda: segmentation(job, "seg-fractional"))
-    region = make("seg-binary", lambda: segmentation(job, "seg-binary")) if {"seg", "sr"} & set(kinds) else None
-    if "sr" in kinds and region is not None:
-        make("sr", lambda: structured_report(job, region, measurements or {}))
-    elif "sr" in kinds and refused is not None:
-        refused["sr"] = "sr: its numbers refer to a binary Segmentation, which cannot be written"
+        yield from make(_FRACTIONAL, lambda: segmentation(job, "seg-fractional"))
+    if {"seg", "sr"} & set(kinds):
+        regions = list(make("seg-binary", lambda: segmentation(job, "seg-binary")))
+        yield from regions
+        for _, region in regions if "sr" in kinds else ():
+            yield from make("sr", partial(structured_report, job, region, measurements or {}))
+        if "sr" in kinds and not regions and refused is not None:
+            refused["sr"] = "sr: its numbers refer to a binary Segmentation, which cannot be written"
     for kind, build in OF_THE_JOB.items():
         if kind in kinds:
-            make(kind, partial(build, job))
-    return made
+            yield from make(kind, partial(build, job))
 
 
 @contextmanager

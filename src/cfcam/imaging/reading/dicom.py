@@ -112,7 +112,8 @@ def decode_picture(
                 pixels = _with_palette(shown, stored, dataset, where, told.setdefault)
             spacing, affine, edges = _spacing(dataset, frame), _picture_affine(dataset, frame), picture_edges(dataset)
             _tell_of_pixels(dataset, frame, spacing, told.setdefault)
-    return Image(pixels, Path(path), hashlib.sha256(data).hexdigest(), spacing, affine, tuple(told), edges=edges)
+    sha256 = hashlib.sha256(data).hexdigest()
+    return Image(pixels, Path(path), sha256, spacing, affine, tuple(told), edges=edges, window=wanted)
 
 
 def _shown(

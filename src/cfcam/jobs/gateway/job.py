@@ -24,6 +24,11 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Rehearsal:
+    """Asks that networks are loaded, and all that explains is used once, before there is a study."""
+
+
+@dataclass(frozen=True)
 class Answer:
     """What became of a study.
 

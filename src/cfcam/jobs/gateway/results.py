@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from cfcam.errors import ImageError
 from cfcam.files import write_whole
+from cfcam.imaging.reading.dicom_object import quiet
 from cfcam.jobs.gateway.job import Answer, Job
 from cfcam.jobs.gateway.prior import COMPARISON, Compared
 from cfcam.jobs.gateway.records import BUNDLE
@@ -18,6 +19,8 @@ from cfcam.jobs.gateway.settings import GatewaySettings
 from cfcam.jobs.gateway.spool import flush
 
 if TYPE_CHECKING:
+    from pydicom import Dataset
+
     from cfcam.jobs.study.explained import Made
     from cfcam.jobs.study.result import StudyExplainer
 
@@ -57,7 +60,8 @@ def made(
     if found.source is None:
         raise ImageError(f"{found.study.name}: is no DICOM object that results could refer to")
     beside = compare(source, out)
-    notes = _write(found, settings, out, name, beside.prior)
+    with quiet():
+        notes = _write(found, settings, out, name, beside.prior)
     results = _listed(out)
     if not any(uid for _, uid, _ in results):
         raise ImageError(f"{found.study.name}: {'; '.join(notes) or 'nothing can be made of it'}")
@@ -108,12 +112,11 @@ def _without_patient(job: Job, settings: GatewaySettings, place: Path) -> list[P
 
 def _write(made: Made, settings: GatewaySettings, out: Path, name: str, prior: Path | None) -> list[str]:
     """Writes the files of a study, called as those of a folder run are, and returns what there is to know."""
-    from pydicom import dcmread
-
     from cfcam.clinical.report.numbers import as_json
     from cfcam.exchange.dicom.report_object import report_object
     from cfcam.exchange.dicom.root_result import root_result
-    from cfcam.exchange.dicom.study import write_dicom
+    from cfcam.exchange.dicom.sources import without_pixels
+    from cfcam.exchange.dicom.study import dicom_of
     from cfcam.exchange.dicom.write import save_object
 
     assert made.source is not None  # noqa: S101 (looked at before)
@@ -122,8 +125,15 @@ def _write(made: Made, settings: GatewaySettings, out: Path, name: str, prior: P
     objects = out / f"{name}_dicom"
     notes: list[str] = []
     files: list[Path] = []
+    heads: list[Any] = []  # of the objects: what the root has to know of them
+
+    def save(kind: str, dataset: Any) -> None:
+        files.append(save_object(dataset, kind, objects))
+        heads.append(without_pixels(dataset))
+
     if how.objects:
-        files, notes = write_dicom(study, source, how.objects, objects, **look)
+        for kind, dataset in dicom_of(study, source, how.objects, notes, **look):
+            save(kind, dataset)
     if how.record is not None:
         study = replace(study, record_id=_recorded(made, files, how.record, settings))
     numbers = as_json(study)
@@ -134,23 +144,22 @@ def _write(made: Made, settings: GatewaySettings, out: Path, name: str, prior: P
 
         pdf = as_pdf(render(study, **look), numbers)
         write_whole(out / f"{name}_report.pdf", pdf)
-        files.append(save_object(report_object(study, source, pdf), "pdf", objects))
+        save("pdf", report_object(study, source, pdf))
     if how.comparison and prior is not None:
-        files.append(_comparison(made, prior, out, objects))
-    if how.root and files:
-        save_object(root_result([dcmread(file, stop_before_pixels=True) for file in files]), "ko", objects)
+        save(COMPARISON, _comparison(made, prior, out))
+    if how.root and heads:
+        save_object(root_result(heads), "ko", objects)
     if how.fhir or settings.fhir is not None:
         _bundle(out / f"{name}_regions.json", how.record, out / f"{name}{_FHIR}")
     return notes
 
 
-def _comparison(made: Made, prior: Path, out: Path, objects: Path) -> Path:
-    """Writes the comparison with the prior as an object of the study."""
+def _comparison(made: Made, prior: Path, out: Path) -> Dataset:
+    """Returns the comparison with the prior as an object of the study."""
     from cfcam.clinical.report.comparison import render_comparison
     from cfcam.clinical.report.pdf import as_pdf
     from cfcam.exchange.dicom.report_object import comparison_object
     from cfcam.exchange.dicom.sources import read_source
-    from cfcam.exchange.dicom.write import save_object
 
     assert made.source is not None  # noqa: S101 (looked at before)
     numbers = (out / f"{COMPARISON}.json").read_bytes()
@@ -158,8 +167,7 @@ def _comparison(made: Made, prior: Path, out: Path, objects: Path) -> Path:
     page = render_comparison(told, (out / f"{COMPARISON}.png").read_bytes())
     pdf = as_pdf(page, numbers, name=f"{COMPARISON}.json")
     before = [read_source(one) for one in (sorted(prior.iterdir()) if prior.is_dir() else [prior])]
-    dataset = comparison_object(made.study, made.source, before, pdf, told["settings"])
-    return save_object(dataset, COMPARISON, objects)
+    return comparison_object(made.study, made.source, before, pdf, told["settings"])
 
 
 def _recorded(made: Made, files: Sequence[Path], place: Path, settings: GatewaySettings) -> str:

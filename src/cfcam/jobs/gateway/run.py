@@ -22,7 +22,7 @@ from cfcam.jobs.gateway.delivery.deliver import Deliverer
 from cfcam.jobs.gateway.delivery.post import Poster
 from cfcam.jobs.gateway.health import Server
 from cfcam.jobs.gateway.index import Index
-from cfcam.jobs.gateway.job import Job
+from cfcam.jobs.gateway.job import Answer, Job, Rehearsal
 from cfcam.jobs.gateway.metrics import numbers
 from cfcam.jobs.gateway.patience import patiently
 from cfcam.jobs.gateway.records import Result, Task
@@ -52,7 +52,7 @@ class Gateway:
 
     def __init__(self, settings: GatewaySettings, log: Log) -> None:
         self.settings, self._log = settings, log
-        self._closing, self._wake = threading.Event(), threading.Event()
+        self._closing, self._wake, self._warm = threading.Event(), threading.Event(), threading.Event()
         self.counts: Counter[str] = Counter()
         self.seconds = 0.0
         self._parts = ExitStack()
@@ -132,6 +132,8 @@ class Gateway:
             found.append("the disk is full")
         if self.intake.waiting >= self.settings.spool.most_waiting:
             found.append("the queue is full")
+        if not self._warm.is_set():
+            found.append("its networks are not loaded yet")
         if self.deliverer is not None and self.deliverer.down:
             found.append("results do not get through")
         if self.poster is not None and self.poster.down:
@@ -166,7 +168,19 @@ class Gateway:
         self.intake.complete()
         self._closing.wait(_LOOK)
 
+    def _rehearse(self) -> None:
+        try:
+            answer = self.worker(Rehearsal()) if self.settings.work.rehearsed else Answer()
+            for trouble in answer.troubles:
+                self._log.warn("a network cannot be loaded", why=trouble)
+        except LostError as error:
+            if not self._closing.is_set():
+                self._log.warn("the networks cannot be loaded beforehand", why=str(error))
+        self._warm.set()
+
     def _explain(self) -> None:
+        if not self._warm.is_set():
+            self._rehearse()
         task = self.index.take()
         if task is None:
             self._wake.wait(_LOOK)

@@ -18,6 +18,7 @@ KINDS = ("pm", "seg", "sr", "sc", "gsps")
 PLANES = ("axial", "coronal", "sagittal", "oblique")
 LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
+_NICEST = 19  # sched(7)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")
 
 
@@ -186,13 +187,26 @@ class Work:
         most_tries: of a study whose work ends without an answer, as when memory runs out; what a file or a network is
             not fit for is not tried again.
         longest_s: seconds after which work on one study is given up.
+        rehearsed: whether networks are loaded, and a drawn radiograph is explained by each that takes pictures, before
+            the gateway calls itself well: else the first study waits for that.
+        nice: by how much the process that explains stands back behind all others of this machine, 0 to 19 (nice(1)):
+            originals are received, and an archive beside it stores them, while it is at work.
+        threads: processors that a network's passes take; 0: all but one, which is left to those who send, or as many as
+            OMP_NUM_THREADS says.
     """
 
     most_tries: int = 3
     longest_s: float = 600.0
+    rehearsed: bool = True
+    nice: int = 10
+    threads: int = 0
 
     def __post_init__(self) -> None:
         check_positive(most_tries=self.most_tries, longest_s=self.longest_s)
+        if not 0 <= self.nice <= _NICEST:
+            raise InputError(f"nice is {self.nice}: give 0 to {_NICEST}")
+        if self.threads < 0:
+            raise InputError(f"threads is {self.threads}: give 1 or more, or 0 for all processors but one")
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import multiprocessing
 import os
 import secrets
@@ -12,24 +13,27 @@ import signal
 import sqlite3
 import threading
 from dataclasses import dataclass, replace
+from datetime import date
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cfcam.errors import CfcamError
-from cfcam.jobs.gateway.job import Answer, Job
-from cfcam.jobs.gateway.settings import GatewaySettings, Network
+from cfcam.imaging.reading.dicom_object import quiet
+from cfcam.jobs.gateway.job import Answer, Job, Rehearsal
+from cfcam.jobs.gateway.prior import Compared, compared, find_prior
+from cfcam.jobs.gateway.settings import GatewaySettings, Network, Work
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-    from pathlib import Path
 
     from cfcam.imaging import Preprocess, VolumePreprocess
-    from cfcam.jobs.gateway.prior import Compared
     from cfcam.jobs.study.result import StudyExplainer
     from cfcam.models import LoadedModel
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _ENDING = 5.0  # seconds that the process has to end by itself
+_DRAWN = 1024  # pixels of a side of the radiograph that is drawn
 
 
 class LostError(CfcamError, RuntimeError):
@@ -50,8 +54,8 @@ class Worker:
         self._pipe: Connection | None = None
         self.starts = 0
 
-    def __call__(self, job: Job) -> Answer:
-        """Explains a study.
+    def __call__(self, job: Job | Rehearsal) -> Answer:
+        """Explains a study, or rehearses that.
 
         Raises:
             LostError: it ended without an answer.
@@ -100,13 +104,83 @@ class Worker:
 def serve(pipe: Connection, settings: GatewaySettings) -> None:
     """Answers jobs until the other end is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # of a terminal: the gateway ends it
+    threading.Thread(target=_end_with_the_gateway, daemon=True).start()
+    stand_back(settings.work)
     networks: dict[str, Loaded] = {}
-    while True:
+    with quiet():  # once for all studies: each time the levels of all loggers are looked at
+        while True:
+            try:
+                job = pipe.recv()
+                if isinstance(job, Rehearsal):
+                    pipe.send(rehearsed(settings, networks))
+                    gc.collect()
+                    gc.freeze()  # what is there now stays: no study waits while it is looked through again
+                else:
+                    pipe.send(answered(job, settings, networks))
+            except (EOFError, OSError):
+                return
+
+
+def _end_with_the_gateway() -> None:
+    """However it ended: the next one has the spool for itself, and a worker of its own."""
+    gateway = multiprocessing.parent_process()
+    if gateway is not None:
+        gateway.join()
+        os._exit(1)
+
+
+def stand_back(how: Work) -> None:
+    """Leaves processors to those who send originals and store them, for whom nobody has to wait."""
+    import torch
+
+    if how.threads or "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(how.threads or max(1, (os.cpu_count() or 2) - 1))
+    if not how.nice:
+        return
+    with contextlib.suppress(OSError):
+        os.nice(how.nice)
+        os.setsid()  # where a kernel groups processes by sessions, to be nice counts within a group alone (sched(7))
+        Path("/proc/self/autogroup").write_text(str(how.nice), encoding="ascii")
+
+
+def rehearsed(settings: GatewaySettings, networks: dict[str, Loaded]) -> Answer:
+    """Loads the networks, and explains a drawn radiograph with each that takes pictures: what is slow once, is then.
+
+    Returns:
+        In its troubles a line for each network that cannot be loaded, as every study will be told.
+    """
+    from cfcam.imaging import Preprocess
+    from cfcam.jobs.gateway.results import made
+
+    troubles = []
+    for name, network in settings.network.items():
         try:
-            job = pipe.recv()
-            pipe.send(answered(job, settings, networks))
-        except (EOFError, OSError):
-            return
+            known = networks[name] = loaded(network)
+        except Exception as error:  # noqa: BLE001 (a network may raise anything; its words may hold anything)
+            why = str(error) if isinstance(error, CfcamError) else type(error).__name__
+            troubles.append(f"network {name}: {why}")
+            continue
+        place = settings.spool.folder / "work" / secrets.token_hex(8)
+        with contextlib.suppress(Exception):  # whether a drawing can be explained is nobody's business
+            if isinstance(known.preprocess, Preprocess):
+                made(*_drawn(name, settings, place), known.explainer, place, compare=lambda _current, _out: Compared())
+        shutil.rmtree(place, ignore_errors=True)
+    return Answer(troubles=tuple(troubles))
+
+
+def _drawn(network: str, settings: GatewaySettings, place: Path) -> tuple[Job, GatewaySettings]:
+    """A radiograph of nobody, and settings by which its results lie apart, and no record is made of them."""
+    from cfcam.jobs.cases.drawn_study import radiograph
+    from cfcam.models.demo import make_phantom
+
+    for folder in (place, place / "results"):
+        folder.mkdir(mode=0o700)
+    file = place / "drawn.dcm"
+    drawn = radiograph(make_phantom(0, size=_DRAWN).image, 0.4, date(2026, 1, 1), "rehearsal")
+    drawn.save_as(file, enforce_file_format=True)
+    how = replace(settings.results, record=None, deidentify_key=None)
+    apart = replace(settings, spool=replace(settings.spool, folder=place), results=how, fhir=None)
+    return Job("rehearsal-0", network, (file,), volume=False), apart
 
 
 def answered(job: Job, settings: GatewaySettings, networks: dict[str, Loaded]) -> Answer:
@@ -150,8 +224,6 @@ def _is_full(error: BaseException | None) -> bool:
 
 def _prior(job: Job, settings: GatewaySettings, known: Loaded, place: Path, current: Path, out: Path) -> Compared:
     """Compares a study with the one before it, if that is asked for."""
-    from cfcam.jobs.gateway.prior import Compared, compared, find_prior
-
     if settings.prior is None:
         return Compared()
 
