@@ -6,6 +6,8 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +30,9 @@ from tests.clinical.audit.test_audit import (
     filled,
     sha256,
 )
+from tests.waiting import until
+
+SOAK = bool(os.environ.get("CFCAM_SOAK"))
 
 _NUMBERS = itertools.count(1)
 
@@ -122,17 +127,71 @@ def test_an_audit_survives_a_fork(where):
     check_fork(where)
 
 
-def test_a_server_that_stops_at_once_loses_nothing_though_it_may_answer_before_it_writes(server, where):
+def test_a_server_that_stops_at_once_loses_nothing_though_it_may_answer_before_it_writes(server, where, monkeypatch):
     with psycopg.connect(where, autocommit=True) as connection:
         connection.execute(f"ALTER DATABASE {database(where)} SET synchronous_commit = off")
     audit = filled(where, 5)
     head = audit.verify().head
     server.stop()
+    monkeypatch.setattr("cfcam.clinical.audit.audit.PATIENCE", 0.3)  # it does not come back
     with pytest.raises(AuditError, match="cannot be used"):
         audit.append("stop")
+    with pytest.raises(AuditError, match="cannot be used"):  # who begins with it is told at once
+        Audit(where, create=False)
     server.start()
     verified = audit.verify(head)
     assert (verified.ok, verified.count) == (True, 5)
+
+
+def test_writers_whose_server_is_lost_for_a_while_go_on_when_it_is_there_again(server, where):
+    """Each record is there once, in order, and each is one that its writer was told of."""
+    audit, each = Audit(where), 2000 if SOAK else 60
+    told: list[list[tuple[int, str]]] = [[], []]
+
+    def write(seed: int) -> None:
+        for number in range(each):
+            record = audit.append("explain", {"seed": seed, "count": number})
+            told[seed].append((record.sequence, record.hash))
+
+    writers = [threading.Thread(target=write, args=(seed,)) for seed in range(2)]
+    for writer in writers:
+        writer.start()
+    for lost in range(1, (3 if SOAK else 1) + 1):
+        until(lambda lost=lost: min(map(len, told)) >= 10 * lost)
+        server.stop()
+        time.sleep(60 if SOAK else 0.2)
+        server.start()
+    for writer in writers:
+        writer.join()
+    records = list(audit.records())
+    assert audit.verify().ok
+    for seed in range(2):
+        mine = [record for record in records if record.details["seed"] == seed]
+        assert [record.details["count"] for record in mine] == list(range(each))
+        assert told[seed] == [(record.sequence, record.hash) for record in mine]
+
+
+def test_a_record_that_was_committed_when_the_server_was_lost_is_not_written_twice(server, where, monkeypatch):
+    audit, lost = filled(where, 2), []
+
+    def commit(connection):
+        """The commit is on disk; its answer never comes."""
+        connection.commit()
+        if not lost:
+            lost.append(True)
+            server.stop()
+            server.start()
+            connection.execute("SELECT 1")
+
+    monkeypatch.setattr(audit._engine.dialect, "do_commit", commit)
+    assert audit.append("explain", {"count": 2}).sequence == 3
+    verified = audit.verify()
+    assert (bool(lost), verified.ok, verified.count) == (True, True, 3)
+
+
+def test_a_role_that_is_refused_is_told_at_once(where):
+    with pytest.raises(AuditError, match="does not exist"):
+        Audit(where.replace("//cfcam@", "//nobody@"))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ write the whole chain anew, or cut off its end: only a head hash that was export
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,6 +30,7 @@ from cfcam.clinical.audit.chain import (
 from cfcam.clinical.audit.fields import (
     Action,
     AuditError,
+    AwayError,
     DamagedError,
     MovedError,
     checked_action,
@@ -44,6 +46,7 @@ from cfcam.clinical.audit.export import Certificate
 _SCHEMAS = ("0001",)  # of migrations, oldest first
 _LOCK = 0x63666361_61756469  # "cfcaaudi": the number of PostgreSQL's advisory lock
 _PAGE = 1000
+_WAIT, _LONGEST_WAIT = 0.1, 2.0  # seconds between two tries
 
 
 class Audit:
@@ -76,6 +79,8 @@ class Audit:
     ) -> Record:
         """Writes a record; when this returns, the record is on disk.
 
+        Another writer is waited for, and so is a server that was there before and is lost: two minutes at most.
+
         Args:
             action: what was done.
             details: fields of the allow-list ``FIELDS``.
@@ -87,19 +92,27 @@ class Audit:
             AuditError: the action is unknown, a field may not be recorded, or the database refuses.
         """
         chosen, fields = checked_action(action), checked_details(details or {})
-        with self._connection(write=True) as connection:
-            last = connection.exec_driver_sql(
-                "SELECT sequence, hash FROM audit_record ORDER BY sequence DESC LIMIT 1"
-            ).first()
-            sequence, previous = (0, GENESIS) if last is None else (last[0], last[1])
-            if head not in (None, previous):
-                raise MovedError(f"record {sequence} was written meanwhile: read it, then write")
-            row = make_row(sequence + 1, datetime.now(UTC), chosen, fields, previous)
-            from sqlalchemy import text
+        tried: list[ChainRow] = []
 
-            statement = text("INSERT INTO audit_record (sequence, body, hash) VALUES (:sequence, :body, :hash)")
-            connection.execute(statement, row._asdict())
-        return read_row(row)
+        def enter() -> ChainRow:
+            with self._connection(write=True) as connection:
+                if tried and (kept := _kept(connection, tried)) is not None:
+                    return kept
+                last = connection.exec_driver_sql(
+                    "SELECT sequence, hash FROM audit_record ORDER BY sequence DESC LIMIT 1"
+                ).first()
+                sequence, previous = (0, GENESIS) if last is None else (last[0], last[1])
+                if head not in (None, previous):
+                    raise MovedError(f"record {sequence} was written meanwhile: read it, then write")
+                row = make_row(sequence + 1, datetime.now(UTC), chosen, fields, previous)
+                tried.append(row)
+                from sqlalchemy import text
+
+                statement = text("INSERT INTO audit_record (sequence, body, hash) VALUES (:sequence, :body, :hash)")
+                connection.execute(statement, row._asdict())
+                return row
+
+        return read_row(_patiently(enter))
 
     def records(
         self, since: datetime | None = None, action: Action | str | None = None, *, after: int = 0
@@ -223,3 +236,27 @@ class Audit:
             raise problem_of(problem, self.where) from problem
         except UnicodeDecodeError as problem:  # from SQLite's own message about a damaged table
             raise DamagedError(f"the audit in {self.where} cannot be used (its file is damaged)") from problem
+
+
+def _patiently(enter: Callable[[], ChainRow]) -> ChainRow:
+    """Enters a record, again and again where the server is away."""
+    until, wait = time.monotonic() + PATIENCE, _WAIT
+    while True:
+        try:
+            return enter()
+        except AwayError:
+            left = until - time.monotonic()
+            if left <= 0:
+                raise
+            time.sleep(min(wait, left))
+            wait = min(2 * wait, _LONGEST_WAIT)
+
+
+def _kept(connection: Connection, tried: list[ChainRow]) -> ChainRow | None:
+    """The one of the rows that is in the table: a server may be lost when it has written, and not yet answered."""
+    from sqlalchemy import text
+
+    query = text("SELECT hash FROM audit_record WHERE sequence = :sequence")
+    return next(
+        (row for row in tried if connection.execute(query, {"sequence": row.sequence}).scalar() == row.hash), None
+    )

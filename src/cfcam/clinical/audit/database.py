@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from cfcam.clinical.audit.fields import (
     AuditError,
+    AwayError,
     DamagedError,
 )
 from cfcam.errors import MissingExtraError, one_line
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
     from sqlalchemy.exc import SQLAlchemyError
 
 _VERSION_TABLE = "audit_migration"
-PATIENCE = 120  # seconds to wait for another writer
+PATIENCE = 120  # seconds to wait for another writer, or for a server that comes back
+# PostgreSQL's classes of errors (Appendix A): of the connection; it stops, has crashed, or does not take any yet
+_AWAY = ("08", "57P01", "57P02", "57P03")
 
 
 def check_place(where: str | os.PathLike[str], *, create: bool = True, folder: bool = True) -> URL:
@@ -125,8 +128,19 @@ def problem_of(problem: SQLAlchemyError, where: str) -> AuditError:
     cause = problem.orig if isinstance(problem, DBAPIError) else problem
     line = next((part.strip() for part in str(cause).splitlines() if part.strip()), type(cause).__name__)
     # What SQLite says of a damaged file is of this class itself; busy, full and read-only are of its subclasses.
-    kind = DamagedError if type(cause) is sqlite3.DatabaseError else AuditError
+    kind = DamagedError if type(cause) is sqlite3.DatabaseError else AwayError if _is_away(problem) else AuditError
     return kind(f"the audit in {where} cannot be used ({one_line(shown_url(line), 400)}): check the database")
+
+
+def _is_away(problem: SQLAlchemyError) -> bool:
+    """Whether a server's connection is what failed: one that it never made has no code at all."""
+    from sqlalchemy.exc import DBAPIError, OperationalError
+
+    if not isinstance(problem, DBAPIError) or type(problem.orig).__module__.partition(".")[0] != "psycopg":
+        return False
+    code = getattr(problem.orig, "sqlstate", None)
+    lost = problem.connection_invalidated or isinstance(problem, OperationalError)
+    return lost if code is None else str(code).startswith(_AWAY)
 
 
 def table_version(connection: Connection) -> str | None:

@@ -21,6 +21,10 @@ class DamagedError(AuditError):
     """The database's file is damaged, so that a record cannot even be fetched."""
 
 
+class AwayError(AuditError):
+    """The database's server is not there at the moment: it starts, stops, or the connection to it was lost."""
+
+
 class MovedError(AuditError):
     """Another record was written since the one that was to be the last."""
 
