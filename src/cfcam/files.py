@@ -21,6 +21,7 @@ from cfcam.locks import alone_in, is_lock
 from cfcam.stages import WRITE, stage
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")  # what `_temporary` makes, and nothing of a user's
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]*")  # neither drives nor the other separator; most names are such
 _STALE_SECONDS = 3600  # no single file takes as long to write
 
 
@@ -30,10 +31,36 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
+Stamp = tuple[int, int, int, int]
+
+
+def stamp_of(path: str | os.PathLike[str]) -> Stamp:
+    """Returns what the system says of a file: size, time of its content, time of its entry (ns), and number.
+
+    A file with the same stamp was not written to: the third of them nobody can set but the system's clock. What may
+    come within the clock's own step is for `is_settled` to say.
+
+    Raises:
+        OSError: there is none.
+    """
+    found = os.stat(path)  # noqa: PTH116 (a path for each of a hundred thousand is slow)
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
+def is_settled(stamp: Stamp) -> bool:
+    """Tells whether a file has been as it is for so long that a change from now on gives it another stamp.
+
+    Two seconds: the coarsest step of a file system's clock.
+    """
+    return max(stamp[1:3]) + 2_000_000_000 < time.time_ns()
+
+
 def stays_inside(name: object) -> bool:
     """Tells whether what a file names can only lie in the folder it is taken from: relative, without ``..``."""
     if not isinstance(name, str) or not name.strip("/\\.") or "\0" in name:
         return False
+    if _PLAIN.fullmatch(name) and ".." not in name:
+        return True
     path = PureWindowsPath(name)  # knows both separators, and drives
     return not path.anchor and ".." not in path.parts
 

@@ -203,6 +203,14 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Explain again what is already done.", rich_help_panel=Panel.RUN)
     ] = False
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Tell what is done already by the content of all files, rather than by their sizes and times.",
+            rich_help_panel=Panel.RUN,
+        ),
+    ] = False
     limit: Annotated[
         int | None, typer.Option(min=1, metavar="N", help="Take the first N pictures only.", rich_help_panel=Panel.RUN)
     ] = None
@@ -240,10 +248,11 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         study = self.study()
         sources = _sources(self.paths)
 
-        from cfcam.jobs import find_inputs
         from cfcam.jobs.inputs.many import Inputs
 
-        inputs = Inputs(find_inputs(sources, output=self.store or self.output, recursive=self.recursive)[: self.limit])
+        inputs = Inputs.found(sources, output=self.store or self.output, recursive=self.recursive)
+        if self.limit is not None:
+            inputs = inputs[: self.limit]
         if not inputs:
             raise InputError(f"there is nothing to explain: all pictures found lie in the output folder {self.output}")
         settings = self._settings(study, sources)
@@ -299,6 +308,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             max_pixels=int(self.max_megapixels * 1e6),
             window=read_window(self.window),
             overwrite=self.overwrite,
+            verify=self.verify,
             shard=self.share,
             leave_out="all" in (self.method or ()),
             command=_typed(study, sources, self.output),

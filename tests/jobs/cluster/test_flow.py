@@ -41,7 +41,7 @@ def run(folder, output, machines=None, network="deadly", **changes):
 
 def told(output):
     """The lines of a manifest, apart from times."""
-    return [{key: value for key, value in line.items() if key != "seconds"} for line in lines(output)]
+    return [{key: value for key, value in line.items() if key not in ("seconds", "stamps")} for line in lines(output)]
 
 
 def data(output):

@@ -24,7 +24,7 @@ def test_what_was_put_in_comes_out_as_it_was():
     assert held[-1] == ODD[-1]
     assert held[1:3] == ODD[1:3]
     assert list(held.keys()) == [one.key for one in ODD]
-    assert list(held.placed) == [(one.absolute, one.folder) for one in ODD]
+    assert [(parent / name, folder) for parent, name, folder in held.placed] == [(o.absolute, o.folder) for o in ODD]
     with pytest.raises(IndexError):
         held[len(ODD)]
 

@@ -4,7 +4,8 @@ from dataclasses import replace
 import pytest
 
 from cfcam.files import settings_hash, sha256_of
-from cfcam.jobs.runs.manifest import Explained, Manifest, Record, State, verified
+from cfcam.jobs.runs.manifest import Explained, Manifest, Record, State
+from cfcam.jobs.runs.standing import verified
 from tests.jobs.world import draw, lines, run, written
 
 RECORD = Record(

@@ -5,8 +5,9 @@ import json
 import pytest
 
 from cfcam.jobs import Input, JobError
-from cfcam.jobs.runs.manifest import Manifest, Record, State, stands
+from cfcam.jobs.runs.manifest import Manifest, Record, State
 from cfcam.jobs.runs.plan import Plan
+from cfcam.jobs.runs.standing import stands
 from tests.jobs.world import draw
 
 MADE_BY = {"cfcam": "1", "torch": "2", "python": "3", "device": "cpu"}

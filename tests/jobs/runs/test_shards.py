@@ -27,9 +27,9 @@ def shards(source, out, count, **settings):
 
 
 def timeless(out):
-    """The bytes of all files; the manifest without the seconds that each line took, run.json without its moments."""
+    """The bytes of all files; the manifest without the times in each line, run.json without its moments."""
     found = {name: (out / name).read_bytes() for name in written(out)}
-    found["manifest.jsonl"] = [{**line, "seconds": 0} for line in lines(out)]
+    found["manifest.jsonl"] = [{**line, "seconds": 0, "stamps": {}} for line in lines(out)]
     runs = json.loads(found.pop("run.json"))["runs"]
     found["run.json"] = {key: entry["settings"] for key, entry in runs.items()}
     return found

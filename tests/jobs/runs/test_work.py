@@ -67,7 +67,7 @@ def same_as_here(model, paths, settings, elsewhere, folder, how=None):
     assert names == [name for name in written(there.output) if name != "manifest.jsonl"]
     for name in names:
         assert (here.output / name).read_bytes() == (there.output / name).read_bytes(), name
-    untimed = [[{**line, "seconds": 0} for line in lines(one.output)] for one in (here, there)]
+    untimed = [[{**line, "seconds": 0, "stamps": {}} for line in lines(one.output)] for one in (here, there)]
     assert untimed[0] == untimed[1]
     return untimed[1]
 

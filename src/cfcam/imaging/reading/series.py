@@ -19,6 +19,7 @@ from cfcam.imaging.reading.kinds import is_dicom_file
 from cfcam.imaging.reading.listing import EXTENSIONS
 
 _MODALITIES = frozenset({"CT", "MR", "PT", "NM", "US", "XA", "CR", "DX", "MG", "OT", "SEG", "RTDOSE", "OPT"})
+_PICTURES = frozenset(EXTENSIONS) - frozenset(DICOM_EXTENSIONS)
 _SAME_DIRECTION = 2e-3  # per component; headers round to six digits
 _SAME_SPACING = 1e-3  # relative
 
@@ -111,7 +112,8 @@ def scan_folder(folder: str | os.PathLike[str]) -> Scan:
         MissingExtraError: there are DICOM files, and pydicom is not installed.
     """
     try:
-        files = sorted(entry for entry in Path(folder).iterdir() if _may_be_dicom(entry))
+        names = [name for name in os.listdir(folder) if os.path.splitext(name)[1].lower() not in _PICTURES]  # noqa: PTH122, PTH208 (slow)
+        files = sorted(filter(_may_be_dicom, (Path(folder, name) for name in names)))
     except OSError as error:
         raise ImageError(f"{shown_path(folder)}: the folder may not be listed ({error.strerror}); check it") from error
     return scan_files(files)

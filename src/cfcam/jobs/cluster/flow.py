@@ -17,8 +17,9 @@ from cfcam.jobs.cluster.part import Answer, Ended, Item, Part, id_of, size_of_pa
 from cfcam.jobs.cluster.pool import IDLE, LOST, Cluster, Lost, Pool
 from cfcam.jobs.cluster.worker import Place
 from cfcam.jobs.runs.flow import Known, MakeFlow
-from cfcam.jobs.runs.manifest import Record, State, verified
+from cfcam.jobs.runs.manifest import Record, State
 from cfcam.jobs.runs.settings import Settings
+from cfcam.jobs.runs.standing import verified
 from cfcam.jobs.runs.task import Outcome, Task
 from cfcam.jobs.runs.work import Work
 from cfcam.jobs.store.kept import Kept

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from cfcam.errors import ImageError
-from cfcam.imaging import list_images
-from cfcam.imaging.reading.files import is_nifti
-from cfcam.imaging.reading.listing import DEEPER
+from cfcam.imaging.reading.files import NIFTI_EXTENSIONS, is_nifti
+from cfcam.imaging.reading.listing import DEEPER, listed
 from cfcam.imaging.reading.series import has_several_planes, scan_folder
 from cfcam.jobs.inputs.names import safe
 
@@ -79,26 +79,46 @@ def find_inputs(
         ImageError: a path does not exist, or there is nothing to explain in a folder.
         MissingExtraError: there are DICOM files, and pydicom is not installed.
     """
+    return [Input(parent / name, folder, kind) for parent, name, folder, kind in find_places(paths, output, recursive)]
+
+
+class Place(NamedTuple):
+    """Where an input lies: the fields of an `Input`, its path in two parts."""
+
+    parent: Path
+    name: str
+    folder: PurePosixPath
+    kind: Kind
+
+
+def find_places(
+    paths: Iterable[str | os.PathLike[str]], output: str | os.PathLike[str], recursive: bool
+) -> Iterator[Place]:
+    """Yields where the inputs lie that `find_inputs` returns."""
     out = Path(output).resolve()
-    found: dict[Path, Input] = {}
-    parents: dict[Path, tuple[Path, PurePosixPath]] = {}  # a hundred thousand files lie in few folders
+    found: dict[Path, dict[str, Place]] = {}
+    order: list[Place] = []
     for path in map(Path, paths):
         root = _root(path)
-        parents.clear()  # they are mirrored below another root
+        parents: dict[Path, tuple[Path, PurePosixPath, bool]] = {}  # a hundred thousand files lie in few folders
         outside = root.resolve() not in out.parents
         volumes, slices = _volumes(path, recursive=recursive)
-        for file, kind in (
-            *((volume, Kind.VOLUME) for volume in volumes),
-            *((picture, Kind.PICTURE) for picture in _pictures(path, recursive=recursive, alone=not volumes)),
+        for parent, name, kind in (
+            *((volume.parent, volume.name, Kind.VOLUME) for volume in volumes),
+            *((*picture, Kind.PICTURE) for picture in _pictures(path, recursive=recursive, alone=not volumes)),
         ):
-            if (of := parents.get(file.parent)) is None:
-                of = parents[file.parent] = file.parent.resolve(), _mirrored(file.parent, root)
-            parent, mirrored = of
-            if not outside and (out == parent or out in parent.parents):
+            if (of := parents.get(parent)) is None:
+                real = parent.resolve()
+                inside = not outside and (out == real or out in real.parents)
+                of = parents[parent] = real, _mirrored(parent, root), inside
+            real, mirrored, inside = of
+            if inside or (kind is Kind.PICTURE and slices and real / name in slices):
                 continue
-            if kind is Kind.VOLUME or parent / file.name not in slices:
-                found.setdefault(parent / file.name, Input(file, mirrored, kind))
-    return list(found.values())
+            names = found.setdefault(real, {})
+            if name not in names:
+                names[name] = place = Place(parent, name, mirrored, kind)
+                order.append(place)
+    yield from order
 
 
 def find_study(path: str | os.PathLike[str]) -> Input:
@@ -114,11 +134,11 @@ def find_study(path: str | os.PathLike[str]) -> Input:
     return found[0]
 
 
-def _pictures(path: Path, *, recursive: bool, alone: bool) -> list[Path]:
+def _pictures(path: Path, *, recursive: bool, alone: bool) -> list[tuple[Path, str]]:
     if path.is_file() and is_nifti(path):
         return []
     try:
-        return list_images(path, recursive=recursive)
+        return listed(path, recursive=recursive)
     except ImageError as error:
         if alone or (not path.exists() and not glob.has_magic(str(path))):
             raise ImageError(str(error).replace(f"({DEEPER})", "(--recursive)")) from error
@@ -144,7 +164,7 @@ def _volumes(path: Path, *, recursive: bool) -> tuple[list[Path], set[Path]]:
             frames = [one.files[0] for one in series if len(one.planes) > 1]
             volumes += dict.fromkeys(frames)
             slices |= {place.resolve() / file.name for file in frames}
-        volumes += sorted(file for file in place.iterdir() if _is_visible_nifti(file))
+        volumes += sorted(filter(Path.is_file, (place / name for name in os.listdir(place) if _is_visible_nifti(name))))  # noqa: PTH208 (slow)
     return volumes, slices
 
 
@@ -159,8 +179,8 @@ def _places(path: Path, *, recursive: bool) -> Iterator[Path]:
                 yield from (Path(folder, name) for name in folders)
 
 
-def _is_visible_nifti(file: Path) -> bool:
-    return is_nifti(file) and not file.name.startswith(".") and file.is_file()
+def _is_visible_nifti(name: str) -> bool:
+    return name.lower().endswith(NIFTI_EXTENSIONS) and not name.startswith(".")
 
 
 def _root(path: Path) -> Path:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, overload
 
-from cfcam.jobs.inputs.find import Input, Kind
+from cfcam.jobs.inputs.find import Input, Kind, Place, find_places
 
 
 class Inputs(Sequence[Input]):
@@ -22,21 +22,30 @@ class Inputs(Sequence[Input]):
         labels: of those that have one, by number.
     """
 
-    def __init__(self, inputs: Iterable[Input]) -> None:
+    def __init__(self, inputs: Iterable[Input] = ()) -> None:
         self._names, self._ends, self._of = bytearray(), array("Q", [0]), array("I")
         self.labels: dict[int, str] = {}
-        self._places: list[tuple[Path, PurePosixPath, Kind]] = []
-        known: dict[tuple[Path, PurePosixPath, Kind], int] = {}
+        self._places: dict[tuple[Path, PurePosixPath, Kind], int] = {}
         for number, source in enumerate(inputs):
-            place = (source.path.parent, source.folder, source.kind)
-            if (of := known.get(place)) is None:
-                of = known[place] = len(self._places)
-                self._places.append(place)
-            self._of.append(of)
-            self._names += source.path.name.encode("utf-8", "surrogatepass")
-            self._ends.append(len(self._names))
+            self._add(Place(source.path.parent, source.path.name, source.folder, source.kind))
             if source.label is not None:
                 self.labels[number] = source.label
+
+    @classmethod
+    def found(
+        cls, paths: Iterable[str | os.PathLike[str]], *, output: str | os.PathLike[str], recursive: bool = False
+    ) -> Inputs:
+        """Returns what `find_inputs` would, in less time and memory."""
+        inputs = cls()
+        for place in find_places(paths, output, recursive):
+            inputs._add(place)
+        return inputs
+
+    def _add(self, place: Place) -> None:
+        parent, name, folder, kind = place
+        self._of.append(self._places.setdefault((parent, folder, kind), len(self._places)))
+        self._names += name.encode("utf-8", "surrogatepass")
+        self._ends.append(len(self._names))
 
     @classmethod
     def of(cls, inputs: Iterable[Input]) -> Inputs:
@@ -71,7 +80,7 @@ class Inputs(Sequence[Input]):
         return f"Inputs({len(self)} in {len(self._places)} folders)"
 
     def _made(self, number: int) -> Input:
-        parent, folder, kind = self._places[self._of[number]]
+        parent, folder, kind = self._distinct[self._of[number]]
         return Input(parent / self._name(number), folder, kind, self.labels.get(number))
 
     def _name(self, number: int) -> str:
@@ -91,14 +100,17 @@ class Inputs(Sequence[Input]):
     def _has_volumes(self) -> bool:
         return any(kind is Kind.VOLUME for _, _, kind in self._places)
 
-    def place(self, number: int) -> tuple[Path, PurePosixPath]:
-        """Returns what `placed` has of one."""
-        of = self._of[number]
-        return Path(self._absolute(number, of)), self._places[of][1]
+    def place(self, number: int) -> tuple[Path, str, PurePosixPath]:
+        """Returns the absolute path of the folder that one lies in, its name there, and the sub-folder of its files."""
+        of, name = self._of[number], self._name(number)
+        if name in ("", ".."):
+            path = self._made(number).absolute
+            return path.parent, path.name, self._distinct[of][1]
+        return self._folders[of], name, self._distinct[of][1]
 
     @property
-    def placed(self) -> Sequence[tuple[Path, PurePosixPath]]:
-        """Absolute path of each, and the sub-folder of the output folder in which its files are put."""
+    def placed(self) -> Sequence[tuple[Path, str, PurePosixPath]]:
+        """Each `place`."""
         return _Placed(self)
 
     def keys(self) -> Iterator[str]:
@@ -112,11 +124,19 @@ class Inputs(Sequence[Input]):
         return self._above[of] + name if name not in ("", "..") else str(self._made(number).absolute)
 
     @cached_property
+    def _distinct(self) -> list[tuple[Path, PurePosixPath, Kind]]:
+        return list(self._places)
+
+    @cached_property
+    def _folders(self) -> list[Path]:
+        return [Path(above) for above in self._above]
+
+    @cached_property
     def _above(self) -> list[str]:
         return [os.path.join(os.path.abspath(parent), "") for parent, _, _ in self._places]  # noqa: PTH100, PTH118  as there
 
 
-class _Placed(Sequence[tuple[Path, PurePosixPath]]):
+class _Placed(Sequence[tuple[Path, str, PurePosixPath]]):
     def __init__(self, inputs: Inputs) -> None:
         self._inputs = inputs
 
@@ -124,10 +144,10 @@ class _Placed(Sequence[tuple[Path, PurePosixPath]]):
         return len(self._inputs)
 
     @overload
-    def __getitem__(self, number: int) -> tuple[Path, PurePosixPath]: ...
+    def __getitem__(self, number: int) -> tuple[Path, str, PurePosixPath]: ...
 
     @overload
-    def __getitem__(self, number: slice) -> list[tuple[Path, PurePosixPath]]: ...
+    def __getitem__(self, number: slice) -> list[tuple[Path, str, PurePosixPath]]: ...
 
     def __getitem__(self, number: int | slice) -> Any:
         if isinstance(number, slice):

@@ -23,7 +23,8 @@ def safe(text: str, limit: int = _LABEL_BYTES) -> str:
     Separators, white space, control and reserved characters become ``-``. A text of more than ``limit`` bytes
     (UTF-8) is cut, and told apart by eight digits of its SHA-256.
     """
-    name = _UNSAFE.sub("-", unicodedata.normalize("NFC", text)).strip("-. ")
+    composed = text if text.isascii() else unicodedata.normalize("NFC", text)
+    name = (_UNSAFE.sub("-", composed) if _UNSAFE.search(composed) else composed).strip("-. ")
     if len(name.encode()) <= limit:
         return name
     digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
@@ -54,16 +55,18 @@ def output_names(
         taken: further names that belong to other inputs.
     """
     kept = {n: known[str(path)] for n, (path, _) in enumerate(inputs) if str(path) in known} if known else {}
-    odd = odd_names(inputs, kept, taken=taken)
-    return [odd.get(number) or plain_name(*one) for number, one in enumerate(inputs)]
+    placed = [(path.parent, path.name, folder) for path, folder in inputs]
+    odd = odd_names(placed, kept, taken=taken)
+    return [odd.get(number) or plain_name(*one) for number, one in enumerate(placed)]
 
 
 def odd_names(
-    inputs: Sequence[tuple[Path, PurePosixPath]], known: Mapping[int, str], *, taken: Collection[str] = ()
+    inputs: Sequence[tuple[Path, str, PurePosixPath]], known: Mapping[int, str], *, taken: Collection[str] = ()
 ) -> dict[int, str]:
     """Returns the names of those inputs, by number, whose name is not `plain_name`, and known ones; see `output_names`.
 
-    Of very many inputs these are few, and of the others eight bytes each are held meanwhile.
+    Of very many inputs these are few, and of the others eight bytes each are held meanwhile. Of each input the absolute
+    path of its folder is given, its own name, and the sub-folder of the output folder.
     """
     names = dict(known)
     used = Marks(map(folded, (*taken, *names.values())))
@@ -87,23 +90,32 @@ def odd_names(
     return names
 
 
-def plain_name(path: Path, folder: PurePosixPath) -> str:
+def plain_name(parent: Path, name: str, folder: PurePosixPath) -> str:
     """Returns the name that an input has unless another would have the same: its sub-folder and its stem."""
-    stem = path.stem.removesuffix(".nii") if path.suffix.lower() == ".gz" else path.stem
-    return str(folder / (safe(stem, _STEM_BYTES) or "picture"))
+    stem, suffix = _parted(name)
+    if suffix.lower() == ".gz":
+        stem = stem.removesuffix(".nii")
+    plain = safe(stem, _STEM_BYTES) or "picture"
+    return f"{folder}/{plain}" if folder.parts else plain
 
 
-def _with_extension(path: Path, folder: PurePosixPath) -> str:
-    extension = safe(path.suffix.lower().lstrip("."), 16)
-    return f"{plain_name(path, folder)}-{extension}" if extension else plain_name(path, folder)
+def _with_extension(parent: Path, name: str, folder: PurePosixPath) -> str:
+    plain, extension = plain_name(parent, name, folder), safe(_parted(name)[1].lower().lstrip("."), 16)
+    return f"{plain}-{extension}" if extension else plain
 
 
-def _with_parent(path: Path, folder: PurePosixPath) -> str:
-    parent = safe(path.parent.name)
-    return f"{_with_extension(path, folder)}-{parent}" if parent else _with_extension(path, folder)
+def _with_parent(parent: Path, name: str, folder: PurePosixPath) -> str:
+    longer, above = _with_extension(parent, name, folder), safe(parent.name)
+    return f"{longer}-{above}" if above else longer
 
 
-_FORMS: tuple[Callable[[Path, PurePosixPath], str], ...] = (plain_name, _with_extension, _with_parent)
+def _parted(name: str) -> tuple[str, str]:
+    """Stem and suffix, as those of a path: to make a path of each of very many names takes long."""
+    place = name.rfind(".")
+    return (name[:place], name[place:]) if 0 < place < len(name) - 1 else (name, "")
+
+
+_FORMS: tuple[Callable[[Path, str, PurePosixPath], str], ...] = (plain_name, _with_extension, _with_parent)
 
 
 def folded(name: str) -> str:

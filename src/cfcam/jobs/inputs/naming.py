@@ -51,7 +51,7 @@ class Names(Sequence[str]):
         if isinstance(number, slice):
             return [self[n] for n in range(len(self))[number]]
         number = range(len(self))[number]
-        return self._odd.get(number) or plain_name(*self._inputs.placed[number])
+        return self._odd.get(number) or plain_name(*self._inputs.place(number))
 
     def __iter__(self) -> Iterator[str]:
         return map(self.__getitem__, range(len(self)))

@@ -77,8 +77,7 @@ class Shelves:
         inputs = Marks(Inputs.of(plan.inputs).keys())
 
         def is_done(source: str, sha256: str) -> bool:
-            record = manifest.find_input(source, plan.settings) if source in inputs else None
-            return record is not None and record.sha256 == sha256
+            return source in inputs and manifest.is_done(source, sha256, plan.settings)
 
         return cls(
             manifest,

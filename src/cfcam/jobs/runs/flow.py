@@ -13,8 +13,9 @@ from functools import partial
 from typing import Any, Protocol
 
 from cfcam.jobs.engine.lanes import threads
-from cfcam.jobs.runs.manifest import Record, State, stands
+from cfcam.jobs.runs.manifest import Record, State
 from cfcam.jobs.runs.settings import Settings
+from cfcam.jobs.runs.standing import stands, untouched
 from cfcam.jobs.runs.task import Outcome, Task
 from cfcam.jobs.runs.work import Work
 from cfcam.stages import DECODE, DRAW, MAPS, Stages, stage
@@ -81,16 +82,17 @@ class Flow:
         """
         ahead, pending = self._ahead(), self._pending
         waiting = iter(tasks)
-        reading: deque[tuple[Task, Future[None]]] = deque()
+        reading: deque[tuple[Task, Future[None] | None]] = deque()
         batch: list[_Pending] = []
         while True:
             while len(reading) < ahead and (task := next(waiting, None)) is not None:
-                reading.append((task, self._readers.submit(self._read, task)))
+                reading.append((task, self._begun(task)))
             if not reading and not pending:
                 return
             if reading:
                 task, future = reading.popleft()
-                future.result()
+                if future is not None:
+                    future.result()
                 pending.append(_Pending(task))
                 if task.outcome is None:
                     batch.append(pending[-1])
@@ -119,20 +121,27 @@ class Flow:
             return 1
         return self._work.kind.most_ahead or 2 * _READERS + self._settings.batch_size
 
-    def _read(self, task: Task) -> None:
+    def _begun(self, task: Task) -> Future[None] | None:
+        """Begins to read an input; one whose stamps say that it is done costs no thread."""
+        record = self._known(task)
+        output, by_content = self._settings.output, self._settings.verify
+        if record is not None and not by_content and untouched(record, task.input.path, output):
+            self._skip(task, record)
+            return None
+        return self._readers.submit(self._read, task, record)
+
+    def _skip(self, task: Task, record: Record) -> None:
+        task.outcome = Outcome.entered(record, task.input, self._settings.output, State.SKIPPED)
+
+    def _read(self, task: Task, known: Record | None) -> None:
         """Reads and prepares a picture, unless it is already done."""
-        record = self._done(task)
-        if record is not None:
-            task.outcome = Outcome.entered(record, task.input, self._settings.output, State.SKIPPED)
+        if known is not None and stands(known, partial(self._work.kind.digest, task.input), self._settings.output):
+            self._skip(task, known)
             return
         with self.stages(DECODE):
             self._work.read(task)
             with self._alone_if_large(task):
                 self._work.prepare(task)
-
-    def _done(self, task: Task) -> Record | None:
-        record, digest = self._known(task), partial(self._work.kind.digest, task.input)
-        return record if record is not None and stands(record, digest, self._settings.output) else None
 
     def _explain(self, batch: Sequence[_Pending]) -> None:
         with self.stages(MAPS):  # whatever of it is the network's own pass, the engine counts apart

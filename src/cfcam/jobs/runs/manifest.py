@@ -8,6 +8,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.errors import DiskError
-from cfcam.files import sha256_of, stays_inside, whole
+from cfcam.files import Stamp, stays_inside, whole
 from cfcam.jobs.index.glance import Glance
 from cfcam.jobs.inputs.marks import Lookup, hashes
 from cfcam.jobs.inputs.shard import Shard, all_of, beside
@@ -78,6 +79,8 @@ class Record:
         scale: of the overlays of a picture that was larger than they may be, less than 1; 1 for all others. Maps and
             numbers are of the picture as it is.
         glance: what the page of the run shows of it at first; None without a page.
+        stamps: of the input ("") and of each of the files, see `cfcam.files.stamp_of`, as they were when their hashes
+            were taken; empty where these say too little, as of a folder of slices.
     """
 
     input: str
@@ -96,6 +99,7 @@ class Record:
     probabilities: dict[str, float] = field(default_factory=dict)
     scale: float = 1.0
     glance: Glance | None = None
+    stamps: dict[str, Stamp] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, line: bytes) -> Record | None:
@@ -113,6 +117,7 @@ class Record:
             values["notices"] = tuple(values.get("notices", ()))
             values["probabilities"] = {str(name): float(p) for name, p in values.get("probabilities", {}).items()}
             values["glance"] = _glance(values.get("glance"))
+            values["stamps"] = {name: _stamp(stamp) for name, stamp in values.get("stamps", {}).items()}
             record = cls(**_known(cls, values))
             return record if record._stays_inside() else None
         except (ValueError, TypeError, KeyError, AttributeError):
@@ -127,7 +132,7 @@ class Record:
     def line(self) -> bytes:
         """Returns the record as one line of JSON, in ASCII."""
         values = asdict(self)
-        for name in ("left_out", "probabilities", "glance"):
+        for name in ("left_out", "probabilities", "glance", "stamps"):
             if not values[name]:
                 del values[name]
         if self.scale == 1:
@@ -142,9 +147,19 @@ def _glance(values: dict[str, Any] | None) -> Glance | None:
     return Glance(**known | {"peak": None if known.get("peak") is None else tuple(known["peak"])})
 
 
+def _stamp(values: Any) -> Stamp:
+    size, content, entry, number = map(int, values)
+    return size, content, entry, number
+
+
+@cache
+def _names(kind: type) -> frozenset[str]:
+    return frozenset(one.name for one in fields(kind))
+
+
 def _known(kind: type, values: dict[str, Any]) -> dict[str, Any]:
-    names = {one.name for one in fields(kind)}
-    return {name: value for name, value in values.items() if name in names}
+    names = _names(kind)
+    return values if values.keys() <= names else {name: value for name, value in values.items() if name in names}
 
 
 class Manifest:
@@ -221,9 +236,14 @@ class Manifest:
         """
         return self._last(self._by_name(name), name, settings, done=True)
 
-    def find_input(self, source: str, settings: str) -> Record | None:
-        """Returns the record of an input done with these settings, likewise."""
-        return self._last(self._by_input(source), None, settings, done=True, source=source)
+    def is_done(self, source: str, sha256: str, settings: str) -> bool:
+        """Tells whether an input with this content was done with these settings, likewise."""
+        found = None
+        for line in self._by_input(source):
+            values = {} if line in self._dead else parse_line(self._ledger.line(line)) or {}
+            if values.get("input") == source and values.get("settings") == settings and values.get("status") == "done":
+                found = values.get("sha256")
+        return found == sha256
 
     def index(self) -> Callable[[str, str], Record | None]:
         """Returns what finds the last record of a name with some settings, whatever became of it, up to now."""
@@ -331,13 +351,10 @@ class Manifest:
             self._dead.add(line)
         return record
 
-    def _last(
-        self, lines: Iterable[int], name: str | None, settings: str, *, done: bool = False, source: str | None = None
-    ) -> Record | None:
+    def _last(self, lines: Iterable[int], name: str, settings: str, *, done: bool = False) -> Record | None:
         found = None
         for record in filter(None, map(self._record, lines)):
-            meant = (name is None or record.name == name) and (source is None or record.input == source)
-            if meant and record.settings == settings and (record.status is State.DONE or not done):
+            if record.name == name and record.settings == settings and (record.status is State.DONE or not done):
                 found = record
         return found
 
@@ -367,26 +384,3 @@ def _latest(records: list[Record]) -> list[Record]:
             kept.append(record)
             after.append(record)
     return kept[::-1]
-
-
-def verified(record: Record, folder: Path) -> bool:
-    """Tells whether all files of a record are in the folder, as they were written."""
-    try:
-        return all(sha256_of(folder / name) == digest for name, digest in record.files.items())
-    except OSError:
-        return False
-
-
-def stands(record: Record, digest: Callable[[], str], folder: Path) -> bool:
-    """Tells whether a record still holds: its input and its files are as they were.
-
-    Args:
-        record: of an input that was explained.
-        digest: returns the SHA-256 that the input would have, if it was read.
-        folder: of the files.
-    """
-    try:
-        same = record.sha256 == digest()
-    except Exception:  # noqa: BLE001 (whatever it is, reading the input will meet it too, and say so)
-        return False
-    return same and verified(record, folder)

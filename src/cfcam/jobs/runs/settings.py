@@ -53,6 +53,8 @@ class Settings:
         max_pixels: larger pictures are refused.
         window: of DICOM pictures: centre and width, or a name of `cfcam.imaging.WINDOWS`; None: their own.
         overwrite: explain again what is already done.
+        verify: whether what is already done still holds is told by the hashes of inputs and files, rather than by their
+            sizes and times (`cfcam.files.stamp_of`) where these were entered.
         leave_out: leave out, with a note, methods that do not apply to the network, instead of refusing the
             run.
         command: what the user typed, for the provenance.
@@ -79,6 +81,7 @@ class Settings:
     max_pixels: int = 64_000_000
     window: str | tuple[float, float] | None = None
     overwrite: bool = False
+    verify: bool = False
     leave_out: bool = False
     command: tuple[str, ...] = ()
     study: StudySettings | None = None

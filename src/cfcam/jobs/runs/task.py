@@ -10,6 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from cfcam.explanation import Explanation
+from cfcam.files import Stamp
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.runs.manifest import Explained, Record, State
 from cfcam.jobs.runs.plan import Plan
@@ -75,6 +76,7 @@ class Task:
         number: its number among the inputs, from 1.
         count: how many inputs there are.
         started: when its reading began, in the seconds of `time.perf_counter`.
+        stamp: of the source when its reading began; None where it says too little.
         sha256: of the source, once it is read.
         image: picture or volume, as long as it is held in memory.
         notices: of how it was read and prepared.
@@ -91,6 +93,7 @@ class Task:
     number: int = 1
     count: int = 1
     started: float = 0.0
+    stamp: Stamp | None = None
     sha256: str | None = None
     image: Any = None
     notices: tuple[str, ...] = ()

@@ -28,6 +28,7 @@ from cfcam.jobs.runs.drawing import Artist, explained
 from cfcam.jobs.runs.further import Seen
 from cfcam.jobs.runs.manifest import Record, State
 from cfcam.jobs.runs.settings import Settings
+from cfcam.jobs.runs.standing import stamp_before, stamps_of
 from cfcam.jobs.runs.task import Outcome, Task
 from cfcam.jobs.store.kept import kept
 from cfcam.jobs.study.explained import Results
@@ -204,6 +205,7 @@ class Work:
         """Reads an input."""
         task.started = time.perf_counter()
         with self._failing(task, _Step.READ):
+            task.stamp = stamp_before(task.input)
             task.image = self._loaded(task.input)
             task.sha256 = task.image.sha256
             task.notices = self.kind.preprocess.notices(task.image)
@@ -382,6 +384,7 @@ class Work:
             notices=outcome.notices,
             probabilities=outcome.probabilities,
             scale=outcome.scale,
+            stamps=stamps_of(task.stamp, digests, self._settings.output) if outcome.status is State.DONE else {},
         )
 
 

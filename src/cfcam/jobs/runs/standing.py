@@ -1,0 +1,77 @@
+"""Whether a record still holds: its input and its files are as they were."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from cfcam.files import Stamp, is_settled, sha256_of, stamp_of
+from cfcam.jobs.inputs.find import Input, Kind
+from cfcam.jobs.runs.manifest import Record
+
+
+def stamp_before(source: Input) -> Stamp | None:
+    """Returns the stamp of a picture's file that is about to be read; None where it would say too little.
+
+    Raises:
+        OSError: there is no file.
+    """
+    if source.kind is not Kind.PICTURE or source.path.is_dir():
+        return None
+    stamp = stamp_of(source.path)
+    return stamp if is_settled(stamp) else None
+
+
+def stamps_of(before: Stamp | None, files: Iterable[str], folder: Path) -> dict[str, Stamp]:
+    """Returns what a record has of stamps.
+
+    Args:
+        before: of its input.
+        files: that were written, relative to the output folder.
+        folder: that is.
+
+    Raises:
+        OSError: a file is gone.
+    """
+    return {} if before is None else {"": before} | {name: stamp_of(folder / name) for name in files}
+
+
+def verified(record: Record, folder: Path) -> bool:
+    """Tells whether all files of a record are in the folder, as they were written."""
+    try:
+        return all(sha256_of(folder / name) == digest for name, digest in record.files.items())
+    except OSError:
+        return False
+
+
+def untouched(record: Record, source: Path, folder: Path) -> bool:
+    """Tells whether the input of a record and its files have the stamps that they had: nothing is read then.
+
+    Args:
+        record: of an input that was explained.
+        source: the input's file.
+        folder: of the files.
+    """
+    stamps = record.stamps
+    if len(stamps) <= len(record.files) or "" not in stamps:
+        return False
+    try:
+        same = all(stamp_of(f"{folder}/{name}") == stamps[name] for name in record.files)
+        return same and stamp_of(source) == stamps[""]
+    except (OSError, KeyError):
+        return False
+
+
+def stands(record: Record, digest: Callable[[], str], folder: Path) -> bool:
+    """Tells whether a record still holds: its input and its files are as they were.
+
+    Args:
+        record: of an input that was explained.
+        digest: returns the SHA-256 that the input would have, if it was read.
+        folder: of the files.
+    """
+    try:
+        same = record.sha256 == digest()
+    except Exception:  # noqa: BLE001 (whatever it is, reading the input will meet it too, and say so)
+        return False
+    return same and verified(record, folder)
