@@ -16,6 +16,12 @@ from typing import Final
 UMASK: Final = "CFCAM_UMASK"
 """Environment variable with another umask for the command line, octal: 027 lets the group read."""
 
+PSEUDONYMS: Final = "find out who is behind a pseudonym"
+"""What others can do with a key of pseudonyms that they may read."""
+
+DOORS: Final = "enter in your name"
+"""What they can do with a password, a token or the key of a certificate."""
+
 _OWNER_ALONE: Final = 0o077
 
 
@@ -42,12 +48,16 @@ def opener(path: str, flags: int) -> int:
     return os.open(path, flags, 0o600)
 
 
-def exposed(path: Path) -> str:
+def exposed(path: Path, so: str) -> str:
     """Returns what is to be done about a secret file that others than its owner may read; "" where none may.
 
     Files that a container has as its secrets are often readable for all, and cannot be changed there: it is said, and
     not refused.
+
+    Args:
+        path: the file.
+        so: what others can do with what is in it: `PSEUDONYMS` or `DOORS`.
     """
     if os.name != "posix" or not path.is_file() or not stat.S_IMODE(path.stat().st_mode) & 0o077:
         return ""
-    return f"{path.name}: others than you may read it, and so find out who is behind a pseudonym: chmod 600 {path.name}"
+    return f"{path.name}: others than you may read it, and so {so}: chmod 600 {path.name}"

@@ -12,7 +12,7 @@ from cfcam.cli.arguments import places, words
 from cfcam.cli.command import Checked, Command
 from cfcam.cli.output.console import EXIT_FAILED, error, hint, out
 from cfcam.errors import InputError
-from cfcam.private import exposed
+from cfcam.private import PSEUDONYMS, exposed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ Exit codes: 0 all done · 1 some files refused · 2 wrong usage.
         most = round(self.max_megapixels * 1e6)
         deidentifier = Deidentifier(key, allow_burned_in=self.allow_burned_in, max_pixels=most)
         report = deidentify_folder(self.source, self.output, deidentifier)
-        if self.key is not None and (told := exposed(self.key)):
+        if self.key is not None and (told := exposed(self.key, PSEUDONYMS)):
             hint(told)
         for line in report.refused:
             error(line)

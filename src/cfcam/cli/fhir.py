@@ -103,7 +103,10 @@ Research use only: every report in it is preliminary.
         from cfcam.exchange.fhir import as_bytes, gather, post, problems
         from cfcam.exchange.fhir.server import token_of
         from cfcam.files import save
+        from cfcam.private import DOORS, exposed
 
+        if self.token_file is not None and (told := exposed(self.token_file, DOORS)):
+            hint(told)
         token = None if self.post is None else token_of(self.token_file)
         found = gather(self.study, audit=self.where, recorded=None if self.time is None else _time(self.time))
         made: dict[str, Any] = found.bundle(keep_uids=self.keep_uids)

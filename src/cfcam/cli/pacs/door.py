@@ -110,13 +110,17 @@ class Door(LongRun):
         """
         from importlib.util import find_spec
 
-        from cfcam.cli.output.console import warn
+        from cfcam.cli.output.console import hint, warn
         from cfcam.exchange.pacs.place import Place
+        from cfcam.private import DOORS, exposed
 
         for library in _LIBRARIES:
             if find_spec(library) is None:
                 raise MissingExtraError(library, "pacs", "speaking to a PACS")
         place = Place.parse(text)
+        for file in (self.password_file, self.token_file, self.key or self.certificate):
+            if file is not None and (told := exposed(file, DOORS)):
+                hint(told)
         if not (place.tls or place.loopback or self.quiet):
             secret = " and the password" if self.user or self.token_env or self.token_file else ""
             warn(f"{place.scheme}:// is not encrypted: on the way to {place.host} others can read the pictures{secret}")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 from cfcam.exchange.pacs.place import Access, Secret
 from cfcam.jobs.gateway.places import Access as AccessSettings
+from cfcam.jobs.gateway.settings import GatewaySettings
+from cfcam.private import DOORS, PSEUDONYMS, exposed
 
 
 def access_of(settings: AccessSettings) -> Access:
@@ -35,3 +37,12 @@ def secret_of(variable: str | None, file: Path | None) -> Secret | None:
     if variable is not None:
         return Secret.from_environment(variable)
     return None if file is None else Secret.from_file(file)
+
+
+def exposed_secrets(settings: GatewaySettings) -> list[str]:
+    """Returns what is to be done about secret files that others may read, a line each; see `cfcam.private.exposed`."""
+    parts = (settings.receive, settings.send, settings.poll, settings.prior, settings.fhir)
+    doors = [getattr(one, name, None) for one in parts for name in ("password_file", "token_file")]
+    doors += [getattr(one, "key", None) or getattr(one, "certificate", None) for one in parts]  # one holds the other
+    files = {**dict.fromkeys(doors, DOORS), settings.results.deidentify_key: PSEUDONYMS}
+    return [told for file, so in files.items() if file is not None and (told := exposed(file, so))]

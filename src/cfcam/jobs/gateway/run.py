@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from cfcam.files import stays_inside
+from cfcam.jobs.gateway.access import exposed_secrets
 from cfcam.jobs.gateway.arrivals.intake import Intake
 from cfcam.jobs.gateway.arrivals.poll import Poller
 from cfcam.jobs.gateway.arrivals.receive import Receiver
@@ -30,7 +31,6 @@ from cfcam.jobs.gateway.settings import GatewaySettings
 from cfcam.jobs.gateway.spool import Spool
 from cfcam.jobs.gateway.work import LostError, Worker
 from cfcam.log import Log
-from cfcam.private import exposed
 
 INDEX = "index.sqlite"
 _LOOK = 0.5  # seconds between two looks for complete series, and for what somebody else has put back
@@ -79,7 +79,7 @@ class Gateway:
             shutil.rmtree(left, ignore_errors=True)
         if back := self.index.back():
             self._log.info("studies that were being explained are taken up again", studies=back)
-        if (key := self.settings.results.deidentify_key) is not None and (told := exposed(key)):
+        for told in exposed_secrets(self.settings):
             self._log.warn(told)
         self.intake.start()
         for run, name in ((self._explain, "explain"), (self._complete, "complete"), (self._sweep, "sweep")):
