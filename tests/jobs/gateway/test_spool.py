@@ -146,6 +146,17 @@ def test_results_of_ours_that_come_back_are_taken_and_left_alone(tmp_path):
         assert list(half.spool.names()) == []
 
 
+def test_the_root_is_delivered_behind_what_it_names(tmp_path):
+    (path,) = radiographs(tmp_path / "in", 1)
+    with receiving(tmp_path) as half:
+        storescu(half.port, path)
+        half.intake.settle()
+        task = half.index.take()
+        kinds = ("ko", "pdf", "sc", "sr")
+        half.index.finish(task, [Result(f"a/{kind}_1.dcm", task.id, f"2.25.{kind}", kind) for kind in kinds], sent=True)
+        assert [one.kind for one in half.index.to_deliver(10)] == ["pdf", "sc", "sr", "ko"]
+
+
 def test_each_result_is_entered_once_and_a_study_ends_with_its_last(tmp_path):
     (path,) = radiographs(tmp_path / "in", 1)
     with receiving(tmp_path) as half:

@@ -54,20 +54,23 @@ def root_result(objects: Sequence[Dataset]) -> Dataset:
         uid=derived_uid("device", __version__, KIND), name="cfcam", manufacturer_name=MANUFACTURER, model_name="cfcam"
     )
     findings = list(dict.fromkeys(line for one in tied for line in _tracked(one)))
+    selection = KeyObjectSelection(
+        document_title=codes.DCM.OfInterest,
+        referenced_objects=tied,
+        observer_device_context=sr.ObserverContext(codes.DCM.Device, observer_identifying_attributes=device),
+        description="\n".join([RESEARCH, *findings]),
+    )
+    whole, selection[0].ContentSequence = selection[0].ContentSequence, []  # see `structured_report.hollow`
     dataset: Any = KeyObjectSelectionDocument(
         evidence=tied,
-        content=KeyObjectSelection(
-            document_title=codes.DCM.OfInterest,
-            referenced_objects=tied,
-            observer_device_context=sr.ObserverContext(codes.DCM.Device, observer_identifying_attributes=device),
-            description="\n".join([RESEARCH, *findings]),
-        ),
+        content=selection,
         series_instance_uid=series,
         series_number=number_of(series, KIND),
         sop_instance_uid=derived_uid("instance", KIND, uids, __version__),
         instance_number=1,
         manufacturer=MANUFACTURER,
     )
+    dataset.ContentSequence = whole
     dataset.ManufacturerModelName, dataset.SoftwareVersions = "cfcam", __version__
     dataset.SeriesDescription = shortened(f"Research use: {SERIES[KIND].title}")
     dataset.ContentDate, dataset.ContentTime = max(

@@ -14,7 +14,7 @@ from typing import Any
 from cfcam import json_text
 from cfcam.errors import JobError
 from cfcam.jobs.gateway.header import Header
-from cfcam.jobs.gateway.records import BUNDLE, Entry, Has, Result, State, Task
+from cfcam.jobs.gateway.records import BUNDLE, ROOT, Entry, Has, Result, State, Task
 
 _VERSION = 1
 _TABLES = """
@@ -233,10 +233,11 @@ class Index:
     # results
 
     def to_deliver(self, most: int) -> list[Result]:
-        """Returns results that are to be delivered, those of one study together."""
+        """Returns results that are to be delivered, those of one study together, and its root behind what it names."""
         rows = self._all(
-            "SELECT file, task, uid, kind, tries FROM results WHERE state = 'waiting' ORDER BY task, file LIMIT ?",
-            (most,),
+            "SELECT file, task, uid, kind, tries FROM results WHERE state = 'waiting'"
+            " ORDER BY task, kind = ?, file LIMIT ?",
+            (ROOT, most),
         )
         return [Result(*row) for row in rows]
 

@@ -10,6 +10,9 @@ from cfcam.jobs.gateway.header import Header
 BUNDLE = "fhir"
 """Kind of the result that is a Bundle, for a FHIR server."""
 
+ROOT = "ko"
+"""Kind of the result that names all others of its study."""
+
 
 class State(StrEnum):
     """How far a study is, which one network explains."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from cfcam.files import write_whole
 from cfcam.imaging.reading.dicom_object import quiet
 from cfcam.jobs.gateway.job import Answer, Job
 from cfcam.jobs.gateway.prior import COMPARISON, Compared
-from cfcam.jobs.gateway.records import BUNDLE
+from cfcam.jobs.gateway.records import BUNDLE, ROOT
 from cfcam.jobs.gateway.settings import GatewaySettings
 from cfcam.jobs.gateway.spool import flush
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from cfcam.jobs.study.result import StudyExplainer
 
 _SOURCE, _FHIR = "_source", "_fhir.json"
+_FLUSHED = 4  # folders at a time
 
 
 def made(
@@ -65,8 +67,8 @@ def made(
     results = _listed(out)
     if not any(uid for _, uid, _ in results):
         raise ImageError(f"{found.study.name}: {'; '.join(notes) or 'nothing can be made of it'}")
-    for folder in (out, *filter(Path.is_dir, out.iterdir())):
-        flush(folder)
+    with ThreadPoolExecutor(_FLUSHED) as pool:  # side by side they are one commit of the file system's journal
+        list(pool.map(flush, (out, *filter(Path.is_dir, out.iterdir()))))
     out.rename(target)
     flush(target.parent)
     return Answer(results, notes=tuple(notes), troubles=(beside.trouble,) if beside.trouble else (), seconds=seconds)
@@ -148,7 +150,7 @@ def _write(made: Made, settings: GatewaySettings, out: Path, name: str, prior: P
     if how.comparison and prior is not None:
         save(COMPARISON, _comparison(made, prior, out))
     if how.root and heads:
-        save_object(root_result(heads), "ko", objects)
+        save_object(root_result(heads), ROOT, objects)
     if how.fhir or settings.fhir is not None:
         _bundle(out / f"{name}_regions.json", how.record, out / f"{name}{_FHIR}")
     return notes

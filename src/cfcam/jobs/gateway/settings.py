@@ -198,7 +198,7 @@ class Work:
     most_tries: int = 3
     longest_s: float = 600.0
     rehearsed: bool = True
-    nice: int = 10
+    nice: int = 5
     threads: int = 0
 
     def __post_init__(self) -> None:
