@@ -164,15 +164,6 @@ class Archive:
             time.sleep(LOOK)
         return time.perf_counter()
 
-    def quiet(self, seconds: float = 1.0) -> int:
-        """Waits until nothing new came for some seconds; returns how many did."""
-        found, last = 0, time.perf_counter()
-        while time.perf_counter() - last < seconds:
-            if new := self._new():
-                found, last = found + new, time.perf_counter()
-            time.sleep(0.02)
-        return found
-
     def _new(self) -> int:
         found = 0
         while True:
@@ -261,6 +252,15 @@ class Bench:
         self.forwards.write_text("", encoding="ascii")
         return found
 
+    def first(self) -> int:
+        """Waits until all results of the first study are delivered; returns how many objects they are."""
+        end = time.perf_counter() + 300
+        while self.gateway.status()["tasks"] != {"delivered": 1}:
+            if time.perf_counter() > end:
+                raise TimeoutError(f"the first study is not delivered: {self.gateway.status()}")
+            time.sleep(0.1)
+        return int(self.gateway.status()["results"]["delivered"])
+
     def work(self) -> float:
         """Seconds that the last study took, from the queue to its results on the disk."""
         told = [json.loads(line) for line in self.gateway.log().splitlines() if line.startswith("{")]
@@ -273,11 +273,11 @@ def results(way: str, network: Network, side: int, objects: Sequence[str], count
     with tempfile.TemporaryDirectory() as place, ExitStack() as stack:
         folder = Path(place)
         bench, films = Bench(stack, folder, network, way, objects), Films(folder / "films", side)
-        archive, first = Archive(bench.orthanc), films()
+        first = films()
         send = stack.enter_context(modality(bench.place, "MODALITY", first))
         send(first)
-        archive.until(1)
-        expected = 1 + archive.quiet()
+        expected = bench.first()
+        archive = Archive(bench.orthanc)
         for n in range(count + 2):  # the first two warm up
             film = films()
             bench.forward()
@@ -301,15 +301,15 @@ def originals(network: Network, side: int, count: int) -> dict[str, list[float]]
         bench, films = Bench(stack, folder, network, "web", sends_on=True), Films(folder / "films", side)
         alone = stack.enter_context(Orthanc(folder / "alone", 4244))
         prefer(alone.process.pid)
-        archive, first = Archive(bench.orthanc), films()
+        first = films()
         ways = {
             "nothing behind it": stack.enter_context(modality(alone.dicom, "MODALITY", first)),
             "the gateway behind it": stack.enter_context(modality(bench.orthanc.dicom, "MODALITY", first)),
         }
         for send in ways.values():
             send(first)
-        archive.until(2)  # the original, and the first of its results
-        expected = 2 + archive.quiet(2.0)
+        expected = 1 + bench.first()  # the original, and its results
+        archive = Archive(bench.orthanc)
         for n in range(count + 2):
             for name, send in list(ways.items())[:: 1 if n % 2 else -1]:
                 times = [end - start for start, end in (send(films()), send(films()))]

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from cfcam.errors import MissingExtraError, few, one_line
@@ -84,7 +85,7 @@ def associated(
         max_pdu=_LONGEST_PDU,
         ext_neg=extra or None,
         tls_args=(tls_context(access), place.host) if place.tls else None,
-        evt_handlers=[(net.evt.EVT_CONN_OPEN, _at_once), (net.evt.EVT_PDU_SENT, _quick_ack), *handlers],
+        evt_handlers=[(net.evt.EVT_CONN_OPEN, _at_once), *handlers],
     )
     if not opened.is_established:
         raise _why_not(opened, place, access, contexts)
@@ -96,21 +97,21 @@ def associated(
 
 
 def _at_once(event: Any) -> None:
-    """Lets each piece go when it is written: else the last of every message waits for an answer to the one before.
+    """Lets each piece go when it is written, and acknowledges what comes as soon as it does: else 40 ms a message.
 
-    That is 40 ms (Nagle's algorithm and delayed acknowledgements, RFC 1122 4.2.3), hence 20 objects a second.
+    Our last piece would wait for an answer to the one before (Nagle's algorithm and delayed acknowledgements, RFC 1122
+    4.2.3); and Orthanc writes the head of an answer alone, and the rest once that is acknowledged. Linux has this for
+    itself (tcp(7), TCP_QUICKACK), and forgets it with each piece that it sends: so it is asked for when a head is there.
     """
-    event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def _quick_ack(event: Any) -> None:
-    """Has the kernel acknowledge the first bytes of an answer as they come: the same 40 ms, from the other end.
-
-    Orthanc writes the head of an answer alone, and the rest once that is acknowledged. Linux forgets it with each
-    answer (tcp(7), TCP_QUICKACK), and has it alone.
-    """
+    opened = event.assoc.dul.socket
+    opened.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     if _QUICK_ACK is not None:
-        event.assoc.dul.socket.socket.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK, 1)
+        opened.recv = partial(_acknowledged, opened.socket, opened.recv)
+
+
+def _acknowledged(sock: socket.socket, receive: Callable[[int], bytearray], count: int) -> bytearray:
+    sock.setsockopt(socket.IPPROTO_TCP, _QUICK_ACK or 0, 1)
+    return receive(count)
 
 
 class NotOfferedError(NetworkError):
