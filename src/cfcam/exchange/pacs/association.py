@@ -101,7 +101,7 @@ def _at_once(event: Any) -> None:
 
     Our last piece would wait for an answer to the one before (Nagle's algorithm and delayed acknowledgements, RFC 1122
     4.2.3); and Orthanc writes the head of an answer alone, and the rest once that is acknowledged. Linux has this for
-    itself (tcp(7), TCP_QUICKACK), and forgets it with each piece that it sends: so it is asked for when a head is there.
+    itself (tcp(7), TCP_QUICKACK), and forgets it with each piece that it sends: it is asked for when a head is there.
     """
     opened = event.assoc.dul.socket
     opened.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
