@@ -65,6 +65,7 @@ def laid(reader: Reader, files: seeds.Files, name: str, data: bytes, folder: Pat
     """Lays a changed file into a folder, with the others that belong beside it."""
     for other, content in (files if reader.beside else {}).items():
         if not (folder / other).exists():
+            (folder / other).parent.mkdir(parents=True, exist_ok=True)
             (folder / other).write_bytes(content)
     (folder / name).write_bytes(data)
     return folder / name

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import struct
+import zipfile
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -56,6 +60,35 @@ def without_patient(path: Path) -> None:
         cleaned(path, "the file", Deidentifier(KEY, max_pixels=2**22, max_voxels=2**22))
 
 
+def picture_with_right_sums(path: Path) -> None:
+    """A PNG whose sums are made right again: else whatever was changed would be refused for them."""
+    data, at, parts = path.read_bytes(), 8, []
+    while at + 8 <= len(data):
+        (length,) = struct.unpack(">I", data[at : at + 4])
+        body = data[at + 4 : at + 8 + length]
+        parts.append(data[at : at + 4] + body + struct.pack(">I", zlib.crc32(body)))
+        at += 12 + length
+    path.write_bytes(data[:8] + b"".join(parts))
+    picture(path)
+
+
+def packed_volume(path: Path) -> None:
+    """A volume that is compressed once it was changed: else the changes would hit the compression alone."""
+    packed = path.with_name(f"{path.stem}.nii.gz")
+    packed.write_bytes(gzip.compress(path.read_bytes(), 1))
+    volume(packed)
+
+
+def pickled(path: Path) -> None:
+    """The pickle of a checkpoint, in an archive with right sums."""
+    archive = path.with_suffix(".pt")
+    with zipfile.ZipFile(archive, "w") as new:
+        new.writestr("a/data.pkl", path.read_bytes())
+        for name, size in (("data/0", 432), ("data/1", 16), ("data/2", 8), ("version", 0), ("byteorder", 0)):
+            new.writestr(f"a/{name}", {"version": b"3\n", "byteorder": b"little"}.get(name, bytes(size)))
+    weights(archive)
+
+
 def weights(path: Path) -> None:
     from cfcam.models.weights import read_checkpoint
 
@@ -69,6 +102,18 @@ def explanation(path: Path) -> None:
     for method in found.methods:
         found.heatmaps(method)
     repr(found)
+
+
+def store(path: Path) -> None:
+    from cfcam.jobs.store.read import open_store
+
+    where = next(folder for folder in path.parents if folder.name == "maps.zarr")
+    found = open_store(where)
+    repr(found)
+    list(found.scores.columns)
+    for number in range(min(2, len(found))):
+        found.heatmap(number)
+        found.raw(number)
 
 
 def audit(path: Path) -> None:
@@ -172,14 +217,18 @@ _text = partial(Reader, "texts")
 
 READERS: dict[str, Reader] = {
     "pictures": Reader("pictures", _PICTURES, picture),
+    "png-with-right-sums": Reader("pictures", (".png",), picture_with_right_sums),
     "dicom": Reader("dicom", (".dcm",), picture),
     "dicom-volume": Reader("dicom", ("enhanced.dcm",), volume),
     "series": Reader("series", (".dcm",), folder_of_slices, beside=True),
     "deidentify": Reader("dicom", ("ed.dcm", "implicit.dcm", "radiograph.dcm"), without_patient),
     "nifti": Reader("nifti", (".nii", ".nii.gz"), volume),
+    "nifti-packed": Reader("nifti", (".nii",), packed_volume),
+    "pickles": Reader("weights", (".pkl",), pickled),
     "checkpoints": Reader("weights", (".pt", ".pth"), weights),
     "safetensors": Reader("weights", (".safetensors",), weights),
     "explanation": Reader("explanation", (".json", ".safetensors"), explanation, beside=True),
+    "store": Reader("store", ("zarr.json", ".parquet", "c/0/0/0"), store, beside=True),
     "audit": Reader("audit", (".sqlite",), audit),
     "audit-export": Reader("audit", (".jsonl",), export),
     "limits": _text(("limits.json",), limits),

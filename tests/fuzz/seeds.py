@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -126,6 +127,9 @@ def weights() -> Files:
         stream = io.BytesIO()
         torch.save(content, stream, _use_new_zipfile_serialization=new)
         made[name] = stream.getvalue()
+        if new:
+            with zipfile.ZipFile(stream) as archive:
+                made[name.replace(".", "-") + ".pkl"] = archive.read("archive/data.pkl")
     return made
 
 
@@ -148,6 +152,15 @@ def explanation(folder: Path) -> Files:
         provenance={"cfcam": "1"},
     ).save(folder)
     return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
+
+
+def store(folder: Path) -> Files:
+    from tests.jobs.world import folder_of, run
+
+    folder_of(folder / "in", 2)
+    list(run(folder / "in", folder / "maps.zarr", store=True, batch_size=1))
+    below = sorted(path for path in (folder / "maps.zarr").rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in below}
 
 
 def audit(folder: Path) -> Files:
@@ -192,7 +205,7 @@ def texts() -> Files:
     return {name: json.dumps(v).encode() for name, v in values.items()} | {n: t.encode() for n, t in lines.items()}
 
 
-IN_A_FOLDER: dict[str, Callable[[Path], Files]] = {"explanation": explanation, "audit": audit}
+IN_A_FOLDER: dict[str, Callable[[Path], Files]] = {"explanation": explanation, "store": store, "audit": audit}
 ALONE: dict[str, Callable[[], Files]] = {
     "pictures": pictures, "dicom": dicom, "series": series, "nifti": nifti, "weights": weights, "texts": texts
 }  # fmt: skip

@@ -23,7 +23,7 @@ from tests.fuzz.readers import READERS
 CHANGES = st.lists(
     st.tuples(st.integers(0, KINDS - 1), st.integers(0, SPREAD - 1), st.integers(0, 2**32 - 1)), min_size=1, max_size=3
 )
-NEEDED = {"dicom": "pydicom", "series": "pydicom", "nifti": "nibabel", "audit": "sqlalchemy"}
+NEEDED = {"store": "zarr", "dicom": "pydicom", "series": "pydicom", "nifti": "nibabel", "audit": "sqlalchemy"}
 NATIVE = ("rle.dcm", "delimiter.dcm", "jpeg.dcm", "lossless.dcm", "Extended.dcm")
 PER_READER = 1000
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import resource
 import shutil
 import signal
 import subprocess
+import sys
 import threading
+import time
 from contextlib import contextmanager
+from datetime import datetime
 
 import pytest
 from pydicom.data import get_testdata_file
@@ -24,10 +28,15 @@ from cfcam.jobs.compare.pairs import make_pair, read_pairs
 from cfcam.jobs.compare.run import ComparePairs
 from cfcam.jobs.compare.settings import CompareSettings
 from cfcam.jobs.evaluate.page import write_report
+from cfcam.jobs.evaluate.rows import RowsFile
+from cfcam.jobs.inputs.shard import Shard
 from cfcam.jobs.runs.manifest import Manifest
-from cfcam.locks import alone_in
+from cfcam.jobs.runs.status import status
+from cfcam.locks import alone_in, at_work
 from cfcam.models import load
 from tests.jobs.evaluate.test_run import bright as evaluation
+from tests.jobs.evaluate.test_run import phantoms
+from tests.jobs.studies import phantom_radiograph
 from tests.jobs.world import NETWORKS, PLAIN, draw, folder_of, lines, run, written
 
 
@@ -206,6 +215,110 @@ def test_a_command_on_a_full_disk_ends_with_1_and_one_that_is_asked_to_end_with_
     assert 1 <= len(lines(tmp_path / "out")) < 40
     assert _command(tmp_path / "in", tmp_path / "out").exit_code == 0
     _each_once(tmp_path / "out", 40)
+
+
+def _evaluate_command(source, output):
+    words = ["evaluate", str(source), "--model", f"{NETWORKS}:brightness", "--output", str(output), "--batch-size", "1"]
+    words += ["--mean", "0,0,0", "--std", "1,1,1", "--size", "32", "--classes", "nodule,effusion", "--methods", "cam"]
+    return CliRunner().invoke(app, [*words, "--metrics", "energy,hit-rate"])
+
+
+def _study_command(source, output):
+    words = ["explain", str(source), "--model", f"{NETWORKS}:brightness", "--output", str(output), "--batch-size", "1"]
+    words += ["--mean", "0", "--std", "1", "--size", "32", "--classes", "bright,dark", "--method", "grad-cam"]
+    return CliRunner().invoke(app, [*words, "--dicom", "sc"])
+
+
+@pytest.mark.parametrize("kind", ["evaluation", "study"])
+def test_evaluations_and_studies_that_are_asked_to_end_do_so_with_143_and_go_on(kind, tmp_path, monkeypatch):
+    out, source = tmp_path / "out", tmp_path / "in"
+    if kind == "evaluation":
+        command, what, name, count, source = _evaluate_command, RowsFile, "rows.jsonl", 5, phantoms(source, 5)
+    else:
+        pytest.importorskip("highdicom")
+        command, what, name, count = _study_command, Manifest, "manifest.jsonl", 3
+        for n in range(count):
+            phantom_radiograph(source / f"{n}.dcm")
+    append = what.append
+
+    def asked(lines, record):
+        append(lines, record)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(what, "append", asked)
+        asked_to_end = command(source, out)
+    assert asked_to_end.exit_code == 143, asked_to_end.output
+    assert at_work(out) == []
+    before = (out / name).read_bytes()
+    assert before.count(b"\n") >= 1
+    again = command(source, out)
+    assert again.exit_code == 0, again.output
+    assert [line for line in before.splitlines() if line not in (out / name).read_bytes().splitlines()] == []
+    entered = [line["key"] for line in map(json.loads, (out / name).read_bytes().splitlines()) if "key" in line]
+    entered = entered or [line["input"] for line in lines(out)]
+    assert len(entered) == len(set(entered)) == count
+
+
+def _jumping(by):
+    """A clock that goes back, or far ahead, each time it is looked at."""
+    seen = itertools.count()
+    return lambda: 1.8e9 + by * next(seen)
+
+
+@pytest.mark.parametrize("by", [-3600.0, 1e7])
+def test_a_clock_that_jumps_changes_no_run_and_no_duration(by, tmp_path, monkeypatch):
+    folder_of(tmp_path / "in", 4)
+    clock = _jumping(by)
+    monkeypatch.setattr(time, "time", clock)
+    moments = type(
+        "Moments", (datetime,), {"now": classmethod(lambda cls, zone=None: cls.fromtimestamp(clock(), zone))}
+    )
+    monkeypatch.setattr("cfcam.jobs.inputs.run_file.datetime", moments)
+    monkeypatch.setattr("cfcam.jobs.runs.status.datetime", moments)
+    for part in (Shard(1, 2), Shard(2, 2), None):
+        list(run(tmp_path / "in", tmp_path / "out", batch_size=1, shard=part))
+    _each_once(tmp_path / "out", 4)
+    assert all(0 <= line["seconds"] < 1000 for line in lines(tmp_path / "out"))
+    (entry,) = json.loads((tmp_path / "out" / "run.json").read_text())["runs"].values()
+    assert 0 <= entry["seconds"] < 1000
+    with alone_in(tmp_path / "out"):  # as if it were at work
+        found = status(tmp_path / "out")
+    assert (found.done, found.failed) == (4, 0)
+    assert found.rate >= 0
+    assert found.seconds_left is None or found.seconds_left >= 0
+
+
+WITHOUT_SHARED_MEMORY = """
+import os, sys
+from pathlib import Path
+import pytest
+from pydicom.data import get_testdata_file
+from cfcam.exchange.deidentify.apart import Apart
+from cfcam.exchange.deidentify.deidentifier import Deidentifier
+from tests.jobs.world import folder_of, lines, run
+free = os.statvfs("/dev/shm")
+assert free.f_bavail == 0, free
+place = Path(sys.argv[1])
+folder_of(place / "in", 3)
+list(run(place / "in", place / "out"))
+assert [line["status"] for line in lines(place / "out")] == ["done"] * 3
+with Apart(Deidentifier(b"0" * 32)) as apart:
+    assert apart(Path(get_testdata_file("MR_small_jp2klossless.dcm")), "a file")
+"""
+
+
+def test_a_full_dev_shm_stops_nothing(tmp_path):
+    """In containers it has 64 MB, or none: nothing of ours lies there, and nothing of torch's that is used."""
+    small = "mount -t tmpfs -o size=4k tmpfs /dev/shm && { cat /dev/zero > /dev/shm/full; true; } 2>/dev/null"
+    apart = ["unshare", "--map-root-user", "--mount", "sh", "-c"]
+    if not shutil.which("unshare") or subprocess.run([*apart, small], capture_output=True, check=False).returncode:
+        pytest.skip("no disk can be mounted here: needs root")
+    ran = subprocess.run(
+        [*apart, f'{small}; exec "$0" -c "$1" "$2"', sys.executable, WITHOUT_SHARED_MEMORY, str(tmp_path)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert ran.returncode == 0, ran.stderr
 
 
 def test_a_name_with_digits_that_are_none_in_ascii_stops_nothing(tmp_path):

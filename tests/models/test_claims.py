@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import pickle
+import resource
 import struct
 import zipfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -131,6 +133,19 @@ def test_an_archive_whose_records_grow_a_thousand_times_is_refused(tmp_path, mon
             new.writestr(name, old.read(name))
         new.writestr("archive/data/1", bytes(2**20))
     _refused(tmp_path / "w.pt", "its records claim 1 MiB, the file has")
+
+
+def test_a_text_that_claims_more_than_the_file_has_is_not_made_room_for(tmp_path):
+    path = _written(tmp_path / "w.pt", OLD.replace(b"X\x01\x00\x00\x00w", b"X\x00\x00\x00\x7fw", 1))
+    held, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + 2**29, hard))
+    try:
+        with pytest.raises(ModelError, match="is damaged or cut short") as caught:
+            read_state_dict(path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (held, hard))
+    assert not isinstance(caught.value.__cause__, MemoryError)
 
 
 CONTENT = {

@@ -89,9 +89,9 @@ def check_claims(path: Path) -> None:
         if zipped:
             _check_archive(file, size)
             return
-        reading = _Reading(size)
+        reading, bounded = _Reading(size), _Bounded(file, size)
         for _ in range(_PICKLES):
-            if not reading.follow(file):
+            if not reading.follow(bounded):
                 return
 
 
@@ -105,6 +105,20 @@ def _check_archive(file: BinaryIO, size: int) -> None:
                 folder = name.removesuffix("data.pkl") + "data/"
                 inside = {key.removeprefix(folder): held for key, held in records.items() if key.startswith(folder)}
                 _Reading(size, inside).follow(io.BytesIO(archive.read(name)))
+
+
+@dataclass(frozen=True)
+class _Bounded:
+    """A file that is never asked for more than it has: for that Python makes room at once."""
+
+    file: BinaryIO
+    size: int
+
+    def read(self, count: int) -> bytes:
+        return self.file.read(min(count, self.size - self.file.tell()))
+
+    def readline(self) -> bytes:
+        return self.file.readline()
 
 
 @dataclass
@@ -125,7 +139,7 @@ class _Reading:
     _claimed: int = 0
     _repeated: int = 0
 
-    def follow(self, file: BinaryIO) -> bool:
+    def follow(self, file: _Bounded | io.BytesIO) -> bool:
         """Follows one pickle to its end; False at an instruction that PyTorch knows as little."""
         self._stack, self._below, self._memo = [], [], {}
         try:
