@@ -148,6 +148,7 @@ def test_a_text_that_claims_more_than_the_file_has_is_not_made_room_for(tmp_path
     assert not isinstance(caught.value.__cause__, MemoryError)
 
 
+CALLED = b"\x80\x02))R."
 CONTENT = {
     "state_dict": {"a": torch.ones(3, 4), "empty": torch.zeros(0, 4), "part": torch.arange(10)[3:7]},
     "half": torch.ones(3, dtype=torch.bfloat16),
@@ -179,7 +180,17 @@ def test_tensors_that_share_their_storage_are_counted_once(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "pickled", [b"", b"\x80\x02", b"\x80\x02R.", b"\x80\x02h\x07.", b"\x80\x02t.", b"\x80\x02K\x01Q."]
+    "pickled",
+    [
+        b"",
+        b"\x80\x02",
+        b"\x80\x02R.",
+        b"\x80\x02h\x07.",
+        b"\x80\x02t.",
+        b"\x80\x02K\x01Q.",
+        CALLED,
+        b"\x80\x02c" + b"n" * 1001 + b"\nname\n.",
+    ],
 )
 def test_a_broken_pickle_is_damaged_and_nothing_else(pickled, tmp_path):
     path = _written(tmp_path / "w.pt", ARCHIVE, pickled)

@@ -15,7 +15,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import IO, Any, BinaryIO, Final, cast
 
 import torch
 
@@ -25,6 +25,8 @@ _REPEATED: Final = 2**26
 """Elements, over all tensors, that are repeated ones (strides of 0) and lie nowhere in the file."""
 _WRITTEN_OUT: Final = 2**20
 """Values of a tuple with everything in it written out."""
+
+_LONGEST_NAME: Final = 1000
 
 _PICKLES: Final = 5  # of a file of before 1.6: a magic number, a version, the system, the content, the storages' keys
 _ITEM_BYTES: Final = {
@@ -143,7 +145,7 @@ class _Reading:
         """Follows one pickle to its end; False at an instruction that PyTorch knows as little."""
         self._stack, self._below, self._memo = [], [], {}
         try:
-            for code, argument, _ in pickletools.genops(file):
+            for code, argument, _ in pickletools.genops(cast("IO[bytes]", file)):
                 if code.name == "STOP":
                     return True
                 if not self._step(code.name, argument):
@@ -165,6 +167,8 @@ class _Reading:
         elif name in ("BINGET", "LONG_BINGET"):
             stack.append(self._memo[argument])
         elif name == "GLOBAL":
+            if len(argument) > _LONGEST_NAME:
+                raise ValueError("its pickle names something with thousands of letters")
             stack.append(_Name(argument.rpartition(" ")[2]))
         elif name == "MARK":
             self._below.append(stack)
@@ -199,7 +203,8 @@ class _Reading:
 
     def _called(self, what: Any, given: Any) -> Any:
         if not isinstance(what, _Name) or not isinstance(given, tuple):
-            return _OBJECT  # PyTorch refuses to call it
+            # PyTorch refuses it too, but may take minutes over that.
+            raise TypeError("it calls what cannot be called")
         if what == "_rebuild_from_type_v2":
             return self._called(given[0], given[2])
         if what in _DENSE:
