@@ -1,6 +1,6 @@
 """``python -m benchmarks COMMAND``: speed, scaling, folder, start, view-start, view-page, view-memory, view-live,
-profile, approximate, scorecard, search, layers, visibility, volume, peaks, page, store, gateway-receive,
-gateway-latency, gateway-soak."""
+profile, approximate, scorecard, search, layers, visibility, volume, peaks, page, store, many, study-memory,
+gateway-receive, gateway-latency, gateway-soak."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ COMMANDS = {
     "peaks": "how often a map's peak moves under motions that a reader does not see (CFCAM_DATA)",
     "visibility": "whether more evidence always changes a picture more: palettes, greys, colour-blind eyes",
     "store": "maps of a folder in one store, beside overlays: rate, bytes, error",
+    "many": "100 000 tiny pictures: memory, rate beside a bare loop, a resume of what is done",
+    "study-memory": "a study of a CT of 200 x 512 x 512, SEG + SR + HTML, three methods: peak memory",
     "page": "the page of a folder: what it costs a run, and how soon 10 000 pictures are seen",
     "gateway-receive": "objects by C-STORE to the disk, beside pynetdicom's plain SCP and DCMTK's storescp",
     "gateway-latency": "how soon a radiograph's results are in a real Orthanc, and what the original waits",
@@ -55,6 +57,10 @@ def main(words: Sequence[str] | None = None) -> None:
             command.add_argument("--second", action="store_true", help="the second round, on fresh pictures")
         if name == "gateway-soak":
             command.add_argument("--count", type=int, default=10_000, metavar="N", help="instances")
+        if name == "many":
+            command.add_argument("--count", type=int, default=100_000, metavar="N", help="pictures")
+        if name == "study-memory":
+            command.add_argument("--count", type=int, default=200, metavar="N", help="slices")
         if name == "gateway-latency":
             command.add_argument("--count", type=int, default=20, metavar="N", help="radiographs of each row")
         if name == "approximate":

@@ -12,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 DECODE, FORWARD, MAPS, DRAW, WRITE = ORDER = ("decode", "forward", "maps", "draw", "write")
+METRICS = "metrics"
+"""Of an evaluation: the passes, maps and numbers of its metrics together."""
 _here = threading.local()
 
 

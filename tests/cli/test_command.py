@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -60,6 +61,7 @@ class Failing(Command):
     """Fail."""
 
     kind: Annotated[str, typer.Argument()]
+    log_json: Annotated[bool, typer.Option("--log-json")] = False
 
     def __call__(self):
         raise {"ours": InputError("two\nlines"), "theirs": ZeroDivisionError("by nought"), "stop": KeyboardInterrupt}[
@@ -144,3 +146,20 @@ def test_a_field_that_is_not_said_to_be_an_option_is_refused():
 
     with pytest.raises(TypeError, match=r"Silent\.secret: .* typer\.Option"):
         function_of(Silent)
+
+
+@pytest.mark.parametrize(
+    ("kind", "level", "said", "code"),
+    [
+        ("ours", "error", {"message": "failed", "kind": "InputError", "error": "two lines"}, 2),
+        ("theirs", "error", {"message": "failed", "kind": "ZeroDivisionError"}, 1),
+        ("stop", "warning", {"message": "interrupted"}, 130),
+    ],
+)
+def test_what_goes_wrong_is_a_line_of_the_log_where_there_is_one(call, kind, level, said, code):
+    done = call("failing", kind, "--log-json")
+    assert done.exit_code == code
+    (line,) = done.stderr.splitlines()
+    values = json.loads(line)
+    assert values["level"] == level
+    assert values.items() >= said.items()

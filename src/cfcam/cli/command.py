@@ -41,6 +41,7 @@ from cfcam.cli.output.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINA
 from cfcam.cli.output.help import folding
 from cfcam.cli.output.panels import Panel
 from cfcam.errors import CfcamError, DiskError, describe_first, is_full
+from cfcam.log import Log
 
 _GOES_ON = "give the same command again, and it goes on where it stopped"
 
@@ -112,7 +113,8 @@ def function_of(command: type[Command]) -> Callable[..., None]:
     parameters = [_parameter(command, field, panels[field.name]) for field in known]
 
     def run(**given: Any) -> None:
-        with _told_in_one_line(command, debug=given["debug"]):
+        log = Log(as_json=True) if given.get("log_json") else None
+        with _told_in_one_line(command, debug=given["debug"], log=log):
             command(**given)()
 
     run.__name__, run.__doc__, run.__module__ = command.__name__.lower(), command.__doc__, command.__module__
@@ -191,33 +193,44 @@ def terminable() -> Iterator[None]:
 
 
 @contextmanager
-def _told_in_one_line(command: type[Command], *, debug: bool) -> Iterator[None]:
-    """Makes of every error one line and an exit code; with ``debug`` the traceback stands before the line."""
+def _told_in_one_line(command: type[Command], *, debug: bool, log: Log | None) -> Iterator[None]:
+    """Makes of every error one line, and an exit code; with ``debug`` the traceback stands before the line.
+
+    With a log the line is one of the log's, so that whatever collects them finds nothing else on stderr.
+    """
     try:
         with terminable():
             yield
     except (KeyboardInterrupt, Terminated) as stop:
-        say("interrupted", _GOES_ON if command.goes_on else "give the command again to start anew", "yellow")
+        then = _GOES_ON if command.goes_on else "give the command again to start anew"
+        if log is None:
+            say("interrupted", then, "yellow")
+        else:
+            log.warn("interrupted", then=then)
         raise typer.Exit(EXIT_TERMINATED if isinstance(stop, Terminated) else EXIT_INTERRUPTED) from None
     except BrokenPipeError:
         # The reader of a pipe has seen enough; without this Python complains when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(EXIT_FAILED) from None
     except CfcamError as problem:
-        _tell(problem, debug, str(problem))
+        _tell(problem, debug, str(problem), log)
         raise typer.Exit(EXIT_FAILED if is_full(problem) else EXIT_USAGE) from problem
     except (typer.Exit, typer.Abort):
         raise
     except Exception as problem:
         again = "" if debug else "; run again with --debug to see where"
         full = str(DiskError("the disk", problem)) if isinstance(problem, OSError) and is_full(problem) else ""
-        _tell(problem, debug, full or f"{describe_first(problem, 1000)}{again}")
+        _tell(problem, debug, full or f"{describe_first(problem, 1000)}{again}", log)
         raise typer.Exit(EXIT_FAILED) from problem
 
 
-def _tell(problem: Exception, debug: bool, message: str) -> None:
+def _tell(problem: Exception, debug: bool, message: str, log: Log | None) -> None:
     if debug:
         import traceback
 
         sys.stderr.write("".join(traceback.format_exception(problem)))
-    error(" ".join(message.split()))
+    line = " ".join(message.split())
+    if log is None:
+        error(line)
+    else:
+        log.error("failed", kind=type(problem).__name__, error=line)

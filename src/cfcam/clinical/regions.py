@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -272,36 +273,81 @@ def _spacing(spacing: Sequence[float] | None, matrix: Tensor | None, axes: int) 
 # By hand: scikit-image 0.26.0's regionprops, only in an extra, gives these numbers in 1.2 to 1.3 x the time, no peak.
 def _region(name: str, mask: Tensor, heat: Tensor, steps: Point | None, matrix: Tensor | None, cell: float) -> Region:
     unit = _UNITS[heat.ndim, steps is not None]
-    inside = mask.cpu().numpy()
+    inside, values = mask.cpu().numpy(), heat.cpu().numpy()
     count = int(np.count_nonzero(inside))
-    total = float(heat.double().sum())
+    total = math.fsum(float(part.sum(dtype=np.float64)) for part in values)  # plane by plane: a copy is a volume
     if not count:
         return _empty(name, unit, 0.0 if total > 0 else None)
     box = _box(inside)  # outside of it is nothing to look at
-    inside = inside[box]
-    values = torch.from_numpy(heat.cpu().numpy()[box][inside]).double()
-    places = torch.from_numpy(np.argwhere(inside) + [side.start for side in box])
-    peak = tuple(places[int(values.argmax())].tolist())
-    centroid = tuple(places.double().mean(0).tolist())
-    labels, parts = ndimage.label(inside, structure=np.ones((3,) * heat.ndim, dtype=bool))
+    inside, values = inside[box], values[box]
+    energy = math.fsum(float(part[there].sum(dtype=np.float64)) for part, there in _planes(values, inside))
+    mean = energy / count
+    spread = math.fsum(
+        float(np.square(part[there].astype(np.float64) - mean).sum()) for part, there in _planes(values, inside)
+    )
+    found = _peak(values, inside)
+    peak = tuple(place + side.start for place, side in zip(found, box, strict=True))
+    centroid = tuple(
+        float(np.dot(along, np.arange(side.start, side.stop))) / count
+        for along, side in zip(map(partial(_along, inside), range(inside.ndim)), box, strict=True)
+    )
+    labels, parts = _parts(inside)
+    sizes = np.zeros(parts + 1, dtype=np.int64)
+    for part in labels:
+        sizes += np.bincount(part.ravel(), minlength=parts + 1)
     return Region(
         name=name,
         size=count * cell,
         unit=unit,
         count=count,
-        components=int(parts),
-        largest=float(np.bincount(labels.ravel())[1:].max() * cell),
+        components=parts,
+        largest=float(sizes[1:].max() * cell),
         peak=peak,
         peak_mm=_scaled(peak, steps),
         peak_patient=_placed(peak, matrix),
         centroid=centroid,
         centroid_mm=_scaled(centroid, steps),
         centroid_patient=_placed(centroid, matrix),
-        mean=float(values.mean()),
-        sd=float(values.std(correction=0)),
-        maximum=float(values.max()),
-        energy=float(values.sum()) / total if total > 0 else None,
+        mean=mean,
+        sd=math.sqrt(spread / count),
+        maximum=float(values[found]),
+        energy=energy / total if total > 0 else None,
     )
+
+
+def _parts(inside: NDArray[np.bool_]) -> tuple[NDArray[Any], int]:
+    """Numbers the parts of a mask that touch, also by their corners; of few parts in half of the memory."""
+    touching = np.ones((3,) * inside.ndim, dtype=bool)
+    labels = np.empty(inside.shape, dtype=np.uint16)
+    try:
+        return labels, int(ndimage.label(inside, touching, labels))
+    except RuntimeError:  # there are more than 65535
+        del labels
+        found, count = ndimage.label(inside, touching)
+        return found, int(count)
+
+
+def _planes(values: NDArray[Any], inside: NDArray[np.bool_]) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
+    """Yields the planes (of a picture the rows) of a map in which a mask has something."""
+    return ((part, there) for part, there in zip(values, inside, strict=True) if there.any())
+
+
+def _peak(values: NDArray[Any], inside: NDArray[np.bool_]) -> tuple[int, ...]:
+    """Index (*spatial) of the greatest value inside of a mask; of several the first."""
+    best, place = -math.inf, (0,) * values.ndim
+    for number, (part, there) in enumerate(zip(values, inside, strict=True)):
+        if there.any():
+            flat = int(np.where(there, part, -np.inf).argmax())
+            index = np.unravel_index(flat, part.shape)
+            if float(part[index]) > best:
+                best, place = float(part[index]), (number, *map(int, index))
+    return place
+
+
+def _along(inside: NDArray[np.bool_], axis: int) -> NDArray[np.int64]:
+    """How much of a mask there is at each place of an axis."""
+    counts: NDArray[np.int64] = np.count_nonzero(inside, axis=tuple(n for n in range(inside.ndim) if n != axis))
+    return counts
 
 
 def _box(mask: NDArray[np.bool_]) -> tuple[slice, ...]:

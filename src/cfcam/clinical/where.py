@@ -143,9 +143,12 @@ def nowhere(what: str) -> str:
 
 def is_spread(heatmap: Heat) -> bool:
     """Returns whether the positions at the highest value span more than a third of an axis, as in a constant map."""
-    found = np.argwhere(heatmap >= heatmap.max() * (1 - _TIED))
-    spans = found.max(0) - found.min(0)
-    return bool((3 * spans > np.array(heatmap.shape)).any())
+    highest = heatmap >= heatmap.max() * (1 - _TIED)
+    for axis, length in enumerate(heatmap.shape):  # axis by axis: of a constant map each position is one of them
+        there = np.flatnonzero(highest.any(axis=tuple(n for n in range(heatmap.ndim) if n != axis)))
+        if 3 * (there[-1] - there[0]) > length:
+            return True
+    return False
 
 
 def _axes_of(study: StudyResult) -> int:

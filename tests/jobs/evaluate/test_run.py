@@ -22,6 +22,7 @@ from cfcam.jobs.evaluate.run import EvaluationRun, drawn
 from cfcam.jobs.evaluate.settings import EvaluationSettings
 from cfcam.jobs.evaluate.words import in_words, meaning, needs
 from cfcam.jobs.inputs.shard import Shard
+from cfcam.jobs.runs.status import RunState, status
 from cfcam.metrics.functional import paper_protocol as paper
 from cfcam.metrics.scorecard.card import Scorecard
 from cfcam.metrics.scorecard.catalogue import METRICS, MetricError, resolve_metrics
@@ -356,6 +357,9 @@ def test_a_run_that_was_killed_goes_on_and_gives_the_same_rows(tmp_path, monkeyp
     write_tables(Findings.of(whole()), tmp_path / "whole")
     with pytest.raises(KilledError):
         run(data, tmp_path / "out", **settings)(killed_after(2))
+    stopped = status(tmp_path / "out")
+    assert (stopped.state, stopped.done, stopped.slowest) == (RunState.STOPPED, 4, "metrics")
+    assert stopped.stages["decode"] > 0
     rows = tmp_path / "out" / "rows.jsonl"
     before = rows.read_bytes()
     rows.write_bytes(before + b'{"key":"' + b"0" * 64 + b'","rows":[{"image":"hal')

@@ -1,6 +1,7 @@
 """Shards of a run write side by side, and joined they are what one run would have written."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -89,3 +90,14 @@ def test_where_the_whole_was_stopped_while_it_joined_nothing_is_lost(tmp_path):
 
 def test_the_settings_of_shards_are_those_of_the_whole():
     assert Settings().drawn() == replace(Settings(), shard=Shard(1, 2)).drawn()
+
+
+def test_shards_that_ran_in_folders_of_their_own_are_joined_by_copying_them_into_one(tmp_path):
+    source = folder(tmp_path / "in")
+    list(run(source, tmp_path / "one", **EVERYTHING))
+    for n in (1, 2):
+        list(run(source, tmp_path / f"machine{n}", shard=Shard(n, 2), **EVERYTHING))
+        shutil.copytree(tmp_path / f"machine{n}", tmp_path / "joined", dirs_exist_ok=True)
+    joined = list(run(source, tmp_path / "joined", **EVERYTHING))
+    assert [o.status for o in joined].count(State.SKIPPED) == 10  # but the broken one, which is tried again
+    assert timeless(tmp_path / "joined") == timeless(tmp_path / "one")

@@ -46,6 +46,8 @@ def test_a_stopped_run_and_one_that_runs(tmp_path):
     found = status(out)
     assert (found.state, found.seconds_left) == (RunState.STOPPED, None)
     assert 3 <= found.done + found.failed < count
+    assert found.slowest  # where the time went until then
+    assert found.stages["decode"] > 0
     entry = json.loads((out / "run.json").read_text())
     (one,) = entry["runs"].values()
     one["started"] = datetime.fromtimestamp(datetime.now(UTC).timestamp() - 1000, UTC).isoformat()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cfcam.errors import InputError
 from cfcam.exchange.dicom.job import MANUFACTURER, Job, code, shortened
@@ -15,6 +18,7 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 _LEVELS = 255
+_BITS = 32
 
 NO_THICKNESS = "a Segmentation needs SliceThickness, which the source has not, and planes with one distance neither"
 """Why a Segmentation with a place cannot be written."""
@@ -33,8 +37,13 @@ def segmentation(job: Job, kind: Literal["seg-fractional", "seg-binary"]) -> Dat
 
     job.check_unit_range(kind)
     fractional = kind == "seg-fractional"
-    # highdicom cuts fractions off at full levels; whole levels make it round.
-    pixels = np.rint(job.heatmap * np.float32(_LEVELS)) / _LEVELS if fractional else job.region().astype(np.uint8)
+    by_number = fractional and job.heatmap[0].size >= _BITS
+    if by_number:
+        pixels: NDArray[Any] = _numbered(job.heatmap.shape)
+    elif fractional:  # highdicom cuts fractions off at full levels; whole levels make it round
+        pixels = np.rint(job.heatmap * np.float32(_LEVELS)) / _LEVELS
+    else:
+        pixels = job.region().view(np.uint8)
     dataset = Segmentation(
         job.sources,
         pixels,
@@ -46,9 +55,42 @@ def segmentation(job: Job, kind: Literal["seg-fractional", "seg-binary"]) -> Dat
         content_description=_RESEARCH[:64],
         **job.common(kind),
     )
+    del pixels
+    if by_number:
+        order = _order(dataset.PixelData, job.heatmap.shape)
+        del dataset.PixelData  # before its successor is made
+        dataset.PixelData = _levels(job, order)
     _copy_orientation(job, dataset)
     _say_thickness(job, dataset)
     return job.finish(dataset, kind)
+
+
+def _numbered(shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Planes whose first pixels are the bits of their number, in place of a map.
+
+    Of fractions highdicom makes several copies in floating point, and a volume has hundreds of planes; and in which
+    order it writes them it says by their places alone.
+    """
+    pixels = np.zeros(shape, dtype=np.uint8)
+    for number, plane in enumerate(pixels):
+        plane.reshape(-1)[:_BITS] = np.unpackbits(np.array([number], dtype=">u4").view(np.uint8))
+    return pixels
+
+
+def _order(written: bytes, shape: tuple[int, ...]) -> list[int]:
+    """The numbers of the planes that `_numbered` made, in the order in which they lie."""
+    frames = np.frombuffer(written, dtype=np.uint8, count=math.prod(shape)).reshape(shape[0], -1)
+    return [int(np.packbits(frame[:_BITS] > 0).view(">u4")[0]) for frame in frames]
+
+
+def _levels(job: Job, order: Sequence[int]) -> bytes:
+    """The planes of the map in this order, in whole levels."""
+    count = job.heatmap.size
+    levels = bytearray(count + count % 2)  # PS3.5 section 8.1.1: of an even number of bytes
+    found = np.frombuffer(levels, dtype=np.uint8, count=count).reshape(job.heatmap.shape)
+    for number, plane in zip(order, found, strict=True):
+        plane[...] = np.rint(job.heatmap[number] * np.float32(_LEVELS))
+    return bytes(levels)
 
 
 def _segment(job: Job, kind: str) -> Any:

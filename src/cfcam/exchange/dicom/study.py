@@ -100,7 +100,11 @@ class DicomSource:
 
     def planes(self, heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
         """A map on the grid of the study, in the order of the objects."""
-        return heatmap if self.order is None else np.ascontiguousarray(heatmap[self.order])
+        if self.order is None:
+            return heatmap
+        if np.array_equal(self.order, np.arange(len(heatmap))[::-1]):
+            return heatmap[::-1]  # as most series lie: no copy of a volume
+        return np.ascontiguousarray(heatmap[self.order])
 
 
 def write_dicom(

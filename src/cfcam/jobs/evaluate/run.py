@@ -31,6 +31,7 @@ from cfcam.metrics.scorecard.evaluator import Evaluator
 from cfcam.metrics.scorecard.paper import WRONG, PaperEvaluator
 from cfcam.metrics.scorecard.samples import Row, Sample
 from cfcam.models import LoadedModel, model_name
+from cfcam.stages import DECODE, METRICS, WRITE, Stages, stage
 
 _FAILURES = (CfcamError, RuntimeError, ValueError, ArithmeticError, LookupError, MemoryError)
 """What one picture may raise in a user's network; anything else is a mistake of ours, and stops the run."""
@@ -54,6 +55,7 @@ class EvaluationRun:
         preprocess: what is done to each picture.
         notes: what the user should know; more may be added while the run goes on.
         batch_size: pictures in one pass of the network.
+        stages: where the time of the last measuring went.
 
     Raises:
         CfcamError: the settings do not fit the network, or the output folder cannot be used.
@@ -69,6 +71,7 @@ class EvaluationRun:
         self.settings = settings
         self.output = Path(output)
         self.notes: list[str] = list(model.notes)
+        self.stages = Stages()
         self.batch_size = settings.batch_size or self._usual_batch_size
         self.cases = drawn(cases, settings.limit, settings.seed)
         self._found = len(cases)
@@ -165,10 +168,18 @@ class EvaluationRun:
         takes = sum(len(batch) for name, batch in self._batches() if self._takes(name))
         runs[key] = {"started": now(), "inputs": takes, "earlier": self._file.own, **whole}
         write_runs(self.output, FILE_NAME, runs, shard)
-        progress = self._worked(tell)
+        self.stages = Stages()
+        try:
+            progress = self._worked(tell)
+        except BaseException:
+            finish(self.output, FILE_NAME, key, {"complete": False, **self._spent()}, shard)
+            raise
         counts = {"done": progress.done - progress.failed, "failed": progress.failed}
-        finish(self.output, FILE_NAME, key, {"outcomes": counts, "complete": True}, shard)
+        finish(self.output, FILE_NAME, key, {"outcomes": counts, "complete": True, **self._spent()}, shard)
         return progress
+
+    def _spent(self) -> dict[str, Any]:
+        return {"stages": self.stages.seconds, "slowest": self.stages.slowest}
 
     def _worked(self, tell: Callable[[Progress], None]) -> Progress:
         earlier = failed = 0
@@ -184,8 +195,10 @@ class EvaluationRun:
         done, self._succeeded = earlier, earlier > failed
         tell(Progress(done, total, failed, earlier))
         for key, batch in todo:
-            part = self._work(key, batch)
-            self._file.append(part)
+            with self.stages(METRICS):  # what is read meanwhile counts apart
+                part = self._work(key, batch)
+            with self.stages(WRITE):
+                self._file.append(part)
             if self._file.costs is None and self.evaluator.costs is not None:
                 self._file.set_costs(self.evaluator.costs)
             done, failed = done + len(batch), failed + len(part.failed)
@@ -219,7 +232,8 @@ class EvaluationRun:
         samples = []
         for case in batch:
             try:
-                sample = case.load(self.preprocess, self._classes, part.notes.setdefault(case.name, []).append)
+                with stage(DECODE):
+                    sample = case.load(self.preprocess, self._classes, part.notes.setdefault(case.name, []).append)
             except CfcamError as error:
                 part.failed[case.name] = " ".join(str(error).split())
                 continue

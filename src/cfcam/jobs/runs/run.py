@@ -121,10 +121,15 @@ class FolderRun:
             raise
         except BaseException:
             self._enter_rest(flow, manifest, book, names, lines)
+            self._end(flow, counts, started, complete=False)
             raise
         self._enter_rest(flow, manifest, book, names, lines)
+        self._end(flow, counts, started, complete=True)
+
+    def _end(self, flow: Way, counts: Counter[str], started: float, *, complete: bool) -> None:
+        """Enters how the run ended, or was stopped."""
         self.stages = getattr(flow, "stages", self.stages)  # of a cluster nobody knows them here
-        ended = {"outcomes": dict(counts), "complete": True, "seconds": round(time.perf_counter() - started, 3)}
+        ended = {"outcomes": dict(counts), "complete": complete, "seconds": round(time.perf_counter() - started, 3)}
         self._plan.finish({**ended, "stages": self.stages.seconds, "slowest": self.stages.slowest})
 
     def _enter_rest(
