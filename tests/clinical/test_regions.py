@@ -2,6 +2,7 @@ import csv
 import io
 import json
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -136,3 +137,27 @@ def test_text_json_and_csv_hold_the_same_numbers():
     text = table.to_text().splitlines()
     assert text[1].split()[:3] == ["map", "3", "2"]
     assert "sizes in mm²; threshold 0.5 (0.5)" in text[-1]
+
+
+def test_a_volume_is_measured_without_copies_of_it():
+    places = torch.stack(torch.meshgrid(*[torch.linspace(-1, 1, n) for n in (64, 96, 128)], indexing="ij"))
+    heat = (1 - places.abs().mean(0)).clamp(0, 1)
+    measure(heat[:4], threshold=0.3)  # what is loaded on first use
+    tracemalloc.start()
+    region = measure(heat, threshold=0.3)["map"]
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert region.count > 0.8 * heat.numel()
+    assert peak < 1.5 * 4 * heat.numel()  # of which masks, and labels of two bytes
+    marked = heat[heat >= 0.3].double()
+    assert region.mean == pytest.approx(float(marked.mean()), rel=1e-12)
+    assert region.sd == pytest.approx(float(marked.std(correction=0)), rel=1e-12)
+    assert region.energy == pytest.approx(float(marked.sum() / heat.double().sum()), rel=1e-12)
+    assert region.centroid == pytest.approx((heat >= 0.3).nonzero().double().mean(0).tolist(), rel=1e-12)
+
+
+def test_more_parts_than_two_bytes_count_are_counted():
+    dots = torch.zeros(600, 600)
+    dots[::2, ::2] = 1
+    region = measure(dots, threshold=0.5)["map"]
+    assert (region.components, region.count, region.largest) == (90_000, 90_000, 1.0)

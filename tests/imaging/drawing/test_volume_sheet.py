@@ -9,7 +9,7 @@ from cfcam.errors import InputError
 from cfcam.imaging import Panel
 from cfcam.imaging.drawing import parts as figure_parts
 from cfcam.imaging.drawing import volume_sheet as volume_figure
-from cfcam.imaging.drawing.planes import EDGE_LETTERS, NORMAL_AXIS, PLANES, VolumeView
+from cfcam.imaging.drawing.planes import EDGE_LETTERS, NORMAL_AXIS, PLANES, VolumeView, common_peak, peak_voxel
 from cfcam.imaging.drawing.volume_sheet import (
     montage_figure,
     projection_figure,
@@ -255,3 +255,13 @@ def test_wrong_input_is_one_line(figure):
         figure(volume, np.zeros(SHAPE), panel_size=10)
     with pytest.raises(InputError, match="theme"):
         figure(volume, np.zeros(SHAPE), theme="pink")
+
+
+def test_the_common_peak_of_maps_is_that_of_their_sum_and_of_equal_ones_the_middle(monkeypatch):
+    monkeypatch.setattr("cfcam.imaging.drawing.planes._SLAB", 2)
+    one, other = np.zeros((2, 5, 3, 3), dtype=np.float32)
+    one[0, 1, 1] = other[4, 2, 0] = 0.75
+    one[3, 0, 2] = other[3, 0, 2] = 0.5
+    assert common_peak([one, other]) == (3, 0, 2)
+    assert peak_voxel(one) == (0, 1, 1)
+    assert peak_voxel(np.ones((5, 3, 3), dtype=np.float32)) == (2, 1, 1)

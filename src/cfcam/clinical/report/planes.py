@@ -24,9 +24,9 @@ from cfcam.imaging.drawing.planes import (
     PLANES,
     Plane,
     VolumeView,
+    common_peak,
     cut_plane,
     heat_picture,
-    peak_voxel,
 )
 from cfcam.imaging.volume import Source, Volume
 
@@ -131,7 +131,7 @@ def _slices(study: StudyResult, heatmaps: Sequence[Heat]) -> tuple[Slice, ...]:
     volume = Volume(study.picture, affine, placed, window, window_function=study.window_function)
     view = VolumeView.of(volume, None)
     heats = [view.heat(heat) for heat in heatmaps]
-    index = peak_voxel(sum(heats[1:], start=heats[0])) if heats else _middle(view)
+    index = common_peak(heats) if heats else _middle(view)
     return tuple(_slice(study, view, plane, index) for plane in PLANES)
 
 

@@ -87,8 +87,12 @@ def sources_of(volume: Volume, heatmap: NDArray[np.float32]) -> tuple[list[Datas
     return sources, np.ascontiguousarray(heatmap[order])
 
 
-def planes_of(volume: Volume) -> tuple[list[Dataset], NDArray[np.intp]]:
+def planes_of(volume: Volume, *, pixels: bool = True) -> tuple[list[Dataset], NDArray[np.intp]]:
     """Read the DICOM objects behind a volume once, for several maps on its grid.
+
+    Args:
+        volume: the volume.
+        pixels: whether the objects of single slices keep theirs, which overlays alone are drawn over.
 
     Returns:
         The objects, and `order`: `heatmap[order]` is what `write_objects` wants of a map `(D, H, W)`.
@@ -112,7 +116,15 @@ def planes_of(volume: Volume) -> tuple[list[Dataset], NDArray[np.intp]]:
         return [source], order
     if len(paths) != len(instances):
         raise InputError("the volume is made of several multi-frame objects; write the map as NIfTI")
-    return [read_source(path) for path in paths], np.arange(len(instances))
+    return [_read(path, pixels=pixels) for path in paths], np.arange(len(instances))
+
+
+def _read(path: Path, *, pixels: bool) -> Dataset:
+    source = read_source(path)
+    if not pixels:
+        for tag in PIXELS:
+            source.pop(tag, None)
+    return source
 
 
 def read_source(path: Path, *, max_pixels: int | None = None, max_voxels: int = MAX_VOXELS) -> Dataset:

@@ -53,13 +53,14 @@ class DicomSource:
     as_shown: bool = False
 
     @classmethod
-    def of(cls, image: Image | Volume, path: Path, *, whole: bool) -> DicomSource:
+    def of(cls, image: Image | Volume, path: Path, *, whole: bool, pixels: bool = True) -> DicomSource:
         """Reads the objects of an input that was read as picture or volume.
 
         Args:
             image: as it was read.
             path: the file; of a series its folder.
             whole: all objects, for what is to refer to them; else the first, for what it says of itself.
+            pixels: those of a series' objects too, which overlays are drawn over.
 
         Raises:
             ImageError: a file is gone or broken.
@@ -72,7 +73,7 @@ class DicomSource:
             return cls([], None, _RESAMPLED)
         if not whole:
             return cls([read_source(image.source.instances[0].path)])
-        objects, order = planes_of(image)
+        objects, order = planes_of(image, pixels=pixels)
         return cls(objects, order)
 
     @property
@@ -100,10 +101,9 @@ class DicomSource:
 
     def planes(self, heatmap: NDArray[np.float32]) -> NDArray[np.float32]:
         """A map on the grid of the study, in the order of the objects."""
-        if self.order is None:
-            return heatmap
-        if np.array_equal(self.order, np.arange(len(heatmap))[::-1]):
-            return heatmap[::-1]  # as most series lie: no copy of a volume
+        stored = np.arange(len(heatmap))
+        if self.order is None or np.array_equal(self.order, stored):
+            return heatmap  # as most series lie: no copy of a volume
         return np.ascontiguousarray(heatmap[self.order])
 
 

@@ -27,6 +27,7 @@ from cfcam.imaging.drawing.planes import (
     PLANES,
     Plane,
     VolumeView,
+    common_peak,
     cut_plane,
     draw_scale_bar,
     edge_texts,
@@ -157,7 +158,7 @@ def volume_sheet(
     for of_class in panels_by_label(panels):
         heats = [view.heat(p.heatmap) if p.heatmap is not None and p.status == "ok" else None for p in of_class]
         known = [heat for heat in heats if heat is not None]
-        middle = peak_voxel(sum(known[1:], start=known[0])) if known else tuple(n // 2 for n in view.voxels.shape)
+        middle = common_peak(known) if known else tuple(n // 2 for n in view.voxels.shape)
         index = middle if at is None else _ras_index(view, at)
         levels = [
             None if heat is None else look.threshold(heat, "otsu" if panel.threshold is None else panel.threshold)

@@ -115,7 +115,8 @@ class Results:
         how, back = self.how, way_back(self.preprocess, image)
         source = None
         if given is not None and comes_from_dicom(given):
-            source = DicomSource.of(image, given.path, whole=whole or bool(how.dicom))
+            overlays = whole or "sc" in how.dicom
+            source = DicomSource.of(image, given.path, whole=whole or bool(how.dicom), pixels=overlays)
         regions = {} if given is None else read_regions(how, given, image, several=self._several)
         study = self._measured(image, explanation, name, source, regions)
         study = self._checked(study, image, x, regions)
