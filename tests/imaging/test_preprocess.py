@@ -1,5 +1,6 @@
 import json
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -243,3 +244,32 @@ def test_wrong_values_are_refused_in_one_line(wrong):
         Preprocess(**wrong)
     assert str(caught.value).isprintable()
     assert repr(next(iter(wrong.values()))) in str(caught.value) or "values" in str(caught.value)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize(
+    ("pixels", "how"),
+    [
+        ((97, 61, 3), {"mean": (0.5,) * 3, "std": (0.25,) * 3}),
+        ((97, 61, 3), {"mean": (0.5,), "std": (0.25,), "resize": "pad"}),
+        ((97, 61), {"mean": (0.5,) * 3, "std": (0.25,) * 3, "resize": "shorter-side+crop", "order": "bgr"}),
+        ((16, 61, 3), {"mean": (0.5,) * 3, "std": (0.25,) * 3, "order": "bgr"}),
+    ],
+)
+def test_a_large_picture_is_prepared_part_by_part_to_the_same_bits(monkeypatch, interpolation, pixels, how):
+    values = np.random.default_rng(0).integers(0, 65536, pixels).astype(np.uint16)
+    image = Image(values, None, "0" * 64)
+    preprocess = Preprocess(size=16, interpolation=interpolation, **how)
+    whole = preprocess(image)
+    monkeypatch.setattr("cfcam.imaging.preprocess._AT_ONCE", 61 * 10)  # ten rows, and seven at the end
+    assert torch.equal(preprocess(image), whole)
+
+
+def test_of_a_large_picture_little_is_held_in_floating_point():
+    image = Image(np.zeros((6000, 4000, 3), dtype=np.uint8), None, "0" * 64)
+    Preprocess(size=16)(image)
+    tracemalloc.start()  # what becomes float32 is made by NumPy
+    Preprocess(size=16)(image)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < image.pixels.nbytes

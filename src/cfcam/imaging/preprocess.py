@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -21,6 +21,7 @@ Interpolation = Literal["bilinear", "bicubic", "nearest"]
 Order = Literal["rgb", "bgr"]
 
 _MOST_PIXELS = 2**26
+_AT_ONCE = 2**20  # pixels that are held in floating point, of a picture that becomes smaller
 _WAYS = {
     "stretch": "stretched, not cropped",
     "shorter-side+crop": "shorter side scaled, the rest cut off",
@@ -193,11 +194,8 @@ class Preprocess:
         Raises:
             InputError: the picture is too elongated for `shorter-side+crop`, or has another number of bands.
         """
-        planes = image.planes_for(self.channels)
-        if self.order == "bgr" and planes.shape[0] == 3:
-            planes = planes.flip(0)
         y, x = self._axes(image.size)
-        planes = self._resized(planes, (y.resized, x.resized))
+        planes = self._resized_planes(image, (y.resized, x.resized))
         if self.resize == "pad":
             left, top = -x.start, -y.start
             planes = F.pad(planes, (left, x.net - x.resized - left, top, y.net - y.resized - top))
@@ -297,15 +295,34 @@ class Preprocess:
             W, resized[1], w, round((resized[1] - w) / 2)
         )
 
+    def _resized_planes(self, image: Image, size: tuple[int, int]) -> Tensor:
+        """The planes of a picture at another size; of a large one the planes are never held as a whole."""
+        height, width = image.size
+        step = max(1, _AT_ONCE // width)
+        if self.interpolation == "nearest" or step >= height or width <= size[1]:
+            return self._resized(self._ordered(image), size)
+        narrow = []
+        for start in range(0, height, step):  # each row becomes narrower by itself
+            rows = slice(start, start + step)
+            bands = None if image.bands is None else image.bands[rows]
+            part = self._ordered(replace(image, pixels=image.pixels[rows], bands=bands))
+            narrow.append(self._step(part, (part.shape[-2], size[1])))
+        return self._step(torch.cat(narrow, dim=1), size)
+
+    def _ordered(self, image: Image) -> Tensor:
+        planes = image.planes_for(self.channels)
+        return planes.flip(0) if self.order == "bgr" and planes.shape[0] == 3 else planes
+
     def _resized(self, planes: Tensor, size: tuple[int, int]) -> Tensor:
         if tuple(planes.shape[-2:]) == size:
             return planes
         if self.interpolation == "nearest":
             return F.interpolate(planes[None], size, mode="nearest-exact")[0]
         # as Pillow: rows first, and overshoots cut after each pass
-        for step in ((planes.shape[-2], size[1]), size):
-            planes = F.interpolate(planes[None], step, mode=self.interpolation, antialias=True)[0].clamp_(0, 1)
-        return planes
+        return self._step(self._step(planes, (planes.shape[-2], size[1])), size)
+
+    def _step(self, planes: Tensor, size: tuple[int, int]) -> Tensor:
+        return F.interpolate(planes[None], size, mode=self.interpolation, antialias=True)[0].clamp_(0, 1)
 
 
 def _at_centres(mask: Tensor, axis: _Axis, dim: int) -> Tensor:
