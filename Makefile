@@ -58,11 +58,11 @@ test: $(VENV)/.dev  ## run the whole test suite (ARGS='-m data': a part of it)
 quick: $(VENV)/.dev  ## run the tests nearest to your change, for two minutes at most
 	$(BIN)/pytest -n auto --maxprocesses 2 --quick 100 $(ARGS)
 
-soak: $(VENV)/.dev .torchvision  ## kill gateways (one with a full disk), folder runs and an audit's writers; the largest networks (an hour)
+soak: $(VENV)/.dev .torchvision  ## kill gateways (one with a full disk), runs, studies and an audit's writers; the largest networks; fuzz (two hours)
 	CFCAM_SOAK=1 unshare --map-root-user --mount $(BIN)/pytest -s tests/jobs/gateway/test_kill.py tests/jobs/gateway/arrivals/test_foreign.py  # it mounts a disk
-	CFCAM_SOAK=1 $(BIN)/pytest -s tests/jobs/test_kill.py tests/clinical/audit/test_audit.py
+	CFCAM_SOAK=1 $(BIN)/pytest -s tests/jobs/test_kill.py tests/jobs/test_same_bytes.py tests/clinical/audit/test_audit.py tests/clinical/audit/test_postgresql.py
 	CFCAM_SOAK=1 CFCAM_TORCHVISION=$(CURDIR)/.torchvision $(BIN)/pytest -s tests/capture/test_architectures.py -k by_name
-	$(BIN)/python -m tests.fuzz.soak
+	$(BIN)/python -m tests.fuzz.soak 1000
 
 lint: $(VENV)/.dev  ## format check, lint, types, floors
 	$(BIN)/ruff format --check .

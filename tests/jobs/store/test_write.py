@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -208,3 +209,47 @@ def test_a_chunk_has_few_bytes_however_large_a_map_is():
 def test_the_settings_in_a_store_are_those_of_its_run(one):
     (settings,) = json.loads((one / "maps.zarr" / "run.json").read_text())["runs"]
     assert zarr.open_group(str(one / "maps.zarr"), mode="r").attrs["settings"] == settings
+
+
+@pytest.fixture
+def copy(one, tmp_path):
+    return Path(shutil.copytree(one / "maps.zarr", tmp_path / "copy.zarr"))
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"shape": [7, 60_000, 60_000]}, "is none of maps"),
+        ({"data_type": "float64"}, "is none of maps|cannot be read"),
+        ({"chunk_grid": {"name": "regular", "configuration": {"chunk_shape": [2**40, 4, 4]}}}, "is none of maps"),
+        ({"shape": "many"}, "cannot be read"),
+    ],
+)
+def test_what_an_array_claims_is_looked_at_before_anything_is_unpacked(copy, change, told):
+    about = copy / "maps" / "grad-cam" / "4x4-of-32x32" / "zarr.json"
+    about.write_text(json.dumps(json.loads(about.read_text()) | change))
+    store = cfcam.open_store(copy)
+    number = int(store.table.index[store.table.method == "grad-cam"][0])
+    with pytest.raises(InputError, match=told):
+        store[number]
+
+
+def test_nothing_that_lies_outside_of_a_store_is_read(copy, one):
+    (table,) = (copy / "index").glob("*.parquet")
+    table.unlink()
+    table.symlink_to(next((one / "maps.zarr" / "index").glob("*.parquet")))
+    with pytest.raises(InputError, match=r"index/.+ lies elsewhere: it is not read"):
+        cfcam.open_store(copy).table  # noqa: B018
+    table.unlink()
+    rows = pd.read_parquet(one / "maps.zarr" / "index").assign(map_array="../maps.zarr/maps")
+    rows.to_parquet(table)
+    with pytest.raises(InputError, match=r"copy\.zarr: \.\./maps\.zarr/maps lies elsewhere"):
+        cfcam.open_store(copy)[0]
+
+
+def test_a_broken_table_is_told_in_one_line(copy):
+    (table,) = (copy / "scores").glob("*.parquet")
+    table.write_bytes(table.read_bytes()[:-20])
+    with pytest.raises(InputError, match=r"its table scores/.+ cannot be read") as caught:
+        cfcam.open_store(copy).scores  # noqa: B018
+    assert "\n" not in str(caught.value)

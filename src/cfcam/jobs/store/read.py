@@ -118,8 +118,7 @@ class MapStore:
         """An array, once it is one that can be a store's: what it claims is looked at before anything is unpacked."""
         with _readable(f"{self.path.name}: its array {one_line(name, 80)}"):
             place = self.path / name
-            if not stays_inside(name) or not place.resolve().is_relative_to(self.path.resolve()):
-                raise InputError(f"{self.path.name}: an array lies elsewhere ({one_line(name, 80)}): it is not read")
+            self._require_inside(place, name)
             json_text.read(place / "zarr.json", finite=False)
             array = self._group[name]
             claimed = max(math.prod(array.shape[1:]), math.prod(array.chunks))
@@ -129,6 +128,10 @@ class MapStore:
                     f" {one_line(array.shape, 60)} in chunks of {one_line(array.chunks, 60)}): write the store anew"
                 )
         return array
+
+    def _require_inside(self, place: Path, name: str) -> None:
+        if not stays_inside(name) or not place.resolve().is_relative_to(self.path.resolve()):
+            raise InputError(f"{self.path.name}: {one_line(name, 80)} lies elsewhere: it is not read")
 
     def _frame(self, name: str) -> Any:
         try:
@@ -142,6 +145,7 @@ class MapStore:
 
     def _read(self, path: Path, pandas: Any) -> Any:
         with _readable(f"{self.path.name}: its table {path.parent.name}/{path.name}"):
+            self._require_inside(path, f"{path.parent.name}/{path.name}")
             size, about = path.stat().st_size, self._pq.read_metadata(path)
             groups = [about.row_group(n) for n in range(about.num_row_groups)]
             claimed = sum(group.total_byte_size for group in groups)
