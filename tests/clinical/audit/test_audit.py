@@ -404,3 +404,20 @@ def test_a_record_that_speaks_of_those_before_it_is_written_behind_them_or_not_a
     with pytest.raises(MovedError, match="record 2"):
         audit.append("review", {"count": 3}, head=first.hash)
     assert [one.hash for one in audit.records()] == [first.hash, second.hash]
+
+
+@pytest.mark.parametrize("by", [-3600, 400 * 24 * 3600])
+def test_a_clock_that_jumps_breaks_no_chain(where, tmp_path, monkeypatch, by):
+    """The order is that of the numbers; each record has the time that the clock showed."""
+    moments = iter([datetime(2026, 11, 29, tzinfo=UTC) + timedelta(seconds=n * by) for n in range(5)])
+    clock = type("Clock", (datetime,), {"now": classmethod(lambda cls, zone: next(moments))})
+    monkeypatch.setattr("cfcam.clinical.audit.audit.datetime", clock)
+    audit = Audit(where)
+    told = [audit.append("explain", {"count": n}) for n in range(4)]
+    assert [record.time.timestamp() - told[0].time.timestamp() for record in told] == [n * by for n in range(4)]
+    assert list(audit.records()) == told
+    assert list(audit.records(since=told[1].time)) == ([told[0], told[1]] if by < 0 else told[1:])
+    assert (audit.verify().ok, audit.verify().count) == (True, 4)
+    head = audit.export(tmp_path / "export.jsonl").head
+    assert exported_head(tmp_path / "export.jsonl") == head
+    assert audit.verify(head).ok

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sqlite3
 from contextlib import closing
+from itertools import count
 from types import SimpleNamespace
 
 import pydicom
@@ -248,3 +249,21 @@ def test_what_was_kept_and_not_acknowledged_on_a_full_disk_is_entered_when_it_co
         assert storescu(half.port, path).returncode == 0
         half.intake.settle()
         assert half.index.counts()["tasks"] == {"complete": 1}
+
+
+@pytest.mark.parametrize("by", [-3600.0, 1e8])
+def test_a_clock_that_jumps_neither_loses_a_study_nor_takes_one_twice(tmp_path, monkeypatch, by):
+    moments = count()
+    monkeypatch.setattr("cfcam.jobs.gateway.index.time", SimpleNamespace(time=lambda: 1.8e9 + by * next(moments)))
+    with receiving(tmp_path) as half:
+        for path in radiographs(tmp_path / "in", 3):
+            assert storescu(half.port, path).returncode == 0
+            half.intake.settle()
+        taken = [half.index.take() for _ in range(4)]
+        assert len({task.id for task in taken[:3]}) == 3
+        assert taken[3] is None
+        half.index.again(taken[0], "it ended")
+        assert half.index.take().id == taken[0].id
+        for task in taken[:3]:
+            half.index.finish(task, [], sent=False)
+        assert half.index.counts()["tasks"] == {"results": 3}
