@@ -112,7 +112,7 @@ def _walk(folder: Path, recursive: bool) -> Iterator[tuple[Path, str]]:
 
 def _may_be_picture(folder: Path, name: str) -> bool:
     """Whether a file found in a folder is taken: by its name, or as DICOM with pixels, which often has no extension."""
-    if os.path.splitext(name)[1].lower() in _ENDINGS:  # noqa: PTH122 (a path for each of a hundred thousand is slow)
+    if os.path.splitext(name)[1].lower() in EXTENSIONS:  # noqa: PTH122 (a path for each of a hundred thousand is slow)
         return True
     path = folder / name
     try:
@@ -152,5 +152,4 @@ def _number(digits: re.Match[str]) -> str:
     return f"\0{chr(len(value))}{value}"  # no name holds a NUL; the longer number is the larger one
 
 
-_ENDINGS = frozenset(EXTENSIONS)
 _DIGITS = re.compile(r"[0-9]+")
