@@ -13,9 +13,9 @@ from cfcam.cli.arguments import places, words
 from cfcam.cli.arguments.read import WINDOWS, read_volume_size, read_window, read_words
 from cfcam.cli.command import Checked
 from cfcam.cli.options import complete
+from cfcam.cli.options.cluster import Spread
 from cfcam.cli.options.network import DEMOS, Layer, Model
 from cfcam.cli.options.question import chosen_methods
-from cfcam.cli.options.run import ManyInputs
 from cfcam.cli.options.volumes import PicturesOrVolumes, VolumeReading
 from cfcam.cli.output.console import EXIT_FAILED, error, hint, print_json, warn
 from cfcam.cli.output.panels import Panel
@@ -44,7 +44,7 @@ def _methods(names: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluate(ManyInputs, VolumeReading, PicturesOrVolumes, Layer):
+class Evaluate(Spread, VolumeReading, PicturesOrVolumes, Layer):
     """Measure what maps are worth: faithfulness, localisation, robustness, sanity, cost, beside maps that know nothing.
 
     DATA is a folder (sub-folders called like classes give labels, masks/NAME.png or NAME_mask.png the ground truth) or
@@ -301,7 +301,8 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             volumes = find_volume_cases(
                 data, loaded.classes, output=self.output, how=self.reading(), notice=notes.append
             )
-            return VolumeEvaluationRun(loaded, volumes, replace(settings, preprocess=preprocess), self.output)
+            settings = replace(settings, preprocess=preprocess)
+            return VolumeEvaluationRun(loaded, volumes, settings, self.output, **self.measure())
         if given := self.given(Panel.VOLUMES):
             raise InputError(f"--{given[0]} is for volumes, and the network takes pictures")
         cases: Sequence[Loadable]
@@ -309,4 +310,5 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             cases = phantom_cases(self.limit or DEMO_PHANTOMS, self.seed)
         else:
             cases = find_picture_cases(data, loaded.classes, output=self.output, notice=notes.append)
-        return EvaluationRun(loaded, cases, replace(settings, preprocess=self.prepared_pictures(loaded)), self.output)
+        settings = replace(settings, preprocess=self.prepared_pictures(loaded))
+        return EvaluationRun(loaded, cases, settings, self.output, **self.measure())

@@ -3,10 +3,15 @@
 import os
 import signal
 import time
+from pathlib import Path
 
+import numpy as np
 import torch
+from PIL import Image
 
 from tests.jobs import user_networks
+
+NETWORKS = Path(__file__)
 
 
 class _Deadly(torch.nn.Module):
@@ -30,3 +35,8 @@ def deadly() -> torch.nn.Module:
 
 def slow() -> torch.nn.Module:
     return _Deadly(0.02)
+
+
+def white(path: Path) -> None:
+    """Writes the picture that ends a process."""
+    Image.fromarray(np.full((48, 64, 3), 255, dtype=np.uint8)).save(path)

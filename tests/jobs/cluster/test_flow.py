@@ -14,9 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from cfcam.errors import JobError
 from cfcam.jobs import FolderRun, Save, Settings, find_inputs
@@ -24,10 +22,10 @@ from cfcam.jobs.cluster.flow import on_cluster
 from cfcam.jobs.cluster.pool import Cluster
 from cfcam.jobs.inputs.shard import Shard
 from cfcam.models import load
+from tests.jobs.cluster.networks import NETWORKS, white
 from tests.jobs.world import PLAIN, folder_of, lines, written
 from tests.waiting import until
 
-NETWORKS = Path(__file__).with_name("networks.py")
 COUNT, KILLS = (400, 10) if os.environ.get("CFCAM_SOAK") else (24, 1)
 
 
@@ -48,10 +46,6 @@ def data(output):
     """All files of a run apart from what holds times: name -> bytes."""
     names = [name for name in written(output) if name not in ("manifest.jsonl", "run.json")]
     return {name: (output / name).read_bytes() for name in names}
-
-
-def white(path):
-    Image.fromarray(np.full((48, 64, 3), 255, dtype=np.uint8)).save(path)
 
 
 @pytest.fixture(scope="module")

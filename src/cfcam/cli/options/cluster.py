@@ -93,3 +93,11 @@ class Spread(ManyInputs):
         from cfcam.jobs.cluster.flow import on_cluster
 
         return {"flow": on_cluster(cluster)}
+
+    def measure(self) -> dict[str, Any]:
+        """Returns what an evaluation is to be told of it."""
+        if (cluster := self.cluster) is None:
+            return {}
+        from cfcam.jobs.cluster.evaluation import measured_on
+
+        return {"measure": measured_on(cluster)}

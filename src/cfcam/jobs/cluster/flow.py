@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import pickle
-from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
 
 from cfcam._version import __version__
-from cfcam.errors import DiskError, JobError
+from cfcam.errors import JobError
 from cfcam.jobs.cluster.explaining import Explaining, Todo, record_of
 from cfcam.jobs.cluster.journal import journals
 from cfcam.jobs.cluster.part import Answer, Ended, Item, Part, id_of, size_of_parts
-from cfcam.jobs.cluster.pool import IDLE, LOST, Cluster, Lost, Pool
+from cfcam.jobs.cluster.pool import LOST, Cluster, Lost, Pool
+from cfcam.jobs.cluster.sharing import Share, Sharing
 from cfcam.jobs.cluster.worker import Place
 from cfcam.jobs.runs.flow import Known, MakeFlow
 from cfcam.jobs.runs.manifest import Record, State
@@ -24,15 +24,12 @@ from cfcam.jobs.runs.task import Outcome, Task
 from cfcam.jobs.runs.work import Work
 from cfcam.jobs.store.kept import Kept
 
-_AHEAD = 4  # parts for each worker, finished or under way, that wait for one before them
-
 
 @dataclass
-class _Share:
+class _Share(Share):
     """A part on its way, the tasks it came from, and what has become of them so far."""
 
-    part: Part
-    tasks: list[Task]
+    tasks: list[Task] = field(default_factory=list)
     ended: dict[str, tuple[Record, Kept | None, bool]] = field(default_factory=dict)
 
     def over(self) -> bool:
@@ -48,13 +45,12 @@ def on_cluster(cluster: Cluster) -> MakeFlow:
     return partial(ClusterFlow, cluster=cluster)
 
 
-class ClusterFlow:
+class ClusterFlow(Sharing[_Share]):
     """Takes tasks through the work on the workers of a cluster; a `cfcam.jobs.runs.flow.Way`.
 
-    Ray starts workers and carries parts to them. What is done is decided here, and by files: a worker writes down each
-    input when its files are there, so that what a lost worker did is neither lost nor done again. The inputs of its
-    part that are left go to another worker one after the other; an input at which two more workers are lost is
-    recorded as failed. What goes into a store instead of files is lost with a worker, and done again.
+    The inputs that a lost worker left over go to another worker one after the other; an input at which two more
+    workers are lost is recorded as failed. What goes into a store instead of files is lost with a worker, and done
+    again.
 
     Args:
         work: what is done to each.
@@ -70,13 +66,11 @@ class ClusterFlow:
         if settings.shard is not None:
             raise JobError(f"shard {settings.shard} on a cluster: leave the shard out, the cluster shares inputs out")
         self._work, self._settings, self._known = work, settings, known
-        self._shares: deque[_Share] = deque()
-        self._again: deque[_Share] = deque()
-        self._proven = self._whole = False
         self._left = {} if settings.store or settings.overwrite else self._left_over()
-        self._place = Place.made(settings.output, cluster.cores)
+        super().__init__(Place.made(settings.output, cluster.cores), work.notes)
+        self._waiting: Iterator[Task] = iter(())
         job = pickle.dumps(Explaining(work, settings))
-        self._pool: Pool | None = Pool(cluster, job, self._place, on_gpu=work.engine.on_gpu)
+        self._pool = Pool(cluster, job, self.place, on_gpu=work.engine.on_gpu)
         work.notes.extend(self._pool.notes)
 
     def __call__(self, tasks: Iterable[Task]) -> Iterator[Task]:
@@ -85,69 +79,32 @@ class ClusterFlow:
         Raises:
             CfcamError: the set-up does not allow to explain anything, or the workers cannot work.
         """
-        assert self._pool is not None  # noqa: S101 (it is not closed)
-        pool, waiting = self._pool, iter(tasks)
-        due: _Share | None = None
-        while True:
-            while (due := due or self._next(waiting)) is not None and pool.free:
-                due.part.proven = self._proven
-                pool.give(due.part)
-                due = None
-            if not self._shares:
-                self._whole = True
-                return
-            for part, answer in pool.answers():
-                share = next(one for one in self._shares if one.part is part)
-                if isinstance(answer, Lost):
-                    self._lost(share, answer)
-                else:
-                    self._answered(share, answer)
-            while self._shares and self._shares[0].over():
-                share = self._shares[0]
-                yield from self._settled(share)
-                self._shares.popleft()
-                for journal in self._place.journals(share.part):
-                    journal.remove()
+        self._waiting = iter(tasks)
+        for share in self.settled(self._pool):
+            yield from self._settled(share)
 
     def close(self) -> list[Task]:
         """Ends the workers; returns the tasks that were under way, with what their workers wrote down."""
-        if self._pool is not None:
-            self._pool.close()
-            self._pool = None
+        self._pool.close()
         found: list[Task] = []
-        for share in self._shares:
+        for share in self.shares:
             self._take_down(share)
             found += [task for task in self._settled(share) if task.outcome is not None]
-        self._place.leave(whole=self._whole)
+        self.place.leave(whole=self.whole)
         return found
 
-    def _next(self, waiting: Iterator[Task]) -> _Share | None:
-        """Returns what to give to a worker: what a lost one left over first."""
-        if self._again:
-            return self._again.popleft()
-        assert self._pool is not None  # noqa: S101 (it is not closed)
-        if len(self._shares) >= _AHEAD * self._pool.count or (first := next(waiting, None)) is None:
+    def make(self, workers: int) -> _Share | None:
+        """Returns the next part of the inputs, see `Sharing.make`."""
+        if (first := next(self._waiting, None)) is None:
             return None
-        size = size_of_parts(first.count, self._pool.count, self._settings.batch_size)
-        tasks = list(chain([first], islice(waiting, size - 1)))
+        size = size_of_parts(first.count, workers, self._settings.batch_size)
+        tasks = list(chain([first], islice(self._waiting, size - 1)))
         told = (f"{task.name}\0{task.input.key}" for task in tasks)
         items = tuple(Item(task.name, Todo(task, self._before(task))) for task in tasks)
-        self._shares.append(_Share(Part(id_of(self._work.sha256, told), items), tasks))
-        return self._shares[-1]
+        return _Share(Part(id_of(self._work.sha256, told), items), tasks)
 
-    def _before(self, task: Task) -> Record | None:
-        return self._known(task) or self._left.get(task.name)
-
-    def _answered(self, share: _Share, answer: Answer) -> None:
-        if answer.disk:
-            raise DiskError(self._settings.output, answer.disk)
-        if answer.error:
-            if share.part.proven or (share is self._shares[0] and not self._proven):
-                raise JobError(answer.error)
-            self._take_down(share)  # once another input is explained, each of these fails by itself
-            self._leave_over(share)
-            return
-        self._work.notes.extend(note for note in answer.notes if note not in self._work.notes)
+    def answered(self, share: _Share, answer: Answer) -> None:
+        """Takes records, see `Sharing.answered`."""
         known = {item.name: item.what.known for item in share.part.items}
         for one in answer.ended:
             record, kept = record_of(one)
@@ -155,39 +112,29 @@ class ClusterFlow:
             record = record or known[one.name]
             assert record is not None  # noqa: S101 (what has no line was known)
             share.ended[one.name] = (record, kept, skipped)
-            self._proven = self._proven or record.status is State.DONE
+            self.proven = self.proven or record.status is State.DONE
 
-    def _lost(self, share: _Share, lost: Lost) -> None:
-        """Takes down what the worker wrote, and makes a part of what it left over."""
+    def lost(self, share: _Share, lost: Lost) -> None:
+        """Takes down what the worker wrote, and makes a part of what it left over; see `Sharing.lost`."""
         part = share.part
-        told = self._place.journal(part).read()
+        told = self.place.journal(part).read()
         self._take_down(share)
-        part.idle = 0 if told.ended or told.open or lost.with_node else part.idle + 1
-        if part.idle >= IDLE:
-            raise JobError(
-                f"{IDLE} workers in a row were lost before they explained one of the same {len(part.items)} inputs:"
-                " Ray's logs say why"
-            )
         given_up = lost.blame(part, told.open) if part.alone else []
         for item in part.items:
             if item.name in given_up:
                 share.ended[item.name] = (self._given_up(item.what.task), None, False)
-        part.alone = True
-        self._leave_over(share)
-
-    def _leave_over(self, share: _Share) -> None:
-        """Has another worker do what is left of a part."""
-        part = share.part
         part.items = tuple(item for item in part.items if item.name not in share.ended)
-        part.attempt += 1
-        if part.items:
-            self._again.append(share)
+        part.alone = True
+        self.again(share)
+
+    def _before(self, task: Task) -> Record | None:
+        return self._known(task) or self._left.get(task.name)
 
     def _take_down(self, share: _Share) -> None:
         """Enters what the journals of a part tell, where files are as they were written a moment ago."""
         if self._settings.store:
             return
-        for journal in self._place.journals(share.part):
+        for journal in self.place.journals(share.part):
             for name, line in journal.read().ended.items():
                 record, _ = record_of(Ended(name, line))
                 if record is not None and name not in share.ended and verified(record, self._settings.output):

@@ -22,7 +22,6 @@ LOST = (
     "workers ended while they were at it alone, again and again, as happens when memory runs out or a library crashes"
 )
 _TOO_OFTEN = 4
-IDLE = 4  # workers in a row that were lost with a part and got nothing done
 _NODE = "its node has died"  # so Ray says why a worker did
 _LEAST_STORE = 80 << 20  # bytes; Ray takes no less
 _PATIENCE = 300.0  # seconds until a cluster has room for the first worker
@@ -97,6 +96,7 @@ class Pool:
         self._busy: dict[Any, tuple[Any, Part]] = {}
         self._idle: list[Any] = []
         self._falls = 0
+        self._closed = False
         self._since = time.monotonic()
         for _ in range(self.count):
             self._ask()
@@ -134,6 +134,9 @@ class Pool:
 
     def close(self) -> None:
         """Ends the workers at once; and the cluster, if it was started for this run."""
+        if self._closed:
+            return
+        self._closed = True
         for worker in [*self._starting.values(), *self._idle, *(worker for worker, _ in self._busy.values())]:
             self._ray.kill(worker)
         if self._mine:

@@ -12,7 +12,7 @@ from cfcam.errors import CfcamError, InputError, JobError, MissingExtraError
 from cfcam.imaging import VolumePreprocess
 from cfcam.jobs.cases.volumes import VolumeCase
 from cfcam.jobs.evaluate.examples import Example, volume_example
-from cfcam.jobs.evaluate.run import EvaluationRun
+from cfcam.jobs.evaluate.run import EvaluationRun, Measure, measured_here
 from cfcam.jobs.evaluate.settings import EvaluationSettings
 from cfcam.jobs.inputs.preparing import prepared_volumes_for
 from cfcam.metrics.scorecard.catalogue import resolve_metrics
@@ -30,6 +30,7 @@ class VolumeEvaluationRun(EvaluationRun):
         cases: see `cfcam.jobs.cases.volumes.find_volume_cases`.
         settings: what to measure, and how; their ``preprocess`` is a `VolumePreprocess`.
         output: the folder to write into.
+        measure: as there.
 
     Raises:
         CfcamError: the settings do not fit the network, the output folder cannot be used, or, where the size of the
@@ -40,11 +41,17 @@ class VolumeEvaluationRun(EvaluationRun):
     _usual_batch_size = 1
 
     def __init__(
-        self, model: LoadedModel, cases: Sequence[VolumeCase], settings: EvaluationSettings, output: str | Path
+        self,
+        model: LoadedModel,
+        cases: Sequence[VolumeCase],
+        settings: EvaluationSettings,
+        output: str | Path,
+        *,
+        measure: Measure = measured_here,
     ) -> None:
         if settings.protocol is not None:
             raise InputError(f"the protocol {settings.protocol} is one of pictures: leave --protocol out for volumes")
-        super().__init__(model, cases, settings, output)
+        super().__init__(model, cases, settings, output, measure=measure)
 
     def _preparation(self) -> VolumePreprocess:
         return prepared_volumes_for(self._model, self.settings.preprocess)
