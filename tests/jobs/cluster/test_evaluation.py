@@ -9,7 +9,8 @@ import pytest
 
 from cfcam.jobs.cases.case import Case
 from cfcam.jobs.cluster.evaluation import measured_on
-from cfcam.jobs.cluster.pool import Cluster
+from cfcam.jobs.cluster.pool import LOST, Cluster
+from cfcam.jobs.evaluate.cases import drawn
 from cfcam.jobs.evaluate.run import EvaluationRun
 from cfcam.jobs.evaluate.settings import EvaluationSettings
 from cfcam.models import load
@@ -30,23 +31,22 @@ def run(cases, output, machines=None, network="deadly"):
     return EvaluationRun(model, cases, settings, output, **how)
 
 
-@pytest.fixture(scope="module")
-def cases(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("cases")
-    drawn = [draw(folder / f"{n}.png", corner=n % 4, grey=30 + 7 * n % 90) for n in range(COUNT)]
-    (folder / "broken.png").write_bytes(b"no picture")
-    return [Case(path.name, path) for path in (*drawn, folder / "broken.png")]
+@pytest.fixture
+def cases(tmp_path):
+    pictures = [draw(tmp_path / f"{n}.png", corner=n % 4, grey=30 + 7 * n % 90) for n in range(COUNT - 1)]
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    return [Case(path.name, path) for path in (*pictures, tmp_path / "broken.png")]
 
 
-@pytest.fixture(scope="module")
-def here(tmp_path_factory, cases):
-    """The scorecard of one machine."""
-    return run(cases, tmp_path_factory.mktemp("here") / "out")()
+def deadly(folder, cases):
+    """A case that ends each worker, which is measured last: in a batch of its own."""
+    white(folder / "white.png")
+    names = (Case(f"white {n}", folder / "white.png") for n in range(10_000))
+    return next(case for case in names if drawn([*cases, case], None, 0)[-1] is case)
 
 
-def test_the_numbers_are_those_of_one_machine_to_the_last_bit_although_workers_are_killed(
-    tmp_path, machines, cases, here
-):
+def test_the_numbers_are_those_of_one_machine_to_the_last_bit_whoever_is_lost(tmp_path, machines, cases):
+    here = run(cases, tmp_path / "here")()
     killed = []
 
     def kill():
@@ -56,23 +56,11 @@ def test_the_numbers_are_those_of_one_machine_to_the_last_bit_although_workers_a
 
     killer = threading.Thread(target=kill)
     killer.start()
-    spread = run(cases, tmp_path / "out", machines)
-    there = spread()
+    last = deadly(tmp_path, cases)
+    there = run([*cases, last], tmp_path / "out", machines)()
     killer.join()
     assert there.rows == here.rows
-    assert there.failed == here.failed
-    assert list(there.failed) == ["broken.png"]
+    assert there.failed == here.failed | {last.name: LOST}
+    assert list(here.failed) == ["broken.png"]
     assert set(there.costs) == set(here.costs)
     assert not (tmp_path / "out" / ".cluster").exists()
-
-
-def test_a_case_that_ends_each_worker_fails_and_its_batch_is_measured_without_it(tmp_path, machines):
-    drawn = [draw(tmp_path / f"{n}.png", corner=n) for n in range(2)]
-    white(tmp_path / "white.png")
-    cases = [Case(path.name, path) for path in (*drawn, tmp_path / "white.png")]
-    card = run(cases, tmp_path / "out", machines)()
-    assert list(card.failed) == ["white.png"]
-    assert card.failed["white.png"].startswith("workers ended while they were at it alone")
-    alone = run(cases[:2], tmp_path / "alone")()
-    assert {row.image for row in card.rows} == {"0.png", "1.png"}
-    assert len(card.rows) == len(alone.rows)

@@ -24,7 +24,7 @@ LOST = (
 _TOO_OFTEN = 4
 _NODE = "its node has died"  # so Ray says why a worker did
 _LEAST_STORE = 80 << 20  # bytes; Ray takes no less
-_PATIENCE = 300.0  # seconds until a cluster has room for the first worker
+_PATIENCE = 600.0  # seconds for which a cluster may have no worker that works
 _FALLS = 5  # of workers in a row, before one of them was ready
 
 
@@ -129,7 +129,9 @@ class Pool:
                 self._started(reference)
             else:
                 yield self._answered(reference)
-        if not (self._idle or self._busy):
+        if self._idle or self._busy:
+            self._since = time.monotonic()
+        else:
             self._complain()
 
     def close(self) -> None:
