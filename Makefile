@@ -61,6 +61,7 @@ quick: $(VENV)/.dev  ## run the tests nearest to your change, for two minutes at
 soak: $(VENV)/.dev .torchvision  ## kill gateways (one with a full disk), runs, studies and an audit's writers; the largest networks; fuzz (two hours)
 	CFCAM_SOAK=1 unshare --map-root-user --mount $(BIN)/pytest -s tests/jobs/gateway/test_kill.py tests/jobs/gateway/arrivals/test_foreign.py  # it mounts a disk
 	CFCAM_SOAK=1 $(BIN)/pytest -s tests/jobs/test_kill.py tests/jobs/test_same_bytes.py tests/clinical/audit/test_audit.py tests/clinical/audit/test_postgresql.py
+	CFCAM_SOAK=1 $(BIN)/pytest -s tests/jobs/cluster
 	CFCAM_SOAK=1 CFCAM_TORCHVISION=$(CURDIR)/.torchvision $(BIN)/pytest -s tests/capture/test_architectures.py -k by_name
 	$(BIN)/python -m tests.fuzz.soak 1000
 

@@ -1,5 +1,5 @@
 """``python -m benchmarks COMMAND``: speed, scaling, folder, start, view-start, view-page, view-memory, view-live,
-profile, approximate, scorecard, search, layers, visibility, volume, peaks, page, store, many, study-memory,
+profile, approximate, scorecard, search, layers, visibility, volume, peaks, page, store, many, study-memory, ray,
 gateway-receive, gateway-latency, gateway-soak."""
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ COMMANDS = {
     "store": "maps of a folder in one store, beside overlays: rate, bytes, error",
     "many": "100 000 tiny pictures: memory, rate beside a bare loop, a resume of what is done",
     "study-memory": "a study of a CT of 200 x 512 x 512, SEG + SR + HTML, three methods: peak memory",
+    "ray": "a folder over the workers of a Ray cluster, beside this process: rate, start",
     "page": "the page of a folder: what it costs a run, and how soon 10 000 pictures are seen",
     "gateway-receive": "objects by C-STORE to the disk, beside pynetdicom's plain SCP and DCMTK's storescp",
     "gateway-latency": "how soon a radiograph's results are in a real Orthanc, and what the original waits",
     "gateway-soak": "a day of a gateway: memory, file descriptors, disk",
     "volume": "a 128 x 128 x 128 volume with a layer of 512 channels: time and memory",
 }
-MODULES = {"profile": "profiling"}
+MODULES = {"profile": "profiling", "ray": "spread"}
 
 
 def main(words: Sequence[str] | None = None) -> None:
