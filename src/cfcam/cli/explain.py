@@ -81,7 +81,9 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
     paths: Annotated[
         list[Path] | None,
         typer.Argument(
-            metavar="PATHS", help="Pictures, volumes, folders, globs. [default: testimgs]", show_default=False
+            metavar="PATHS",
+            help="Pictures, volumes, folders, globs, lists (CSV, Parquet). [default: testimgs]",
+            show_default=False,
         ),
         Checked(places.inputs),
     ] = None

@@ -14,6 +14,7 @@ from cfcam.errors import ImageError
 from cfcam.imaging.reading.files import NIFTI_EXTENSIONS, is_nifti
 from cfcam.imaging.reading.listing import DEEPER, listed
 from cfcam.imaging.reading.series import has_several_planes, scan_folder
+from cfcam.jobs.inputs.lists import is_list, paths_in
 from cfcam.jobs.inputs.names import safe
 
 
@@ -68,7 +69,7 @@ def find_inputs(
     not explain the pictures of the first.
 
     Args:
-        paths: files, folders and globs.
+        paths: files, folders and globs; lists of files, see `cfcam.jobs.inputs.lists`.
         output: the folder that the run will write into.
         recursive: search the sub-folders of folders too.
 
@@ -98,8 +99,7 @@ def find_places(
     out = Path(output).resolve()
     found: dict[Path, dict[str, Place]] = {}
     order: list[Place] = []
-    for path in map(Path, paths):
-        root = _root(path)
+    for path, root in _named(paths):
         parents: dict[Path, tuple[Path, PurePosixPath, bool]] = {}  # a hundred thousand files lie in few folders
         outside = root.resolve() not in out.parents
         volumes, slices = _volumes(path, recursive=recursive)
@@ -181,6 +181,15 @@ def _places(path: Path, *, recursive: bool) -> Iterator[Path]:
 
 def _is_visible_nifti(name: str) -> bool:
     return name.lower().endswith(NIFTI_EXTENSIONS) and not name.startswith(".")
+
+
+def _named(paths: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[Path, Path]]:
+    """Yields what is named, each with the folder below which its own is mirrored: those of a list with the list's."""
+    for path in map(Path, paths):
+        if is_list(path):
+            yield from ((one, path.parent) for one in paths_in(path))
+        else:
+            yield path, _root(path)
 
 
 def _root(path: Path) -> Path:

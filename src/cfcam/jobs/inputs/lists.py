@@ -1,0 +1,75 @@
+"""A list of inputs in place of a folder: a CSV or Parquet file with a column ``path``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cfcam.csv_text import lines_of, read_text
+from cfcam.errors import InputError, MissingExtraError, describe_first
+
+SUFFIXES = (".csv", ".parquet")
+_COLUMN, _NOT_READ = "path", ("target", "targets", "class")
+_MOST = 10_000_000
+
+
+def is_list(path: Path) -> bool:
+    """Tells whether a path is a list, and no picture."""
+    return path.suffix.lower() in SUFFIXES and path.is_file()
+
+
+def paths_in(path: Path) -> list[Path]:
+    """Returns the paths in a list; those that are not absolute begin at its own folder.
+
+    Args:
+        path: a CSV file (up to 64 MiB) or a Parquet file with a column ``path``; other columns are left alone.
+
+    Raises:
+        InputError: it is no list, has no such column or no lines, or a line has no path.
+        MissingExtraError: it is Parquet, and pyarrow is not installed.
+    """
+    columns, told = _of_parquet(path) if path.suffix.lower() == ".parquet" else _of_csv(path)
+    if wrong := [name for name in columns if name.strip().lower() in _NOT_READ]:
+        raise InputError(
+            f"{path}: has a column {wrong[0]!r}, and all inputs of a run have the same targets: leave it out, and give"
+            " --target, or a list for each target"
+        )
+    if not told:
+        raise InputError(f"{path}: lists no input")
+    for number, text in enumerate(told, start=1):
+        if not text.strip() or "\0" in text:
+            raise InputError(f"{path}: entry {number} has no path")
+    return [path.parent / text.strip() for text in told]
+
+
+def _of_csv(path: Path) -> tuple[list[str], list[str]]:
+    lines = lines_of(read_text(path), str(path))
+    columns = [name.strip() for name in first.fields] if (first := next(lines, None)) is not None else []
+    _check(path, columns)
+    place = columns.index(_COLUMN)
+    return columns, [line.fields[place] if len(line.fields) > place else "" for line in lines]
+
+
+def _of_parquet(path: Path) -> tuple[list[str], list[str]]:
+    try:
+        from pyarrow import parquet
+    except ImportError as error:
+        raise MissingExtraError("pyarrow", "store", f"{path}: a Parquet list") from error
+    try:
+        with parquet.ParquetFile(path) as file:
+            columns = list(file.schema_arrow.names)
+            _check(path, columns)
+            if file.metadata.num_rows > _MOST:
+                raise InputError(f"{path}: lists {file.metadata.num_rows} inputs; {_MOST} are allowed")
+            values = file.read([_COLUMN]).column(_COLUMN).to_pylist()
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{path}: cannot be read as Parquet ({describe_first(error)})") from error
+    if not all(isinstance(value, str) for value in values):
+        raise InputError(f"{path}: the column {_COLUMN!r} holds what is no text")
+    return columns, values
+
+
+def _check(path: Path, columns: list[str]) -> None:
+    if _COLUMN not in columns:
+        raise InputError(f"{path}: has no column {_COLUMN!r} (there is: {', '.join(columns[:8])}); name it so")
