@@ -9,7 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.waiting import free_port
+
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
+# With ports of our own Ray need not wait until its agents say theirs: after 15 seconds it would die of that.
+PORTS = ("metrics_agent_port", "dashboard_agent_listen_port", "runtime_env_agent_port")
+
+
+def _node() -> dict[str, int]:
+    return NODE | {port: free_port() for port in PORTS}
 
 
 class Machines:
@@ -29,13 +37,14 @@ class Machines:
         }
         from ray.cluster_utils import Cluster
 
-        head = {"initialize_head": True, "head_node_args": NODE | {"include_dashboard": False}}
-        self._nodes: Any = _patiently(lambda: Cluster(**head))
+        self._nodes: Any = _patiently(
+            lambda: Cluster(initialize_head=True, head_node_args=_node() | {"include_dashboard": False})
+        )
         self.address: str = self._nodes.address
         self.second = self.add()
 
     def add(self) -> Any:
-        return _patiently(lambda: self._nodes.add_node(**NODE))
+        return _patiently(lambda: self._nodes.add_node(**_node()))
 
     def lose(self, machine: Any) -> None:
         self._nodes.remove_node(machine, allow_graceful=False)

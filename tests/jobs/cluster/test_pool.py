@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 
-from cfcam.jobs.cluster.pool import guard
+import pytest
+
+from cfcam.errors import JobError
+from cfcam.jobs.cluster.pool import Cluster, guard, joined
 
 STRANGER = """
 import sys
@@ -40,3 +43,10 @@ def test_a_cluster_of_a_run_alone_gets_a_token_of_its_own(monkeypatch):
     token = os.environ["RAY_AUTH_TOKEN"]
     guard()
     assert os.environ["RAY_AUTH_TOKEN"] == token
+
+
+def test_a_cluster_is_not_started_without_a_token(machines, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(JobError, match="Ray was imported before its cluster could be given a token"):
+        joined(Cluster(), 0)

@@ -244,6 +244,11 @@ def joined(cluster: Cluster, sent: int) -> tuple[Any, bool]:
         raise MissingExtraError("ray", "ray", "--engine ray") from error
     if ray.is_initialized():
         return ray, False
+    if address is None and os.environ.get("RAY_AUTH_MODE") != "token":
+        raise JobError(
+            "Ray was imported before its cluster could be given a token, and listens at every address: set"
+            " RAY_AUTH_MODE=token and RAY_AUTH_TOKEN before Python starts, or call ray.init yourself"
+        )
     # Work is not handed on by name: a worker imports cfcam from where its machine has it.
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
