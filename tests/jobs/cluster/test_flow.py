@@ -68,7 +68,7 @@ def pictures(tmp_path_factory):
 def here(tmp_path_factory, pictures):
     """What one machine writes."""
     output = tmp_path_factory.mktemp("here") / "out"
-    list(run(pictures, output))
+    list(run(pictures, output, network="slow"))
     return output
 
 
