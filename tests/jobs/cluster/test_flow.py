@@ -19,6 +19,7 @@ import pytest
 from cfcam.errors import JobError
 from cfcam.jobs import FolderRun, Save, Settings, find_inputs
 from cfcam.jobs.cluster.flow import on_cluster
+from cfcam.jobs.cluster.journal import journals
 from cfcam.jobs.cluster.pool import LOST, Cluster
 from cfcam.jobs.inputs.shard import Shard
 from cfcam.models import load
@@ -112,20 +113,22 @@ list(run(Path(sys.argv[1]), Path(sys.argv[2]), SimpleNamespace(address=sys.argv[
 """
 
 
+def written_down(output):
+    """The names of what the journals say is done."""
+    told = [told for _, told in journals(output)]
+    lines = {name: json.loads(line) for one in told for name, line in one.ended.items()}
+    return {name for name, line in lines.items() if line["status"] == "done"}
+
+
 def test_a_run_that_is_killed_goes_on_with_what_its_workers_wrote_down(tmp_path, machines, pictures, here):
     out = tmp_path / "out"
     process = subprocess.Popen([sys.executable, "-c", EXPLAIN, str(pictures), str(out), machines.address])
-    until(lambda: any(b"ended" in path.read_bytes() for path in (out / ".cluster").glob("*.jsonl")))
+    until(lambda: written_down(out))
     process.kill()
     process.wait()
     until(lambda: not machines.workers())
     entered = set(map(json.dumps, told(out))) if (out / "manifest.jsonl").exists() else set()
-    kept = {
-        json.loads(line)["ended"]
-        for path in (out / ".cluster").glob("*.jsonl")
-        for line in path.read_bytes().split(b"\n")[:-1]
-        if b'"ended"' in line
-    }
+    kept = written_down(out)
     outcomes = list(run(pictures, out, machines, network="slow"))
     assert {Path(o.files[0]).name for o in outcomes if o.status == "skipped"} >= {
         f"{name}_grad-cam.png" for name in kept
