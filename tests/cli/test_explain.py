@@ -308,7 +308,7 @@ def test_a_traceback_is_shown_with_debug_only(tmp_path):
 
 def test_what_nobody_foresaw_is_one_line_too(tmp_path, monkeypatch):
     draw(tmp_path / "a.png")
-    monkeypatch.setattr("cfcam.jobs.find_inputs", lambda *a, **k: 1 / 0)
+    monkeypatch.setattr("cfcam.jobs.inputs.many.Inputs.found", lambda *a, **k: 1 / 0)
     result = explain(tmp_path / "a.png", tmp_path / "out")
     assert result.exit_code == 1
     assert one_line(result) == "error: ZeroDivisionError: division by zero; run again with --debug to see where"
