@@ -11,6 +11,9 @@ LOCKED = $(INSTALL) --no-deps --require-hashes --requirement supply/$(1).txt
 else
 LOCKED = $(INSTALL) --constraint constraints.txt "$$(grep '^torch==' constraints.txt)" setuptools hatchling editables
 endif
+# A folder of wheels (PIP_FIND_LINKS) may have torch for one processor. Where hashes are asked for pip takes the index's
+# instead, of several gigabytes: it is fetched by its version first, and then held against its hashes.
+TORCH := $(VENV)/torch
 EDITABLE := $(INSTALL) --constraint constraints.txt --no-build-isolation --editable
 # Real pictures and networks, where they lie beside the clone; `CFCAM_DATA= make test` runs without them.
 ifneq ($(wildcard ../shared/data),)
@@ -27,6 +30,11 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.runtime: pyproject.toml constraints.txt supply/runtime.txt | $(BIN)/python
+ifeq ($(VERIFY),yes)
+	$(BIN)/pip download --quiet --disable-pip-version-check --no-deps --dest $(TORCH) "$$(grep '^torch==' constraints.txt)"
+	$(INSTALL) --no-deps --require-hashes --no-index --find-links $(TORCH) --requirement supply/torch.txt
+	rm -r $(TORCH)
+endif
 	$(call LOCKED,runtime)
 	$(EDITABLE) .
 	@touch $@

@@ -3,7 +3,8 @@
     python -m supply.lock        (``make lock``; needs ``uv``, which asks the package index)
 
 Each lock holds what the one before it does not: ``runtime.txt`` for cfcam alone, ``all.txt`` for its extras,
-``dev.txt`` for the tests and tools. pip refuses a file with another hash (``--require-hashes``).
+``dev.txt`` for the tests and tools. pip refuses a file with another hash (``--require-hashes``). ``torch.txt`` is torch
+alone: where a folder offers another build than the index, pip would take the index's, whose hash it knows beforehand.
 """
 
 from __future__ import annotations
@@ -103,6 +104,7 @@ def main() -> None:
     lines = blocks(_uv("--no-deps", "--generate-hashes", "constraints.txt"))
     for name, more in _BESIDE.items():
         lines[name] = with_hashes(lines[name], more)
+    (HERE / "torch.txt").write_text("# Written by `make lock`: torch alone, see supply/lock.py.\n" + lines["torch"])
     before = ""
     for lock, names in shared_out({lock: pins(text) for lock, text in wanted.items()}, pins(constraints)):
         head = f"# Written by `make lock` from constraints.txt: {lock}. Every file of each release, by its hash.\n"

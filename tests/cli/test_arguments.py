@@ -236,6 +236,8 @@ _READ_BY_TYPER = {
 _FREE_OF = {  # texts of which none is wrong by itself, numbers that typer bounds, and what the command looks at itself
     "Assess": {"amend", "comment", "method", "target"},
     "Fhir": {"timeout"},
+    "Evaluate": {"workers"},
+    "Explain": {"workers"},
     "Gateway": {"explain", "words"},
     "Fetch": {"accession", "aet", "most", "password_env", "patient_id", "timeout", "token_env", "user"},
     "Send": {"aet", "password_env", "timeout", "token_env", "user"},

@@ -69,3 +69,8 @@ def test_pip_takes_the_file_that_is_locked_and_no_other(tmp_path: Path) -> None:
         done = subprocess.run([*pip, *place], capture_output=True, text=True)
         assert done.returncode == code, done.stderr
     assert "DO NOT MATCH THE HASHES" in done.stderr
+
+
+def test_torch_alone_has_the_hashes_that_the_lock_has() -> None:
+    alone = blocks((HERE / "torch.txt").read_text())
+    assert alone == {"torch": blocks((HERE / "runtime.txt").read_text())["torch"]}

@@ -14,7 +14,7 @@ if find_spec("ray") is None:  # importing it here would be too early: it reads w
     pytest.skip("Ray is not installed", allow_module_level=True)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def machines() -> Iterator[Machines]:
     before = dict(os.environ)
     machines = Machines()

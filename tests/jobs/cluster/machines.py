@@ -76,10 +76,17 @@ class Machines:
 
 
 def _patiently(start: Callable[[], Any]) -> Any:
-    """Starts a machine; Ray itself gives up after 30 seconds, which a busy one may need."""
-    for _ in range(4):
-        try:
-            return start()
-        except Exception as error:  # noqa: BLE001 (Ray raises just this)
-            last = error
-    raise last
+    """Starts a machine; Ray itself gives up after 30 seconds, which a busy one may need.
+
+    Where a raylet is started Ray takes SIGTERM for itself: tests of what commands do then would not reach them.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        for _ in range(4):
+            try:
+                return start()
+            except Exception as error:  # noqa: BLE001 (Ray raises just this)
+                last = error
+        raise last
+    finally:
+        signal.signal(signal.SIGTERM, before)
