@@ -167,12 +167,21 @@ class Archive:
     def _new(self) -> int:
         found = 0
         while True:
-            self._line.request("GET", f"/changes?since={self._last}&limit=1000")
-            told = json.loads(self._line.getresponse().read())
+            told = json.loads(self._asked(f"/changes?since={self._last}&limit=1000"))
             self._last = told["Last"]
             found += sum(one["ChangeType"] == "NewInstance" for one in told["Changes"])
             if told["Done"]:
                 return found
+
+    def _asked(self, what: str) -> bytes:
+        """Asks once more where the line that was held open is closed: Orthanc does that when it likes."""
+        try:
+            self._line.request("GET", what)
+            return self._line.getresponse().read()
+        except http.client.RemoteDisconnected:
+            self._line.close()
+            self._line.request("GET", what)
+            return self._line.getresponse().read()
 
 
 def prefer(*processes: int, nice: int = 0) -> bool:
