@@ -306,3 +306,19 @@ def test_networks_are_rehearsed_apart_before_the_gateway_calls_itself_well(tmp_p
         until(lambda: "its networks are not loaded yet" not in gateway.problems())
         assert told in out.getvalue()
         gateway.worker = Worker(settings)
+
+
+def test_each_file_of_the_results_is_flushed_before_they_stand_at_their_place(tmp_path, monkeypatch):
+    """The index says that a study is explained: after a power cut its files must not be empty."""
+    settings = read_settings(config(tmp_path, None, port=0, results='objects = ["sr", "sc"]'))
+    (told,) = rehearsed(settings, {}).troubles  # there is no spool yet: a rehearsal that fails says so
+    assert told == "network flat: a drawn radiograph cannot be explained (FileNotFoundError)"
+    (settings.spool.folder / "work").mkdir(parents=True)
+    flushed, fsync = [], os.fsync
+    monkeypatch.setattr(
+        os, "fsync", lambda file: flushed.append(Path(f"/proc/self/fd/{file}").readlink()) or fsync(file)
+    )
+    assert rehearsed(settings, {}).troubles == ()
+    kinds = {file.name.partition("_")[0] for file in flushed if file.suffix == ".dcm"}
+    assert {"sr", "sc", "seg-binary", "ko"} <= kinds
+    assert flushed[-1].name == "results"

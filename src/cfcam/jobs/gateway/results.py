@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from cfcam.jobs.study.result import StudyExplainer
 
 _SOURCE, _FHIR = "_source", "_fhir.json"
-_FLUSHED = 4  # folders at a time
+_FLUSHED = 8  # at a time
 
 
 def made(
@@ -68,7 +68,7 @@ def made(
     if not any(uid for _, uid, _ in results):
         raise ImageError(f"{found.study.name}: {'; '.join(notes) or 'nothing can be made of it'}")
     with ThreadPoolExecutor(_FLUSHED) as pool:  # side by side they are one commit of the file system's journal
-        list(pool.map(flush, (out, *filter(Path.is_dir, out.iterdir()))))
+        list(pool.map(flush, (out, *out.rglob("*"))))
     out.rename(target)
     flush(target.parent)
     return Answer(results, notes=tuple(notes), troubles=(beside.trouble,) if beside.trouble else (), seconds=seconds)

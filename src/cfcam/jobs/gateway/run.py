@@ -172,7 +172,7 @@ class Gateway:
         try:
             answer = self.worker(Rehearsal()) if self.settings.work.rehearsed else Answer()
             for trouble in answer.troubles:
-                self._log.warn("a network cannot be loaded", why=trouble)
+                self._log.warn("a network is not rehearsed", why=trouble)
         except LostError as error:
             if not self._closing.is_set():
                 self._log.warn("the networks cannot be loaded beforehand", why=str(error))

@@ -204,13 +204,13 @@ class Incoming:
         self.path.unlink(missing_ok=True)
 
 
-def flush(folder: Path) -> None:
-    """Flushes the names in a folder to the disk.
+def flush(path: Path) -> None:
+    """Flushes a file, or the names in a folder, to the disk.
 
     Raises:
         FullError: the disk is full.
     """
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    opened = os.open(path, os.O_RDONLY)
     try:
         os.fsync(opened)
     except OSError as error:

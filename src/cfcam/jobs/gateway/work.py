@@ -147,7 +147,8 @@ def rehearsed(settings: GatewaySettings, networks: dict[str, Loaded]) -> Answer:
     """Loads the networks, and explains a drawn radiograph with each that takes pictures: what is slow once, is then.
 
     Returns:
-        In its troubles a line for each network that cannot be loaded, as every study will be told.
+        In its troubles a line for each network that cannot be loaded, as every study will be told, or that does not
+        take the drawing, so that its first study will be slower.
     """
     from cfcam.imaging import Preprocess
     from cfcam.jobs.gateway.results import made
@@ -161,9 +162,11 @@ def rehearsed(settings: GatewaySettings, networks: dict[str, Loaded]) -> Answer:
             troubles.append(f"network {name}: {why}")
             continue
         place = settings.spool.folder / "work" / secrets.token_hex(8)
-        with contextlib.suppress(Exception):  # whether a drawing can be explained is nobody's business
+        try:
             if isinstance(known.preprocess, Preprocess):
                 made(*_drawn(name, settings, place), known.explainer, place, compare=lambda _current, _out: Compared())
+        except Exception as error:  # noqa: BLE001 (a network need not take a drawing; studies go on all the same)
+            troubles.append(f"network {name}: a drawn radiograph cannot be explained ({type(error).__name__})")
         shutil.rmtree(place, ignore_errors=True)
     return Answer(troubles=tuple(troubles))
 
