@@ -106,6 +106,19 @@ def test_fractions_are_off_by_half_a_level_at_most(tmp_path):
     assert np.abs(in_source_order(dataset, stored) - heatmap()).max() <= 1 / 510 + 1e-6
 
 
+@pytest.mark.parametrize(("shape", "kind"), [((5, 5), "seg-fractional"), ((3, 5), "sc"), ((2, 4), "seg-binary")])
+def test_pixels_of_an_odd_number_of_bytes_end_with_null(tmp_path, shape, kind):
+    """Of the two bytes of a mask of eight pixels the second one has no bit that nobody drew."""
+    source = dicoms.ct(np.zeros(shape, int), dicoms.positions(1, AXES)[0], AXES, SPACING)
+    values = np.zeros(shape, np.float32)
+    values[0, 0] = 1
+    (dataset,) = read(write(tmp_path, {"seg", "sc"}, sources=[source], values=values[None]), kind)
+    assert len(dataset.PixelData) % 2 == 0
+    assert dataset.PixelData[-1] == 0
+    if kind == "seg-binary":
+        assert dataset.PixelData == b"\x01\0"
+
+
 def test_simpleitk_finds_the_peak_of_the_overlay_where_the_phantom_has_it(tmp_path):
     sitk = pytest.importorskip("SimpleITK")
     (path,) = write(tmp_path, {"sc"}, opacity=1.0, palette="gray", blend="uniform")

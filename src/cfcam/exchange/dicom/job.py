@@ -195,6 +195,7 @@ class Job:
                 element.value = dimension
         if beyond_ascii(dataset):
             dataset.SpecificCharacterSet = UNICODE
+        _end_with_null(dataset)
         return dataset
 
     def _identity(self, kind: str) -> list[object]:
@@ -246,3 +247,13 @@ def _moment_of(source: Dataset) -> datetime:
         except ValueError:
             continue
     return _EPOCH
+
+
+def _end_with_null(dataset: Dataset) -> None:
+    """Ends pixels of an odd number of bytes with NULL (PS3.5 section 6.2): highdicom 0.28 has the digit 0 there."""
+    if "PixelData" not in dataset or dataset.file_meta.TransferSyntaxUID.is_compressed:
+        return
+    pixels = dataset.Rows * dataset.Columns * dataset.SamplesPerPixel * int(dataset.get("NumberOfFrames") or 1)
+    size = -(-pixels * dataset.BitsAllocated // 8)
+    if size % 2 and dataset.PixelData[size:] != b"\0":
+        dataset.PixelData = dataset.PixelData[:size] + b"\0"
