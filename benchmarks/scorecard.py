@@ -17,8 +17,8 @@ import cfcam
 from benchmarks.datasets import NAMES, study
 from benchmarks.machine import describe, use_threads
 from benchmarks.scorecard_figure import draw
-from cfcam.methods.cluster_filter_cam import CFCAM
-from cfcam.methods.fusion import Fusion
+from cfcam.methods.clusters.cluster_filter_cam import CFCAM
+from cfcam.methods.combined.fusion import Fusion
 from cfcam.metrics import METRICS
 from cfcam.metrics.scorecard.card import Scorecard, format_number
 

@@ -8,7 +8,7 @@ from torch import nn
 
 import cfcam
 from cfcam.methods import Augmented, HiResCAM
-from cfcam.methods.score_cam import blurred
+from cfcam.methods.scored.score_cam import blurred
 
 
 def test_a_mask_is_flipped_with_the_input() -> None:

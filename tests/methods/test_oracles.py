@@ -11,7 +11,7 @@ from torch.nn.functional import interpolate
 import cfcam
 from cfcam.capture.layers.placement import LINEAR
 from cfcam.methods import CFCAM, ScoreCAM
-from cfcam.methods.score_cam import blurred
+from cfcam.methods.scored.score_cam import blurred
 from tests import oracles
 from tests.networks import FlattenNet, GapNet, redundant, rescale
 

@@ -37,7 +37,7 @@ from cfcam.methods import (
     SmoothGradCAMPlusPlus,
     XGradCAM,
 )
-from cfcam.methods.fusion import fused, grid_layers
+from cfcam.methods.combined.fusion import fused, grid_layers
 from tests import oracles
 from tests.contract.snapshot import snapshot
 from tests.methods.test_oracles import (

@@ -10,58 +10,58 @@ from typing import TYPE_CHECKING, Any
 from cfcam.errors import MethodError
 
 if TYPE_CHECKING:
-    from cfcam.methods.ablation_cam import AblationCAM
-    from cfcam.methods.attention import AttentionRollout, LeGrad
-    from cfcam.methods.augmentation import Augmented
     from cfcam.methods.base import Method
     from cfcam.methods.cam import CAM
-    from cfcam.methods.cluster_filter_cam import CFCAM
-    from cfcam.methods.eigen_cam import EigenCAM, EigenGradCAM
-    from cfcam.methods.filters import BilateralFilter, Filter, GuidedFilter, PublishedFilter
-    from cfcam.methods.finer_cam import FinerCAM
-    from cfcam.methods.fusion import Fusion, RefineCAM
-    from cfcam.methods.grad_cam import GradCAM, GradCAMPlusPlus
-    from cfcam.methods.gradient_products import HiResCAM, LayerCAM, XGradCAM
-    from cfcam.methods.occlusion import Occlusion
-    from cfcam.methods.score_cam import ScoreCAM
-    from cfcam.methods.smooth import ISCAM, SSCAM, SmoothGradCAMPlusPlus
+    from cfcam.methods.clusters.cluster_filter_cam import CFCAM
+    from cfcam.methods.clusters.filters import BilateralFilter, Filter, GuidedFilter, PublishedFilter
+    from cfcam.methods.combined.augmentation import Augmented
+    from cfcam.methods.combined.finer_cam import FinerCAM
+    from cfcam.methods.combined.fusion import Fusion, RefineCAM
+    from cfcam.methods.components.eigen_cam import EigenCAM, EigenGradCAM
+    from cfcam.methods.gradient.grad_cam import GradCAM, GradCAMPlusPlus
+    from cfcam.methods.gradient.gradient_products import HiResCAM, LayerCAM, XGradCAM
+    from cfcam.methods.scored.ablation_cam import AblationCAM
+    from cfcam.methods.scored.occlusion import Occlusion
+    from cfcam.methods.scored.score_cam import ScoreCAM
+    from cfcam.methods.scored.smooth import ISCAM, SSCAM, SmoothGradCAMPlusPlus
+    from cfcam.methods.tokens.attention import AttentionRollout, LeGrad
 
 # name -> (module, class, preset or None): names are known without importing torch, for help and completion.
 _REGISTRY: dict[str, tuple[str, str, str | None]] = {
     "cam": ("cam", "CAM", None),
-    "grad-cam": ("grad_cam", "GradCAM", None),
-    "grad-cam++": ("grad_cam", "GradCAMPlusPlus", None),
-    "score-cam": ("score_cam", "ScoreCAM", None),
-    "cf-cam": ("cluster_filter_cam", "CFCAM", None),
-    "cf-cam-best": ("cluster_filter_cam", "CFCAM", "best"),
-    "cf-cam-hierarchical": ("cluster_filter_cam", "CFCAM", "hierarchical"),
-    "cf-cam-bilateral": ("cluster_filter_cam", "CFCAM", "bilateral"),
-    "cf-cam-guided": ("cluster_filter_cam", "CFCAM", "guided"),
-    "cf-cam-reference": ("cluster_filter_cam", "CFCAM", "reference"),
-    "xgrad-cam": ("gradient_products", "XGradCAM", None),
-    "hires-cam": ("gradient_products", "HiResCAM", None),
-    "layer-cam": ("gradient_products", "LayerCAM", None),
-    "ablation-cam": ("ablation_cam", "AblationCAM", None),
-    "eigen-cam": ("eigen_cam", "EigenCAM", None),
-    "eigen-grad-cam": ("eigen_cam", "EigenGradCAM", None),
-    "smooth-grad-cam++": ("smooth", "SmoothGradCAMPlusPlus", None),
-    "ss-cam": ("smooth", "SSCAM", None),
-    "is-cam": ("smooth", "ISCAM", None),
-    "finer-cam": ("finer_cam", "FinerCAM", None),
-    "refine-cam": ("fusion", "RefineCAM", None),
-    "occlusion": ("occlusion", "Occlusion", None),
-    "attention-rollout": ("attention", "AttentionRollout", None),
-    "legrad": ("attention", "LeGrad", None),
+    "grad-cam": ("gradient.grad_cam", "GradCAM", None),
+    "grad-cam++": ("gradient.grad_cam", "GradCAMPlusPlus", None),
+    "score-cam": ("scored.score_cam", "ScoreCAM", None),
+    "cf-cam": ("clusters.cluster_filter_cam", "CFCAM", None),
+    "cf-cam-best": ("clusters.cluster_filter_cam", "CFCAM", "best"),
+    "cf-cam-hierarchical": ("clusters.cluster_filter_cam", "CFCAM", "hierarchical"),
+    "cf-cam-bilateral": ("clusters.cluster_filter_cam", "CFCAM", "bilateral"),
+    "cf-cam-guided": ("clusters.cluster_filter_cam", "CFCAM", "guided"),
+    "cf-cam-reference": ("clusters.cluster_filter_cam", "CFCAM", "reference"),
+    "xgrad-cam": ("gradient.gradient_products", "XGradCAM", None),
+    "hires-cam": ("gradient.gradient_products", "HiResCAM", None),
+    "layer-cam": ("gradient.gradient_products", "LayerCAM", None),
+    "ablation-cam": ("scored.ablation_cam", "AblationCAM", None),
+    "eigen-cam": ("components.eigen_cam", "EigenCAM", None),
+    "eigen-grad-cam": ("components.eigen_cam", "EigenGradCAM", None),
+    "smooth-grad-cam++": ("scored.smooth", "SmoothGradCAMPlusPlus", None),
+    "ss-cam": ("scored.smooth", "SSCAM", None),
+    "is-cam": ("scored.smooth", "ISCAM", None),
+    "finer-cam": ("combined.finer_cam", "FinerCAM", None),
+    "refine-cam": ("combined.fusion", "RefineCAM", None),
+    "occlusion": ("scored.occlusion", "Occlusion", None),
+    "attention-rollout": ("tokens.attention", "AttentionRollout", None),
+    "legrad": ("tokens.attention", "LeGrad", None),
 }
 _TEN_PASSES_A_CHANNEL = ("ss-cam", "is-cam")
 _LAZY = {cls: module for module, cls, _ in _REGISTRY.values()} | {
     "Method": "base",
-    "Augmented": "augmentation",
-    "Fusion": "fusion",
-    "Filter": "filters",
-    "BilateralFilter": "filters",
-    "GuidedFilter": "filters",
-    "PublishedFilter": "filters",
+    "Augmented": "combined.augmentation",
+    "Fusion": "combined.fusion",
+    "Filter": "clusters.filters",
+    "BilateralFilter": "clusters.filters",
+    "GuidedFilter": "clusters.filters",
+    "PublishedFilter": "clusters.filters",
 }
 
 __all__ = [

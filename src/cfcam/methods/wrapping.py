@@ -11,7 +11,7 @@ from torch import Tensor
 from cfcam.capture import Capture
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method
-from cfcam.methods.grad_cam import GradCAM
+from cfcam.methods.gradient.grad_cam import GradCAM
 
 
 @dataclass(frozen=True)

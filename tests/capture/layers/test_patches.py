@@ -14,7 +14,7 @@ from cfcam.explainer_windows import explain_windows
 from cfcam.explanation import Explanation
 from cfcam.maps import heatmaps_of
 from cfcam.methods import Augmented, Fusion, GradCAM, Occlusion
-from cfcam.methods.augmentation import _laid_back
+from cfcam.methods.combined.augmentation import _laid_back
 
 
 class Patchify(nn.Module):

@@ -25,7 +25,7 @@ from cfcam.clinical.uncertainty.dropout import pass_seeds
 from cfcam.errors import InputError, MethodError, TargetError
 from cfcam.explainer_windows import explain_windows
 from cfcam.methods.base import Method
-from cfcam.methods.grad_cam import GradCAM
+from cfcam.methods.gradient.grad_cam import GradCAM
 from tests.networks import GapNet, rescale
 
 

@@ -12,7 +12,7 @@ from cfcam.capture import Capture
 from cfcam.capture.layers.placement import Span
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method
-from cfcam.methods.score_cam import chunk_size, uninformative
+from cfcam.methods.scored.score_cam import chunk_size, uninformative
 
 
 @dataclass(frozen=True)

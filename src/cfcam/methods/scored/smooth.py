@@ -12,7 +12,7 @@ from torch import Tensor
 from cfcam.capture import Capture
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, weighted_sum
-from cfcam.methods.score_cam import ScoreCAM, chunk_size, uninformative
+from cfcam.methods.scored.score_cam import ScoreCAM, chunk_size, uninformative
 
 
 @dataclass(frozen=True)

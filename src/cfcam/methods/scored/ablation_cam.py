@@ -12,7 +12,7 @@ from cfcam.capture import Capture, Scores
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, spatial_mean, weighted_sum
 from cfcam.methods.cam import classifier_weight
-from cfcam.methods.score_cam import chunk_size
+from cfcam.methods.scored.score_cam import chunk_size
 
 
 @dataclass(frozen=True)

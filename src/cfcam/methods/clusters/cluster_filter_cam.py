@@ -13,10 +13,10 @@ from torch import Tensor
 from cfcam.capture import Capture
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, spatial_mean, weighted_sum
-from cfcam.methods.cluster_evidence import updated
-from cfcam.methods.clustering import dbscan, k_means, one_hot, squared_distances, squared_radius
-from cfcam.methods.filters import FILTERS, Filter
-from cfcam.methods.score_cam import unit_range
+from cfcam.methods.clusters.cluster_evidence import updated
+from cfcam.methods.clusters.clustering import dbscan, k_means, one_hot, squared_distances, squared_radius
+from cfcam.methods.clusters.filters import FILTERS, Filter
+from cfcam.methods.scored.score_cam import unit_range
 
 MAX_POSITIONS = 4096
 """Maps with more positions than this are average-pooled before their distances are taken (volumes, early layers)."""
@@ -60,7 +60,7 @@ class CFCAM(Method):
     (2) the others are clustered; (3) outliers of DBSCAN are dropped; (4) the mean gradient of each cluster is filtered;
     (5) a channel's weight is ``w_k = (1 - shrinkage) mean_s(own) + shrinkage mean_s(its cluster's)``; (6)
     ``ReLU(sum_k w_k A_k)``. With ``evidence``, two masked passes per cluster correct that map, see
-    `cfcam.methods.cluster_evidence`.
+    `cfcam.methods.clusters.cluster_evidence`.
 
     The default is the setting that held best on the scorecard (``docs/scorecard.md``): no channel is dropped, and noise
     on the gradients or the input moves the map less than Grad-CAM's. The publications' settings are the presets
@@ -75,7 +75,7 @@ class CFCAM(Method):
         groups: clusters of k-means.
         shrinkage: in [0, 1], share of the cluster's gradient in the weight of its channels; 1 as published.
         evidence: correct the map by ``2 groups + 2`` masked passes; needs k-means.
-        doubt: of the evidence, see `cfcam.methods.cluster_evidence.updated`; above 0.
+        doubt: of the evidence, see `cfcam.methods.clusters.cluster_evidence.updated`; above 0.
         important_quantile: in [0, 1]; None: no such level, every channel is clustered.
         filter: "bilateral", "guided", "published", a `Filter`, or None for the plain mean gradient.
         eps_quantile: DBSCAN's eps as a quantile, in [0, 1], of the off-diagonal distances.

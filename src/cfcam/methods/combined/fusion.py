@@ -17,7 +17,7 @@ from cfcam.capture.layers.choosing import candidates
 from cfcam.capture.layers.placement import Placement, upsampled
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method
-from cfcam.methods.grad_cam import GradCAM, GradCAMPlusPlus
+from cfcam.methods.gradient.grad_cam import GradCAM, GradCAMPlusPlus
 from cfcam.methods.wrapping import Wrapper
 
 

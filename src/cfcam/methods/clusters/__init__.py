@@ -1,0 +1,1 @@
+"""CF-CAM: channels in clusters, their gradients filtered, their evidence shared."""

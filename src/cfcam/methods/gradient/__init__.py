@@ -1,0 +1,1 @@
+"""Weights from the gradients of the score."""

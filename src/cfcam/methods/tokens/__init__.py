@@ -1,0 +1,1 @@
+"""Methods that read how the tokens of a transformer attend to each other."""
