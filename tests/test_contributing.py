@@ -26,7 +26,7 @@ SHARED, *_ = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE
 EXAMPLES = dict(re.findall(r"^## (An? \w+(?: \w+)?)\n[^#]*?^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE))
 
 WITHOUT = [  # (example, what it shows, what stands there when that is taken away)
-    ("A method", '{"element-wise": ("gradient_products", "ElementWise", None)}', "{}"),
+    ("A method", '{"element-wise": ("gradient.gradient_products", "ElementWise", None)}', "{}"),
     ("A method", ".relu().sum(2)", ".sum(2)"),
     ("A metric", "catalogue.METRICS, precision=info", "catalogue.METRICS"),
     ("A metric", "assess.AGAINST_TRUTH, precision=precision", "assess.AGAINST_TRUTH"),
