@@ -26,8 +26,8 @@ from benchmarks.scorecard import NEIGHBOURS, prepared
 from cfcam.capture import Capture
 from cfcam.capture.targets.scores import Scores
 from cfcam.methods.base import Method
+from cfcam.methods.clustering import dbscan, squared_distances
 from cfcam.methods.clusters.cluster_filter_cam import CFCAM, Clusters
-from cfcam.methods.clusters.clustering import dbscan, squared_distances
 from cfcam.methods.combined.fusion import Fusion
 from cfcam.methods.gradient.grad_cam import GradCAM
 from cfcam.methods.wrapping import Wrapper

@@ -14,7 +14,7 @@ import cfcam
 from benchmarks.networks import RESNET18, OneLayer, pictures
 from cfcam.imaging import overlay
 from cfcam.methods import ScoreCAM
-from cfcam.methods.clusters.clustering import dbscan, squared_distances, squared_radius
+from cfcam.methods.clustering import dbscan, squared_distances, squared_radius
 
 Benchmark = Callable[..., Any]
 CHANNELS = 1536  # three quarters of 2048: what CF-CAM clusters of a ResNet-50's last layer

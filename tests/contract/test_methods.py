@@ -27,12 +27,14 @@ PROPORTIONAL = {
 }  # fmt: skip
 # Methods whose scores are probabilities; that look at no class; that need no gradient, so no path from the layer; of
 # these, the signed ones.
-PROBABILITY = {"cf-cam-best", "score-cam", "ss-cam", "is-cam", "occlusion"}
+PROBABILITY = {"cf-cam-best", "score-cam", "ss-cam", "is-cam", "occlusion", "recipro-cam", "vit-recipro-cam"}
 CLASSLESS = {"eigen-cam"}
 PATHLESS = (PROBABILITY - {"cf-cam-best"}) | CLASSLESS | {"ablation-cam"}
 SIGNED = {"occlusion", "eigen-cam"}
+# Methods that run the tail alone on masked layers; whether it bears that is tried out.
+TAIL_ONLY = {"recipro-cam", "vit-recipro-cam"}
 # Methods that run the network again, on masked or noisy inputs.
-SEVERAL_PASSES = PROBABILITY | {"smooth-grad-cam++"}
+SEVERAL_PASSES = PROBABILITY - TAIL_ONLY | {"smooth-grad-cam++"}
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cfcam.capture.answers.answer import Answer
 from cfcam.capture.answers.outputs import replace_tensor
-from cfcam.capture.batches import by_batches
+from cfcam.capture.batches import by_batches, of_one_size
 from cfcam.capture.half_precision import at_least_float32
 from cfcam.capture.kernels import PackedKernels
 from cfcam.capture.layers.calls import split_call
@@ -104,7 +104,12 @@ class Rescorer:
                 self._alone = self._tail_runs_alone(activations, images, targets)
             if self._alone:
                 first = given[images[:1]]
-                return self._scored_activations(first, activations, images, targets, probability=probability)
+                try:
+                    return self._scored_activations(first, activations, images, targets, probability=probability)
+                except RuntimeError as error:  # a tail that takes as many as it was tried with, and no more
+                    if not of_one_size(error):
+                        raise
+                    self._alone = False
         return by_batches(
             network,
             len(given),

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cfcam.methods.gradient.gradient_products import HiResCAM, LayerCAM, XGradCAM
     from cfcam.methods.scored.ablation_cam import AblationCAM
     from cfcam.methods.scored.occlusion import Occlusion
+    from cfcam.methods.scored.recipro_cam import ReciproCAM, ViTReciproCAM
     from cfcam.methods.scored.score_cam import ScoreCAM
     from cfcam.methods.scored.smooth import ISCAM, SSCAM, SmoothGradCAMPlusPlus
     from cfcam.methods.tokens.attention import AttentionRollout, LeGrad
@@ -49,6 +50,8 @@ _REGISTRY: dict[str, tuple[str, str, str | None]] = {
     "is-cam": ("scored.smooth", "ISCAM", None),
     "finer-cam": ("combined.finer_cam", "FinerCAM", None),
     "refine-cam": ("combined.fusion", "RefineCAM", None),
+    "recipro-cam": ("scored.recipro_cam", "ReciproCAM", None),
+    "vit-recipro-cam": ("scored.recipro_cam", "ViTReciproCAM", None),
     "occlusion": ("scored.occlusion", "Occlusion", None),
     "attention-rollout": ("tokens.attention", "AttentionRollout", None),
     "legrad": ("tokens.attention", "LeGrad", None),
@@ -87,9 +90,11 @@ __all__ = [
     "Method",
     "Occlusion",
     "PublishedFilter",
+    "ReciproCAM",
     "RefineCAM",
     "ScoreCAM",
     "SmoothGradCAMPlusPlus",
+    "ViTReciproCAM",
     "XGradCAM",
     "affordable_methods",
     "get_method",

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from cfcam.capture import Capture
-from cfcam.methods.clusters.clustering import one_hot
+from cfcam.methods.clustering import one_hot
 from cfcam.methods.scored.score_cam import blurred, chunk_size
 
 _EXTREME = 1e-5  # probabilities nearer to 0 or 1 than this are rounding

@@ -13,8 +13,8 @@ from torch import Tensor
 from cfcam.capture import Capture
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, spatial_mean, weighted_sum
+from cfcam.methods.clustering import dbscan, k_means, one_hot, squared_distances, squared_radius
 from cfcam.methods.clusters.cluster_evidence import updated
-from cfcam.methods.clusters.clustering import dbscan, k_means, one_hot, squared_distances, squared_radius
 from cfcam.methods.clusters.filters import FILTERS, Filter
 from cfcam.methods.scored.score_cam import unit_range
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from cfcam.capture import Capture
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, weighted_sum
-from cfcam.methods.clusters.clustering import k_means, one_hot
+from cfcam.methods.clustering import k_means, one_hot
 
 _CACHED = 20 << 20
 """Bytes of the largest activation of a masked pass on a CPU: the C library keeps three such blocks for the next pass,

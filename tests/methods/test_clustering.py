@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.cluster import DBSCAN
 from torch import Tensor
 
-from cfcam.methods.clusters.clustering import dbscan, kth_smallest, squared_distances, squared_radius
+from cfcam.methods.clustering import dbscan, kth_smallest, squared_distances, squared_radius
 
 
 def scikit_labels(distances: Tensor, eps: float, min_samples: int) -> list[int]:

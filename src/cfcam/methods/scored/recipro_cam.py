@@ -1,0 +1,130 @@
+"""Recipro-CAM: what the network says of one place of its layer at a time, without gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from cfcam.capture import Capture
+from cfcam.errors import MethodError
+from cfcam.methods.base import Method
+from cfcam.methods.scored.score_cam import chunk_size
+
+_TAIL = 1 << 26
+"""Bytes of masked activations that a CPU is given in one pass of the tail."""
+
+
+@dataclass(frozen=True)
+class ReciproCAM(Method):
+    """Recipro-CAM: the class' score where one place of the layer is left, ``Y(A . M_p) - min_q Y(A . M_q)``.
+
+    ``M_p`` is 0 everywhere but at place p: there is one mask for each place, and each hides all other places in all
+    channels. Only the tail behind the layer is run, where the network allows it; one pass serves all K targets. The
+    tokens that belong to no place (class, distillation and register tokens) keep what they are.
+
+    The paper scales each map from its own minimum to its own maximum. The maximum is left to whoever draws the map, as
+    for every method; the minimum is subtracted here, so that **the place that says least counts as none**: some place
+    is positive for every class, also for one that is not there. With ``zero="masked"`` 0 is the score of a layer that
+    shows nothing, and the map is signed: negative where a place speaks against the class.
+
+    Args:
+        score: Y is the class "probability" (as in the authors' code) or the "logit"; callables are taken as they are.
+        spread: what a mask leaves: the "cell" alone (the authors' code for convolutional networks), or also its
+            neighbours, "gaussian": 1/4, 1/2, 1/4 along each axis, multiplied over the axes (their code for
+            transformers).
+        zero: what is subtracted: each map's own "minimum", the score of a layer that is "masked" everywhere, or None.
+        batch_size: masked layers in one pass of the tail; None: from their size and what memory is free.
+
+    Source: Byun and Lee 2022, arXiv 2209.14074 (Recipro-CAM).
+    """
+
+    name: ClassVar[str] = "recipro-cam"
+    cost: ClassVar[str] = "1 + positions, tail only"
+    uses_gradients: ClassVar[bool] = False
+    score: Literal["probability", "logit"] = "probability"
+    spread: Literal["cell", "gaussian"] = "cell"
+    zero: Literal["minimum", "masked"] | None = "minimum"
+    batch_size: int | None = None
+
+    def __post_init__(self) -> None:
+        name = type(self).__name__
+        if self.score not in ("probability", "logit"):
+            raise MethodError(f"{name}(score={self.score!r}): 'probability' or 'logit'")
+        if self.spread not in ("cell", "gaussian"):
+            raise MethodError(f"{name}(spread={self.spread!r}): 'cell' or 'gaussian'")
+        if self.zero not in ("minimum", "masked", None):
+            raise MethodError(f"{name}(zero={self.zero!r}): 'minimum', 'masked' or None")
+        if self.batch_size is not None and self.batch_size < 1:
+            raise MethodError(f"{name}(batch_size={self.batch_size}): 1 or more, or None")
+
+    def __call__(self, capture: Capture) -> Tensor:
+        """Returns maps (N, K, *layer_spatial), zero or positive; signed if 0 is the score of a masked layer."""
+        A = capture.activations
+        grid, probability = A.shape[2:], self.score == "probability"
+        masks = place_masks(grid, gaussian=self.spread == "gaussian").to(A)
+        scores = []
+        for image in torch.arange(len(A), device=A.device):  # one at a time, so that its head is run only once
+            parts = [
+                capture.rescore_activations(
+                    A[image] * part.unsqueeze(1), image.expand(len(part)), probability=probability
+                )
+                for part in masks.split(self.batch_size or tail_chunk(capture))
+            ]
+            scores.append(torch.cat(parts).T.unflatten(1, grid))
+        maps = torch.stack(scores)
+        if self.zero == "minimum":
+            maps = maps - maps.flatten(2).amin(2).reshape(*maps.shape[:2], *[1] * len(grid))
+        elif self.zero == "masked":
+            images = torch.arange(len(A), device=A.device)
+            nothing = capture.rescore_activations(torch.zeros_like(A), images, probability=probability)
+            maps = maps - nothing.reshape(*nothing.shape, *[1] * len(grid))
+        return maps.to(A.dtype)
+
+
+@dataclass(frozen=True)
+class ViTReciproCAM(ReciproCAM):
+    """ViT-Recipro-CAM: Recipro-CAM on the grid of a transformer's patches, with the neighbours of each in the mask.
+
+    The layer is the normalised input of a block (the layer that is chosen automatically); the class token is kept
+    as it is, the other patches are 0 in what the block attends to. On a network without tokens it is Recipro-CAM with
+    Gaussian masks.
+
+    Args:
+        score, spread, zero, batch_size: see `ReciproCAM`.
+
+    Source: Byun and Lee 2023, arXiv 2310.02588 (ViT-ReciproCAM).
+    """
+
+    name: ClassVar[str] = "vit-recipro-cam"
+    spread: Literal["cell", "gaussian"] = "gaussian"
+
+
+def place_masks(grid: Sequence[int], *, gaussian: bool) -> Tensor:
+    """Returns one mask for each place of a grid, (places, *grid): 1 there, and 0 elsewhere.
+
+    Args:
+        grid: sizes of the axes.
+        gaussian: 1/2 there and 1/4 beside it along each axis, multiplied over the axes that have neighbours,
+            cut off at the border.
+    """
+    masks = torch.ones(1)
+    for axis, size in enumerate(grid):
+        lines = torch.eye(size)
+        if gaussian and size > 1:
+            lines = lines / 2 + (torch.eye(size).roll(1, 0).tril() + torch.eye(size).roll(-1, 0).triu()) / 4
+        before, after = masks.reshape(-1, 1, *grid[:axis], 1), lines.reshape(1, size, *[1] * axis, size)
+        masks = (before * after).flatten(0, 1)
+    return masks
+
+
+def tail_chunk(capture: Capture) -> int:
+    """Returns how many outputs of the capture's layer go through the tail at once, within what memory is free."""
+    one = math.prod(capture.activations.shape[1:]) * capture.activations.element_size()
+    if capture.input.device.type == "cuda":
+        return min(max(torch.cuda.mem_get_info(capture.input.device)[0] // 4 // (8 * one), 1), 1024)
+    return max(_TAIL // one, chunk_size(capture.input))
