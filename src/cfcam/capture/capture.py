@@ -16,7 +16,7 @@ from cfcam.capture.answers.answer import Answer, Taken
 from cfcam.capture.answers.probabilities import Kind
 from cfcam.capture.inputs import check_rows
 from cfcam.capture.layers.finding import find_layer
-from cfcam.capture.layers.frames import ClipEvidence, FrameGrid, Layout
+from cfcam.capture.layers.frames import FrameGrid
 from cfcam.capture.layers.placement import Placement, upsampled
 from cfcam.capture.layers.tokens import TokenGrid
 from cfcam.capture.network import Network
@@ -25,6 +25,7 @@ from cfcam.capture.rescoring import Rescorer
 from cfcam.capture.state.guarantee import Autocast
 from cfcam.capture.targets.classes import check_names, check_targets, resolve_targets, wanted_of
 from cfcam.capture.targets.scores import Scores
+from cfcam.capture.together import Together, stacked
 from cfcam.errors import InputError
 
 T = TypeVar("T")
@@ -90,6 +91,7 @@ class Capture:
             self._score()
         self._memo: dict[Any, Any] = {}
         self._change: Callable[[Tensor], Tensor] | None = None
+        self._together: tuple[Together, int] | None = None
 
     def _record(self, given: Tensor, taken: Taken | None = None, *, grad: bool = False) -> None:
         self._recording = Recording(
@@ -98,13 +100,15 @@ class Capture:
         self._rescorer = Rescorer(self._recording, self.autocast)
 
     def _score(self) -> None:
-        with torch.enable_grad():
-            self._scores = self.targets(self.output, self._recording.answer.logits)
+        self._scores = self._scored(self._recording)
         if not self._scores.requires_grad:
             # The tail ran under the model's own no_grad block around the target layer: record all of the pass.
             self._record(self.given, self._recording.answer.taken, grad=True)
-            with torch.enable_grad():
-                self._scores = self.targets(self.output, self._recording.answer.logits)
+            self._scores = self._scored(self._recording)
+
+    def _scored(self, recording: Recording) -> Tensor:
+        with torch.enable_grad():
+            return self.targets(recording.answer.output, recording.answer.logits)
 
     @property
     def input(self) -> Tensor:
@@ -136,21 +140,7 @@ class Capture:
         Args:
             grid: of maps of this capture; None: the layer's.
         """
-        own = self.activations.shape[2:] if grid is None else tuple(grid)
-        place = self._recording.place
-        placements = self.network.placements.setdefault(place, {})
-        if tuple(own) not in placements:
-            placements[tuple(own)] = self._placement(tuple(own), *self.network.grids[place])
-        return placements[tuple(own)]
-
-    def _placement(
-        self, own: tuple[int, ...], known: TokenGrid, layout: Layout, evidence: ClipEvidence
-    ) -> Placement | None:
-        if own != tuple(known.grid) or isinstance(known, FrameGrid):
-            return evidence.placement(known if own == tuple(known.grid) else TokenGrid(own))
-        if layout.kind == "one":
-            return evidence.single.placement(known) if evidence.single is not None else None
-        return evidence.placement(known)
+        return self._recording.placement(tuple(self.activations.shape[2:] if grid is None else grid))
 
     def over_input(self, maps: Tensor) -> Tensor:
         """Returns maps (M, K, *grid) at the size of `input`, each cell over what it sees; 0 where none does."""
@@ -191,7 +181,11 @@ class Capture:
         """
         # Images do not mix in evaluation mode, so the gradient of a sum over a batch is theirs, one by one.
         columns = range(self._scores.shape[1])
-        found = _stacked([self._recording.gradient(self._scores, k, self.autocast) for k in columns])
+        if self._together is None:
+            found = stacked([self._recording.gradient(self._scores, k, self.autocast) for k in columns])
+        else:
+            together, first = self._together
+            found = stacked([together.gradient(self._recording, first + k) for k in columns])
         return found if self._change is None else self._change(found)
 
     @property
@@ -281,13 +275,44 @@ class Capture:
             given = self.as_given(x.clone() if x.is_inference() else x.detach())
         if layer is not None:
             other.layer, other._module = find_layer(self.network.model, layer)
-        other.targets = self.targets if targets is None else targets
+        other.targets, other._together = self.targets if targets is None else targets, None
         with torch.inference_mode(False), self.autocast():
             if x is not None or layer is not None:
                 other._memo = {}
                 other._record(given, self._recording.answer.taken)
             other._score()
         return other
+
+    def at(self, layers: Sequence[str | nn.Module]) -> list[Capture]:
+        """Returns captures of the same input and targets at several layers, from one more pass for all of them.
+
+        One backward pass for each target gives the gradients at all of them. The pass is shared with other parts of
+        the targets, see `split`.
+
+        Args:
+            layers: names of different layers, or the modules, in any order; each may be inside of another.
+
+        Raises:
+            LayerError: see `Capture`.
+        """
+        found = [find_layer(self.network.model, layer) for layer in layers]
+
+        def recorded() -> list[tuple[Recording, Rescorer, dict[Any, Any]]]:
+            together = Recording.of_layers(self._recording, found, self._scored)
+            return [(one, Rescorer(one, self.autocast), {}) for one in together]
+
+        with torch.inference_mode(False), self.autocast():
+            known = self.memo(("at", *[name for name, _ in found]), recorded)
+            scores = self._scored(known[0][0])
+        shared, captures = Together([one for one, _, _ in known], scores, self.autocast), []
+        for one, rescorer, memo in known:
+            other = object.__new__(Capture)
+            other.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("activations", "gradients")})
+            other.layer, other._module = one.layer, one.module
+            other._recording, other._rescorer, other._memo = one, rescorer, memo
+            other._scores, other._together = scores, (shared, 0)
+            captures.append(other)
+        return captures
 
     def asked(self, targets: Any, classes: Sequence[str] | None = None) -> Capture | None:
         """Returns a capture of other targets that shares this pass, its graph and its memo.
@@ -357,6 +382,8 @@ class Capture:
             if "gradients" in self.__dict__:
                 part.__dict__["gradients"] = self.gradients[:, start : start + step]
             part.targets = self.targets.select(slice(start, start + step))
+            if self._together is not None:
+                part._together = self._together[0], self._together[1] + start
             with torch.inference_mode(False), torch.enable_grad():
                 part._scores = self._scores[:, start : start + step]
             yield part
@@ -370,10 +397,3 @@ class Capture:
             warnings.simplefilter("ignore")
             stack.enter_context(self.autocast(enabled=False))
         return stack
-
-
-def _stacked(columns: list[Tensor]) -> Tensor:
-    """Returns columns (N, ...) as (N, K, ...): of a single one, in the usual layout, without a copy."""
-    if len(columns) == 1 and columns[0].is_contiguous():
-        return columns[0].unsqueeze(1)
-    return torch.stack(columns, dim=1)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from cfcam.capture.answers.answer import Answer, Taken
 from cfcam.capture.answers.heads import Wanted
@@ -15,6 +16,7 @@ from cfcam.capture.answers.outputs import find_tensor, replace_tensor
 from cfcam.capture.half_precision import at_least_float32, gradients, takes_part
 from cfcam.capture.layers.calls import check_calls, split_call
 from cfcam.capture.layers.frames import IMAGES, ClipEvidence, FrameGrid, Layout, layout_of, seen_picture, settled
+from cfcam.capture.layers.placement import Placement
 from cfcam.capture.layers.tokens import TokenGrid, one_reading
 from cfcam.capture.network import Network
 from cfcam.capture.state.guarantee import Autocast, preserved
@@ -69,71 +71,135 @@ class Recording:
         self.network, self.given = network, given
         self.layer, self.module = layer, module
         self.want, self._taken = want, taken
-        self._run(grad=grad)
+        Recording.run([self], grad=grad)
+
+    @classmethod
+    def of_layers(
+        cls, first: Recording, layers: Sequence[tuple[str, nn.Module]], scored: Callable[[Recording], Tensor]
+    ) -> list[Recording]:
+        """Returns recordings of an earlier one's input at several layers, from one more pass.
+
+        Args:
+            first: says what is run, and what is read of the output.
+            layers: names of different layers, and they themselves.
+            scored: gives the scores in a recording, to see whether there is a graph, or the pass is to be recorded from
+                its beginning.
+
+        Raises:
+            LayerError: see the class.
+        """
+        together = []
+        for layer, module in layers:
+            one = object.__new__(cls)
+            one.network, one.given, one.layer, one.module = first.network, first.given, layer, module
+            one.want, one._taken = first.want, first.answer.taken
+            together.append(one)
+        cls.run(together, grad=False)
+        if not scored(together[0]).requires_grad:
+            cls.run(together, grad=True)
+        return together
 
     @property
     def place(self) -> tuple[str, torch.Size]:
         """The layer and the input's shape (C, *spatial), for which the network keeps how outputs are seen."""
         return self.layer, self.given.shape[1:]
 
-    def _run(self, *, grad: bool) -> None:
-        leaves: list[Tensor] = []
-        self.inside = False
-        given, call, place = self.given, split_call(self.layer)[1], self.place
-        evidence = ClipEvidence(tuple(given.shape), x=lambda: given)
-        readings: list[TokenGrid] = []
-        calls = 0
+    def placement(self, grid: tuple[int, ...]) -> Placement | None:
+        """Returns where the cells of a grid, of the layer or not, lie on the input; None: they share it evenly."""
+        placements = self.network.placements.setdefault(self.place, {})
+        if grid not in placements:
+            known, layout, evidence = self.network.grids[self.place]
+            own = grid == tuple(known.grid)
+            if own and not isinstance(known, FrameGrid) and layout.kind == "one":
+                placements[grid] = evidence.single.placement(known) if evidence.single is not None else None
+            else:
+                placements[grid] = evidence.placement(known if own else TokenGrid(grid))
+        return placements[grid]
+
+    def _listen(self, evidence: ClipEvidence, together: Sequence[Recording], *, grad: bool) -> list[RemovableHandle]:
+        """Hooks the layer for the pass that comes, which other recordings may share; returns the hooks.
+
+        Args:
+            evidence: what the pass tells of grids.
+            together: the recordings of the pass, this one among them.
+            grad: whether all of the pass is recorded.
+        """
+        self.leaves, self.inside, self._calls, self._readings = [], False, 0, list[TokenGrid]()
+        call, place, grids = split_call(self.layer)[1], self.place, self.network.grids
 
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
-            nonlocal calls, readings
-            calls += 1
-            if call is not None and calls - 1 != call:
+            self._calls += 1
+            if call is not None and self._calls - 1 != call:
                 return output
             tensor = self._checked(output)
-            if place not in grids and not leaves:
-                readings = evidence.readings(tensor.shape) or evidence.of_one(tensor.shape)
-            # A later call's output may depend on an earlier one's: then it keeps its own place in the graph.
+            if place not in grids and not self.leaves:
+                self._readings = evidence.readings(tensor.shape) or evidence.of_one(tensor.shape)
+            # What depends on an earlier call's output, or another layer's, keeps its own place in the graph.
+            begun = any(one.leaves for one in together)
             self.inside = torch.is_inference_mode_enabled()
             # Tensors of a part under inference mode are no autograd's: a copy is, and its copy is handed on.
             with torch.inference_mode(False), torch.enable_grad():
                 tensor = tensor.clone() if tensor.is_inference() else tensor
-                leaves.append(tensor if leaves and tensor.requires_grad else tensor.detach().requires_grad_())
+                self.leaves.append(tensor if begun and tensor.requires_grad else tensor.detach().requires_grad_())
                 # The tail gets a copy: an in-place activation behind the layer must not change what was captured.
-                handed = leaves[-1].clone()
+                handed = self.leaves[-1].clone()
             torch.set_grad_enabled(True)
             return replace_tensor(output, handed)
 
         def before(module: nn.Module, args: Any, kwargs: Any) -> None:
             # A later call on the input alone needs no graph of what is inside of the layer.
             seen = [*args, *kwargs.values()]
-            if leaves and all(isinstance(one, Tensor) and not one.requires_grad for one in seen):
+            if self.leaves and all(isinstance(one, Tensor) and not one.requires_grad for one in seen):
                 torch.set_grad_enabled(grad)
 
-        model, grids = self.network.model, self.network.grids
-        observed = nullcontext() if place in grids else evidence.collected(model)
-        with preserved(model, given.device), torch.set_grad_enabled(grad), observed:
-            handles = [self.module.register_forward_hook(hook)]
-            if call is None:
-                handles.append(self.module.register_forward_pre_hook(before, with_kwargs=True))
+        handles = [self.module.register_forward_hook(hook)]
+        if call is None:
+            handles.append(self.module.register_forward_pre_hook(before, with_kwargs=True))
+        return handles
+
+    def _understand(self, evidence: ClipEvidence) -> None:
+        """Settles, after the pass, how the layer's output is seen as maps, and the input as images."""
+        leaves, readings, grids = self.leaves, self._readings, self.network.grids
+        if self.place not in grids:
+            if len(leaves) > 1:
+                readings = evidence.looped(leaves[0].shape, self._calls)
+            if len(leaves) < 2 or not readings:
+                check_calls(self.layer, self._calls)
+            self._settle(one_reading(readings, self.layer, leaves[0].shape, self.given.shape), evidence)
+        self.grid, self.layout, _ = grids[self.place]
+        if len(leaves) != 1 and not isinstance(self.grid, FrameGrid):
+            check_calls(self.layer, self._calls)
+        self.input = self.layout.images(self.given)
+
+    @staticmethod
+    def run(together: Sequence[Recording], *, grad: bool) -> None:
+        """Runs the network once for recordings of one input at different layers.
+
+        Args:
+            together: of one network and input; what was taken in an earlier pass is the first one's.
+            grad: whether all of the pass is recorded, as behind a ``no_grad`` block of the model's own.
+
+        Raises:
+            LayerError: see the class.
+        """
+        network, given = together[0].network, together[0].given
+        evidence = ClipEvidence(tuple(given.shape), x=lambda: given)
+        known = all(one.place in network.grids for one in together)
+        observed = nullcontext() if known else evidence.collected(network.model)
+        with preserved(network.model, given.device), torch.set_grad_enabled(grad), observed:
+            handles = [handle for one in together for handle in one._listen(evidence, together, grad=grad)]
             try:
-                self.answer = self.network.answer(given, want=self.want, taken=self._taken)
+                answer = network.answer(given, want=together[0].want, taken=together[0]._taken)
             finally:
                 for handle in handles:
                     handle.remove()
-        if self.network.keeper.late:  # the graph holds what was put back: again, on copies
-            self._run(grad=grad)
+        for one in together:
+            one.answer = answer
+        if network.keeper.late:  # the graph holds what was put back: again, on copies
+            Recording.run(together, grad=grad)
             return
-        self.leaves = leaves
-        if place not in grids:
-            if len(leaves) > 1:
-                readings = evidence.looped(leaves[0].shape, calls)
-            if len(leaves) < 2 or not readings:
-                check_calls(self.layer, calls)
-            self._settle(one_reading(readings, self.layer, leaves[0].shape, given.shape), evidence)
-        self.grid, self.layout, _ = grids[place]
-        if len(leaves) != 1 and not isinstance(self.grid, FrameGrid):
-            check_calls(self.layer, calls)
-        self.input = self.layout.images(given)
+        for one in together:
+            one._understand(evidence)
 
     def _checked(self, output: Any) -> Tensor:
         """Returns the tensor in the layer's output, once it is known to have gradients and maps."""
@@ -208,27 +274,54 @@ class Recording:
         Raises:
             LayerError: the score does not depend on the layer, or what lies between refuses gradients.
         """
-        found: list[Tensor | None] = [None]
-        if self.network.quantised:
+        return self.seen(Recording.differentiate([self], scores, k, autocast)[0])
+
+    @staticmethod
+    def differentiate(
+        together: Sequence[Recording], scores: Tensor, k: int, autocast: Autocast
+    ) -> list[list[Tensor | None]]:
+        """Returns the gradients of one column of scores for the leaves of each recording of one pass, taken together.
+
+        Args:
+            together: recordings of one pass.
+            scores: (N, K) of this pass's graph.
+            k: which of them.
+            autocast: that of the caller.
+
+        Raises:
+            LayerError: what lies between refuses gradients.
+        """
+        network, leaves = together[0].network, [leaf for one in together for leaf in one.leaves]
+        found: list[Tensor | None] = [None] * len(leaves)
+        if network.quantised:
             raise LayerError(
-                f"the explained score has no gradient, because {self.network.quantised!r} of this network is quantised:"
+                f"the explained score has no gradient, because {network.quantised!r} of this network is quantised:"
                 " use score-cam, or the network from before it was quantised"
             )
         if scores.requires_grad:
             with torch.inference_mode(False):
-                half = self.network.half or takes_part(*self.leaves, self.answer.logits, scores, autocast=autocast)
+                half = network.half or takes_part(*leaves, together[0].answer.logits, scores, autocast=autocast)
+                rows = [row for one in together for row in one._rows()] if half else None
                 try:
-                    found = gradients(
-                        scores[:, k], self.leaves, self._rows(), half=half, retain_graph=True, allow_unused=True
-                    )
+                    found = gradients(scores[:, k], leaves, rows, half=half, retain_graph=True, allow_unused=True)
                 except RuntimeError as error:
                     if "checkpoint" not in str(error).lower():
                         raise
+                    layers = ", ".join(repr(one.layer) for one in together)
                     raise LayerError(
-                        f"an activation checkpoint between layer {self.layer!r} and the score refuses gradients to a"
+                        f"an activation checkpoint between layer {layers} and the score refuses gradients to a"
                         " layer: switch it off for the call, with gradient_checkpointing_disable() or"
                         " use_reentrant=False"
                     ) from error
+        rest = iter(found)
+        return [[next(rest) for _ in one.leaves] for one in together]
+
+    def seen(self, found: Sequence[Tensor | None]) -> Tensor:
+        """Returns gradients of the leaves as maps (N, C', *layer_spatial).
+
+        Raises:
+            LayerError: the score does not depend on the layer.
+        """
         if all(gradient is None for gradient in found) and (self.inside or self.answer.logits.is_inference()):
             part = f"layer {self.layer!r}, or what follows it," if self.inside else "the end of the network"
             raise LayerError(
@@ -243,10 +336,10 @@ class Recording:
         pairs = zip(found, self.leaves, strict=True)
         return self.grid.maps(_joined([torch.zeros_like(leaf) if g is None else g for g, leaf in pairs]))
 
-    def _rows(self) -> list[Tensor] | None:
-        """Returns for each leaf which image its rows are of; None: row n is of image n."""
+    def _rows(self) -> list[Tensor]:
+        """Returns for each leaf which image its rows are of."""
         if not isinstance(self.grid, FrameGrid) or len(self.leaves) > 1:
-            return None
+            return [torch.arange(len(leaf), device=leaf.device) for leaf in self.leaves]
         return [self.grid.rows(len(self.given)).to(self.given.device)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -38,7 +39,9 @@ class Wrapper(Method):
 
     def base_maps(self, capture: Capture) -> Tensor:
         """Returns the wrapped method's maps (N, K, *layer_spatial), in parts if gradients of all targets are large."""
-        if not self.base.uses_gradients:
-            return self.base.maps(capture)
-        parts = [self.base.maps(part) for part in capture.split()]
+        parts = [self.base.maps(part) for part in self.parts(capture)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def parts(self, capture: Capture) -> Iterable[Capture]:
+        """Returns captures of some of the targets each, if the wrapped method takes gradients and these are large."""
+        return capture.split() if self.base.uses_gradients else [capture]

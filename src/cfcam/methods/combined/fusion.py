@@ -39,7 +39,7 @@ class Fusion(Wrapper):
     """
 
     name: ClassVar[str] = "fusion"
-    cost: ClassVar[str] = "1 + layers, each backward"
+    cost: ClassVar[str] = "2 + backward"
     base: Method = field(default_factory=GradCAM)
     layers: tuple[str, ...] = ()
     mode: Literal["mean", "max", "product"] = "mean"
@@ -55,7 +55,11 @@ class Fusion(Wrapper):
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *finest_layer_spatial) in [0, 1]."""
         layers = self.layers or grid_layers(capture, self.grids)
-        captures = [capture if n == capture.layer else capture.again(layer=n) for n in layers]
+        parts = [self._fused(part, layers) for part in self.parts(capture)]
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def _fused(self, capture: Capture, layers: tuple[str, ...]) -> Tensor:
+        captures = [capture] if layers == (capture.layer,) else capture.at(layers)
         maps = [self.base_maps(one) for one in captures]
         return fused(maps, self.mode, [one.placement(m.shape[2:]) for one, m in zip(captures, maps, strict=True)])
 
