@@ -291,12 +291,17 @@ def save_object(dataset: Dataset, kind: str, output: Path) -> Path:
     Raises:
         ImageError: it cannot be written, or is there with other content.
     """
-    target = output / f"{kind}_{dataset.SOPInstanceUID}.dcm"
+    target = output / object_name(dataset, kind)
     data = encoded(dataset)
     if target.exists() and target.read_bytes() != data and (before := when_made(target)) is not None:
         say_when_made(dataset, before)  # the same object again is no other because it is made later
         data = encoded(dataset)
     return save_bytes(data, target)
+
+
+def object_name(dataset: Dataset, kind: str) -> str:
+    """Return the name of an object's file."""
+    return f"{kind}_{dataset.SOPInstanceUID}.dcm"
 
 
 def encoded(dataset: Dataset) -> bytes:

@@ -29,6 +29,19 @@ class Rehearsal:
 
 
 @dataclass(frozen=True)
+class Written:
+    """An object of a study that is still in the making.
+
+    Attributes:
+        name: of its result: below the folder of all results.
+        file: where it lies until the study is done.
+    """
+
+    name: str
+    file: Path
+
+
+@dataclass(frozen=True)
 class Answer:
     """What became of a study.
 

@@ -7,17 +7,18 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cfcam.errors import ImageError
 from cfcam.files import write_whole
 from cfcam.imaging.reading.dicom_object import quiet
-from cfcam.jobs.gateway.job import Answer, Job
+from cfcam.jobs.gateway.job import Answer, Job, Written
 from cfcam.jobs.gateway.prior import COMPARISON, Compared
 from cfcam.jobs.gateway.records import BUNDLE, ROOT
 from cfcam.jobs.gateway.settings import GatewaySettings
-from cfcam.jobs.gateway.spool import flush
+from cfcam.jobs.gateway.spool import AHEAD, flush
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -36,6 +37,7 @@ def made(
     place: Path,
     *,
     compare: Callable[[Path, Path], Compared],
+    written: Callable[[Written], None] | None = None,
 ) -> Answer:
     """Explains a study, and writes its results into the spool.
 
@@ -45,6 +47,7 @@ def made(
         explainer: with the network.
         place: a folder for what is in the making.
         compare: with the prior, called with what was explained and the folder of results.
+        written: told of each object as soon as it is written and may leave; the root comes last.
 
     Raises:
         CfcamError: it cannot be explained, or nothing can be made of it.
@@ -62,8 +65,9 @@ def made(
     if found.source is None:
         raise ImageError(f"{found.study.name}: is no DICOM object that results could refer to")
     beside = compare(source, out)
+    objects = _Objects(job.name, out / f"{name}_dicom", settings.spool.folder / AHEAD / job.name, written)
     with quiet():
-        notes = _write(found, settings, out, name, beside.prior)
+        notes = _write(found, settings, objects, out / name, beside.prior)
     results = _listed(out)
     if not any(uid for _, uid, _ in results):
         raise ImageError(f"{found.study.name}: {'; '.join(notes) or 'nothing can be made of it'}")
@@ -112,47 +116,83 @@ def _without_patient(job: Job, settings: GatewaySettings, place: Path) -> list[P
     return paths
 
 
-def _write(made: Made, settings: GatewaySettings, out: Path, name: str, prior: Path | None) -> list[str]:
+class _Objects:
+    """The objects of a study, written one after the other.
+
+    Args:
+        study: name of the folder of its results.
+        folder: for the files.
+        ahead: where those lie that an earlier attempt sent, see `cfcam.jobs.gateway.delivery.ahead`.
+        written: told of each that may leave.
+    """
+
+    def __init__(self, study: str, folder: Path, ahead: Path, written: Callable[[Written], None] | None) -> None:
+        self._study, self._folder, self._ahead, self._written = study, folder, ahead, written
+        self.files: list[Path] = []
+        self.heads: list[Dataset] = []  # what the root has to know of them
+        self._held: list[Path] = []
+
+    def save(self, kind: str, dataset: Any) -> None:
+        """Writes an object; one that may be in the archive already stays as it was sent."""
+        from cfcam.exchange.dicom.sources import read_source, without_pixels
+        from cfcam.exchange.dicom.write import object_name, save_object
+
+        sent = self._ahead / object_name(dataset, kind)
+        if sent.exists():
+            self._folder.mkdir(mode=0o700, exist_ok=True)
+            file = self._folder / sent.name
+            file.hardlink_to(sent)
+            dataset = read_source(file)
+        else:
+            file = save_object(dataset, kind, self._folder)
+        self.files.append(file)
+        self.heads.append(without_pixels(dataset))
+        self._held.append(file)
+
+    def leave(self) -> None:
+        """Lets go what was written so far."""
+        for file in self._held:
+            if self._written is not None:
+                self._written(Written(f"{self._study}/{self._folder.name}/{file.name}", file))
+        self._held.clear()
+
+
+def _write(made: Made, settings: GatewaySettings, objects: _Objects, stem: Path, prior: Path | None) -> list[str]:
     """Writes the files of a study, called as those of a folder run are, and returns what there is to know."""
     from cfcam.clinical.report.numbers import as_json
     from cfcam.exchange.dicom.report_object import report_object
     from cfcam.exchange.dicom.root_result import root_result
-    from cfcam.exchange.dicom.sources import without_pixels
     from cfcam.exchange.dicom.study import dicom_of
-    from cfcam.exchange.dicom.write import save_object
 
     assert made.source is not None  # noqa: S101 (looked at before)
     how, study, source = settings.results, made.study, made.source
     look: dict[str, Any] = {"palette": how.palette, "opacity": how.opacity, "blend": "value"}
-    objects = out / f"{name}_dicom"
     notes: list[str] = []
-    files: list[Path] = []
-    heads: list[Any] = []  # of the objects: what the root has to know of them
-
-    def save(kind: str, dataset: Any) -> None:
-        files.append(save_object(dataset, kind, objects))
-        heads.append(without_pixels(dataset))
-
     if how.objects:
         for kind, dataset in dicom_of(study, source, how.objects, notes, **look):
-            save(kind, dataset)
+            objects.save(kind, dataset)
+            if how.record is None:  # what is recorded does not leave before
+                objects.leave()
     if how.record is not None:
-        study = replace(study, record_id=_recorded(made, files, how.record, settings))
-    numbers = as_json(study)
-    write_whole(out / f"{name}_regions.json", numbers)
+        study = replace(study, record_id=_recorded(made, objects.files, how.record, settings))
+        objects.leave()
+    numbers = cache(lambda: as_json(study))
     if how.report:
         from cfcam.clinical.report.page import render
         from cfcam.clinical.report.pdf import as_pdf
 
-        pdf = as_pdf(render(study, **look), numbers)
-        write_whole(out / f"{name}_report.pdf", pdf)
-        save("pdf", report_object(study, source, pdf))
+        pdf = as_pdf(render(study, **look), numbers())
+        write_whole(stem.with_name(f"{stem.name}_report.pdf"), pdf)
+        objects.save("pdf", report_object(study, source, pdf))
     if how.comparison and prior is not None:
-        save(COMPARISON, _comparison(made, prior, out))
-    if how.root and heads:
-        save_object(root_result(heads), ROOT, objects)
+        objects.save(COMPARISON, _comparison(made, prior, stem.parent))
+    if how.root and objects.heads:
+        objects.save(ROOT, root_result(objects.heads))
+    objects.leave()  # and what nobody waits for after it
+    table = stem.with_name(f"{stem.name}_regions.json")
+    write_whole(table, numbers())
     if how.fhir or settings.fhir is not None:
-        _bundle(out / f"{name}_regions.json", how.record, out / f"{name}{_FHIR}")
+        _bundle(table, how.record, stem.with_name(f"{stem.name}{_FHIR}"))
     return notes
 
 

@@ -23,7 +23,7 @@ from cfcam.jobs.gateway.delivery.deliver import Deliverer
 from cfcam.jobs.gateway.delivery.post import Poster
 from cfcam.jobs.gateway.health import Server
 from cfcam.jobs.gateway.index import Index
-from cfcam.jobs.gateway.job import Answer, Job, Rehearsal
+from cfcam.jobs.gateway.job import Answer, Job, Rehearsal, Written
 from cfcam.jobs.gateway.metrics import numbers
 from cfcam.jobs.gateway.patience import patiently
 from cfcam.jobs.gateway.records import Result, Task
@@ -62,11 +62,11 @@ class Gateway:
             made.callback(self.spool.close)
             self.index = Index(self.spool.folder / INDEX)
             made.callback(self.index.close)
-            self.worker = Worker(settings)
             self.intake = Intake(settings, self.spool, self.index, log, self._wake.set)
             self.poster = Poster(settings.fhir, self.spool, self.index, log) if settings.fhir else None
             there = self.poster.wake if self.poster else _nothing
             self.deliverer = Deliverer(settings.send, self.spool, self.index, log, there) if settings.send else None
+            self.worker = Worker(settings, self._ahead)
             self.receiver = Receiver(settings.receive, self.intake, log) if settings.receive else None
             self.watcher = Watcher(settings.watch, self.intake, log) if settings.watch else None
             self.poller = Poller(settings.poll, self.spool, self.index, self.intake, log) if settings.poll else None
@@ -189,6 +189,15 @@ class Gateway:
         self._one(task)
         self.intake.recount()
 
+    def _ahead(self, one: Written) -> None:
+        if self.deliverer is not None:
+            self.deliverer.ahead.offer(one)
+            self.deliverer.wake()
+
+    def _no_more_ahead(self, task: Task, *, done: bool) -> None:
+        if self.deliverer is not None:
+            self.deliverer.ahead.end(task.name, done=done)
+
     def _one(self, task: Task) -> None:
         started = time.perf_counter()
         try:
@@ -196,6 +205,7 @@ class Gateway:
         except LostError as error:
             if self._closing.is_set():
                 return  # it is taken up at the next start
+            self._no_more_ahead(task, done=False)
             self.counts["lost"] += 1
             if task.tries + 1 >= self.settings.work.most_tries:
                 self._aside(task, str(error))
@@ -203,6 +213,7 @@ class Gateway:
                 self._log.warn("work on a study ended without an answer, and is tried again", study=task.id)
                 self._entered(self.index.again, task, str(error))
             return
+        self._no_more_ahead(task, done=not (answer.full or answer.reason))
         if answer.full:
             self._log.error("the disk takes no results at the moment", study=task.id)
             self._entered(self.index.again, task, "the disk is full", counted=False)
@@ -253,6 +264,7 @@ class Gateway:
             for number in range(task.round + 1):
                 with suppress(OSError):
                     shutil.rmtree(self.spool.results / f"{task.id}-{number}")
+                shutil.rmtree(self.spool.ahead / f"{task.id}-{number}", ignore_errors=True)
         self.index.forget(objects, tasks)
 
 

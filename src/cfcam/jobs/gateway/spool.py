@@ -25,6 +25,9 @@ from cfcam.imaging.reading.dicom_object import quiet
 from cfcam.imaging.reading.parsing import parse
 from cfcam.jobs.gateway.places import Spool as SpoolSettings
 
+AHEAD = "ahead"
+"""Folder of the spool for objects that went to the archive while their study was in the making."""
+
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _PIECE = 1 << 20
 
@@ -69,11 +72,12 @@ class Spool:
     def __init__(self, settings: SpoolSettings) -> None:
         self.folder = settings.folder
         self.objects, self.results, self.work = (self.folder / name for name in ("objects", "results", "work"))
+        self.ahead = self.folder / AHEAD
         self._new = self.folder / "new"
         self._least_free = settings.least_free_mb << 20
         try:
             parts = [self.objects / f"{n:02x}" for n in range(256)]
-            for folder in (self.folder, self.objects, self.results, self.work, self._new, *parts):
+            for folder in (self.folder, self.objects, self.results, self.work, self.ahead, self._new, *parts):
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             flush(self.objects)
             self._lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)

@@ -12,6 +12,8 @@ import shutil
 import signal
 import sqlite3
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import partial
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from cfcam.errors import CfcamError
 from cfcam.imaging.reading.dicom_object import quiet
-from cfcam.jobs.gateway.job import Answer, Job, Rehearsal
+from cfcam.jobs.gateway.job import Answer, Job, Rehearsal, Written
 from cfcam.jobs.gateway.prior import Compared, compared, find_prior
 from cfcam.jobs.gateway.settings import GatewaySettings, Network, Work
 
@@ -45,10 +47,11 @@ class Worker:
 
     Args:
         settings: of the gateway.
+        written: told of each object as soon as it is written, while its study is in the making.
     """
 
-    def __init__(self, settings: GatewaySettings) -> None:
-        self._settings = settings
+    def __init__(self, settings: GatewaySettings, written: Callable[[Written], None] | None = None) -> None:
+        self._settings, self._written = settings, written
         self._lock = threading.Lock()
         self._process: Any = None
         self._pipe: Connection | None = None
@@ -60,17 +63,20 @@ class Worker:
         Raises:
             LostError: it ended without an answer.
         """
-        pipe = self._ready()
+        pipe, end = self._ready(), time.monotonic() + self._settings.work.longest_s
         try:
             pipe.send(job)
-            if not pipe.poll(self._settings.work.longest_s):
-                self._end(at_once=True)
-                raise LostError(f"work took longer than {self._settings.work.longest_s:g} s")
-            answer: Answer = pipe.recv()
+            while pipe.poll(max(0.0, end - time.monotonic())):
+                told: Answer | Written = pipe.recv()
+                if isinstance(told, Answer):
+                    return told
+                if self._written is not None:
+                    self._written(told)
         except (EOFError, OSError):
             self._end(at_once=True)
             raise LostError("the process that explains ended, as it does when memory runs out") from None
-        return answer
+        self._end(at_once=True)
+        raise LostError(f"work took longer than {self._settings.work.longest_s:g} s")
 
     def _ready(self) -> Connection:
         with self._lock:
@@ -116,7 +122,8 @@ def serve(pipe: Connection, settings: GatewaySettings) -> None:
                     gc.collect()
                     gc.freeze()  # what is there now stays: no study waits while it is looked through again
                 else:
-                    pipe.send(answered(job, settings, networks))
+                    ahead = pipe.send if settings.send is not None else None
+                    pipe.send(answered(job, settings, networks, written=ahead))
             except (EOFError, OSError):
                 return
 
@@ -186,13 +193,20 @@ def _drawn(network: str, settings: GatewaySettings, place: Path) -> tuple[Job, G
     return Job("rehearsal-0", network, (file,), volume=False), apart
 
 
-def answered(job: Job, settings: GatewaySettings, networks: dict[str, Loaded]) -> Answer:
+def answered(
+    job: Job,
+    settings: GatewaySettings,
+    networks: dict[str, Loaded],
+    *,
+    written: Callable[[Written], None] | None = None,
+) -> Answer:
     """Explains a study, and never raises: what went wrong is the answer.
 
     Args:
         job: the study.
         settings: of the gateway.
         networks: that are loaded; more are added.
+        written: told of each object that may go ahead of its study.
     """
     from cfcam.jobs.gateway.results import made
 
@@ -202,7 +216,8 @@ def answered(job: Job, settings: GatewaySettings, networks: dict[str, Loaded]) -
         if job.network not in networks:
             networks[job.network] = loaded(settings.network[job.network])
         known = networks[job.network]
-        return made(job, settings, known.explainer, place, compare=partial(_prior, job, settings, known, place))
+        compare = partial(_prior, job, settings, known, place)
+        return made(job, settings, known.explainer, place, compare=compare, written=written)
     except CfcamError as error:
         return Answer(reason=str(error), full=_is_full(error))
     except OSError as error:

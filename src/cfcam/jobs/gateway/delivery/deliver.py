@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from pathlib import Path
 
 from cfcam.exchange.pacs.outcome import Outcome, Sent
 from cfcam.exchange.pacs.place import Place
 from cfcam.exchange.pacs.sending import send
 from cfcam.files import stays_inside
 from cfcam.jobs.gateway.access import access_of
+from cfcam.jobs.gateway.delivery.ahead import Ahead
 from cfcam.jobs.gateway.delivery.trying import Trying
 from cfcam.jobs.gateway.index import Index
 from cfcam.jobs.gateway.places import Send
@@ -22,6 +24,9 @@ _AT_ONCE = 32  # results that go out through one association, and again if the g
 
 class Deliverer(Trying):
     """Sends objects to an archive.
+
+    Attributes:
+        ahead: those of the study that is in the making.
 
     Args:
         settings: where to.
@@ -36,20 +41,29 @@ class Deliverer(Trying):
 
     def __init__(self, settings: Send, spool: Spool, index: Index, log: Log, there: Callable[[], None]) -> None:
         super().__init__("results", settings, settings.timeout_s, index, log)
-        self._spool, self._there = spool, there
+        self._spool, self._there, self.ahead = spool, there, Ahead(spool)
         self._place, self._access = Place.parse(settings.place), access_of(settings)
 
     def once(self) -> bool:
         """Sends what waits; tells whether there is more that may be sent at once."""
+        self.ahead.send(self._goes)
         waiting = self._index.to_deliver(_AT_ONCE)
         if not waiting:
             return False
-        here = []
+        here, before = [], []
         for result in waiting:
-            if stays_inside(result.file) and (self._spool.results / result.file).is_file():
+            if self.ahead.take(result.file):
+                before.append(result.file)
+            elif stays_inside(result.file) and (self._spool.results / result.file).is_file():
                 here.append(result)
             else:
                 self._index.refused(result.file, "the result is not in the spool any more")
+        if before:
+            self.counts[str(Outcome.STORED)] += len(before)
+            self.arrived(before)
+            self._there()
+        if not here:
+            return len(waiting) == _AT_ONCE
         report = send(self._place, [self._spool.results / one.file for one in here], self._access)
         told: dict[Outcome, list[tuple[Result, Sent]]] = defaultdict(list)
         for sent in report.sent:
@@ -63,3 +77,7 @@ class Deliverer(Trying):
             self.refuse(result, sent.reason)
         self.again([(result, sent.reason) for result, sent in told[Outcome.TRY_AGAIN]])
         return not told[Outcome.TRY_AGAIN] and len(waiting) == _AT_ONCE
+
+    def _goes(self, file: Path) -> bool:
+        """Sends one object ahead of its study; where that is in vain, it waits for its turn, and is counted then."""
+        return not self.down and send(self._place, [file], self._access).done
