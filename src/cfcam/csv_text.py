@@ -53,6 +53,11 @@ def read_text(path: Path, error: type[CfcamError] = InputError, *, shown: str = 
     """
     shown = shown or path.name
     data = read_bounded(path, LARGEST, error, shown=shown)
+    return text_of(data, shown, error)
+
+
+def text_of(data: bytes, shown: str, error: type[CfcamError] = InputError) -> str:
+    """Returns the text of a table that was read already; see `read_text`."""
     if len(data) > LARGEST:
         raise error(f"{shown}: is larger than a table can be ({LARGEST >> 20} MiB); give fewer lines")
     try:

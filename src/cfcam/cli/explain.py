@@ -68,6 +68,11 @@ class Explain(Spread, Study, Sliding, PicturesOrVolumes, Layer):
 
     cfcam explain scans/ -m networks.py:my_net --mean 0.5 --std 0.25 --save maps
 
+    cfcam explain "shards/train-{000..012}.tar" s3://bucket/scans/ -m networks.py:my_net
+
+Of a tar, such as WebDataset writes, the pictures are read at their place. What opens an object store stands in the
+environment, never in the URL.
+
 A run that was stopped goes on where it was when the same command is given again.
 
 Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interrupted.
@@ -79,13 +84,14 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
     goes_on: ClassVar[bool] = True
 
     paths: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
             metavar="PATHS",
-            help="Pictures, volumes, folders, globs, lists (CSV, Parquet). [default: testimgs]",
+            help="Pictures, volumes, folders, globs, lists (CSV, Parquet), tars, URLs (s3://). [default: testimgs]",
+            path_type=str,
             show_default=False,
         ),
-        Checked(places.inputs),
+        Checked(places.anywhere),
     ] = None
     method: Annotated[
         list[str] | None,
@@ -359,9 +365,11 @@ def _typed(study: StudySettings | None, sources: list[Path], output: Path) -> tu
     return without_secrets(sys.argv, sources, output, study)
 
 
-def _sources(paths: list[Path] | None) -> list[Path]:
+def _sources(paths: list[str] | None) -> list[Path]:
     if paths:
-        return paths
+        from cfcam.jobs.inputs.places import given
+
+        return [given(path) for path in paths]
     if not DEFAULT_FOLDER.is_dir():
         raise InputError(
             f"no pictures are named, and there is no folder {DEFAULT_FOLDER}/ here: give files or folders,"

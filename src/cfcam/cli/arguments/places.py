@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -16,6 +17,11 @@ _TABLES = (".csv", ".tsv")
 _LABELS = re.compile(r"(.+)#\d+(?:,\d+)*")  # as cfcam.jobs.inputs.masks reads them
 _PACK = "MANIFEST.sha256"
 _SQLITE = b"SQLite format 3\0"
+
+
+def anywhere(paths: Iterable[str | os.PathLike[str]]) -> None:
+    """Refuses what is not there, in tars too, and URLs that cannot be read from; no object store is asked."""
+    inputs(Path(path) for path in paths if not _elsewhere(os.fspath(path)))
 
 
 def inputs(paths: Iterable[Path]) -> None:
@@ -194,6 +200,17 @@ def audit_folder(record: str | None, output: Path | None) -> None:
     parent = Path(str(url.database)).absolute().parent
     if output is None or parent != output.absolute():
         check_place(record)
+
+
+def _elsewhere(text: str) -> bool:
+    if "://" not in text and not re.search(r"\.(tar|tgz)", text, re.IGNORECASE):
+        return False
+    from cfcam.imaging.reading.elsewhere import Elsewhere  # numpy comes with them
+    from cfcam.jobs.inputs.places import given
+    from cfcam.jobs.inputs.tars import tars
+
+    place = given(text)
+    return isinstance(place, Elsewhere) or bool(tars(place))
 
 
 def _matches(pattern: str) -> bool:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from cfcam.errors import ImageError
-
-if TYPE_CHECKING:
-    pass
+from cfcam.imaging.reading.elsewhere import Elsewhere
 
 PathLike = str | os.PathLike[str]
 
@@ -22,12 +19,17 @@ def read_bytes(path: PathLike, where: str) -> bytes:
     """Returns the bytes of a file.
 
     Args:
-        path: the file.
+        path: the file, or what lies `Elsewhere`.
         where: what it is called in messages.
 
     Raises:
         ImageError: it is missing, empty, no regular file, or cannot be read.
     """
+    if isinstance(path, Elsewhere):
+        try:
+            return path.content()
+        except ImageError as error:
+            raise ImageError(f"{where}: {error}") from error
     try:
         kind = Path(path).stat().st_mode
         if stat.S_ISDIR(kind):

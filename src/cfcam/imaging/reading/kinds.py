@@ -19,6 +19,7 @@ from PIL import (
 
 from cfcam.errors import ImageError
 from cfcam.imaging.reading.dicom_object import HEAD, is_dicom
+from cfcam.imaging.reading.elsewhere import Elsewhere
 from cfcam.imaging.reading.files import DICOM_EXTENSIONS, PathLike
 
 
@@ -43,7 +44,10 @@ def is_dicom_file(path: PathLike) -> bool:
 
     Raises:
         OSError: it cannot be read.
+        ImageError: likewise, of what lies elsewhere.
     """
+    if isinstance(path, Elsewhere):
+        return is_dicom_data(path.content()[:HEAD], path)
     with Path(path).open("rb") as stream:
         return is_dicom_data(stream.read(HEAD), path)
 

@@ -74,7 +74,7 @@ def read_image(
     """
     if max_pixels < 1:
         raise InputError(f"max_pixels is {max_pixels}: it must be at least 1")
-    where = shown_path(path)
+    where, place = shown_path(path), path if isinstance(path, Path) else Path(path)
     data = read_bytes(path, where)
     if is_dicom_data(data, path):
         from cfcam.imaging.reading.dicom import decode_picture
@@ -89,7 +89,7 @@ def read_image(
     about = Bands.of(data) if name == "TIFF" else None
     bands = None if about is None or not about.special else _bands(data, about, where, max_pixels)
     if bands is not None and about is not None and about.shown in (1, 3):
-        return _of_bands(bands, about, Path(path), data)
+        return _of_bands(bands, about, place, data)
     try:
         with opener(BytesIO(data)) as picture:
             width, height = picture.size
@@ -101,7 +101,7 @@ def read_image(
             losses += [*_hidden(picture), *(about.told if about is not None else ())]
             turn = _UPRIGHT.get(_orientation(picture))
             return Image(
-                turn(pixels) if turn else pixels, Path(path), hashlib.sha256(data).hexdigest(), notices=tuple(losses)
+                turn(pixels) if turn else pixels, place, hashlib.sha256(data).hexdigest(), notices=tuple(losses)
             )
     except (ImageError, MissingExtraError):
         raise

@@ -11,11 +11,13 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from cfcam.errors import ImageError
+from cfcam.imaging.reading.elsewhere import Elsewhere
 from cfcam.imaging.reading.files import NIFTI_EXTENSIONS, is_nifti
 from cfcam.imaging.reading.listing import DEEPER, listed
 from cfcam.imaging.reading.series import has_several_planes, scan_folder
 from cfcam.jobs.inputs.lists import is_list, paths_in
-from cfcam.jobs.inputs.names import safe
+from cfcam.jobs.inputs.objects import Address
+from cfcam.jobs.inputs.places import given, lying, mirrored, root_of
 
 
 class Kind(StrEnum):
@@ -55,7 +57,12 @@ class Input:
     @property
     def absolute(self) -> Path:
         """The absolute path."""
-        return Path(os.path.abspath(self.path))  # noqa: PTH100 (Path.resolve would follow a link to the picture)
+        return absolute(self.path)
+
+
+def absolute(path: Path) -> Path:
+    """Returns a path from the root; Path.resolve would follow a link to the picture."""
+    return path.everywhere if isinstance(path, Elsewhere) else Path(os.path.abspath(path))  # noqa: PTH100
 
 
 def find_inputs(
@@ -69,7 +76,8 @@ def find_inputs(
     not explain the pictures of the first.
 
     Args:
-        paths: files, folders and globs; lists of files, see `cfcam.jobs.inputs.lists`.
+        paths: files, folders and globs; lists of files, see `cfcam.jobs.inputs.lists`; tars, see
+            `cfcam.jobs.inputs.tars`, and URLs of object stores, see `cfcam.jobs.inputs.objects`.
         output: the folder that the run will write into.
         recursive: search the sub-folders of folders too.
 
@@ -100,6 +108,12 @@ def find_places(
     found: dict[Path, dict[str, Place]] = {}
     order: list[Place] = []
     for path, root in _named(paths):
+        if (elsewhere := lying(path, root, recursive=recursive)) is not None:
+            for above, name, folder in elsewhere:
+                if name not in (names := found.setdefault(above.everywhere, {})):
+                    names[name] = place = Place(above, name, folder, Kind.PICTURE)
+                    order.append(place)
+            continue
         parents: dict[Path, tuple[Path, PurePosixPath, bool]] = {}  # a hundred thousand files lie in few folders
         outside = root.resolve() not in out.parents
         volumes, slices = _volumes(path, recursive=recursive)
@@ -110,13 +124,13 @@ def find_places(
             if (of := parents.get(parent)) is None:
                 real = parent.resolve()
                 inside = not outside and (out == real or out in real.parents)
-                of = parents[parent] = real, _mirrored(parent, root), inside
-            real, mirrored, inside = of
+                of = parents[parent] = real, mirrored(parent, root), inside
+            real, folder, inside = of
             if inside or (kind is Kind.PICTURE and slices and real / name in slices):
                 continue
             names = found.setdefault(real, {})
             if name not in names:
-                names[name] = place = Place(parent, name, mirrored, kind)
+                names[name] = place = Place(parent, name, folder, kind)
                 order.append(place)
     yield from order
 
@@ -185,7 +199,7 @@ def _is_visible_nifti(name: str) -> bool:
 
 def _named(paths: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[Path, Path]]:
     """Yields what is named, each with the folder below which its own is mirrored: those of a list with the list's."""
-    for path in map(Path, paths):
+    for path in map(given, paths):
         if is_list(path):
             yield from ((one, path.parent) for one in paths_in(path))
         else:
@@ -194,6 +208,8 @@ def _named(paths: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[Path, Path
 
 def _root(path: Path) -> Path:
     """The folder below which sub-folders are mirrored: the one named, or what stands before a glob's first wildcard."""
+    if isinstance(path, Address):
+        return root_of(path)
     if path.is_dir():
         return path
     if path.exists() or not glob.has_magic(str(path)):
@@ -201,11 +217,3 @@ def _root(path: Path) -> Path:
     parts = path.parts
     plain = next(i for i, part in enumerate(parts) if glob.has_magic(part))
     return Path(*parts[: min(plain, len(parts) - 1)])
-
-
-def _mirrored(parent: Path, root: Path) -> PurePosixPath:
-    try:
-        parts = parent.relative_to(root).parts
-    except ValueError:
-        return PurePosixPath()
-    return PurePosixPath(*(safe(part, 120) or "folder" for part in parts if part != ".."))

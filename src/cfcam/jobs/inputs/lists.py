@@ -1,24 +1,30 @@
-"""A list of inputs in place of a folder: a CSV or Parquet file with a column ``path``."""
+"""A list of inputs in place of a folder: a CSV or Parquet file with a column ``path``, here or in an object store."""
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 
-from cfcam.csv_text import lines_of, read_text
+from cfcam.csv_text import LARGEST, lines_of, read_text, text_of
 from cfcam.errors import InputError, MissingExtraError, describe_first
+from cfcam.jobs.inputs.objects import Address, read_list
+from cfcam.jobs.inputs.places import below
 
 SUFFIXES = (".csv", ".parquet")
 _COLUMN, _NOT_READ = "path", ("target", "targets", "class")
 _MOST = 10_000_000
+_LARGEST_PARQUET = 512 * 2**20  # bytes of one that is not here
 
 
 def is_list(path: Path) -> bool:
     """Tells whether a path is a list, and no picture."""
-    return path.suffix.lower() in SUFFIXES and path.is_file()
+    return path.suffix.lower() in SUFFIXES and (isinstance(path, Address) or path.is_file())
 
 
 def paths_in(path: Path) -> list[Path]:
-    """Returns the paths in a list; those that are not absolute begin at its own folder.
+    """Returns the paths in a list; those that are not absolute, and no URLs, begin at its own folder.
+
+    They may be of files, of pictures in tars (``train-000.tar/0001.jpg``) and of objects (``s3://bucket/0001.jpg``).
 
     Args:
         path: a CSV file (up to 64 MiB) or a Parquet file with a column ``path``; other columns are left alone.
@@ -38,11 +44,19 @@ def paths_in(path: Path) -> list[Path]:
     for number, text in enumerate(told, start=1):
         if not text.strip() or "\0" in text:
             raise InputError(f"{path}: entry {number} has no path")
-    return [path.parent / text.strip() for text in told]
+    return [_path(path, number, text.strip()) for number, text in enumerate(told, start=1)]
+
+
+def _path(of: Path, number: int, text: str) -> Path:
+    try:
+        return below(of.parent, text)
+    except InputError as error:
+        raise InputError(f"{of}: entry {number}: {error}") from error
 
 
 def _of_csv(path: Path) -> tuple[list[str], list[str]]:
-    lines = lines_of(read_text(path), str(path))
+    text = text_of(read_list(path, LARGEST), str(path)) if isinstance(path, Address) else read_text(path)
+    lines = lines_of(text, str(path))
     columns = [name.strip() for name in first.fields] if (first := next(lines, None)) is not None else []
     _check(path, columns)
     place = columns.index(_COLUMN)
@@ -55,7 +69,8 @@ def _of_parquet(path: Path) -> tuple[list[str], list[str]]:
     except ImportError as error:
         raise MissingExtraError("pyarrow", "store", f"{path}: a Parquet list") from error
     try:
-        with parquet.ParquetFile(path) as file:
+        stored = BytesIO(read_list(path, _LARGEST_PARQUET)) if isinstance(path, Address) else path
+        with parquet.ParquetFile(stored) as file:
             columns = list(file.schema_arrow.names)
             _check(path, columns)
             if file.metadata.num_rows > _MOST:

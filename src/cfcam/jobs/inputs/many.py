@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any, overload
 
-from cfcam.jobs.inputs.find import Input, Kind, Place, find_places
+from cfcam.jobs.inputs.find import Input, Kind, Place, absolute, find_places
 
 
 class Inputs(Sequence[Input]):
@@ -133,7 +133,7 @@ class Inputs(Sequence[Input]):
 
     @cached_property
     def _above(self) -> list[str]:
-        return [os.path.join(os.path.abspath(parent), "") for parent, _, _ in self._places]  # noqa: PTH100, PTH118  as there
+        return [os.path.join(absolute(parent), "") for parent, _, _ in self._places]  # noqa: PTH118  as there
 
 
 class _Placed(Sequence[tuple[Path, str, PurePosixPath]]):

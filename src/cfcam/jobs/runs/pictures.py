@@ -18,6 +18,7 @@ from cfcam.imaging import Image, Preprocess, banner, overlay
 from cfcam.imaging.drawing.page import Page, shrunk
 from cfcam.imaging.drawing.sheet import contact_page
 from cfcam.imaging.drawing.sides import Letters, lettered, letters_of
+from cfcam.imaging.reading.elsewhere import Elsewhere
 from cfcam.jobs.index.glance import SIDE, Glance, packed, peak_of, reduced, save_original, save_thumb
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import prepared_for
@@ -75,7 +76,7 @@ class Pictures:
 
     def digest(self, source: Input) -> str:
         """Returns the SHA-256 that the picture would have, if it was read."""
-        return sha256_of(source.path)
+        return source.path.sha256() if isinstance(source.path, Elsewhere) else sha256_of(source.path)
 
     def pixels(self, image: Image) -> int:
         """Returns how many pixels a picture has."""

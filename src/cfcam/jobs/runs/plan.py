@@ -17,6 +17,7 @@ from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.many import Inputs
 from cfcam.jobs.inputs.marks import hashes
 from cfcam.jobs.inputs.naming import Names
+from cfcam.jobs.inputs.places import may_be_there, refuse_studies
 from cfcam.jobs.inputs.privacy import comes_from_dicom, with_labels
 from cfcam.jobs.inputs.run_file import NAME, entered_runs, finish, now, write_runs
 from cfcam.jobs.inputs.shard import Shard, content_path, part_of
@@ -35,6 +36,7 @@ def named(inputs: Sequence[Input], study: StudySettings | None) -> Inputs:
     """
     if study is None:
         return Inputs.of(inputs)
+    refuse_studies(source.path for source in inputs)
     if study.dicom and not any(map(comes_from_dicom, inputs)):
         raise InputError(
             "--dicom: none of the inputs is DICOM, so that there is nothing to refer to: give DICOM files or a"
@@ -82,7 +84,7 @@ class Plan:
         """Returns what the names of each input's files begin with; an input that the manifest knows keeps its name."""
         inputs = Inputs.of(self.inputs)
         lines, others = manifest.names_of(hashes(inputs.keys()))
-        taken = [name for key, name in others.items() if Path(key).exists()]
+        taken = [name for key, name in others.items() if may_be_there(key)]
         names = Names.of(inputs, {}, taken)
         entered = [n for n in np.flatnonzero(lines >= 0).tolist() if n not in inputs.labels]
         if all(manifest.name_of(int(lines[n]), names[n]) in (names[n], None) for n in entered):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from cfcam.errors import ImageError
 from cfcam.files import Stamp, is_settled, sha256_of, stamp_of
+from cfcam.imaging.reading.elsewhere import Elsewhere
 from cfcam.jobs.inputs.find import Input, Kind
 from cfcam.jobs.runs.manifest import Record
 
@@ -15,11 +17,16 @@ def stamp_before(source: Input) -> Stamp | None:
 
     Raises:
         OSError: there is no file.
+        ImageError: likewise, of what lies elsewhere.
     """
     if source.kind is not Kind.PICTURE or source.path.is_dir():
         return None
-    stamp = stamp_of(source.path)
-    return stamp if is_settled(stamp) else None
+    stamp = _stamp_of(source.path)
+    return stamp if stamp is not None and is_settled(stamp) else None
+
+
+def _stamp_of(path: Path) -> Stamp | None:
+    return path.stamp() if isinstance(path, Elsewhere) else stamp_of(path)
 
 
 def stamps_of(before: Stamp | None, files: Iterable[str], folder: Path) -> dict[str, Stamp]:
@@ -57,8 +64,8 @@ def untouched(record: Record, source: Path, folder: Path) -> bool:
         return False
     try:
         same = all(stamp_of(f"{folder}/{name}") == stamps[name] for name in record.files)
-        return same and stamp_of(source) == stamps[""]
-    except (OSError, KeyError):
+        return same and _stamp_of(source) == stamps[""]
+    except (OSError, KeyError, ImageError):
         return False
 
 
