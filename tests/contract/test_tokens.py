@@ -15,6 +15,7 @@ from tests.token_networks import TokenNet
 METHODS = cfcam.list_methods()
 ATTENTION = ("attention-rollout", "legrad")
 SAME_FOR_EACH_CLASS = {"attention-rollout", "eigen-cam"}
+NEEDS_CONVOLUTIONS = {"winsor-cam"}
 GRID = (5, 4)
 
 
@@ -27,6 +28,8 @@ def net(request: pytest.FixtureRequest) -> TokenNet:
 
 @pytest.fixture(params=METHODS)
 def method(request: pytest.FixtureRequest, net: TokenNet) -> str:
+    if request.param in NEEDS_CONVOLUTIONS:
+        pytest.skip(f"{request.param} does not apply to a network of tokens: see the test of its refusal")
     if request.param == "cam" and net.reads == "class":
         pytest.skip("cam does not apply where the classifier reads one token: see the test of its refusal")
     return request.param
@@ -39,6 +42,12 @@ def x() -> Tensor:
 
 def maps_of(method: str, net: TokenNet, x: Tensor, targets: object = None) -> Tensor:
     return cfcam.explain(net, x, method, targets=targets).maps[method]
+
+
+@pytest.mark.parametrize("name", sorted(NEEDS_CONVOLUTIONS))
+def test_what_needs_convolutions_says_so(name: str, net: TokenNet, x: Tensor) -> None:
+    with pytest.raises(MethodError, match=rf"{name} .* TokenNet has 1 .*: name layers, .* or use grad-cam"):
+        maps_of(name, net, x)
 
 
 def assert_same(actual: Tensor, expected: Tensor, tolerance: float = 1e-4) -> None:

@@ -305,9 +305,14 @@ class Recording:
                 try:
                     found = gradients(scores[:, k], leaves, rows, half=half, retain_graph=True, allow_unused=True)
                 except RuntimeError as error:
+                    layers = ", ".join(repr(one.layer) for one in together)
+                    if "modified by an inplace operation" in str(error):
+                        raise LayerError(
+                            f"behind layer {layers} the network overwrites in place what a gradient needs, so that it"
+                            " has none there: name a later layer, as the one that is chosen automatically"
+                        ) from error
                     if "checkpoint" not in str(error).lower():
                         raise
-                    layers = ", ".join(repr(one.layer) for one in together)
                     raise LayerError(
                         f"an activation checkpoint between layer {layers} and the score refuses gradients to a"
                         " layer: switch it off for the call, with gradient_checkpointing_disable() or"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cfcam.methods.combined.augmentation import Augmented
     from cfcam.methods.combined.finer_cam import FinerCAM
     from cfcam.methods.combined.fusion import Fusion, RefineCAM
+    from cfcam.methods.combined.winsor_cam import WinsorCAM
     from cfcam.methods.components.eigen_cam import EigenCAM, EigenGradCAM
     from cfcam.methods.gradient.grad_cam import GradCAM, GradCAMPlusPlus
     from cfcam.methods.gradient.gradient_products import HiResCAM, LayerCAM, XGradCAM
@@ -52,6 +53,7 @@ _REGISTRY: dict[str, tuple[str, str, str | None]] = {
     "refine-cam": ("combined.fusion", "RefineCAM", None),
     "recipro-cam": ("scored.recipro_cam", "ReciproCAM", None),
     "vit-recipro-cam": ("scored.recipro_cam", "ViTReciproCAM", None),
+    "winsor-cam": ("combined.winsor_cam", "WinsorCAM", None),
     "occlusion": ("scored.occlusion", "Occlusion", None),
     "attention-rollout": ("tokens.attention", "AttentionRollout", None),
     "legrad": ("tokens.attention", "LeGrad", None),
@@ -95,6 +97,7 @@ __all__ = [
     "ScoreCAM",
     "SmoothGradCAMPlusPlus",
     "ViTReciproCAM",
+    "WinsorCAM",
     "XGradCAM",
     "affordable_methods",
     "get_method",

@@ -94,19 +94,27 @@ def fused(
         placements: where the cells of each lie on the input; None: they share it evenly. The fused map's cells lie
             where those of the map with the finest grid do.
     """
-    scaled = [_unit_peak(m) for m in maps]
-    size = [max(sizes) for sizes in zip(*[m.shape[2:] for m in scaled], strict=True)]
-    placed = list(placements) if placements else [None] * len(scaled)
-    known = next((p for p in placed if p is not None), None)
-    if known is None:
-        stack = torch.stack([upsampled(m, size) for m in scaled])
-    else:
-        own = [p or Placement(known.input_size, (None,) * len(size)) for p in placed]
-        finest = next((p for p, m in zip(placed, scaled, strict=True) if list(m.shape[2:]) == size), None)
-        stack = torch.stack([p.to(m, finest, size) for p, m in zip(own, scaled, strict=True)])
+    stack = on_finest([_unit_peak(m) for m in maps], placements)
     if mode == "product":
         return stack.prod(0)
     return stack.mean(0) if mode == "mean" else stack.amax(0)
+
+
+def on_finest(maps: Sequence[Tensor], placements: Sequence[Placement | None] | None = None) -> Tensor:
+    """Returns maps (N, K, *spatial) of one batch at L layers on the finest of their grids, (L, N, K, *finest_spatial).
+
+    Args:
+        maps: one a layer.
+        placements: see `fused`.
+    """
+    size = [max(sizes) for sizes in zip(*[m.shape[2:] for m in maps], strict=True)]
+    placed = list(placements) if placements else [None] * len(maps)
+    known = next((p for p in placed if p is not None), None)
+    if known is None:
+        return torch.stack([upsampled(m, size) for m in maps])
+    own = [p or Placement(known.input_size, (None,) * len(size)) for p in placed]
+    finest = next((p for p, m in zip(placed, maps, strict=True) if list(m.shape[2:]) == size), None)
+    return torch.stack([p.to(m, finest, size) for p, m in zip(own, maps, strict=True)])
 
 
 def _unit_peak(maps: Tensor) -> Tensor:
