@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -25,7 +24,7 @@ from cfcam.capture.rescoring import Rescorer
 from cfcam.capture.state.guarantee import Autocast
 from cfcam.capture.targets.classes import check_names, check_targets, resolve_targets, wanted_of
 from cfcam.capture.targets.scores import Scores
-from cfcam.capture.together import Together, stacked
+from cfcam.capture.together import Together, curvatures, stacked
 from cfcam.errors import InputError
 
 T = TypeVar("T")
@@ -188,6 +187,15 @@ class Capture:
             found = stacked([together.gradient(self._recording, first + k) for k in columns])
         return found if self._change is None else self._change(found)
 
+    @cached_property
+    def curvatures(self) -> Tensor:
+        """(N, K, C, *spatial) the Hessians of the K scores times the activations, at least float32.
+
+        Raises:
+            LayerError: a score does not depend on the layer, or has no second derivatives that could be had.
+        """
+        return curvatures(self._recording, self._scores, self.autocast)
+
     @property
     def framed(self) -> bool:
         """Whether the layer works on single frames of clips, and has a map for each."""
@@ -203,8 +211,7 @@ class Capture:
 
         Nothing else of it is to be used: its scores and passes are those of the clips.
         """
-        other = object.__new__(Capture)
-        other.__dict__.update(self.__dict__)
+        other = self._copy()
         other.__dict__["activations"] = self.activations.transpose(1, 2).flatten(0, 1)
         other.__dict__["gradients"] = self.gradients.movedim(3, 1).flatten(0, 1)
         other._memo = self.memo("frames apart", dict)
@@ -264,10 +271,7 @@ class Capture:
             InputError: ``x`` is no batch of N images.
             LayerError: see `Capture`.
         """
-        other = object.__new__(Capture)
-        computed = [name for name, member in vars(Capture).items() if isinstance(member, cached_property)]
-        other.__dict__.update({name: value for name, value in self.__dict__.items() if name not in computed})
-        given = self.given
+        other, given = self._copy(), self.given
         if x is not None:
             if x.ndim != self.input.ndim or len(x) != len(self.input):
                 raise InputError(f"the other input has shape {tuple(x.shape)} instead of {tuple(self.input.shape)}")
@@ -281,6 +285,12 @@ class Capture:
                 other._memo = {}
                 other._record(given, self._recording.answer.taken)
             other._score()
+        return other
+
+    def _copy(self) -> Capture:
+        other, members = object.__new__(Capture), vars(Capture)
+        computed = [name for name in members if isinstance(members[name], cached_property)]
+        other.__dict__.update({name: value for name, value in self.__dict__.items() if name not in computed})
         return other
 
     def at(self, layers: Sequence[str | nn.Module]) -> list[Capture]:
@@ -306,8 +316,7 @@ class Capture:
             scores = self._scored(known[0][0])
         shared, captures = Together([one for one, _, _ in known], scores, self.autocast), []
         for one, rescorer, memo in known:
-            other = object.__new__(Capture)
-            other.__dict__.update({k: v for k, v in self.__dict__.items() if k not in ("activations", "gradients")})
+            other = self._copy()
             other.layer, other._module = one.layer, one.module
             other._recording, other._rescorer, other._memo = one, rescorer, memo
             other._scores, other._together = scores, (shared, 0)
@@ -353,9 +362,7 @@ class Capture:
         Args:
             change: from gradients (N, K, C, *spatial) to others of this shape, for any K of the targets.
         """
-        other = object.__new__(Capture)
-        other.__dict__.update(self.__dict__)
-        other.__dict__.pop("gradients", None)
+        other = self._copy()
         other._change = change
         return other
 
@@ -377,8 +384,8 @@ class Capture:
             yield self
             return
         for start in range(0, columns, step):
-            part = object.__new__(Capture)
-            part.__dict__.update(self.__dict__)
+            part = self._copy()
+            part.__dict__["activations"] = self.activations
             if "gradients" in self.__dict__:
                 part.__dict__["gradients"] = self.gradients[:, start : start + step]
             part.targets = self.targets.select(slice(start, start + step))
@@ -390,10 +397,4 @@ class Capture:
 
     def quiet(self) -> ExitStack:
         """Returns the context in which methods compute: no graph, no autocast, no inference mode."""
-        stack = ExitStack()
-        stack.enter_context(torch.inference_mode(False))
-        stack.enter_context(torch.no_grad())
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            stack.enter_context(self.autocast(enabled=False))
-        return stack
+        return self.autocast.quiet()

@@ -1,4 +1,4 @@
-"""Gradients at several layers of one pass, which one backward pass for each score gives."""
+"""Gradients at several layers of one pass, which one backward pass for each score gives; and second derivatives."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from cfcam.capture.half_precision import at_least_float32, takes_part
 from cfcam.capture.recording import Recording
 from cfcam.capture.state.guarantee import Autocast
+from cfcam.errors import LayerError
 
 
 class Together:
@@ -39,6 +41,50 @@ class Together:
         if not column:
             del self._found[k]
         return recording.seen(gradients)
+
+
+def curvatures(recording: Recording, scores: Tensor, autocast: Autocast) -> Tensor:
+    """Returns (N, K, C', *layer_spatial) of all K scores; see `curvature`."""
+    return stacked([curvature(recording, scores, k, autocast) for k in range(scores.shape[1])])
+
+
+def curvature(recording: Recording, scores: Tensor, k: int, autocast: Autocast) -> Tensor:
+    """Returns the Hessian of one column of scores times the activations, (N, C', *layer_spatial), at least float32.
+
+    It is the gradient of ``sum(dy/dA . A)`` with the second factor held, and 0 behind a piecewise linear tail.
+
+    Args:
+        recording: of the layer.
+        scores: (N, K) of its graph.
+        k: which of them.
+        autocast: that of the caller.
+
+    Raises:
+        LayerError: the score does not depend on the layer, or the network has no second derivatives there.
+    """
+    leaves, logits = recording.leaves, recording.answer.logits
+    first = recording.gradient(scores, k, autocast)  # says what is wrong, if something is
+    if recording.network.half or takes_part(*leaves, logits, scores, autocast=autocast):
+        raise LayerError(
+            f"second derivatives behind layer {recording.layer!r} do not fit into float16: give the network and its"
+            " input as bfloat16 or float32"
+        )
+    with torch.inference_mode(False), torch.enable_grad():
+        found = torch.autograd.grad(scores[:, k].sum(), leaves, create_graph=True, allow_unused=True)
+        pairs = [(g, leaf.detach()) for g, leaf in zip(found, leaves, strict=True) if g is not None and g.requires_grad]
+        if not pairs:  # the tail is linear
+            return torch.zeros_like(first)
+        inner = torch.stack([(g * activations).sum() for g, activations in pairs]).sum()
+        try:
+            second = torch.autograd.grad(inner, leaves, retain_graph=True, allow_unused=True)
+        except RuntimeError as error:
+            reason = " ".join(str(error).split())[:120]
+            raise LayerError(
+                f"what follows layer {recording.layer!r} has no second derivatives ({reason}): write the attention out"
+                " (attn_implementation='eager', fused_attn = False), or use grad-cam"
+            ) from error
+    known = [torch.zeros_like(leaf) if h is None else h for h, leaf in zip(second, leaves, strict=True)]
+    return recording.seen([at_least_float32(h) for h in known])
 
 
 def stacked(columns: list[Tensor]) -> Tensor:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from cfcam.methods.components.eigen_cam import EigenCAM, EigenGradCAM
     from cfcam.methods.gradient.grad_cam import GradCAM, GradCAMPlusPlus
     from cfcam.methods.gradient.gradient_products import HiResCAM, LayerCAM, XGradCAM
+    from cfcam.methods.gradient.shapley_cam import ShapleyCAM
     from cfcam.methods.scored.ablation_cam import AblationCAM
     from cfcam.methods.scored.occlusion import Occlusion
     from cfcam.methods.scored.recipro_cam import ReciproCAM, ViTReciproCAM
@@ -54,6 +55,7 @@ _REGISTRY: dict[str, tuple[str, str, str | None]] = {
     "recipro-cam": ("scored.recipro_cam", "ReciproCAM", None),
     "vit-recipro-cam": ("scored.recipro_cam", "ViTReciproCAM", None),
     "winsor-cam": ("combined.winsor_cam", "WinsorCAM", None),
+    "shapley-cam": ("gradient.shapley_cam", "ShapleyCAM", None),
     "occlusion": ("scored.occlusion", "Occlusion", None),
     "attention-rollout": ("tokens.attention", "AttentionRollout", None),
     "legrad": ("tokens.attention", "LeGrad", None),
@@ -95,6 +97,7 @@ __all__ = [
     "ReciproCAM",
     "RefineCAM",
     "ScoreCAM",
+    "ShapleyCAM",
     "SmoothGradCAMPlusPlus",
     "ViTReciproCAM",
     "WinsorCAM",

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -29,6 +30,16 @@ class Autocast:
         """Returns a context with this setting (``enabled=False``: with autocast off)."""
         on = self.enabled if enabled is None else enabled
         return torch.autocast(self.device_type, dtype=self.dtype, enabled=on)
+
+    def quiet(self) -> ExitStack:
+        """Returns the context in which methods compute: no graph, no autocast, no inference mode."""
+        stack = ExitStack()
+        stack.enter_context(torch.inference_mode(False))
+        stack.enter_context(torch.no_grad())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            stack.enter_context(self(enabled=False))
+        return stack
 
 
 @contextmanager

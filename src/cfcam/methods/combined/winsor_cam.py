@@ -50,7 +50,8 @@ class WinsorCAM(Method):
     def __post_init__(self) -> None:
         if not 0 <= self.percentile <= 100:
             raise MethodError(f"WinsorCAM(percentile={self.percentile}): a number from 0 to 100")
-        if isinstance(self.layers, str):
+        given: Any = self.layers
+        if isinstance(given, str):
             raise MethodError(f"WinsorCAM(layers={self.layers!r}): a tuple of names, as ({self.layers!r},)")
         if self.importance not in ("mean", "max"):
             raise MethodError(f"WinsorCAM(importance={self.importance!r}): 'mean' or 'max'")
