@@ -19,7 +19,14 @@ def test_methods_lists_every_method_with_what_it_costs_and_where_it_comes_from()
     assert all(re.search(r"arXiv \d{4}\.\d{4,5}|IEEE|WACV", row["source"]) for row in told)
     by_name = {row["name"]: row for row in told}
     assert by_name["score-cam"]["cost"] == "2 + channels"
+    assert by_name["cf-cam"]["cost"] == "1 + backward"
+    assert by_name["cf-cam-best"]["cost"] == "63 + backward"
     assert "guided filter" in by_name["cf-cam-guided"]["what"]
+    assert all(row["for"] and len(row["for"]) < 90 for row in told)
+    without = {name for name, row in by_name.items() if row["gradients"] == "no"}
+    assert {"cam", "score-cam", "recipro-cam", "occlusion", "attention-rollout", "kpca-cam"} <= without
+    assert without.isdisjoint({"grad-cam", "finer-cam", "refine-cam", "legrad", "winsor-cam", "cf-cam-best"})
+    assert {row["gradients"] for row in told} == {"yes", "no"}
     table = cfcam("methods").stdout
     assert all(name in table for name in list_methods())
 

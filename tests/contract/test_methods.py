@@ -28,9 +28,9 @@ PROPORTIONAL = {
 # Methods whose scores are probabilities; that look at no class; that need no gradient, so no path from the layer; of
 # these, the signed ones.
 PROBABILITY = {"cf-cam-best", "score-cam", "ss-cam", "is-cam", "occlusion", "recipro-cam", "vit-recipro-cam"}
-CLASSLESS = {"eigen-cam"}
+CLASSLESS = {"eigen-cam", "kpca-cam"}
 PATHLESS = (PROBABILITY - {"cf-cam-best"}) | CLASSLESS | {"ablation-cam"}
-SIGNED = {"occlusion", "eigen-cam"}
+SIGNED = {"occlusion", "eigen-cam", "kpca-cam"}
 # Methods that run the tail alone on masked layers; whether it bears that is tried out.
 TAIL_ONLY = {"recipro-cam", "vit-recipro-cam"}
 # Methods that take gradients inside of the layer, too: what the network overwrites there has none.
@@ -159,6 +159,8 @@ def test_score_cam_does_not_see_the_unit_but_the_probability(net: GapNet, x: Ten
 def test_dead_channels_change_nothing(method: str, net: GapNet, x: Tensor) -> None:
     if method.startswith("cf-cam"):
         pytest.skip("channels that are all alike are a cluster, and change the quantiles")
+    if method == "kpca-cam":
+        pytest.skip("its kernel is as wide as there are channels")
     before = maps_of(method, net, x, targets=1)
     wide = redundant(GapNet(channels=30, norm=True)).eval()
     with torch.no_grad():

@@ -14,7 +14,7 @@ from tests.token_networks import TokenNet
 
 METHODS = cfcam.list_methods()
 ATTENTION = ("attention-rollout", "legrad")
-SAME_FOR_EACH_CLASS = {"attention-rollout", "eigen-cam"}
+SAME_FOR_EACH_CLASS = {"attention-rollout", "eigen-cam", "kpca-cam"}
 NEEDS_CONVOLUTIONS = {"winsor-cam"}
 GRID = (5, 4)
 

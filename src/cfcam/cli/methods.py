@@ -15,7 +15,7 @@ from cfcam.cli.output.console import out, print_json
 
 @dataclass(frozen=True, kw_only=True)
 class Methods(Command):
-    """List the methods: what each does, what it costs, where it comes from.
+    """List the methods: what each does and is for, what it costs, whether it takes gradients, where it comes from.
 
     The backward pass covers only what lies behind the target layer. All methods of one run share their
     passes.
@@ -43,16 +43,17 @@ class Methods(Command):
         from rich.text import Text
 
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for title in ("method", "what it is", "passes", "source"):
-            table.add_column(title, no_wrap=title in ("method", "passes"), overflow="fold")
+        for title in ("method", "what it is for", "passes", "gradients", "what it is", "source"):
+            table.add_column(title, no_wrap=title == "method", overflow="fold")
         for row in rows:
-            table.add_row(Text(row["name"], "cyan"), Text(row["what"]), Text(row["cost"]), Text(row["source"], "dim"))
+            plain = [Text(row[key]) for key in ("for", "cost", "gradients", "what")]
+            table.add_row(Text(row["name"], "cyan"), *plain, Text(row["source"], "dim"))
         out().print(table)
 
 
 def describe(name: str) -> dict[str, str]:
-    """Returns name, what, cost and source of a method, as its docstrings tell them."""
-    from cfcam.methods import get_method
+    """Returns name, what, for, cost, gradients and source of a method, mostly as its docstrings tell them."""
+    from cfcam.methods import get_method, purpose
 
     method = get_method(name)
     kind = type(method)
@@ -65,6 +66,8 @@ def describe(name: str) -> dict[str, str]:
     return {
         "name": name,
         "what": " ".join(what.replace("`", "").split()),
-        "cost": kind.cost,
+        "for": purpose(name),
+        "cost": method.cost,
+        "gradients": "yes" if method.needs_gradients else "no",
         "source": " ".join(source[1].split()) if source else "",
     }

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cfcam.methods.combined.fusion import Fusion, RefineCAM
     from cfcam.methods.combined.winsor_cam import WinsorCAM
     from cfcam.methods.components.eigen_cam import EigenCAM, EigenGradCAM
+    from cfcam.methods.components.kpca_cam import KPCACAM
     from cfcam.methods.gradient.grad_cam import GradCAM, GradCAMPlusPlus
     from cfcam.methods.gradient.gradient_products import HiResCAM, LayerCAM, XGradCAM
     from cfcam.methods.gradient.shapley_cam import ShapleyCAM
@@ -56,9 +57,42 @@ _REGISTRY: dict[str, tuple[str, str, str | None]] = {
     "vit-recipro-cam": ("scored.recipro_cam", "ViTReciproCAM", None),
     "winsor-cam": ("combined.winsor_cam", "WinsorCAM", None),
     "shapley-cam": ("gradient.shapley_cam", "ShapleyCAM", None),
+    "kpca-cam": ("components.kpca_cam", "KPCACAM", None),
     "occlusion": ("scored.occlusion", "Occlusion", None),
     "attention-rollout": ("tokens.attention", "AttentionRollout", None),
     "legrad": ("tokens.attention", "LeGrad", None),
+}
+# what each is for, as `cfcam methods` says it; a method of one's own has a line here, or says nothing.
+_FOR: dict[str, str] = {
+    "cam": "the exact share of each place, behind pooling and one linear layer",
+    "grad-cam": "the common reference, of any network",
+    "grad-cam++": "several instances of one class",
+    "score-cam": "no gradients, at any price",
+    "cf-cam": "one pass, channels that agree weighed together",
+    "cf-cam-best": "faithfulness, for 64 passes",
+    "cf-cam-hierarchical": "research: important channels apart from clusters",
+    "cf-cam-bilateral": "reproducing a published setting",
+    "cf-cam-guided": "reproducing a published setting",
+    "cf-cam-reference": "reproducing the published figures",
+    "xgrad-cam": "Grad-CAM where channels are active in few places",
+    "hires-cam": "what each place added to the score, earlier layers, volumes",
+    "layer-cam": "maps of early layers",
+    "ablation-cam": "gradients in doubt, at a pass of the tail a channel",
+    "eigen-cam": "what the layer responds to, whatever the class",
+    "eigen-grad-cam": "HiResCAM with less noise",
+    "smooth-grad-cam++": "a restless Grad-CAM++",
+    "ss-cam": "whether a Score-CAM weight is an accident of its mask",
+    "is-cam": "a probability that saturates under full masks",
+    "finer-cam": "what tells a class from those like it",
+    "refine-cam": "fine outlines",
+    "recipro-cam": "quantised and exported networks; Score-CAM's question in a hundredth of the time",
+    "vit-recipro-cam": "the same on the patches of a transformer",
+    "winsor-cam": "all layers in one map, without one outshouting the rest",
+    "shapley-cam": "scores that saturate: curvature beside slope",
+    "kpca-cam": "what the layer responds to, beyond one direction of its channels",
+    "occlusion": "a check that believes in no channel and no gradient",
+    "attention-rollout": "where a transformer gathers from, whatever the class",
+    "legrad": "a transformer, over all of its blocks",
 }
 _TEN_PASSES_A_CHANNEL = ("ss-cam", "is-cam")
 _LAZY = {cls: module for module, cls, _ in _REGISTRY.values()} | {
@@ -75,6 +109,7 @@ __all__ = [
     "CAM",
     "CFCAM",
     "ISCAM",
+    "KPCACAM",
     "SSCAM",
     "AblationCAM",
     "AttentionRollout",
@@ -106,6 +141,7 @@ __all__ = [
     "get_method",
     "list_methods",
     "named_methods",
+    "purpose",
 ]
 
 
@@ -123,6 +159,11 @@ def list_methods() -> list[str]:
 def affordable_methods() -> list[str]:
     """Returns what "all" stands for: the names without those that take ten passes for every channel."""
     return [name for name in _REGISTRY if name not in _TEN_PASSES_A_CHANNEL]
+
+
+def purpose(name: str) -> str:
+    """Returns what a method is for, in a few words; empty if nobody wrote it down."""
+    return _FOR.get(name, "")
 
 
 def check_name(name: str) -> None:

@@ -54,6 +54,11 @@ class Method(ABC):
             raise MethodError(f"{name} has no name: give it one, name: ClassVar[str] = {name.lower()!r}")
 
     @property
+    def needs_gradients(self) -> bool:
+        """Whether it takes gradients, of whatever; if not, it explains quantised networks, too."""
+        return self.uses_gradients
+
+    @property
     def label(self) -> str:
         """The key of the method's maps in an explanation."""
         return self.name

@@ -32,6 +32,11 @@ class Wrapper(Method):
         if not isinstance(self.base, Method):
             raise MethodError(f"{type(self).__name__}(base={self.base!r}): an instance of a method, like GradCAM()")
 
+    @property
+    def needs_gradients(self) -> bool:
+        """Whether the wrapped method takes gradients."""
+        return self.base.needs_gradients
+
     def parameters(self) -> dict[str, Any]:
         """Returns the hyper-parameters as plain values, those of the wrapped method among them."""
         plain = {name: list(v) if isinstance(v, tuple) else v for name, v in super().parameters().items()}

@@ -156,6 +156,11 @@ class CFCAM(Method):
         return cls(groups=30, evidence=True, doubt=5.0)
 
     @property
+    def cost(self) -> str:  # type: ignore[override]
+        """Passes of the network for one image, with the masked ones of the evidence."""
+        return f"{3 + 2 * self.groups} + backward" if self.evidence else "1 + backward"
+
+    @property
     def pools(self) -> bool:  # type: ignore[override]
         """Whether frames of a clip are taken one by one: masked passes see all of the clip."""
         return not self.evidence

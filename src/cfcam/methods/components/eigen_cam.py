@@ -84,11 +84,11 @@ def first_component(features: Tensor, *, center: bool) -> Tensor:
     towards = matrix.mean(-1)
     if center:
         matrix = matrix - matrix.mean(1, keepdim=True)
-    component = _signed(_unsigned_component(matrix), towards, matrix.shape[2]) * scale.squeeze(-1)
+    component = _signed(_un_signed(matrix), towards, matrix.shape[2]) * scale.squeeze(-1)
     return torch.where(finite.squeeze(-1), component, torch.nan).unflatten(1, features.shape[2:])
 
 
-def _unsigned_component(matrix: Tensor) -> Tensor:
+def _un_signed(matrix: Tensor) -> Tensor:
     """Returns ``sigma_1 u_1`` (B, S) of matrices (B, S, C), with either sign."""
     # The first vector of the smaller Gram matrix is as exact as that of the whole decomposition, and cheaper: with
     # eigenvalue gaps of (sigma_1 - sigma_2)(sigma_1 + sigma_2), squaring costs the first one nothing.
