@@ -236,6 +236,20 @@ def _score_cam(name: str, subject: Subject, channels: int, targets: int, *, only
     return Case(name, subject, 1, tuple(competitors), judge, rounds=5, only_if_named=only_if_named)
 
 
+def _recipro_cam(name: str, subject: Subject, channels: int, *, only_if_named: bool = False) -> Case:
+    """Recipro-CAM beside Score-CAM: the tail once for each place against whole passes, one for each channel."""
+
+    def judge(rows: Rows) -> list[Verdict]:
+        ratio = _find(rows, "score-cam").median / _find(rows, "recipro-cam").median
+        return [Verdict(f"recipro-cam, times faster than exact score-cam, {subject.title}", ratio, 100, "x", True)]
+
+    competitors = (
+        _ours("recipro-cam", note=f"1 + 4 heads, the tail for each of 49 places, {subject.title}"),
+        _ours("score-cam", note=f"2 + {channels} passes"),
+    )
+    return Case(name, subject, 1, competitors, judge, rounds=3, only_if_named=only_if_named)
+
+
 def all_cases(*, quick: bool = False) -> list[Case]:
     """Returns the cases; the quick ones are the same on a tiny network."""
     deep, shallow = (TINY, TINY) if quick else (RESNET50, RESNET18)
@@ -248,6 +262,8 @@ def all_cases(*, quick: bool = False) -> list[Case]:
         _many(deep, 1, targets, peers=True),
         _many(deep, large, targets, peers=False),
         _score_cam("score-cam", shallow, 48 if quick else 512, targets),
+        _recipro_cam("recipro-cam", shallow, 48 if quick else 512, only_if_named=True),
+        _recipro_cam("recipro-cam-2048x7x7", deep, 48 if quick else 2048, only_if_named=True),
         _score_cam("score-cam-2048x7x7", deep, 48 if quick else 2048, targets, only_if_named=True),
     ]
     if not quick:

@@ -59,7 +59,7 @@ def test_shape_finiteness_and_heatmaps_on_the_inputs_grid(method: str, net: GapN
         for k in range(2):
             assert peaks[n, k] == pytest.approx(1.0 if e.status[method][n, k] == Status.OK else 0.0, abs=1e-6)
     assert (peaks == 1).any()
-    if method not in SIGNED | {"cam", "hires-cam", "eigen-grad-cam"}:
+    if method not in SIGNED | {"cam", "hires-cam", "eigen-grad-cam", "libra-grad"}:
         assert (e.maps[method] >= 0).all()
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from cfcam.methods.scored.score_cam import ScoreCAM
     from cfcam.methods.scored.smooth import ISCAM, SSCAM, SmoothGradCAMPlusPlus
     from cfcam.methods.tokens.attention import AttentionRollout, LeGrad
+    from cfcam.methods.tokens.libra_grad import LibraGrad
 
 # name -> (module, class, preset or None): names are known without importing torch, for help and completion.
 _REGISTRY: dict[str, tuple[str, str, str | None]] = {
@@ -61,6 +62,7 @@ _REGISTRY: dict[str, tuple[str, str, str | None]] = {
     "occlusion": ("scored.occlusion", "Occlusion", None),
     "attention-rollout": ("tokens.attention", "AttentionRollout", None),
     "legrad": ("tokens.attention", "LeGrad", None),
+    "libra-grad": ("tokens.libra_grad", "LibraGrad", None),
 }
 # what each is for, as `cfcam methods` says it; a method of one's own has a line here, or says nothing.
 _FOR: dict[str, str] = {
@@ -93,6 +95,7 @@ _FOR: dict[str, str] = {
     "occlusion": "a check that believes in no channel and no gradient",
     "attention-rollout": "where a transformer gathers from, whatever the class",
     "legrad": "a transformer, over all of its blocks",
+    "libra-grad": "a transformer whose map is to add up to the score",
 }
 _TEN_PASSES_A_CHANNEL = ("ss-cam", "is-cam")
 _LAZY = {cls: module for module, cls, _ in _REGISTRY.values()} | {
@@ -126,6 +129,7 @@ __all__ = [
     "HiResCAM",
     "LayerCAM",
     "LeGrad",
+    "LibraGrad",
     "Method",
     "Occlusion",
     "PublishedFilter",

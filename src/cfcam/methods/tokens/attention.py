@@ -74,7 +74,7 @@ class LeGrad(Method):
     name: ClassVar[str] = "legrad"
     cost: ClassVar[str] = "2 + backward per block"
     uses_gradients: ClassVar[bool] = False  # of the activations; those of the attention are summed as they come
-    needs_gradients: ClassVar[bool] = True  # type: ignore[misc]
+    needs_gradients: ClassVar[bool] = True
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *grid), zero or positive."""
