@@ -74,6 +74,20 @@ def test_shards_are_told_one_by_one_and_together(source, tmp_path):
     assert (whole.shard, whole.inputs) == ("", 8)
 
 
+def test_the_newest_run_is_that_which_began_last_though_the_clock_was_set_back(source, tmp_path):
+    out = tmp_path / "out"
+    list(run(source, out))
+    list(run(source, out, max_size=20))
+    entry = json.loads((out / "run.json").read_text())
+    first, second = entry["runs"].values()
+    first["started"], second["started"] = "2031-01-01T00:00:00+00:00", "2001-01-01T00:00:00+00:00"
+    second["of_inputs"] = 80
+    (out / "run.json").write_text(json.dumps(entry))
+    assert status(out).inputs == 80
+    list(run(source, out))  # the first again: it is the newest now
+    assert status(out).inputs == 8
+
+
 def test_a_store_has_a_status_too(source, tmp_path):
     list(run(source, tmp_path / "maps.zarr", store=True))
     found = status(tmp_path / "maps.zarr")

@@ -134,10 +134,15 @@ def test_a_store_of_other_settings_is_refused_and_replaced_if_that_is_asked_for(
     assert list(zarr.open_group(str(out))["maps"].group_keys()) == ["cam"]
 
 
-def test_shards_joined_hold_the_maps_of_one_run(one, tmp_path):
+@pytest.mark.parametrize("apart", [False, True])
+def test_shards_joined_hold_the_maps_of_one_run(one, tmp_path, apart):
+    """In one store, or in stores of their own that are copied into one."""
     out = tmp_path / "maps.zarr"
     for n in (1, 2, 3):
-        list(stored(one / "in", out, shard=Shard(n, 3)))
+        own = tmp_path / f"machine-{n}.zarr" if apart else out
+        list(stored(one / "in", own, shard=Shard(n, 3)))
+        if apart:
+            shutil.copytree(own, out, dirs_exist_ok=True)
     assert len(table(out)) == 14
     assert {path.partition("/")[0] for path in table(out).map_array} <= {f"maps-{n}-of-3" for n in (1, 2, 3)}
     outcomes = [o.status for o in stored(one / "in", out)]
@@ -245,6 +250,18 @@ def test_nothing_that_lies_outside_of_a_store_is_read(copy, one):
     rows.to_parquet(table)
     with pytest.raises(InputError, match=r"copy\.zarr: \.\./maps\.zarr/maps lies elsewhere"):
         cfcam.open_store(copy)[0]
+
+
+def test_a_chunk_that_is_a_link_is_not_read(copy, one):
+    chunk = copy / "maps" / "grad-cam" / "4x4-of-32x32" / "c" / "0" / "0" / "0"
+    chunk.unlink()
+    chunk.symlink_to(one / "maps.zarr" / "maps" / "grad-cam" / "4x4-of-32x32" / "c" / "0" / "0" / "0")
+    store = cfcam.open_store(copy)
+    number = int(store.table.index[store.table.method == "grad-cam"][0])
+    with pytest.raises(InputError, match=r"4x4-of-32x32/c/0/0/0 lies elsewhere: it is not read"):
+        store[number]
+    with pytest.raises(InputError, match="lies elsewhere"):
+        store.heatmap(number)
 
 
 def test_a_broken_table_is_told_in_one_line(copy):

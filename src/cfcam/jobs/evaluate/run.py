@@ -17,7 +17,7 @@ from cfcam.jobs.evaluate.rows import FILE_NAME, Part, RowsFile
 from cfcam.jobs.evaluate.settings import EvaluationSettings
 from cfcam.jobs.evaluate.work import FAILURES, EvaluationWork
 from cfcam.jobs.inputs.names import without_folders
-from cfcam.jobs.inputs.run_file import entered_runs, finish, now, write_runs
+from cfcam.jobs.inputs.run_file import begin, finish
 from cfcam.jobs.inputs.shard import part_of
 from cfcam.metrics.scorecard.card import Scorecard, scorecard
 from cfcam.metrics.scorecard.paper import WRONG
@@ -140,11 +140,9 @@ class EvaluationRun(EvaluationWork):
 
     def _measured(self, tell: Callable[[Progress], None]) -> Progress:
         shard, key = self.settings.shard, self._file.fingerprint
-        runs = entered_runs(self.output, shard)
         whole = {} if shard is None else {"shard": str(shard), "of_inputs": len(self)}
         takes = sum(len(batch) for name, batch in self._batches() if self._takes(name))
-        runs[key] = {"started": now(), "inputs": takes, "earlier": self._file.own, **whole}
-        write_runs(self.output, FILE_NAME, runs, shard)
+        begin(self.output, FILE_NAME, key, {"inputs": takes, "earlier": self._file.own, **whole}, shard)
         self.stages = Stages()
         try:
             progress = self._worked(tell)

@@ -19,7 +19,7 @@ from cfcam.jobs.inputs.marks import hashes
 from cfcam.jobs.inputs.naming import Names
 from cfcam.jobs.inputs.places import may_be_there, refuse_studies
 from cfcam.jobs.inputs.privacy import comes_from_dicom, with_labels
-from cfcam.jobs.inputs.run_file import NAME, entered_runs, finish, now, write_runs
+from cfcam.jobs.inputs.run_file import NAME, begin, finish
 from cfcam.jobs.inputs.shard import Shard, content_path, part_of
 from cfcam.jobs.runs.manifest import FILE_NAME, Manifest, Record
 from cfcam.jobs.study.settings import StudySettings
@@ -120,11 +120,9 @@ class Plan:
             notes: what the user was told so far.
             earlier: how many inputs the manifest knows already.
         """
-        runs = entered_runs(self.output, self.shard)
-        runs[self.settings] = {
+        entry = {
             "settings": meaning,
             "command": [shown_url(word) if "://" in word else word for word in command],
-            "started": now(),
             "inputs": sum(map(self.takes, self.inputs)),
             "earlier": earlier,
             **({} if self.shard is None else {"shard": str(self.shard), "of_inputs": len(self.inputs)}),
@@ -136,7 +134,7 @@ class Plan:
             },
             "notes": list(notes),
         }
-        write_runs(self.output, FILE_NAME, runs, self.shard)
+        begin(self.output, FILE_NAME, self.settings, entry, self.shard)
 
     def finish(self, values: Mapping[str, Any]) -> None:
         """Enters how the run ended."""

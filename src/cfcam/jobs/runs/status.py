@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from cfcam import json_text
 from cfcam.errors import InputError
 from cfcam.files import lines_of
 from cfcam.jobs.evaluate.rows import FILE_NAME as ROWS
-from cfcam.jobs.inputs.run_file import NAME
+from cfcam.jobs.inputs.run_file import NAME, entered_in, newest
 from cfcam.jobs.inputs.shard import all_of
 from cfcam.jobs.runs.manifest import FILE_NAME as MANIFEST
 from cfcam.locks import at_work
@@ -94,27 +93,27 @@ def status(output: Path) -> Status:
         InputError: nothing of a run is there.
     """
     lines = ROWS if all_of(output / ROWS) else MANIFEST
-    runs = [entry for path in all_of(output / NAME) for entry in _entries(path)]
-    if not runs:
+    key = newest(output)
+    if key is None:
         raise InputError(f"{output}: no run has begun here: give the output folder of cfcam explain or evaluate")
-    key = max(runs, key=lambda run: str(run[2].get("started", "")))[1]
-    runs = [run for run in runs if run[1] == key]
+    files = {path: entered_in(path) for path in all_of(output / NAME)}
+    runs = [(path, entries[key]) for path, entries in files.items() if key in entries]
     held = {holder.part for holder in at_work(output)}
     settled: dict[str, str | None] = {}  # input -> why it failed; None: it did not
     counts = {path.name: _count(path, lines, key, settled) for path in all_of(output / lines)}
     shares: list[Share] = []
-    for path, _, entry in runs:
+    for path, entry in runs:
         shard = str(entry.get("shard", ""))
         file = output / lines if not shard else output / path.name.replace("run.", f"{Path(lines).stem}.", 1)
         file = file.with_suffix(".jsonl")
         held_now = shard.replace("/", "-of-") in held
         shares.append(_share(entry, shard, held_now, counts.get(file.name, (0, 0)), file))
     failed = {source: reason for source, reason in settled.items() if reason is not None}
-    inputs = max([_int(entry.get("of_inputs", entry.get("inputs"))) for _, _, entry in runs])
+    inputs = max([_int(entry.get("of_inputs", entry.get("inputs"))) for _, entry in runs])
     running = [share for share in shares if share.state is RunState.RUNNING]
     state = RunState.RUNNING if running else RunState.FINISHED if len(settled) >= inputs else RunState.STOPPED
     rate = sum(share.rate for share in running or shares)
-    last = max((entry for _, _, entry in runs), key=lambda entry: str(entry.get("finished", "")))
+    last = max((entry for _, entry in runs), key=lambda entry: str(entry.get("finished", "")))
     kinds = Counter(map(_kind, failed.values()))
     return Status(
         "evaluate" if lines == ROWS else "explain",
@@ -129,14 +128,6 @@ def status(output: Path) -> Status:
         str(last.get("slowest", "")),
         {str(name): float(spent) for name, spent in dict(last.get("stages", {})).items()},
     )
-
-
-def _entries(path: Path) -> Iterator[tuple[Path, str, Mapping[str, Any]]]:
-    try:
-        runs = dict(json_text.read(path, finite=False)["runs"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return
-    yield from ((path, str(key), entry) for key, entry in runs.items() if isinstance(entry, dict))
 
 
 def _count(path: Path, lines: str, key: str, settled: dict[str, str | None]) -> tuple[int, int]:

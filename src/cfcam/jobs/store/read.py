@@ -76,9 +76,11 @@ class MapStore:
         row = self._row(number)
         if not isinstance(row["map_array"], str):
             raise InputError(f"row {number} has no map: {row['status']}")
-        array = self._array(row["map_array"])
+        array, place = self._array(row["map_array"]), int(row["map_row"])
         with _readable(f"{self.path.name}: the map of row {number}"):
-            return np.asarray(array[int(row["map_row"])], dtype=np.float32)
+            chunk = array.metadata.encode_chunk_key((place % max(array.shape[0], 1) // array.chunks[0], *(0,) * (array.ndim - 1)))
+            self._require_inside(self.path / row["map_array"] / chunk, f"{row['map_array']}/{chunk}")
+            return np.asarray(array[place], dtype=np.float32)
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         return (self[number] for number in range(len(self)))
