@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from tests.jobs.inputs.object_store import environment
 from tests.waiting import free_port
 
 NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
@@ -25,15 +26,18 @@ class Machines:
 
     Attributes:
         address: of the head.
+        port: at which its machines look for an object store.
     """
 
     def __init__(self) -> None:
+        self.port = free_port()
         # Ray listens at every address of a machine, and reads what guards it when it is imported.
         os.environ |= {
             "RAY_AUTH_MODE": "token",
             "RAY_AUTH_TOKEN": secrets.token_hex(32),
             "RAY_USAGE_STATS_ENABLED": "0",
             "CUDA_VISIBLE_DEVICES": "",
+            **environment(self.port),
         }
         from ray.cluster_utils import Cluster
 
@@ -58,14 +62,7 @@ class Machines:
 
     def processes(self) -> list[tuple[int, str]]:
         """All processes of this cluster, each with its title: they alone have its token."""
-        token, found = f"RAY_AUTH_TOKEN={os.environ['RAY_AUTH_TOKEN']}".encode(), []
-        for folder in Path("/proc").glob("[0-9]*"):
-            try:
-                if token in (folder / "environ").read_bytes():
-                    found.append((int(folder.name), (folder / "cmdline").read_bytes().decode(errors="replace")))
-            except OSError:
-                continue
-        return found
+        return with_token(os.environ["RAY_AUTH_TOKEN"])
 
     def kill(self, count: int = 1) -> int:
         """Kills workers that are at a part; returns how many."""
@@ -73,6 +70,18 @@ class Machines:
         for pid in killed:
             os.kill(pid, signal.SIGKILL)
         return len(killed)
+
+
+def with_token(token: str) -> list[tuple[int, str]]:
+    """The processes that have a cluster's token, each with its title."""
+    wanted, found = f"RAY_AUTH_TOKEN={token}".encode(), []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if wanted in (folder / "environ").read_bytes():
+                found.append((int(folder.name), (folder / "cmdline").read_bytes().decode(errors="replace")))
+        except OSError:
+            continue
+    return found
 
 
 def _patiently(start: Callable[[], Any]) -> Any:

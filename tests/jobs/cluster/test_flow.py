@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import secrets
 import subprocess
 import sys
 import threading
@@ -23,6 +24,7 @@ from cfcam.jobs.cluster.journal import journals
 from cfcam.jobs.cluster.pool import LOST, Cluster
 from cfcam.jobs.inputs.shard import Shard
 from cfcam.models import load
+from tests.jobs.cluster.machines import with_token
 from tests.jobs.cluster.networks import NETWORKS, white
 from tests.jobs.world import PLAIN, folder_of, lines, written
 from tests.waiting import until
@@ -33,11 +35,11 @@ COUNT, KILLS = (400, 10) if os.environ.get("CFCAM_SOAK") else (24, 1)
 BROKEN = "is a text file; cfcam reads PNG, JPEG, TIFF, BMP, WebP and GIF"
 
 
-def run(folders, output, machines=None, network="deadly", **changes):
+def run(folders, output, machines=None, network="deadly", workers=None, **changes):
     """A folder run; on the cluster, or on this machine."""
     settings = {"methods": ("grad-cam",), "preprocess": PLAIN, "batch_size": 1, "save": frozenset({Save.OVERLAY})}
     model = load(f"{NETWORKS}:{network}", classes=["bright", "dark"])
-    how = {} if machines is None else {"flow": on_cluster(Cluster(machines.address))}
+    how = {} if machines is None else {"flow": on_cluster(Cluster(machines.address, workers))}
     return FolderRun(
         model,
         find_inputs(folders if isinstance(folders, list) else [folders], output=output),
@@ -134,6 +136,36 @@ def test_a_run_that_is_killed_goes_on_with_what_its_workers_wrote_down(tmp_path,
         f"{name}_grad-cam.png" for name in kept
     }
     assert entered <= set(map(json.dumps, told(out)))
+    assert sorted(line["input"] for line in lines(out)) == sorted(line["input"] for line in lines(here))
+    assert data(out) == data(here)
+
+
+ALONE = """
+import sys
+from pathlib import Path
+from tests.jobs.cluster.test_flow import run
+from types import SimpleNamespace
+list(run(Path(sys.argv[1]), Path(sys.argv[2]), SimpleNamespace(address=None), network="slow", workers=1))
+"""
+
+
+def test_a_cluster_of_a_run_ends_with_it_also_where_it_is_killed(tmp_path, machines, pictures, here):
+    """Nothing that it started is left; the same command goes on, and has each input once."""
+    out, token = tmp_path / "out", secrets.token_hex(32)
+    own = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    process = subprocess.Popen(
+        [sys.executable, "-c", ALONE, str(pictures), str(out)],
+        env=own | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0"},
+    )
+    until(lambda: written_down(out) or process.poll() is not None)
+    assert process.poll() is None
+    started = [title for _, title in with_token(token)]
+    assert any("raylet" in title for title in started)
+    assert any("gcs_server" in title for title in started)
+    process.kill()
+    process.wait()
+    until(lambda: not with_token(token))
+    list(run(pictures, out, machines, network="slow", workers=1))
     assert sorted(line["input"] for line in lines(out)) == sorted(line["input"] for line in lines(here))
     assert data(out) == data(here)
 

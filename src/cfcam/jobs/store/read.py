@@ -78,7 +78,9 @@ class MapStore:
             raise InputError(f"row {number} has no map: {row['status']}")
         array, place = self._array(row["map_array"]), int(row["map_row"])
         with _readable(f"{self.path.name}: the map of row {number}"):
-            chunk = array.metadata.encode_chunk_key((place % max(array.shape[0], 1) // array.chunks[0], *(0,) * (array.ndim - 1)))
+            chunk = array.metadata.encode_chunk_key(
+                (place % max(array.shape[0], 1) // array.chunks[0], *(0,) * (array.ndim - 1))
+            )
             self._require_inside(self.path / row["map_array"] / chunk, f"{row['map_array']}/{chunk}")
             return np.asarray(array[place], dtype=np.float32)
 
