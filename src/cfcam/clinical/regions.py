@@ -30,6 +30,7 @@ from cfcam.metrics.functional.heatmaps import read_heatmaps
 from cfcam.metrics.functional.localization import otsu_threshold
 
 Point = tuple[float, ...]
+_AT_ONCE = 1 << 18  # positions
 _UNITS = {(2, True): "mm²", (3, True): "mm³", (2, False): "pixels", (3, False): "voxels"}
 _HEADINGS = ("region", "size", "largest part", "parts", "peak", "centroid", "mean", "SD", "max", "energy share")
 
@@ -221,7 +222,9 @@ def measure(
             left_out_energy = float(heat[out].double().sum() / heat.double().sum())
         heat = torch.where(out, 0, heat)
     level = threshold_value(heat if out is None else heat[~out], threshold)
-    marked = torch.zeros_like(heat, dtype=torch.bool) if level is None else (heat >= level) & (heat > 0)
+    marked = torch.zeros_like(heat, dtype=torch.bool) if level is None else heat >= level
+    if level == 0:
+        marked &= heat > 0
     given = {"map": marked}
     for name, mask in (masks or {}).items():
         if name in given:
@@ -275,33 +278,33 @@ def _region(name: str, mask: Tensor, heat: Tensor, steps: Point | None, matrix: 
     unit = _UNITS[heat.ndim, steps is not None]
     inside, values = mask.cpu().numpy(), heat.cpu().numpy()
     count = int(np.count_nonzero(inside))
-    total = math.fsum(float(part.sum(dtype=np.float64)) for part in values)  # plane by plane: a copy is a volume
+    total = math.fsum(float(part.sum(dtype=np.float64)) for part in _blocks(values))
     if not count:
         return _empty(name, unit, 0.0 if total > 0 else None)
     box = _box(inside)  # outside of it is nothing to look at
     inside, values = inside[box], values[box]
-    energy = math.fsum(float(part[there].sum(dtype=np.float64)) for part, there in _planes(values, inside))
+    energy, maximum, found = _sum_and_peak(values, inside)
     mean = energy / count
-    spread = math.fsum(
-        float(np.square(part[there].astype(np.float64) - mean).sum()) for part, there in _planes(values, inside)
-    )
-    found = _peak(values, inside)
+    spread = math.fsum(_squares(part[there], mean) for part, there in _parts_of(values, inside))
     peak = tuple(place + side.start for place, side in zip(found, box, strict=True))
     centroid = tuple(
         float(np.dot(along, np.arange(side.start, side.stop))) / count
         for along, side in zip(map(partial(_along, inside), range(inside.ndim)), box, strict=True)
     )
     labels, parts = _parts(inside)
-    sizes = np.zeros(parts + 1, dtype=np.int64)
-    for part in labels:
-        sizes += np.bincount(part.ravel(), minlength=parts + 1)
+    largest = count
+    if parts > 1:
+        sizes = np.zeros(parts + 1, dtype=np.int64)
+        for part in labels:
+            sizes += np.bincount(part.ravel(), minlength=parts + 1)
+        largest = int(sizes[1:].max())
     return Region(
         name=name,
         size=count * cell,
         unit=unit,
         count=count,
         components=parts,
-        largest=float(sizes[1:].max() * cell),
+        largest=float(largest * cell),
         peak=peak,
         peak_mm=_scaled(peak, steps),
         peak_patient=_placed(peak, matrix),
@@ -310,7 +313,7 @@ def _region(name: str, mask: Tensor, heat: Tensor, steps: Point | None, matrix: 
         centroid_patient=_placed(centroid, matrix),
         mean=mean,
         sd=math.sqrt(spread / count),
-        maximum=float(values[found]),
+        maximum=maximum,
         energy=energy / total if total > 0 else None,
     )
 
@@ -327,21 +330,39 @@ def _parts(inside: NDArray[np.bool_]) -> tuple[NDArray[Any], int]:
         return found, int(count)
 
 
-def _planes(values: NDArray[Any], inside: NDArray[np.bool_]) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
-    """Yields the planes (of a picture the rows) of a map in which a mask has something."""
-    return ((part, there) for part, there in zip(values, inside, strict=True) if there.any())
+def _blocks(values: NDArray[Any]) -> Iterator[NDArray[Any]]:
+    """Yields an array part by part along its first axis: a copy of a part is small, and rows are not gone through."""
+    step = max(1, _AT_ONCE // max(1, values[:1].size))
+    return (values[start : start + step] for start in range(0, len(values), step))
 
 
-def _peak(values: NDArray[Any], inside: NDArray[np.bool_]) -> tuple[int, ...]:
-    """Index (*spatial) of the greatest value inside of a mask; of several the first."""
-    best, place = -math.inf, (0,) * values.ndim
-    for number, (part, there) in enumerate(zip(values, inside, strict=True)):
-        if there.any():
-            flat = int(np.where(there, part, -np.inf).argmax())
-            index = np.unravel_index(flat, part.shape)
-            if float(part[index]) > best:
-                best, place = float(part[index]), (number, *map(int, index))
-    return place
+def _parts_of(values: NDArray[Any], inside: NDArray[np.bool_]) -> Iterator[tuple[NDArray[Any], NDArray[np.bool_]]]:
+    """Yields the parts of a map, as `_blocks` does, in which a mask has something."""
+    return ((p, there) for p, there in zip(_blocks(values), _blocks(inside), strict=True) if there.any())
+
+
+def _sum_and_peak(values: NDArray[Any], inside: NDArray[np.bool_]) -> tuple[float, float, tuple[int, ...]]:
+    """The sum of what is inside of a mask, the greatest value there, and its index; of several the first."""
+    sums, best, place, start = [], -math.inf, (0,) * values.ndim, 0
+    for part, there in zip(_blocks(values), _blocks(inside), strict=True):
+        found = part[there]
+        if found.size:
+            sums.append(float(found.sum(dtype=np.float64)))
+            first = int(found.argmax())
+            if float(found[first]) > best:
+                best = float(found[first])
+                index = np.unravel_index(int(np.flatnonzero(there)[first]), part.shape)
+                place = (start + int(index[0]), *map(int, index[1:]))
+        start += len(part)
+    return math.fsum(sums), best, place
+
+
+def _squares(found: NDArray[Any], mean: float) -> float:
+    """The sum of the squared distances from a mean."""
+    apart = found.astype(np.float64)
+    apart -= mean
+    apart *= apart
+    return float(apart.sum())
 
 
 def _along(inside: NDArray[np.bool_], axis: int) -> NDArray[np.int64]:

@@ -85,6 +85,7 @@ class Told:
 
     answers: list[tuple[int, dict[str, str], bytes]]
     requests: list[tuple[str, str, dict[str, str], bytes]] = field(default_factory=list)
+    peers: set[Any] = field(default_factory=set)
 
 
 @contextlib.contextmanager
@@ -99,6 +100,7 @@ def server(
 
         def answer(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            told.peers.add(self.client_address)
             told.requests.append((self.command, self.path, dict(self.headers), body))
             status, headers, content = told.answers.pop(0) if len(told.answers) > 1 else told.answers[0]
             self.send_response(status)

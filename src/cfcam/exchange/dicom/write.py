@@ -224,6 +224,9 @@ def _objects(
             return
         yield kind, made
 
+    for kind, build in OF_THE_JOB.items():  # pictures first: the largest are on their way while the others are made
+        if kind in kinds:
+            yield from make(kind, partial(build, job))
     if "pm" in kinds:
         yield from make("pm", lambda: parametric_map(job))
     if "seg" in kinds or _FRACTIONAL in kinds:
@@ -235,9 +238,6 @@ def _objects(
             yield from make("sr", partial(structured_report, job, region, measurements or {}))
         if "sr" in kinds and not regions and refused is not None:
             refused["sr"] = "sr: its numbers refer to a binary Segmentation, which cannot be written"
-    for kind, build in OF_THE_JOB.items():
-        if kind in kinds:
-            yield from make(kind, partial(build, job))
 
 
 @contextmanager

@@ -46,9 +46,9 @@ def c_store(place: Place, objects: Sequence[DicomObject], access: Access) -> Ite
     while waiting:
         group = _group(waiting)
         try:
-            with associated(place, access, _contexts(group)) as opened:
+            with associated(place, access, contexts_of(group)) as opened:
                 for one in group:
-                    sent = _send(opened, one)
+                    sent = sent_through(opened, one)
                     del waiting[0]
                     yield sent
                     vain = vain + 1 if sent.outcome is Outcome.TRY_AGAIN else 0
@@ -81,15 +81,15 @@ def _group(objects: Sequence[DicomObject]) -> list[DicomObject]:
     known: set[Context] = set()
     group = []
     for one in objects:
-        known |= set(_contexts([one]))
+        known |= set(contexts_of([one]))
         if len(known) > MOST_CONTEXTS:
             break
         group.append(one)
     return group
 
 
-def _contexts(objects: Sequence[DicomObject]) -> list[Context]:
-    """What is asked for: of each kind of object its own transfer syntax, and what it can be written in beside that.
+def contexts_of(objects: Sequence[DicomObject]) -> list[Context]:
+    """Returns what is asked for: of each kind of object its own transfer syntax, and what else it can be written in.
 
     They stand in contexts of their own, for of several in one context the node takes which it likes.
     """
@@ -102,7 +102,8 @@ def _contexts(objects: Sequence[DicomObject]) -> list[Context]:
     return list(asked)
 
 
-def _send(opened: Association, one: DicomObject) -> Sent:
+def sent_through(opened: Association, one: DicomObject) -> Sent:
+    """Sends an object through an association, and returns what became of it."""
     taken = accepted(opened).get(one.sop_class, ())
     if one.syntax not in taken and not (one.syntax in _EXCHANGEABLE and set(taken) & set(_EXCHANGEABLE)):
         return Sent(one.number, one.uid, Outcome.REFUSED, _not_taken(one, taken), path=one.path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 
 from cfcam import json_text
@@ -20,14 +21,20 @@ _REFERENCED, _FAILED = "00081199", "00081198"  # Referenced SOP Sequence, Failed
 _UID, _REASON, _WARNING = "00081155", "00081197", "00081196"
 
 
-def stow(place: Place, objects: Sequence[DicomObject], access: Access) -> Iterator[Sent]:
+def stow(place: Place, objects: Sequence[DicomObject], access: Access, *, web: Web | None = None) -> Iterator[Sent]:
     """Yields what becomes of each object.
+
+    Args:
+        place: where they go.
+        objects: to send.
+        access: who one is.
+        web: the place, if it is spoken to already; it stays open.
 
     A message that is refused whole is sent again object by object, so that one broken object is no harm to others.
     After `PATIENCE` objects in a row that are to be tried again the others are not sent at all.
     """
     vain, waiting = 0, list(objects)
-    with Web(place, access) as web:
+    with Web(place, access) if web is None else nullcontext(web) as web:
         while waiting:
             batch = _batch(waiting)
             try:

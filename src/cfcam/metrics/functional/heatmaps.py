@@ -57,7 +57,7 @@ def read_pair(heatmap: Tensor, ground_truth: Tensor) -> tuple[Tensor, Tensor]:
 
 def has_evidence(heat: Tensor) -> Tensor:
     """Returns (B,) whether a map (B, positions) is above 0 anywhere."""
-    return (heat > 0).any(1)
+    return ends(heat)[1].squeeze(1) > 0 if len(heat) == 1 else (heat > 0).any(1)
 
 
 def has_both_sides(truth: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("pynetdicom")
 
+from cfcam.exchange.pacs.line import Line
 from cfcam.exchange.pacs.outcome import Outcome, Report, Sent
 from cfcam.jobs.gateway.delivery.ahead import Ahead
 from cfcam.jobs.gateway.delivery.deliver import Deliverer
@@ -125,6 +126,7 @@ def test_what_went_ahead_is_delivered_when_its_study_is_done_and_not_sent_again(
         return Report(tuple(Sent(n, "", Outcome.STORED) for n in range(len(files))))
 
     monkeypatch.setattr("cfcam.jobs.gateway.delivery.deliver.send", send)
+    monkeypatch.setattr(Line, "send", lambda self, file: send(None, [file], None).sent[0])
     with (tmp_path / "log").open("w") as log:
         deliverer = Deliverer(Send(place="dicom://A@127.0.0.1:1"), spool, index, Log(log), lambda: there.append(1))
         for name in ("sr_1.dcm", "sc_2.dcm"):

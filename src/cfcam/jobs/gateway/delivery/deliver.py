@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
+from cfcam.exchange.pacs.line import Line
 from cfcam.exchange.pacs.outcome import Outcome, Sent
 from cfcam.exchange.pacs.place import Place
 from cfcam.exchange.pacs.sending import send
@@ -19,6 +20,7 @@ from cfcam.jobs.gateway.records import Result
 from cfcam.jobs.gateway.spool import Spool
 from cfcam.log import Log
 
+_IDLE = 1.0  # seconds after which the line of what went ahead is not held open any more
 _AT_ONCE = 32  # results that go out through one association, and again if the gateway is killed meanwhile
 
 
@@ -43,10 +45,12 @@ class Deliverer(Trying):
         super().__init__("results", settings, settings.timeout_s, index, log)
         self._spool, self._there, self.ahead = spool, there, Ahead(spool)
         self._place, self._access = Place.parse(settings.place), access_of(settings)
+        self._line = Line(self._place, self._access)
 
     def once(self) -> bool:
         """Sends what waits; tells whether there is more that may be sent at once."""
         self.ahead.send(self._goes)
+        self._line.close(idle_s=_IDLE)
         waiting = self._index.to_deliver(_AT_ONCE)
         if not waiting:
             return False
@@ -80,4 +84,9 @@ class Deliverer(Trying):
 
     def _goes(self, file: Path) -> bool:
         """Sends one object ahead of its study; where that is in vain, it waits for its turn, and is counted then."""
-        return not self.down and send(self._place, [file], self._access).done
+        return not self.down and self._line.send(file).done
+
+    def close(self) -> None:
+        """Ends; what does not get through now is sent at the next start."""
+        super().close()
+        self._line.close()
