@@ -48,7 +48,8 @@ class Evaluate(Spread, VolumeReading, PicturesOrVolumes, Layer):
     """Measure what maps are worth: faithfulness, localisation, robustness, sanity, cost, beside maps that know nothing.
 
     DATA is a folder (sub-folders called like classes give labels, masks/NAME.png or NAME_mask.png the ground truth) or
-    a CSV file with the columns image, label, mask or boxes, patient, group, of which only image has to be there.
+    a CSV file with the columns image, label, mask or boxes, patient, group, of which only image has to be there, or
+    tars of samples (01.jpg with its label 01.cls and its mask 01.mask.png).
     For a network that takes volumes they are NIfTI files or folders of DICOM slices, and masks are NIfTI files, laid
     over the volume by their place in the patient. Without --size and --spacing each volume keeps its own voxels.
     Written are index.html to read, per_image.csv, summary.md, summary.csv, comparison.csv, curves.csv,
@@ -89,9 +90,11 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
     data: Annotated[
         str | None,
         typer.Argument(
-            metavar="DATA", help="A folder of pictures or volumes, a CSV file, or demo.", show_default=False
+            metavar="DATA",
+            help="A folder of pictures or volumes, a CSV file, tars, a URL (s3://), or demo.",
+            show_default=False,
         ),
-        Checked(places.data),
+        Checked(places.data_anywhere),
     ] = None
     model: Model = None
     size: Annotated[

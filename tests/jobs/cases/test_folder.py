@@ -13,6 +13,7 @@ from cfcam.jobs.cases.folder import find_cases
 from cfcam.jobs.cases.phantoms import FIRST_SEED, phantom_cases
 from cfcam.jobs.inputs.ground_truth import CaseError, fill_boxes, parse_boxes
 from cfcam.models.demo import sample_phantom
+from tests.jobs.inputs.test_tars import packed
 
 CLASSES = ("no finding", "nodule", "effusion")
 PLAIN = {"mean": (0.0,), "std": (1.0,)}
@@ -394,3 +395,33 @@ def test_another_seed_gives_other_phantoms():
     assert not {case.name for case in phantom_cases(9)} & {case.name for case in phantom_cases(9, seed=1)}
     with pytest.raises(CfcamError, match="1 to 10000"):
         phantom_cases(0)
+
+
+def test_samples_of_tars_have_their_labels_and_masks(tmp_path):
+    picture = grey(tmp_path / "a.png", np.arange(48).reshape(6, 8)).read_bytes()
+    mask = grey(tmp_path / "m.png", np.eye(6, 8) * 255).read_bytes()
+    samples = [("1.png", picture), ("1.cls", b"2\n"), ("1.mask.png", mask), ("2.png", picture), ("3.png", picture)]
+    packed(tmp_path / "x-0.tar", [*samples, ("2.cls", b"\xff")])
+    packed(tmp_path / "x-1.tar", [("1.png", picture), ("1.cls", b"nodule")])
+    one, two, three, four = find_cases(tmp_path / "x-{0..1}.tar", CLASSES)
+    assert [case.name for case in (one, two, three, four)] == ["x-0/1.png", "x-0/2.png", "x-0/3.png", "x-1/1.png"]
+    assert [case.label for case in (one, two, three, four)] == ["2", None, None, "nodule"]
+    assert "its label cannot be read" in two.problem
+    sample = load_case(one, Preprocess(size=(6, 8), **PLAIN), CLASSES)
+    assert sample.label == 2
+    assert sample.ground_truth.sum() == 6
+    assert load_case(four, Preprocess(size=(6, 8), **PLAIN), CLASSES).label == 1
+    before = one.identity()
+    packed(tmp_path / "x-0.tar", [*samples, ("9.png", picture)])
+    assert one.identity() != before
+
+
+def test_a_table_names_members_and_tells_what_cannot_be_read_from(tmp_path):
+    picture = grey(tmp_path / "a.png", np.zeros((6, 8))).read_bytes()
+    packed(tmp_path / "x.tar", [("1.png", picture)])
+    (tmp_path / "cases.csv").write_text("image,label\nx.tar/1.png,1\nhttp://me:secret@host/1.png,1\n")
+    one, two = find_cases(tmp_path / "cases.csv", CLASSES)
+    assert load_case(one, Preprocess(size=(6, 8), **PLAIN), CLASSES).label == 1
+    assert two.name == "http://host/1.png"
+    assert "line 3: http://host/1.png: inputs are read from object stores" in two.problem
+    assert "secret" not in repr(two)

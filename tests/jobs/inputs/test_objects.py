@@ -9,6 +9,8 @@ from typer.testing import CliRunner
 from cfcam.cli.app import app
 from cfcam.errors import ImageError, InputError, MissingExtraError
 from cfcam.imaging import read_image
+from cfcam.jobs.cases.case import load_case
+from cfcam.jobs.cases.folder import find_cases
 from cfcam.jobs.inputs import objects
 from cfcam.jobs.inputs.find import find_inputs
 from cfcam.jobs.inputs.lists import paths_in
@@ -17,7 +19,7 @@ from cfcam.jobs.inputs.places import given
 from cfcam.jobs.inputs.shard import Shard
 from cfcam.jobs.runs.status import status
 from tests.jobs.inputs.object_store import SECRET, served
-from tests.jobs.world import draw, lines, run, written
+from tests.jobs.world import PLAIN, draw, lines, run, written
 
 
 @pytest.fixture(scope="module")
@@ -210,3 +212,19 @@ def test_a_library_that_is_missing_is_named_with_the_extra_before_anything_is_as
     ):
         address("s3://bucket/a.png")
     assert address("scans/a.png") is None
+
+
+def test_cases_of_an_object_store_are_found_as_in_a_folder(store, scans, tmp_path):
+    put(store, f"{scans}/nodule/c.png", tmp_path / "c.png")
+    put(store, f"{scans}/masks/c.png", tmp_path / "mask.png")
+    cases = {case.name: case for case in find_cases(f"s3://{scans}", ("nodule", "mass"))}
+    assert list(cases) == ["a.png", "b [1].png", "deep/a.png", "nodule/c.png"]
+    assert cases["nodule/c.png"].label == "nodule"
+    assert [str(mask) for mask in cases["nodule/c.png"].masks] == [f"s3://{scans}/masks/c.png"]
+    sample = load_case(cases["nodule/c.png"], PLAIN, ("nodule", "mass"))
+    assert (sample.label, sample.ground_truth is None) == (0, False)
+    before = cases["a.png"].identity()
+    put(store, f"{scans}/a.png", tmp_path / "new.png", corner=3)
+    assert find_cases(f"s3://{scans}")[0].identity() != before
+    (tmp_path / "cases.csv").write_text(f"image,label\ns3://{scans}/a.png,1\n")
+    assert load_case(find_cases(tmp_path / "cases.csv")[0], PLAIN, 2).label == 1

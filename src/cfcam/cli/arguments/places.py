@@ -47,6 +47,12 @@ def data(path: str) -> None:
         raise ImageError(f"{path}: no such file or folder; give a folder of pictures or a CSV file")
 
 
+def data_anywhere(path: str) -> None:
+    """Refuses data to measure on that is not there, in tars too; no object store is asked."""
+    if not _elsewhere(path):
+        data(path)
+
+
 def labels(given: str) -> None:
     """Refuses labels that are neither a file that is there nor the names of folders."""
     if given == "folders":

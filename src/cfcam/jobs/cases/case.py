@@ -11,7 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from cfcam.capture.targets.scores import class_index
+from cfcam.errors import ImageError
 from cfcam.imaging import Image, Preprocess, read_image
+from cfcam.imaging.reading.elsewhere import Elsewhere
 from cfcam.jobs.inputs.ground_truth import Box, CaseError, Notice, fill_boxes, reaching, read_masks
 from cfcam.metrics.scorecard.samples import Sample
 
@@ -62,10 +64,16 @@ class Case:
 
 
 def file_state(path: Path) -> tuple[int, int]:
-    """Returns size and time of a file, by which a change shows; -1 and -1 for one that is not there."""
+    """Returns size and time of a file, by which a change shows; -1 and -1 for one that is not there.
+
+    Of a picture in a tar they are the tar's; of an object its etag is in the second.
+    """
     try:
+        if isinstance(path, Elsewhere):
+            size, time, entry, number = path.stamp() or (-1, -1, 0, 0)
+            return size, time if entry else time ^ number
         status = path.stat()
-    except (OSError, ValueError):
+    except (OSError, ValueError, ImageError):
         return -1, -1
     return status.st_size, status.st_mtime_ns
 

@@ -1,4 +1,4 @@
-"""What an evaluation runs over: pictures with what is known of them, one by one, from a folder or a CSV file."""
+"""What an evaluation runs over: pictures with what is known of them, from a folder, a CSV file, tars or a store."""
 
 from __future__ import annotations
 
@@ -7,11 +7,16 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from cfcam.errors import ImageError, JobError
+from cfcam.errors import CfcamError, ImageError, JobError, one_line
 from cfcam.imaging import list_images
+from cfcam.imaging.reading.elsewhere import Elsewhere
 from cfcam.jobs.cases.case import Case, ignore_notice
 from cfcam.jobs.inputs.ground_truth import Notice
+from cfcam.jobs.inputs.objects import Address, objects_at
+from cfcam.jobs.inputs.places import given
+from cfcam.jobs.inputs.tars import Member, beside, pictures_in, tars
 
+_MASKS = (".mask.png", ".seg.png")
 _MASK_NAME = re.compile(r"(.+?)[_-]mask(?:[_-]?\d+)?", re.IGNORECASE)
 
 
@@ -22,14 +27,15 @@ def find_cases(
     output: Path | None = None,
     notice: Notice = ignore_notice,
 ) -> list[Case]:
-    """Finds the cases in a folder of pictures, in a CSV file, or of a single picture.
+    """Finds the cases in a folder of pictures, in a CSV file, in tars, in an object store, or of a single picture.
 
     In a folder, sub-folders called like classes give the labels (where the names of the classes are not known: like
     indices), and masks are found as ``masks/NAME.*`` or ``NAME_mask.*``. For a CSV file see
-    `cfcam.jobs.cases.table.read_table`.
+    `cfcam.jobs.cases.table.read_table`. Below an address of an object store all is as in a folder. In tars the members
+    of a sample say it: ``.cls`` its label, ``.mask.png`` or ``.seg.png`` its mask.
 
     Args:
-        data: folder, CSV file, or picture.
+        data: folder, CSV file, tars, address, or picture.
         classes: names of the network's classes, if known.
         output: the folder that the run writes into: passed over if it lies within ``data``.
         notice: told of what is not used.
@@ -41,7 +47,13 @@ def find_cases(
         JobError: the CSV file cannot be used, or all pictures of a folder are masks.
         ImageError: there is no such file or folder, or no picture in it.
     """
-    path = Path(data)
+    path = given(data)
+    if isinstance(path, Address):
+        return CaseFolder(path, classes).cases(output, notice)
+    if several := tars(path):
+        stems = Counter(tar.stem for tar in several)
+        called = {tar: tar.stem if stems[tar.stem] == 1 else str(tar) for tar in several}
+        return [_of_sample(one, tar, called[tar]) for tar in several for one in pictures_in(tar)]
     if path.suffix.lower() in (".csv", ".tsv") and not path.is_dir():
         from cfcam.jobs.cases.table import read_table
 
@@ -49,10 +61,22 @@ def find_cases(
             raise JobError(f"{path}: no such file; check the path")
         return read_table(path, notice)
     if not path.is_dir():
-        if not path.exists():
+        if not path.exists() and not isinstance(path, Elsewhere):
             raise ImageError(f"{path}: no such file or folder; give a folder of pictures or a CSV file")
         return [Case(path.name, path)]
     return CaseFolder(path, classes).cases(output, notice)
+
+
+def _of_sample(picture: Member, tar: Path, called: str) -> Case:
+    """A sample of WebDataset's; a label that cannot be read is the case's problem."""
+    name = f"{called}/{picture.relative_to(tar).as_posix()}"
+    try:
+        said = beside(picture, ".cls")
+        label = None if said is None else said.content().decode("utf-8").strip()
+        masks = tuple(filter(None, (beside(picture, ending) for ending in _MASKS)))[:1]
+    except (CfcamError, UnicodeDecodeError) as error:
+        return Case(name, picture, problem=f"its label cannot be read ({one_line(error)})")
+    return Case(name, picture, label or None, masks)
 
 
 class CaseFolder:
@@ -73,6 +97,8 @@ class CaseFolder:
 
     def files(self, output: Path | None, notice: Notice) -> list[Path]:
         """Returns pictures and masks, apart from what lies in the output folder."""
+        if isinstance(self.root, Address):
+            return list(objects_at(self.root, recursive=True))
         files = list_images(self.root, recursive=True)
         if output is None:
             return files

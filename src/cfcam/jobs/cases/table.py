@@ -8,9 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from cfcam import csv_text
-from cfcam.errors import JobError
+from cfcam.errors import CfcamError, JobError
 from cfcam.jobs.cases.case import Case
 from cfcam.jobs.inputs.ground_truth import CaseError, Notice, parse_boxes
+from cfcam.jobs.inputs.places import below
+from cfcam.urls import shown_url
 
 COLUMNS = ("image", "label", "mask", "boxes", "patient", "group")
 _SEPARATORS = (",", ";", "\t")
@@ -20,7 +22,7 @@ def read_table(path: Path, notice: Notice, *, also: Collection[str] = ()) -> lis
     """Returns the cases of a CSV file.
 
     A line that is wrong becomes a case with a `problem`, so that it is reported and the others are evaluated. Commas,
-    semicolons or tabs may separate the columns; paths are relative to the file.
+    semicolons or tabs may separate the columns; paths are relative to the file, and may lead into tars or be URLs.
 
     Args:
         path: the CSV file: UTF-8, its first line names the columns, of `COLUMNS`; only ``image`` has to be there.
@@ -76,11 +78,15 @@ def _printable(name: str) -> str:
 def _case(folder: Path, line: int, fields: list[str], columns: list[str]) -> Case:
     values = {name: field.strip() for name, field in zip(columns, fields, strict=False)}
     image, label, mask, boxes = (values.get(name, "") for name in COLUMNS[:4])
+    try:
+        place, masks = below(folder, image), (below(folder, mask),) if mask else ()
+    except CfcamError as error:  # an address that nobody may read from, or with what may be a password
+        return Case(shown_url(image), folder, problem=f"line {line}: {error}")
     case = Case(
         name=image or f"line {line}",
-        image=folder / image,
+        image=place,
         label=label or None,
-        masks=(folder / mask,) if mask else (),
+        masks=masks,
         patient=values.get("patient") or None,
         group=values.get("group") or None,
     )

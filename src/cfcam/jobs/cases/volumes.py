@@ -12,13 +12,16 @@ from torch import Tensor, nn
 
 from cfcam.errors import ImageError, InputError, JobError
 from cfcam.imaging import Volume, VolumePreprocess
+from cfcam.imaging.reading.elsewhere import Elsewhere
 from cfcam.imaging.reading.files import NIFTI_EXTENSIONS, is_nifti
 from cfcam.jobs.cases.case import Case, file_state, ignore_notice, resolve_label
 from cfcam.jobs.cases.folder import CaseFolder, find_cases
 from cfcam.jobs.inputs.find import Kind, find_inputs
 from cfcam.jobs.inputs.ground_truth import CaseError, Notice, reaching, read_volume_masks
+from cfcam.jobs.inputs.places import given
 from cfcam.jobs.inputs.preparing import VolumeSettings
 from cfcam.jobs.inputs.reading import read_volume_of
+from cfcam.jobs.inputs.tars import tars
 from cfcam.metrics.scorecard.samples import Sample
 from cfcam.models.expects import takes_volumes
 
@@ -207,7 +210,9 @@ def are_volumes(model: nn.Module, data: str | Path) -> bool:
 
 def holds_volumes(data: str | Path) -> bool:
     """Tells whether data is a volume, a folder with a volume in it, or a CSV file whose first image is one."""
-    path = Path(data)
+    path = given(data)
+    if isinstance(path, Elsewhere) or tars(path):
+        return False
     if path.suffix.lower() in _TABLES and path.is_file():
         from cfcam.jobs.cases.table import read_table
 

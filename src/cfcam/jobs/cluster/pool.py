@@ -25,6 +25,7 @@ _TOO_OFTEN = 4
 _NODE = "its node has died"  # so Ray says why a worker did
 _LEAST_STORE = 80 << 20  # bytes; Ray takes no less
 _PATIENCE = 600.0  # seconds for which a cluster may have no worker that works
+_STARTS = 3  # of a cluster: Ray gives its own processes 30 seconds, which a busy machine may exceed
 _FALLS = 5  # of workers in a row, before one of them was ready
 
 
@@ -254,16 +255,21 @@ def joined(cluster: Cluster, sent: int) -> tuple[Any, bool]:
     if address is None:
         cores = None if cluster.workers is None else cluster.workers * cluster.cores
         quiet |= {"num_cpus": cores, "include_dashboard": False, "object_store_memory": max(_LEAST_STORE, 2 * sent)}
-    try:
-        with _signals_kept():
-            ray.init(address=address or "local", **quiet)
-    except Exception as error:  # noqa: BLE001 (of several libraries below it)
-        if address is None:
-            raise JobError(f"Ray cannot be started on this machine: {describe_first(error)}") from None
-        raise JobError(
-            f"the Ray cluster at {address} cannot be reached ({describe_first(error)}): look at the address, and at"
-            " RAY_AUTH_MODE and RAY_AUTH_TOKEN, which must be the cluster's"
-        ) from None
+    for left in range(_STARTS if address is None else 1)[::-1]:
+        try:
+            with _signals_kept():
+                ray.init(address=address or "local", **quiet)
+            break
+        except Exception as error:  # noqa: BLE001 (of several libraries below it)
+            ray.shutdown()  # what was started of it
+            if left:
+                continue
+            if address is None:
+                raise JobError(f"Ray cannot be started on this machine: {describe_first(error)}") from None
+            raise JobError(
+                f"the Ray cluster at {address} cannot be reached ({describe_first(error)}): look at the address, and at"
+                " RAY_AUTH_MODE and RAY_AUTH_TOKEN, which must be the cluster's"
+            ) from None
     return ray, True
 
 

@@ -162,6 +162,14 @@ def pictures_in(tar: Path) -> list[Member]:
     return [Member(tar, name) for name in names]
 
 
+def beside(picture: Member, ending: str) -> Member | None:
+    """Returns what a sample holds beside its picture, by its ending (``.cls``); None where it holds none."""
+    tar, name = picture.parted
+    folder, slash, own = name.rpartition("/")
+    other = f"{folder}{slash}{own.partition('.')[0]}{ending}"
+    return Member(tar, other) if other in _index(str(tar), stamp_of(tar)) else None
+
+
 def _pictures(found: Iterable[_Header]) -> list[str]:
     samples: dict[str, list[tuple[str, bool]]] = {}
     for one in dict.fromkeys(header.name for header in found):
@@ -216,6 +224,10 @@ class _Index:
             if count > 1:
                 self._wrong[name] = f"stands in the tar {count} times, and which is meant is not known"
         self._places = Lookup(hashes(names))
+
+    def __contains__(self, name: str) -> bool:
+        """Tells whether a member is so called."""
+        return next(self._places(name), None) is not None
 
     def place(self, name: str) -> tuple[int, int]:
         """Returns offset and size of a member.
