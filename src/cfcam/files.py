@@ -8,6 +8,7 @@ import math
 import os
 import re
 import secrets
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -43,7 +44,20 @@ def stamp_of(path: str | os.PathLike[str]) -> Stamp:
     Raises:
         OSError: there is none.
     """
-    found = os.stat(path)  # noqa: PTH116 (a path for each of a hundred thousand is slow)
+    return _stamp(os.stat(path))  # noqa: PTH116 (a path for each of a hundred thousand is slow)
+
+
+def stamp_of_file(path: str | os.PathLike[str]) -> Stamp | None:
+    """Returns what the system says of a file, see `stamp_of`; None of a folder.
+
+    Raises:
+        OSError: there is none.
+    """
+    found = os.stat(path)  # noqa: PTH116 (as above)
+    return None if stat.S_ISDIR(found.st_mode) else _stamp(found)
+
+
+def _stamp(found: os.stat_result) -> Stamp:
     return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
 
 

@@ -123,7 +123,7 @@ class Image:
 def _planes(pixels: Pixels) -> Tensor:
     import torch  # late: who only shows a picture needs none
 
-    values = torch.from_numpy(np.ascontiguousarray(np.moveaxis(pixels, -1, 0), dtype=np.float32))
+    values = torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1), dtype=np.float32))
     return values.div_(float(np.iinfo(pixels.dtype).max))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args
 
 import torch
@@ -201,8 +202,14 @@ class Preprocess:
             planes = F.pad(planes, (left, x.net - x.resized - left, top, y.net - y.resized - top))
         else:
             planes = planes[:, y.start : y.start + y.net, x.start : x.start + x.net]
+        mean, std = self._per_channel
+        return (planes - mean).div_(std)
+
+    @cached_property
+    def _per_channel(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation (C, 1, 1)."""
         mean, std = (torch.tensor(values, dtype=torch.float32)[:, None, None] for values in (self.mean, self.std))
-        return (planes - mean) / std
+        return mean, std
 
     def region(self, size_hw: tuple[int, int]) -> tuple[float, float, float, float]:
         """Which part of a picture the network sees.

@@ -149,7 +149,7 @@ def test_a_task_that_comes_back_holds_its_record_and_no_pixels(tmp_path):
     inputs = find_inputs([draw(tmp_path / "a.png")], output=tmp_path / "out")
     _, work = work_of(model, Settings(output=tmp_path / "out", methods=("grad-cam",), preprocess=PLAIN), inputs)
     task = work(Task(inputs[0], "a"))
-    assert (task.image, task.tensor, task.explanation) == (None, None, None)
+    assert (task.image, task.tensor, task.explained) == (None, None, None)
     assert task.outcome.status is task.record.status is State.DONE
     assert len(pickle.dumps(task)) < 5000
 

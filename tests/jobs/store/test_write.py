@@ -270,3 +270,18 @@ def test_a_broken_table_is_told_in_one_line(copy):
     with pytest.raises(InputError, match=r"its table scores/.+ cannot be read") as caught:
         cfcam.open_store(copy).scores  # noqa: B018
     assert "\n" not in str(caught.value)
+
+
+def test_a_row_of_scores_may_have_no_vector():
+    import pyarrow as pa
+
+    from cfcam.jobs.store.kept import Kept
+    from cfcam.jobs.store.tables import scores_of
+
+    numbers = np.array([1.5, -2], dtype=np.float32)
+    rows = [Kept("a", "", (), (), numbers, numbers[:1]), Kept("b", "", (), (), None, None)]
+    assert scores_of(pa, rows).to_pylist() == [
+        {"input": "a", "logits": [1.5, -2.0], "probabilities": [1.5]},
+        {"input": "b", "logits": None, "probabilities": None},
+    ]
+    assert scores_of(pa, rows[1:]).to_pylist() == [{"input": "b", "logits": None, "probabilities": None}]

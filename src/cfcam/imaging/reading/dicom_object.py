@@ -49,6 +49,7 @@ HEAD = 1024
 
 _SHORT_VRS = frozenset(b"AE AS AT CS DA DS DT FL FD IS LO LT PN SH SL SS ST TM UI UL US".split())
 _LONG_VRS = frozenset(b"OB OW OF OD OL OV SQ UC UN UR UT SV UV".split())
+_FIRST_GROUPS = (b"\2\0", b"\10\0", b"\0\2", b"\0\10")  # 2 and 8, in either order of bytes
 _LONGEST_FIRST = 1 << 16  # bytes of a first element that runs beyond what was looked at
 
 _LOGGERS = ("pydicom", "highdicom", "pylibjpeg", "libjpeg", "openjpeg", "rle", "jpeg_ls")
@@ -64,7 +65,11 @@ def is_dicom(data: bytes) -> bool:
     That is a preamble of 128 bytes, then "DICM"; or, as old files have it that were saved without either, two elements
     in the order of their tags, the first of group 2 (of the file) or 8 (of the object), in any of the three encodings.
     """
-    return data[128:132] == b"DICM" or any(_begins(data, *how) for how in ((False, "<"), (True, "<"), (True, ">")))
+    if data[128:132] == b"DICM":
+        return True
+    if data[:2] not in _FIRST_GROUPS:  # most files are none, and are told so at once
+        return False
+    return any(_begins(data, *how) for how in ((False, "<"), (True, "<"), (True, ">")))
 
 
 def _begins(data: bytes, explicit: bool, order: str) -> bool:

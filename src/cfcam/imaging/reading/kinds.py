@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from io import BytesIO
@@ -35,8 +36,9 @@ def is_dicom_data(data: bytes, path: PathLike) -> bool:
     """
     if is_dicom(data):
         return True
-    known = any(re.match(start, data, re.DOTALL) for start, _, _ in FORMATS)
-    return Path(path).suffix.lower() in DICOM_EXTENSIONS and not known
+    if not os.fspath(path).lower().endswith(DICOM_EXTENSIONS):
+        return False
+    return Path(path).suffix.lower() in DICOM_EXTENSIONS and not any(start.match(data) for start, _, _ in FORMATS)
 
 
 def is_dicom_file(path: PathLike) -> bool:
@@ -54,13 +56,13 @@ def is_dicom_file(path: PathLike) -> bool:
 
 # (first bytes, name, how Pillow opens it). The plugins are called directly rather than through
 # PIL.Image.open: that judges the size of a picture by a process-wide limit, which is not ours to change.
-FORMATS: tuple[tuple[bytes, str, Callable[[BytesIO], ImageFile.ImageFile]], ...] = (
-    (rb"\x89PNG\r\n\x1a\n", "PNG", PngImagePlugin.PngImageFile),
-    (rb"\xff\xd8\xff", "JPEG", JpegImagePlugin.JpegImageFile),
-    (rb"II(\*\0|\0\*|\+\0)|MM(\*\0|\0\*|\0\+)", "TIFF", TiffImagePlugin.TiffImageFile),
-    (rb"BM", "BMP", BmpImagePlugin.BmpImageFile),
-    (rb"RIFF....WEBP", "WebP", WebPImagePlugin.WebPImageFile),
-    (rb"GIF8[79]a", "GIF", GifImagePlugin.GifImageFile),
+FORMATS: tuple[tuple[re.Pattern[bytes], str, Callable[[BytesIO], ImageFile.ImageFile]], ...] = (
+    (re.compile(rb"\x89PNG\r\n\x1a\n", re.DOTALL), "PNG", PngImagePlugin.PngImageFile),
+    (re.compile(rb"\xff\xd8\xff", re.DOTALL), "JPEG", JpegImagePlugin.JpegImageFile),
+    (re.compile(rb"II(\*\0|\0\*|\+\0)|MM(\*\0|\0\*|\0\+)", re.DOTALL), "TIFF", TiffImagePlugin.TiffImageFile),
+    (re.compile(rb"BM", re.DOTALL), "BMP", BmpImagePlugin.BmpImageFile),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "WebP", WebPImagePlugin.WebPImageFile),
+    (re.compile(rb"GIF8[79]a", re.DOTALL), "GIF", GifImagePlugin.GifImageFile),
 )
 
 
@@ -81,7 +83,7 @@ def recognise(data: bytes, where: str) -> tuple[str, Callable[[BytesIO], ImageFi
         ImageError: it is none of `FORMATS`.
     """
     for start, name, opener in FORMATS:
-        if re.match(start, data, re.DOTALL):
+        if start.match(data):
             return name, opener
     kind = next((name for start, name in _OTHERS if re.match(start, data, re.DOTALL)), None)
     if kind is None:

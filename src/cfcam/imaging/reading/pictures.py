@@ -100,9 +100,8 @@ def read_image(
             pixels = _pixels(picture, where, depth)
             losses += [*_hidden(picture), *(about.told if about is not None else ())]
             turn = _UPRIGHT.get(_orientation(picture))
-            return Image(
-                turn(pixels) if turn else pixels, place, hashlib.sha256(data).hexdigest(), notices=tuple(losses)
-            )
+            sha256 = hashlib.sha256(data).hexdigest()
+            return Image(turn(pixels) if turn else pixels, place, sha256, notices=tuple(losses))
     except (ImageError, MissingExtraError):
         raise
     except (PILImage.DecompressionBombError, PILImage.DecompressionBombWarning) as error:

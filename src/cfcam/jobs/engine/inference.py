@@ -17,6 +17,7 @@ from cfcam.explainer import MEASURED, Explainer
 from cfcam.explainer_windows import Windows, explain_windows
 from cfcam.explanation import Explanation
 from cfcam.imaging import Preprocess
+from cfcam.jobs.engine.batch import Batch, One
 from cfcam.jobs.engine.lanes import LEAST, Lanes, copies_of, explained, lane_count
 from cfcam.methods import CAM, AttentionRollout, LeGrad, ScoreCAM, named_methods
 from cfcam.methods.base import Method
@@ -242,7 +243,11 @@ class Engine:
             CfcamError: no picture was explained yet, and none of these can be for a reason that lies in the
                 set-up.
         """
-        results: list[Explanation | str] = []
+        return [one if isinstance(one, str) else one.alone() for one in self.in_batches(inputs)]
+
+    def in_batches(self, inputs: Sequence[Tensor]) -> list[One | str]:
+        """Explains prepared pictures; see `__call__`. Those of one batch are left together."""
+        results: list[One | str] = []
         errors: list[Exception] = []
         while len(results) < len(inputs):
             batch = inputs[len(results) :][: self.batch_size]
@@ -268,8 +273,8 @@ class Engine:
             raise errors[-1]
         return results
 
-    def _one_by_one(self, inputs: Sequence[Tensor], errors: list[Exception]) -> list[Explanation | str]:
-        results: list[Explanation | str] = []
+    def _one_by_one(self, inputs: Sequence[Tensor], errors: list[Exception]) -> list[One | str]:
+        results: list[One | str] = []
         for x in inputs:
             try:
                 results += self._explained(x[None])
@@ -279,8 +284,8 @@ class Engine:
                 results.append(self._reason(error))
         return results
 
-    def _explained(self, x: Tensor) -> list[Explanation | str]:
-        """Explains a batch (N, C, *spatial) and returns its images one by one; of those that failed, why."""
+    def _explained(self, x: Tensor) -> list[One | str]:
+        """Explains a batch (N, C, *spatial) and returns its images; of those that failed, why."""
         if self.windows is not None:
             how = self.windows
             parts = [explain_windows(self._explainer, x, how.size, how.overlap, self.targets, aggregate=how.aggregate)]
@@ -289,7 +294,7 @@ class Engine:
             parts = [replace(part, provenance=provenance) for part in self._lanes(x, self.targets)]
         else:
             parts = [explained(self._explainer, x, self.targets)]
-        return [one for part in parts for one in by_image(part)]
+        return [one for part in parts for one in _ones(part)]
 
     def _reason(self, error: Exception) -> str:
         if isinstance(error, CfcamError):
@@ -322,8 +327,13 @@ def by_image(explanation: Explanation) -> list[Explanation | str]:
     Returns:
         For each image its explanation, on the CPU, or in one line why there is none.
     """
+    return [one if isinstance(one, str) else one.alone() for one in _ones(explanation)]
+
+
+def _ones(explanation: Explanation) -> list[One | str]:
     bad = explanation.logits.flatten(1).isnan().any(1) | ~explanation.scores.isfinite().all(1)
-    return [NOT_FINITE if wrong else explanation.select(slice(n, n + 1)) for n, wrong in enumerate(bad.tolist())]
+    batch = Batch(explanation.select())
+    return [NOT_FINITE if wrong else One(batch, n) for n, wrong in enumerate(bad.tolist())]
 
 
 def _lies_in_the_set_up(error: Exception) -> bool:

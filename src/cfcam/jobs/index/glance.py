@@ -121,9 +121,7 @@ def jpeg(picture: PILImage.Image, quality: int) -> bytes:
 
 def shown_by_browsers(path: Path) -> bool:
     """Tells whether browsers can show a file, by its first bytes; not so DICOM, whose name may be a patient's, too."""
-    import re
-
     with path.open("rb") as stream:
         head = stream.read(HEAD)
-    kind = next((name for start, name, _ in FORMATS if re.match(start, head, re.DOTALL)), "")
+    kind = next((name for start, name, _ in FORMATS if start.match(head)), "")
     return kind in _SHOWN_BY_BROWSERS and not is_dicom_data(head, path)

@@ -52,7 +52,7 @@ class Input:
     @property
     def key(self) -> str:
         """How the manifest knows it: its label, else its absolute path."""
-        return str(self.absolute) if self.label is None else self.label
+        return os.path.abspath(self.path) if self.label is None else self.label  # noqa: PTH100 (as below)
 
     @property
     def absolute(self) -> Path:

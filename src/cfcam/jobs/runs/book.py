@@ -110,7 +110,6 @@ class Shelves:
 
     def _write(self) -> None:
         self.writer.append(self._kept)
-        for record in self._records:
-            self.manifest.append(record)
+        self.manifest.append(*self._records)
         self._kept.clear()
         self._records.clear()

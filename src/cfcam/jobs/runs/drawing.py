@@ -19,6 +19,7 @@ from cfcam.explanation import Explanation, unique_columns
 from cfcam.imaging import Panel, Preprocess, VolumePreprocess
 from cfcam.imaging.drawing.formats import QUALITY, quality_under, write_picture
 from cfcam.imaging.drawing.page import Page
+from cfcam.jobs.engine.batch import Batch
 from cfcam.jobs.index.glance import Glance
 from cfcam.jobs.inputs.names import label_names, safe
 from cfcam.jobs.runs.manifest import Explained
@@ -140,17 +141,17 @@ def beside(stem: Path, method: str, suffix: str) -> Path:
     return stem.with_name(f"{stem.name}_{safe(method, 40)}{suffix}")
 
 
-def explained(explanation: Explanation) -> tuple[Explained, ...]:
-    """Returns what one image's explanation says, without its maps."""
+def explained(batch: Batch, n: int) -> tuple[Explained, ...]:
+    """Returns what the explanation of an image of a batch says, without its maps."""
     return tuple(
         Explained(
-            index=int(explanation.targets[0, k]),
-            label=explanation.label(0, k),
-            probability=explanation.probability(0, k),
-            maps={method: str(explanation.status[method][0, k]) for method in explanation.methods},
-            margin=explanation.margin(0, k),
+            index=batch.targets[n][k],
+            label=batch.label(n, k),
+            probability=batch.probability(n, k),
+            maps={method: str(batch.status(method)[n, k]) for method in batch.explanation.methods},
+            margin=batch.margin(n, k),
         )
-        for k in unique_columns(explanation)
+        for k in batch.columns(n)
     )
 
 

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, Protocol
 
 from cfcam.jobs.engine.lanes import threads
@@ -71,6 +72,7 @@ class Flow:
         self._work, self._settings, self._known = work, settings, known
         self._readers, self._drawers = threads(_READERS, "cfcam-read"), threads(_DRAWERS, "cfcam-draw")
         self._pending: deque[_Pending] = deque()
+        self._drawn = 0  # of those that are pending
         self._large = threading.Semaphore(1)
         self.stages = Stages()
 
@@ -82,11 +84,12 @@ class Flow:
         """
         ahead, pending = self._ahead(), self._pending
         waiting = iter(tasks)
+        some = max(1, min(self._settings.batch_size, ahead) // (2 * _READERS))  # are read by one thread, in one go
         reading: deque[tuple[Task, Future[None] | None]] = deque()
         batch: list[_Pending] = []
         while True:
-            while len(reading) < ahead and (task := next(waiting, None)) is not None:
-                reading.append((task, self._begun(task)))
+            while len(reading) <= ahead - some and (begun := self._begun(list(islice(waiting, some)))):
+                reading += begun
             if not reading and not pending:
                 return
             if reading:
@@ -102,11 +105,11 @@ class Flow:
                 batch = []
             while pending:
                 head = pending[0]
-                drawn = sum(one.drawing is not None for one in pending)
-                if not head.settled() and reading and drawn <= 2 * _DRAWERS + self._settings.batch_size:
+                if not head.settled() and reading and self._drawn <= 2 * _DRAWERS + self._settings.batch_size:
                     break
                 if head.drawing is not None:
                     head.drawing.result()
+                    self._drawn -= 1
                 yield pending.popleft().task
 
     def close(self) -> list[Task]:
@@ -121,17 +124,25 @@ class Flow:
             return 1
         return self._work.kind.most_ahead or 2 * _READERS + self._settings.batch_size
 
-    def _begun(self, task: Task) -> Future[None] | None:
-        """Begins to read an input; one whose stamps say that it is done costs no thread."""
-        record = self._known(task)
+    def _begun(self, tasks: Sequence[Task]) -> list[tuple[Task, Future[None] | None]]:
+        """Begins to read inputs; those whose stamps say that they are done cost no thread."""
         output, by_content = self._settings.output, self._settings.verify
-        if record is not None and not by_content and untouched(record, task.input.path, output):
-            self._skip(task, record)
-            return None
-        return self._readers.submit(self._read, task, record)
+        records = [self._known(task) for task in tasks]
+        to_read: list[tuple[Task, Record | None]] = []
+        for task, record in zip(tasks, records, strict=True):
+            if record is not None and not by_content and untouched(record, task.input.path, output):
+                self._skip(task, record)
+            else:
+                to_read.append((task, record))
+        future = self._readers.submit(self._read_all, to_read) if to_read else None
+        return [(task, None if task.outcome is not None else future) for task in tasks]
 
     def _skip(self, task: Task, record: Record) -> None:
         task.outcome = Outcome.entered(record, task.input, self._settings.output, State.SKIPPED)
+
+    def _read_all(self, tasks: Iterable[tuple[Task, Record | None]]) -> None:
+        for task, known in tasks:
+            self._read(task, known)
 
     def _read(self, task: Task, known: Record | None) -> None:
         """Reads and prepares a picture, unless it is already done."""
@@ -149,6 +160,7 @@ class Flow:
         for one in batch:
             if one.task.outcome is None:
                 one.drawing = self._drawers.submit(self._draw, one.task)
+                self._drawn += 1
                 if self._settings.study is not None:  # it needs the network, which the next must not use meanwhile
                     one.drawing.result()
 

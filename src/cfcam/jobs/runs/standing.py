@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from cfcam.errors import ImageError
-from cfcam.files import Stamp, is_settled, sha256_of, stamp_of
+from cfcam.files import Stamp, is_settled, sha256_of, stamp_of, stamp_of_file
 from cfcam.imaging.reading.elsewhere import Elsewhere
 from cfcam.jobs.inputs.find import Input, Kind
 from cfcam.jobs.runs.manifest import Record
@@ -19,14 +19,13 @@ def stamp_before(source: Input) -> Stamp | None:
         OSError: there is no file.
         ImageError: likewise, of what lies elsewhere.
     """
-    if source.kind is not Kind.PICTURE or source.path.is_dir():
+    if source.kind is not Kind.PICTURE or (stamp := _stamp_of(source.path)) is None:
         return None
-    stamp = _stamp_of(source.path)
-    return stamp if stamp is not None and is_settled(stamp) else None
+    return stamp if is_settled(stamp) else None
 
 
 def _stamp_of(path: Path) -> Stamp | None:
-    return path.stamp() if isinstance(path, Elsewhere) else stamp_of(path)
+    return path.stamp() if isinstance(path, Elsewhere) else stamp_of_file(path)
 
 
 def stamps_of(before: Stamp | None, files: Iterable[str], folder: Path) -> dict[str, Stamp]:

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor
 
-from cfcam.explanation import Explanation
 from cfcam.files import Stamp
+from cfcam.jobs.engine.batch import One
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.runs.manifest import Explained, Record, State
 from cfcam.jobs.runs.plan import Plan
@@ -82,7 +82,7 @@ class Task:
         notices: of how it was read and prepared.
         tensor: (C, *spatial) as the network takes it, as long as that is needed.
         size: of the source, along the axes of the network's input, once it is read.
-        explanation: until it is drawn.
+        explained: until it is drawn.
         kept: what goes into a store, until it is there.
         outcome: what became of it, at the end of its way.
         record: the line of the manifest that says so.
@@ -99,7 +99,7 @@ class Task:
     notices: tuple[str, ...] = ()
     tensor: Tensor | None = None
     size: tuple[int, ...] = ()
-    explanation: Explanation | None = None
+    explained: One | None = None
     kept: Kept | None = None
     outcome: Outcome | None = None
     record: Record | None = None

@@ -17,6 +17,7 @@ from cfcam.errors import CfcamError, DiskError, JobError, describe_first, is_ful
 from cfcam.explainer_windows import Windows
 from cfcam.explanation import Explanation
 from cfcam.files import settings_hash, sha256_of
+from cfcam.jobs.engine.batch import One
 from cfcam.jobs.engine.inference import Engine
 from cfcam.jobs.engine.meaning import meaning_of
 from cfcam.jobs.index.glance import Glance, shown_by_browsers
@@ -30,11 +31,12 @@ from cfcam.jobs.runs.manifest import Record, State
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.runs.standing import stamp_before, stamps_of
 from cfcam.jobs.runs.task import Outcome, Task
-from cfcam.jobs.store.kept import kept
+from cfcam.jobs.store.kept import Keeping
 from cfcam.jobs.study.explained import Results
 from cfcam.jobs.study.run import Studies
 from cfcam.models import LoadedModel, model_name
 from cfcam.models.packing import packed, unpacked
+from cfcam.stages import DRAW, stage
 
 _KEPT_BYTES = 8_000_000  # a larger picture is read a second time to be drawn, rather than held in between
 
@@ -121,6 +123,7 @@ class Work:
         self._model, self._settings, self._several = model, settings, several
         self._told: set[str] = set()
         self._studies: Studies | None = None
+        self._keeping: Keeping | None = None
         self.engine = Engine.of(
             model, settings.methods, settings.targets, layer=settings.layer, batch_size=settings.batch_size
         )
@@ -229,13 +232,15 @@ class Work:
         ready = [task for task in tasks if task.outcome is None]
         if not ready:
             return
-        explanations = self.engine([task.tensor for task in ready if task.tensor is not None])
-        for task, explanation in zip(ready, explanations, strict=True):
-            if isinstance(explanation, str):
-                self._fail(task, explanation)
+        ones = self.engine.in_batches([task.tensor for task in ready if task.tensor is not None])
+        for task, one in zip(ready, ones, strict=True):
+            if isinstance(one, str):
+                self._fail(task, one)
                 continue
-            task.explanation = explanation
-            if self._studies is None:
+            task.explained = one
+            if self._settings.store:
+                self._keep(task, one)
+            elif self._studies is None:
                 task.tensor = None  # studies look at it again
 
     def reread(self, task: Task) -> None:
@@ -255,17 +260,14 @@ class Work:
         Raises:
             DiskError: nothing more can be written into the output folder.
         """
-        image, explanation, x = task.image, task.explanation, task.tensor
-        task.image = task.explanation = task.tensor = None
+        image, one, x = task.image, task.explained, task.tensor
+        task.image = task.explained = task.tensor = None
         if task.outcome is not None:
             return
-        if self._settings.store:
-            self._keep(task, explanation)
-            return
         with self._failing(task, _Step.DRAW):
-            assert explanation is not None  # noqa: S101 (the step before)
+            assert one is not None  # noqa: S101 (the step before)
+            explanation, targets = one.alone(), explained(one.batch, one.number)
             files = self.kind.draw(image, explanation, task.name)
-            targets = explained(explanation)
             left_out: tuple[str, ...] = ()
             if self._settings.further is not None:
                 further = self._settings.further(self._seen(task, image, explanation))
@@ -291,19 +293,16 @@ class Work:
             task.record = replace(self._record(task, outcome, digests, left_out), glance=glance)
             task.outcome = outcome
 
-    def _keep(self, task: Task, explanation: Explanation | None) -> None:
+    def _keep(self, task: Task, one: One) -> None:
         """What a store takes of an input, in place of files; the probabilities of all classes are among its scores."""
-        with self._failing(task, _Step.DRAW):
-            assert explanation is not None  # noqa: S101 (the step before)
-            task.kept = kept(explanation, source=task.input.key, sha256=task.sha256 or "", size=task.size)
-            outcome = Outcome(
-                task.input.shown,
-                State.DONE,
-                explained(explanation),
-                seconds=_spent(task),
-                notices=task.notices,
-            )
+        with stage(DRAW), self._failing(task, _Step.DRAW):
+            if self._keeping is None or self._keeping.batch is not one.batch:
+                self._keeping = Keeping(one.batch)
+            task.kept = self._keeping(one.number, source=task.input.key, sha256=task.sha256 or "", size=task.size)
+            targets = explained(one.batch, one.number)
+            outcome = Outcome(task.input.shown, State.DONE, targets, seconds=_spent(task), notices=task.notices)
             task.record = self._record(task, outcome, {})
+            task.image = task.tensor = task.explained = None
             task.outcome = outcome
 
     def _seen(self, task: Task, image: Any, explanation: Explanation) -> Seen:
@@ -360,7 +359,7 @@ class Work:
     def _fail(self, task: Task, error: str, cause: BaseException | None = None) -> None:
         line = " ".join(error.split()).removeprefix(f"{task.input.path}: ")
         line = without_paths(line, task.input, task.number, task.count)
-        task.image = task.tensor = task.explanation = None
+        task.image = task.tensor = task.explained = None
         outcome = Outcome(task.input.shown, State.FAILED, error=line, seconds=_spent(task))
         task.record = self._record(task, outcome, {})
         if self._studies is not None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cfcam.jobs.store.kept import Kept, KeptMap
 
@@ -44,24 +46,34 @@ def scores_schema(pa: Any) -> Any:
 def index_of(pa: Any, inputs: Sequence[Kept], places: Sequence[tuple[str, int] | None]) -> Any:
     """Returns the rows of inputs, whose maps lie in these arrays and rows."""
     maps = [(item, one) for item in inputs for one in item.maps]
-    rows = [
-        {
-            "input": item.input,
-            "sha256": item.sha256,
-            "source_size": list(item.size),
-            **one.index,
-            "map_array": None if place is None else place[0],
-            "map_row": None if place is None else place[1],
-        }
-        for (item, one), place in zip(maps, places, strict=True)
-    ]
-    return pa.Table.from_pylist(rows, index_schema(pa))
+    columns = {  # by column: Arrow takes four times as long for rows
+        "input": [item.input for item, _ in maps],
+        "sha256": [item.sha256 for item, _ in maps],
+        "source_size": [item.size for item, _ in maps],
+        **{name: [one.index[name] for _, one in maps] for name in (*_OF_MAP, "max_abs_error")},
+        "map_array": [None if place is None else place[0] for place in places],
+        "map_row": [None if place is None else place[1] for place in places],
+    }
+    return pa.table(columns, index_schema(pa))
 
 
 def scores_of(pa: Any, inputs: Sequence[Kept]) -> Any:
     """Returns the rows of inputs."""
-    rows = [{"input": one.input, "logits": one.logits, "probabilities": one.probabilities} for one in inputs]
-    return pa.Table.from_pylist(rows, scores_schema(pa))
+    columns = {
+        "input": [one.input for one in inputs],
+        "logits": _vectors(pa, [one.logits for one in inputs]),
+        "probabilities": _vectors(pa, [one.probabilities for one in inputs]),
+    }
+    return pa.table(columns, scores_schema(pa))
+
+
+def _vectors(pa: Any, rows: Sequence[NDArray[np.float32] | None]) -> Any:
+    """A column of vectors, some of which may be missing."""
+    values = [row for row in rows if row is not None]
+    flat = np.concatenate(values) if values else np.empty(0, np.float32)
+    ends = pa.array([0, *itertools.accumulate(0 if row is None else len(row) for row in rows)], pa.int32())
+    numbers = pa.Array.from_buffers(pa.float32(), len(flat), [None, pa.py_buffer(flat)])  # pa.array imports pandas
+    return pa.ListArray.from_arrays(ends, numbers, mask=pa.array([row is None for row in rows], pa.bool_()))
 
 
 def rows_of(group: Any, pa: Any, index: Any, scores: Any, inputs: Sequence[str]) -> list[Kept]:
