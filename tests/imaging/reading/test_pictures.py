@@ -374,10 +374,10 @@ def test_pipe_is_not_waited_for(tmp_path):
 def test_unreadable_file(tmp_path, monkeypatch):
     path = write(tmp_path / "a.png", RGB)
 
-    def refuse(self):
-        raise PermissionError(13, "Permission denied", str(self))
+    def refuse(path, *args, **options):
+        raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr("builtins.open", refuse)
     assert f"{path}: may not be read" in complaint(read_image, path)[0]
 
 
