@@ -25,19 +25,19 @@ class Batch:
     @cached_property
     def targets(self) -> list[list[int]]:
         """(N, K) classes; -1 for scores of no class."""
-        return self.explanation.targets.tolist()  # type: ignore[no-any-return]
+        return self.explanation.targets.tolist()
 
     @cached_property
     def scores(self) -> list[list[float]]:
         """(N, K)."""
-        return self.explanation.scores.tolist()  # type: ignore[no-any-return]
+        return self.explanation.scores.tolist()
 
     @cached_property
     def _probabilities(self) -> list[list[float]] | None:
         if (found := self.explanation.probabilities) is None:
             return None
         asked = found.gather(1, self.explanation.targets.clamp(min=0).to(found.device))
-        return asked.tolist()  # type: ignore[no-any-return]
+        return asked.tolist()
 
     def columns(self, n: int) -> list[int]:
         """Returns an image's columns, each class once; see `cfcam.explanation.unique_columns`."""
