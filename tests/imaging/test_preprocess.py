@@ -273,3 +273,29 @@ def test_of_a_large_picture_little_is_held_in_floating_point():
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < image.pixels.nbytes
+
+
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+@pytest.mark.parametrize(
+    ("shapes", "channels"),
+    [
+        ([(16, 16, 3)] * 3, 3),
+        ([(16, 16)] * 3, 3),
+        ([(16, 16)] * 3, 1),
+        ([(16, 16, 3)] * 3, 1),
+        ([(16, 16, 3), (16, 16), (20, 16, 3)], 3),
+        ([(20, 12, 3)] * 2, 3),
+    ],
+    ids=["colours", "grey to three", "grey", "colours to grey", "of several kinds", "of another size"],
+)
+@pytest.mark.parametrize("resize", MODES)
+def test_several_are_prepared_each_as_alone(shapes, channels, resize, order):
+    generator = np.random.default_rng(5)
+    images = [image_of(generator.integers(0, 256, shape, dtype=np.uint8)) for shape in shapes]
+    images[0] = image_of(images[0].pixels.astype(np.uint16) * 257) if len(set(shapes)) > 1 else images[0]
+    values = {"mean": (0.4, 0.5, 0.6)[:channels], "std": (0.2, 0.3, 0.4)[:channels]}
+    prepare = Preprocess(size=16, resize=resize, order=order, **values)
+    together = prepare.together(images)
+    assert len(together) == len(images)
+    for one, image in zip(together, images, strict=True):
+        assert torch.equal(one, prepare(image))

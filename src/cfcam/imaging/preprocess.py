@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, get_args
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -204,6 +205,26 @@ class Preprocess:
             planes = planes[:, y.start : y.start + y.net, x.start : x.start + x.net]
         mean, std = self._per_channel
         return (planes - mean).div_(std)
+
+    def together(self, images: Sequence[Image]) -> list[Tensor]:
+        """Prepares pictures, each as it would be alone; those of one kind, and as large as the input, in one go.
+
+        Raises:
+            InputError: see `__call__`.
+        """
+        kinds = {(image.pixels.shape, image.pixels.dtype) for image in images}
+        if len(kinds) != 1 or any(image.bands is not None for image in images) or not self._fits(images[0]):
+            return [self(image) for image in images]
+        pixels = np.stack([image.pixels for image in images]).reshape(len(images), *self.input_size, -1)
+        planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), dtype=np.float32))
+        planes = planes.div_(float(np.iinfo(pixels.dtype).max))
+        mean, std = self._per_channel
+        return list(((planes.flip(1) if self.order == "bgr" else planes) - mean).div_(std))
+
+    def _fits(self, image: Image) -> bool:
+        """Whether a picture is as large as the input, and its colours are those that the network takes."""
+        whole = all(axis.length == axis.resized == axis.net and not axis.start for axis in self._axes(image.size))
+        return whole and self.channels in ((1, 3) if image.pixels.ndim == 2 else (3,))
 
     @cached_property
     def _per_channel(self) -> tuple[Tensor, Tensor]:

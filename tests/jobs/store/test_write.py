@@ -165,7 +165,7 @@ from cfcam.jobs.runs import book
 from cfcam.jobs.runs.manifest import Manifest
 from cfcam.jobs.store.write import StoreWriter
 from tests.jobs.store.test_write import stored
-book.ROWS = 2
+book.ROWS, book._SECONDS = 2, 0
 count = 0
 def dying(of, name, wanted):
     before = getattr(of, name)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cfcam.jobs.inputs.many import Inputs
 from cfcam.jobs.inputs.marks import Marks
-from cfcam.jobs.runs.manifest import Manifest, Record
+from cfcam.jobs.runs.manifest import Manifest, Record, State
 from cfcam.jobs.runs.plan import Plan
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.runs.task import Task
 from cfcam.jobs.store.kept import Kept
 from cfcam.jobs.store.layout import ROWS
 from cfcam.jobs.store.write import StoreWriter
+
+_SECONDS = 0.5  # between two writes
+_MOST = 4 * ROWS  # records that wait
 
 
 class Book(Protocol):
@@ -51,9 +55,11 @@ class Lines:
         self.manifest.close(names)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Shelves:
     """A store's book: maps of many tasks are written together, and then their lines.
+
+    What is written at a time is what a kill can cost: a second of the run, and whole chunks if the run is so fast.
 
     Attributes:
         manifest: of the store.
@@ -66,6 +72,7 @@ class Shelves:
     plan: Plan
     _kept: list[Kept] = field(default_factory=list)
     _records: list[Record] = field(default_factory=list)
+    _written: float = field(default_factory=time.monotonic)
 
     @classmethod
     def open(cls, manifest: Manifest, plan: Plan, settings: Settings, about: dict[str, Any]) -> Shelves:
@@ -93,8 +100,9 @@ class Shelves:
             self._kept.append(task.kept)
         self._records.append(task.record)
         task.record = task.kept = None
-        if len(self._records) >= ROWS:
-            self._write()
+        many = len(self._records)
+        if many >= ROWS and (many >= _MOST or time.monotonic() - self._written >= _SECONDS):
+            self._write(many // ROWS * ROWS)
 
     def lacks(self, record: Record) -> bool:
         """Tells whether the store has no maps of a record."""
@@ -102,14 +110,18 @@ class Shelves:
 
     def close(self, names: Sequence[str]) -> None:
         """Writes what waits, and joins what shards have written if this is a run of the whole."""
-        self._write()
+        self._write(len(self._records))
         if self.plan.shard is None:
             self.writer.join(Inputs.of(self.plan.inputs).keys())
         self.writer.close()
         self.manifest.close(names)
 
-    def _write(self) -> None:
-        self.writer.append(self._kept)
-        self.manifest.append(*self._records)
-        self._kept.clear()
-        self._records.clear()
+    def _write(self, count: int) -> None:
+        """Writes the first records that wait, and what is kept of their inputs."""
+        records, self._records = self._records[:count], self._records[count:]
+        done = sum(record.status is State.DONE for record in records)  # of others nothing is kept
+        kept, self._kept = self._kept[:done], self._kept[done:]
+        self.writer.append(kept)
+        if records:
+            self.manifest.append(*records)
+        self._written = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
@@ -14,6 +15,7 @@ from itertools import islice
 from typing import Any, Protocol
 
 from cfcam.jobs.engine.lanes import threads
+from cfcam.jobs.inputs.aside import MANY, Aside, Found
 from cfcam.jobs.runs.manifest import Record, State
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.runs.standing import stands, untouched
@@ -22,8 +24,9 @@ from cfcam.jobs.runs.work import Work
 from cfcam.stages import DECODE, DRAW, MAPS, Stages, stage
 
 _LARGE_PIXELS = 12_000_000  # of such pictures only one at a time is worked on
-_READERS = max(2, min(4, (os.cpu_count() or 2) // 2))
-_DRAWERS = max(2, min(8, (os.cpu_count() or 2) - 1))
+_CORES = os.cpu_count() or 2
+_READERS = max(2, min(4, _CORES // 2))
+_DRAWERS = max(2, min(8, _CORES - 1))
 
 
 Known = Callable[[Task], Record | None]
@@ -74,6 +77,7 @@ class Flow:
         self._pending: deque[_Pending] = deque()
         self._drawn = 0  # of those that are pending
         self._large = threading.Semaphore(1)
+        self._mine, self._asides = threading.local(), list[Aside]()  # each reader has its own
         self.stages = Stages()
 
     def __call__(self, tasks: Iterable[Task]) -> Iterator[Task]:
@@ -116,6 +120,8 @@ class Flow:
         """Ends the threads; returns the tasks that were under way, some of which may be settled."""
         self._readers.shutdown(wait=True, cancel_futures=True)
         self._drawers.shutdown(wait=True, cancel_futures=True)
+        for aside in self._asides:
+            aside.close()
         return [one.task for one in self._pending]
 
     def _ahead(self) -> int:
@@ -140,19 +146,38 @@ class Flow:
     def _skip(self, task: Task, record: Record) -> None:
         task.outcome = Outcome.entered(record, task.input, self._settings.output, State.SKIPPED)
 
-    def _read_all(self, tasks: Iterable[tuple[Task, Record | None]]) -> None:
-        for task, known in tasks:
-            self._read(task, known)
-
-    def _read(self, task: Task, known: Record | None) -> None:
-        """Reads and prepares a picture, unless it is already done."""
-        if known is not None and stands(known, partial(self._work.kind.digest, task.input), self._settings.output):
-            self._skip(task, known)
-            return
+    def _read_all(self, tasks: Sequence[tuple[Task, Record | None]]) -> None:
+        """Reads and prepares inputs, unless they are already done."""
+        fresh = [task for task, known in tasks if not self._stands(task, known)]
         with self.stages(DECODE):
-            self._work.read(task)
-            with self._alone_if_large(task):
-                self._work.prepare(task)
+            found = self._found_aside(fresh)
+            if taken := [(task, one) for task, one in zip(fresh, found, strict=True) if one is not None]:
+                self._work.take(*zip(*taken, strict=True))
+            for task, one in zip(fresh, found, strict=True):
+                if one is None:
+                    self._work.read(task)
+                    with self._alone_if_large(task):
+                        self._work.prepare(task)
+
+    def _stands(self, task: Task, known: Record | None) -> bool:
+        if known is None or not stands(known, partial(self._work.kind.digest, task.input), self._settings.output):
+            return False
+        self._skip(task, known)
+        return True
+
+    def _found_aside(self, tasks: Sequence[Task]) -> Sequence[Found | None]:
+        """What a process of its own reads of small pictures, where there are enough of them."""
+        few = len(tasks) < 2 or tasks[0].count < MANY or _CORES < 2
+        wanted = None if few else self._work.kind.wanted([task.input for task in tasks])
+        if wanted is None:
+            return [None] * len(tasks)
+        started = time.perf_counter()
+        for task in tasks:
+            task.started = started
+        if (aside := getattr(self._mine, "aside", None)) is None:
+            aside = self._mine.aside = Aside()
+            self._asides.append(aside)
+        return aside(wanted)
 
     def _explain(self, batch: Sequence[_Pending]) -> None:
         with self.stages(MAPS):  # whatever of it is the network's own pass, the engine counts apart

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,7 +20,8 @@ from cfcam.imaging.drawing.sheet import contact_page
 from cfcam.imaging.drawing.sides import Letters, lettered, letters_of
 from cfcam.imaging.reading.elsewhere import Elsewhere
 from cfcam.jobs.index.glance import SIDE, Glance, packed, peak_of, reduced, save_original, save_thumb
-from cfcam.jobs.inputs.find import Input
+from cfcam.jobs.inputs.aside import Wanted, is_small
+from cfcam.jobs.inputs.find import Input, Kind
 from cfcam.jobs.inputs.preparing import prepared_for
 from cfcam.jobs.inputs.reading import load_picture
 from cfcam.jobs.runs.drawing import FIGURE_LOCK, Artist, beside, column_suffixes, heat_of, on_sheet, panel_of
@@ -69,6 +70,12 @@ class Pictures:
             ImageError: it cannot be read, or is a volume.
         """
         return load_picture(source, max_pixels=self.settings.max_pixels, window=self.settings.window)
+
+    def wanted(self, sources: Sequence[Input]) -> Wanted | None:
+        """Returns what a process of its own is asked that reads small pictures; None where these are not for it."""
+        if any(source.kind is not Kind.PICTURE for source in sources) or not is_small(sources[0].path):
+            return None
+        return Wanted(tuple(str(source.path) for source in sources), self.settings.max_pixels, self.settings.window)
 
     def note(self, notice: str, source: Input) -> tuple[str, str]:
         """Returns what a run says of a notice, and of which notices it says so but once: of those in these words."""

@@ -18,13 +18,14 @@ from cfcam.jobs.inputs.shard import part_of
 from cfcam.jobs.runs.book import Book, Lines, Shelves
 from cfcam.jobs.runs.entries import Entries
 from cfcam.jobs.runs.flow import Flow, MakeFlow, Way
+from cfcam.jobs.runs.kind import InputKind
 from cfcam.jobs.runs.manifest import Manifest, Record
 from cfcam.jobs.runs.pictures import Pictures
 from cfcam.jobs.runs.plan import Plan, named
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.runs.task import Outcome, Task, tasks_of
 from cfcam.jobs.runs.volumes import Volumes
-from cfcam.jobs.runs.work import InputKind, Work
+from cfcam.jobs.runs.work import Work
 from cfcam.jobs.study.pages import LINE, write_batch_page
 from cfcam.models import LoadedModel, model_name
 from cfcam.stages import Stages

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -101,6 +101,9 @@ class Volumes:
             ImageError: it cannot be read, or is a picture.
         """
         return load_volume(source, self.how)
+
+    def wanted(self, sources: Sequence[Input]) -> None:
+        """Returns nothing: volumes are large."""
 
     def note(self, notice: str, source: Input) -> tuple[str, str]:
         """Returns what a run says of a notice, and of which notices it says so but once: of those of this volume."""

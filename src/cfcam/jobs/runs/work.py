@@ -5,28 +5,29 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from cfcam._version import __version__
 from cfcam.errors import CfcamError, DiskError, JobError, describe_first, is_full
-from cfcam.explainer_windows import Windows
 from cfcam.explanation import Explanation
-from cfcam.files import settings_hash, sha256_of
+from cfcam.files import Stamp, settings_hash, sha256_of
 from cfcam.jobs.engine.batch import One
 from cfcam.jobs.engine.inference import Engine
 from cfcam.jobs.engine.meaning import meaning_of
 from cfcam.jobs.index.glance import Glance, shown_by_browsers
+from cfcam.jobs.inputs.aside import Found
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import assumption_notes
 from cfcam.jobs.inputs.privacy import labelled, renamed, without_paths
 from cfcam.jobs.inputs.reading import check_showable
-from cfcam.jobs.runs.drawing import Artist, explained
+from cfcam.jobs.runs.drawing import explained
 from cfcam.jobs.runs.further import Seen
+from cfcam.jobs.runs.kind import InputKind
 from cfcam.jobs.runs.manifest import Record, State
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.runs.standing import stamp_before, stamps_of
@@ -39,47 +40,6 @@ from cfcam.models.packing import packed, unpacked
 from cfcam.stages import DRAW, stage
 
 _KEPT_BYTES = 8_000_000  # a larger picture is read a second time to be drawn, rather than held in between
-
-
-class InputKind(Protocol):
-    """What pictures and volumes have of their own: `cfcam.jobs.runs.pictures.Pictures`, `...volumes.Volumes`."""
-
-    @property
-    def preprocess(self) -> Any:
-        """What is done to each input before the network sees it."""
-
-    @property
-    def draw(self) -> Artist:
-        """Writes the files of an input."""
-
-    @property
-    def windows(self) -> Windows | None:
-        """How inputs are explained window by window; None: in one piece."""
-
-    @property
-    def most_ahead(self) -> int | None:
-        """How many inputs are read before they are explained, at most; None: as many as the run likes."""
-
-    def shape(self, inputs: Iterable[Input], read: Callable[[Input], Any]) -> Any:
-        """Returns a preparation that gives noise the shape of the network's input; None if nothing tells it."""
-
-    def read(self, source: Input) -> Any:
-        """Reads an input."""
-
-    def note(self, notice: str, source: Input) -> tuple[str, str]:
-        """Returns what a run says of a notice; and of all notices with the same first text it says so but once."""
-
-    def digest(self, source: Input) -> str:
-        """Returns the SHA-256 that an input would have, if it was read."""
-
-    def pixels(self, image: Any) -> int:
-        """Returns how many pixels or voxels an input has."""
-
-    def memory(self, image: Any) -> int:
-        """Returns how many bytes of memory an input takes."""
-
-    def described(self) -> dict[str, Any]:
-        """Returns what changes the files, beside the settings and the preparation."""
 
 
 class _Step(StrEnum):
@@ -208,17 +168,34 @@ class Work:
         """Reads an input."""
         task.started = time.perf_counter()
         with self._failing(task, _Step.READ):
-            task.stamp = stamp_before(task.input)
-            task.image = self._loaded(task.input)
-            task.sha256 = task.image.sha256
-            task.notices = self.kind.preprocess.notices(task.image)
+            self._take(task, stamp_before(task.input), self.kind.read(task.input))
+
+    def take(self, tasks: Sequence[Task], found: Sequence[Found]) -> None:
+        """Takes pictures that a process of its own has read, and prepares them; see `read` and `prepare`."""
+        for task, (stamp, image) in zip(tasks, found, strict=True):
+            with self._failing(task, _Step.READ):
+                self._take(task, stamp, image)
+        good = [task for task in tasks if task.outcome is None]
+        try:
+            tensors = self.kind.preprocess.together([task.image for task in good])
+        except (CfcamError, MemoryError):  # one of them cannot be prepared: which it is, and why, shows one by one
+            tensors = [None] * len(good)
+        for task, tensor in zip(good, tensors, strict=True):
+            task.tensor = tensor
+            self.prepare(task)
+
+    def _take(self, task: Task, stamp: Stamp | None, image: Any) -> None:
+        task.stamp, task.image = stamp, self._accepted(image, task.input)
+        task.sha256 = task.image.sha256
+        task.notices = self.kind.preprocess.notices(task.image)
 
     def prepare(self, task: Task) -> None:
         """Brings what was read to the network's input; a large picture is not held any longer."""
         if task.outcome is not None:
             return
         with self._failing(task, _Step.READ):
-            task.tensor = self.kind.preprocess(task.image)
+            if task.tensor is None:
+                task.tensor = self.kind.preprocess(task.image)
             task.size = tuple(map(int, task.image.size))
             if self._settings.store or (self._studies is None and self.kind.memory(task.image) > _KEPT_BYTES):
                 task.image = None
@@ -317,8 +294,10 @@ class Work:
         return self.kind.draw.glance(image, explanation, task.name, embeddable=embeddable)
 
     def _loaded(self, source: Input) -> Any:
-        """Reads an input; one with a label forgets its path."""
-        image = self.kind.read(source)
+        return self._accepted(self.kind.read(source), source)
+
+    def _accepted(self, image: Any, source: Input) -> Any:
+        """What was read of an input, and what is said of it; one with a label forgets its path."""
         for notice in image.notices:
             once, note = self.kind.note(notice, source)
             if once not in self._told:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from cfcam.jobs.store.layout import (
 from cfcam.jobs.store.tables import index_of, index_schema, rows_of, scores_of, scores_schema
 
 _OURS = ("maps", INDEX, SCORES)
+_GROUP = 2048  # rows of a group in a table
 
 
 class StoreWriter:
@@ -80,7 +81,7 @@ class StoreWriter:
         if not inputs:
             return
         places = self._write_maps([one for item in inputs for one in item.maps])
-        name = f"{self._name}-{self._next:06d}.parquet"
+        name = _named(self._name, self._next)
         self._next += 1
         self._write(SCORES, name, scores_of(self._pa, inputs))
         self._write(INDEX, name, index_of(self._pa, inputs, places))
@@ -113,20 +114,33 @@ class StoreWriter:
         for path, array in self._arrays.items():
             array.resize((self._used[path], *array.shape[1:]))
         own = [path.name for path in self._parts(INDEX) if path.name.startswith(f"{self._name}-")]
-        if len(own) < 2:
+        rows = sum(self._pq.read_metadata(self._folder / INDEX / part).num_rows for part in own)
+        if not own or own == [_named(self._name, rows)]:
             return
-        name = f"{self._name}-{self._next:06d}.parquet"
-        self._next += 1
+        number = max(rows, self._next)  # it must come after the parts, should this be killed before they are removed
+        self._next, name = number + 1, _named(self._name, number)
         for table, schema in ((SCORES, scores_schema(self._pa)), (INDEX, index_schema(self._pa))):
             with (
                 whole(self._folder / table / name) as temporary,
                 self._pq.ParquetWriter(temporary, schema, compression="zstd") as writer,
             ):
-                for part in own:
-                    writer.write_table(self._pq.read_table(self._folder / table / part))
+                for group in self._groups(table, own):
+                    writer.write_table(group)
         for part in own:  # until here both tell of the same maps, and the later one counts
             for table in (INDEX, SCORES):
                 (self._folder / table / part).unlink(missing_ok=True)
+
+    def _groups(self, table: str, names: Iterable[str]) -> Iterator[Any]:
+        """Yields the rows of parts of a table, so many at a time; so the bytes do not say when each was written."""
+        waiting = None
+        for name in names:
+            part = self._pq.read_table(self._folder / table / name, use_threads=False)
+            waiting = part if waiting is None else self._pa.concat_tables([waiting, part])
+            while waiting.num_rows >= _GROUP:
+                yield waiting.slice(0, _GROUP).combine_chunks()
+                waiting = waiting.slice(_GROUP)
+        if waiting is not None and waiting.num_rows:
+            yield waiting.combine_chunks()
 
     def _begin_anew(self) -> None:
         for path in [*(self._folder / name for name in _OURS), *self._folder.glob("maps-*-of-*")]:
@@ -231,3 +245,8 @@ class StoreWriter:
     def _write(self, table: str, name: str, rows: Any) -> None:
         with whole(self._folder / table / name) as temporary:
             self._pq.write_table(rows, temporary, compression="zstd")
+
+
+def _named(of: str, number: int) -> str:
+    """What a part of a table is called; of the whole of it, which is written last, by the number of its rows."""
+    return f"{of}-{number:06d}.parquet"
