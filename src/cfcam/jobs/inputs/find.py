@@ -52,7 +52,9 @@ class Input:
     @property
     def key(self) -> str:
         """How the manifest knows it: its label, else its absolute path."""
-        return os.path.abspath(self.path) if self.label is None else self.label  # noqa: PTH100 (as below)
+        if self.label is not None:
+            return self.label
+        return str(self.absolute) if isinstance(self.path, Elsewhere) else os.path.abspath(self.path)  # noqa: PTH100
 
     @property
     def absolute(self) -> Path:
