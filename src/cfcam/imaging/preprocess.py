@@ -217,7 +217,7 @@ class Preprocess:
             return [self(image) for image in images]
         pixels = np.stack([image.pixels for image in images]).reshape(len(images), *self.input_size, -1)
         planes = torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2), dtype=np.float32))
-        planes = planes.div_(float(np.iinfo(pixels.dtype).max))
+        planes = planes.div_(float(np.iinfo(images[0].pixels.dtype).max))
         mean, std = self._per_channel
         return list(((planes.flip(1) if self.order == "bgr" else planes) - mean).div_(std))
 
