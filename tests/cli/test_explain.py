@@ -440,3 +440,60 @@ def test_a_cluster_needs_ray_and_one_line_says_how_to_get_it(tmp_path, monkeypat
     result = explain([tmp_path / "a.png"], tmp_path / "out", "--engine", "ray")
     assert result.exit_code == 2
     assert "--engine ray needs ray, which is not installed: pip install 'cfcam[ray]'" in one_line(result)
+
+
+@pytest.fixture
+def settled(monkeypatch):
+    """What was written just now is as good as what is old."""
+    from cfcam.jobs.runs import unchanged
+
+    monkeypatch.setattr(unchanged, "_SETTLED", -(10**18))
+    monkeypatch.setattr(unchanged, "is_settled", lambda stamp: True)
+
+
+def a_network(folder):
+    """A network in a file, whose factory reads its weights from another."""
+    torch.save({"bias": torch.tensor([1.0, 0.0])}, folder / "bias.pt")
+    (folder / "net.py").write_text(
+        "import torch\nfrom torch import nn\n\ndef own():\n"
+        "    torch.manual_seed(0)\n    last = nn.Linear(2, 2)\n"
+        f"    last.load_state_dict(torch.load({str(folder / 'bias.pt')!r}), strict=False)\n"
+        "    return nn.Sequential(nn.Conv2d(3, 2, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), last)\n"
+    )
+    return ["--model", f"{folder / 'net.py'}:own", *BRIGHT, "--method", "grad-cam"]
+
+
+def test_where_nothing_has_changed_no_network_is_loaded(tmp_path, settled, monkeypatch):
+    folder_of(tmp_path / "in", 3)
+    out, own = tmp_path / "out", a_network(tmp_path)
+    assert cfcam("explain", tmp_path / "in", "-o", out, *own).exit_code == 0
+    files = {name: (out / name).read_bytes() for name in written(out)}
+    with monkeypatch.context() as patch:
+        patch.setattr("cfcam.models.load", None)
+        again = cfcam("explain", tmp_path / "in", "-o", out, *own)
+        assert again.exit_code == 0
+        assert f"all 3 inputs already done, and nothing has changed since -> {out}/" in again.stdout.replace("\n", "")
+        assert cfcam("explain", tmp_path / "in", "-o", out, *own, "--quiet").stdout == ""
+        told = json.loads(cfcam("explain", tmp_path / "in", "-o", out, *own, "--log-json").stderr)
+        assert (told["message"], told["skipped"], told["unchanged"]) == ("ended", 3, True)
+        for more in ("--verify", "--overwrite", "--json", "--shard=1/2", "--report=html", "--batch-size=2"):
+            assert cfcam("explain", tmp_path / "in", "-o", out, *own, more).exit_code != 0  # would load it
+    assert files == {name: (out / name).read_bytes() for name in written(out)}
+
+
+@pytest.mark.parametrize("what", ["a picture", "the code", "the weights that the code reads", "a map"])
+def test_where_something_has_changed_it_is_explained_anew(tmp_path, settled, what):
+    folder_of(tmp_path / "in", 3)
+    out, own = tmp_path / "out", a_network(tmp_path)
+    cfcam("explain", tmp_path / "in", "-o", out, *own)
+    if what == "a picture":
+        draw(tmp_path / "in" / "picture1.png", corner=3, grey=90)
+    elif what == "the code":
+        (tmp_path / "net.py").write_text((tmp_path / "net.py").read_text().replace("seed(0)", "seed(1)"))
+    elif what == "a map":
+        (out / "picture1_grad-cam.png").unlink()
+    else:
+        torch.save({"bias": torch.tensor([0.0, 1.0])}, tmp_path / "bias.pt")
+    again = cfcam("explain", tmp_path / "in", "-o", out, *own)
+    one = what in ("a picture", "a map")
+    assert ("1 explained, 2 already done" if one else "3 explained") in again.stdout

@@ -8,6 +8,7 @@ from PIL import Image
 
 from cfcam.imaging import Preprocess
 from cfcam.jobs import FolderRun, Save, Settings, find_inputs
+from cfcam.jobs.runs.unchanged import FILE_NAME as NOTE
 from cfcam.models import load
 
 NETWORKS = Path(__file__).with_name("user_networks.py")
@@ -47,5 +48,5 @@ def pixels(path):
 
 
 def written(output):
-    """All files of a folder, by name."""
-    return sorted(p.relative_to(output).as_posix() for p in output.rglob("*") if p.is_file())
+    """All files of a folder, by name, but the note that only runs over files leave that are older than a moment."""
+    return sorted(p.relative_to(output).as_posix() for p in output.rglob("*") if p.is_file() and p.name != NOTE)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -18,9 +18,11 @@ from cfcam.cli.options.cluster import Spread
 from cfcam.cli.options.network import DEMOS, Layer
 from cfcam.cli.options.question import chosen_methods
 from cfcam.cli.options.study import Study, without_secrets
+from cfcam.cli.options.unchanged import left_by, note_of, watched
 from cfcam.cli.options.volumes import PicturesOrVolumes, Sliding
 from cfcam.cli.output.console import EXIT_FAILED, hint, print_json, warn
 from cfcam.cli.output.panels import Panel
+from cfcam.cli.output.unchanged import show_unchanged
 from cfcam.errors import InputError
 
 if TYPE_CHECKING:
@@ -255,6 +257,10 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         """Explains one input after the other, and says what became of them."""
         study = self.study()
         sources = _sources(self.paths)
+        unchanged = note_of(self, sources)
+        if unchanged is not None and (count := unchanged.inputs()) is not None:
+            show_unchanged(count, self.store or self.output, quiet=self.silent, log=self.log())
+            return
 
         from cfcam.jobs.inputs.many import Inputs
 
@@ -265,7 +271,8 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             raise InputError(f"there is nothing to explain: all pictures found lie in the output folder {self.output}")
         settings = self._settings(study, sources)
         settings.check()  # before the network is loaded, which may take long
-        loaded = self.load()
+        with watched(unchanged) as read:
+            loaded = self.load()
         if study is not None and self.ensemble:
             study = replace(study, ensemble=tuple(self.load(weights=str(path)) for path in self.ensemble))
         if not self.silent:
@@ -274,7 +281,8 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             if self.paths and self.spec in DEMOS:
                 hint("the demo network knows drawn phantoms only; for pictures of your own name a network with --model")
         settings = replace(settings, study=study, page=self._page(inputs, loaded))
-        self._follow(self._run(loaded, inputs, settings), list(loaded.notes))
+        run = self._run(loaded, inputs, settings, self.flow() | left_by(self, unchanged, read))
+        self._follow(run, list(loaded.notes))
 
     def _page(self, inputs: Sequence[Input], loaded: LoadedModel) -> PageSettings | None:
         """What is asked for of the page of all pictures; None where there is to be none."""
@@ -331,15 +339,15 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
 
         return OfflinePages(model_name(self.spec), Look(palette, opacity, blend))
 
-    def _run(self, loaded: LoadedModel, inputs: Sequence[Input], settings: Settings) -> FolderRun:
+    def _run(self, loaded: LoadedModel, inputs: Sequence[Input], settings: Settings, how: dict[str, Any]) -> FolderRun:
         """The run that the network asks for: over pictures or over volumes."""
         from cfcam.jobs import FolderRun, VolumeRun, is_volume_run
 
         if is_volume_run(loaded.module, inputs):
             settings = replace(settings, preprocess=self.prepared_volumes(loaded))
-            return VolumeRun(loaded, inputs, settings, self.reading(), **self.flow())
+            return VolumeRun(loaded, inputs, settings, self.reading(), **how)
         settings = replace(settings, preprocess=self.prepared_pictures(loaded))
-        return FolderRun(loaded, inputs, settings, **self.flow())
+        return FolderRun(loaded, inputs, settings, **how)
 
     def _follow(self, run: FolderRun, notes: list[str]) -> None:
         from cfcam.cli.output import run as said

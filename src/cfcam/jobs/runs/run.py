@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ from cfcam.jobs.runs.book import Book, Lines, Shelves
 from cfcam.jobs.runs.entries import Entries
 from cfcam.jobs.runs.flow import Flow, MakeFlow, Way
 from cfcam.jobs.runs.kind import InputKind
-from cfcam.jobs.runs.manifest import Manifest, Record
+from cfcam.jobs.runs.manifest import Manifest, Record, State
 from cfcam.jobs.runs.pictures import Pictures
 from cfcam.jobs.runs.plan import Plan, named
 from cfcam.jobs.runs.settings import Settings
@@ -44,6 +44,7 @@ class FolderRun:
         inputs: the pictures, from `find_inputs`.
         settings: what to do with them.
         flow: who takes them through the work: threads of this process, or the workers of a cluster.
+        at_end: called once all inputs are done, with their number, while the folder is still held.
 
     Attributes:
         layer: the layer that is mapped.
@@ -59,10 +60,16 @@ class FolderRun:
     """
 
     def __init__(
-        self, model: LoadedModel, inputs: Sequence[Input], settings: Settings, *, flow: MakeFlow = Flow
+        self,
+        model: LoadedModel,
+        inputs: Sequence[Input],
+        settings: Settings,
+        *,
+        flow: MakeFlow = Flow,
+        at_end: Callable[[int], None] | None = None,
     ) -> None:
         settings.check()
-        self._flow = flow
+        self._flow, self._at_end = flow, at_end
         self.settings = settings = settings if settings.study is None else replace(settings, batch_size=1)
         self.inputs = named(inputs, settings.study)
         self._model = model
@@ -126,6 +133,8 @@ class FolderRun:
             raise
         self._enter_rest(flow, manifest, book, names, lines)
         self._end(flow, counts, started, complete=True)
+        if self._at_end is not None and not counts[State.FAILED]:
+            self._at_end(len(self))
 
     def _end(self, flow: Way, counts: Counter[str], started: float, *, complete: bool) -> None:
         """Enters how the run ended, or was stopped."""
@@ -201,6 +210,7 @@ class VolumeRun(FolderRun):
         settings: what to do with them; their ``preprocess`` is a `VolumePreprocess`.
         volumes: what concerns volumes alone.
         flow: as there.
+        at_end: as there.
     """
 
     def __init__(
@@ -211,9 +221,10 @@ class VolumeRun(FolderRun):
         volumes: VolumeSettings | None = None,
         *,
         flow: MakeFlow = Flow,
+        at_end: Callable[[int], None] | None = None,
     ) -> None:
         self.volumes = volumes or VolumeSettings()
-        super().__init__(model, inputs, replace(settings, batch_size=1), flow=flow)
+        super().__init__(model, inputs, replace(settings, batch_size=1), flow=flow, at_end=at_end)
 
     def _kind(self) -> InputKind:
         return Volumes.of(self._model, self.settings, self.volumes)
