@@ -27,6 +27,10 @@ class Method(ABC):
     uses_gradients: ClassVar[bool] = True
     """Whether it may be given the targets in parts, because gradients of many take much memory."""
 
+    selective: ClassVar[bool] = False
+    """Whether it applies to some networks only and raises `MethodError` for the others, which a run then finds out
+    before it reads its inputs."""
+
     pools: ClassVar[bool] = False
     """Whether it pools activations and gradients, and uses nothing else: frames of a clip are then pooled one by one,
     because a network may look at some of them only."""

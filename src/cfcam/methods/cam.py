@@ -31,6 +31,7 @@ class CAM(Method):
     name: ClassVar[str] = "cam"
     cost: ClassVar[str] = "1"
     uses_gradients: ClassVar[bool] = False
+    selective: ClassVar[bool] = True
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns signed maps (N, K, *layer_spatial)."""

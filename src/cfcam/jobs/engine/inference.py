@@ -19,7 +19,7 @@ from cfcam.explanation import Explanation
 from cfcam.imaging import Preprocess
 from cfcam.jobs.engine.batch import Batch, One
 from cfcam.jobs.engine.lanes import LEAST, Lanes, copies_of, explained, lane_count
-from cfcam.methods import CAM, AttentionRollout, LeGrad, ScoreCAM, named_methods
+from cfcam.methods import ScoreCAM, named_methods
 from cfcam.methods.base import Method
 from cfcam.models import LoadedModel
 from cfcam.models.expects import input_channels
@@ -167,7 +167,7 @@ class Engine:
             self._complain_of_weights()
             return
         for name, method in list(self.methods.items()):
-            if isinstance(method, (CAM, AttentionRollout, LeGrad)):  # those that ask something of the network
+            if method.selective:
                 self._try(name, method, capture, leave_out=leave_out and len(self.methods) > 1)
         masked = [name for name, method in self.methods.items() if isinstance(method, ScoreCAM)]
         channels = capture.activations.shape[1]

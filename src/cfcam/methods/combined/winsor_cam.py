@@ -43,6 +43,7 @@ class WinsorCAM(Method):
 
     name: ClassVar[str] = "winsor-cam"
     cost: ClassVar[str] = "2 + backward"
+    selective: ClassVar[bool] = True
     percentile: float = 90.0
     layers: tuple[str, ...] = ()
     importance: Literal["mean", "max"] = "mean"

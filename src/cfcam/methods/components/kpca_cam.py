@@ -38,6 +38,7 @@ class KPCACAM(Method):
     name: ClassVar[str] = "kpca-cam"
     cost: ClassVar[str] = "1"
     uses_gradients: ClassVar[bool] = False
+    selective: ClassVar[bool] = True
     kernel: Literal["sigmoid", "rbf"] = "sigmoid"
     gamma: float | None = None
 

@@ -37,6 +37,7 @@ class AttentionRollout(Method):
 
     name: ClassVar[str] = "attention-rollout"
     cost: ClassVar[str] = "2"
+    selective: ClassVar[bool] = True
     uses_gradients: ClassVar[bool] = False
 
     def __call__(self, capture: Capture) -> Tensor:
@@ -73,6 +74,7 @@ class LeGrad(Method):
 
     name: ClassVar[str] = "legrad"
     cost: ClassVar[str] = "2 + backward per block"
+    selective: ClassVar[bool] = True
     uses_gradients: ClassVar[bool] = False  # of the activations; those of the attention are summed as they come
     needs_gradients: ClassVar[bool] = True
 
