@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from cfcam.cli.options.network import DEMOS
 
 if TYPE_CHECKING:
-    from cfcam.cli.explain import Explain
     from cfcam.jobs.runs.reads import Reads
     from cfcam.jobs.runs.unchanged import Unchanged
 
@@ -19,11 +18,11 @@ _NO_SAY = frozenset({"paths", "quiet", "debug", "log_json"})
 """Options that change neither the files nor which there are."""
 
 
-def note_of(command: Explain, sources: list[Path]) -> Unchanged | None:
+def note_of(command: Any, sources: list[Path]) -> Unchanged | None:
     """Returns the note that a command leaves, and looks for; None where it is to do more than to explain what is left.
 
     Args:
-        command: as it was typed.
+        command: a `cfcam.cli.explain.Explain`, as it was typed.
         sources: what its inputs are found in.
     """
     more = (command.overwrite, command.verify, command.shard, command.as_json, command.ensemble, command.study())
@@ -51,7 +50,7 @@ def watched(note: Unchanged | None) -> Iterator[Reads | None]:
         yield found
 
 
-def left_by(command: Explain, note: Unchanged | None, read: Reads | None) -> dict[str, Any]:
+def left_by(command: Any, note: Unchanged | None, read: Reads | None) -> dict[str, Any]:
     """Returns what a run is to be told, so that it leaves the note at its end.
 
     Args:
