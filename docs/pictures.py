@@ -27,6 +27,8 @@ RELATIVES = [
     "refine-cam",
     "occlusion",
 ]
+RIVALS = ["grad-cam", "recipro-cam", "vit-recipro-cam", "winsor-cam", "shapley-cam", "kpca-cam"]
+PIXELS = ["integrated-gradients", "smooth-grad", "guided-backprop", "guided-grad-cam"]
 
 
 def sheet(example: str, methods: list, targets: object, *, shortcut: bool = False, title: str = "") -> np.ndarray:
@@ -67,6 +69,8 @@ def main() -> None:
         ),
         "methods": sheet("consolidation", ["cam", *four], None, title="the methods side by side"),
         "relatives": sheet("effusion-and-nodule", RELATIVES, ["nodule"], title="the relatives, asked for the nodule"),
+        "rivals": sheet("effusion-and-nodule", RIVALS, ["nodule"], title="the rivals, asked for the nodule"),
+        "pixels": sheet("effusion-and-nodule", PIXELS, ["nodule"], title="companions on the input's own grid"),
         "presets": sheet(
             "consolidation",
             ["cf-cam", "cf-cam-bilateral", "cf-cam-guided", "cf-cam-reference"],

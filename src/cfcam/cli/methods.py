@@ -33,9 +33,9 @@ class Methods(Command):
 
     def __call__(self) -> None:
         """Shows a table, or JSON."""
-        from cfcam.methods import list_methods
+        from cfcam.methods import list_methods, list_pixel_methods
 
-        rows = [describe(name) for name in list_methods()]
+        rows = [describe(name) for name in (*list_methods(), *list_pixel_methods())]
         if self.as_json:
             print_json(rows)
             return

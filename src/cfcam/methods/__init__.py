@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from cfcam.methods.gradient.grad_cam import GradCAM, GradCAMPlusPlus
     from cfcam.methods.gradient.gradient_products import HiResCAM, LayerCAM, XGradCAM
     from cfcam.methods.gradient.shapley_cam import ShapleyCAM
+    from cfcam.methods.pixel.input_gradients import GuidedBackprop, GuidedGradCAM, SmoothGrad
+    from cfcam.methods.pixel.integrated import IntegratedGradients
     from cfcam.methods.scored.ablation_cam import AblationCAM
     from cfcam.methods.scored.occlusion import Occlusion
     from cfcam.methods.scored.recipro_cam import ReciproCAM, ViTReciproCAM
@@ -64,6 +66,13 @@ _REGISTRY: dict[str, tuple[str, str, str | None]] = {
     "legrad": ("tokens.attention", "LeGrad", None),
     "libra-grad": ("tokens.libra_grad", "LibraGrad", None),
 }
+# Companions whose maps lie on the input's own grid; they are asked for by name, and "all" leaves them out.
+_PIXEL: dict[str, tuple[str, str, str | None]] = {
+    "integrated-gradients": ("pixel.integrated", "IntegratedGradients", None),
+    "smooth-grad": ("pixel.input_gradients", "SmoothGrad", None),
+    "guided-backprop": ("pixel.input_gradients", "GuidedBackprop", None),
+    "guided-grad-cam": ("pixel.input_gradients", "GuidedGradCAM", None),
+}
 # what each is for, as `cfcam methods` says it; a method of one's own has a line here, or says nothing.
 _FOR: dict[str, str] = {
     "cam": "the exact share of each place, behind pooling and one linear layer",
@@ -95,10 +104,14 @@ _FOR: dict[str, str] = {
     "occlusion": "a check that believes in no channel and no gradient",
     "attention-rollout": "where a transformer gathers from, whatever the class",
     "legrad": "a transformer, over all of its blocks",
+    "integrated-gradients": "pixels whose shares add up to the change of the score",
+    "smooth-grad": "which pixels the score is sensitive to",
+    "guided-backprop": "comparison with older work: edges of the picture, whatever the network",
+    "guided-grad-cam": "comparison with older work: those edges where Grad-CAM is",
     "libra-grad": "a transformer whose map is to add up to the score",
 }
 _TEN_PASSES_A_CHANNEL = ("ss-cam", "is-cam")
-_LAZY = {cls: module for module, cls, _ in _REGISTRY.values()} | {
+_LAZY = {cls: module for module, cls, _ in (*_REGISTRY.values(), *_PIXEL.values())} | {
     "Method": "base",
     "Augmented": "combined.augmentation",
     "Fusion": "combined.fusion",
@@ -125,8 +138,11 @@ __all__ = [
     "Fusion",
     "GradCAM",
     "GradCAMPlusPlus",
+    "GuidedBackprop",
     "GuidedFilter",
+    "GuidedGradCAM",
     "HiResCAM",
+    "IntegratedGradients",
     "LayerCAM",
     "LeGrad",
     "LibraGrad",
@@ -137,6 +153,7 @@ __all__ = [
     "RefineCAM",
     "ScoreCAM",
     "ShapleyCAM",
+    "SmoothGrad",
     "SmoothGradCAMPlusPlus",
     "ViTReciproCAM",
     "WinsorCAM",
@@ -144,6 +161,7 @@ __all__ = [
     "affordable_methods",
     "get_method",
     "list_methods",
+    "list_pixel_methods",
     "named_methods",
     "purpose",
 ]
@@ -165,6 +183,11 @@ def affordable_methods() -> list[str]:
     return [name for name in _REGISTRY if name not in _TEN_PASSES_A_CHANNEL]
 
 
+def list_pixel_methods() -> list[str]:
+    """Returns the names of the companions whose maps lie on the input's own grid, which can be given likewise."""
+    return list(_PIXEL)
+
+
 def purpose(name: str) -> str:
     """Returns what a method is for, in a few words; empty if nobody wrote it down."""
     return _FOR.get(name, "")
@@ -176,8 +199,8 @@ def check_name(name: str) -> None:
     Raises:
         MethodError: there is none; the nearest names are offered.
     """
-    if name not in _REGISTRY:
-        near = difflib.get_close_matches(name, _REGISTRY, n=3, cutoff=0.4) or _REGISTRY
+    if name not in _REGISTRY and name not in _PIXEL:
+        near = difflib.get_close_matches(name, [*_REGISTRY, *_PIXEL], n=3, cutoff=0.4) or _REGISTRY
         raise MethodError(f"no method is called {name!r}; nearest: {', '.join(near)} (all: cfcam methods)")
 
 
@@ -188,7 +211,7 @@ def get_method(name: str) -> Method:
         MethodError: there is none; the nearest names are offered.
     """
     check_name(name)
-    module, cls, preset = _REGISTRY[name]
+    module, cls, preset = _REGISTRY[name] if name in _REGISTRY else _PIXEL[name]
     found = getattr(import_module(f"{__name__}.{module}"), cls)
     method: Method = getattr(found, preset)() if preset else found()
     return method

@@ -49,7 +49,7 @@ class SmoothGradCAMPlusPlus(Method):
         low, high = x.flatten(1).aminmax(dim=1)
         deviation = (self.noise * (high - low)).reshape(-1, *[1] * (x.ndim - 1))
         sums: list[Tensor] = []
-        for draw in _normal(self.samples, x.shape[1:], self.seed):
+        for draw in noise_draws(self.samples, x.shape[1:], self.seed):
             noisy = capture.again(x + deviation * draw.to(x))
             g = (noisy.frames_apart() if noisy.framed else noisy).gradients.flatten(3)
             powers = (g, g.square(), g**3)
@@ -96,7 +96,7 @@ class SSCAM(ScoreCAM):
         x, baseline = capture.input, uninformative(capture.input, self.baseline)
         images = torch.arange(len(masks), device=masks.device)
         total = masks.new_zeros(*masks.shape[:2], capture.scores.shape[1])
-        for draw in _normal(self.samples, x.shape[2:], self.seed):
+        for draw in noise_draws(self.samples, x.shape[2:], self.seed):
             noise = self.noise * draw.to(masks)
             reference = capture.rescore(baseline + x * noise.to(x.dtype), images, probability=self._probability)
             for place in valid.nonzero().split(self.batch_size or chunk_size(x)):
@@ -155,7 +155,7 @@ def _check(samples: int, noise: float, method: str) -> None:
         raise MethodError(f"{method}(noise={noise}): 0 or more")
 
 
-def _normal(samples: int, shape: Sequence[int], seed: int) -> Iterator[Tensor]:
+def noise_draws(samples: int, shape: Sequence[int], seed: int) -> Iterator[Tensor]:
     """Yields standard normal noise (1, *shape), sample by sample, the same on every device and in every precision."""
     generator = torch.Generator().manual_seed(seed)
     for _ in range(samples):

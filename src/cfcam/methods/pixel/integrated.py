@@ -1,0 +1,90 @@
+"""Integrated gradients, by Captum: what each place of the input gives the score on the way from a baseline to it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from cfcam.capture import Capture
+from cfcam.errors import MethodError
+from cfcam.methods.pixel.input_gradients import PixelMethod, differentiable, scores_of
+from cfcam.methods.scored.score_cam import chunk_size, uninformative
+
+
+@dataclass(frozen=True)
+class IntegratedGradients(PixelMethod):
+    """Integrated gradients: ``sum_channels (x - b) . mean_t dy/dx(b + t (x - b))``, signed, by Captum.
+
+    The map adds up to the score's difference from that of the baseline, to the precision of the steps: that is checked,
+    and a map that misses it by more than a share of the sum of its absolute values is refused.
+
+    Args:
+        baseline: b: "zero" (the training mean, after normalisation), "blur" (the input averaged over an eighth of its
+            size) or a number.
+        steps: places of the Gauss-Legendre rule between baseline and input.
+        tolerance: that share; infinite: whatever.
+
+    Raises:
+        MethodError: Captum is not installed, or the sum misses the difference by more than the tolerance.
+
+    Source: Sundararajan et al. 2017, arXiv 1703.01365, eq. 1; Captum's ``IntegratedGradients``.
+    """
+
+    name: ClassVar[str] = "integrated-gradients"
+    cost: ClassVar[str] = "2 + steps, each whole backward"
+    baseline: Literal["zero", "blur"] | float = "zero"
+    steps: int = 32
+    tolerance: float = 0.1
+
+    def __post_init__(self) -> None:
+        if self.baseline not in ("zero", "blur") and not isinstance(self.baseline, (int, float)):
+            raise MethodError(f"IntegratedGradients(baseline={self.baseline!r}): 'zero', 'blur' or a number")
+        if self.steps < 1:
+            raise MethodError(f"IntegratedGradients(steps={self.steps}): 1 or more")
+        if not self.tolerance > 0:
+            raise MethodError(f"IntegratedGradients(tolerance={self.tolerance}): a number above 0")
+
+    def __call__(self, capture: Capture) -> Tensor:
+        """Returns signed maps (N, K, *input_spatial)."""
+        try:
+            from captum.attr import IntegratedGradients as Captums  # type: ignore[import-untyped]
+        except ImportError as error:
+            raise MethodError("integrated-gradients is computed by Captum: pip install captum") from error
+        x, columns = capture.input, []
+        base = uninformative(x, self.baseline)
+        images = torch.arange(len(x), device=x.device)
+        with differentiable(capture):
+            for k in range(capture.scores.shape[1]):
+                captums = Captums(lambda seen, which, k=k: scores_of(capture, seen, which, self.name)[:, k])
+                try:
+                    found = captums.attribute(
+                        x.detach().clone(),
+                        baselines=base,
+                        additional_forward_args=(images,),
+                        n_steps=self.steps,
+                        method="gausslegendre",
+                        internal_batch_size=max(len(x), chunk_size(x)),
+                    )
+                except RuntimeError as error:
+                    if not re.search("not have been used|nference tensor|does not require grad", str(error)):
+                        raise
+                    raise MethodError(
+                        f"{self.name} needs gradients from the score to the input, and the network records none on the"
+                        " way: use occlusion or score-cam"
+                    ) from error
+                columns.append(found.detach().sum(1))
+        maps = torch.stack(columns, dim=1)
+        due = capture.rescore(x, images) - capture.rescore(base, images)
+        missed = (maps.flatten(2).sum(2) - due).abs()
+        wrong = missed > self.tolerance * maps.flatten(2).abs().sum(2)
+        if bool(wrong.any()):
+            image, k = wrong.nonzero()[0].tolist()
+            raise MethodError(
+                f"integrated-gradients of image {image} add up to {float(maps[image, k].sum()):.4g}, and the score's"
+                f" difference from the baseline's is {float(due[image, k]):.4g}: take more steps than {self.steps}"
+            )
+        return maps
