@@ -72,6 +72,24 @@ def picture_with_right_sums(path: Path) -> None:
     picture(path)
 
 
+def tar(path: Path) -> None:
+    """Each picture that is found in a tar, by its headers with their sums made right again."""
+    from cfcam.errors import CfcamError
+    from cfcam.jobs.inputs.tars import pictures_in
+
+    data = bytearray(path.read_bytes())
+    for at in range(0, len(data) - 511, 512):
+        if data[at + 257 : at + 262] == b"ustar":
+            data[at + 148 : at + 156] = b" " * 8
+            data[at + 148 : at + 156] = b"%06o\0 " % sum(data[at : at + 512])
+    path.write_bytes(data)
+    for one in pictures_in(path):
+        try:
+            one.content()
+        except CfcamError:
+            continue
+
+
 def packed_volume(path: Path) -> None:
     """A volume that is compressed once it was changed: else the changes would hit the compression alone."""
     packed = path.with_name(f"{path.stem}.nii.gz")
@@ -220,6 +238,7 @@ READERS: dict[str, Reader] = {
     "png-with-right-sums": Reader("pictures", (".png",), picture_with_right_sums),
     "dicom": Reader("dicom", (".dcm",), picture),
     "dicom-volume": Reader("dicom", ("enhanced.dcm",), volume),
+    "tars": Reader("tars", (".tar",), tar),
     "series": Reader("series", (".dcm",), folder_of_slices, beside=True),
     "deidentify": Reader("dicom", ("ed.dcm", "implicit.dcm", "radiograph.dcm"), without_patient),
     "nifti": Reader("nifti", (".nii", ".nii.gz"), volume),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import tarfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -173,6 +174,23 @@ def audit(folder: Path) -> Files:
     return {file.name: file.read_bytes() for file in sorted(folder.iterdir())}
 
 
+def tars() -> Files:
+    """Tars of the three kinds, with long names, a link, and what is no picture."""
+    found = {}
+    for kind, form in {"ustar": tarfile.USTAR_FORMAT, "gnu": tarfile.GNU_FORMAT, "pax": tarfile.PAX_FORMAT}.items():
+        buffer = io.BytesIO()
+        with tarfile.open(fileobj=buffer, mode="w", format=form) as tar:
+            for name, size in (("a.png", 700), ("a.cls", 1), (f"{'d' * 90}/{'ü' * 20}.png", 40), ("b.jpg", 512)):
+                header = tarfile.TarInfo(name)
+                header.size = size
+                tar.addfile(header, io.BytesIO(b"x" * size))
+            header = tarfile.TarInfo("link.png")
+            header.type, header.linkname = tarfile.SYMTYPE, "a.png"
+            tar.addfile(header)
+        found[f"{kind}.tar"] = buffer.getvalue()
+    return found
+
+
 def texts() -> Files:
     from dataclasses import asdict
 
@@ -207,7 +225,8 @@ def texts() -> Files:
 
 IN_A_FOLDER: dict[str, Callable[[Path], Files]] = {"explanation": explanation, "store": store, "audit": audit}
 ALONE: dict[str, Callable[[], Files]] = {
-    "pictures": pictures, "dicom": dicom, "series": series, "nifti": nifti, "weights": weights, "texts": texts
+    "pictures": pictures, "dicom": dicom, "series": series, "nifti": nifti, "weights": weights, "tars": tars,
+    "texts": texts,
 }  # fmt: skip
 
 
