@@ -28,7 +28,7 @@ def draw(path, *, corner=0, size=(48, 64), grey=60):
 
 
 def folder_of(folder, count, suffix=".png"):
-    return [draw(folder / f"picture{n}{suffix}", corner=n % 4, grey=40 + n % 200) for n in range(count)]
+    return [draw(folder / f"picture{n}{suffix}", corner=n % 4, grey=40 + n % 160) for n in range(count)]
 
 
 def run(paths, output, network="brightness", *, recursive=False, classes=("bright", "dark"), **settings):
