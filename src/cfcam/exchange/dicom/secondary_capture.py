@@ -23,7 +23,7 @@ _PLACE = (
 )
 
 
-def secondary_capture(job: Job) -> Dataset:
+def secondary_capture(job: Job, drawn: NDArray[np.uint8] | None = None) -> Dataset:
     """Return an RGB overlay of the source's size, drawn as the job says, with the outline of its region.
 
     One plane becomes a Secondary Capture, several one Multi-frame True Color Secondary Capture (A.8.5): in the sources'
@@ -31,12 +31,15 @@ def secondary_capture(job: Job) -> Dataset:
     burned-in flag is the source's; without one it is NO, but YES for modalities whose
     machines burn in. Overlays of CT and MR keep position and orientation, so that they lie where the source lies.
 
+    Args:
+        job: the map.
+        drawn: what `overlays` returns of it, if that is at hand.
+
     Raises:
         InputError: the map does not lie in [0, 1].
         ImageError: a source has no pixels, or broken ones.
     """
-    job.check_unit_range("sc")
-    picture = _pictures(job)
+    picture = overlays(job) if drawn is None else drawn
     places = [_place(job.sources[0 if len(job.sources) == 1 else n], n) for n in range(len(picture))]
     if not all(places) or any(one.ImageOrientationPatient != places[0].ImageOrientationPatient for one in places):
         places = []
@@ -58,11 +61,16 @@ def _along_normal(places: list[Dataset]) -> NDArray[np.intp]:
     return np.argsort(positions @ np.cross(axes[:3], axes[3:]), kind="stable")
 
 
-def _pictures(job: Job) -> NDArray[np.uint8]:
-    """All overlays, `(planes, H, W, 3)`."""
+def overlays(job: Job) -> NDArray[np.uint8]:
+    """Return the pictures of a Secondary Capture, `(planes, H, W, 3)`.
+
+    Raises:
+        CfcamError: as `secondary_capture`.
+    """
     from cfcam.imaging.drawing.overlay import overlay
     from cfcam.imaging.reading.dicom import decode_picture
 
+    job.check_unit_range("sc")
     single, data = len(job.sources) == 1, b""
     if job.shown is not None:
         return overlay(job.shown, job.heatmap[0], **job.look._asdict(), threshold=job.threshold)[None]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from io import BytesIO
 from pathlib import Path
@@ -19,7 +20,7 @@ from cfcam.exchange.dicom.moments import say_when_made, when_made
 from cfcam.exchange.dicom.parametric_map import check_place, parametric_map
 from cfcam.exchange.dicom.presentation_state import presentation_state, why_no_state
 from cfcam.exchange.dicom.result import ResultInfo
-from cfcam.exchange.dicom.secondary_capture import secondary_capture
+from cfcam.exchange.dicom.secondary_capture import overlays, secondary_capture
 from cfcam.exchange.dicom.segmentation import NO_THICKNESS, segmentation
 from cfcam.exchange.dicom.sources import (
     distance_of,
@@ -224,16 +225,23 @@ def _objects(
             return
         yield kind, made
 
-    for kind, build in OF_THE_JOB.items():  # pictures first: the largest are on their way while the others are made
-        if kind in kinds:
-            yield from make(kind, partial(build, job))
-    if "pm" in kinds:
-        yield from make("pm", lambda: parametric_map(job))
-    if "seg" in kinds or _FRACTIONAL in kinds:
-        yield from make(_FRACTIONAL, lambda: segmentation(job, "seg-fractional"))
-    if {"seg", "sr"} & set(kinds):
-        regions = list(make("seg-binary", lambda: segmentation(job, "seg-binary")))
-        yield from regions
+    with ExitStack() as stack:
+        drawn: Future[NDArray[np.uint8]] | None = None
+        if "sc" in kinds and job.shown is not None:  # numpy draws while Python makes the Segmentations
+            drawn = stack.enter_context(ThreadPoolExecutor(1)).submit(overlays, job)
+        if "pm" in kinds:
+            yield from make("pm", lambda: parametric_map(job))
+        if "seg" in kinds or _FRACTIONAL in kinds:
+            yield from make(_FRACTIONAL, lambda: segmentation(job, "seg-fractional"))
+        regions = []
+        if {"seg", "sr"} & set(kinds):
+            regions = list(make("seg-binary", lambda: segmentation(job, "seg-binary")))
+            yield from regions
+        for kind, build in OF_THE_JOB.items():  # pictures are the largest: on their way while the report is made
+            if kind == "sc" and drawn is not None:
+                yield from make(kind, lambda: secondary_capture(job, drawn.result()))
+            elif kind in kinds:
+                yield from make(kind, partial(build, job))
         for _, region in regions if "sr" in kinds else ():
             yield from make("sr", partial(structured_report, job, region, measurements or {}))
         if "sr" in kinds and not regions and refused is not None:
