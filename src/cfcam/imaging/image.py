@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 Pixels = NDArray[np.uint8] | NDArray[np.uint16]
 
 
+_ROWS_AT_ONCE = 64  # so that what is worked on stays in the processor's cache
 _TO_8_BIT = ((np.arange(65536, dtype=np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
 
 
@@ -75,10 +76,15 @@ class Image:
         An 8 bit RGB picture is returned as it is held, read-only; copy it before drawing into it.
         """
         pixels = self.pixels
-        eight: NDArray[np.uint8] = (
-            np.take(_TO_8_BIT, pixels) if pixels.dtype == np.uint16 else pixels.astype(np.uint8, copy=False)
-        )
-        return eight if eight.ndim == 3 else np.repeat(eight[..., None], 3, axis=2)
+        if pixels.ndim == 3:
+            return np.take(_TO_8_BIT, pixels) if pixels.dtype == np.uint16 else pixels.astype(np.uint8, copy=False)
+        shown = np.empty((*pixels.shape, 3), dtype=np.uint8)
+        for row in range(0, len(pixels), _ROWS_AT_ONCE):
+            rows = slice(row, row + _ROWS_AT_ONCE)
+            grey = np.take(_TO_8_BIT, pixels[rows]) if pixels.dtype == np.uint16 else pixels[rows]
+            for channel in range(3):
+                shown[rows, :, channel] = grey
+        return shown
 
     def tensor(self) -> Tensor:
         """The picture for computing: float32 `(3, H, W)` in [0, 1], at the full precision of the file."""

@@ -119,6 +119,23 @@ def test_pixels_of_an_odd_number_of_bytes_end_with_null(tmp_path, shape, kind):
         assert dataset.PixelData == b"\x01\0"
 
 
+@pytest.mark.parametrize("kind", ["seg-fractional", "seg-binary"])
+def test_planes_that_end_within_a_byte_lie_one_behind_the_other(tmp_path, kind):
+    """Fifteen bits each (PS3.5 section 8.1.1), and not in the order of the sources, which is from the head down."""
+    places = dicoms.positions(3, AXES)
+    sources = [dicoms.ct(np.zeros((3, 5), int), place, AXES, SPACING) for place in places[::-1]]
+    for number, source in enumerate(sources):
+        source.SOPInstanceUID = source.file_meta.MediaStorageSOPInstanceUID = f"1.2.3.{number + 1}"
+    values = np.random.default_rng(7).integers(0, 256, (3, 3, 5)).astype(np.float32) / 255
+    (dataset,) = read(write(tmp_path, {"seg"}, sources=sources, values=values), kind)
+    stored = pydicom.pixel_array(tmp_path / f"{kind}_{dataset.SOPInstanceUID}.dcm")
+    expected = np.rint(values * 255) if kind == "seg-fractional" else values >= THRESHOLD
+    order = [next(n for n, at in enumerate(places[::-1]) if np.allclose(at, one)) for one in planes_by_place(dataset)]
+    assert sorted(order) == [0, 1, 2]
+    assert np.array_equal(stored, expected[order])
+    assert (dataset.Rows, dataset.Columns, [int(source.Rows) for source in sources]) == (3, 5, [3] * 3)
+
+
 def test_simpleitk_finds_the_peak_of_the_overlay_where_the_phantom_has_it(tmp_path):
     sitk = pytest.importorskip("SimpleITK")
     (path,) = write(tmp_path, {"sc"}, opacity=1.0, palette="gray", blend="uniform")

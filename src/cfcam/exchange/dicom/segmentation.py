@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,6 +18,8 @@ if TYPE_CHECKING:
 
 _LEVELS = 255
 _BITS = 32
+_SIDE = 8  # of pictures that hold a number of so many bits
+_ROWS_AT_ONCE = 64
 
 NO_THICKNESS = "a Segmentation needs SliceThickness, which the source has not, and planes with one distance neither"
 """Why a Segmentation with a place cannot be written."""
@@ -37,16 +38,10 @@ def segmentation(job: Job, kind: Literal["seg-fractional", "seg-binary"]) -> Dat
 
     job.check_unit_range(kind)
     fractional = kind == "seg-fractional"
-    by_number = fractional and job.heatmap[0].size >= _BITS
-    if by_number:
-        pixels: NDArray[Any] = _numbered(job.heatmap.shape)
-    elif fractional:  # highdicom cuts fractions off at full levels; whole levels make it round
-        pixels = np.rint(job.heatmap * np.float32(_LEVELS)) / _LEVELS
-    else:
-        pixels = job.region().view(np.uint8)
+    count = len(job.heatmap)
     dataset = Segmentation(
-        job.sources,
-        pixels,
+        [_small(source) for source in job.sources],
+        _numbered(count),
         segmentation_type="FRACTIONAL" if fractional else "BINARY",
         segment_descriptions=[_segment(job, kind)],
         max_fractional_value=_LEVELS,
@@ -55,31 +50,41 @@ def segmentation(job: Job, kind: Literal["seg-fractional", "seg-binary"]) -> Dat
         content_description=_RESEARCH[:64],
         **job.common(kind),
     )
-    del pixels
-    if by_number:
-        order = _order(dataset.PixelData, job.heatmap.shape)
-        del dataset.PixelData  # before its successor is made
-        dataset.PixelData = _levels(job, order)
+    order = _order(dataset.PixelData, count, bits=not fractional)
+    dataset.Rows, dataset.Columns = job.heatmap.shape[1:]
+    dataset.PixelData = (_levels if fractional else _bits)(job, order)
     _copy_orientation(job, dataset)
     _say_thickness(job, dataset)
     return job.finish(dataset, kind)
 
 
-def _numbered(shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Planes whose first pixels are the bits of their number, in place of a map.
+def _small(source: Dataset) -> Dataset:
+    """A source as if its pictures had the size of those of `_numbered`."""
+    from pydicom import Dataset as NewDataset
 
-    Of fractions highdicom makes several copies in floating point, and a volume has hundreds of planes; and in which
-    order it writes them it says by their places alone.
+    small = NewDataset({element.tag: element for element in source if element.keyword not in ("Rows", "Columns")})
+    small.file_meta = source.file_meta
+    small.Rows = small.Columns = _SIDE
+    return small
+
+
+def _numbered(count: int) -> NDArray[np.uint8]:
+    """Small planes `(count, 8, 8)` whose first pixels are the bits of their number, in place of a map.
+
+    Highdicom goes through all pixels many times, of fractions in floating point, and a volume has hundreds of planes;
+    and in which order it writes them it says by their places alone.
     """
-    pixels = np.zeros(shape, dtype=np.uint8)
+    pixels = np.zeros((count, _SIDE, _SIDE), dtype=np.uint8)
     for number, plane in enumerate(pixels):
         plane.reshape(-1)[:_BITS] = np.unpackbits(np.array([number], dtype=">u4").view(np.uint8))
     return pixels
 
 
-def _order(written: bytes, shape: tuple[int, ...]) -> list[int]:
-    """The numbers of the planes that `_numbered` made, in the order in which they lie."""
-    frames = np.frombuffer(written, dtype=np.uint8, count=math.prod(shape)).reshape(shape[0], -1)
+def _order(written: bytes, count: int, *, bits: bool) -> list[int]:
+    """The numbers of the planes that `_numbered` made, in the order in which they lie, a bit or a byte for a pixel."""
+    pixels = np.frombuffer(written, dtype=np.uint8)
+    pixels = np.unpackbits(pixels, bitorder="little") if bits else pixels
+    frames = pixels[: count * _SIDE * _SIDE].reshape(count, -1)
     return [int(np.packbits(frame[:_BITS] > 0).view(">u4")[0]) for frame in frames]
 
 
@@ -89,8 +94,18 @@ def _levels(job: Job, order: Sequence[int]) -> bytes:
     levels = bytearray(count + count % 2)  # PS3.5 section 8.1.1: of an even number of bytes
     found = np.frombuffer(levels, dtype=np.uint8, count=count).reshape(job.heatmap.shape)
     for number, plane in zip(order, found, strict=True):
-        plane[...] = np.rint(job.heatmap[number] * np.float32(_LEVELS))
+        for rows in range(0, len(plane), _ROWS_AT_ONCE):
+            part = slice(rows, rows + _ROWS_AT_ONCE)
+            scaled = job.heatmap[number, part] * np.float32(_LEVELS)
+            plane[part] = np.rint(scaled, out=scaled)
     return bytes(levels)
+
+
+def _bits(job: Job, order: Sequence[int]) -> bytes:
+    """The planes of the region in this order, a bit for each pixel, without a gap between planes (PS3.5 8.1.1)."""
+    region = job.region()
+    packed = np.packbits(region if list(order) == list(range(len(region))) else region[list(order)], bitorder="little")
+    return packed.tobytes() + b"\0" * (packed.size % 2)
 
 
 def _segment(job: Job, kind: str) -> Any:

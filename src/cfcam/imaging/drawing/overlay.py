@@ -100,8 +100,8 @@ def blended(
     alike = bool((shares == shares[0]).all())
     for row in range(0, len(mixed), _ROWS_AT_ONCE):
         rows = slice(row, row + _ROWS_AT_ONCE)
-        part = np.take(over, entries[rows], axis=0)
-        part += image_rgb[rows] * (under[0, 0] if alike else np.take(under, entries[rows], axis=0))
+        part = np.take(over, entries[rows], axis=0, mode="clip")  # none is outside: no other way is as quick
+        part += image_rgb[rows] * (under[0, 0] if alike else np.take(under, entries[rows], axis=0, mode="clip"))
         mixed[rows] = part
     return mixed
 
