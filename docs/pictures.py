@@ -31,8 +31,13 @@ RIVALS = ["grad-cam", "recipro-cam", "vit-recipro-cam", "winsor-cam", "shapley-c
 PIXELS = ["integrated-gradients", "smooth-grad", "guided-backprop", "guided-grad-cam"]
 
 
-def sheet(example: str, methods: list, targets: object, *, shortcut: bool = False, title: str = "") -> np.ndarray:
-    """A contact sheet of one example picture, explained by the honest or by the shortcut network."""
+def sheet(
+    example: str, methods: list, targets: object, *, shortcut: bool = False, title: str = "", pixels: bool = False
+) -> np.ndarray:
+    """A contact sheet of one example picture, explained by the honest or by the shortcut network.
+
+    Maps of pixels are drawn without an outline, which would be all of the picture, and denser.
+    """
     image = Image(make_phantom(**EXAMPLES[example]).image, None, "")
     network = load_demo_network(shortcut=shortcut)
     x = PREPROCESS(image)[None]
@@ -44,11 +49,13 @@ def sheet(example: str, methods: list, targets: object, *, shortcut: bool = Fals
             e.label(0, k),
             e.probability(0, k),
             e.status[method][0, k],
+            threshold=1.0 if pixels else None,
         )
         for k in range(e.targets.shape[1])
         for method in e.methods
     ]
-    return contact_sheet(image.rgb(), panels, title=title, footer=f"layer {e.layer}, phantom, research use only")
+    footer = f"{'' if pixels else f'layer {e.layer}, '}phantom, research use only"
+    return contact_sheet(image.rgb(), panels, title=title, footer=footer, **({"opacity": 1.0} if pixels else {}))
 
 
 def smaller(picture: np.ndarray, width: int = 1600) -> np.ndarray:
@@ -70,7 +77,9 @@ def main() -> None:
         "methods": sheet("consolidation", ["cam", *four], None, title="the methods side by side"),
         "relatives": sheet("effusion-and-nodule", RELATIVES, ["nodule"], title="the relatives, asked for the nodule"),
         "rivals": sheet("effusion-and-nodule", RIVALS, ["nodule"], title="the rivals, asked for the nodule"),
-        "pixels": sheet("effusion-and-nodule", PIXELS, ["nodule"], title="companions on the input's own grid"),
+        "pixels": sheet(
+            "effusion-and-nodule", PIXELS, ["nodule"], title="companions on the input's own grid", pixels=True
+        ),
         "presets": sheet(
             "consolidation",
             ["cf-cam", "cf-cam-bilateral", "cf-cam-guided", "cf-cam-reference"],
