@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from cfcam.methods.gradient.grad_cam import GradCAM, GradCAMPlusPlus
     from cfcam.methods.gradient.gradient_products import HiResCAM, LayerCAM, XGradCAM
     from cfcam.methods.gradient.shapley_cam import ShapleyCAM
+    from cfcam.methods.pixel.full_grad import FullGrad
     from cfcam.methods.pixel.input_gradients import GuidedBackprop, GuidedGradCAM, SmoothGrad
     from cfcam.methods.pixel.integrated import IntegratedGradients
     from cfcam.methods.scored.ablation_cam import AblationCAM
@@ -70,6 +71,7 @@ _REGISTRY: dict[str, tuple[str, str, str | None]] = {
 _PIXEL: dict[str, tuple[str, str, str | None]] = {
     "integrated-gradients": ("pixel.integrated", "IntegratedGradients", None),
     "smooth-grad": ("pixel.input_gradients", "SmoothGrad", None),
+    "full-grad": ("pixel.full_grad", "FullGrad", None),
     "guided-backprop": ("pixel.input_gradients", "GuidedBackprop", None),
     "guided-grad-cam": ("pixel.input_gradients", "GuidedGradCAM", None),
 }
@@ -106,6 +108,7 @@ _FOR: dict[str, str] = {
     "legrad": "a transformer, over all of its blocks",
     "integrated-gradients": "pixels whose shares add up to the change of the score",
     "smooth-grad": "which pixels the score is sensitive to",
+    "full-grad": "input and biases of all layers in one map",
     "guided-backprop": "comparison with older work: edges of the picture, whatever the network",
     "guided-grad-cam": "comparison with older work: those edges where Grad-CAM is",
     "libra-grad": "a transformer whose map is to add up to the score",
@@ -135,6 +138,7 @@ __all__ = [
     "EigenGradCAM",
     "Filter",
     "FinerCAM",
+    "FullGrad",
     "Fusion",
     "GradCAM",
     "GradCAMPlusPlus",
