@@ -27,8 +27,8 @@ RELATIVES = [
     "refine-cam",
     "occlusion",
 ]
-RIVALS = ["grad-cam", "recipro-cam", "vit-recipro-cam", "winsor-cam", "shapley-cam", "kpca-cam"]
-PIXELS = ["integrated-gradients", "smooth-grad", "guided-backprop", "guided-grad-cam"]
+RIVALS = ["grad-cam", "recipro-cam", "vit-recipro-cam", "winsor-cam", "shapley-cam", "expected-grad-cam", "kpca-cam"]
+PIXELS = ["integrated-gradients", "smooth-grad", "full-grad", "guided-backprop", "guided-grad-cam"]
 
 
 def sheet(

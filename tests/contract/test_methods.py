@@ -24,7 +24,7 @@ SOFTMAX_WEIGHTS = {"cf-cam-reference"}
 PROPORTIONAL = {
     "cam", "grad-cam", "cf-cam", "cf-cam-hierarchical", "cf-cam-bilateral", "cf-cam-guided", "xgrad-cam",
     "hires-cam", "layer-cam", "ablation-cam", "eigen-grad-cam", "finer-cam",
-    "libra-grad",
+    "libra-grad", "expected-grad-cam",
 }  # fmt: skip
 # Methods whose scores are probabilities; that look at no class; that need no gradient, so no path from the layer; of
 # these, the signed ones.
@@ -37,7 +37,7 @@ TAIL_ONLY = {"recipro-cam", "vit-recipro-cam"}
 # Methods that take gradients inside of the layer, too: what the network overwrites there has none.
 ALL_LAYERS = {"winsor-cam"}
 # Methods that run the network again, on masked or noisy inputs.
-SEVERAL_PASSES = PROBABILITY - TAIL_ONLY | {"smooth-grad-cam++"}
+SEVERAL_PASSES = PROBABILITY - TAIL_ONLY | {"smooth-grad-cam++", "expected-grad-cam"}
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from cfcam.methods.clusters.cluster_filter_cam import CFCAM
     from cfcam.methods.clusters.filters import BilateralFilter, Filter, GuidedFilter, PublishedFilter
     from cfcam.methods.combined.augmentation import Augmented
+    from cfcam.methods.combined.expected_grad_cam import ExpectedGradCAM
     from cfcam.methods.combined.finer_cam import FinerCAM
     from cfcam.methods.combined.fusion import Fusion, RefineCAM
     from cfcam.methods.combined.winsor_cam import WinsorCAM
@@ -62,6 +63,7 @@ _REGISTRY: dict[str, tuple[str, str, str | None]] = {
     "winsor-cam": ("combined.winsor_cam", "WinsorCAM", None),
     "shapley-cam": ("gradient.shapley_cam", "ShapleyCAM", None),
     "kpca-cam": ("components.kpca_cam", "KPCACAM", None),
+    "expected-grad-cam": ("combined.expected_grad_cam", "ExpectedGradCAM", None),
     "occlusion": ("scored.occlusion", "Occlusion", None),
     "attention-rollout": ("tokens.attention", "AttentionRollout", None),
     "legrad": ("tokens.attention", "LeGrad", None),
@@ -100,6 +102,7 @@ _FOR: dict[str, str] = {
     "refine-cam": "fine outlines",
     "recipro-cam": "quantised and exported networks; Score-CAM's question in a hundredth of the time",
     "vit-recipro-cam": "the same on the patches of a transformer",
+    "expected-grad-cam": "scores whose gradient has vanished: weights from the way to the picture",
     "winsor-cam": "all layers in one map, without one outshouting the rest",
     "shapley-cam": "scores that saturate: curvature beside slope",
     "kpca-cam": "what the layer responds to, beyond one direction of its channels",
@@ -136,6 +139,7 @@ __all__ = [
     "BilateralFilter",
     "EigenCAM",
     "EigenGradCAM",
+    "ExpectedGradCAM",
     "Filter",
     "FinerCAM",
     "FullGrad",
