@@ -37,6 +37,10 @@ def slow() -> torch.nn.Module:
     return _Deadly(0.02)
 
 
+def slower() -> torch.nn.Module:
+    return _Deadly(0.05)
+
+
 def white(path: Path) -> None:
     """Writes the picture that ends a process."""
     Image.fromarray(np.full((48, 64, 3), 255, dtype=np.uint8)).save(path)

@@ -11,6 +11,7 @@ import pytest
 from cfcam.errors import ImageError, InputError
 from cfcam.imaging import read_image
 from cfcam.imaging.reading.elsewhere import LARGEST
+from cfcam.jobs.index.labels import read_labels
 from cfcam.jobs.inputs.find import find_inputs
 from cfcam.jobs.inputs.places import given
 from cfcam.jobs.inputs.shard import Shard
@@ -208,3 +209,12 @@ def test_lists_name_members_and_a_study_of_one_is_refused(tmp_path):
     with pytest.raises(InputError, match="studies are made of files: unpack the tar"):
         named(found, StudySettings())
     json.dumps([one.key for one in found])
+
+
+def test_labels_find_members_of_one_name_in_several_tars(tmp_path):
+    data = drawn(tmp_path / "in", 1)[0]
+    shards = [packed(tmp_path / f"x-{n}.tar", [("0.png", data)]) for n in range(2)]
+    (tmp_path / "labels.csv").write_text("image,label\nx-0.tar/0.png,bright\nx-1.tar/0.png,dark\n")
+    inputs = find_inputs(shards, output=tmp_path / "out")
+    labels = read_labels(str(tmp_path / "labels.csv"), inputs, ("bright", "dark"))
+    assert [labels.of[str(one.absolute)] for one in inputs] == [0, 1]

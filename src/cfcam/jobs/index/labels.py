@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from pathlib import Path
 from cfcam.errors import CfcamError, InputError, few, nearest
 from cfcam.jobs.cases.case import ignore_notice, resolve_label
 from cfcam.jobs.cases.table import read_table
-from cfcam.jobs.inputs.find import Input
+from cfcam.jobs.inputs.find import Input, absolute
 from cfcam.jobs.inputs.privacy import comes_from_dicom
 
 FOLDERS = "folders"
@@ -79,7 +78,7 @@ def _of_table(path: Path, inputs: Sequence[Input], classes: Sequence[str] | None
             label = index(str(case.label))
         except CfcamError as error:
             raise InputError(f"--labels {path.name}: {error}") from error
-        place = os.path.abspath(case.image)  # noqa: PTH100 (Path.resolve would follow a link to the picture)
+        place = str(absolute(case.image))
         if by_path.setdefault(place, label) != label:
             raise InputError(
                 f"--labels {path.name}: a picture is called {case.label!r} in one line and otherwise in another: give"
