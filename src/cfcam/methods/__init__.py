@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from cfcam.methods.combined.expected_grad_cam import ExpectedGradCAM
     from cfcam.methods.combined.finer_cam import FinerCAM
     from cfcam.methods.combined.fusion import Fusion, RefineCAM
+    from cfcam.methods.combined.sess import SESS
     from cfcam.methods.combined.winsor_cam import WinsorCAM
     from cfcam.methods.components.eigen_cam import EigenCAM, EigenGradCAM
     from cfcam.methods.components.kpca_cam import KPCACAM
@@ -121,6 +122,7 @@ _LAZY = {cls: module for module, cls, _ in (*_REGISTRY.values(), *_PIXEL.values(
     "Method": "base",
     "Augmented": "combined.augmentation",
     "Fusion": "combined.fusion",
+    "SESS": "combined.sess",
     "Filter": "clusters.filters",
     "BilateralFilter": "clusters.filters",
     "GuidedFilter": "clusters.filters",
@@ -132,6 +134,7 @@ __all__ = [
     "CFCAM",
     "ISCAM",
     "KPCACAM",
+    "SESS",
     "SSCAM",
     "AblationCAM",
     "AttentionRollout",

@@ -94,7 +94,7 @@ def fused(
         placements: where the cells of each lie on the input; None: they share it evenly. The fused map's cells lie
             where those of the map with the finest grid do.
     """
-    stack = on_finest([_unit_peak(m) for m in maps], placements)
+    stack = on_finest([unit_peak(m) for m in maps], placements)
     if mode == "product":
         return stack.prod(0)
     return stack.mean(0) if mode == "mean" else stack.amax(0)
@@ -117,7 +117,7 @@ def on_finest(maps: Sequence[Tensor], placements: Sequence[Placement | None] | N
     return torch.stack([p.to(m, finest, size) for p, m in zip(own, maps, strict=True)])
 
 
-def _unit_peak(maps: Tensor) -> Tensor:
+def unit_peak(maps: Tensor) -> Tensor:
     """Returns the positive part of each map, divided by its maximum; what is not finite stays so."""
     positive = maps.relu()
     peak = positive.flatten(2).amax(2).reshape(*positive.shape[:2], *[1] * (positive.ndim - 2))
