@@ -68,7 +68,7 @@ class SESS(Wrapper):
             weight = torch.where(score < enough, 0, score).reshape(*score.shape, *[1] * len(size))
             map_ = seen.over_input(unit_peak(self.base_maps(seen))) * weight
             canvas = map_.new_zeros(*map_.shape[:2], *_enlarged(size, scale))
-            canvas[(..., *[slice(s, s + n) for s, n in zip(start, size, strict=True)])] = map_
+            canvas[_at(start, size)] = map_
             laid = _resized(canvas, size)
             total, count = total + laid, count + ~(laid <= 0)  # NaN is counted, and shows
         return total / count.clamp(min=1)
@@ -104,7 +104,12 @@ def _enlarged(size: Sequence[int], scale: float) -> list[int]:
 def _window(x: Tensor, scale: float, start: tuple[int, ...]) -> Tensor:
     """Returns a window (N, C, *spatial) of x enlarged, of x's own size."""
     large = _resized(x, _enlarged(x.shape[2:], scale))
-    return large[(..., *[slice(s, s + n) for s, n in zip(start, x.shape[2:], strict=True)])].contiguous()
+    return large[_at(start, x.shape[2:])].contiguous()
+
+
+def _at(start: Sequence[int], size: Sequence[int]) -> tuple[slice, ...]:
+    """Returns the index of a window in (N, K, *spatial)."""
+    return (slice(None), slice(None), *[slice(s, s + n) for s, n in zip(start, size, strict=True)])
 
 
 def _resized(x: Tensor, size: Sequence[int]) -> Tensor:
