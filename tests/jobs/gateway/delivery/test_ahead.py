@@ -102,11 +102,11 @@ def test_what_has_ended_goes_no_further_and_leaves_nothing(spool):
     ahead.offer(written(spool, "sc_2.dcm"))
     ahead.offer(Written("study-1-0/dicom/gone.dcm", spool.work / "gone.dcm"))
     ahead.end("study-1-0", done=True)
-    ahead.send(lambda file: went.append(file.name) or True)
+    assert ahead.send(lambda file: went.append(file.name) or True)
     assert went == ["sr_1.dcm"]
     assert list(spool.ahead.iterdir()) == []
     ahead.offer(Written("study-1-0/dicom/gone.dcm", spool.work / "gone.dcm"))
-    ahead.send(lambda file: went.append(file.name) or True)  # it lies at its place by now, and is sent from there
+    assert not ahead.send(lambda file: went.append(file.name) or True)  # it lies at its place, and is sent from there
     assert went == ["sr_1.dcm"]
 
 

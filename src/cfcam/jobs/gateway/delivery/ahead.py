@@ -35,7 +35,7 @@ class Ahead:
         self._lock = threading.Lock()
         self._waiting: list[Written] = []
         self._arrived: set[str] = set()
-        self._over: list[str] = []
+        self._over: dict[str, bool] = {}  # study -> whether it is done
         self._held = ""  # the study of which one did not arrive
         for study in spool.ahead.iterdir():
             if (spool.results / study.name).is_dir():  # all of it lies there
@@ -50,9 +50,8 @@ class Ahead:
         """Lets nothing more of a study go ahead, which is done, or may be made anew."""
         with self._lock:
             self._waiting = [one for one in self._waiting if _study(one) != study]
-            if done:
-                self._over.append(study)
-            else:
+            self._over[study] = done
+            if not done:
                 self._arrived = {name for name in self._arrived if not name.startswith(f"{study}/")}
 
     def take(self, name: str) -> bool:
@@ -62,8 +61,8 @@ class Ahead:
             self._arrived.discard(name)
         return there
 
-    def send(self, send: Callable[[Path], bool]) -> None:
-        """Sends what waits, one after the other.
+    def send(self, send: Callable[[Path], bool]) -> bool:
+        """Sends what waits, one after the other; tells whether its study has ended meanwhile.
 
         Args:
             send: sends a file, and tells whether it has arrived; that it has not is no more than that.
@@ -78,9 +77,11 @@ class Ahead:
             with self._lock:
                 self._arrived.add(one.name)
         with self._lock:
-            over, self._over = self._over, []
-        for study in over:
-            shutil.rmtree(self._spool.ahead / study, ignore_errors=True)
+            over, self._over = self._over, {}
+        for study, done in over.items():
+            if done:
+                shutil.rmtree(self._spool.ahead / study, ignore_errors=True)
+        return bool(over)
 
     def _next(self) -> Written | None:
         with self._lock:

@@ -49,8 +49,13 @@ class Deliverer(Trying):
 
     def once(self) -> bool:
         """Sends what waits; tells whether there is more that may be sent at once."""
-        self.ahead.send(self._goes)
-        self._line.close(idle_s=_IDLE)
+        over = self.ahead.send(self._goes)
+        more = self._due()
+        self._line.close(idle_s=0.0 if over else _IDLE)  # one of DICOM takes a processor's time as long as it is open
+        return more
+
+    def _due(self) -> bool:
+        """Sends results of studies that are done, and have not gone ahead."""
         waiting = self._index.to_deliver(_AT_ONCE)
         if not waiting:
             return False
