@@ -237,14 +237,14 @@ def _score_cam(name: str, subject: Subject, channels: int, targets: int, *, only
 
 
 def _recipro_cam(name: str, subject: Subject, channels: int, *, only_if_named: bool = False) -> Case:
-    """Recipro-CAM beside Score-CAM: the tail once for each place against whole passes, one for each channel."""
+    """Recipro-CAM beside Score-CAM: one pass (behind pooling no other is needed) against one for each channel."""
 
     def judge(rows: Rows) -> list[Verdict]:
         ratio = _find(rows, "score-cam").median / _find(rows, "recipro-cam").median
         return [Verdict(f"recipro-cam, times faster than exact score-cam, {subject.title}", ratio, 100, "x", True)]
 
     competitors = (
-        _ours("recipro-cam", note=f"1 + 4 heads, the tail for each of 49 places, {subject.title}"),
+        _ours("recipro-cam", note=f"one pass: pooling and one linear layer follow, {subject.title}"),
         _ours("score-cam", note=f"2 + {channels} passes"),
     )
     return Case(name, subject, 1, competitors, judge, rounds=3, only_if_named=only_if_named)

@@ -159,30 +159,39 @@ class TestWithoutGradients:
 def test_a_network_that_takes_one_batch_size_only() -> None:
     torch.manual_seed(1)
 
-    class Fixed(GapNet):
+    class Fixed(FlattenNet):
         def tail(self, A: Tensor) -> Tensor:
             return super().tail(A.reshape(2, *A.shape[1:]))
 
-    net, x = GapNet(channels=8).eval(), torch.randn(2, 3, 6, 4)
-    fixed = Fixed(channels=8).eval()
+    net, x = FlattenNet(channels=8, size=(6, 4)).eval(), torch.randn(2, 3, 6, 4)
+    fixed = Fixed(channels=8, size=(6, 4)).eval()
     fixed.load_state_dict(net.state_dict())
     expected = cfcam.explain(net, x, "recipro-cam", layer="features").maps["recipro-cam"]
     torch.testing.assert_close(cfcam.explain(fixed, x, "recipro-cam", layer="features").maps["recipro-cam"], expected)
 
 
-def test_the_head_runs_once_for_an_image_and_the_tail_once_for_each_place() -> None:
-    """And Score-CAM runs both, once for each channel: a hundred times the passes in a ResNet-50 (2048 to 49 / 50)."""
-    net, x = GapNet(channels=50).eval(), torch.randn(1, 3, 14, 10)
-    heads: list[int] = []
-    tails: list[int] = []
-    net.features.register_forward_pre_hook(lambda module, args: heads.append(len(args[0])))
-    net.pool.register_forward_pre_hook(lambda module, args: tails.append(len(args[0])))
-    cfcam.explain(net, x, ReciproCAM(), layer="features")
-    tried = 2 + 1  # two masked layers behind a head of two images and of one, to see that the tail runs alone
-    assert (sum(heads), sum(tails)) == (1 + 1 + tried, 1 + 35 + 2 + 2)
-    heads.clear()
-    cfcam.explain(net, x, ScoreCAM(), layer="features")
-    assert sum(heads) == 1 + 1 + int((net.features(x).amax((2, 3)) > 0).sum())
+class TestPasses:
+    def counted(self, net: GapNet, tail: nn.Module, method: object) -> tuple[int, int]:
+        heads: list[int] = []
+        tails: list[int] = []
+        handles = [
+            net.features.register_forward_pre_hook(lambda module, args: heads.append(len(args[0]))),
+            tail.register_forward_pre_hook(lambda module, args: tails.append(len(args[0]))),
+        ]
+        cfcam.explain(net, torch.randn(1, 3, 14, 10), method, layer="features")
+        for handle in handles:
+            handle.remove()
+        return sum(heads), sum(tails)
+
+    def test_the_head_runs_once_for_an_image_and_the_tail_once_for_each_place(self) -> None:
+        net = FlattenNet(channels=6).eval()
+        tried = 2 + 1  # two masked layers behind a head of two images and of one, to see that the tail runs alone
+        assert self.counted(net, net.hidden, ReciproCAM()) == (1 + 1 + tried, 1 + 35 + 2 + 2)
+
+    def test_behind_pooling_and_one_linear_layer_nothing_runs_where_score_cam_runs_each_channel(self) -> None:
+        net = GapNet(channels=200).eval()
+        assert self.counted(net, net.pool, ReciproCAM()) == (1, 1)
+        assert self.counted(net, net.pool, ScoreCAM())[0] > 100
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from cfcam.capture import Capture
+from cfcam.capture import Capture, Scores
 from cfcam.errors import MethodError
-from cfcam.methods.base import Method
+from cfcam.methods.base import Method, spatial_mean
+from cfcam.methods.cam import classifier_weight
 from cfcam.methods.scored.score_cam import chunk_size
 
 _TAIL = 1 << 26
@@ -24,8 +25,9 @@ class ReciproCAM(Method):
     """Recipro-CAM: the class' score where one place of the layer is left, ``Y(A . M_p) - min_q Y(A . M_q)``.
 
     ``M_p`` is 0 everywhere but at place p: there is one mask for each place, and each hides all other places in all
-    channels. Only the tail behind the layer is run, where the network allows it; one pass serves all K targets. The
-    tokens that belong to no place (class, distillation and register tokens) keep what they are.
+    channels. Only the tail behind the layer is run, where the network allows it; one pass serves all K targets. Behind
+    global average pooling and one linear layer (verified as for CAM) nothing is run. The tokens that belong to no place
+    (class, distillation and register tokens) keep what they are.
 
     The paper scales each map from its own minimum to its own maximum. The maximum is left to whoever draws the map, as
     for every method; the minimum is subtracted here, so that **the place that says least counts as none**: some place
@@ -67,7 +69,20 @@ class ReciproCAM(Method):
         A = capture.activations
         grid, probability = A.shape[2:], self.score == "probability"
         masks = place_masks(grid, gaussian=self.spread == "gaussian").to(A)
-        scores = []
+        if self.zero == "masked":
+            masks = torch.cat([masks, torch.zeros_like(masks[:1])])
+        found = pooled_scores(capture, masks, probability=probability)
+        scores = self._scores(capture, masks, probability=probability) if found is None else found
+        maps = scores[..., : grid.numel()].unflatten(2, grid)
+        if self.zero == "minimum":
+            maps = maps - maps.flatten(2).amin(2).reshape(*maps.shape[:2], *[1] * len(grid))
+        elif self.zero == "masked":
+            maps = maps - scores[..., -1].reshape(*maps.shape[:2], *[1] * len(grid))
+        return maps.to(A.dtype)
+
+    def _scores(self, capture: Capture, masks: Tensor, *, probability: bool) -> Tensor:
+        """Returns (N, K, masks) by passes of the tail."""
+        A, found = capture.activations, []
         for image in torch.arange(len(A), device=A.device):  # one at a time, so that its head is run only once
             parts = [
                 capture.rescore_activations(
@@ -75,15 +90,8 @@ class ReciproCAM(Method):
                 )
                 for part in masks.split(self.batch_size or tail_chunk(capture))
             ]
-            scores.append(torch.cat(parts).T.unflatten(1, grid))
-        maps = torch.stack(scores)
-        if self.zero == "minimum":
-            maps = maps - maps.flatten(2).amin(2).reshape(*maps.shape[:2], *[1] * len(grid))
-        elif self.zero == "masked":
-            images = torch.arange(len(A), device=A.device)
-            nothing = capture.rescore_activations(torch.zeros_like(A), images, probability=probability)
-            maps = maps - nothing.reshape(*nothing.shape, *[1] * len(grid))
-        return maps.to(A.dtype)
+            found.append(torch.cat(parts).T)
+        return torch.stack(found)
 
 
 @dataclass(frozen=True)
@@ -120,6 +128,32 @@ def place_masks(grid: Sequence[int], *, gaussian: bool) -> Tensor:
         before, after = masks.reshape(-1, 1, *grid[:axis], 1), lines.reshape(1, size, *[1] * axis, size)
         masks = (before * after).flatten(0, 1)
     return masks
+
+
+def pooled_scores(capture: Capture, masks: Tensor, *, probability: bool) -> Tensor | None:
+    """Returns the scores (N, K, masks) of masked activations without a pass, if that can be had; else None.
+
+    It can be had of classes, behind global average pooling and one linear layer, which is verified as for CAM.
+
+    Args:
+        capture: of a layer with this grid.
+        masks: (masks, *grid), the same for each channel.
+        probability: class scores as probabilities instead of logits.
+    """
+    if type(capture.targets) is not Scores or capture.targets.functions:
+        return None
+    try:
+        weight = classifier_weight(capture)
+    except MethodError:
+        return None
+    A = capture.activations
+    weight = weight.to(A)
+    bias = capture.logits.to(A) - spatial_mean(A, 2) @ weight.T
+    pooled = A.flatten(2) @ masks.flatten(1).T / masks[0].numel()
+    logits = pooled.mT @ weight.T + bias[:, None]
+    images = torch.arange(len(A), device=A.device).repeat_interleave(len(masks))
+    scores = capture.targets(None, logits.flatten(0, 1), images, probability=probability)
+    return scores.unflatten(0, (len(A), len(masks))).mT
 
 
 def tail_chunk(capture: Capture) -> int:
