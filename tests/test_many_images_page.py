@@ -41,7 +41,7 @@ def test_the_commands_of_the_page_do_what_it_says(tmp_path: Path) -> None:
     count, _, rest = run(sys.executable, "-c", opened).stdout.partition(" ")
     assert (int(count), rest.endswith("1.0\n")) == (6 * 3, True)
     assert "0 explained, 6 already done" in shell(shards).stdout
-    assert sorted(path.name for path in (tmp_path / "shared").glob("*.json*")) == ["manifest.jsonl", "run.json"]
+    assert sorted(path.name for path in (tmp_path / "shared").glob("[!.]*.json*")) == ["manifest.jsonl", "run.json"]
     assert (tmp_path / "shared" / "index.html").exists()
     assert "4 images" in shell(evaluations).stdout
     assert "0 explained, 6 already done" in shell(verified).stdout
