@@ -284,3 +284,25 @@ def test_intensities_are_standardised_part_by_part_and_never_all_in_double_preci
 
 def test_a_constant_volume_becomes_zero():
     assert not VolumePreprocess()(Volume(np.full((3, 4, 5), 7, np.float32), np.eye(4))).any()
+
+
+@pytest.mark.parametrize("codes", ["RAS", "PSR", "IRA"])
+@pytest.mark.parametrize(
+    "preprocess",
+    [
+        VolumePreprocess(),
+        VolumePreprocess(spacing=(2.5, 1.0, 2.0)),
+        VolumePreprocess(size=(5, 7, 16)),
+        VolumePreprocess(orientation="SPL", spacing=2.0, size=(9, 8, 4)),
+        VolumePreprocess(orientation="LPS", spacing=0.7, size=(40, 9, 31)),
+    ],
+)
+def test_a_place_comes_back_to_the_top_of_a_hill_on_it(codes, preprocess):
+    volume = volume_of(codes, shape=(7, 10, 13), tilt=5)
+    size = preprocess(volume).shape[1:]
+    for place in [(0, 0, 0), tuple(n - 1 for n in size), tuple(n // 2 for n in size), (1, size[1] - 2, 2)]:
+        axes = [(torch.arange(n).double() - at).abs() / n for at, n in zip(place, size, strict=True)]
+        hill = 1 - torch.stack(torch.meshgrid(*axes, indexing="ij")).mean(0)
+        back = preprocess.to_original(hill, volume)
+        found = preprocess.place(place, volume)
+        assert float(back[found]) == pytest.approx(float(back.max()), abs=1e-12)

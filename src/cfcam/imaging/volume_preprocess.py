@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -186,6 +186,23 @@ class VolumePreprocess:
                 slab.flip([n - 3 for n, flip in enumerate(flips) if flip])
             )
         return found
+
+    def place(self, place: Sequence[int], volume: Volume) -> tuple[int, ...]:
+        """Returns which voxel of the source a hill comes to lie on with its top, whose top is at a place of the input.
+
+        It is what `to_original` gives for a hill that falls linearly along each axis, without a map of the source's
+        size: along each axis such a hill is sampled by itself.
+
+        Args:
+            place: index of a voxel of the network's input for this volume.
+            volume: as there.
+        """
+        order, flips, axes = self._way(volume)
+        found = [0, 0, 0]
+        for at, source, flip, axis in zip(place, order, flips, axes, strict=True):
+            line = _back(1 - (torch.arange(axis.net) - at).abs() / axis.net, axis, -1)
+            found[source] = int((line.flip(0) if flip else line).argmax())
+        return tuple(found)
 
     def mask(self, mask: Tensor, volume: Volume) -> Tensor:
         """Bring a mask of a volume onto the grid of the network's input.

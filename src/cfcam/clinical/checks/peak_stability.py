@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -30,6 +31,14 @@ _ALL = {1: 4, 2: 16, 3: 20}  # shifts
 
 Key = tuple[str, int]
 Back = Callable[[Tensor], Tensor]
+
+
+@runtime_checkable
+class Placing(Protocol):
+    """A way back that need not bring a whole map to tell where a single place comes to lie."""
+
+    def place(self, place: Sequence[int]) -> tuple[int, ...]:
+        """Returns where a hill has its top on the grid of the picture, whose top is at a place of the input."""
 
 
 @dataclass(frozen=True)
@@ -195,6 +204,8 @@ def _shown(place: tuple[int, ...], size: Sequence[int], back: Back | None) -> tu
     """A pixel of the input on the grid of the picture: where a hill with its top there has its top."""
     if back is None:
         return place
+    if isinstance(back, Placing):
+        return back.place(place)
     steps = torch.meshgrid(
         *[(torch.arange(n) - at).abs() / n for at, n in zip(place, size, strict=True)], indexing="ij"
     )

@@ -95,20 +95,20 @@ def write_objects(
         MissingExtraError: pydicom or highdicom is not installed.
     """
     with quiet():
-        made = list(
-            made_objects(
-                sources,
-                heatmap,
-                result,
-                kinds=kinds,
-                threshold=threshold,
-                measurements=measurements,
-                opacity=opacity,
-                palette=palette,
-                blend=blend,
-                refused=refused,
-            )
+        made = made_objects(
+            sources,
+            heatmap,
+            result,
+            kinds=kinds,
+            threshold=threshold,
+            measurements=measurements,
+            opacity=opacity,
+            palette=palette,
+            blend=blend,
+            refused=refused,
         )
+        if refused is None:
+            made = iter(list(made))  # all of them or none; else each may go once it is written
         return [save_object(dataset, kind, output) for kind, dataset in made]
 
 
