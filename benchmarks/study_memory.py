@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -90,18 +91,23 @@ def _run(series: Path, output: Path, network: str) -> Any:
 
 def _watch(where: dict[str, int], ended: threading.Event) -> None:
     """Notes what was resident while which module of ours was at work."""
-    import traceback
-
     own = threading.get_ident()
     while not ended.wait(0.05):
         resident = status("VmRSS")
         for thread, frame in sys._current_frames().items():
-            names = [Path(one.filename) for one in traceback.extract_stack(frame)]
-            ours = [
-                f"{one.parent.name}/{one.name}" for one in names if "cfcam" in one.parts and "jobs" not in one.parts
-            ]
+            ours = _ours(frame)
             if ours and thread != own:
-                where[ours[-1]] = max(where.get(ours[-1], 0), resident)
+                where[ours] = max(where.get(ours, 0), resident)
+
+
+def _ours(frame: FrameType | None) -> str:
+    """The innermost module of ours but those of jobs; the sources of modules are not read, which takes memory too."""
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if "/cfcam/" in file and "/jobs/" not in file:
+            return "/".join(file.split("/")[-2:])
+        frame = frame.f_back
+    return ""
 
 
 def told(words: list[str]) -> None:

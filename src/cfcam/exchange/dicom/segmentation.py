@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -90,15 +91,14 @@ def _order(written: bytes, count: int, *, bits: bool) -> list[int]:
 
 def _levels(job: Job, order: Sequence[int]) -> bytes:
     """The planes of the map in this order, in whole levels."""
-    count = job.heatmap.size
-    levels = bytearray(count + count % 2)  # PS3.5 section 8.1.1: of an even number of bytes
-    found = np.frombuffer(levels, dtype=np.uint8, count=count).reshape(job.heatmap.shape)
-    for number, plane in zip(order, found, strict=True):
+    even = job.heatmap.size % 2  # PS3.5 section 8.1.1: of an even number of bytes
+    levels = BytesIO(bytes(job.heatmap.size + even))  # as long as it will be: so its value is no copy
+    for number in order:
+        plane = job.heatmap[number]
         for rows in range(0, len(plane), _ROWS_AT_ONCE):
-            part = slice(rows, rows + _ROWS_AT_ONCE)
-            scaled = job.heatmap[number, part] * np.float32(_LEVELS)
-            plane[part] = np.rint(scaled, out=scaled)
-    return bytes(levels)
+            scaled = plane[rows : rows + _ROWS_AT_ONCE] * np.float32(_LEVELS)
+            levels.write(np.rint(scaled, out=scaled).astype(np.uint8))
+    return levels.getvalue()
 
 
 def _bits(job: Job, order: Sequence[int]) -> bytes:

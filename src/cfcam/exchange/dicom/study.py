@@ -137,7 +137,10 @@ def write_dicom(
     notes: list[str] = []
     with quiet():
         made = dicom_of(study, source, kinds, notes, palette=palette, opacity=opacity, blend=blend)
-        files = [save_object(dataset, kind, folder) for kind, dataset in made]
+        files = []
+        for kind, dataset in made:
+            files.append(save_object(dataset, kind, folder))
+            del dataset  # it is as large as the volume in bytes, and the next is made now
     return files, notes
 
 
@@ -176,7 +179,7 @@ def dicom_of(
         if one.status != Status.OK or one.regions.threshold is None:
             notes.append(f"no DICOM objects of a map without evidence ({one.method}: {one.status})")
         elif fitting:
-            for made in made_objects(
+            for kind, dataset in made_objects(
                 source.objects,
                 source.planes(one.heatmap),
                 result_info(study, one),
@@ -190,7 +193,8 @@ def dicom_of(
                 shown=study.picture if source.as_shown else None,
             ):
                 count += 1
-                yield made
+                yield kind, dataset
+                del dataset  # see `write_dicom`
     if refused and not count:
         raise ImageError(next(iter(refused.values())))
     notes += [f"{reason}: not written" for reason in refused.values()]

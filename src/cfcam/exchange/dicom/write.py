@@ -32,10 +32,11 @@ from cfcam.exchange.dicom.sources import (
     without_thickness,
 )
 from cfcam.exchange.dicom.structured_report import steady_of, structured_report
-from cfcam.files import holds, save, writing
+from cfcam.files import holds, save, whole, writing
 from cfcam.imaging.drawing.look import OPACITY, Look
 from cfcam.imaging.drawing.palettes import EMBER
 from cfcam.imaging.reading.dicom_object import quiet
+from cfcam.stages import WRITE, stage
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -300,8 +301,14 @@ def save_object(dataset: Dataset, kind: str, output: Path) -> Path:
         ImageError: it cannot be written, or is there with other content.
     """
     target = output / object_name(dataset, kind)
+    if not target.exists():  # the pixels of a volume are not held twice, in the object and in its file's bytes
+        with writing(target.name, ImageError):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with stage(WRITE), whole(target) as temporary:
+                _save(dataset, temporary)
+        return target
     data = encoded(dataset)
-    if target.exists() and target.read_bytes() != data and (before := when_made(target)) is not None:
+    if target.read_bytes() != data and (before := when_made(target)) is not None:
         say_when_made(dataset, before)  # the same object again is no other because it is made later
         data = encoded(dataset)
     return save_bytes(data, target)
@@ -318,12 +325,22 @@ def encoded(dataset: Dataset) -> bytes:
     Raises:
         ImageError: an element that it inherits cannot be encoded.
     """
+    stream = BytesIO()
+    _save(dataset, stream)
+    return stream.getvalue()
+
+
+def _save(dataset: Dataset, place: BytesIO | Path) -> None:
     from cfcam.imaging.reading.dicom_object import broken
 
-    stream = BytesIO()
+    full: OSError | None = None
     with broken("the sources", "an element that the objects inherit cannot be encoded"):
-        dataset.save_as(stream, enforce_file_format=True)
-    return stream.getvalue()
+        try:
+            dataset.save_as(place, enforce_file_format=True)
+        except OSError as error:  # of the disk, not of an element
+            full = error
+    if full is not None:
+        raise full
 
 
 def save_bytes(data: bytes, target: Path) -> Path:

@@ -17,7 +17,7 @@ from cfcam.explanation import Explanation
 from cfcam.files import write_whole
 from cfcam.imaging import Image, Volume
 from cfcam.jobs.inputs.find import Input
-from cfcam.jobs.study.explained import Results
+from cfcam.jobs.study.explained import Results, give_back
 from cfcam.jobs.study.pages import regions_csv, write_pages
 from cfcam.jobs.study.record import enter, enter_failure
 from cfcam.jobs.study.settings import StudySettings
@@ -105,6 +105,8 @@ class Studies:
         if source is None:
             self._note([_NO_DICOM])
             return [], ()
+        if len(source.objects) > 1:
+            give_back()  # once more: the objects are as large as the volume in bytes
         files, notes = write_dicom(
             study,
             source,
