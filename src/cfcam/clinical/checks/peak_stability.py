@@ -204,8 +204,9 @@ def _shown(place: tuple[int, ...], size: Sequence[int], back: Back | None) -> tu
     """A pixel of the input on the grid of the picture: where a hill with its top there has its top."""
     if back is None:
         return place
-    if isinstance(back, Placing):
-        return back.place(place)
+    way: object = back  # which may be both
+    if isinstance(way, Placing):
+        return way.place(place)
     steps = torch.meshgrid(
         *[(torch.arange(n) - at).abs() / n for at, n in zip(place, size, strict=True)], indexing="ij"
     )
