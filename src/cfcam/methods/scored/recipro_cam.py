@@ -103,7 +103,10 @@ class ViTReciproCAM(ReciproCAM):
     Gaussian masks.
 
     Args:
-        score, spread, zero, batch_size: see `ReciproCAM`.
+        score: see `ReciproCAM`.
+        spread: see there.
+        zero: see there.
+        batch_size: see there.
 
     Source: Byun and Lee 2023, arXiv 2310.02588 (ViT-ReciproCAM).
     """
