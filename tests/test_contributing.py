@@ -32,7 +32,7 @@ WITHOUT = [  # (example, what it shows, what stands there when that is taken awa
     ("A metric", "assess.AGAINST_TRUTH, precision=precision", "assess.AGAINST_TRUTH"),
     ("A metric", "heat >= 0.5", "heat > 0"),
     ("A target", ".indices[:, 1:]", ".indices[:, :1]"),
-    ("A reader", '(*kinds.FORMATS, (rb"GREY \\d+ \\d+\\n", "GREY", GreyFile))', "kinds.FORMATS"),
+    ("A reader", '(*kinds.FORMATS, (re.compile(rb"GREY \\d+ \\d+\\n"), "GREY", GreyFile))', "kinds.FORMATS"),
     ("A reader", '"EXTENSIONS", (".grey",)', '"EXTENSIONS", ()'),
     ("A written object", "write.OF_THE_JOB, ko=key_images", "write.OF_THE_JOB"),
     ("A written object", 'ko=Series(7, "key images", region=True)', 'ko=Series(7, "key images")'),

@@ -363,7 +363,7 @@ class Capture:
             change: from gradients (N, K, C, *spatial) to others of this shape, for any K of the targets.
         """
         other = self._copy()
-        other._change = change
+        other._change, other.__dict__["activations"] = change, self.activations  # those are not touched
         return other
 
     def split(self, limit: int | None = None) -> Iterator[Capture]:
