@@ -60,7 +60,7 @@ def child(pictures: Path, store: Path, network: str, *, loop: bool) -> dict[str,
     """Explains a folder as the command does; returns what that took."""
     from cfcam.cli.app import app
 
-    samples: list[tuple[int, int]] = []  # lines of the manifest, resident bytes
+    samples = [(0, status("VmRSS"))]  # lines of the manifest, resident bytes
     ended = threading.Event()
 
     def watch() -> None:
