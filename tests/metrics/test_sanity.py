@@ -12,6 +12,7 @@ from torch import Tensor, nn
 import cfcam
 from cfcam.errors import InputError
 from cfcam.metrics.functional.sanity import (
+    class_agreement,
     class_sensitivity,
     emprt,
     mprt,
@@ -20,7 +21,7 @@ from cfcam.metrics.functional.sanity import (
     randomised,
 )
 from cfcam.metrics.functional.similarity import pearson, soft_iou, ssim
-from cfcam.metrics.sanity import EMPRT, MPRT, ClassSensitivity
+from cfcam.metrics.sanity import EMPRT, MPRT, ClassAgreement, ClassSensitivity
 from tests.networks import FlattenNet, GapNet
 
 
@@ -355,6 +356,33 @@ def test_class_sensitivity_is_what_is_not_alike() -> None:
     torch.testing.assert_close(class_sensitivity(a, b), 1 - soft_iou(a, b), equal_nan=True)
     torch.testing.assert_close(class_sensitivity(a, b, "pearson"), 1 - pearson(a, b), equal_nan=True)
     assert class_sensitivity(a, a).tolist() == [0.0] * 3
+
+
+def test_class_agreement_by_hand() -> None:
+    """Ranks 1 2 3 4 against 1 2 4 3, 4 3 2 1 and, of what is below 0, three ties: 2 2 2 4."""
+    a = torch.tensor([[0.1, 0.2, 0.3, 0.4]]).repeat(5, 1)
+    b = torch.tensor([[1.0, 2, 9, 8], [4, 3, 2, 1], [-1, -2, -3, 5], [1, 1, 1, 1], [-1, -2, -3, -4]])
+    expected = torch.tensor([0.8, -1.0, 3 / 15**0.5, torch.nan, torch.nan])
+    torch.testing.assert_close(class_agreement(a, b), expected, equal_nan=True)
+    mean, share = ClassAgreement(), ClassAgreement(above=0.75)
+    for metric in (mean, share):
+        metric.update(a[:2], b[:2])
+        metric.update(a[2:], b[2:])
+        assert (int(metric.assessed), int(metric.not_assessed)) == (3, 2)
+        assert not metric.higher_is_better
+    torch.testing.assert_close(mean.compute(), expected[:3].mean())
+    torch.testing.assert_close(share.compute(), torch.tensor(2 / 3))
+
+
+def test_a_map_that_knows_no_class_agrees_wholly_and_chance_not_at_all() -> None:
+    net = GapNet(channels=8).eval()
+    pictures = [torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(n)) for n in range(12)]
+    card = cfcam.evaluate(net, pictures, ["grad-cam"], "class-agreement", layer="features")
+    of = {line.method: line.mean for line in card.summary()}
+    assert of["channel-mean"] == pytest.approx(1)
+    assert of["centre"] == pytest.approx(1)
+    assert abs(of["random"]) < 0.1
+    assert of["grad-cam"] < 0.9
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy.stats import spearmanr
 from torch import Tensor
 
 from cfcam.errors import InputError
-from cfcam.metrics.functional.similarity import comparison, pearson, soft_iou, ssim
-from cfcam.metrics.similarity import SSIM, Pearson, SoftIoU
+from cfcam.metrics.functional.similarity import comparison, pearson, soft_iou, spearman, ssim
+from cfcam.metrics.similarity import SSIM, Pearson, SoftIoU, Spearman
 
 SIZES = [(9,), (13, 8), (6, 9, 7)]
 ALL = [soft_iou, pearson, ssim]
@@ -34,6 +35,26 @@ def test_soft_iou_and_pearson_equal_loops(size: tuple[int, ...]) -> None:
         upper = sum(max(u / x.max(), v / y.max()) for u, v in zip(x, y, strict=True))
         assert float(soft_iou(a, b)[n]) == pytest.approx(lower / upper, rel=1e-5)
         assert float(pearson(a, b)[n]) == pytest.approx(np.corrcoef(x, y)[0, 1], abs=1e-5)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_spearman_is_scipys_also_with_ties(size: tuple[int, ...]) -> None:
+    a = torch.rand(3, *size).mul(5).round()  # many values more than once
+    b = torch.rand(3, *size) + 0.2 * a
+    expected = [spearmanr(x.ravel(), y.ravel()).statistic for x, y in zip(a.numpy(), b.numpy(), strict=True)]
+    np.testing.assert_allclose(spearman(a, b).numpy(), expected, atol=1e-6)
+    torch.testing.assert_close(spearman(a, 6 - a), -torch.ones(3))
+    torch.testing.assert_close(spearman(b.exp(), a), spearman(b, a))  # the order is all that counts
+    metric = Spearman()
+    metric.update(a, b)
+    torch.testing.assert_close(metric.compute(), spearman(a, b).mean())
+
+
+def test_maps_that_are_constant_empty_or_not_finite_have_no_ranks_to_compare() -> None:
+    a = torch.rand(4, 3, 3)
+    b = torch.rand(4, 3, 3)
+    a[0], b[1], a[2, 0, 0] = 0.5, 0, torch.nan
+    assert spearman(a, b).isnan().tolist() == [True, True, True, False]
 
 
 def test_pearson_of_single_spots_and_of_many_positions() -> None:

@@ -33,8 +33,8 @@ if TYPE_CHECKING:
         LesionCoverage,
         MaxBoxAccV2,
     )
-    from cfcam.metrics.robustness import MaxSensitivity, Responsiveness, Stability
-    from cfcam.metrics.sanity import EMPRT, MPRT, ClassSensitivity
+    from cfcam.metrics.robustness import MaxSensitivity, PeakShift, Responsiveness, Stability
+    from cfcam.metrics.sanity import EMPRT, MPRT, ClassAgreement, ClassSensitivity
     from cfcam.metrics.scorecard.card import Comparison, Scorecard, Summary, evaluate
     from cfcam.metrics.scorecard.catalogue import METRICS, MetricError, MetricInfo, resolve_metrics
     from cfcam.metrics.scorecard.controls import CONTROLS, BlurredGradCAM, CentredGaussian, ChannelMean, RandomMap
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from cfcam.metrics.scorecard.layers import LayerScore, measure_layers, measured_layer
     from cfcam.metrics.scorecard.samples import Row, Sample
     from cfcam.metrics.scorecard.settings import Settings
-    from cfcam.metrics.similarity import SSIM, Pearson, SoftIoU
+    from cfcam.metrics.similarity import SSIM, Pearson, SoftIoU, Spearman
     from cfcam.metrics.trust import CScore, Repeatability, Reproducibility
 
 __all__ = [
@@ -62,6 +62,7 @@ __all__ = [
     "CScore",
     "CentredGaussian",
     "ChannelMean",
+    "ClassAgreement",
     "ClassSensitivity",
     "Coherency",
     "Comparison",
@@ -85,6 +86,7 @@ __all__ = [
     "MeanCurve",
     "MetricError",
     "MetricInfo",
+    "PeakShift",
     "Pearson",
     "RandomMap",
     "Repeatability",
@@ -95,6 +97,7 @@ __all__ = [
     "Scorecard",
     "Settings",
     "SoftIoU",
+    "Spearman",
     "Stability",
     "Summary",
     "evaluate",
@@ -115,8 +118,8 @@ _named = lazy(
         "cfcam.metrics.localization": (
             "AUPRC EnergyInGroundTruth Enrichment FalseComponents HitRate IoUOtsu IoUTuned LesionCoverage MaxBoxAccV2"
         ),
-        "cfcam.metrics.robustness": "MaxSensitivity Responsiveness Stability",
-        "cfcam.metrics.sanity": "ClassSensitivity EMPRT MPRT",
+        "cfcam.metrics.robustness": "MaxSensitivity PeakShift Responsiveness Stability",
+        "cfcam.metrics.sanity": "ClassAgreement ClassSensitivity EMPRT MPRT",
         "cfcam.metrics.scorecard.card": "Comparison Scorecard Summary evaluate",
         "cfcam.metrics.scorecard.catalogue": "METRICS MetricError MetricInfo resolve_metrics",
         "cfcam.metrics.scorecard.controls": "BlurredGradCAM CONTROLS CentredGaussian ChannelMean RandomMap",
@@ -124,7 +127,7 @@ _named = lazy(
         "cfcam.metrics.scorecard.evaluator": "Evaluator Settings",
         "cfcam.metrics.scorecard.layers": "LayerScore measure_layers measured_layer",
         "cfcam.metrics.scorecard.samples": "Row Sample",
-        "cfcam.metrics.similarity": "Pearson SSIM SoftIoU",
+        "cfcam.metrics.similarity": "Pearson SSIM SoftIoU Spearman",
         "cfcam.metrics.trust": "CScore Repeatability Reproducibility",
     },
 )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor
 
 from cfcam.metrics.base import MapMetric
 from cfcam.metrics.functional import robustness as functional
+from cfcam.metrics.functional.peaks import peak_shift
 from cfcam.metrics.functional.similarity import Similarity, comparison
 
 
@@ -85,3 +87,31 @@ class MaxSensitivity(MapMetric):
     def update(self, original: Tensor, perturbed: Tensor) -> None:
         """Adds maps (B, *spatial) and those of R perturbed inputs (R, B, *spatial)."""
         self._add(functional.max_sensitivity(original, perturbed))
+
+
+class PeakShift(MapMetric):
+    """The share of small changes of an image under which its map's hottest cell stays; higher is better, 0 to 1.
+
+    Source: ours; see `cfcam.metrics.functional.peaks.peak_shift`, and `small_changes` there for the changes.
+
+    Args:
+        size: of the network's input, in pixels along each axis.
+
+    Example:
+        >>> import torch
+        >>> metric = PeakShift([12])
+        >>> changed = torch.tensor([[[0.0, 3.0, 1.0]], [[0.0, 1.0, 2.0]]])
+        >>> metric.update(torch.tensor([[0.0, 2.0, 1.0]]), changed, torch.tensor([[1], [0]]))
+        >>> metric.compute()
+        tensor(0.5000)
+    """
+
+    higher_is_better = True
+
+    def __init__(self, size: Sequence[int], **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.size = tuple(size)
+
+    def update(self, original: Tensor, changed: Tensor, shifts: Tensor) -> None:
+        """Adds raw maps (B, *cells), those under M changes (M, B, *cells), and by what each was shifted (M, axes)."""
+        self._add(peak_shift(original, changed, shifts, self.size))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from cfcam.metrics.base import MapMetric
@@ -95,3 +96,40 @@ class ClassSensitivity(MapMetric):
     def update(self, map_c: Tensor, map_other: Tensor) -> None:
         """Adds maps (B, *spatial) of the explained class and of another."""
         self._add(functional.class_sensitivity(map_c, map_other, self.compare))
+
+
+class ClassAgreement(MapMetric):
+    """How far the maps of two classes of one image coincide, from -1 to 1; lower is better, 1: not class-specific.
+
+    Source: the question is that of CASE, arXiv 2506.07327; the rank correlation is ours. See `class_agreement`.
+
+    Args:
+        above: report the share of images above this agreement instead of the mean; 0.9: two maps that are one.
+        similarity: "spearman", "soft_iou", "pearson", "ssim", or a function.
+
+    Raises:
+        InputError: the similarity is unknown.
+
+    Example:
+        >>> import torch
+        >>> maps, others = torch.tensor([[0.0, 1.0, 2.0]] * 2), torch.tensor([[1.0, 6.0, 2.0], [0.0, 1.0, 6.0]])
+        >>> metric, share = ClassAgreement(), ClassAgreement(above=0.9)
+        >>> metric.update(maps, others), share.update(maps, others)
+        (None, None)
+        >>> metric.compute(), share.compute()
+        (tensor(0.7500), tensor(0.5000))
+    """
+
+    higher_is_better = False
+
+    def __init__(self, above: float | None = None, similarity: Similarity = "spearman", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.above = above
+        self.compare = comparison(similarity)
+
+    def update(self, map_c: Tensor, map_other: Tensor) -> None:
+        """Adds raw maps (B, *cells) of the explained class and of the strongest other."""
+        values = functional.class_agreement(map_c, map_other, self.compare)
+        if self.above is not None:
+            values = (values > self.above).to(values).masked_fill(values.isnan(), torch.nan)
+        self._add(values)

@@ -48,6 +48,24 @@ class Pearson(MapMetric):
         self._add(functional.pearson(a, b))
 
 
+class Spearman(MapMetric):
+    """The mean correlation of the ranks of two maps' values, in [-1, 1]; higher is better.
+
+    Example:
+        >>> import torch
+        >>> metric = Spearman()
+        >>> metric.update(torch.tensor([[0.0, 1.0, 2.0], [1.0, 1.0, 1.0]]), torch.tensor([[1.0, 6.0, 2.0]] * 2))
+        >>> metric.compute(), metric.not_assessed
+        (tensor(0.5000), tensor(1))
+    """
+
+    higher_is_better = True
+
+    def update(self, a: Tensor, b: Tensor) -> None:
+        """Adds pairs of maps (B, *spatial)."""
+        self._add(functional.spearman(a, b))
+
+
 class SSIM(MapMetric):
     """The mean structural similarity of two maps, at most 1; higher is better, and small maps apart score high.
 

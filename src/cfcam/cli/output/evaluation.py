@@ -159,6 +159,8 @@ def show(findings: Findings, files: Sequence[Path]) -> None:
         for status, count in counts.items():
             told_empty = f"{method}: {count} of {card.images} maps with {status}; in no mean"
             console.print(Text(plain(told_empty), style="yellow"), soft_wrap=True)
+    for sentence in card.left_out():
+        console.print(Text(plain(sentence), style="yellow"), soft_wrap=True)
     failed = f", {len(card.failed)} failed" if card.failed else ""
     images = "1 image" if card.images == 1 else f"{card.images} images"
     line = Text(f"{images}{failed}, layer {plain(card.info.get('layer'))} -> ", style="bold")

@@ -184,6 +184,8 @@ def markdown(findings: Findings) -> str:
     if empty := {method: counts for method, counts in card.empty().items() if counts}:
         unread = [f"* {m}: {', '.join(f'{n} {status}' for status, n in c.items())}" for m, c in empty.items()]
         parts += ["## Maps that could not be read (in no mean)", "\n".join(unread)]
+    if lacking := card.left_out():
+        parts += ["## Left out", "\n".join(f"* {sentence}" for sentence in lacking)]
     if card.failed:
         lines = [f"| {_escaped(name)} | {_escaped(reason)} |" for name, reason in card.failed.items()]
         parts += ["## Failed (in no mean)", "\n".join(["| image | reason |", "|---|---|", *lines])]

@@ -251,6 +251,7 @@ def cautions(findings: Findings) -> list[str]:
             for method, counts in card.empty().items()
             if sum(counts.values()) > card.images * _MANY_EMPTY
         ]
+    found += card.left_out()
     if not card.controls:
         found.append("There are no controls: whether these numbers are better than those of noise is not known.")
     localization = [info.name for info in findings.groups().get("localization", ())]

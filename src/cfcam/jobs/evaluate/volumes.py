@@ -92,22 +92,29 @@ class VolumeEvaluationRun(EvaluationRun):
 
     def _measuring(self) -> dict[str, Any]:
         voxels = math.prod(self._input_shape()[2:])
-        black = self._black()
+        black, white = self._black(), self._white()
         return {
             "passes_at_once": max(1, min(_PASSES_AT_ONCE, _VOXELS_AT_ONCE // voxels)),
-            **({} if black is None else {"black": black}),
+            **({} if black is None else {"black": black, "white": white}),
         }
 
     def _black(self) -> tuple[float, ...] | None:
         """What the darkest voxel becomes, channel by channel; None if that depends on the volume."""
+        return self._becomes(0.0, -0.5)
+
+    def _white(self) -> tuple[float, ...] | None:
+        """What the brightest voxel becomes, likewise."""
+        return self._becomes(1.0, 0.5)
+
+    def _becomes(self, unit: float, of_window: float) -> tuple[float, ...] | None:
         preprocess: VolumePreprocess = self.preprocess
         if preprocess.intensity == "unit":
-            low = 0.0
+            value = unit
         elif preprocess.intensity == "none" and preprocess.window is not None:
-            low = preprocess.window[0] - preprocess.window[1] / 2
+            value = preprocess.window[0] + of_window * preprocess.window[1]
         else:
             return None
-        return tuple((low - mean) / std for mean, std in zip(preprocess.mean, preprocess.std, strict=True))
+        return tuple((value - mean) / std for mean, std in zip(preprocess.mean, preprocess.std, strict=True))
 
     def _example(self, case: VolumeCase) -> Example:
         volume = case.read()

@@ -52,10 +52,14 @@ _PLAIN: dict[str, str] = {
     "false-components": "Number of hot spots away from every finding.",
     "responsiveness": "How much the map moves when a change of the image flips the predicted class.",
     "max-sensitivity": "The largest change of the map under small changes of the image.",
+    "peak-shift": "Share of changes that nobody sees (one pixel to each side, JPEG 90, brightness 5 % up and down)"
+    " under which the hottest cell of the map stays where it is.",
     "mprt": "Similarity of the map to that of the network with all weights random; a map of learned evidence loses it.",
     "mprt-passed": "Share of images where that similarity is below that of maps of different images.",
     "emprt": "Whether the map becomes more random as the weights do.",
     "class-sensitivity": "How different the maps of the two most probable classes are.",
+    "class-agreement": "Whether the maps of the two most probable classes mark places in the same order: 1 if they are"
+    " the same map, 0 if they have nothing in common.",
     "repeatability": "Similarity to the map of a second training of the same network.",
     "reproducibility": "Similarity to the map of another architecture.",
     "c-score": "How alike the maps of rightly classified images of one class are.",
@@ -74,6 +78,7 @@ _NEEDS: dict[str, str] = {
     "iou-tuned": "ground truth, --threshold",
     "responsiveness": "images whose class flips",
     "class-sensitivity": "two classes or more",
+    "class-agreement": "two classes or more",
     "mprt-passed": "three images or more",
     "repeatability": "a second training (Python)",
     "reproducibility": "another network (Python)",

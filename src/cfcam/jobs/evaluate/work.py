@@ -101,9 +101,8 @@ class EvaluationWork:
 
     def _measuring(self) -> dict[str, Any]:
         """Settings of the evaluator that depend on what it measures."""
-        return {
-            "black": tuple(-mean / std for mean, std in zip(self.preprocess.mean, self.preprocess.std, strict=True))
-        }
+        levels = list(zip(self.preprocess.mean, self.preprocess.std, strict=True))
+        return {"black": tuple(-mean / std for mean, std in levels), "white": tuple((1 - m) / std for m, std in levels)}
 
     # What follows is the same for both.
 

@@ -30,6 +30,7 @@ from cfcam.metrics.functional.localization import (
     otsu_threshold,
     tune_threshold,
 )
+from cfcam.metrics.functional.peaks import peak_shift, small_changes
 from cfcam.metrics.functional.perturbation import (
     baseline_image,
     has_evidence,
@@ -51,6 +52,7 @@ from cfcam.metrics.functional.robustness import (
     window,
 )
 from cfcam.metrics.functional.sanity import (
+    class_agreement,
     class_sensitivity,
     emprt,
     mprt,
@@ -58,7 +60,7 @@ from cfcam.metrics.functional.sanity import (
     random_similarity,
     randomised,
 )
-from cfcam.metrics.functional.similarity import pearson, soft_iou, ssim
+from cfcam.metrics.functional.similarity import pearson, soft_iou, spearman, ssim
 from cfcam.metrics.functional.trust import c_score, repeatability, reproducibility
 
 __all__ = [
@@ -74,6 +76,7 @@ __all__ = [
     "boxes_to_mask",
     "c_score",
     "check_ground_truth",
+    "class_agreement",
     "class_sensitivity",
     "coherency",
     "complexity",
@@ -100,6 +103,7 @@ __all__ = [
     "noisy_linear_imputation",
     "otsu_threshold",
     "passes_mprt",
+    "peak_shift",
     "pearson",
     "perturbation_curve",
     "random_similarity",
@@ -111,7 +115,9 @@ __all__ = [
     "road",
     "road_curves",
     "shift",
+    "small_changes",
     "soft_iou",
+    "spearman",
     "ssim",
     "stability",
     "tune_threshold",

@@ -1,22 +1,27 @@
-"""Where a map is hottest, and whether it stays there when the image moves a little or is compressed."""
+"""Where a map is hottest, and whether it stays there when the image moves a little, is compressed or brightened."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import product
 
 import torch
 from torch import Tensor
 
 from cfcam.errors import InputError
-from cfcam.metrics.functional.robustness import jpeg, shift
+from cfcam.metrics.functional.robustness import jpeg, shift, through_jpeg
 
 FARTHEST = 2
 """Pixels of the network's input by which a small motion moves an image at most."""
 QUALITY = 90
 """JPEG quality of the small motion that is none: a reader sees no difference."""
 
+BRIGHTER = 0.05
+"""How much brighter and darker a picture becomes in `small_changes`, as a share of the range from black to white."""
+
 _WITH_JPEG = (1, 3)  # channels
+_SLACK = 0.02  # of the range: interpolation overshoots it a little
 
 
 def small_shifts(axes: int, size: Sequence[int] | None = None) -> list[tuple[int, ...]]:
@@ -109,3 +114,126 @@ def peak_stays(original: Tensor, moved: Tensor, shifts: Tensor, size: Sequence[i
     away = (after - before).double().cpu() * cell - shifts.double().cpu()
     near = (away.abs() <= cell / 2 + 1e-6).all(1).to(before.device)
     return near & (before >= 0).all(1) & (after >= 0).all(1)
+
+
+@dataclass(frozen=True, eq=False)
+class SmallChange:
+    """Images changed so little that a reader sees no difference.
+
+    Attributes:
+        name: what was done: "shift", "jpeg" or "brightness".
+        x: (N, C, *spatial) the changed images.
+        shift: by how many pixels along each axis; 0 of what is no shift.
+        possible: (N,) bool, the images for which it can be told what this change is.
+    """
+
+    name: str
+    x: Tensor
+    shift: tuple[int, ...]
+    possible: Tensor
+
+
+def small_changes(
+    x: Tensor, black: float | Tensor | None = None, white: float | Tensor | None = None
+) -> Iterator[SmallChange]:
+    """Yields images under small changes: by one pixel to and fro on each axis, JPEG, a little brighter and darker.
+
+    Shifts replicate the border. JPEG of quality 90 and a change of the brightness by a twentieth of the range from
+    black to white (cut off there) ask for that range: a network takes normalised values, and what they stand for cannot
+    be seen in them. Without it there are shifts only; JPEG is for pictures of 1 or 3 channels.
+
+    Args:
+        x: (N, C, *spatial) network inputs.
+        black: what a black pixel becomes in preprocessing, a number or one for each channel (C,); None: unknown.
+        white: likewise, a white pixel.
+
+    Raises:
+        InputError: values for another number of channels, or a range of no extent.
+
+    Example:
+        >>> [change.name for change in small_changes(torch.rand(1, 3, 8, 8), 0.0, 1.0)]
+        ['shift', 'shift', 'shift', 'shift', 'jpeg', 'brightness', 'brightness']
+    """
+    axes = x.ndim - 2
+    none = (0,) * axes
+    every = x.new_ones(len(x), dtype=torch.bool)
+    for axis in range(axes):
+        if x.shape[2 + axis] > 1:
+            for sign in (-1, 1):
+                way = tuple(sign * (a == axis) for a in range(axes))
+                yield SmallChange("shift", shift(x, way), way, every)
+    if black is None or white is None:
+        return
+    low, high = _level(black, "black", x), _level(white, "white", x)
+    extent = high - low
+    if bool((extent == 0).any()):
+        raise InputError(f"black is {black} and white {white}: a range of no extent; give what these pixels become")
+    share = (x - low) / extent
+    flat = share.flatten(1)
+    inside = (flat >= -_SLACK).all(1) & (flat <= 1 + _SLACK).all(1)
+    share = share.clamp(0, 1)
+    if axes == 2 and x.shape[1] in _WITH_JPEG:
+        yield SmallChange("jpeg", through_jpeg(share.nan_to_num(), QUALITY) * extent + low, none, inside)
+    for sign in (1, -1):
+        yield SmallChange("brightness", (share + sign * BRIGHTER).clamp(0, 1) * extent + low, none, inside)
+
+
+def peak_shift(original: Tensor, changed: Tensor, shifts: Tensor, size: Sequence[int]) -> Tensor:
+    """Returns (B,) the share of small changes under which the hottest cell stays; higher is better, 1 at best.
+
+    It stays as `peak_stays` has it. A map whose hottest cell is not one alone (a constant map) has no peak: NaN; a
+    changed one without has lost it. Maps that are random anew for each input score 1 / cells.
+
+    Args:
+        original: (B, *cells) raw maps, on the layer's own grid.
+        changed: (M, B, *cells) raw maps of the same class, of the images under M changes; a map that is NaN everywhere
+            stands for a change that this image has not, and does not count.
+        shifts: (M, axes) in pixels of the input; 0 where the image was not shifted.
+        size: of the input's axes in pixels.
+
+    Raises:
+        InputError: the shapes do not fit.
+
+    Source: ours; see `small_changes` for the changes of the scorecard.
+
+    Example:
+        >>> original = torch.tensor([[0.0, 2.0, 1.0]])
+        >>> changed = torch.tensor([[[0.0, 3.0, 1.0]], [[0.0, 1.0, 2.0]]])
+        >>> peak_shift(original, changed, torch.tensor([[1], [0]]), [12])
+        tensor([0.5000])
+    """
+    axes = len(size)
+    if changed.ndim != original.ndim + 1 or changed.shape[1:] != original.shape or not len(changed):
+        raise InputError(
+            f"maps {tuple(original.shape)} and {tuple(changed.shape)} of changed images: give (B, *cells) and"
+            " (M, B, *cells), M at least 1"
+        )
+    if shifts.shape != (len(changed), axes):
+        raise InputError(f"shifts {tuple(shifts.shape)} for {len(changed)} changes: give (M, axes) in pixels")
+    tried = ~changed.flatten(2).isnan().all(2)
+    stays = torch.stack(
+        [
+            peak_stays(original, maps, way.expand(len(original), axes), size) & _alone(maps)
+            for maps, way in zip(changed, shifts, strict=True)
+        ]
+    )
+    share = (stays & tried).sum(0) / tried.sum(0)
+    return torch.where(_alone(original) & tried.any(0), share, torch.nan).float()
+
+
+def _alone(maps: Tensor) -> Tensor:
+    """Returns (B,) bool: one cell is hotter than all others, and above 0."""
+    flat = maps.flatten(1)
+    usable = flat.isfinite().all(1) & (flat > 0).any(1)
+    flat = torch.where(usable[:, None], flat, 0)
+    return usable & ((flat == flat.amax(1, keepdim=True)).sum(1) == 1)
+
+
+def _level(value: float | Tensor, what: str, x: Tensor) -> Tensor:
+    level = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    if level.ndim > 1 or level.numel() not in (1, x.shape[1]):
+        raise InputError(
+            f"{what} has shape {tuple(level.shape)} for images of {x.shape[1]} channels: give a number, or one for each"
+            " channel"
+        )
+    return level.reshape(-1, *[1] * (x.ndim - 2))

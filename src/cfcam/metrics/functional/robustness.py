@@ -113,10 +113,15 @@ def jpeg(x: Tensor, quality: int) -> Tensor:
         raise InputError(f"a JPEG quality of {quality}: give 1 to 95")
     low, extent = _range(x)
     usable = extent > 0  # false for NaN and constant images
-    pixels = torch.where(usable, (x - low) / extent * 255, 0).round().to(torch.uint8)
+    shares = torch.where(usable, (x - low) / extent, 0)
+    return torch.where(usable, through_jpeg(shares, quality) * extent + low, x)
+
+
+def through_jpeg(shares: Tensor, quality: int) -> Tensor:
+    """Returns pictures (N, C, H, W) in [0, 1], of 1 or 3 channels, after JPEG compression."""
+    pixels = (shares * 255).round().to(torch.uint8)
     coded = np.stack([_through_jpeg(image, quality) for image in pixels.permute(0, 2, 3, 1).cpu().numpy()])
-    decoded = torch.from_numpy(coded).permute(0, 3, 1, 2).to(x)
-    return torch.where(usable, decoded / 255 * extent + low, x)
+    return torch.from_numpy(coded).permute(0, 3, 1, 2).to(shares) / 255
 
 
 def window(x: Tensor, width: float = 0.9, centre: float = 0.05) -> Tensor:

@@ -276,6 +276,33 @@ def class_sensitivity(map_c: Tensor, map_other: Tensor, similarity: Similarity =
     return 1 - comparison(similarity)(map_c, map_other)
 
 
+def class_agreement(map_c: Tensor, map_other: Tensor, similarity: Similarity = "spearman") -> Tensor:
+    """Returns (B,) how far the maps of two classes of one image coincide: their rank correlation; lower is better.
+
+    1: the places come in the same order, so the map does not tell the two classes apart, whatever is drawn in one and
+    left pale in the other; 0: the two have nothing to do with each other, as those of chance; -1: what speaks for one
+    speaks least for the other. Negative values count as 0, as they are drawn. NaN where one of them is not finite, has
+    no positive evidence (a class without any cannot coincide with another: read how many images were assessed), or is
+    constant. `class_sensitivity` asks the same of soft IoU, in which a common background can differ in strength.
+
+    Args:
+        map_c: (B, *cells) raw maps of the explained class, on the layer's own grid: interpolation between cells would
+            make the ranks of neighbours alike.
+        map_other: (B, *cells) of the strongest other class.
+        similarity: "spearman", or another of `class_sensitivity`.
+
+    Raises:
+        InputError: the shapes do not fit, or the similarity is unknown.
+
+    Source: the question is that of CASE, arXiv 2506.07327; the rank correlation is ours.
+
+    Example:
+        >>> class_agreement(torch.tensor([[0.0, 1.0, 2.0]]), torch.tensor([[1.0, 6.0, 2.0]]))
+        tensor([0.5000])
+    """
+    return comparison(similarity)(map_c.clamp(min=0), map_other.clamp(min=0))
+
+
 def _entropy(maps: Tensor, bins: int) -> Tensor:
     """Returns (B,) the entropy in nats of each map's histogram, binned as `numpy.histogram` does."""
     flat = maps.flatten(1).double()

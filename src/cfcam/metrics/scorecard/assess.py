@@ -16,6 +16,7 @@ from cfcam.metrics.functional import (
     cost,
     faithfulness,
     localization,
+    peaks,
     perturbation,
     robustness,
     sanity,
@@ -25,6 +26,7 @@ from cfcam.metrics.functional import (
 from cfcam.metrics.scorecard.batch import Batch, explained_probability, predicted
 from cfcam.metrics.scorecard.catalogue import SIMILARITIES
 from cfcam.metrics.scorecard.curves import CURVES, ROAD_PERCENTILES, stored
+from cfcam.metrics.scorecard.left_out import PEAK_CHANGES
 from cfcam.metrics.scorecard.samples import packed
 
 _INPUT_NOISE, _GRADIENT_NOISE, _JPEG_QUALITY = 0.2, 3.0, 30
@@ -110,8 +112,11 @@ def _keep(batch: Batch, method: str, name: str, curves: Tensor) -> None:
 
 
 def _black(batch: Batch) -> Any:
-    black = batch.settings.black
-    return batch.x.new_tensor(black) if isinstance(black, tuple) else black
+    return _levels(batch, batch.settings.black)
+
+
+def _levels(batch: Batch, value: float | tuple[float, ...] | None) -> Any:
+    return batch.x.new_tensor(value) if isinstance(value, tuple) else value
 
 
 def _road(batch: Batch, method: str) -> None:
@@ -180,6 +185,7 @@ def assess_robustness(batch: Batch) -> None:
     for method, found in flipped.items():
         batch.add(method, "responsiveness", torch.stack(found).nanmean(0))
     _max_sensitivity(batch)
+    _peak_shift(batch)
 
 
 def _gradient_noise(batch: Batch) -> None:
@@ -260,12 +266,37 @@ def _max_sensitivity(batch: Batch) -> None:
         batch.add(method, "max-sensitivity", robustness.max_sensitivity(batch.heatmaps[method], torch.stack(found)))
 
 
+def _peak_shift(batch: Batch) -> None:
+    if not batch.settings.wants("peak-shift"):
+        return
+    black, white = _black(batch), _levels(batch, batch.settings.white)
+    found: dict[str, list[Tensor]] = {name: [] for name in batch.methods}
+    shifts, tried = [], [set[str]() for _ in batch.samples]
+    for change in peaks.small_changes(batch.x, black, white):
+        shifts.append(change.shift)
+        for names, possible in zip(tried, change.possible.tolist(), strict=True):
+            names |= {change.name} if possible else set()
+        for method, maps in batch.again(change.x, batch.methods)[1].items():
+            kept = change.possible.reshape(-1, *[1] * (maps.ndim - 2))
+            found[method].append(torch.where(kept, maps[:, 0], torch.nan))
+    if not shifts:
+        return
+    ways = torch.tensor(shifts, device=batch.x.device)
+    for method, changed in found.items():
+        size = batch.x.shape[2:]
+        batch.add(method, "peak-shift", peaks.peak_shift(batch.maps[method][:, 0], torch.stack(changed), ways, size))
+        batch.remember(method, PEAK_CHANGES, [sorted(names) for names in tried])
+
+
 def assess_sanity(batch: Batch) -> None:
     """Enters whether maps depend on what the network has learned, and on the class."""
     if batch.settings.wants("class-sensitivity"):
         for method, maps in batch.maps.items():
             value = sanity.class_sensitivity(batch.heatmaps[method], batch.drawn(maps, 1))
             batch.add(method, "class-sensitivity", value)
+    if batch.settings.wants("class-agreement"):
+        for method, maps in batch.maps.items():
+            batch.add(method, "class-agreement", sanity.class_agreement(maps[:, 0], maps[:, 1]))
     if not batch.settings.wants("mprt", "mprt-passed", "emprt"):
         return
     stages: dict[str, list[Tensor]] = {name: [] for name in batch.methods}

@@ -23,6 +23,7 @@ from cfcam.metrics.scorecard import dataset_level
 from cfcam.metrics.scorecard.catalogue import METRICS, MetricError, MetricInfo
 from cfcam.metrics.scorecard.curves import MeanCurve, mean_curves
 from cfcam.metrics.scorecard.evaluator import Evaluator
+from cfcam.metrics.scorecard.left_out import left_out
 from cfcam.metrics.scorecard.samples import Row, as_samples, batches
 from cfcam.metrics.scorecard.statistics import bootstrap_interval, holm, paired_difference
 
@@ -225,6 +226,10 @@ class Scorecard:
         plain = {name: getattr(row, name) for name in IDENTITY}
         return plain | {name: row.values.get(name) for name in self._columns}
 
+    def left_out(self) -> list[str]:
+        """Returns what some numbers were measured without, a sentence each; see `peak-shift`."""
+        return left_out(self.rows)
+
     def save_rows(self, path: str | Path) -> Path:
         """Writes one line per image and method as CSV; what was not assessed is empty."""
         target = Path(path)
@@ -241,6 +246,7 @@ class Scorecard:
             "summary": [asdict(line) for line in self.summary()],
             "comparison": [asdict(line) for line in compared],
             "not_readable": self.empty(),
+            "left_out": self.left_out(),
             "failed": self.failed,
             "info": self.info,
         }
@@ -325,8 +331,8 @@ def evaluate(
         progress: called with the number of images done so far.
         retrained: the same architecture trained again, for "repeatability".
         other: another architecture, for "reproducibility".
-        **settings: of `cfcam.metrics.Settings`: explained, black, steps, threshold, overlap, stages, draws, seed,
-            passes_at_once.
+        **settings: of `cfcam.metrics.Settings`: explained, black, white, steps, threshold, overlap, stages, draws,
+            seed, passes_at_once.
 
     Returns:
         The scorecard.

@@ -87,6 +87,7 @@ def _robustness() -> Iterable[MetricInfo]:
             yield MetricInfo(f"{key}-{similarity}", f"{key.capitalize()} stability ({title})", "robustness", True)
     yield MetricInfo("responsiveness", "Responsiveness", "robustness", True, "", "arXiv 2508.18154")
     yield MetricInfo("max-sensitivity", "Max-sensitivity", "robustness", False, "", "arXiv 1901.09392")
+    yield MetricInfo("peak-shift", "Peak stays", "robustness", True)
 
 
 def _others() -> Iterable[MetricInfo]:
@@ -94,6 +95,7 @@ def _others() -> Iterable[MetricInfo]:
     yield MetricInfo("mprt-passed", "Randomisation passed", "sanity", True, "", "Arun et al. 2021", dataset=True)
     yield MetricInfo("emprt", "eMPRT", "sanity", True, "", "arXiv 2405.02383")
     yield MetricInfo("class-sensitivity", "Class sensitivity", "sanity", True)
+    yield MetricInfo("class-agreement", "Class agreement", "sanity", False, "", "after arXiv 2506.07327")
     yield MetricInfo("repeatability", "Repeatability", "trust", True, "", "Arun et al. 2021")
     yield MetricInfo("reproducibility", "Reproducibility", "trust", True, "", "Arun et al. 2021")
     yield MetricInfo("c-score", "Consistency (C-Score)", "trust", True, "", "arXiv 2604.08502", dataset=True)

@@ -18,6 +18,7 @@ class Settings:
         metrics: names, in the order of the catalogue.
         explained: which class is explained: the "predicted" one, or the "label".
         black: the network-input value of a black pixel, a number or one per channel.
+        white: likewise of a white one; None: unknown, and "peak-shift" leaves out JPEG and brightness.
         steps: of insertion and deletion curves.
         threshold: of "iou-tuned", "lesion-coverage" and "false-components", in (0, 1]; tuned on other images.
         overlap: share of a ground-truth component that has to be covered for it to count as found.
@@ -30,6 +31,7 @@ class Settings:
     metrics: tuple[str, ...]
     explained: ExplainedClass = "predicted"
     black: float | tuple[float, ...] = 0.0
+    white: float | tuple[float, ...] | None = None
     steps: int = 20
     threshold: float | None = None
     overlap: float = 0.1

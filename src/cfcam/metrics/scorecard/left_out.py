@@ -1,0 +1,32 @@
+"""What some numbers were measured without, told from what the rows keep: so a run that was stopped can go on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from cfcam.metrics.scorecard.catalogue import METRICS
+from cfcam.metrics.scorecard.samples import Row
+
+PEAK_CHANGES = "peak-changes"
+"""Under which a row keeps the names of the small changes that its image went through."""
+
+_CHANGES = {
+    "jpeg": "JPEG (it is for pictures of 1 or 3 channels whose values of black and white are known)",
+    "brightness": "brightness (the values of black and white have to be known)",
+}
+
+
+def left_out(rows: Sequence[Row]) -> list[str]:
+    """Returns a sentence for each thing that a number should hold and does not; none: all is in.
+
+    Args:
+        rows: of any number of images and methods.
+    """
+    tried = {row.image: set(row.extra[PEAK_CHANGES]) for row in rows if PEAK_CHANGES in row.extra}
+    found = []
+    for name, words in _CHANGES.items():
+        lacking = sum(name not in names for names in tried.values())
+        if lacking:
+            of = "" if lacking == len(tried) else f" for {lacking} of {len(tried)} images"
+            found.append(f"{METRICS['peak-shift'].title} is measured without {words}{of}.")
+    return found
