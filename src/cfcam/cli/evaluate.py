@@ -65,6 +65,8 @@ class Evaluate(Spread, VolumeReading, PicturesOrVolumes, Layer):
 
     cfcam evaluate cases.csv -m networks.py:my_net --metrics faithfulness,hit-rate --limit 200 --seed 1
 
+    cfcam evaluate cases.csv -m networks.py:my_net --baselines blur,mean,noise
+
     cfcam evaluate cases.csv -m networks.py:my_net --metrics all --methods all -o scorecard/
 
     cfcam evaluate volumes/ -m nets3d.py:my_net --spacing 1 --size 96 --intensity unit
@@ -128,6 +130,16 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         ),
         Checked(words.metrics),
     ] = "quick"
+    baselines: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="Measure insertion and deletion with each of these in place of what is removed, and show how far it"
+            " decides: blur, mean, black, noise.",
+            autocompletion=complete.several(complete.of("blur", "mean", "black", "noise")),
+        ),
+        Checked(words.baselines),
+    ] = None
     controls: Annotated[
         bool,
         typer.Option(
@@ -201,6 +213,8 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             raise InputError(f"no network is named for {self.data}: give it with --model, as for cfcam explain")
         if self.protocol is not None and self.metrics != "quick":
             raise InputError(f"--protocol {self.protocol} brings its own metrics: leave --metrics out")
+        if self.protocol is not None and self.baselines is not None:
+            raise InputError(f"--protocol {self.protocol} brings its own baselines: leave --baselines out")
         if self.protocol is not None and self.explained == "label":
             raise InputError(f"--protocol {self.protocol} explains the predicted class: leave --explain label out")
         if self.threshold is None and "iou-tuned" in read_words("--metrics", self.metrics):
@@ -272,7 +286,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         of_labels = self.explained == "label" or (self.explained is None and self.of_phantoms and not self.protocol)
         return EvaluationSettings(
             methods=chosen_methods(names),
-            metrics=read_words("--metrics", self.metrics),
+            metrics=self._metrics(),
             controls=self.controls,
             explained="label" if of_labels else "predicted",
             protocol=self.protocol,
@@ -287,6 +301,14 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             command=tuple(sys.argv),
             shard=self.share,
         )
+
+    def _metrics(self) -> tuple[str, ...]:
+        names = read_words("--metrics", self.metrics)
+        if self.baselines is None:
+            return names
+        from cfcam.metrics.scorecard.catalogue import with_baselines
+
+        return with_baselines(names, read_words("--baselines", self.baselines))
 
     def _run(self, loaded: LoadedModel, settings: EvaluationSettings, notes: list[str]) -> EvaluationRun:
         """The run that the network asks for, over pictures or over volumes; ``notes`` is told of what is not used."""

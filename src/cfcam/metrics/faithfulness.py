@@ -76,12 +76,12 @@ class _Curves(MapMetric):
     """What a metric of `perturbation_curve` is made with.
 
     Args:
-        baseline: "blur", "mean" or "black", see `baseline_image`. Rankings of methods depend on it: name it beside a
-            figure. "blur" needs no knowledge of the preprocessing.
+        baseline: "blur", "mean", "black" or "noise", see `baseline_image`. Rankings of methods depend on it: name it
+            beside a figure. "black" alone needs knowledge of the preprocessing.
         black: what a black pixel becomes in preprocessing.
         steps: intervals of the curve, each a pass.
         batch_size: inputs in one pass.
-        seed: for ties.
+        seed: for ties and noise.
     """
 
     def __init__(
@@ -106,7 +106,7 @@ class _Curves(MapMetric):
             score,
             x,
             heatmap,
-            baseline=baseline_image(x, self.baseline, self.black),
+            baseline=baseline_image(x, self.baseline, self.black, seed=self.seed),
             mode=mode,
             steps=self.steps,
             ends=ends,
@@ -141,8 +141,8 @@ class Insertion(_Curves):
     """Area under the probability while what the map marks is restored, most important first; higher is better, 0 to 1.
 
     Args:
-        baseline: "blur", "mean" or "black", see `baseline_image`. Rankings of methods depend on it: name it beside a
-            figure. "blur" needs no knowledge of the preprocessing.
+        baseline: "blur", "mean", "black" or "noise", see `baseline_image`. Rankings of methods depend on it: name it
+            beside a figure. "black" alone needs knowledge of the preprocessing.
         black: what a black pixel becomes in preprocessing.
         steps: intervals of the curve, each a pass.
         batch_size: inputs in one pass.

@@ -30,6 +30,18 @@ def mean_score(inputs: Tensor, images: Tensor) -> Tensor:
 # --- baselines ---
 
 
+def test_noise_has_the_mean_and_deviation_of_each_channel_and_is_the_images_own() -> None:
+    x = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 5, 9])[:, None, None]
+    x = x + torch.tensor([3.0, 0, -7])[:, None, None]
+    noise = baseline_image(x, "noise")
+    assert (noise.mean((2, 3)) - x.mean((2, 3))).abs().max() < 0.05 * 9
+    torch.testing.assert_close(noise.std((2, 3)), x.std((2, 3)), rtol=0.05, atol=0)
+    assert torch.equal(baseline_image(x[1:], "noise"), noise[1:])  # whatever images stand beside it
+    assert not torch.equal(baseline_image(x, "noise", seed=1), noise)
+    flat = torch.full((1, 1, 4, 4), 2.0)
+    assert torch.equal(baseline_image(flat, "noise"), flat)
+
+
 def test_black_is_the_value_of_a_black_pixel_in_each_channel() -> None:
     x = torch.randn(2, 3, 4, 5)
     assert (baseline_image(x, "black") == 0).all()

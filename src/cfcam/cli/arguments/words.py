@@ -135,6 +135,15 @@ def metrics(names: str) -> None:
     resolve_metrics(read_words("--metrics", names))
 
 
+def baselines(names: str) -> None:
+    """Refuses baselines of insertion and deletion that there are not."""
+    from cfcam.metrics.scorecard.catalogue import BASELINES
+
+    unknown = [name for name in read_words("--baselines", names) if name not in BASELINES]
+    if unknown:
+        raise InputError(f"--baselines {unknown[0]!r}: there are {', '.join(BASELINES)}")
+
+
 def one_of(option: str, known: tuple[str, ...]) -> Callable[[str], None]:
     """Returns a check that a word is one of those that are known."""
 

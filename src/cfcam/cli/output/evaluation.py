@@ -155,6 +155,8 @@ def show(findings: Findings, files: Sequence[Path]) -> None:
     )
     for sentence in findings.sentences(REFERENCE):
         console.print(Text(plain(sentence)), soft_wrap=True)
+    for one in findings.baseline_ranges():
+        console.print(Text(plain(str(one))), soft_wrap=True)
     for method, counts in card.empty().items():
         for status, count in counts.items():
             told_empty = f"{method}: {count} of {card.images} maps with {status}; in no mean"

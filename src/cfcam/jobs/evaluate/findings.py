@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cfcam import csv_text
 from cfcam.files import whole, write_whole
+from cfcam.jobs.evaluate import baselines
 from cfcam.jobs.evaluate.words import GROUP_QUESTIONS, KNOW_NOTHING, VERDICTS, in_words, meaning
 from cfcam.metrics.scorecard.card import Comparison, Scorecard, Summary, told
 from cfcam.metrics.scorecard.catalogue import GROUPS, METRICS, MetricInfo
@@ -26,6 +27,8 @@ _HEADLINES = (
     "gradient-noise-soft-iou",
     "input-noise-soft-iou",
     "class-sensitivity",
+    "peak-shift",
+    "class-agreement",
 )
 
 
@@ -75,6 +78,10 @@ class Findings:
         """Returns the metrics to show where not all can be: one or two of each group that was assessed."""
         chosen = self.assessed(name for name in _HEADLINES if name in self.card.metrics)
         return (chosen or self.assessed(self.card.metrics))[:most]
+
+    def baseline_ranges(self) -> list[baselines.BaselineRange]:
+        """Returns insertion and deletion with several baselines side by side, as far as they were measured."""
+        return baselines.baseline_ranges(self.summary, [*self.subjects, REFERENCE])
 
     def groups(self) -> dict[str, list[MetricInfo]]:
         """Returns the metrics asked for, by group; groups without any are left out."""
@@ -178,6 +185,7 @@ def markdown(findings: Findings) -> str:
         parts.append(f"## {group.capitalize()}\n\n{GROUP_QUESTIONS.get(group, '')}".rstrip())
         parts.append(_table(findings, infos))
         parts.append("\n".join(f"* {info.title}: {meaning(info.name)}" for info in infos))
+    parts += baselines.markdown(findings.baseline_ranges())
     for reference in findings.comparisons:
         parts.append(f"## Beside {reference}")
         parts.append("\n".join(f"* {sentence}" for sentence in findings.sentences(reference)))

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from cfcam.files import own_output, write_whole
+from cfcam.jobs.evaluate import baselines
 from cfcam.jobs.evaluate.curves import PREFIX, draw_curves, without_curves
 from cfcam.jobs.evaluate.examples import Example
 from cfcam.jobs.evaluate.figures import draw, radar_methods, rendered, write_figures
@@ -122,6 +123,7 @@ def render(findings: Findings, figures: Mapping[str, bytes], examples: Sequence[
             (group, GROUP_QUESTIONS.get(group, ""), table(findings, infos))
             for group, infos in findings.groups().items()
         ],
+        baselines=[(one, baselines.table(one)) for one in findings.baseline_ranges()],
         meaning=meaning,
         controls=[(name, CONTROL_WORDS.get(name, "")) for name in card.controls],
         verdicts={name: _by_method(lines) for name, lines in findings.comparisons.items()},

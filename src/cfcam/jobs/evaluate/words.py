@@ -72,7 +72,12 @@ _PLAIN: dict[str, str] = {
     "paper-deletion": "Mean probability while the picture is replaced by zeros in 101 steps.",
     "peak-memory": "The most memory in use beyond what the network holds.",
 }
-_SHOWN = {"black": "black", "mean": "the mean colour", "blur": "a blurred copy"}
+_SHOWN = {
+    "black": "black",
+    "mean": "the mean colour",
+    "blur": "a blurred copy",
+    "noise": "noise of the picture's mean and contrast",
+}
 
 _NEEDS: dict[str, str] = {
     "iou-tuned": "ground truth, --threshold",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from typing import Literal
 
@@ -28,7 +29,7 @@ Score = Callable[[Tensor, Tensor], Tensor]
 """Inputs (M, C, *spatial), and the image of the batch (M,) that each was made from -> the probability of the class that
 is explained there (M,)."""
 
-Baseline = Literal["black", "mean", "blur"]
+Baseline = Literal["black", "mean", "blur", "noise"]
 Mode = Literal["deletion", "insertion"]
 BLUR = 1 / 16
 """Standard deviation of the blurred baseline as a share of each axis: 14 pixels of 224."""
@@ -40,22 +41,34 @@ def has_evidence(heatmap: Tensor) -> Tensor:
     return flat.isfinite().all(1) & (flat > 0).any(1)
 
 
-def baseline_image(x: Tensor, kind: Baseline, black: float | Tensor = 0.0) -> Tensor:
+def image_seeds(x: Tensor, seed: int = 0) -> list[int]:
+    """Returns N seeds made from the content of images (N, C, *spatial): equal for equal images, wherever they stand."""
+    return [zlib.crc32(image.detach().float().cpu().contiguous().numpy().tobytes()) ^ seed for image in x]
+
+
+def baseline_image(x: Tensor, kind: Baseline, black: float | Tensor = 0.0, *, seed: int = 0) -> Tensor:
     """Returns what an image without its pixels looks like: (B, C, *spatial).
+
+    None of them is what the network was trained on, and rankings of methods depend on which is taken: a flat colour
+    leaves the outline of what was removed to be seen, a blur leaves the layout, noise leaves neither and looks like
+    nothing that the network knows. Look at several.
 
     Args:
         x: (B, C, *spatial) images, as the network takes them.
         kind: "black", the value ``black`` everywhere; "mean", the mean of each image and channel; "blur", the image
             convolved with a Gaussian whose standard deviation is a sixteenth of each axis, borders normalised. (RISE
             used 5 of 224 pixels in a window of 11, which is no removal: it left a MobileNetV2 with a mean probability
-            of 0.13 for the class that it gave 0.82 before; a sixteenth leaves 0.003. 48 ImageNet pictures.)
+            of 0.13 for the class that it gave 0.82 before; a sixteenth leaves 0.003. 48 ImageNet pictures.) "noise",
+            for each position a normal draw with the mean and the standard deviation of the image's channel, the same
+            draw for the same image.
         black: what a black pixel becomes in preprocessing, a number or one for each channel (C,). With ImageNet's
             normalisation 0 is not black, but the mean colour of that data set (which RISE's code used).
+        seed: of the noise, together with the image's content.
 
     Raises:
         InputError: another kind, or values of black for another number of channels.
 
-    Source: Petsiuk et al. 2018 (RISE), arXiv 1806.07421.
+    Source: Petsiuk et al. 2018 (RISE), arXiv 1806.07421; noise: Sturmfels et al. 2020, Distill, 10.23915/distill.00022.
 
     Example:
         >>> baseline_image(torch.tensor([[[1.0, 2.0, 6.0]]]), "mean")
@@ -73,7 +86,17 @@ def baseline_image(x: Tensor, kind: Baseline, black: float | Tensor = 0.0) -> Te
         return x.mean(tuple(range(2, x.ndim)), keepdim=True).expand_as(x).clone()
     if kind == "blur":
         return _blurred(x)
-    raise InputError(f"baseline {kind!r}: 'black', 'mean' or 'blur'")
+    if kind == "noise":
+        return _noise_like(x, seed)
+    raise InputError(f"baseline {kind!r}: 'black', 'mean', 'blur' or 'noise'")
+
+
+def _noise_like(x: Tensor, seed: int) -> Tensor:
+    """Returns normal noise with the mean and the deviation of each image's channels."""
+    # On the CPU, so that every device gets the same.
+    draws = [torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(s)) for s in image_seeds(x, seed)]
+    places = tuple(range(2, x.ndim))
+    return x.mean(places, keepdim=True) + x.std(places, correction=0, keepdim=True) * torch.stack(draws).to(x)
 
 
 def _blurred(x: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ one, on every device, and the global random state is neither used nor changed.
 from __future__ import annotations
 
 import io
-import zlib
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -16,12 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cfcam.errors import InputError
+from cfcam.metrics.functional.perturbation import image_seeds
 from cfcam.metrics.functional.similarity import Similarity, comparison, soft_iou
-
-
-def image_seeds(x: Tensor, seed: int = 0) -> list[int]:
-    """Returns N seeds made from the content of images (N, C, *spatial): equal for equal images, wherever they stand."""
-    return [zlib.crc32(image.detach().float().cpu().contiguous().numpy().tobytes()) ^ seed for image in x]
 
 
 def add_noise(x: Tensor, level: float, *, seed: int = 0) -> Tensor:

@@ -74,7 +74,7 @@ class Batch:
     def baseline(self, kind: perturbation.Baseline, black: Any) -> tuple[Tensor, Tensor]:
         """Returns what removed pixels become (N, C, *spatial), and the probabilities (N, 2) of input and baseline."""
         if kind not in self._baselines:
-            filled = perturbation.baseline_image(self.x, kind, black)
+            filled = perturbation.baseline_image(self.x, kind, black, seed=self.settings.seed)
             answer = self.score(filled, torch.arange(len(filled), device=filled.device))
             self._baselines[kind] = filled, torch.stack([self.probability.to(answer), answer], dim=1)
         return self._baselines[kind]

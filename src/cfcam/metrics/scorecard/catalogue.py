@@ -11,7 +11,9 @@ from cfcam.errors import CfcamError
 GROUPS = ("faithfulness", "localization", "robustness", "sanity", "trust", "cost")
 PROTOCOL = "protocol"
 """Group of the published CF-CAM's own figures, which is no part of "all"."""
-BASELINES = ("black", "mean", "blur")
+BASELINES = ("black", "mean", "blur", "noise")
+MASKING = ("insertion", "deletion", "insertion-deletion")
+"""Metrics that depend on what is shown in place of what is removed: each has a column for each baseline."""
 PERTURBATIONS = {
     "gradient-noise": "noise on the gradients, 3 standard deviations",
     "input-noise": "noise on the input, 0.2 standard deviations",
@@ -136,6 +138,30 @@ QUICK = (
     "forward-passes",
 )
 """The default choice: every group that needs neither a second network nor hundreds of passes."""
+
+
+def with_baselines(names: Iterable[str], baselines: Iterable[str]) -> tuple[str, ...]:
+    """Returns the names, and with them each masking metric among them once more for each of some baselines.
+
+    Args:
+        names: as for `resolve_metrics`.
+        baselines: of `BASELINES`.
+
+    Raises:
+        MetricError: a name or a baseline is unknown, or no masking metric is among the names.
+    """
+    given, kinds = tuple(names), tuple(baselines)
+    if unknown := [kind for kind in kinds if kind not in BASELINES]:
+        raise MetricError(f"no baseline is called {unknown[0]!r}: there are {', '.join(BASELINES)}")
+    asked = set(resolve_metrics(given))
+    masking = [m for m in MASKING if any(f"{m}-{kind}" in asked for kind in BASELINES)]
+    if kinds and not masking:
+        raise MetricError(
+            "baselines are for insertion and deletion, and no metric that was asked for is one of them: add"
+            f" insertion-deletion-{kinds[0]}"
+        )
+    more = [f"{m}-{kind}" for m in masking for kind in kinds]
+    return (*given, *(name for name in more if name not in asked))
 
 
 def resolve_metrics(names: str | Iterable[str] = "quick") -> tuple[str, ...]:
