@@ -16,9 +16,9 @@ from cfcam.capture import Capture, Network
 from cfcam.errors import InputError
 from cfcam.methods import FinerCAM, Fusion, GradCAM, Occlusion
 from cfcam.metrics import Sample
+from cfcam.metrics.functional.perturbation import image_seeds
 from cfcam.metrics.functional.robustness import (
     add_noise,
-    image_seeds,
     jpeg,
     max_sensitivity,
     max_sensitivity_inputs,

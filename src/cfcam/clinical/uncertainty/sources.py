@@ -22,7 +22,7 @@ from cfcam.errors import CfcamError, InputError, TargetError
 from cfcam.explainer import Explainer
 from cfcam.explanation import Explanation
 from cfcam.methods.base import Method
-from cfcam.metrics.functional.robustness import image_seeds
+from cfcam.metrics.functional.perturbation import image_seeds
 
 
 class NotAvailableError(CfcamError, ValueError):

@@ -191,7 +191,7 @@ def assess_robustness(batch: Batch) -> None:
 def _gradient_noise(batch: Batch) -> None:
     if not batch.settings.wants(*(f"gradient-noise-{key}" for key in SIMILARITIES)):
         return
-    seeds = robustness.image_seeds(batch.x, batch.settings.seed)
+    seeds = perturbation.image_seeds(batch.x, batch.settings.seed)
     capture = batch.capture.disturbed(lambda g: robustness.noisy_gradients(g, _GRADIENT_NOISE, seed=seeds))
     using = [name for name, method in batch.methods.items() if _uses_gradients(method)]
     for method, maps in batch.subject.maps(capture, using).items():
