@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import zarr
 
-from cfcam.jobs import Save, Settings, StudySettings, VolumeRun, find_inputs
+from cfcam.jobs import PageSettings, Save, Settings, StudySettings, VolumeRun, find_inputs
+from cfcam.jobs.cases.folder import find_cases
 from cfcam.jobs.cluster.flow import on_cluster
 from cfcam.jobs.cluster.pool import Cluster
 from cfcam.models import load
+from tests.jobs.cluster.test_evaluation import run as evaluated
 from tests.jobs.cluster.test_flow import data, run, told
 from tests.jobs.inputs.object_store import served
 from tests.jobs.inputs.test_tars import drawn, packed
@@ -36,6 +38,34 @@ def test_pictures_of_tars_and_of_an_object_store_go_into_a_store_as_on_one_machi
             assert np.array_equal(ours[name][:], theirs[name][:])
         again = [o.status for o in run(sources, there, store=True)]
         assert again.count("skipped") == 5
+
+
+def test_an_evaluation_of_tars_and_of_an_object_store_has_the_numbers_of_one_machine(tmp_path, machines):
+    pictures = drawn(tmp_path / "in", 6)
+    members = [
+        (f"{n}.{end}", what) for n, one in enumerate(pictures[:3]) for end, what in (("png", one), ("cls", b"1"))
+    ]
+    tar = packed(tmp_path / "shard.tar", [*members, ("9.png", b"no picture")])
+    with served(machines.port) as store:
+        store.mkdir("bucket")
+        for n, one in enumerate(pictures[3:]):
+            store.pipe_file(f"bucket/scans/{n}.png", one)
+        cases = [case for data in (tar, "s3://bucket/scans") for case in find_cases(data, ["bright", "dark"])]
+        here = evaluated(cases, tmp_path / "here")()
+        there = evaluated(cases, tmp_path / "there", machines)()
+        assert len({row.sample for row in here.rows}) == 6
+        assert there.rows == here.rows
+        assert there.failed == here.failed
+        assert len(here.failed) == 1
+
+
+def test_the_page_of_all_pictures_is_that_of_one_machine(tmp_path, machines):
+    drawn(tmp_path / "in", 5)
+    here, there = tmp_path / "here", tmp_path / "there"
+    list(run(tmp_path / "in", here, page=PageSettings()))
+    list(run(tmp_path / "in", there, machines, workers=1, page=PageSettings()))
+    assert (here / "index.html").is_file()
+    assert data(there) == data(here)
 
 
 def test_volumes_and_their_studies_are_those_of_one_machine(tmp_path, machines):

@@ -8,8 +8,9 @@ from cfcam import Explainer
 from cfcam.capture import Network
 from cfcam.imaging import Preprocess
 from cfcam.jobs import State
+from cfcam.jobs.engine import inference
 from cfcam.jobs.engine.inference import Engine
-from cfcam.jobs.engine.lanes import Lanes, copies_of, lane_count, threads
+from cfcam.jobs.engine.lanes import Lanes, copies_of, lane_count, multiply_adds, threads
 from cfcam.methods import GradCAM
 from tests.jobs.world import draw, folder_of, lines, run
 
@@ -50,6 +51,41 @@ def test_the_parts_of_a_batch_come_back_in_order_and_equal_the_whole():
         together = torch.cat([part.maps[method] for part in parts])
         torch.testing.assert_close(together, whole.maps[method], atol=1e-6, rtol=1e-4)
     torch.testing.assert_close(torch.cat([p.scores for p in parts]), whole.scores)
+
+
+def test_multiplications_of_layers_with_weights():
+    by_hand = 8 * 14 * 14 * 27 + 6 * 12 * 12 * 72 + 3 * 864
+    net = deep()
+    assert multiply_adds(Network(net), pictures(1)) == by_hand
+    assert multiply_adds(Network(net), pictures(2)) == 2 * by_hand
+    assert not any(layer._forward_hooks for layer in net)
+
+
+SEEN = set()
+
+
+class Telling(nn.Module):
+    """Says how many pictures it runs on how many cores."""
+
+    def __init__(self):
+        super().__init__()
+        self.net = deep()
+
+    def forward(self, x):
+        SEEN.add((len(x), torch.get_num_threads()))
+        return self.net(x)
+
+
+@pytest.mark.parametrize(("light", "seen"), [(8 * 107_136, {(4, 1)}), (8 * 107_136 + 1, {(8, 1)})])
+def test_a_light_network_runs_on_one_core_in_one_piece(monkeypatch, light, seen):
+    monkeypatch.setattr(inference, "LIGHT", light)
+    engine = Engine(Telling(), {"grad-cam": GradCAM()}, [0], layer="net.3")
+    engine.rehearse(Preprocess(size=16))
+    engine.open_lanes(Preprocess(size=16))
+    SEEN.clear()
+    assert len(engine(list(pictures(8)))) == 8
+    assert seen == SEEN
+    assert torch.get_num_threads() == 2
 
 
 def test_few_pictures_go_down_one_lane():
@@ -137,6 +173,7 @@ def test_a_folder_goes_down_two_lanes_and_a_bad_picture_stays_alone(tmp_path, mo
         return found
 
     monkeypatch.setattr(Lanes, "__call__", watched)
+    monkeypatch.setattr(inference, "LIGHT", 0)
     alone = {o.path.name: o for o in run(tmp_path / "in", tmp_path / "one", "delicate", batch_size=4)}
     assert parts == []
     both = {o.path.name: o for o in run(tmp_path / "in", tmp_path / "two", "delicate", batch_size=8)}

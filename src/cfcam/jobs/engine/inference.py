@@ -18,7 +18,7 @@ from cfcam.explainer_windows import Windows, explain_windows
 from cfcam.explanation import Explanation
 from cfcam.imaging import Preprocess
 from cfcam.jobs.engine.batch import Batch, One
-from cfcam.jobs.engine.lanes import LEAST, Lanes, copies_of, explained, lane_count
+from cfcam.jobs.engine.lanes import LEAST, LIGHT, Lanes, copies_of, explained, lane_count, multiply_adds
 from cfcam.methods import ScoreCAM, named_methods
 from cfcam.methods.base import Method
 from cfcam.models import LoadedModel
@@ -183,7 +183,9 @@ class Engine:
         if not self.layer or further < 1 or self.windows is not None:
             return
         x = torch.zeros(1, preprocess.channels, *preprocess.input_size)
-        if copies := copies_of(self.network, x, self.layer, further):
+        if not self.on_gpu and multiply_adds(self.network, x) * self.batch_size < LIGHT:
+            self._lanes = Lanes([self._explainer], cores=1)
+        elif copies := copies_of(self.network, x, self.layer, further):
             models = [self.network.model, *copies]
             self._lanes = Lanes([self._make(model, layer=self.layer, fingerprint=False) for model in models])
 

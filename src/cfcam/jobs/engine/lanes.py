@@ -7,6 +7,7 @@ import itertools
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,11 @@ from cfcam.stages import FORWARD, MAPS, Stages, current, stage
 
 LEAST = 4
 """Pictures that a lane gets at least: with fewer, what a pass costs beside its arithmetic is felt."""
+
+
+LIGHT = 400_000_000
+"""Multiply-adds of a batch below which one core does it all: what Python does around it is most of the time, and
+threads that wait for each other at the end of an operator only keep those that read and write from their core."""
 
 
 def lane_count(batch_size: int) -> int:
@@ -53,11 +59,12 @@ class Lanes:
 
     Args:
         explainers: one for each copy, and one for the network itself.
+        cores: of each lane; None: its share of torch's threads.
     """
 
-    def __init__(self, explainers: Sequence[Explainer]) -> None:
+    def __init__(self, explainers: Sequence[Explainer], *, cores: int | None = None) -> None:
         self._explainers = list(explainers)
-        share = max(1, torch.get_num_threads() // len(self._explainers))
+        share = max(1, torch.get_num_threads() // len(self._explainers)) if cores is None else cores
         self._pool = threads(len(self._explainers), "cfcam-lane", torch_threads=share)
 
     def __call__(self, x: Tensor, targets: Sequence[int | str]) -> list[Explanation]:
@@ -84,6 +91,28 @@ def explained(
         capture = explainer.capture(x, targets)
     with stage(MAPS, stages):
         return explainer.explained(capture)
+
+
+def multiply_adds(network: Network, x: Tensor) -> int:
+    """Returns how many multiplications the layers with weights make of an input; what has none is not counted.
+
+    It is counted and not timed, so that runs of the same inputs go down the same lanes, and write the same bytes.
+    """
+    counts: list[int] = []
+
+    def count(layer: nn.Module, _: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            counts.append(output.numel() * layer.weight[0].numel())  # type: ignore[index]
+
+    layers = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    hooks = [layer.register_forward_hook(count) for layer in network.model.modules() if isinstance(layer, layers)]
+    try:
+        with preserved(network.model, x.device), torch.no_grad():
+            network(x)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return sum(counts)
 
 
 def copies_of(network: Network, x: Tensor, layer: str, count: int) -> list[nn.Module]:
