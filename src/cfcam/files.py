@@ -66,7 +66,12 @@ def is_settled(stamp: Stamp) -> bool:
 
     Two seconds: the coarsest step of a file system's clock.
     """
-    return max(stamp[1:3]) + 2_000_000_000 < time.time_ns()
+    return is_past(max(stamp[1:3]))
+
+
+def is_past(changed: int) -> bool:
+    """Tells whether a time of a file, in nanoseconds, is past so long that a later change has another; see above."""
+    return changed + 2_000_000_000 < time.time_ns()
 
 
 def stays_inside(name: object) -> bool:

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture import Capture
+from cfcam.capture import Capture, Scores
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, spatial_mean, weighted_sum
 
@@ -41,6 +41,19 @@ class CAM(Method):
         if weight.shape[0] == 1:
             weight = torch.cat([-weight, weight])
         return weighted_sum(weight[capture.targets.indices], capture.activations)
+
+
+def pooled_classifier(capture: Capture) -> Tensor | None:
+    """Returns W (classes, C) if the scores are classes' logits, and these are ``W . mean(A) + b``; else None.
+
+    What such a network says of changed activations follows without a pass; see `classifier_weight`.
+    """
+    if type(capture.targets) is not Scores or capture.targets.functions:
+        return None
+    try:
+        return classifier_weight(capture)
+    except MethodError:
+        return None
 
 
 def classifier_weight(capture: Capture) -> Tensor:

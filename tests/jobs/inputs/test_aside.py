@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from cfcam.files import stamp_of
-from cfcam.imaging import read_image
+from cfcam.imaging import Preprocess, read_image
 from cfcam.jobs import State
 from cfcam.jobs.inputs import aside
 from cfcam.jobs.inputs.aside import Aside, Wanted, is_small
@@ -84,6 +84,20 @@ def test_a_run_writes_the_same_whoever_has_read(folder, tmp_path, monkeypatch, p
     assert statuses.count(State.FAILED) == 1
     assert [line["error"] for line in lines(tmp_path / "aside")] == [line["error"] for line in lines(tmp_path / "here")]
     assert timeless(tmp_path / "aside") == timeless(tmp_path / "here")
+
+
+def test_a_batch_that_cannot_be_prepared_together_is_prepared_one_by_one(folder, tmp_path, monkeypatch):
+    def fails(self, images):
+        tried.append(len(images))
+        raise IndexError("of one of them")
+
+    tried = []
+    monkeypatch.setattr(Preprocess, "together", fails)
+    monkeypatch.setattr(flow, "MANY", 1)
+    monkeypatch.setattr(flow, "_CORES", 2)
+    statuses = [o.status for o in run(folder, tmp_path / "out", methods=("grad-cam",), batch_size=16)]
+    assert tried
+    assert (statuses.count(State.DONE), statuses.count(State.FAILED)) == (16, 1)
 
 
 class Counting(Aside):

@@ -13,7 +13,7 @@ from cfcam.jobs.runs.unchanged import FILE_NAME, Unchanged
 @pytest.fixture
 def settled(monkeypatch):
     """Files of just now are as good as old ones."""
-    monkeypatch.setattr(module, "_SETTLED", -(10**18))
+    monkeypatch.setattr(module, "is_past", lambda changed: True)
     monkeypatch.setattr(module, "is_settled", lambda stamp: True)
 
 

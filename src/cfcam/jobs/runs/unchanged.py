@@ -13,7 +13,6 @@ import json
 import os
 import stat
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,14 +21,13 @@ from typing import Any
 from cfcam import json_text
 from cfcam._version import __version__
 from cfcam.errors import CfcamError
-from cfcam.files import is_settled, stamp_of, write_whole
+from cfcam.files import is_past, is_settled, stamp_of, write_whole
 from cfcam.imaging.reading.elsewhere import Elsewhere
 from cfcam.jobs.inputs.lists import is_list
 from cfcam.locks import is_lock
 
 FILE_NAME = ".unchanged.json"
 _FORMAT = 1
-_SETTLED = 2_000_000_000  # nanoseconds, see `cfcam.files.is_settled`
 _BITS = 2**128
 
 
@@ -125,7 +123,7 @@ class Unchanged:
                 for name, found in _below(place, deeper=self.recursive, but=self.output):
                     total += _number(name, found)
                     latest = max(latest, found.st_mtime_ns, found.st_ctime_ns)
-        return None if latest + _SETTLED >= time.time_ns() else f"{total % _BITS:032x}"
+        return f"{total % _BITS:032x}" if is_past(latest) else None
 
     def _written(self) -> str:
         """What the system says of all that lies in the output folder, but this note and what holds the folder."""

@@ -178,7 +178,7 @@ class Work:
         good = [task for task in tasks if task.outcome is None]
         try:
             tensors = self.kind.preprocess.together([task.image for task in good])
-        except (CfcamError, MemoryError):  # one of them cannot be prepared: which it is, and why, shows one by one
+        except Exception:  # noqa: BLE001 (one of them cannot be prepared: which it is, and why, shows one by one)
             tensors = [None] * len(good)
         for task, tensor in zip(good, tensors, strict=True):
             task.tensor = tensor

@@ -87,6 +87,7 @@ class StoreWriter:
         self._write(INDEX, name, index_of(self._pa, inputs, places))
         self._replaced |= any(item.input in self._inputs for item in inputs)
         self._inputs.update(item.input for item in inputs)
+        self._give_back()
 
     def join(self, order: Iterable[str]) -> None:
         """Takes over what shards have written, in the order of the inputs."""
@@ -126,6 +127,7 @@ class StoreWriter:
             ):
                 for group in self._groups(table, own):
                     writer.write_table(group)
+                    self._give_back()
         for part in own:  # until here both tell of the same maps, and the later one counts
             for table in (INDEX, SCORES):
                 (self._folder / table / part).unlink(missing_ok=True)
@@ -134,13 +136,17 @@ class StoreWriter:
         """Yields the rows of parts of a table, so many at a time; so the bytes do not say when each was written."""
         waiting = None
         for name in names:
-            part = self._pq.read_table(self._folder / table / name, use_threads=False)
+            part = self._pq.read_table(self._folder / table / name, use_threads=False, pre_buffer=False)
             waiting = part if waiting is None else self._pa.concat_tables([waiting, part])
             while waiting.num_rows >= _GROUP:
                 yield waiting.slice(0, _GROUP).combine_chunks()
                 waiting = waiting.slice(_GROUP)
         if waiting is not None and waiting.num_rows:
             yield waiting.combine_chunks()
+
+    def _give_back(self) -> None:
+        """Arrow keeps what it has freed; over a hundred thousand inputs that adds up."""
+        self._pa.default_memory_pool().release_unused()
 
     def _begin_anew(self) -> None:
         for path in [*(self._folder / name for name in _OURS), *self._folder.glob("maps-*-of-*")]:

@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from cfcam.capture import Capture, Scores
+from cfcam.capture import Capture
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, spatial_mean, weighted_sum
-from cfcam.methods.cam import classifier_weight
+from cfcam.methods.cam import pooled_classifier
 from cfcam.methods.scored.score_cam import chunk_size
 
 
@@ -44,10 +44,11 @@ class AblationCAM(Method):
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive."""
-        weight = _linear_classifier(capture)
+        weight = pooled_classifier(capture)
         if weight is None:
             drops = self._drops(capture)
         else:
+            weight = torch.cat([-weight, weight]) if weight.shape[0] == 1 else weight
             drops = weight[capture.targets.indices] * spatial_mean(capture.activations, 2)[:, None]
         if self.normalize == "score":
             drops = drops / capture.scores.to(drops.dtype)[..., None]
@@ -69,14 +70,3 @@ class AblationCAM(Method):
                 scores = capture.rescore_activations(ablated, image.expand(len(channels)))
                 drops[image, channels] = reference[image] - scores
         return drops.transpose(1, 2).to(A.dtype)
-
-
-def _linear_classifier(capture: Capture) -> Tensor | None:
-    """Returns W (classes, C) if the scores are classes' logits, and these are ``W . mean(A) + b``; else None."""
-    if type(capture.targets) is not Scores or capture.targets.functions:
-        return None
-    try:
-        weight = classifier_weight(capture)
-    except MethodError:
-        return None
-    return torch.cat([-weight, weight]) if weight.shape[0] == 1 else weight

@@ -10,10 +10,10 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from cfcam.capture import Capture, Scores
+from cfcam.capture import Capture
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, spatial_mean
-from cfcam.methods.cam import classifier_weight
+from cfcam.methods.cam import pooled_classifier
 from cfcam.methods.scored.score_cam import chunk_size
 
 _TAIL = 1 << 26
@@ -143,11 +143,7 @@ def pooled_scores(capture: Capture, masks: Tensor, *, probability: bool) -> Tens
         masks: (masks, *grid), the same for each channel.
         probability: class scores as probabilities instead of logits.
     """
-    if type(capture.targets) is not Scores or capture.targets.functions:
-        return None
-    try:
-        weight = classifier_weight(capture)
-    except MethodError:
+    if (weight := pooled_classifier(capture)) is None:
         return None
     A = capture.activations
     weight = weight.to(A)
