@@ -73,7 +73,7 @@ def rate_of(times: list[float]) -> float:
 
 def main(arguments: argparse.Namespace) -> None:
     machine.use_threads(arguments.threads)
-    turns, of_real, of_asleep = (1, 32, 16) if arguments.quick else (2, 256, 160)
+    turns, of_real, of_asleep = (1, 32, 16) if arguments.quick else (2, 2000, 320)
     plan = [
         *((False, of_real, workers) for _ in range(turns) for workers in (0, 2)),
         *((True, of_asleep, workers) for workers in (1, 2, 4)),
