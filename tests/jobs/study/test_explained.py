@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 
@@ -57,29 +53,3 @@ def test_a_pseudonym_is_taken_from_sources_that_cfcam_deidentified_and_from_no_o
     for name, expected in (("clean", str(clean.PatientID)), ("claims", None)):
         assert explain(tmp_path / f"{name}.dcm", tmp_path / name, *FLAT, "--regions").exit_code == 0
         assert study_json(tmp_path / name)["pseudonym"] == expected
-
-
-@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="no glibc")
-def test_memory_that_was_freed_goes_back_to_the_system():
-    """Blocks below a last one that stays: what is free in between the C library keeps for itself."""
-    code = """
-import ctypes
-from pathlib import Path
-from cfcam.jobs.study.explained import give_back
-
-def resident():
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
-
-c = ctypes.CDLL(None)
-c.malloc.restype, c.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
-blocks = [c.malloc(60_000) for _ in range(2000)]
-for block in blocks:
-    ctypes.memset(block, 1, 60_000)
-for block in blocks[:-1]:
-    c.free(block)
-before = resident()
-give_back()
-assert before - resident() > 100_000, (before, resident())
-"""
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)

@@ -29,6 +29,7 @@ from cfcam.jobs.store.layout import (
     rows_in_chunk,
 )
 from cfcam.jobs.store.tables import index_of, index_schema, rows_of, scores_of, scores_schema
+from cfcam.memory import give_back
 
 _OURS = ("maps", INDEX, SCORES)
 _GROUP = 2048  # rows of a group in a table
@@ -145,8 +146,9 @@ class StoreWriter:
             yield waiting.combine_chunks()
 
     def _give_back(self) -> None:
-        """Arrow keeps what it has freed; over a hundred thousand inputs that adds up."""
+        """Arrow and the C library keep what was freed; over a hundred thousand inputs that adds up."""
         self._pa.default_memory_pool().release_unused()
+        give_back()
 
     def _begin_anew(self) -> None:
         for path in [*(self._folder / name for name in _OURS), *self._folder.glob("maps-*-of-*")]:

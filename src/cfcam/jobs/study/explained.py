@@ -5,9 +5,7 @@ DICOM objects, table, report and record of a study show the same numbers because
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +29,7 @@ from cfcam.jobs.study.limits import NO_CHECKS, limits_of, sentence
 from cfcam.jobs.study.peaks import with_stability
 from cfcam.jobs.study.settings import StudySettings
 from cfcam.jobs.study.uncertainty import check_ways, uncertainties
+from cfcam.memory import give_back
 from cfcam.models import LoadedModel
 from cfcam.models.spec import coded_name
 
@@ -240,15 +239,6 @@ class Results:
             "settings": self._settings,
             "settings_sha256": self.settings_sha256,
         }
-
-
-def give_back() -> None:
-    """Gives freed memory back to the system, where the C library can: it keeps what many slices were decoded in.
-
-    Of a CT of 200 slices that is 150 MB, beside which the maps would need as much again.
-    """
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 @dataclass(frozen=True, eq=False)

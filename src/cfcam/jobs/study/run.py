@@ -17,11 +17,12 @@ from cfcam.explanation import Explanation
 from cfcam.files import write_whole
 from cfcam.imaging import Image, Volume
 from cfcam.jobs.inputs.find import Input
-from cfcam.jobs.study.explained import Results, give_back
+from cfcam.jobs.study.explained import Results
 from cfcam.jobs.study.pages import regions_csv, write_pages
 from cfcam.jobs.study.record import enter, enter_failure
 from cfcam.jobs.study.settings import StudySettings
 from cfcam.maps import Status
+from cfcam.memory import give_back
 
 if TYPE_CHECKING:
     from cfcam.clinical.audit.audit import Audit

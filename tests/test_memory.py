@@ -1,0 +1,33 @@
+"""What was freed goes back to the system."""
+
+import ctypes
+import subprocess
+import sys
+
+import pytest
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="no glibc")
+def test_memory_that_was_freed_goes_back_to_the_system():
+    """Blocks below a last one that stays: what is free in between the C library keeps for itself."""
+    code = """
+import ctypes
+from pathlib import Path
+from cfcam.memory import give_back
+
+def resident():
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+c = ctypes.CDLL(None)
+c.malloc.restype, c.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+blocks = [c.malloc(60_000) for _ in range(2000)]
+for block in blocks:
+    ctypes.memset(block, 1, 60_000)
+for block in blocks[:-1]:
+    c.free(block)
+before = resident()
+give_back()
+assert before - resident() > 100_000, (before, resident())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
