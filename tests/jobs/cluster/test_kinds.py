@@ -53,7 +53,7 @@ def test_an_evaluation_of_tars_and_of_an_object_store_has_the_numbers_of_one_mac
         cases = [case for data in (tar, "s3://bucket/scans") for case in find_cases(data, ["bright", "dark"])]
         here = evaluated(cases, tmp_path / "here")()
         there = evaluated(cases, tmp_path / "there", machines)()
-        assert len({row.sample for row in here.rows}) == 6
+        assert len({row.image for row in here.rows}) == 6
         assert there.rows == here.rows
         assert there.failed == here.failed
         assert len(here.failed) == 1
