@@ -43,9 +43,9 @@ def _plain() -> None:
     ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 16)
 
 
-def peak_of(call: Callable[[], object], device: str = "cpu") -> Peak:
+def peak_of(call: Callable[[], object], device: str = "cpu", *, calls: int = CALLS) -> Peak:
     """Calls a few times and returns the median peak: memory resident on a CPU, allocated by torch on a GPU."""
-    return sorted((_peak_once(call, device) for _ in range(CALLS)), key=lambda peak: peak.used)[CALLS // 2]
+    return sorted((_peak_once(call, device) for _ in range(calls)), key=lambda peak: peak.used)[calls // 2]
 
 
 def _peak_once(call: Callable[[], object], device: str) -> Peak:

@@ -96,3 +96,20 @@ def test_a_viewers_answer_is_timed_beside_the_network_and_the_method_alone(tmp_p
     rows = json.loads((tmp_path / "view_live.json").read_text())["rows"]
     assert [row["method"] for row in rows] == ["grad-cam", "grad-cam++", "cf-cam"]
     assert all(len(row[name]) >= 3 and min(row[name]) > 0 for row in rows for name in ("forward", "library", "viewer"))
+
+
+def test_the_table_of_a_gpu_is_rehearsed_on_the_cpu(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    chosen = ["--method", "grad-cam", "--method", "legrad", "--method", "cf-cam"]
+    main(["gpu", "--quick", "--device", "cpu", "--threads", "1", "--out", str(tmp_path), *chosen])
+    records = json.loads((tmp_path / "gpu.json").read_text())["records"]
+    done = [one for one in records if "why" not in one]
+    assert [(one["method"], one["dtype"]) for one in done] == [
+        (method, dtype) for method in ("grad-cam", "cf-cam") for dtype in ("float32", "float16", "bfloat16")
+    ]
+    assert [one["pearson"] for one in done[::3]] == pytest.approx([1, 1])
+    assert all(one["pearson"] > 0.9 for one in done)
+    assert {one["why"].split()[0] for one in records if "why" in one} == {"MethodError:"}
+    main(["gpu", "--quick", "--device", "cpu", "--out", str(tmp_path), "--minutes", "0", *chosen])
+    text = (tmp_path / "gpu.md").read_text()
+    assert text.count("no time was left") == 9

@@ -1,0 +1,139 @@
+"""``python -m benchmarks gpu``: each method on a GPU, in three precisions: time, memory, agreement with the CPU.
+
+One command for a machine that is lent for minutes: it ends in time, says what it left out, and writes after each
+method what it has. ``--device cpu --quick`` is its rehearsal, which a test runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import cfcam
+from benchmarks import machine, report
+from benchmarks.libraries import pearson
+from benchmarks.memory import peak_of
+from benchmarks.networks import RESNET50, TINY, pictures
+from benchmarks.timing import interleaved, timed
+from cfcam.errors import CfcamError, describe_first
+from cfcam.methods import get_method, list_methods
+
+BATCH = 8
+SHORT = 2.0  # seconds; of a call that takes longer than this one time is taken
+DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+LAST = ("ss-cam", "is-cam", "score-cam", "ablation-cam", "occlusion", "cf-cam-best")  # many passes: if time is left
+HOW = """\
+Weights are random (seed 0), pictures are phantoms; network and pictures are in the named precision. Times are medians
+of rounds in which the bare forward (`torch.inference_mode()`) of the same precision takes its turn; a call of more
+than {short:g} s is timed once. Memory is what torch allocated at the highest beyond what was there before (on a CPU:
+resident memory of the process). Agreement with the same method's maps in float32 on the
+CPU (of those with very many passes, which come last, with float32 on this device): the smallest Pearson correlation
+over the pictures, and the share of pictures whose hottest cell is the same."""
+
+
+def bare(model: nn.Module, x: Tensor) -> Callable[[], object]:
+    """Returns the call of the network alone."""
+
+    def call() -> object:
+        with torch.inference_mode():
+            return model(x)
+
+    return call
+
+
+def measure(method: str, model: nn.Module, x: Tensor, layer: str, device: str, dtype: str) -> dict[str, Any]:
+    """Returns a record of a method in a precision."""
+    net, seen = model.to(device, DTYPES[dtype]), x.to(device, DTYPES[dtype])
+    explainer = cfcam.Explainer(net, [get_method(method)], layer=layer)
+
+    def call() -> Tensor:
+        return next(iter(explainer(seen, [0]).maps.values()))
+
+    maps = call()
+    once, alone = timed(call), bare(net, seen)
+    alone()
+    times = {} if once > SHORT else interleaved({"map": call, "forward": alone}, rounds=15, budget=2)
+    forward = times["forward"].median if times else timed(alone)
+    peaks = [peak_of(one, device, calls=1 if once > SHORT else 3).used for one in (call, alone)]
+    return {
+        "method": method,
+        "dtype": dtype,
+        "seconds": times["map"].median if times else once,
+        "forward": forward,
+        "bytes": max(peaks[0] - peaks[1], 0),
+        "maps": maps.float().cpu(),
+    }
+
+
+def agreement(ours: Tensor, theirs: Tensor) -> tuple[float, float]:
+    """Returns the smallest correlation of maps (N, 1, h, w), and the share of those with the same hottest cell."""
+    same = ours.flatten(2).argmax(-1) == theirs.flatten(2).argmax(-1)
+    return pearson(ours, theirs), float(same.float().mean())
+
+
+def _line(one: dict[str, Any]) -> list[str]:
+    if "why" in one:
+        return [one["method"], one["dtype"], "", "", "", "", "", one["why"]]
+    return [
+        one["method"],
+        one["dtype"],
+        f"{1e3 * one['seconds']:.1f}",
+        f"{one['seconds'] / one['forward']:.2f}",
+        f"{one['bytes'] / 1e6:.0f}",
+        f"{one['pearson']:.4f}",
+        f"{one['same_peak']:.0%}",
+        "",
+    ]
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Measures until all is done, or the time is over."""
+    device = arguments.device
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise SystemExit("error: torch sees no CUDA device here; give --device cpu --quick to rehearse")
+    machine.use_threads(arguments.threads)
+    end = time.monotonic() + 60 * arguments.minutes
+    subject, batch = (TINY, 2) if arguments.quick else (RESNET50, BATCH)
+    model, x = subject.build(), pictures(batch, subject.size)
+    names = arguments.method or [*(name for name in list_methods() if name not in LAST), *LAST]
+    found: list[dict[str, Any]] = []
+    try:
+        for name in names:
+            found += of_method(name, model, x, subject.layer, device, end)
+            print(name, *(f"{one['dtype']}: {one.get('why', 'done')}" for one in found if one["method"] == name))
+    finally:
+        _write(arguments, subject.title, batch, found)
+
+
+def of_method(name: str, model: nn.Module, x: Tensor, layer: str, device: str, end: float) -> list[dict[str, Any]]:
+    """Returns a record of a method in each precision; where there is none, why."""
+    found: list[dict[str, Any]] = []
+    reference = None
+    for dtype in DTYPES:
+        try:
+            if time.monotonic() > end:
+                raise TimeoutError("no time was left")
+            if reference is None and name not in LAST:
+                reference = next(iter(cfcam.explain(model, x, get_method(name), targets=0, layer=layer).maps.values()))
+            one = measure(name, copy.deepcopy(model), x, layer, device, dtype)
+        except (CfcamError, RuntimeError, TimeoutError) as error:  # also of memory, or of an operator without a kernel
+            found.append({"method": name, "dtype": dtype, "why": describe_first(error)})
+            continue
+        maps = one.pop("maps")
+        reference = maps if reference is None else reference
+        one["pearson"], one["same_peak"] = agreement(reference, maps)
+        found.append(one)
+    return found
+
+
+def _write(arguments: argparse.Namespace, subject: str, batch: int, found: list[dict[str, Any]]) -> None:
+    columns = ("method", "precision", "ms", "× forward", "MB above forward", "agreement", "same peak", "left out")
+    told = f"{subject}, batch {batch}, one class. {HOW.format(short=SHORT)}"
+    body = f"{told}\n\n{report.table(columns, [_line(one) for one in found])}"
+    report.write(arguments.out, "gpu", "Each method on a GPU", body, {"records": found}, arguments.device)
