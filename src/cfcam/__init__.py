@@ -16,20 +16,25 @@ from cfcam.methods import list_methods
 if TYPE_CHECKING:
     from cfcam.capture import (
         AllClasses,
+        Answer,
         ClassTarget,
         Contrast,
+        EachToken,
+        EachWord,
         ImageTower,
         PerImage,
         Regression,
         Segmentation,
         Similarity,
         Target,
+        Token,
         TopK,
     )
     from cfcam.diagnosis.findings import Diagnosis
     from cfcam.diagnosis.run import diagnose
     from cfcam.explainer import Explainer, explain
     from cfcam.explanation import Explanation
+    from cfcam.jobs.engine.texts import TextExplanation, explain_text
     from cfcam.jobs.store.read import MapStore, open_store
     from cfcam.maps import Status
     from cfcam.metrics.scorecard.card import Scorecard, evaluate
@@ -45,10 +50,13 @@ _ROOMS = {
 
 __all__ = [
     "AllClasses",
+    "Answer",
     "CfcamError",
     "ClassTarget",
     "Contrast",
     "Diagnosis",
+    "EachToken",
+    "EachWord",
     "Explainer",
     "Explanation",
     "ImageTower",
@@ -60,11 +68,14 @@ __all__ = [
     "Similarity",
     "Status",
     "Target",
+    "TextExplanation",
+    "Token",
     "TopK",
     "__version__",
     "diagnose",
     "evaluate",
     "explain",
+    "explain_text",
     "list_methods",
     "open_store",
 ]
@@ -74,12 +85,14 @@ _named = lazy(
     __name__,
     {
         "cfcam.capture": (
-            "AllClasses ClassTarget Contrast ImageTower PerImage Regression Segmentation Similarity Target TopK"
+            "AllClasses Answer ClassTarget Contrast EachToken EachWord ImageTower PerImage Regression Segmentation"
+            " Similarity Target Token TopK"
         ),
         "cfcam.diagnosis.findings": "Diagnosis",
         "cfcam.diagnosis.run": "diagnose",
         "cfcam.explainer": "Explainer explain",
         "cfcam.explanation": "Explanation",
+        "cfcam.jobs.engine.texts": "TextExplanation explain_text",
         "cfcam.jobs.store.read": "MapStore open_store",
         "cfcam.maps": "Status",
         "cfcam.metrics.scorecard.card": "Scorecard evaluate",

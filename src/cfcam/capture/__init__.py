@@ -13,13 +13,17 @@ from cfcam.capture.targets.dense import Segmentation
 from cfcam.capture.targets.numbers import Contrast, PerImage, Regression
 from cfcam.capture.targets.scores import ImageScore, NotPredictedError, Scores, ScoreTarget
 from cfcam.capture.targets.similarity import ImageTower, Similarity
+from cfcam.capture.targets.tokens import Answer, EachToken, EachWord, TextOutput, Token
 
 __all__ = [
     "Adapter",
     "AllClasses",
+    "Answer",
     "Capture",
     "ClassTarget",
     "Contrast",
+    "EachToken",
+    "EachWord",
     "ImageScore",
     "ImageTower",
     "LayerInfo",
@@ -32,6 +36,8 @@ __all__ = [
     "Segmentation",
     "Similarity",
     "Target",
+    "TextOutput",
+    "Token",
     "TokenGrid",
     "TopK",
     "automatic_layer",

@@ -28,6 +28,11 @@ class Adapter(nn.Module):
             an image must follow it: ``lambda x, images: (x, ages[images])``.
         output: called with what the model returned; gives logits (M, classes), or an output that holds them.
 
+    Attributes:
+        layer: the layer that is mapped where none is named; None: one is chosen by looking.
+        grids: layer -> how its output is seen as maps (a `TokenGrid`), and where their cells lie on the input (a
+            `Placement`; None: they share it evenly), where that is known and cannot be told by looking.
+
     Example:
         ``Adapter(model, lambda x, images: {"pixel_values": x, "age": ages[images]})``; a model that takes a mapping as
         its only argument: ``Adapter(model, lambda x, images: ({"image": x},))``.
@@ -38,6 +43,8 @@ class Adapter(nn.Module):
         self.model = model
         self.arguments = arguments
         self.output = output
+        self.layer: str | None = None
+        self.grids: dict[str, tuple[Any, Any]] = {}
 
     def forward(self, x: Tensor, images: Tensor | None = None) -> Any:
         """Runs the model on (M, C, *spatial) made from the images (M,) of the batch; None: they are the batch."""

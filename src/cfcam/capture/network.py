@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture.adapter import call, unwrapped
+from cfcam.capture.adapter import Adapter, call, unwrapped
 from cfcam.capture.answers.answer import Answer, Answers, Taken
 from cfcam.capture.answers.heads import Wanted
 from cfcam.capture.answers.probabilities import Kind, Probability
@@ -18,7 +18,7 @@ from cfcam.capture.batches import of_one_size
 from cfcam.capture.inputs import check_type
 from cfcam.capture.layers.choosing import candidates, choose_layer, with_reach
 from cfcam.capture.layers.dense import dense_layers
-from cfcam.capture.layers.frames import ClipEvidence, Layout
+from cfcam.capture.layers.frames import IMAGES, ClipEvidence, Layout
 from cfcam.capture.layers.placement import Placement
 from cfcam.capture.layers.probing import LayerInfo, probe
 from cfcam.capture.layers.tokens import TokenGrid
@@ -64,6 +64,15 @@ class Network:
         """Called before each pass; what it raises stops the work, and leaves the model as it was."""
         self.one_at_a_time = False
         """Whether the network was seen to take no second clip: one that takes the slices of one case as its batch."""
+
+    def knows(self, layer: str, given: Tensor) -> bool:
+        """Tells whether it is known how a layer's output is seen as maps, by an earlier pass or by an `Adapter`."""
+        place = layer, given.shape[1:]
+        if place not in self.grids and isinstance(self.model, Adapter) and layer in self.model.grids:
+            grid, placement = self.model.grids[layer]
+            self.grids[place] = grid, IMAGES, ClipEvidence(tuple(given.shape))
+            self.placements[place] = {tuple(grid.grid): placement}
+        return place in self.grids
 
     def prepare(self, x: Tensor) -> Tensor:
         """Checks an input and brings it to the device and floating type of the network's parameters.
@@ -231,5 +240,7 @@ def _probed(network: Network, sample: Tensor, want: Wanted) -> tuple[list[LayerI
 
 def automatic_layer(network: Network, x: Tensor, targets: Any = None, classes: Sequence[str] | None = None) -> str:
     """Returns the name of the layer that `choose_layer` picks for the user's own input ``x`` (N, C, *spatial)."""
+    if isinstance(network.model, Adapter) and network.model.layer is not None:
+        return network.model.layer
     layers, output_shape = probe_layers(network, x, targets, classes)
     return choose_layer(layers, (network.batch or 1, *x.shape[1:]), output_shape).name

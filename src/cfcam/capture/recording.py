@@ -184,8 +184,8 @@ class Recording:
         """
         network, given = together[0].network, together[0].given
         evidence = ClipEvidence(tuple(given.shape), x=lambda: given)
-        known = all(one.place in network.grids for one in together)
-        observed = nullcontext() if known else evidence.collected(network.model)
+        known = [network.knows(one.layer, given) for one in together]
+        observed = nullcontext() if all(known) else evidence.collected(network.model)
         with preserved(network.model, given.device), torch.set_grad_enabled(grad), observed:
             handles = [handle for one in together for handle in one._listen(evidence, together, grad=grad)]
             try:

@@ -13,10 +13,12 @@ if TYPE_CHECKING:
     from cfcam.models.head import replace_head
     from cfcam.models.loading import LoadedModel, load
     from cfcam.models.spec import available_forms, model_name
+    from cfcam.models.texts.text_model import TextModel
     from cfcam.models.weights import load_weights, read_state_dict
 
 __all__ = [
     "LoadedModel",
+    "TextModel",
     "available_forms",
     "load",
     "load_weights",
@@ -34,6 +36,7 @@ __getattr__ = lazy(
         "cfcam.models.head": "replace_head",
         "cfcam.models.loading": "LoadedModel load",
         "cfcam.models.spec": "available_forms model_name",
+        "cfcam.models.texts.text_model": "TextModel",
         "cfcam.models.weights": "load_weights read_state_dict",
     },
 )

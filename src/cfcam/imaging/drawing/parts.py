@@ -149,6 +149,7 @@ def place_legend(
     look: Look,
     ink: Ink,
     thresholds: Collection[float] = (),
+    meaning: str = COLORBAR_LABEL,
 ) -> int:
     """Add the colour bar with its label beside it, or below where the page is narrow.
 
@@ -161,13 +162,14 @@ def place_legend(
         look: of the maps.
         ink: of the page.
         thresholds: of the outlines on the page; one that all share is marked on the bar.
+        meaning: what the values of a map mean.
 
     Returns:
         The next free height, in pixels.
     """
     shared = set(thresholds)
     mark = shared.pop() if len(shared) == 1 else None
-    label = described_label(COLORBAR_LABEL, look, mark)
+    label = described_label(meaning, look, mark)
     if look.blend == "contour":
         length, below, beside = 0, y, False
     else:

@@ -144,8 +144,12 @@ def contact_page(
     panel_size: int = 320,
     theme: Theme = "dark",
     letters: tuple[str, str, str, str] | None = None,
+    meaning: str = COLORBAR_LABEL,
 ) -> Page:
-    """Returns what `contact_sheet` draws before it is pixels, so that its letters can stay letters in a file."""
+    """Returns what `contact_sheet` draws before it is pixels, so that its letters can stay letters in a file.
+
+    ``meaning`` is what the legend says of the values of the maps.
+    """
     check_rgb(image_rgb)
     if not panels:
         raise InputError("a contact sheet needs at least one panel")
@@ -185,7 +189,7 @@ def contact_page(
             if panel is not None and panel.status != "ok":
                 texts += status_stamp(panel.status, x, y + height + 3, size)
         y += height + 3 + size[0] + GAP + 4
-    y = place_legend(texts, boxes, y, left, width, look, ink, thresholds)
+    y = place_legend(texts, boxes, y, left, width, look, ink, thresholds, meaning)
     for line in wrapped_lines(footer, SMALL_SIZE, width - 2 * MARGIN, most=5):
         texts.append(TextLine(left, y + line_height(SMALL_SIZE) / 2, line, SMALL_SIZE, ink.faint))
         y += line_height(SMALL_SIZE)

@@ -1,0 +1,247 @@
+"""Captions and answers: which part of a picture each word of a text comes from, from one pass for all of its words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from cfcam.capture import Capture
+from cfcam.capture.targets.tokens import Answer, EachToken, EachWord, Text, Token, TokenScore
+from cfcam.errors import InputError, MethodError, OutputError, TargetError
+from cfcam.explainer import DEFAULT_METHODS, Explainer
+from cfcam.explanation import Explanation
+from cfcam.maps import Status
+from cfcam.methods.base import Methods
+from cfcam.models.texts.passage import Passage
+from cfcam.models.texts.text_model import MOST_TOKENS, TextModel
+
+Asked = Literal["words", "tokens"] | Token | Answer | EachWord | EachToken
+_EXACT, _ROUGH = 1e-3, 0.2
+"""How far the log-probability of a token may lie from what ``generate`` found, in float32 and in half precision."""
+
+
+@dataclass(frozen=True, eq=False)
+class TextExplanation:
+    """Maps of the words of N pictures' texts, by several methods.
+
+    Attributes:
+        explanation: raw maps (N, K, h, w), scores and provenance; column k is the k-th word (or token, or target).
+        prompt: what was asked, or how the texts begin.
+        texts: (N,) the texts, with their tokens and words.
+        generated: whether the network wrote them; else they were given.
+        names: (N, K) what each map explains; "" where a picture's text has no k-th word.
+        log_probabilities: (N, K) of what each map explains, of a contrast the difference; 0 where there is nothing.
+        grid: where the cells of the maps come from; "" for a layer that was named.
+    """
+
+    explanation: Explanation
+    prompt: str
+    texts: tuple[Text, ...]
+    generated: bool
+    names: tuple[tuple[str, ...], ...]
+    log_probabilities: Tensor
+    grid: str
+
+    @property
+    def maps(self) -> dict[str, Tensor]:
+        """Method -> raw maps (N, K, h, w)."""
+        return self.explanation.maps
+
+    def heatmaps(self, method: str, size: Sequence[int] | None = None) -> Tensor:
+        """Returns maps for the eye, (N, K, *size), each in [0, 1]; see `cfcam.Explanation.heatmaps`."""
+        return self.explanation.heatmaps(method, size)
+
+    def to_dict(self, image: int = 0) -> dict[str, Any]:
+        """Returns what is known of one picture as plain values, for JSON: text, tokens, and each map's peak and status.
+
+        Args:
+            image: its number.
+        """
+        found, text = self.explanation, self.texts[image]
+        entries = []
+        for k, name in enumerate(self.names[image]):
+            if not name:
+                continue
+            maps = {}
+            for method, status in found.status.items():
+                heat = self.heatmaps(method)[image, k]
+                ok = status[image, k] == Status.OK
+                row, column = np.unravel_index(int(heat.argmax()), tuple(heat.shape))
+                peak = {"peak_row": int(row), "peak_column": int(column)} if ok else {}
+                maps[method] = {"status": str(status[image, k]), **peak}
+            entries.append(
+                {
+                    "text": name,
+                    "score": float(found.scores[image, k]),
+                    "log_probability": float(self.log_probabilities[image, k]),
+                    "maps": maps,
+                }
+            )
+        rows, columns = next(iter(self.maps.values())).shape[-2:]
+        return {
+            "prompt": self.prompt,
+            "text": text.whole,
+            "generated": self.generated,
+            "tokens": [{"id": id_, "text": token} for id_, token in zip(text.ids, text.tokens, strict=True)],
+            "explained": entries,
+            "layer": found.layer,
+            "grid": {"rows": rows, "columns": columns, "from": self.grid},
+            "height": found.input_size[0],
+            "width": found.input_size[1],
+            "provenance": found.provenance,
+        }
+
+    def strip(self, picture: Any, method: str | None = None, image: int = 0, **drawing: Any) -> NDArray[np.uint8]:
+        """Returns a drawing of one picture's text: each word over its map, uint8 (H, W, 3).
+
+        Args:
+            picture: what was explained: bytes (H, W, 3) or (H, W), PIL, or a `cfcam.imaging.Image`.
+            method: None: the first.
+            image: number of the picture.
+            **drawing: see `cfcam.imaging.drawing.strip.word_strip`.
+        """
+        from cfcam.imaging.drawing.strip import MappedWord, word_strip
+        from cfcam.models.texts.text_model import as_picture
+
+        pixels = np.asarray(as_picture(picture))
+        method = method or self.explanation.methods[0]
+        heat = self.heatmaps(method, pixels.shape[:2])[image]
+        status, proba = self.explanation.status[method][image], self.log_probabilities[image].exp().tolist()
+        margins = [self.explanation.margin(image, k) for k in range(len(proba))]
+        words = [
+            MappedWord(name, heat[k], str(status[k]), None if margins[k] is not None else proba[k], margins[k])
+            for k, name in enumerate(self.names[image])
+            if name
+        ]
+        drawing.setdefault("title", f"{self.prompt}  {self.texts[image].whole}".strip())
+        drawing.setdefault("footer", f"{method}, {self.explanation.layer}; research use only")
+        return word_strip(pixels, words, **drawing)
+
+    def __repr__(self) -> str:
+        texts = ", ".join(repr(text.whole) for text in self.texts)
+        return f"TextExplanation({texts}, methods={self.explanation.methods}, layer={self.explanation.layer!r})"
+
+
+def explain_text(
+    model: TextModel,
+    pictures: Any,
+    prompt: str = "",
+    text: str | None = None,
+    methods: Methods = DEFAULT_METHODS,
+    *,
+    targets: Asked | Iterable[Asked] = "words",
+    score: TokenScore = "log-odds",
+    layer: str | nn.Module | None = None,
+    most_tokens: int = MOST_TOKENS,
+) -> TextExplanation:
+    """Explains what a network writes about pictures: a map for each word, from one pass over the whole text.
+
+    Each word's score is that of its tokens given the picture, the prompt and all words before it. The layer is the
+    image tokens as the part that writes gets them, unless another is named.
+
+    Args:
+        model: a network and its processor.
+        pictures: one picture, or several that become inputs of one size; see `TextModel.passage`.
+        prompt: a question, or how the text begins.
+        text: what is explained; None: what the network generates, or of an `Answer` alone its first text.
+        methods: see `cfcam.Explainer`.
+        targets: "words" (all), "tokens" (all, special ones too), `Token`, `Answer`, or a list of these.
+        score: of "words" and "tokens", see `Token`.
+        layer: see `cfcam.Explainer`.
+        most_tokens: that are generated.
+
+    Raises:
+        CfcamError: one of its subclasses: a word that the text does not hold, a prompt longer than the context, a
+            picture that cannot be prepared, a grid that cannot be told, a method that does not apply.
+    """
+    if not isinstance(model, TextModel):
+        raise InputError(
+            f"the model is a {type(model).__name__}: give cfcam.models.TextModel(model, processor), so that pictures"
+            " and prompts can be prepared"
+        )
+    wanted = _wanted(targets, score)
+    answers = [one for one in wanted if isinstance(one, Answer)]
+    if answers and len(answers) == len(wanted) and text is None:
+        text = answers[0].a
+    others = dict.fromkeys(side.strip() for one in answers for side in (one.a, one.b))
+    passage = model.passage(
+        pictures, prompt, text, others=[o for o in others if o != (text or "").strip()], most_tokens=most_tokens
+    )
+    explainer = Explainer(model=passage, methods=methods, layer=layer)
+    capture = explainer.capture(passage.x, wanted)
+    _check_generated(capture, passage)
+    found = _explained(explainer, capture, passage)
+    names, proba = _described(capture, wanted)
+    own = passage.grid is not None and found.layer == passage.layer
+    return TextExplanation(
+        found,
+        prompt,
+        tuple(one.text for one in passage.written),
+        passage.written[0].log_probabilities is not None,
+        names,
+        proba,
+        passage.grid.words if own and passage.grid is not None else "",
+    )
+
+
+def _wanted(targets: Any, score: TokenScore) -> list[Any]:
+    given = [targets] if isinstance(targets, (str, Token, Answer, EachWord, EachToken)) else list(targets)
+    words = {"words": EachWord(score), "tokens": EachToken(score)}
+    found = [words.get(one, one) if isinstance(one, str) else one for one in given]
+    if wrong := [one for one in found if not isinstance(one, (Token, Answer, EachWord, EachToken))]:
+        raise TargetError(
+            f"target {wrong[0]!r} of a text: give 'words', 'tokens', Token({wrong[0]!r}) or Answer('yes', 'no')"
+        )
+    if not found:
+        raise TargetError("targets is empty: give 'words', 'tokens', Token(...) or Answer(...)")
+    return found
+
+
+def _check_generated(capture: Capture, passage: Passage) -> None:
+    """Raises `OutputError` if the pass over the whole text does not score its tokens as ``generate`` did."""
+    images = torch.arange(len(passage.written), device=capture.input.device)
+    with torch.no_grad():
+        scores = capture.output.scores(0, images, "log-probability").detach().float().cpu()
+    rough = next(p.dtype for p in passage.model.parameters() if p.is_floating_point()) != torch.float32
+    for n, written in enumerate(passage.written):
+        for t, known in enumerate(written.log_probabilities or ()):
+            if abs(float(scores[n, t]) - known) > (_ROUGH if rough else _EXACT) * (1 + abs(known)):
+                raise OutputError(
+                    f"{type(passage.model).__name__} gives token {t} ({written.text.tokens[t]!r}) the log-probability"
+                    f" {float(scores[n, t]):.4f} in one pass over the text, and gave it {known:.4f} when it wrote it:"
+                    " this kind of network cannot be explained in one pass; please report it"
+                )
+
+
+def _explained(explainer: Explainer, capture: Capture, passage: Passage) -> Explanation:
+    tiles = passage.x.ndim == 5
+    try:
+        found = explainer.explained(capture)
+    except (ValueError, RuntimeError, NotImplementedError) as error:
+        if not tiles or isinstance(error, torch.OutOfMemoryError):
+            raise
+        raise MethodError(
+            f"of {', '.join(explainer.methods)} one needs the picture as it is, and this network gets it in tiles: take"
+            " methods of gradients and activations alone, such as grad-cam, hires-cam, cf-cam"
+        ) from error
+    if passage.grid is not None and found.layer == passage.layer:
+        return replace(found, input_size=passage.grid.size)
+    return replace(found, input_size=tuple(passage.x.shape[-2:])) if tiles else found
+
+
+def _described(capture: Capture, wanted: Sequence[Any]) -> tuple[tuple[tuple[str, ...], ...], Tensor]:
+    """Returns what each map explains, (N, K), and its log-probability."""
+    images = torch.arange(len(capture.input), device=capture.input.device)
+    names, columns = [], []
+    with torch.no_grad():
+        for k in range(capture.scores.shape[1]):
+            score: Any = capture.targets.functions[k]
+            names.append(getattr(score, "names", ()) or (score.name,) * len(images))
+            columns.append(score.log_probability(capture.output, images).float().cpu())
+    return tuple(zip(*names, strict=True)), torch.stack(columns, 1)

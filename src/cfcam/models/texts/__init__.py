@@ -1,0 +1,1 @@
+"""Networks that write text about pictures: captions and answers, token by token, of transformers' families."""

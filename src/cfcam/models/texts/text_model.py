@@ -1,0 +1,199 @@
+"""A network of transformers that writes about pictures, with its processor: pictures and prompts in, passages out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from cfcam.capture.state.guarantee import preserved
+from cfcam.capture.state.keeping import Keeper
+from cfcam.errors import InputError, ModelError, OutputError
+from cfcam.models.texts.families import BlipAnswers, BlipCaptions, EncoderDecoder, Family, Git, Prompt
+from cfcam.models.texts.multimodal import Gemma3, InText, LlavaNext, PaliGemma, QwenVL, Tiled
+from cfcam.models.texts.passage import Passage, Written
+from cfcam.models.texts.words import text_of
+
+_FAMILIES: tuple[type[Family], ...] = (
+    EncoderDecoder,
+    BlipCaptions,
+    BlipAnswers,
+    Git,
+    InText,
+    PaliGemma,
+    Gemma3,
+    LlavaNext,
+    Tiled,
+    QwenVL,
+)
+MOST_TOKENS = 32
+"""Tokens that are generated at most, unless told otherwise."""
+
+
+class TextModel:
+    """A network that writes captions or answers, and what prepares its pictures and texts.
+
+    Args:
+        model: of transformers, e.g. `VisionEncoderDecoderModel`, `BlipForConditionalGeneration`, `GitForCausalLM`,
+            `LlavaForConditionalGeneration`; it is not changed.
+        processor: of this model (``AutoProcessor.from_pretrained``), or its image processor, with ``tokenizer`` beside.
+        tokenizer: None: the processor's.
+
+    Raises:
+        ModelError: the network is of no family that is known here, or the tokenizer is missing.
+    """
+
+    def __init__(self, model: nn.Module, processor: Any, tokenizer: Any = None) -> None:
+        name = type(model).__name__
+        family = next((one for one in _FAMILIES if name in one.types), None)
+        if family is None:
+            known = ", ".join(kind for one in _FAMILIES for kind in one.types)
+            raise ModelError(f"{name} is no network that is known to write about pictures; these are: {known}")
+        tokenizer = getattr(processor, "tokenizer", None) if tokenizer is None else tokenizer
+        if tokenizer is None:
+            raise ModelError(
+                f"{type(processor).__name__} has no tokenizer: give the network's,"
+                " TextModel(model, processor, tokenizer)"
+            )
+        self.family = family(model, processor, tokenizer)
+        self.model = model
+
+    def passage(
+        self,
+        pictures: Any,
+        prompt: str = "",
+        text: str | None = None,
+        *,
+        others: Sequence[str] = (),
+        most_tokens: int = MOST_TOKENS,
+    ) -> Passage:
+        """Returns pictures, prompt and texts as a network that `cfcam.explain` takes.
+
+        Args:
+            pictures: one picture (PIL, an array (H, W) or (H, W, 3), a `cfcam.imaging.Image`), or a list of pictures.
+            prompt: a question, or how the text begins; of a family with a chat template it is put into that.
+            text: what is explained; None: what the network generates (greedily), picture by picture.
+            others: texts that are read in the same pass, to compare with.
+            most_tokens: that are generated.
+
+        Raises:
+            InputError: picture and prompt cannot be prepared, do not fit the network, or leave no room in its context.
+            LayerError: where the image tokens lie cannot be told.
+        """
+        seen = [as_picture(one) for one in (pictures if isinstance(pictures, (list, tuple)) else [pictures])]
+        if not seen:
+            raise InputError("no picture: give one, or several")
+        with _quiet():
+            prompts = [self.family.prompt(picture, prompt) for picture in seen]
+            for one in prompts:
+                self._check_room(one, 1)
+            given = [[self._given(each, one) for one in prompts] for each in ([] if text is None else [text, *others])]
+            if text is None:
+                given = [[self._generated(one, most_tokens) for one in prompts]]
+                given += [[self._given(each, one) for one in prompts] for each in others]
+            if len({prompt.x.shape for prompt in prompts}) > 1:
+                shapes = " and ".join(sorted({" x ".join(map(str, prompt.x.shape[1:])) for prompt in prompts}))
+                raise InputError(f"the pictures become inputs of {shapes}: explain them one at a time")
+            first = prompts[0]
+            device, kind = self._place()
+            with self._pass(1):
+                visual = {name: value.to(device) for name, value in first.visual.items()}
+                tokens = self.family.encode(first.x.to(device, kind), visual)
+            return Passage(self.family, prompts, given, self.family.grid(first, tokens))
+
+    def _place(self) -> tuple[torch.device, torch.dtype]:
+        first = next(p for p in self.model.parameters() if p.is_floating_point())
+        return first.device, first.dtype
+
+    @contextmanager
+    def _pass(self, images: int) -> Iterator[None]:
+        """One pass without a graph; network and process are afterwards what they were."""
+        device = self._place()[0]
+        kept = Keeper(self.model).kept(device, images)
+        with torch.inference_mode(False), torch.no_grad(), preserved(self.model, device), kept:
+            yield
+
+    def _check_room(self, prompt: Prompt, more: int) -> None:
+        most = self.family.context
+        if most is not None and len(prompt.ids) + more > most:
+            what = f"the prompt is {len(prompt.ids)} tokens long" + (f", and the text {more}" if more > 1 else "")
+            raise InputError(f"{what}; the network's context holds {most}: shorten it (those of the picture count too)")
+
+    def _check_marks(self, ids: Sequence[int]) -> None:
+        if getattr(self.model.config, "image_token_id", None) in ids:
+            raise OutputError(
+                "the text holds the token that stands for a picture, which cannot be explained: give another, text=..."
+            )
+
+    def _given(self, text: str, prompt: Prompt) -> Written:
+        ids = self.family.tokenizer(text, add_special_tokens=False)["input_ids"] if isinstance(text, str) else []
+        if not ids:
+            raise InputError(f"text {text!r} has no token that could be explained")
+        self._check_room(prompt, len(ids))
+        self._check_marks(ids)
+        return Written(replace(text_of(self.family.tokenizer, ids), given=text))
+
+    def _generated(self, prompt: Prompt, most_tokens: int) -> Written:
+        most = self.family.context
+        room = most_tokens if most is None else min(most_tokens, most - len(prompt.ids))
+        device, kind = self._place()
+        given = {
+            name: value.to(device, kind) if value.is_floating_point() else value.to(device)
+            for name, value in self.family.generation(prompt).items()
+        }
+        with self._pass(1):
+            found = self.model.generate(  # type: ignore[operator]
+                **given,
+                max_new_tokens=room,
+                do_sample=False,
+                num_beams=1,
+                return_dict_in_generate=True,
+                output_logits=True,
+            )
+        count = len(found.logits)
+        ids = found.sequences[0, -count:].tolist() if count else []
+        if not ids:
+            raise OutputError("the network generated no token: give the text that is to be explained, text=...")
+        self._check_marks(ids)
+        steps = torch.stack([one[0].float() for one in found.logits]).log_softmax(1)
+        own = steps[torch.arange(count), torch.tensor(ids, device=steps.device)]
+        return Written(text_of(self.family.tokenizer, ids), tuple(own.tolist()))
+
+
+def as_picture(picture: Any) -> Any:
+    """Returns a picture of bytes as PIL has it, in colour; raises `InputError` for what is none."""
+    from PIL import Image
+
+    pixels = getattr(picture, "pixels", picture)
+    if isinstance(pixels, Image.Image):
+        return pixels.convert("RGB")
+    if isinstance(pixels, Tensor):
+        raise InputError(
+            "a picture is a tensor: give the picture itself (PIL, or bytes (H, W, 3)), not what is made of it"
+        )
+    array = np.asarray(pixels)
+    if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
+        raise InputError(
+            f"a picture is {array.dtype} {array.shape}: give bytes (H, W) or (H, W, 3), a PIL picture, or a"
+            " cfcam.imaging.Image"
+        )
+    return Image.fromarray(array).convert("RGB")
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps transformers' advice on settings of generation off the terminal; what matters is an error here."""
+    import transformers
+
+    logging: Any = transformers.utils.logging
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)

@@ -1,0 +1,178 @@
+"""Each family: small networks built from their configurations, without weights (tests/text_networks.py)."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import cfcam
+from cfcam.capture.targets.tokens import EachToken
+from cfcam.errors import InputError, MethodError, ModelError, TargetError
+from cfcam.models import TextModel
+from tests import text_networks
+
+pytest.importorskip("transformers")
+FAMILIES = ("vit_gpt2", "blip", "blip_answers", "git", "llava", "paligemma", "qwen", "smolvlm", "llava_next")
+QUESTION = "is there a nodule ?"
+GRIDS = {"smolvlm": (4, 4), "llava_next": (8, 8), "qwen": (4, 4)}
+SIZES = {"smolvlm": (64, 64), "llava_next": (64, 64), "qwen": (64, 64)}
+LOOKS = re.compile(r"vision|visual|image_encoder|^encoder\.")
+MIXES = re.compile(r"(out_proj|attention\.output\.dense|attn\.proj|self_attn\.projection|attention\.o_proj)$")
+
+
+@pytest.fixture(scope="module")
+def models():
+    made = {}
+
+    def get(name):
+        if name not in made:
+            made[name] = TextModel(*getattr(text_networks, name)())
+        return made[name]
+
+    return get
+
+
+def pictures(name, count=2):
+    return [text_networks.picture(seed, SIZES.get(name, (40, 40))) for seed in range(count)]
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_one_pass_over_the_text_scores_its_tokens_as_generate_did(models, name):
+    passage = models(name).passage(pictures(name), QUESTION, most_tokens=5)
+    found = cfcam.explain(passage, passage.x, "hires-cam", targets=EachToken("log-probability"))
+    for n, written in enumerate(passage.written):
+        known = torch.tensor(written.log_probabilities)
+        torch.testing.assert_close(found.scores[n, : len(known)], known, atol=2e-5, rtol=1e-4)
+    assert tuple(found.maps["hires-cam"].shape[2:]) == GRIDS.get(name, (4, 4))
+    assert found.maps["hires-cam"][:, 0].abs().amax((1, 2)).min() > 0
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_picture_alone_is_explained_as_in_a_batch_with_others(models, name):
+    model, seen = models(name), pictures(name)
+    both = model.passage(seen, QUESTION, "left nodule .", others=["no"])
+    alone = model.passage(seen[1], QUESTION, "left nodule .", others=["no"])
+    targets = [EachToken(), cfcam.Answer("left nodule .", "no")]
+    batch = cfcam.explain(both, both.x, ["grad-cam", "hires-cam"], targets=targets)
+    single = cfcam.explain(alone, alone.x, ["grad-cam", "hires-cam"], targets=targets)
+    torch.testing.assert_close(batch.scores[1:], single.scores, atol=1e-4, rtol=1e-4)
+    for method in batch.methods:
+        torch.testing.assert_close(batch.maps[method][1:], single.maps[method], atol=1e-5, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_tokens_score_and_map_know_nothing_of_later_tokens(models, name):
+    model, seen = models(name), pictures(name, 1)
+    first, other = (model.passage(seen, QUESTION, text) for text in ("left nodule", "left zone lower lung"))
+    maps = [cfcam.explain(one, one.x, "hires-cam", targets=cfcam.Token(0)) for one in (first, other)]
+    torch.testing.assert_close(maps[0].scores, maps[1].scores, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(maps[0].maps["hires-cam"], maps[1].maps["hires-cam"], atol=1e-6, rtol=1e-3)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_cell_of_the_grid_is_the_token_of_its_place(name):
+    network, processor, tokenizer = getattr(text_networks, name)()
+    with torch.no_grad():
+        for part, module in network.named_modules():
+            if LOOKS.search(part) and MIXES.search(part):  # no token sees another's patch
+                module.weight.zero_()
+    model = TextModel(network, processor, tokenizer)
+    side = SIZES.get(name, (32, 32))[0]
+    rows, columns = GRIDS.get(name, (4, 4))
+    cell = side // rows
+    plain = np.full((side, side, 3), 90, np.uint8)
+
+    def tokens(pixels):
+        passage = model.passage(Image.fromarray(pixels), QUESTION, "no")
+        assert passage.grid.size == (side, side)
+        with torch.no_grad():
+            x = passage.x
+            found = model.family.encode(x, passage._visual(torch.zeros(1, dtype=torch.int64), 1))
+        return passage.grid.tokens.maps(found)
+
+    before = tokens(plain)
+    for row, column in ((0, columns - 1), (rows - 1, 1), (1, 2)):
+        spotted = plain.copy()
+        spotted[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell] = (250, 30, 160)
+        changed = (tokens(spotted) - before).abs().amax((0, 1))
+        assert changed.argmax() == row * columns + column
+        rest = changed.clone()
+        rest[row, column] = 0
+        assert rest.max() < 1e-5 * changed.max() or name in {"smolvlm", "llava_next"}  # which filter when they resize
+        assert rest.max() < 0.2 * changed.max()
+
+
+def test_the_network_is_afterwards_what_it_was(models):
+    model = models("qwen")
+    before = {name: value.clone() for name, value in model.model.state_dict().items()}
+    attribute = model.model.model.rope_deltas
+    model.model.train()
+    cfcam.explain_text(model, pictures("qwen", 1), QUESTION, methods="grad-cam", most_tokens=2)
+    assert all(module.training for module in model.model.modules())
+    model.model.eval()
+    assert model.model.model.rope_deltas is attribute
+    assert all(value.equal(before[name]) for name, value in model.model.state_dict().items())
+
+
+def test_methods_that_mask_the_picture_work_where_it_is_one_picture(models):
+    passage = models("vit_gpt2").passage(pictures("vit_gpt2"), "", "left nodule")
+    found = cfcam.explain(passage, passage.x, ["score-cam", "occlusion", "ablation-cam"], targets=cfcam.Token("nodule"))
+    assert all(torch.isfinite(maps).all() for maps in found.maps.values())
+    with pytest.raises(MethodError, match="gets it in tiles"):
+        cfcam.explain_text(models("smolvlm"), pictures("smolvlm", 1), text="nodule", methods="score-cam")
+
+
+def test_a_layer_of_the_part_that_looks_can_be_named(models):
+    passage = models("llava").passage(pictures("llava"), QUESTION, "nodule")
+    layer = "model.model.vision_tower.encoder.layers[0]"
+    found = cfcam.explain(passage, passage.x, "grad-cam", targets=cfcam.Token(0), layer=layer)
+    assert tuple(found.maps["grad-cam"].shape) == (2, 1, 4, 4)
+
+
+@pytest.mark.parametrize("name", ["vit_gpt2", "llava", "blip_answers"])
+def test_a_prompt_longer_than_the_context_is_refused_in_one_line(models, name):
+    with pytest.raises(
+        InputError, match=r"the prompt is \d+ tokens long.*context|network takes 24: shorten it"
+    ) as error:
+        models(name).passage(pictures(name, 1), "nodule " * 200)
+    assert "\n" not in str(error.value)
+    with pytest.raises(InputError, match="and the text 200"):
+        models(name).passage(pictures(name, 1), QUESTION, "nodule " * 200)
+
+
+def test_pictures_of_another_size_than_the_networks_are_refused_in_one_line():
+    network, _, tokenizer = text_networks.blip()
+    with pytest.raises(InputError, match="gives pictures of 48 x 48, and the network takes 32 x 32") as error:
+        TextModel(network, text_networks.image_processor(48), tokenizer).passage(text_networks.picture())
+    assert "\n" not in str(error.value)
+
+
+def test_what_cannot_be_explained_is_said_in_one_line(models):
+    model, seen = models("vit_gpt2"), pictures("vit_gpt2", 1)
+    with pytest.raises(InputError, match="a picture is a tensor"):
+        model.passage(torch.zeros(1, 3, 32, 32))
+    with pytest.raises(InputError, match="no picture"):
+        model.passage([])
+    with pytest.raises(InputError, match="has no token"):
+        model.passage(seen, text=" ")
+    with pytest.raises(InputError, match="answers questions"):
+        models("blip_answers").passage(seen)
+    with pytest.raises(InputError, match="explain them one at a time"):
+        models("qwen").passage([text_networks.picture(0, (64, 64)), text_networks.picture(0, (32, 64))], text="no")
+    passage = model.passage(seen, text="left nodule")
+    with pytest.raises(TargetError, match="'lung' was never generated"):
+        cfcam.explain(passage, passage.x, "grad-cam", targets=cfcam.Token("lung"))
+    with pytest.raises(InputError, match="cannot prepare"):
+        models("llava").passage(pictures("llava", 1), "<image><image>", "no")
+
+
+def test_a_network_of_no_known_family_and_a_processor_without_a_tokenizer_are_refused():
+    with pytest.raises(ModelError, match="Linear is no network that is known to write"):
+        TextModel(torch.nn.Linear(1, 1), None)
+    network, processor, _ = text_networks.vit_gpt2()
+    with pytest.raises(ModelError, match="has no tokenizer"):
+        TextModel(network, processor)
