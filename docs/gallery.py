@@ -29,6 +29,7 @@ EXAMPLES = (
     "contrast",
     "own_layer",
     "transformer",
+    "regions",
     "volume",
     "scorecard",
     "own_method",

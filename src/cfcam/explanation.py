@@ -5,10 +5,9 @@ from __future__ import annotations
 import errno
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +17,10 @@ from torch import Tensor
 
 from cfcam import json_text
 from cfcam.capture.layers.placement import Placement
-from cfcam.errors import CfcamError, MissingExtraError
+from cfcam.errors import CfcamError
 from cfcam.files import whole, write_whole
-from cfcam.maps import Status, check_together, evidence_of, heatmaps_of, statuses_of
+from cfcam.maps import RegionShares, check_together, evidence_of, heatmaps_of, shares_of, statuses_of
+from cfcam.maps.frame import frame_of
 
 _FORMAT = 2
 """2: with placements, which an earlier cfcam would pass over; written only where there are some."""
@@ -252,37 +252,36 @@ class Explanation:
         Raises:
             MissingExtraError: pandas is not installed.
         """
-        try:
-            import pandas as pd
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("pandas", "", "Explanation.to_frame") from error
-        axes = len(self.input_size)
-        names = ("position",) if axes == 1 else ("frame" if self.frames else "slice", "row", "column")[-axes:]
-        rows = []
-        peaks = {method: self.heatmaps(method).flatten(2).argmax(2).tolist() for method in self.methods}
-        highest = {method: maps.flatten(2).amax(2).tolist() for method, maps in self.maps.items()}
-        for n, k, method in product(range(len(self.targets)), range(self.targets.shape[1]), self.methods):
-            index, status = int(self.targets[n, k]), str(self.status[method][n, k])
-            known = status == Status.OK
-            peak = np.unravel_index(peaks[method][n][k], self.input_size) if known else (None,) * axes
-            rows.append(
-                {
-                    "image": n,
-                    "target": k,
-                    "class_index": index if index >= 0 else None,
-                    "label": self.label(n, k),
-                    "method": method,
-                    "score": float(self.scores[n, k]),
-                    "probability": self.probability(n, k),
-                    "margin": self.margin(n, k),
-                    "status": status,
-                    "maximum": highest[method][n][k],
-                    **{f"peak_{name}": at for name, at in zip(names, peak, strict=True)},
-                }
-            )
-        whole = ["class_index", *(f"peak_{name}" for name in names)]
-        kinds = dict.fromkeys(whole, "Int64") | dict.fromkeys(["probability", "margin"], "float64")
-        return pd.DataFrame(rows).astype(kinds)
+        return frame_of(self)
+
+    def by_region(
+        self,
+        masks: Any,
+        method: str | None = None,
+        *,
+        image: int = 0,
+        target: int = 0,
+        names: Mapping[int, str] | None = None,
+        removal: Callable[[Tensor], float | None] | None = None,
+    ) -> RegionShares:
+        """Returns how much of a map lies in each organ, segment or superpixel.
+
+        Args:
+            masks: name -> mask (*spatial), bool or of 0 and 1; or a label map (*spatial) of whole numbers, 0 where
+                there is no region, such as `cfcam.imaging.superpixels` makes. On the grid of the network's input.
+            method: one of `methods`; None: the first.
+            image: number in the batch.
+            target: column of `targets`.
+            names: names of labels; one of them that no place bears is an empty region, which has no number.
+            removal: asks the network how far the score falls without a region: a `cfcam.clinical.removal.Removal`.
+
+        Raises:
+            ExplanationError: there are no maps of this method.
+            InputError: there is no such image or target, or a mask has another shape than the input, or is none.
+        """
+        method = method or self.methods[0]
+        raw = self._sized(method, None)[0]
+        return shares_of(self, method, raw, (image, target), masks, names=names, removal=removal)
 
     def _repr_html_(self) -> str:
         """The maps and a table of classes, probabilities and statuses, for a notebook."""

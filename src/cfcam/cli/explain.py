@@ -17,6 +17,7 @@ from cfcam.cli.options import complete
 from cfcam.cli.options.cluster import Spread
 from cfcam.cli.options.network import DEMOS, Layer
 from cfcam.cli.options.question import chosen_methods
+from cfcam.cli.options.regions import ByRegion
 from cfcam.cli.options.study import Study, without_secrets
 from cfcam.cli.options.unchanged import left_by, note_of, watched
 from cfcam.cli.options.volumes import PicturesOrVolumes, Sliding
@@ -44,12 +45,12 @@ MOST_IN_ONE_PAGE = 1000
 
 _OF_PICTURES = (
     *("palette", "opacity", "blend", "preset", "save", "format", "max_size", "html"),
-    *("output", "index", "labels", "self_contained"),
+    *("output", "index", "labels", "self_contained", "by_region", "region_names"),
 )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Explain(Spread, Study, Sliding, PicturesOrVolumes, Layer):
+class Explain(Spread, Study, Sliding, ByRegion, PicturesOrVolumes, Layer):
     """Show what a network looked at in each picture or volume, as heat maps over it.
 
     Files are named PICTURE_METHOD.png and PICTURE_sheet.png; with several classes the class is added. Of a volume the
@@ -327,8 +328,9 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             verify=self.verify,
             shard=self.share,
             leave_out="all" in (self.method or ()),
-            command=_typed(study, sources, self.output),
+            command=_typed(study, sources, self.output, self.regions_typed),
             study=study,
+            regions=self.regions_asked(),
             further=self._pages(palette, opacity, blend) if self.html else None,
         )
 
@@ -367,10 +369,10 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             raise typer.Exit(EXIT_FAILED)
 
 
-def _typed(study: StudySettings | None, sources: list[Path], output: Path) -> tuple[str, ...]:
+def _typed(study: StudySettings | None, sources: list[Path], output: Path, masks: list[str]) -> tuple[str, ...]:
     if study is None or (study.keep_names and study.record is None):
         return tuple(sys.argv)
-    return without_secrets(sys.argv, sources, output, study)
+    return without_secrets(sys.argv, sources, output, study, masks)
 
 
 def _sources(paths: list[str] | None) -> list[Path]:

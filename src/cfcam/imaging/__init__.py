@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from cfcam.imaging.reading.pictures import read_image
     from cfcam.imaging.reading.volumes import read_volume
     from cfcam.imaging.save_nifti import save_map_nifti
+    from cfcam.imaging.slic import superpixels
     from cfcam.imaging.volume import Volume
     from cfcam.imaging.volume_preprocess import VolumePreprocess
     from cfcam.imaging.windows import WINDOWS
@@ -45,6 +46,7 @@ __all__ = [
     "save_image",
     "save_map_nifti",
     "slices_figure",
+    "superpixels",
     "volume_sheet",
 ]
 
@@ -64,6 +66,7 @@ __getattr__ = lazy(
         "cfcam.imaging.reading.pictures": "read_image",
         "cfcam.imaging.reading.volumes": "read_volume",
         "cfcam.imaging.save_nifti": "save_map_nifti",
+        "cfcam.imaging.slic": "superpixels",
         "cfcam.imaging.volume": "Volume",
         "cfcam.imaging.volume_preprocess": "VolumePreprocess",
         "cfcam.imaging.windows": "WINDOWS",

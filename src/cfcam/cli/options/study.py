@@ -219,12 +219,12 @@ class Study(Command):
 
 
 def without_secrets(
-    arguments: Sequence[str], paths: Sequence[Path], output: Path, study: StudySettings
+    arguments: Sequence[str], paths: Sequence[Path], output: Path, study: StudySettings, masks: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """Returns what was typed without paths, which may name a patient, and without the audit's URL and its password."""
     hidden = {str(output): "OUTPUT", **{str(path): "INPUT" for path in paths}}
     hidden |= {f"{path}/": "INPUT" for path in paths} | {f"{output}/": "OUTPUT"}
-    hidden |= {where: "MASKS" for _, where in study.masks}
+    hidden |= dict.fromkeys([*(where for _, where in study.masks), *masks], "MASKS")
     hidden |= {study.record: "AUDIT"} if study.record else {}
     kept = list(arguments[:1])
     for argument in arguments[1:]:

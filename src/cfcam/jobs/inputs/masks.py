@@ -78,7 +78,7 @@ class RegionMasks:
         """
         if Path(self._labelled[0]).suffix.lower() in _TABLES:
             return self._from_boxes(name, image)
-        files = self._files(name, several=several)
+        files = mask_files(self._labelled[0], name, several=several)
         if not files:
             reason = f"no mask for --{self.kind} was found for {name.name}"
             return MarkedRegion(torch.zeros(image.size, dtype=torch.bool), (reason,), reason)
@@ -111,20 +111,29 @@ class RegionMasks:
     def _boxes(self) -> dict[str, tuple[Box, ...]]:
         return read_boxes(Path(self._labelled[0]))
 
-    def _files(self, image: Path, *, several: bool) -> list[Path]:
-        masks, stem = self._labelled[0], stem_of(image)
-        if "{stem}" in masks:
-            return [Path(match) for match in sorted(glob.glob(masks.replace("{stem}", glob.escape(stem))))]  # noqa: PTH207 (an absolute pattern)
-        place = Path(masks)
-        if place.is_dir():
-            known = sorted(file for file in place.iterdir() if file.name.lower().endswith(_ENDINGS))
-            same = [file for file in known if stem_of(file) == stem]
-            return same or [file for file in known if file.name.startswith(f"{stem}_")]
-        if several and not (is_nifti(place) or is_segmentation(place)):
-            raise InputError(
-                f"one mask {masks} for several pictures: give a folder, or a pattern like masks/{{stem}}.png"
-            )
-        return [place]
+
+def mask_files(masks: str, image: Path, *, several: bool) -> list[Path]:
+    """Returns the files in which masks of an image are; [] if there are none.
+
+    Args:
+        masks: a file, a folder, or a pattern, see `RegionMasks`.
+        image: its file or folder.
+        several: whether there are other images.
+
+    Raises:
+        InputError: one picture is given for several.
+    """
+    stem = stem_of(image)
+    if "{stem}" in masks:
+        return [Path(match) for match in sorted(glob.glob(masks.replace("{stem}", glob.escape(stem))))]  # noqa: PTH207 (an absolute pattern)
+    place = Path(masks)
+    if place.is_dir():
+        known = sorted(file for file in place.iterdir() if file.name.lower().endswith(_ENDINGS))
+        same = [file for file in known if stem_of(file) == stem]
+        return same or [file for file in known if file.name.startswith(f"{stem}_")]
+    if several and not (is_nifti(place) or is_segmentation(place)):
+        raise InputError(f"one mask {masks} for several pictures: give a folder, or a pattern like masks/{{stem}}.png")
+    return [place]
 
 
 def _why(notices: Iterable[str]) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +19,9 @@ from torch import Tensor
 
 from cfcam.clinical.regions import threshold_value
 from cfcam.explanation import Explanation, unique_columns
+from cfcam.files import write_whole
 from cfcam.imaging import Panel, Preprocess, VolumePreprocess
+from cfcam.imaging.drawing.bars import Measured, region_page
 from cfcam.imaging.drawing.formats import QUALITY, quality_under, write_picture
 from cfcam.imaging.drawing.page import Page
 from cfcam.jobs.engine.batch import Batch
@@ -24,12 +29,19 @@ from cfcam.jobs.index.glance import Glance
 from cfcam.jobs.inputs.names import label_names, safe
 from cfcam.jobs.runs.manifest import Explained
 from cfcam.jobs.runs.settings import Save, Settings
+from cfcam.jobs.study.regions import ByRegion
 from cfcam.maps import Status
 from cfcam.models import model_name
-from cfcam.shown import MARGIN_MEANING
+from cfcam.shown import MARGIN_MEANING, answer_text
 
 FIGURE_LOCK = threading.Lock()
 """Held while a figure is drawn: matplotlib promises nothing to threads."""
+
+BY_REGION = "_by_region"
+"""What the names of files end in that say what lies in each region."""
+
+_MOST_MEASURED = 12  # maps on the page of regions; the table has all
+Places = Mapping[str, tuple[float, float]]
 
 _MOST_PANELS = 60  # a sheet of more would not be looked at; the rest are in the overlays, and its title says so
 
@@ -67,6 +79,38 @@ class Artist(ABC):
             files += [folder / "maps.safetensors", folder / "explanation.json"]
         return files
 
+    def regions(self, image: Any, explanation: Explanation, found: ByRegion, name: str) -> list[Path]:
+        """Writes what was measured in the regions of an input: bars beside its maps, a table, and JSON.
+
+        Args:
+            image: picture or volume, as it was read.
+            explanation: of this one.
+            found: the numbers; nothing is written where there are none.
+            name: what the names of its files begin with.
+        """
+        if not found.shares:
+            return []
+        stem = self.settings.output / f"{name}{BY_REGION}"
+        tables = list(found.shares.values())
+        lines = [table.to_csv().splitlines(keepends=True)[bool(n) :] for n, table in enumerate(tables)]
+        texts = {
+            ".csv": "".join(chain.from_iterable(lines)),
+            ".json": json.dumps([table.as_dict() for table in tables], indent=2, ensure_ascii=False, allow_nan=False),
+        }
+        for ending, text in texts.items():
+            write_whole(Path(f"{stem}{ending}"), text.encode())
+        shown = list(found.shares.items())[:_MOST_MEASURED]
+        measured = [
+            Measured(picture, table, answer_text(explanation.probability(0, k), explanation.margin(0, k)), places)
+            for (method, k), table in shown
+            for picture, places in [self.small(image, explanation, (method, k), found.masks)]
+        ]
+        more = len(found.shares) - len(shown)
+        title = (image.path.name if image.path else "") + (f" (and {more} maps more, in the table)" if more else "")
+        with FIGURE_LOCK:
+            page = region_page(measured, title=title, footer=self._footer(explanation))
+        return [self._written(page, stem, sheet=True), *(Path(f"{stem}{ending}") for ending in texts)]
+
     def _written(
         self, drawn: NDArray[np.uint8] | Page, stem: Path, source: Path | None = None, *, sheet: bool = False
     ) -> Path:
@@ -92,6 +136,22 @@ class Artist(ABC):
             explanation: of this one; its files are written.
             name: what the names of its files begin with.
             embeddable: whether browsers can show the input itself.
+        """
+
+    @abstractmethod
+    def small(
+        self, image: Any, explanation: Explanation, which: tuple[str, int], regions: Mapping[str, Tensor]
+    ) -> tuple[NDArray[np.uint8], Places]:
+        """Returns a small picture of an input with a map over it, of a volume the axial slice through its peak.
+
+        Args:
+            image: picture or volume, as it was read.
+            explanation: of this one.
+            which: method and column of the targets.
+            regions: name -> (*spatial) bool on the grid of the network's input; those of a picture are outlined.
+
+        Returns:
+            uint8 RGB, and where each region of a picture lies in it, as `Measured` has it.
         """
 
     @abstractmethod

@@ -126,7 +126,7 @@ class Flow:
 
     def _ahead(self) -> int:
         """How many inputs are read before they are explained; of studies only one is held in memory."""
-        if self._settings.study is not None:
+        if self._settings.asks_again:
             return 1
         return self._work.kind.most_ahead or 2 * _READERS + self._settings.batch_size
 
@@ -186,7 +186,7 @@ class Flow:
             if one.task.outcome is None:
                 one.drawing = self._drawers.submit(self._draw, one.task)
                 self._drawn += 1
-                if self._settings.study is not None:  # it needs the network, which the next must not use meanwhile
+                if self._settings.asks_again:  # it needs the network, which the next must not use meanwhile
                     one.drawing.result()
 
     def _draw(self, task: Task) -> None:

@@ -47,6 +47,7 @@ class Explained:
         maps: method -> status of its map, "ok" or why there is none.
         where: of a study, in which part of the picture the first method's map is hottest, and how steady that is.
         margin: of a contrast ("a vs b"), how far the logit of the first class lies above that of the second; else None.
+        regions: method -> what lies in each region of the input, as `cfcam.maps.RegionShare` has it; {} if not asked.
     """
 
     index: int
@@ -55,6 +56,7 @@ class Explained:
     maps: dict[str, str]
     where: str = ""
     margin: float | None = None
+    regions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,10 @@ class Record:
     def line(self) -> bytes:
         """Returns the record as one line of JSON, in ASCII."""
         values = dict(vars(self))  # asdict would copy each value that is in it, which takes longer than all the rest
-        values["targets"] = [vars(target) for target in self.targets]
+        values["targets"] = [
+            {name: value for name, value in vars(target).items() if value or name != "regions"}
+            for target in self.targets
+        ]
         values["glance"] = self.glance and asdict(self.glance)
         for name in ("left_out", "probabilities", "glance", "stamps"):
             if not values[name]:

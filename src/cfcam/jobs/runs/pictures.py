@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -15,6 +15,7 @@ from torch import Tensor
 from cfcam.explanation import Explanation, unique_columns
 from cfcam.files import sha256_of
 from cfcam.imaging import Image, Preprocess, banner, overlay
+from cfcam.imaging.drawing.outline import border
 from cfcam.imaging.drawing.page import Page, shrunk
 from cfcam.imaging.drawing.sheet import contact_page
 from cfcam.imaging.drawing.sides import Letters, lettered, letters_of
@@ -24,11 +25,13 @@ from cfcam.jobs.inputs.aside import Wanted, is_small
 from cfcam.jobs.inputs.find import Input, Kind
 from cfcam.jobs.inputs.preparing import prepared_for
 from cfcam.jobs.inputs.reading import load_picture
-from cfcam.jobs.runs.drawing import FIGURE_LOCK, Artist, beside, column_suffixes, heat_of, on_sheet, panel_of
+from cfcam.jobs.runs.drawing import FIGURE_LOCK, Artist, Places, beside, column_suffixes, heat_of, on_sheet, panel_of
 from cfcam.jobs.runs.settings import Save, Settings
 from cfcam.models import LoadedModel
 
+_PANEL_SIDE = 320
 _SHEET_SIDE = 960  # thrice the side of a panel
+_BORDER = 235, 235, 235  # of regions that are measured
 
 _Levels = dict[tuple[str, int], float | None]  # of method and target: the threshold of its outline
 
@@ -116,6 +119,22 @@ class PictureArtist(Artist):
             peak=None if heat is None else peak_of(heat),
             grid="" if heat is None else packed(heat),
         )
+
+    def small(
+        self, image: Image, explanation: Explanation, which: tuple[str, int], regions: Mapping[str, Tensor]
+    ) -> tuple[NDArray[np.uint8], Places]:
+        """Returns a small picture with a map over it and the borders of regions; see `Artist.small`."""
+        rgb = reduced(image.rgb(), _PANEL_SIDE)
+        heat = self._heat(explanation, *which, rgb)
+        drawn = self._overlay(rgb, explanation, which, {} if heat is None else {which: self._level(heat)}, None).copy()
+        places: dict[str, tuple[float, float]] = {}
+        for name, mask in regions.items():
+            inside = (self.preprocess.to_original(mask.float(), (rgb.shape[0], rgb.shape[1])) > 0.5).numpy()
+            drawn[border(inside)[0]] = _BORDER
+            if len(at := np.argwhere(inside)):
+                middle = at[np.abs(at - at.mean(0)).sum(1).argmin()]  # a place of the region, also of a bent one
+                places[name] = (middle[0] + 0.5) / rgb.shape[0], (middle[1] + 0.5) / rgb.shape[1]
+        return drawn, places
 
     def _drawn(self, image: Image, explanation: Explanation, columns: list[int], stem: Path) -> list[Path]:
         files: list[Path] = []

@@ -70,7 +70,7 @@ class FolderRun:
     ) -> None:
         settings.check()
         self._flow, self._at_end = flow, at_end
-        self.settings = settings = settings if settings.study is None else replace(settings, batch_size=1)
+        self.settings = settings = replace(settings, batch_size=1) if settings.asks_again else settings
         self.inputs = named(inputs, settings.study)
         self._model = model
         kind = self._kind()

@@ -19,6 +19,7 @@ from cfcam.jobs.index.settings import PageSettings
 from cfcam.jobs.inputs.shard import Shard
 from cfcam.jobs.runs.further import Further
 from cfcam.jobs.store.layout import FORMAT
+from cfcam.jobs.study.regions import RegionSettings
 from cfcam.jobs.study.settings import StudySettings
 from cfcam.methods import named_methods
 from cfcam.methods.base import Method
@@ -59,6 +60,7 @@ class Settings:
             run.
         command: what the user typed, for the provenance.
         study: what is made of each input as of a study; None: nothing beside its pictures and maps.
+        regions: in which regions each map is measured; None: in none.
         further: writes a further file of each input; None: there is none.
         page: what is asked for of the page that shows all pictures; None: no page.
         shard: which share of the inputs is worked on, where several machines or processes write into one folder; the
@@ -85,6 +87,7 @@ class Settings:
     leave_out: bool = False
     command: tuple[str, ...] = ()
     study: StudySettings | None = None
+    regions: RegionSettings | None = None
     further: Further | None = None
     page: PageSettings | None = None
     shard: Shard | None = None
@@ -112,10 +115,17 @@ class Settings:
             raise InputError('there is no target: give a class, or "predicted"')
         if self.study is not None:
             self.study.check()
-        if self.store and any(one is not None for one in (self.study, self.further, self.page)):
-            raise InputError("a store holds maps and scores alone: leave out what is asked for of studies and pages")
+        if self.store and any(one is not None for one in (self.study, self.regions, self.further, self.page)):
+            raise InputError(
+                "a store holds maps and scores alone: leave out what is asked for of studies, regions and pages"
+            )
         if self.store and self.overwrite and self.shard is not None:
             raise InputError(f"shard {self.shard} cannot begin the whole store anew: remove {self.output} instead")
+
+    @property
+    def asks_again(self) -> bool:
+        """Whether an input asks the network once more while its files are made: the next waits for it then."""
+        return self.study is not None or self.regions is not None
 
     def scale_of(self, size: Sequence[int]) -> float:
         """Returns the scale at which an overlay over a picture of this size is written, up to 1."""
@@ -141,5 +151,6 @@ class Settings:
             **({} if self.max_size is None else {"max_size": self.max_size}),
             **({} if self.window is None else {"window": self.window}),
             **({} if self.study is None else {"study": self.study.drawn()}),
+            **({} if self.regions is None else {"regions": self.regions.drawn()}),
             **({} if self.further is None else {"further": self.further.described()}),
         }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -35,7 +35,7 @@ from cfcam.jobs.index.glance import SIDE, Glance, save_thumb
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import VolumeSettings, noise_shape, prepared_volumes_for
 from cfcam.jobs.inputs.reading import load_volume
-from cfcam.jobs.runs.drawing import FIGURE_LOCK, Artist, beside, column_suffixes, heat_of, on_sheet, panel_of
+from cfcam.jobs.runs.drawing import FIGURE_LOCK, Artist, Places, beside, column_suffixes, heat_of, on_sheet, panel_of
 from cfcam.jobs.runs.settings import Save, Settings
 from cfcam.maps import Status
 from cfcam.models import LoadedModel
@@ -138,6 +138,12 @@ class VolumeArtist(Artist):
         """
         heat = self._heat(explanation, explanation.methods[0], unique_columns(explanation)[0], image)
         return Glance(thumb=save_thumb(self.settings.output, name, self._axial(image, heat)))
+
+    def small(
+        self, image: Volume, explanation: Explanation, which: tuple[str, int], regions: Mapping[str, Tensor]
+    ) -> tuple[NDArray[np.uint8], Places]:
+        """Returns a small slice with a map over it; see `Artist.small`."""
+        return self._axial(image, self._heat(explanation, *which, image)), {}
 
     def _axial(self, volume: Volume, heat: NDArray[np.float32] | None) -> NDArray[np.uint8]:
         """A small axial slice through the peak of a map, or through the middle where there is no map."""

@@ -12,6 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from cfcam._version import __version__
 from cfcam.errors import CfcamError, DiskError, JobError, describe_first, is_full
 from cfcam.explanation import Explanation
@@ -34,6 +36,7 @@ from cfcam.jobs.runs.standing import stamp_before, stamps_of
 from cfcam.jobs.runs.task import Outcome, Task
 from cfcam.jobs.store.kept import Keeping
 from cfcam.jobs.study.explained import Results
+from cfcam.jobs.study.regions import ByRegion, RegionSettings, by_region, rows_of
 from cfcam.jobs.study.run import Studies
 from cfcam.models import LoadedModel, model_name
 from cfcam.models.packing import packed, unpacked
@@ -217,8 +220,8 @@ class Work:
             task.explained = one
             if self._settings.store:
                 self._keep(task, one)
-            elif self._studies is None:
-                task.tensor = None  # studies look at it again
+            elif not self._settings.asks_again:
+                task.tensor = None
 
     def reread(self, task: Task) -> None:
         """Reads an input again that is no longer held."""
@@ -250,6 +253,13 @@ class Work:
                 further = self._settings.further(self._seen(task, image, explanation))
                 files, left_out = [*files, *further.files], further.left_out
                 self.engine.notes.extend(further.left_out)
+            if self._settings.regions is not None and x is not None:
+                found = self._by_region(self._settings.regions, task, image, x, explanation)
+                files += self.kind.draw.regions(image, explanation, found, task.name)
+                columns = {(int(explanation.targets[0, k]), explanation.label(0, k)): k for _, k in found.shares}
+                targets = tuple(
+                    replace(t, regions=rows_of(found, columns.get((t.index, t.label), -1))) for t in targets
+                )
             if self._studies is not None and x is not None:
                 study = self._studies(image, explanation, x, task.name, task.input)
                 files, left_out = [*files, *study.files], (*left_out, *study.left_out)
@@ -286,6 +296,14 @@ class Work:
         name = task.input.label or labelled(task.input.path).label or task.input.path.name
         stem = self._settings.output / task.name
         return Seen(image, explanation, self.kind.preprocess, name, stem, task.notices)
+
+    def _by_region(self, how: RegionSettings, task: Task, image: Any, x: Tensor, explanation: Explanation) -> ByRegion:
+        found = by_region(
+            how, self.engine, self.kind.preprocess, image, x, explanation, task.input, several=self._several
+        )
+        name = task.input.shown.name
+        self.engine.notes += [f"{name}: {line}" for line in found.notices]
+        return found
 
     def _glance(self, task: Task, image: Any, explanation: Explanation) -> Glance | None:
         if self._settings.page is None:

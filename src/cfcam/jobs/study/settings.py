@@ -111,7 +111,7 @@ class StudySettings:
     @cached_property
     def mask_states(self) -> dict[str, str]:
         """For each kind of mask a SHA-256 that changes with its files."""
-        return {kind: _state_of(where) for kind, where in self.masks}
+        return {kind: state_of(where) for kind, where in self.masks}
 
     @cached_property
     def fingerprints(self) -> tuple[str, ...]:
@@ -121,7 +121,7 @@ class StudySettings:
         return tuple(Explainer(model.module, "grad-cam").fingerprint() for model in self.ensemble)
 
 
-def _state_of(where: str) -> str:
+def state_of(where: str) -> str:
     """Returns a SHA-256 that changes with the files of masks; the names themselves may be those of patients."""
     place = Path(where.partition("#")[0])
     named = sorted(place.iterdir()) if place.is_dir() else [Path(f) for f in sorted(glob.glob(_pattern(place)))]  # noqa: PTH207 (an absolute pattern)

@@ -1,0 +1,50 @@
+"""Bars of regions: as long as their shares, marked where chance would be."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cfcam.errors import InputError
+from cfcam.imaging.drawing.bars import BAR, TICK, Measured, region_page
+from cfcam.maps import RegionShare, RegionShares
+
+
+def shares(*rows: tuple[str, float | None, float], status: str = "ok") -> RegionShares:
+    regions = [
+        RegionShare(name, 1, area, share, None, None if share is None else share / area) for name, share, area in rows
+    ]
+    return RegionShares(tuple(regions), "grad-cam", "cat", 1.0, status, 0.0)
+
+
+def test_bars_are_as_long_as_shares_and_the_largest_comes_first() -> None:
+    picture = np.full((40, 60, 3), 90, np.uint8)
+    table = shares(("small", 0.25, 0.5), ("large", 0.75, 0.5), ("nowhere", None, 0.0))
+    page = region_page([Measured(picture, table, "0.93", {"small": (0.5, 0.25)})], title="cat.png")
+    written = [text.line for text in page.texts]
+    assert "grad-cam · cat 0.93" in written
+    assert written.index("1 large") < written.index("2 small")
+    assert "75% · x 1.5" in written
+    assert not any("nowhere" in line for line in written)
+    (number,) = (text for text in page.texts if text.line == "2")  # where the second region lies in the picture
+    top, left, shown = page.boxes[0]
+    assert (number.y - top) / len(shown) == pytest.approx(0.5)
+    assert (number.x - left) / shown.shape[1] == pytest.approx(0.25)
+    first, second = (box[2] for box in page.boxes[1:])
+    lengths = [int((one[8] == BAR).all(1).sum()) for one in (first, second)]
+    assert lengths[0] == pytest.approx(3 * lengths[1], abs=4)
+    middle = np.flatnonzero((first[0] == TICK).all(1)).mean()  # chance is a half
+    assert middle == pytest.approx(first.shape[1] / 2, abs=2)
+    assert page.drawn().shape == (page.height, page.width, 3)
+
+
+def test_a_map_that_cannot_be_read_says_so_in_place_of_bars() -> None:
+    table = shares(("a", None, 0.5), status="no positive evidence")
+    page = region_page([Measured(np.zeros((8, 8, 3), np.uint8), table)])
+    assert any("no positive evidence" in text.line for text in page.texts)
+    assert len(page.boxes) == 1
+
+
+def test_nothing_to_draw_is_refused() -> None:
+    with pytest.raises(InputError, match=r"^no regions to draw"):
+        region_page([])

@@ -1,0 +1,130 @@
+"""``--by-region``: what lies in organs and superpixels, of pictures and volumes, in files, manifest and JSON."""
+
+from __future__ import annotations
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from cfcam.cli.app import app
+from cfcam.cli.options import regions as options
+from cfcam.errors import InputError
+from cfcam.jobs.study.regions import SLIC, RegionSettings
+from tests.jobs.runs.test_volumes import MARKER, SHAPE, scan
+from tests.jobs.runs.test_volumes import NETWORKS as VOLUME_NETWORKS
+from tests.jobs.world import NETWORKS, draw, lines, pixels
+
+
+def explain(*arguments):
+    return CliRunner(env={"COLUMNS": "140"}).invoke(app, ["explain", *map(str, arguments)])
+
+
+def bright(*arguments):
+    how = ["--model", f"{NETWORKS}:brightness", "--size", 32, "--mean", 0, "--std", 1, "--classes", "bright,dark"]
+    return explain(*arguments, *how, "--method", "grad-cam", "--save", "overlay")
+
+
+def labels_of(path, size=(48, 64)):
+    """Label 1 over the block of `draw`, 2 over the opposite corner."""
+    values = np.zeros(size, np.uint8)
+    values[: size[0] // 4, : size[1] // 4], values[size[0] // 2 :, size[1] // 2 :] = 1, 2
+    Image.fromarray(values).save(path)
+    return path
+
+
+def test_the_regions_of_a_picture_are_in_its_files_the_manifest_and_the_summary(tmp_path):
+    draw(tmp_path / "a.png", corner=0)
+    seg = labels_of(tmp_path / "seg.png")
+    (tmp_path / "names.csv").write_text("label,name\n1,block\n2,ground\n3,nothing\n")
+    out = tmp_path / "out"
+    result = bright(
+        tmp_path / "a.png",
+        "-o",
+        out,
+        "--by-region",
+        seg,
+        "--region-names",
+        tmp_path / "names.csv",
+        "--target",
+        0,
+        "--json",
+    )
+    assert result.exit_code == 0, result.stderr
+    rows = {row["name"]: row for row in lines(out)[0]["targets"][0]["regions"]["grad-cam"]}
+    assert rows["block"]["enrichment"] > 2 > 1 > rows["ground"]["enrichment"]
+    assert rows["block"]["removal"] > 0.1  # the class is brightness, and the block is what is bright
+    assert abs(rows["ground"]["removal"]) < 0.01  # even ground is filled in with itself
+    assert rows["block"]["area"] == pytest.approx(1 / 16)
+    assert (rows["nothing"]["share"], rows["nothing"]["positions"]) == (None, 0)
+    assert json.loads(result.stdout)["images"][0]["targets"][0]["regions"]["grad-cam"] == list(rows.values())
+    (table,) = json.loads((out / "a_by_region.json").read_text())
+    assert table["regions"] == list(rows.values())
+    assert (out / "a_by_region.csv").read_text().splitlines()[1].startswith("grad-cam,bright,block,")
+    drawn = pixels(out / "a_by_region.png")
+    assert drawn.shape[1] > drawn.shape[0]
+    again = bright(
+        tmp_path / "a.png", "-o", out, "--by-region", seg, "--region-names", tmp_path / "names.csv", "--target", 0
+    )
+    assert "1 already done" in again.stdout
+    changed = bright(tmp_path / "a.png", "-o", out, "--by-region", seg, "--target", 0)
+    assert "1 explained" in changed.stdout
+
+
+def test_superpixels_have_shares_that_add_up(tmp_path):
+    draw(tmp_path / "a.png", corner=0)
+    result = bright(tmp_path / "a.png", "-o", tmp_path / "out", "--by-region", "slic:9", "--target", 0)
+    assert result.exit_code == 0, result.stderr
+    rows = lines(tmp_path / "out")[0]["targets"][0]["regions"]["grad-cam"]
+    assert sum(row["share"] for row in rows) == pytest.approx(1)
+
+
+def test_the_organs_of_a_volume_are_measured_on_its_grid(tmp_path):
+    path = scan(tmp_path / "scan.nii.gz", codes="LPS")
+    values = np.zeros(SHAPE, np.int16)
+    values[tuple(slice(at - 1, at + 2) for at in MARKER)], values[:2] = 7, 1
+    affine = nib.load(path).affine
+    nib.save(nib.Nifti1Image(values, affine), tmp_path / "seg.nii.gz")
+    nib.save(nib.Nifti1Image(values[:-1], affine), tmp_path / "short.nii.gz")
+    how = ["--model", f"{VOLUME_NETWORKS}:bright", "--method", "grad-cam", "--intensity", "unit", "--target", 0]
+    result = explain(path, "-o", tmp_path / "out", *how, "--by-region", tmp_path / "seg.nii.gz")
+    assert result.exit_code == 0, result.stderr
+    rows = {row["name"]: row for row in lines(tmp_path / "out")[0]["targets"][0]["regions"]["grad-cam"]}
+    assert rows["region 7"]["positions"] == 27
+    assert rows["region 7"]["enrichment"] > 2 > 1 > rows["region 1"]["enrichment"]
+    assert rows["region 7"]["removal"] > 0
+    assert (tmp_path / "out" / "scan_by_region.png").exists()
+    wrong = explain(path, "-o", tmp_path / "wrong", *how, "--by-region", tmp_path / "short.nii.gz")
+    assert wrong.exit_code == 1
+    assert "short.nii.gz are on another grid (11 x 15 x 18) than the image (12 x 15 x 18)" in wrong.stderr
+
+
+def test_regions_that_cannot_be_are_refused_before_the_network_is_loaded(tmp_path):
+    draw(tmp_path / "a.png")
+    for arguments, said in (
+        (["--by-region", "slic:1"], "--by-region slic:1: give a number of superpixels from 2 to 4096"),
+        (["--by-region", tmp_path / "no.png"], "no such file or folder"),
+        (["--region-names", tmp_path / "a.png"], "--region-names is for the labels of --by-region"),
+    ):
+        result = bright(tmp_path / "a.png", *arguments)
+        assert result.exit_code == 2
+        assert said in " ".join(result.stderr.split())
+        assert len(result.stderr.splitlines()) == 1
+    result = explain(tmp_path / "a.png", "--by-region", "slic:9", "--store", tmp_path / "maps.zarr")
+    assert (result.exit_code, "leave --by-region out" in result.stderr) == (2, True)
+    with pytest.raises(InputError, match=r"^--by-region slic:x"):
+        _ = RegionSettings("slic:x").superpixels
+    assert options._SLIC == SLIC
+
+
+def test_an_input_without_regions_has_no_numbers_and_says_so(tmp_path):
+    draw(tmp_path / "a.png")
+    (tmp_path / "labels").mkdir()
+    result = bright(tmp_path / "a.png", "-o", tmp_path / "out", "--by-region", tmp_path / "labels", "--target", 0)
+    assert result.exit_code == 0, result.stderr
+    assert "regions" not in lines(tmp_path / "out")[0]["targets"][0]
+    assert "a.png: no regions for --by-region were found for a.png" in result.stderr
+    assert not list((tmp_path / "out").glob("*by_region*"))
