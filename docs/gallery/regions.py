@@ -11,7 +11,7 @@ import torch
 import cfcam
 from cfcam.clinical.removal import Removal
 from cfcam.imaging import Image, Preprocess, overlay, save_image, superpixels
-from cfcam.imaging.drawing.bars import Measured, region_page
+from cfcam.imaging.drawing.charts.bars import Measured, region_page
 from cfcam.models.demo import CLASSES, load_demo_network, make_phantom
 
 phantom = make_phantom(seed=7, findings=["nodule"])

@@ -21,7 +21,7 @@ from cfcam.clinical.regions import threshold_value
 from cfcam.explanation import Explanation, unique_columns
 from cfcam.files import write_whole
 from cfcam.imaging import Panel, Preprocess, VolumePreprocess
-from cfcam.imaging.drawing.bars import Measured, region_page
+from cfcam.imaging.drawing.charts.bars import Measured, region_page
 from cfcam.imaging.drawing.formats import QUALITY, quality_under, write_picture
 from cfcam.imaging.drawing.page import Page
 from cfcam.jobs.engine.batch import Batch

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cfcam.errors import InputError
-from cfcam.imaging.drawing.bars import BAR, TICK, Measured, region_page
+from cfcam.imaging.drawing.charts.bars import BAR, TICK, Measured, region_page
 from cfcam.maps import RegionShare, RegionShares
 
 

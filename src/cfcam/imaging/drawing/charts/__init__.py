@@ -1,0 +1,1 @@
+"""Numbers of maps as pictures."""
