@@ -316,6 +316,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         from cfcam.jobs.cases.volumes import are_volumes, find_picture_cases, find_volume_cases
         from cfcam.jobs.evaluate.run import EvaluationRun
         from cfcam.jobs.evaluate.volumes import VolumeEvaluationRun
+        from cfcam.metrics.scorecard.catalogue import resolve_metrics
         from cfcam.models.expects import takes_volumes
 
         data = None if self.of_phantoms else self.data
@@ -332,7 +333,8 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             raise InputError(f"--{given[0]} is for volumes, and the network takes pictures")
         cases: Sequence[Loadable]
         if data is None:
-            cases = phantom_cases(self.limit or DEMO_PHANTOMS, self.seed)
+            parts = "part-removal" in resolve_metrics(settings.metrics)
+            cases = phantom_cases(self.limit or DEMO_PHANTOMS, self.seed, parts=parts)
         else:
             cases = find_picture_cases(data, loaded.classes, output=self.output, notice=notes.append)
         settings = replace(settings, preprocess=self.prepared_pictures(loaded))

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         LesionCoverage,
         MaxBoxAccV2,
     )
+    from cfcam.metrics.parts import PartRemoval
     from cfcam.metrics.robustness import MaxSensitivity, PeakShift, Responsiveness, Stability
     from cfcam.metrics.sanity import EMPRT, MPRT, ClassAgreement, ClassSensitivity
     from cfcam.metrics.scorecard.card import Comparison, Scorecard, Summary, evaluate
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from cfcam.metrics.scorecard.curves import MeanCurve
     from cfcam.metrics.scorecard.evaluator import Evaluator
     from cfcam.metrics.scorecard.layers import LayerScore, measure_layers, measured_layer
-    from cfcam.metrics.scorecard.samples import Row, Sample
+    from cfcam.metrics.scorecard.samples import Part, Row, Sample
     from cfcam.metrics.scorecard.settings import Settings
     from cfcam.metrics.similarity import SSIM, Pearson, SoftIoU, Spearman
     from cfcam.metrics.trust import CScore, Repeatability, Reproducibility
@@ -86,6 +87,8 @@ __all__ = [
     "MeanCurve",
     "MetricError",
     "MetricInfo",
+    "Part",
+    "PartRemoval",
     "PeakShift",
     "Pearson",
     "RandomMap",
@@ -118,6 +121,7 @@ _named = lazy(
         "cfcam.metrics.localization": (
             "AUPRC EnergyInGroundTruth Enrichment FalseComponents HitRate IoUOtsu IoUTuned LesionCoverage MaxBoxAccV2"
         ),
+        "cfcam.metrics.parts": "PartRemoval",
         "cfcam.metrics.robustness": "MaxSensitivity PeakShift Responsiveness Stability",
         "cfcam.metrics.sanity": "ClassAgreement ClassSensitivity EMPRT MPRT",
         "cfcam.metrics.scorecard.card": "Comparison Scorecard Summary evaluate",
@@ -126,7 +130,7 @@ _named = lazy(
         "cfcam.metrics.scorecard.curves": "MeanCurve",
         "cfcam.metrics.scorecard.evaluator": "Evaluator Settings",
         "cfcam.metrics.scorecard.layers": "LayerScore measure_layers measured_layer",
-        "cfcam.metrics.scorecard.samples": "Row Sample",
+        "cfcam.metrics.scorecard.samples": "Part Row Sample",
         "cfcam.metrics.similarity": "Pearson SSIM SoftIoU Spearman",
         "cfcam.metrics.trust": "CScore Repeatability Reproducibility",
     },

@@ -12,7 +12,7 @@ from cfcam.jobs.cases.case import Case, load_case, resolve_label
 from cfcam.jobs.cases.folder import find_cases
 from cfcam.jobs.cases.phantoms import FIRST_SEED, phantom_cases
 from cfcam.jobs.inputs.ground_truth import CaseError, fill_boxes, parse_boxes
-from cfcam.models.demo import sample_phantom
+from cfcam.models.demo import make_phantom, sample_phantom
 from tests.jobs.inputs.test_tars import packed
 
 CLASSES = ("no finding", "nodule", "effusion")
@@ -165,7 +165,7 @@ def test_a_wrong_header_names_the_columns_found_and_expected(tmp_path):
     with pytest.raises(JobError) as caught:
         find_cases(path)
     assert "found: file, label" in str(caught.value)
-    assert "expected: image (needed), label, mask, boxes, patient, group" in str(caught.value)
+    assert "expected: image (needed), label, mask, boxes, patient, group, parts" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
@@ -389,6 +389,50 @@ def test_a_phantom_comes_with_one_of_its_findings_and_that_findings_mask():
             assert names[sample.label] in phantom.findings
             assert np.array_equal(sample.ground_truth.numpy(), phantom.masks[names[sample.label]])
     assert len(seen) > 1
+
+
+def test_a_phantom_without_a_part_is_the_same_but_for_it():
+    preprocess = Preprocess(size=224, resize="stretch")
+    seen = set()
+    for case in phantom_cases(5, parts=True):
+        sample = case.load(preprocess, 4, pytest.fail)
+        phantom = sample_phantom(case.seed, size=224)
+        expected = {*phantom.findings, *phantom.devices, *({"marker"} & set(phantom.masks))}
+        assert {part.name for part in sample.parts} == expected
+        for part in sample.parts:
+            seen.add(part.name)
+            changed = (sample.image != part.without).any(0)
+            assert changed[part.mask].float().mean() > 0.5
+            assert changed[~part.mask].float().mean() < 0.25  # a finding fades out beyond its mask
+    assert len(seen) > 3
+    with pytest.raises(CfcamError, match="unknown part 'rib'"):
+        sample_phantom(0, without="rib")
+
+
+# parts
+
+
+def test_a_line_names_parts_with_the_picture_without_each(tmp_path):
+    phantom = make_phantom(7, size=96, findings=["nodule"])
+    Image.fromarray(phantom.image).save(tmp_path / "a.png")
+    Image.fromarray(phantom.masks["nodule"]).save(tmp_path / "m.png")
+    Image.fromarray(make_phantom(7, size=96).image).save(tmp_path / "b.png")
+    Image.fromarray(phantom.image[:90]).save(tmp_path / "short.png")
+    text = 'image,parts\na.png,"{""nodule"": [""m.png"", ""b.png""]}"\n'
+    text += 'a.png,"{""nodule"": [""m.png"", ""short.png""]}"\na.png,"[""m.png""]"\na.png,\n'
+    (tmp_path / "cases.csv").write_text(text)
+    right, short, wrong, none = find_cases(tmp_path / "cases.csv", None, notice=lambda _: None)
+    (part,) = right.load(Preprocess(size=96, **PLAIN), None, pytest.fail).parts
+    assert part.name == "nodule"
+    assert np.array_equal(part.mask.numpy(), phantom.masks["nodule"])
+    assert none.load(Preprocess(size=96, **PLAIN), None, pytest.fail).parts == ()
+    with pytest.raises(CaseError, match="the picture without nodule is 90 x 96, the picture 96 x 96"):
+        short.load(Preprocess(**PLAIN), None, pytest.fail)
+    with pytest.raises(CaseError, match="give a JSON object such as"):
+        wrong.load(Preprocess(**PLAIN), None, pytest.fail)
+    before = json.dumps(right.identity())
+    Image.fromarray(phantom.image).save(tmp_path / "b.png")
+    assert json.dumps(right.identity()) != before
 
 
 def test_another_seed_gives_other_phantoms():

@@ -15,7 +15,7 @@ from cfcam.errors import ImageError
 from cfcam.imaging import Image, Preprocess, read_image
 from cfcam.imaging.reading.elsewhere import Elsewhere
 from cfcam.jobs.inputs.ground_truth import Box, CaseError, Notice, fill_boxes, reaching, read_masks
-from cfcam.metrics.scorecard.samples import Sample
+from cfcam.metrics.scorecard.samples import Part, Sample
 
 
 def ignore_notice(line: str) -> None:
@@ -34,6 +34,7 @@ class Case:
         boxes: the ground truth as boxes, if there is no mask; None if there is none.
         patient: cases of one patient are resampled together.
         group: any grouping of your own, such as the hospital.
+        parts: name, mask and picture without it of each part that can be taken away, both of the picture's size.
         problem: why the case cannot be evaluated, if that is known already.
     """
 
@@ -45,9 +46,11 @@ class Case:
     patient: str | None = None
     group: str | None = None
     problem: str | None = None
+    parts: tuple[tuple[str, Path, Path], ...] = ()
 
     def identity(self) -> dict[str, Any]:
         """Returns what the numbers of the case depend on, as plain values: all fields, sizes and times of its files."""
+        of_parts = [path for _, *paths in self.parts for path in paths]
         return {
             "name": self.name,
             "label": self.label,
@@ -55,7 +58,8 @@ class Case:
             "patient": self.patient,
             "group": self.group,
             "problem": self.problem,
-            "files": [(str(path), *file_state(path)) for path in (self.image, *self.masks)],
+            "files": [(str(path), *file_state(path)) for path in (self.image, *self.masks, *of_parts)],
+            **({"parts": [name for name, _, _ in self.parts]} if self.parts else {}),
         }
 
     def load(self, preprocess: Preprocess, classes: Sequence[str] | int | None, notice: Notice) -> Sample:
@@ -110,7 +114,19 @@ def load_case(
         name=case.name,
         patient=case.patient,
         group=case.group,
+        parts=tuple(_part(part, picture, preprocess) for part in case.parts),
     )
+
+
+def _part(part: tuple[str, Path, Path], picture: Image, preprocess: Preprocess) -> Part:
+    name, mask, without = part
+    other = read_image(without)
+    if other.size != picture.size:
+        raise CaseError(
+            f"the picture without {name} is {other.size[0]} x {other.size[1]}, the picture {picture.size[0]} x"
+            f" {picture.size[1]}: give one of the same size, alike in all else"
+        )
+    return Part(name, preprocess.mask(read_masks([mask], picture.size)), preprocess(other))
 
 
 def _ground_truth(case: Case, picture: Image, preprocess: Preprocess, notice: Notice) -> Tensor | None:

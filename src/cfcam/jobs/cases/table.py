@@ -7,14 +7,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from cfcam import csv_text
+from cfcam import csv_text, json_text
 from cfcam.errors import CfcamError, JobError
 from cfcam.jobs.cases.case import Case
 from cfcam.jobs.inputs.ground_truth import CaseError, Notice, parse_boxes
 from cfcam.jobs.inputs.places import below
 from cfcam.urls import shown_url
 
-COLUMNS = ("image", "label", "mask", "boxes", "patient", "group")
+COLUMNS = ("image", "label", "mask", "boxes", "patient", "group", "parts")
 _SEPARATORS = (",", ";", "\t")
 
 
@@ -96,9 +96,27 @@ def _case(folder: Path, line: int, fields: list[str], columns: list[str]) -> Cas
         told = f"line {line} has {len(fields)} fields for {len(columns)} columns"
         return replace(case, problem=f'{told}: put fields that hold a comma, such as boxes, in double quotes (")')
     try:
-        return replace(case, boxes=parse_boxes(boxes) if boxes else None)
-    except CaseError as error:
+        parts = _parts(folder, values.get("parts", ""))
+        return replace(case, boxes=parse_boxes(boxes) if boxes else None, parts=parts)
+    except CfcamError as error:
         return replace(case, problem=str(error))
+
+
+def _parts(folder: Path, text: str) -> tuple[tuple[str, Path, Path], ...]:
+    """Returns name, mask and picture without it of each part in ``{"name": ["mask.png", "without.png"], ...}``."""
+    if not text:
+        return ()
+    wrong = f'parts {text[:80]!r}: give a JSON object such as {{"tube": ["masks/tube.png", "without/tube.png"]}}'
+    try:
+        values = json_text.parse(text, "parts")
+    except ValueError as error:
+        raise CaseError(wrong) from error
+    pairs = list(values.items()) if isinstance(values, dict) else []
+    if not pairs or not all(
+        isinstance(pair, list) and len(pair) == 2 and all(isinstance(p, str) and p for p in pair) for _, pair in pairs
+    ):
+        raise CaseError(wrong)
+    return tuple((name, below(folder, mask), below(folder, without)) for name, (mask, without) in pairs)
 
 
 def _told_apart(cases: list[Case], notice: Notice) -> list[Case]:

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor, nn
 
 from cfcam.errors import ImageError, InputError, JobError
@@ -22,7 +23,7 @@ from cfcam.jobs.inputs.places import given
 from cfcam.jobs.inputs.preparing import VolumeSettings
 from cfcam.jobs.inputs.reading import read_volume_of
 from cfcam.jobs.inputs.tars import tars
-from cfcam.metrics.scorecard.samples import Sample
+from cfcam.metrics.scorecard.samples import Part, Sample
 from cfcam.models.expects import takes_volumes
 
 _TABLES = (".csv", ".tsv")
@@ -95,7 +96,16 @@ class VolumeCase:
             name=case.name,
             patient=case.patient,
             group=case.group,
+            parts=tuple(self._part(part, volume, preprocess, notice) for part in case.parts),
         )
+
+    def _part(self, part: tuple[str, Path, Path], volume: Volume, preprocess: VolumePreprocess, notice: Notice) -> Part:
+        name, mask, without = part
+        other = read_volume_of(without, self.how)
+        if other.voxels.shape != volume.voxels.shape or not np.allclose(other.affine, volume.affine, atol=1e-3):
+            raise CaseError(f"the volume without {name} lies on another grid: give one of the same, alike in all else")
+        inside = preprocess.mask(read_volume_masks([mask], volume, notice), volume=volume)
+        return Part(name, inside, preprocess(other))
 
     def _ground_truth(self, volume: Volume, preprocess: VolumePreprocess, notice: Notice) -> Tensor | None:
         if not self.case.masks:

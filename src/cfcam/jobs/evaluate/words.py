@@ -41,6 +41,9 @@ _PLAIN: dict[str, str] = {
     "adcc": "Average Drop, Coherency and Complexity in one number.",
     "road": "Whether removing the most important pixels first hurts more than removing the least important first.",
     "arcc": "ROAD, Coherency and Complexity in one number.",
+    "part-removal": "Whether the map marks the parts of a picture in the order of how far the class's score falls in"
+    " the same picture made without each; 1 in this order, -1 in the reverse, 0 no relation.",
+    "part-removal-ceiling": "What a perfect map earns there on the method's grid: falls painted into their parts.",
     "hit-rate": "Share of images whose hottest point lies in the ground truth.",
     "energy": "Share of the map's heat that lies in the ground truth.",
     "enrichment": "Share of heat in the ground truth, as a multiple of the truth's share of the picture; 1 is chance.",
@@ -80,6 +83,8 @@ _SHOWN = {
 }
 
 _NEEDS: dict[str, str] = {
+    "part-removal": "parts: two or more, with the picture without each",
+    "part-removal-ceiling": "parts: two or more, with the picture without each",
     "iou-tuned": "ground truth, --threshold",
     "responsiveness": "images whose class flips",
     "class-sensitivity": "two classes or more",

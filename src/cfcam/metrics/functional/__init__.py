@@ -30,6 +30,7 @@ from cfcam.metrics.functional.localization import (
     otsu_threshold,
     tune_threshold,
 )
+from cfcam.metrics.functional.parts import part_density, part_removal, part_removal_ceiling
 from cfcam.metrics.functional.peaks import peak_shift, small_changes
 from cfcam.metrics.functional.perturbation import (
     baseline_image,
@@ -102,6 +103,9 @@ __all__ = [
     "noisy_gradients",
     "noisy_linear_imputation",
     "otsu_threshold",
+    "part_density",
+    "part_removal",
+    "part_removal_ceiling",
     "passes_mprt",
     "peak_shift",
     "pearson",

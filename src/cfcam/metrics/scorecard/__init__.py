@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from cfcam.metrics.scorecard.evaluator import Evaluator
     from cfcam.metrics.scorecard.layers import LayerScore, measure_layers, measured_layer
     from cfcam.metrics.scorecard.paper import PaperEvaluator
-    from cfcam.metrics.scorecard.samples import Row, Sample
+    from cfcam.metrics.scorecard.samples import Part, Row, Sample
     from cfcam.metrics.scorecard.settings import ExplainedClass, Settings
     from cfcam.metrics.scorecard.statistics import bootstrap_interval, holm, paired_difference
     from cfcam.metrics.scorecard.subject import Subject
@@ -43,6 +43,7 @@ __all__ = [
     "MetricError",
     "MetricInfo",
     "PaperEvaluator",
+    "Part",
     "Row",
     "Sample",
     "Scorecard",
@@ -70,7 +71,7 @@ __getattr__ = lazy(
         "cfcam.metrics.scorecard.evaluator": "Evaluator",
         "cfcam.metrics.scorecard.layers": "LayerScore measure_layers measured_layer",
         "cfcam.metrics.scorecard.paper": "PaperEvaluator",
-        "cfcam.metrics.scorecard.samples": "Row Sample",
+        "cfcam.metrics.scorecard.samples": "Part Row Sample",
         "cfcam.metrics.scorecard.settings": "ExplainedClass Settings",
         "cfcam.metrics.scorecard.statistics": "bootstrap_interval holm paired_difference",
         "cfcam.metrics.scorecard.subject": "Subject",

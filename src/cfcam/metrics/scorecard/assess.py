@@ -16,6 +16,7 @@ from cfcam.metrics.functional import (
     cost,
     faithfulness,
     localization,
+    parts,
     peaks,
     perturbation,
     robustness,
@@ -45,6 +46,7 @@ def assess_faithfulness(batch: Batch) -> None:
         _masked(batch, method)
         _curves(batch, method)
         _road(batch, method)
+    _parts(batch)
 
 
 def _masked(batch: Batch, method: str) -> None:
@@ -139,6 +141,37 @@ def _road(batch: Batch, method: str) -> None:
     if "_coherency" in batch.values.get(method, {}):
         coherency = batch.values[method]["_coherency"].to(road)
         batch.add(method, "arcc", faithfulness.arcc(coherency, faithfulness.complexity(heat), road))
+
+
+def _parts(batch: Batch) -> None:
+    """Enters how maps go with what the network answers where one part is not there."""
+    if not batch.settings.wants("part-removal", "part-removal-ceiling"):
+        return
+    several = [(n, k, part) for n, sample in enumerate(batch.samples) for k, part in enumerate(sample.parts)]
+    if not several:
+        return
+    x, count = batch.x, max(len(sample.parts) for sample in batch.samples)
+    falls = x.new_full((len(x), count), torch.nan, dtype=torch.float32)
+    masks = torch.zeros(len(x), count, *x.shape[2:], dtype=torch.bool, device=x.device)
+    at_once = batch.settings.passes_at_once
+    for start in range(0, len(several), at_once):
+        some = several[start : start + at_once]
+        images = torch.tensor([n for n, _, _ in some], device=x.device)
+        without = torch.stack([part.without for _, _, part in some]).to(x)
+        fall = batch.capture.scores[images, 0] - batch.capture.rescore(without, images)[:, 0]
+        for (n, k, part), value in zip(some, fall.float(), strict=True):
+            falls[n, k], masks[n, k] = value, part.mask.to(masks)
+    told = [
+        {part.name: value for part, value in zip(sample.parts, row, strict=False)}
+        for sample, row in zip(batch.samples, falls.tolist(), strict=True)
+    ]
+    for method, maps in batch.maps.items():
+        grid = maps.shape[2:]
+        placement = batch.capture.placement(grid)
+        batch.add(method, "part-removal", parts.part_removal(maps[:, 0], masks, falls, placement))
+        perfect = parts.part_removal_ceiling(masks, falls, grid, placement)
+        batch.add(method, "part-removal-ceiling", perfect)
+        batch.remember(method, "falls", told)
 
 
 AGAINST_TRUTH: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

@@ -69,6 +69,8 @@ def _faithfulness() -> Iterable[MetricInfo]:
     yield MetricInfo("adcc", "ADCC", "faithfulness", True, "", "arXiv 2104.10252")
     yield MetricInfo("road", "ROAD", "faithfulness", True, "", "arXiv 2202.00449")
     yield MetricInfo("arcc", "ARCC", "faithfulness", True, "", "arXiv 2605.14641")
+    yield MetricInfo("part-removal", "Part removal", "faithfulness", True)
+    yield MetricInfo("part-removal-ceiling", "Part removal, perfect map", "faithfulness", None)
 
 
 def _localization() -> Iterable[MetricInfo]:

@@ -15,6 +15,21 @@ from cfcam.errors import InputError
 
 
 @dataclass(frozen=True, eq=False)
+class Part:
+    """A part of an image, and the image without it.
+
+    Attributes:
+        name: what to call it.
+        mask: (*spatial) bool, where it is.
+        without: (C, *spatial) the same image made without this part, as the network takes it.
+    """
+
+    name: str
+    mask: Tensor
+    without: Tensor
+
+
+@dataclass(frozen=True, eq=False)
 class Sample:
     """One image of an evaluation.
 
@@ -25,6 +40,7 @@ class Sample:
         name: what to call it in the tables.
         patient: images of one patient are resampled together; None: the image stands for itself.
         group: any grouping of your own, such as the hospital.
+        parts: that can be taken away one at a time, for "part-removal".
     """
 
     image: Tensor
@@ -33,6 +49,7 @@ class Sample:
     name: str = ""
     patient: str | None = None
     group: str | None = None
+    parts: tuple[Part, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.image, Tensor) or self.image.ndim < 2:
@@ -42,6 +59,13 @@ class Sample:
                 f"sample {self.name!r}: ground truth of shape {tuple(self.ground_truth.shape)} for an image of"
                 f" {tuple(self.image.shape[1:])}: bring both onto the network's input grid"
             )
+        for part in self.parts:
+            if part.without.shape != self.image.shape or part.mask.shape != self.image.shape[1:]:
+                raise InputError(
+                    f"sample {self.name!r}: part {part.name!r} has a mask {tuple(part.mask.shape)} and a picture"
+                    f" without it {tuple(part.without.shape)} for an image {tuple(self.image.shape)}: bring all onto"
+                    " its grid"
+                )
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,9 @@ def make_phantom(
     )
 
 
-def sample_phantom(seed: int, *, size: int = 224, world: Literal["honest", "shortcut"] = "honest") -> Phantom:
+def sample_phantom(
+    seed: int, *, size: int = 224, world: Literal["honest", "shortcut"] = "honest", without: str | None = None
+) -> Phantom:
     """Draw a phantom with findings and devices at random, as the demo networks were trained on.
 
     Args:
@@ -116,7 +118,12 @@ def sample_phantom(seed: int, *, size: int = 224, world: Literal["honest", "shor
         world: in the "honest" one devices come and go independently of the findings; in the "shortcut" one
             nearly every patient with a consolidation, and hardly any other, carries a pacemaker, and most patients
             with a consolidation have faint findings.
+        without: a finding, a device or "marker" that is left out of it, and nothing else: a counterfactual.
+
+    Raises:
+        ImageError: an unknown part.
     """
+    _check("part", () if without is None else (without,), (*FINDINGS, *DEVICES, "marker"))
     rng = child(seed, "case")
     findings = _draw_findings(rng)
     conspicuity = float(rng.uniform(0.75, 1.2))
@@ -129,7 +136,14 @@ def sample_phantom(seed: int, *, size: int = 224, world: Literal["honest", "shor
         if sick and faint < 0.7:
             conspicuity *= 0.15
     devices = [name for name, present in zip(DEVICES, (paced, intubated), strict=True) if present]
-    return make_phantom(seed, size=size, findings=findings, devices=devices, marker=marker, conspicuity=conspicuity)
+    return make_phantom(
+        seed,
+        size=size,
+        findings=[name for name in findings if name != without],
+        devices=[name for name in devices if name != without],
+        marker=None if without == "marker" else marker,
+        conspicuity=conspicuity,
+    )
 
 
 def _draw_findings(rng: np.random.Generator) -> tuple[str, ...]:
