@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from cfcam.metrics import (
     CentredGaussian,
     Evaluator,
     MetricError,
+    Part,
     RandomMap,
     Row,
     Sample,
@@ -90,8 +92,14 @@ def test_batches_and_order_do_not_change_a_row(net: GapNet) -> None:
 
 def test_every_metric_of_the_catalogue_is_computed_or_says_why_not(net: GapNet) -> None:
     other = redundant(rescale(GapNet(channels=24))).eval()
+    corner = torch.zeros(32, 32, dtype=torch.bool)
+    corner[20:30, 20:30] = True
+    pictures = [
+        replace(s, parts=tuple(Part(str(n), m, s.image * ~m) for n, m in enumerate((s.ground_truth, corner))))
+        for s in samples()
+    ]
     card = evaluate(
-        net, samples(), ["grad-cam"], "all", layer="features", threshold=0.5, steps=4, retrained=other, other=other
+        net, pictures, ["grad-cam"], "all", layer="features", threshold=0.5, steps=4, retrained=other, other=other
     )
     assert card.metrics == CATALOGUE
     known = {line.metric for line in card.summary() if line.method == "grad-cam" and not math.isnan(line.mean)}

@@ -52,9 +52,9 @@ def part_removal(maps: Tensor, parts: Tensor, falls: Tensor, placement: Placemen
     Spearman's correlation, over the parts of one image, of the map's mean in each part with the fall of the class's
     score when the part is removed. Ranks, because a map has no unit in which it could be held against a fall of the
     logit; Spearman's and not Kendall's, because to take the decisive part for the last one is worse than to swap two
-    neighbours, which Kendall's counts alike. The mean and not the sum, so that a part does not win by its area. Between -1 and 1; with two parts it is one of these. 0 where the map is
-    the same in all parts: it says nothing of them. NaN where the map is not finite or positive nowhere, or fewer than
-    two parts differ in their falls.
+    neighbours, which Kendall's counts alike; the mean and not the sum, so that a part does not win by its area. Between
+    -1 and 1; with two parts it is one of these. 0 where the map is the same in all parts: it says nothing of them. NaN
+    where the map is not finite or positive nowhere, or fewer than two parts differ in their falls.
 
     Args:
         maps: (B, *cells) raw maps, of any grid, of the class whose score falls.
