@@ -71,6 +71,13 @@ def test_what_has_no_order_and_what_cannot_be_asked() -> None:
     )
 
 
+def test_rounding_errors_have_no_order() -> None:
+    parts, falls = strips(1, 1, 1), torch.tensor([[2.0, 0.5, 0.1]])
+    exact, noisy = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([[1.0, 1e-8, 3e-8]])
+    assert torch.equal(part_removal(exact, parts, falls), part_removal(noisy, parts, falls))
+    assert torch.equal(part_removal(exact, parts, falls), part_removal(exact, parts, falls + 1e-7))
+
+
 def test_parts_that_an_image_has_not_do_not_count() -> None:
     maps = torch.tensor([[1.0, 5.0, 4.0, 9.0]])
     whole = part_removal(maps, strips(1, 1, 1, 1), torch.tensor([[0.1, 0.4, 2.0, NAN]]))

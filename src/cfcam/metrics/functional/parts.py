@@ -18,6 +18,7 @@ from cfcam.errors import InputError
 from cfcam.metrics.functional.perturbation import has_evidence
 from cfcam.metrics.functional.similarity import rank_correlation
 
+_STEPS = 1e5
 _AVERAGED = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
 
 
@@ -54,7 +55,8 @@ def part_removal(maps: Tensor, parts: Tensor, falls: Tensor, placement: Placemen
     logit; Spearman's and not Kendall's, because to take the decisive part for the last one is worse than to swap two
     neighbours, which Kendall's counts alike; the mean and not the sum, so that a part does not win by its area. Between
     -1 and 1; with two parts it is one of these. 0 where the map is the same in all parts: it says nothing of them. NaN
-    where the map is not finite or positive nowhere, or fewer than two parts differ in their falls.
+    where the map is not finite or positive nowhere, or fewer than two parts differ in their falls. Values that differ
+    by less than a hundred-thousandth of the largest are equal.
 
     Args:
         maps: (B, *cells) raw maps, of any grid, of the class whose score falls.
@@ -132,10 +134,17 @@ def _agreement(density: Tensor, falls: Tensor, parts: Tensor) -> Tensor:
     there = parts.flatten(2).any(2) & ~falls.isnan()
     found = falls.new_full((len(falls),), torch.nan)
     for n, known in enumerate(there):
-        own, worth = density[n, known], falls[n, known]
+        own, worth = _without_rounding(density[n, known]), _without_rounding(falls[n, known])
         if len(worth) > 1 and bool((worth != worth[0]).any()) and bool(own.isfinite().all()):
             found[n] = rank_correlation(own[None], worth[None])[0].nan_to_num(0)  # the same in all parts: no order
     return found.float()
+
+
+def _without_rounding(values: Tensor) -> Tensor:
+    """Returns (P,) the values in steps of a hundred-thousandth of the largest: rounding errors have no order."""
+    if not len(values):
+        return values
+    return (values / values.abs().amax().clamp(min=torch.finfo(values.dtype).tiny) * _STEPS).round()
 
 
 def _check(parts: Tensor, falls: Tensor) -> None:
