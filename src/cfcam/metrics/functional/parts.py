@@ -7,7 +7,7 @@ that it does not know.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +19,11 @@ from cfcam.metrics.functional.perturbation import has_evidence
 from cfcam.metrics.functional.similarity import rank_correlation
 
 _STEPS = 1e5
-_AVERAGED = {1: F.adaptive_avg_pool1d, 2: F.adaptive_avg_pool2d, 3: F.adaptive_avg_pool3d}
+_AVERAGED: dict[int, Callable[..., Tensor]] = {
+    1: F.adaptive_avg_pool1d,
+    2: F.adaptive_avg_pool2d,
+    3: F.adaptive_avg_pool3d,
+}
 
 
 def part_density(maps: Tensor, parts: Tensor) -> Tensor:
