@@ -24,7 +24,7 @@ SOFTMAX_WEIGHTS = {"cf-cam-reference"}
 PROPORTIONAL = {
     "cam", "grad-cam", "cf-cam", "cf-cam-hierarchical", "cf-cam-bilateral", "cf-cam-guided", "xgrad-cam",
     "hires-cam", "layer-cam", "ablation-cam", "eigen-grad-cam", "finer-cam",
-    "libra-grad", "expected-grad-cam",
+    "libra-grad", "expected-grad-cam", "dff",
 }  # fmt: skip
 # Methods whose scores are probabilities; that look at no class; that need no gradient, so no path from the layer; of
 # these, the signed ones.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from cfcam.methods.combined.fusion import Fusion, RefineCAM
     from cfcam.methods.combined.sess import SESS
     from cfcam.methods.combined.winsor_cam import WinsorCAM
+    from cfcam.methods.components.deep_feature_factorization import DeepFeatureFactorization
     from cfcam.methods.components.eigen_cam import EigenCAM, EigenGradCAM
     from cfcam.methods.components.kpca_cam import KPCACAM
     from cfcam.methods.gradient.grad_cam import GradCAM, GradCAMPlusPlus
@@ -64,6 +65,7 @@ _REGISTRY: dict[str, tuple[str, str, str | None]] = {
     "winsor-cam": ("combined.winsor_cam", "WinsorCAM", None),
     "shapley-cam": ("gradient.shapley_cam", "ShapleyCAM", None),
     "kpca-cam": ("components.kpca_cam", "KPCACAM", None),
+    "dff": ("components.deep_feature_factorization", "DeepFeatureFactorization", None),
     "expected-grad-cam": ("combined.expected_grad_cam", "ExpectedGradCAM", None),
     "occlusion": ("scored.occlusion", "Occlusion", None),
     "attention-rollout": ("tokens.attention", "AttentionRollout", None),
@@ -107,6 +109,7 @@ _FOR: dict[str, str] = {
     "winsor-cam": "all layers in one map, without one outshouting the rest",
     "shapley-cam": "scores that saturate: curvature beside slope",
     "kpca-cam": "what the layer responds to, beyond one direction of its channels",
+    "dff": "the layer's concepts, those together that speak for the class",
     "occlusion": "a check that believes in no channel and no gradient",
     "attention-rollout": "where a transformer gathers from, whatever the class",
     "legrad": "a transformer, over all of its blocks",
@@ -140,6 +143,7 @@ __all__ = [
     "AttentionRollout",
     "Augmented",
     "BilateralFilter",
+    "DeepFeatureFactorization",
     "EigenCAM",
     "EigenGradCAM",
     "ExpectedGradCAM",
