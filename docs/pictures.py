@@ -5,10 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image as PILImage
+from torch import nn
 
 import cfcam
 from cfcam.imaging import Image, Panel, Preprocess, contact_sheet
+from cfcam.integrations import TrainingMaps
 from cfcam.models.demo import CLASSES, EXAMPLES, load_demo_network, make_phantom
 
 FOLDER = Path(__file__).parent / "images"
@@ -58,6 +61,32 @@ def sheet(
     return contact_sheet(image.rgb(), panels, title=title, footer=footer, **({"opacity": 1.0} if pixels else {}))
 
 
+def training() -> np.ndarray:
+    """The strip of a small network that learns to see a consolidation."""
+    torch.manual_seed(0)
+    phantoms = [make_phantom(n, findings=["consolidation"] * (n % 2), size=96, conspicuity=1.3) for n in range(400)]
+    pixels = torch.stack([torch.from_numpy(one.image).float()[None] for one in phantoms])
+    x, labels = (pixels - pixels.mean()) / pixels.std(), torch.arange(len(phantoms)) % 2
+    mask = torch.from_numpy(phantoms[3].masks["consolidation"])
+
+    def block(inputs: int, outputs: int) -> list[nn.Module]:
+        return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+    blocks = [*block(1, 12), nn.MaxPool2d(2), *block(12, 24), nn.MaxPool2d(2), *block(24, 32), nn.MaxPool2d(2)]
+    network = nn.Sequential(*blocks, *block(32, 32), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, 2))
+    optimizer = torch.optim.Adam(network.parameters(), 5e-3)
+    maps = TrainingMaps(x[3:4], 1, masks=mask[None], classes=["no finding", "consolidation"], names=["phantom 3"])
+    maps(network, 0)
+    for epoch in range(1, 15):
+        network.train()
+        for batch in torch.randperm(len(x)).split(16):
+            nn.functional.cross_entropy(network(x[batch]), labels[batch]).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+        maps(network, epoch)
+    return maps.strip(most=10)
+
+
 def smaller(picture: np.ndarray, width: int = 1600) -> np.ndarray:
     height = round(picture.shape[0] * width / picture.shape[1])
     resized = PILImage.fromarray(picture).resize((width, height), PILImage.Resampling.LANCZOS)
@@ -100,6 +129,7 @@ def main() -> None:
             title="the honest network, same picture",
         ),
     }
+    pictures["training"] = training()
     for name, picture in pictures.items():
         PILImage.fromarray(smaller(picture)).save(FOLDER / f"{name}.jpg", quality=88, optimize=True)
 

@@ -20,6 +20,7 @@ ROOMS = (
     "cfcam.capture",
     "cfcam.exchange",
     "cfcam.imaging",
+    "cfcam.integrations",
     "cfcam.jobs",
     "cfcam.methods",
     "cfcam.metrics",

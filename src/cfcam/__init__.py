@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 _ROOMS = {
     "capture": "cfcam.capture",
     "imaging": "cfcam.imaging",
+    "integrations": "cfcam.integrations",
     "jobs": "cfcam.jobs",
     "methods": "cfcam.methods",
     "metrics": "cfcam.metrics",
