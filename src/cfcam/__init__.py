@@ -17,17 +17,22 @@ if TYPE_CHECKING:
     from cfcam.capture import (
         AllClasses,
         Answer,
+        Box,
         ClassTarget,
         Contrast,
+        Detections,
+        Detector,
         EachToken,
         EachWord,
         ImageTower,
+        MissingBox,
         PerImage,
         Regression,
         Segmentation,
         Similarity,
         Target,
         Token,
+        TopBoxes,
         TopK,
     )
     from cfcam.diagnosis.findings import Diagnosis
@@ -52,9 +57,12 @@ _ROOMS = {
 __all__ = [
     "AllClasses",
     "Answer",
+    "Box",
     "CfcamError",
     "ClassTarget",
     "Contrast",
+    "Detections",
+    "Detector",
     "Diagnosis",
     "EachToken",
     "EachWord",
@@ -62,6 +70,7 @@ __all__ = [
     "Explanation",
     "ImageTower",
     "MapStore",
+    "MissingBox",
     "PerImage",
     "Regression",
     "Scorecard",
@@ -71,6 +80,7 @@ __all__ = [
     "Target",
     "TextExplanation",
     "Token",
+    "TopBoxes",
     "TopK",
     "__version__",
     "diagnose",
@@ -86,8 +96,8 @@ _named = lazy(
     __name__,
     {
         "cfcam.capture": (
-            "AllClasses Answer ClassTarget Contrast EachToken EachWord ImageTower PerImage Regression Segmentation"
-            " Similarity Target Token TopK"
+            "AllClasses Answer Box ClassTarget Contrast Detections Detector EachToken EachWord ImageTower MissingBox"
+            " PerImage Regression Segmentation Similarity Target Token TopBoxes TopK"
         ),
         "cfcam.diagnosis.findings": "Diagnosis",
         "cfcam.diagnosis.run": "diagnose",

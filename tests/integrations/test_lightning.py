@@ -6,10 +6,10 @@ import csv
 
 import pytest
 import torch
-from tests.integrations.learning import Net, pictures
 from torch import nn
 
 from cfcam.integrations import TrainingMaps
+from tests.integrations.learning import Net, pictures
 
 lightning = pytest.importorskip("lightning")
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from tests.integrations.learning import Net, pictures, trained
 from torch import nn
 
 import cfcam
 from cfcam.integrations import TrainingMaps
 from cfcam.integrations.scoring import map_entropy
+from tests.integrations.learning import Net, pictures, trained
 
 
 def maps_of(count: int = 2, **keywords: object) -> TrainingMaps:

@@ -9,10 +9,10 @@ from cfcam.integrations import TrainingMaps
 
 pytest.importorskip("transformers")
 
-from tests.integrations.learning import Net, pictures, trained
 from transformers.trainer_callback import CallbackHandler, TrainerControl, TrainerState
 
 from cfcam.integrations import TransformersMaps
+from tests.integrations.learning import Net, pictures, trained
 
 
 def maps_of(**keywords) -> TrainingMaps:

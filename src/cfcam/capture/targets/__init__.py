@@ -8,6 +8,7 @@ from cfcam._lazy import lazy
 
 if TYPE_CHECKING:
     from cfcam.capture.answers.probabilities import probabilities
+    from cfcam.capture.targets.boxes import Box, MissingBox, TopBoxes
     from cfcam.capture.targets.classes import AllClasses, ClassTarget, Target, TopK
     from cfcam.capture.targets.dense import Segmentation
     from cfcam.capture.targets.numbers import Contrast, PerImage, Regression
@@ -16,10 +17,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AllClasses",
+    "Box",
     "ClassTarget",
     "Contrast",
     "ImageScore",
     "ImageTower",
+    "MissingBox",
     "NotPredictedError",
     "PerImage",
     "Regression",
@@ -28,6 +31,7 @@ __all__ = [
     "Segmentation",
     "Similarity",
     "Target",
+    "TopBoxes",
     "TopK",
     "probabilities",
 ]
@@ -36,6 +40,7 @@ __getattr__ = lazy(
     __name__,
     {
         "cfcam.capture.answers.probabilities": "probabilities",
+        "cfcam.capture.targets.boxes": "Box MissingBox TopBoxes",
         "cfcam.capture.targets.classes": "AllClasses ClassTarget Target TopK",
         "cfcam.capture.targets.dense": "Segmentation",
         "cfcam.capture.targets.numbers": "Contrast PerImage Regression",

@@ -1,0 +1,1 @@
+"""Networks that find objects: their outputs as boxes with scores."""
