@@ -27,20 +27,29 @@ _REPEATED = 3  # channels of networks for colours, which are usually given grey 
 _TIE = 6  # decimals of a voxel: what lies half-way between two is rounded one way, whatever the affine's rounding
 
 
-class _Axis(NamedTuple):
-    """One axis, from the volume's `length` voxels to the network's `net`, which lie `step` voxels apart, centred."""
+class Axis(NamedTuple):
+    """One axis, from the volume's `length` voxels to the network's `net`, which lie `step` voxels apart.
+
+    The middle of the network's voxels is that of the volume, or lies `shift` voxels of the volume behind it.
+    """
 
     length: int
     net: int
     step: float
+    shift: float = 0.0
 
     def places(self) -> Tensor:
         """Where the network's voxels lie, in voxels of the volume."""
-        return (torch.arange(self.net, dtype=torch.float64) - (self.net - 1) / 2) * self.step + (self.length - 1) / 2
+        return (torch.arange(self.net, dtype=torch.float64) - (self.net - 1) / 2) * self.step + self._middle
 
     def places_back(self) -> Tensor:
         """Where the volume's voxels lie, in voxels of the network."""
-        return (torch.arange(self.length, dtype=torch.float64) - (self.length - 1) / 2) / self.step + (self.net - 1) / 2
+        return (torch.arange(self.length, dtype=torch.float64) - self._middle) / self.step + (self.net - 1) / 2
+
+    @property
+    def _middle(self) -> float:
+        """Where the middle of the network's voxels lies, in voxels of the volume."""
+        return (self.length - 1) / 2 + self.shift
 
 
 @dataclass(frozen=True)
@@ -282,7 +291,7 @@ class VolumePreprocess:
         said.append(("size as it comes" if self.size is None else f"{_cells(self.size)} voxels", ("size",)))
         return stated.grouped(said, self.sources)
 
-    def _way(self, volume: Volume) -> tuple[tuple[int, int, int], tuple[bool, bool, bool], list[_Axis]]:
+    def _way(self, volume: Volume) -> tuple[tuple[int, int, int], tuple[bool, bool, bool], list[Axis]]:
         """For each axis of the input: which of the volume's it is, whether it runs backwards, how it is sampled."""
         codes = axis_codes(volume.affine)  # of a volume without a place nibabel's guess, which its notices tell
         order, flips = turned(codes, self.orientation or codes)
@@ -293,9 +302,9 @@ class VolumePreprocess:
             size = None if self.input_size is None else self.input_size[n]
             if spacing is not None:
                 step = spacing[n] / old
-                axes.append(_Axis(length, size or max(1, round(length / step)), step))
+                axes.append(Axis(length, size or max(1, round(length / step)), step))
             else:
-                axes.append(_Axis(length, size or length, length / size if size else 1.0))
+                axes.append(Axis(length, size or length, length / size if size else 1.0))
         if math.prod(axis.net for axis in axes) > _MOST_VOXELS:
             raise InputError(
                 f"an input of {' x '.join(str(axis.net) for axis in axes)} voxels is too large: give a larger spacing"
@@ -331,9 +340,9 @@ def _standardise(values: Tensor) -> None:
         part.copy_((part.double() - mean) / torch.where(std > 0, std, 1))
 
 
-def _resampled(values: Tensor, axis: _Axis, dim: int, outside: Tensor) -> Tensor:
+def _resampled(values: Tensor, axis: Axis, dim: int, outside: Tensor) -> Tensor:
     """Samples an axis by weights, a triangle about each place: as wide as a voxel, or as a step if that is more."""
-    if axis == _Axis(axis.length, axis.length, 1.0):
+    if axis == Axis(axis.length, axis.length, 1.0):
         return values
     places = axis.places()
     reach = max(1.0, axis.step)
@@ -347,9 +356,9 @@ def _resampled(values: Tensor, axis: _Axis, dim: int, outside: Tensor) -> Tensor
     return torch.where(seen.view(shape), sampled, outside)
 
 
-def _back(maps: Tensor, axis: _Axis, dim: int, rows: slice = slice(None)) -> Tensor:
+def _back(maps: Tensor, axis: Axis, dim: int, rows: slice = slice(None)) -> Tensor:
     """Samples an axis of a map where the volume's voxels lie, or some of their rows."""
-    if axis == _Axis(axis.length, axis.length, 1.0):
+    if axis == Axis(axis.length, axis.length, 1.0):
         start, stop, _ = rows.indices(axis.length)
         return maps.narrow(dim, start, stop - start)
     places = axis.places_back()[rows]
