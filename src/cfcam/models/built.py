@@ -1,6 +1,7 @@
 """What a source of networks hands over, and how the libraries behind it are imported."""
 
 import importlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -14,7 +15,34 @@ Probability = Literal["auto", "softmax", "sigmoid", "given"]
 
 RANDOM: Final = "no weights given: the network is randomly initialised, its maps mean nothing"
 
-_EXTRAS: Final = {"torchvision": "torchvision", "timm": "timm", "transformers": "models", "monai": "models"}
+_EXTRAS: Final = {
+    "torchvision": "torchvision",
+    "timm": "timm",
+    "transformers": "models",
+    "monai": "models",
+    "dynamic_network_architectures": "nnunet",
+}
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How the source of a network of volumes prepares them, in words of its own, all of which the network brings.
+
+    Attributes:
+        by: Whose words they are: ``nnunet``.
+        values: What the preparation of that name in `cfcam.imaging` is made with.
+        sources: Who says so, for each of them.
+        window: The size of the windows in which the network was made to see a volume; None: in one piece.
+        channels: What its channels are.
+        endings: How the names of their files end, where each channel has a file of its own.
+    """
+
+    by: str
+    values: Mapping[str, object]
+    sources: Mapping[str, str] = field(default_factory=dict)
+    window: tuple[int, ...] | None = None
+    channels: tuple[str, ...] = ()
+    endings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -27,6 +55,7 @@ class Built:
     probability: Probability = "auto"
     untrained: str | None = None
     notes: tuple[str, ...] = ()
+    preparation: Preparation | None = None
 
 
 def import_library(name: str, purpose: str) -> Any:

@@ -8,13 +8,14 @@ import torch
 from torch import nn
 
 from cfcam.errors import ModelError, describe, one_line
-from cfcam.models.built import Built, Probability
+from cfcam.models.built import Built, Preparation, Probability
 from cfcam.models.classes import read_classes
 from cfcam.models.expects import input_channels
 from cfcam.models.factory import from_file
 from cfcam.models.head import find_head, outputs_of, replace_head
 from cfcam.models.hugging_face import from_hugging_face
 from cfcam.models.libraries import from_monai, from_timm, from_torchvision
+from cfcam.models.nnunet import from_nnunet
 from cfcam.models.spec import Source, Spec, parse_spec
 from cfcam.models.stated import Stated, beside, from_json
 from cfcam.models.stated_by_module import of_module, of_transform
@@ -36,6 +37,7 @@ class LoadedModel:
         probability: How its scores become probabilities; ``auto`` where the network does not say.
         notes: Lines a user should see, e.g. that the network is randomly initialised.
         output: Which tensor of its output holds the class scores, if a user said so.
+        preparation: How volumes are prepared for it, where its source says all of it; then ``preprocess`` is empty.
     """
 
     module: nn.Module
@@ -46,6 +48,7 @@ class LoadedModel:
     probability: Probability = "auto"
     notes: tuple[str, ...] = ()
     output: str | int | None = None
+    preparation: Preparation | None = None
 
 
 def load(
@@ -81,6 +84,11 @@ def load(
     names = None if classes is None else read_classes(classes)
     if names is not None and num_classes is not None and len(names) != num_classes:
         raise ModelError(f"{len(names)} class names for {num_classes} classes: give one name for each")
+    if parsed.source is Source.NNUNET and (weights is not None or num_classes is not None):
+        raise ModelError(
+            f"{one_line(parsed.text, 80)} brings its own weights and classes: name a fold or a checkpoint in it, e.g."
+            " nnunet:FOLDER/fold_1, and no others"
+        )
     state, notes, in_file = (None, (), None) if weights is None else read_checkpoint(weights)
     with torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False), torch.enable_grad():
         built = _build(parsed)
@@ -109,6 +117,7 @@ def load(
         sources=dict(said.sources),
         probability=built.probability,
         notes=notes,
+        preparation=built.preparation,
     )
 
 
@@ -124,6 +133,8 @@ def _build(spec: Spec) -> Built:
             return from_hugging_face(spec)
         case Source.MONAI:
             return from_monai(spec)
+        case Source.NNUNET:
+            return from_nnunet(spec)
         case Source.FILE:
             return _of_file(spec)
 

@@ -22,6 +22,7 @@ class Source(StrEnum):
     TIMM = "timm"
     HUGGING_FACE = "hf"
     MONAI = "monai"
+    NNUNET = "nnunet"
     FILE = "file"
 
 
@@ -31,6 +32,7 @@ _FORMS: Final = (
     ("timm:NAME[@pretrained]", "timm:resnet18@pretrained"),
     ("hf:FOLDER_OR_NAME", "hf:path/to/folder"),
     ("monai:CLASS(arguments)", "monai:DenseNet121(spatial_dims=2, in_channels=3, out_channels=2)"),
+    ("nnunet:FOLDER", "nnunet:path/to/nnUNetTrainer__nnUNetPlans__3d_fullres"),
     ("FILE.py:FACTORY[(arguments)]", "path/to/networks.py:my_network(classes=3)"),
 )
 WEIGHT_SUFFIXES: Final = frozenset({".pt", ".pth", ".ckpt", ".bin", ".safetensors"})
@@ -79,6 +81,8 @@ def model_name(text: str) -> str:
     scheme, colon, rest = spec.partition(":")
     if scheme in ("demo", "demo-shortcut", "torchvision", "timm"):
         return spec
+    if colon and scheme == "nnunet":
+        return f"nnunet:{_last(rest)}"
     if colon and scheme == "hf":
         # One slash may be that of an owner on the hub; more of them, or a beginning as of a path, are folders.
         return spec if HUB_NAME.fullmatch(rest) else f"hf:{_last(rest)}"
@@ -141,6 +145,10 @@ def parse_spec(text: str) -> Spec:
         if not rest.strip():
             raise ModelError("'hf:' names no network: give a folder, e.g. hf:path/to/folder")
         return Spec(spec, Source.HUGGING_FACE, rest.strip())
+    if colon and scheme == "nnunet":
+        if not rest.strip():
+            raise ModelError("'nnunet:' names no network: give a folder that nnU-Net's training wrote into")
+        return Spec(spec, Source.NNUNET, rest.strip())
     if colon and scheme == "monai":
         name, arguments, keywords, called = _call(rest, spec, "monai:DenseNet121(spatial_dims=2, …)")
         return Spec(spec, Source.MONAI, name, None, None, arguments, keywords, called)
@@ -166,6 +174,22 @@ def check_place(spec: Spec) -> None:
         if not is_folder(folder) and (is_file(folder) or not HUB_NAME.fullmatch(spec.name)):
             what = "is not a folder" if is_file(folder) else "does not exist"
             raise ModelError(f"{one_line(folder)} {what}: give the folder that holds config.json and model.safetensors")
+
+    if spec.source is Source.NNUNET:
+        _check_nnunet(Path(spec.name).expanduser())
+
+
+def _check_nnunet(given: Path) -> None:
+    """Refuses what is no folder that nnU-Net trained into; where others of it lie in the folder, they are offered."""
+    shown = one_line(given)
+    if not is_folder(given) and not is_file(given):
+        raise ModelError(f"{shown} does not exist: give the folder that holds plans.json, dataset.json and fold_0")
+    folder = given.parent.parent if is_file(given) else given
+    if is_file(folder / "plans.json") or (folder.name.startswith("fold_") and is_file(folder.parent / "plans.json")):
+        return
+    inside = sorted(path.parent.name for path in folder.glob("*/plans.json"))
+    which = f"give one of {few(inside, 4)} in it" if inside else "give the folder that nnU-Net's training wrote into"
+    raise ModelError(f"{shown} holds no plans.json: {which}")
 
 
 def check_factory(spec: Spec) -> None:

@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import Final
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,7 @@ PREFIXES: Final = ("module.", "model.", "_orig_mod.", "net.", "network.", "backb
 _COMPILED: Final = "_orig_mod."
 _COUNTER: Final = "num_batches_tracked"
 _DEPTH: Final = 3
+_NUMBERS: Final = ("BoolDType", "Int32DType", "Int64DType", "Float16DType", "Float32DType", "Float64DType")
 _REFUSED: Final = (
     "which cfcam refuses to run: load it once where you trust it and save the weights alone, "
     "torch.save(model.state_dict(), 'weights.pt') or safetensors"
@@ -144,6 +145,26 @@ def fit_weights(module: nn.Module, state: Mapping[str, Tensor], *, source: str, 
     if shapes or missing or unexpected:
         raise ModelError(_mismatch(module, len(own), missing, unexpected, shapes, source, network))
     return notes
+
+
+def read_nnunet_checkpoint(path: Path) -> Mapping[str, Any]:
+    """Read a checkpoint of nnU-Net v2, which holds the numbers of its log as numpy's beside the weights.
+
+    Of numpy its scalars and their types are let through, which are numbers; anything else is refused as ever.
+
+    Raises:
+        ModelError: As `read_state_dict`.
+    """
+    from numpy import dtype, dtypes, float64
+
+    scalar: Any = float64(0).__reduce__()[0]
+    kinds = [getattr(dtypes, name) for name in _NUMBERS]
+    # numpy 2 has moved the function; a checkpoint of before has its old place
+    with torch.serialization.safe_globals([scalar, (scalar, "numpy.core.multiarray.scalar"), dtype, *kinds]):
+        content = _read(path)
+    if not isinstance(content, Mapping):
+        raise ModelError(f"{path} holds one {type(content).__name__}: it is no checkpoint of nnU-Net v2")
+    return content
 
 
 def _read(path: Path) -> object:
