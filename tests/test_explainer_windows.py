@@ -148,7 +148,7 @@ def test_all_windows_are_explained_for_the_class_of_the_whole():
     }  # fmt: skip
 
 
-def test_overlapping_windows_are_averaged_with_equal_weights():
+def test_overlapping_windows_are_averaged_with_equalweights():
     x = torch.rand(1, 2, 8, 20)
     e = explain_windows(Explainer(Bright(), "grad-cam"), x, 8, 0.5, [0, 1])
     starts = [0, 4, 8, 12]
@@ -276,14 +276,99 @@ def test_a_class_that_is_not_there_is_found_before_the_windows_run():
 
 
 def test_weights_are_symmetric_and_fall_from_the_middle():
-    from cfcam.explainer_windows import _weights
+    from cfcam.blending import weights
 
     for weight in ("gaussian", "hann"):
-        along = _weights((8,), weight)
+        along = weights((8,), weight)
         torch.testing.assert_close(along, along.flip(0))
         assert all(a < b for a, b in pairwise(along[:4].tolist()))
         assert along.min() > 0
-    assert _weights((4, 6), "gaussian").shape == (4, 6)
+    assert weights((4, 6), "gaussian").shape == (4, 6)
     # Hann windows that overlap by half add up to the same everywhere: sin² + cos²
-    hann = _weights((8,), "hann")
+    hann = weights((8,), "hann")
     torch.testing.assert_close(hann[:4] + hann[4:], torch.ones(4, dtype=torch.float64))
+
+
+class Places(nn.Module):
+    """A segmentation whose every place sees itself alone: background, what is above 0, what is below."""
+
+    def __init__(self, dims: int = 2) -> None:
+        super().__init__()
+        self.features = CONV[dims](1, 2, 1, bias=False)
+        self.head = CONV[dims](2, 3, 1, bias=False)
+        shape = [1] * dims
+        self.features.weight.data = torch.tensor([1.0, -1.0]).view(2, 1, *shape)
+        self.head.weight.data = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 1.0]]).view(3, 2, *shape)
+
+    def forward(self, x):
+        return self.head(self.features(x).relu())
+
+
+def scene():
+    """A place of class 1 in one corner of 8 x 12, and a larger one of class 2 in the opposite corner."""
+    x = torch.zeros(1, 1, 8, 12)
+    x[..., 1, 1:3], x[..., 5:8, 9:12] = 3.0, -1.0
+    return x
+
+
+def test_a_class_of_a_segmentation_is_explained_where_the_whole_image_shows_it():
+    explainer = Explainer(Places(), "hires-cam", layer="features")
+    blended, whole = explain_windows(explainer, scene(), 4, targets=[1, 2]), explainer(scene(), [1, 2])
+    # Place by place gradient times activation: 2 x 3 at the two places of class 1, 1 x 1 at the nine of class 2.
+    expected = torch.zeros(2, 8, 12)
+    expected[0, 1, 1:3], expected[1, 5:8, 9:12] = 6.0, 1.0
+    torch.testing.assert_close(blended.maps["hires-cam"][0], expected)
+    torch.testing.assert_close(blended.maps["hires-cam"], whole.maps["hires-cam"])
+    torch.testing.assert_close(blended.scores, torch.tensor([[12.0, 9.0]]))
+    torch.testing.assert_close(blended.scores, whole.scores)
+    torch.testing.assert_close(blended.logits, whole.logits)
+    assert blended.targets.tolist() == [[1, 2]]
+    assert blended.target_names == whole.target_names == ("where predicted",) * 2
+
+
+def test_windows_without_the_class_are_not_explained_and_have_a_map_of_0():
+    explainer = Explainer(Places(), "hires-cam", layer="features")
+    of_one, of_both = (explain_windows(explainer, scene(), 4, overlap=0.0, targets=t) for t in (1, [1, 2]))
+    assert of_one.provenance["windows"]["count"] == 6
+    assert of_one.provenance["windows"]["explained"] == 1
+    assert of_both.provenance["windows"]["explained"] == 2
+    assert of_one.maps["hires-cam"].count_nonzero() == 2
+    assert of_one.input_size == (8, 12)
+
+
+def test_the_largest_class_of_a_segmentation_is_that_of_the_whole():
+    """In the first window it is class 1; in all of the image, class 2."""
+    explainer = Explainer(Places(), "grad-cam", layer="features")
+    assert explain_windows(explainer, scene(), 4, targets="predicted").targets.tolist() == [[2]]
+    from cfcam import Segmentation
+
+    assert explain_windows(explainer, scene(), 4, targets=Segmentation()).targets.tolist() == [[2]]
+
+
+def test_a_mask_on_the_whole_image_is_cut_for_each_window():
+    from cfcam import Segmentation
+
+    mask = torch.zeros(8, 12, dtype=torch.bool)
+    mask[1, 1] = mask[6, 10] = True
+    explainer = Explainer(Places(), "hires-cam", layer="features")
+    for reduction, factor in (("sum", 1.0), ("mean", 0.5)):
+        target = Segmentation(1, mask, reduction)
+        found = explain_windows(explainer, scene(), 4, targets=target)
+        assert found.scores.item() == pytest.approx(6.0 * factor)  # 2 x 3 at one place, 0 at the other
+        expected = torch.zeros(8, 12)
+        expected[1, 1] = 6.0 * factor
+        torch.testing.assert_close(found.maps["hires-cam"][0, 0], expected)
+        assert found.target_names == ("class 1 in the mask",)
+    by_image = explain_windows(
+        explainer, scene().expand(2, -1, -1, -1), 4, targets=Segmentation(1, mask.expand(2, 8, 12))
+    )
+    torch.testing.assert_close(by_image.scores, torch.full((2, 1), 6.0))
+    with pytest.raises(TargetError, match=r"the mask is \(4, 4\) for an input of \(8, 12\)"):
+        explain_windows(explainer, scene(), 4, targets=Segmentation(1, mask[:4, :4]))
+
+
+def test_a_class_that_is_nowhere_in_the_image_is_told_in_one_line():
+    with pytest.raises(TargetError, match="class 2 is predicted nowhere in this image"):
+        explain_windows(Explainer(Places(), "grad-cam", layer="features"), scene().abs(), 4, targets=2)
+    with pytest.raises(TargetError, match="nothing but background is predicted"):
+        explain_windows(Explainer(Places(), "grad-cam", layer="features"), scene() * 0, 4, targets=None)

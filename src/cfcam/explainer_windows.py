@@ -5,25 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import product
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cfcam.blending import Aggregate, Batch, Blend, Layout, Running, Weight, cut, fitted
 from cfcam.capture import AllClasses, Capture, ClassTarget, Network, Target, probabilities
 from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.targets.classes import check_targets, resolve_targets
+from cfcam.capture.targets.dense import MaskedScore, Segmentation
+from cfcam.capture.targets.scores import function_name
 from cfcam.errors import InputError
 from cfcam.explainer import Explainer
 from cfcam.explanation import Explanation
 
-Weight = Literal["gaussian", "hann", "constant"]
-Aggregate = Literal["mean", "max"]
-Batch = tuple[list[tuple[int, ...]], Tensor]
-
-_SIGMA = 1 / 8  # of the window, as in nnU-Net and MONAI
 _MOST_OVERLAP = 0.9
 
 
@@ -48,6 +45,10 @@ def explain_windows(
     Where the image is no multiple of them, the last windows see its border repeated (by less than a cell), and the map
     is fitted to the image by linear interpolation.
 
+    For a segmentation, a class is explained where the whole image shows it: the windows' logits are blended as their
+    maps are, the class's places are those of the blend (or of a mask that was given), and each window is explained for
+    the part of them that it sees. A window that sees none has a map of 0, and is not explained.
+
     Args:
         explainer: the model and its methods.
         x: (N, C, *spatial); moved to the model's device window by window.
@@ -61,8 +62,9 @@ def explain_windows(
         batch_size: windows in one pass.
 
     Returns:
-        An explanation of the N whole images. `scores`, `logits` and `probabilities` are the aggregated ones; for a
-        network whose output is no vector of classes, `logits` are the mean of the windows' outputs.
+        An explanation of the N whole images. `scores`, `logits` and `probabilities` are the aggregated ones; of a
+        segmentation `logits` are the blended ones, and the score of a class is the sum of its own over its places. Of
+        any other output that is no vector of classes they are the mean of the windows' outputs.
 
     Raises:
         InputError: the window, the overlap or a choice is out of range, or the window is no multiple of the layer's
@@ -74,7 +76,18 @@ def explain_windows(
     if size == spatial:
         return explainer(x, targets)
     network = explainer._network
-    rules = check_targets(targets, len(x))
+    first = cut(x[:1], (0,) * len(size), size)
+    dense = _logits(network, iter([([(0,) * len(size)], first)]), "mean").ndim == x.ndim
+    rules = check_targets(targets, len(x), spatial if dense else None)
+    if dense:
+        laid_out = _laid_out(explainer, x, size, overlap, [Segmentation(0, torch.ones(size), background=None)])
+        parts_of = [
+            _blended_dense(explainer, image, laid_out, _of_image(rules, n, len(spatial)), weight, batch_size)
+            for n, image in enumerate(x.split(1))
+        ]
+        whole = _joined([one for one, _ in parts_of])
+        settings = _settings(size, overlap, weight, aggregate, laid_out) | {"explained": sum(n for _, n in parts_of)}
+        return replace(whole, provenance={**explainer.provenance(), "windows": settings})
     windows = _laid_out(explainer, x, size, overlap, _of_image(rules, 0))
     one_by_one = x.split(1)
     if any(_needs_logits(rule) for rule in rules):
@@ -85,7 +98,7 @@ def explain_windows(
         parts = ((places, explainer(some, _of_image(rules, n))) for places, some in windows.of(image, batch_size))
         explained.append(_blended(parts, windows, spatial, weight, aggregate))
     whole = _joined(explained)
-    settings = {"size": list(size), "overlap": overlap, "weight": weight, "aggregate": aggregate, "count": len(windows)}
+    settings = _settings(size, overlap, weight, aggregate, windows)
     return replace(
         whole,
         input_size=spatial,
@@ -117,9 +130,20 @@ def _checked(
     return tuple(min(side, extent) for side, extent in zip(size, x.shape[2:], strict=True))
 
 
-def _laid_out(explainer: Explainer, x: Tensor, size: tuple[int, ...], overlap: float, targets: list[Any]) -> _Windows:
+def _settings(size: Sequence[int], overlap: float, weight: str, aggregate: str, windows: Layout) -> dict[str, Any]:
+    """What is told of the windows in the provenance."""
+    return {
+        "size": list(size),
+        "overlap": overlap,
+        "weight": weight,
+        "aggregate": aggregate,
+        "count": len(windows),
+    }
+
+
+def _laid_out(explainer: Explainer, x: Tensor, size: tuple[int, ...], overlap: float, targets: list[Any]) -> Layout:
     """Where windows begin along each axis: evenly, at whole cells of the layer, the last one reaching the end."""
-    first = _cut(x[:1], (0,) * len(size), size)
+    first = cut(x[:1], (0,) * len(size), size)
     layer = explainer.layer_for(first)
     capture = Capture(explainer._network, first, layer=layer, targets=targets, classes=explainer.classes)
     if capture.given.shape != capture.input.shape:
@@ -145,7 +169,7 @@ def _laid_out(explainer: Explainer, x: Tensor, size: tuple[int, ...], overlap: f
         step = max(1, math.floor(cells * (1 - overlap)))
         count = math.ceil(end / step) + 1
         starts.append(tuple(round(n * end / (count - 1)) * cell for n in range(count)))
-    return _Windows(size, tuple(starts))
+    return Layout(size, tuple(starts))
 
 
 def _check_covered(capture: Capture, size: tuple[int, ...]) -> None:
@@ -160,92 +184,20 @@ def _check_covered(capture: Capture, size: tuple[int, ...]) -> None:
         )
 
 
-def _cut(x: Tensor, start: Sequence[int], size: Sequence[int]) -> Tensor:
-    """A window of ``x``, whose border is repeated where the window reaches beyond it."""
-    where = tuple(slice(at, at + side) for at, side in zip(start, size, strict=True))
-    inside = x[(slice(None), slice(None), *where)]
-    beyond = [n for side, kept in zip(size[::-1], inside.shape[:1:-1], strict=True) for n in (0, side - kept)]
-    return F.pad(inside, beyond, mode="replicate") if any(beyond) else inside
-
-
-@dataclass(frozen=True)
-class _Windows:
-    """Windows of one `size` that begin at all combinations of `starts`, in voxels."""
-
-    size: tuple[int, ...]
-    starts: tuple[tuple[int, ...], ...]
-
-    @property
-    def ends(self) -> list[int]:
-        """Where the last window of each axis ends, in voxels."""
-        return [on_axis[-1] + side for on_axis, side in zip(self.starts, self.size, strict=True)]
-
-    def __len__(self) -> int:
-        return math.prod(map(len, self.starts))
-
-    def of(self, x: Tensor, batch_size: int) -> Iterator[Batch]:
-        """Yields places and windows of one image (1, C, *spatial), the last axis running fastest."""
-        places = list(product(*self.starts))
-        for n in range(0, len(places), batch_size):
-            some = places[n : n + batch_size]
-            yield some, torch.cat([_cut(x, place, self.size) for place in some])
-
-
 def _logits(network: Network, batches: Iterator[Batch], aggregate: Aggregate) -> Tensor:
     """The logits of an image (1, classes), from those of its windows."""
-    logits = _Running(aggregate)
+    logits = Running(aggregate)
     for _, windows in batches:
-        with torch.inference_mode(False), torch.no_grad():
-            prepared = network.prepare(windows)
-            with preserved(network.model, prepared.device):
-                logits.add(network(prepared)[1].detach())
+        logits.add(_run(network, windows))
     return logits.value()
 
 
-class _Running:
-    """The mean or the maximum of values (windows, ...) that come batch by batch."""
-
-    def __init__(self, aggregate: Aggregate) -> None:
-        self._mean, self._count = aggregate == "mean", 0
-        self._total: Tensor | None = None
-
-    def add(self, values: Tensor) -> None:
-        values = values if values.dtype == torch.float64 else values.float()
-        new = values.sum(0, keepdim=True) if self._mean else values.amax(0, keepdim=True)
-        if self._total is not None:
-            new = self._total + new if self._mean else torch.maximum(self._total, new)
-        self._total = new
-        self._count += len(values)
-
-    def value(self) -> Tensor:
-        """(1, ...), at least float32."""
-        assert self._total is not None  # noqa: S101 (there is always a first window)
-        return self._total / self._count if self._mean else self._total
-
-
-class _Blend:
-    """The weighted mean of the maps (K, *cells) of overlapping windows."""
-
-    def __init__(self, method: str, maps: Tensor, windows: _Windows, weight: Weight) -> None:
-        self._cells = [side / count for side, count in zip(windows.size, maps.shape[1:], strict=True)]
-        for cell, on_axis in zip(self._cells, windows.starts, strict=True):
-            if any(at % cell for at in on_axis):
-                raise InputError(
-                    f"the maps of {method} have cells of {cell:g} voxels, on which the windows do not begin: take a"
-                    " window that is a multiple of them, or leave the method out"
-                )
-        grid = [round(end / cell) for end, cell in zip(windows.ends, self._cells, strict=True)]
-        self._share = _weights(maps.shape[1:], weight).to(maps)
-        self._sum, self._weight = maps.new_zeros(len(maps), *grid), maps.new_zeros(grid)
-
-    def add(self, place: Sequence[int], maps: Tensor) -> None:
-        first = [round(at / cell) for at, cell in zip(place, self._cells, strict=True)]
-        here = tuple(slice(at, at + count) for at, count in zip(first, maps.shape[1:], strict=True))
-        self._sum[(slice(None), *here)] += self._share * maps
-        self._weight[here] += self._share
-
-    def value(self) -> Tensor:
-        return self._sum / self._weight
+def _run(network: Network, windows: Tensor) -> Tensor:
+    """The network's scores of some windows, without a graph."""
+    with torch.inference_mode(False), torch.no_grad():
+        prepared = network.prepare(windows)
+        with preserved(network.model, prepared.device):
+            return network(prepared)[1].detach()
 
 
 def _needs_logits(rule: Any) -> bool:
@@ -261,35 +213,43 @@ def _settled(rules: Sequence[Any], logits: Tensor, explainer: Explainer) -> list
     ]
 
 
-def _of_image(rules: Sequence[Any], n: int) -> list[Any]:
-    """The targets of one image, as a list that holds for each of its windows."""
-    return [target for rule in rules for target in (rule[n].tolist() if isinstance(rule, Tensor) else [rule])]
+def _of_image(rules: Sequence[Any], n: int, axes: int = 0) -> list[Any]:
+    """The targets of one image, as a list that holds for each of its windows; of masks image by image its own."""
+    own = [
+        replace(rule, mask=rule.mask[n]) if isinstance(rule, Segmentation) and _by_image(rule, axes) else rule
+        for rule in rules
+    ]
+    return [target for rule in own for target in (rule[n].tolist() if isinstance(rule, Tensor) else [rule])]
+
+
+def _by_image(rule: Segmentation, axes: int) -> bool:
+    return rule.mask is not None and rule.mask.ndim > axes > 0
 
 
 def _blended(
     parts: Iterator[tuple[list[tuple[int, ...]], Explanation]],
-    windows: _Windows,
+    windows: Layout,
     spatial: tuple[int, ...],
     weight: Weight,
     aggregate: Aggregate,
 ) -> Explanation:
     """The explanation of one image from those of its windows."""
-    blends: dict[str, _Blend] = {}
-    scores, logits = _Running(aggregate), None
+    blends: dict[str, Blend] = {}
+    scores, logits = Running(aggregate), None
     for places, part in parts:
-        logits = logits or _Running(aggregate if part.logits.ndim == 2 else "mean")
+        logits = logits or Running(aggregate if part.logits.ndim == 2 else "mean")
         scores.add(part.scores)
         logits.add(part.logits)
         for method, maps in part.maps.items():
             if method not in blends:
-                blends[method] = _Blend(method, maps[0], windows, weight)
+                blends[method] = Blend(method, maps[0], windows, weight)
             for place, one in zip(places, maps, strict=True):
                 blends[method].add(place, one)
     assert logits is not None  # noqa: S101 (there is always a first window)
     excess = [end / extent for end, extent in zip(windows.ends, spatial, strict=True)]
     return replace(
         part,
-        maps={method: _fitted(blend.value(), excess)[None] for method, blend in blends.items()},
+        maps={method: fitted(blend.value(), excess)[None] for method, blend in blends.items()},
         targets=part.targets[:1],
         scores=scores.value(),
         logits=logits.value(),
@@ -297,36 +257,106 @@ def _blended(
     )
 
 
-def _weights(shape: Sequence[int], weight: Weight) -> Tensor:
-    """The weight of each cell of a window's map, float64, largest in the middle, never 0."""
-    total = torch.ones((), dtype=torch.float64)
-    for count in shape:
-        place = (torch.arange(count, dtype=torch.float64) + 0.5) / count  # 0 and 1 are the borders of the window
-        if weight == "gaussian":
-            along = torch.exp(-0.5 * ((place - 0.5) / _SIGMA) ** 2)
-        elif weight == "hann":
-            along = torch.sin(math.pi * place) ** 2
-        else:
-            along = torch.ones_like(place)
-        total = total[..., None] * along
-    return total
+@dataclass(frozen=True, eq=False)
+class _Column:
+    """One score of a segmentation: of a class at places of the whole image, or what each window is asked for.
+
+    Attributes:
+        rule: what a window is asked for, where ``places`` is None.
+        places: the class, and the weight of each place of the output (1, *output).
+        score: of the whole image; None: the windows' own are aggregated.
+        name: as shown to people.
+        factor: from a sum over the places to the score.
+    """
+
+    rule: Any
+    places: tuple[int, Tensor] | None = None
+    score: float | None = None
+    name: str | None = None
+    factor: float = 1.0
+
+    def asked(self, first: Sequence[int], shape: Sequence[int]) -> Any:
+        """What a window is asked for, that begins at a place of the output; None: it sees nothing of the class."""
+        if self.places is None:
+            return self.rule
+        index, weights = self.places
+        mask = weights[(slice(None), *(slice(at, at + count) for at, count in zip(first, shape, strict=True)))]
+        beyond = [n for want, has in zip(shape[::-1], mask.shape[:0:-1], strict=True) for n in (0, want - has)]
+        mask = F.pad(mask, beyond)  # where a window reaches beyond the image there is nothing of it
+        return Segmentation(index, mask, background=None) if bool((mask > 0).any()) else None
 
 
-def _fitted(maps: Tensor, excess: Sequence[float]) -> Tensor:
-    """Maps (K, *grid) over somewhat more than the image, fitted to it; ``excess`` is how much more, axis by axis."""
-    for n, share in enumerate(excess):
-        if share == 1:
+def _blended_dense(
+    explainer: Explainer, image: Tensor, windows: Layout, rules: list[Any], weight: Weight, batch_size: int
+) -> tuple[Explanation, int]:
+    """The explanation of one image (1, C, *spatial) by a segmentation network, and how many windows it took."""
+    network, spatial = explainer._network, tuple(image.shape[2:])
+    logits: Blend | None = None
+    for places, some in windows.of(image, batch_size):
+        for place, one in zip(places, _run(network, some).cpu(), strict=True):
+            logits = logits or Blend("the network's scores", one.float(), windows, weight)
+            logits.add(place, one.float())
+    assert logits is not None  # noqa: S101 (there is always a first window)
+    shape = tuple(logits.shape)
+    cells = [side // count for side, count in zip(windows.size, shape, strict=True)]
+    kept = (slice(0, math.ceil(extent / cell)) for extent, cell in zip(spatial, cells, strict=True))
+    whole = logits.value()[(slice(None), *kept)][None]
+    columns = [column for rule in rules for column in _columns(rule, whole, explainer, spatial)]
+    blends: dict[str, Blend] = {}
+    scores = [Running("mean") for _ in columns]
+    empty: list[tuple[int, ...]] = []
+    part: Explanation | None = None
+    for (place,), window in windows.of(image, 1):
+        first = [at // cell for at, cell in zip(place, cells, strict=True)]
+        asked = {k: found for k, column in enumerate(columns) if (found := column.asked(first, shape)) is not None}
+        if not asked:
+            empty.append(place)
             continue
-        cells = maps.shape[n + 1]
-        kept = max(1, round(cells / share))
-        place = (torch.arange(kept, dtype=torch.float64) + 0.5) * (cells / share / kept) - 0.5
-        place = place.clamp(0, cells - 1)
-        below = place.floor().long()
-        part = (place - below).to(maps).view(-1, *[1] * (maps.ndim - n - 2))
-        above = (below + 1).clamp(max=cells - 1).to(maps.device)
-        below = below.to(maps.device)
-        maps = torch.lerp(maps.index_select(n + 1, below), maps.index_select(n + 1, above), part)
-    return maps
+        part = explainer(window, list(asked.values()))
+        for position, k in enumerate(asked):
+            scores[k].add(part.scores[:, position])
+        for method, maps in part.maps.items():
+            found = maps.new_zeros(len(columns), *maps.shape[2:])
+            for position, k in enumerate(asked):
+                found[k] = maps[0, position] * columns[k].factor
+            if method not in blends:
+                blends[method] = Blend(method, found, windows, weight)
+            blends[method].add(place, found)
+    assert part is not None  # noqa: S101 (some window sees a class that is somewhere)
+    for blend in blends.values():
+        for place in empty:
+            blend.add(place, None)
+    excess = [end / extent for end, extent in zip(windows.ends, spatial, strict=True)]
+    own = [scores[k].value() if c.score is None else torch.tensor([c.score]) for k, c in enumerate(columns)]
+    targets = [-1 if column.places is None else column.places[0] for column in columns]
+    found = replace(
+        part,
+        maps={method: fitted(blend.value(), excess)[None] for method, blend in blends.items()},
+        targets=torch.tensor([targets], device=part.targets.device),
+        scores=torch.stack([score.to(part.scores).flatten()[0] for score in own])[None],
+        logits=whole,
+        probabilities=None,
+        target_names=tuple(column.name for column in columns),
+        margins=(False,) * len(columns),
+        input_size=spatial,
+    )
+    return found, len(windows) - len(empty)
+
+
+def _columns(rule: Any, logits: Tensor, explainer: Explainer, spatial: tuple[int, ...]) -> list[_Column]:
+    """The scores that a rule asks for, of a segmentation of the whole image with these logits (1, classes, *output)."""
+    resolved = resolve_targets([rule], logits, explainer.classes, explainer._network.kind(), spatial=spatial)
+    columns = []
+    for k in range(resolved.indices.shape[1]):
+        function = resolved.functions.get(k)
+        if not isinstance(function, MaskedScore):
+            columns.append(_Column(rule, name=None if function is None else function_name(function)))
+            continue
+        mask = function.mask.cpu()
+        score = float(function(None, logits, torch.zeros(1, dtype=torch.long), probability=False))
+        factor = 1.0 if function.reduction == "sum" else 1 / float(mask.sum())
+        columns.append(_Column(rule, (int(function.indices[0]), mask), score, function.name, factor))
+    return columns
 
 
 def _joined(images: Sequence[Explanation]) -> Explanation:
