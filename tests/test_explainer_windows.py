@@ -368,7 +368,9 @@ def test_a_mask_on_the_whole_image_is_cut_for_each_window():
 
 
 def test_a_class_that_is_nowhere_in_the_image_is_told_in_one_line():
+    from cfcam import Segmentation
+
     with pytest.raises(TargetError, match="class 2 is predicted nowhere in this image"):
         explain_windows(Explainer(Places(), "grad-cam", layer="features"), scene().abs(), 4, targets=2)
     with pytest.raises(TargetError, match="nothing but background is predicted"):
-        explain_windows(Explainer(Places(), "grad-cam", layer="features"), scene() * 0, 4, targets=None)
+        explain_windows(Explainer(Places(), "grad-cam", layer="features"), scene() * 0, 4, targets=Segmentation())

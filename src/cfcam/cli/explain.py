@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from cfcam.cli.arguments import places, words
-from cfcam.cli.arguments.read import check_words, read_target, read_window
+from cfcam.cli.arguments.read import check_words, read_channels, read_target, read_window
 from cfcam.cli.command import Checked
 from cfcam.cli.options import complete
 from cfcam.cli.options.cluster import Spread
@@ -243,6 +243,8 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         places.audit_folder(self.record, self.output)
         if self.store is not None:
             self._check_store()
+        if self.channels is not None and (self.paths or self.channel is not None):
+            raise InputError("--channels names all files of one study: leave --channel and further paths out")
         if self.index is False and (self.labels is not None or self.self_contained):
             raise InputError("--labels and --self-contained are for index.html: leave --no-index out")
 
@@ -257,12 +259,14 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
     def __call__(self) -> None:
         """Explains one input after the other, and says what became of them."""
         study = self.study()
-        sources = _sources(self.paths)
-        unchanged = note_of(self, sources)
+        files = read_channels(self.channels)
+        sources = list(files[:1]) or _sources(self.paths)
+        unchanged = None if files else note_of(self, sources)
         if unchanged is not None and (count := unchanged.inputs()) is not None:
             show_unchanged(count, self.store or self.output, quiet=self.silent, log=self.log())
             return
 
+        from cfcam.jobs import is_volume_run
         from cfcam.jobs.inputs.many import Inputs
 
         inputs = Inputs.found(sources, output=self.store or self.output, recursive=self.recursive)
@@ -274,6 +278,8 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         settings.check()  # before the network is loaded, which may take long
         with watched(unchanged) as read:
             loaded = self.load()
+        if is_volume_run(loaded.module, inputs):
+            inputs = Inputs.of(self.reading().of(loaded).studies(inputs))
         if study is not None and self.ensemble:
             study = replace(study, ensemble=tuple(self.load(weights=str(path)) for path in self.ensemble))
         if not self.silent:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from cfcam.imaging.drawing.volume_sheet import montage_figure, projection_figure, slices_figure, volume_sheet
     from cfcam.imaging.image import Image
     from cfcam.imaging.preprocess import Preprocess
+    from cfcam.imaging.nnunet_preprocess import NnunetPreprocess
+    from cfcam.imaging.reading.channels import read_channels
     from cfcam.imaging.reading.dicom import read_dicom
     from cfcam.imaging.reading.listing import EXTENSIONS, list_images
     from cfcam.imaging.reading.pictures import read_image
@@ -27,6 +29,7 @@ __all__ = [
     "PALETTES",
     "WINDOWS",
     "Image",
+    "NnunetPreprocess",
     "Panel",
     "Preprocess",
     "Volume",
@@ -40,6 +43,7 @@ __all__ = [
     "montage_figure",
     "overlay",
     "projection_figure",
+    "read_channels",
     "read_dicom",
     "read_image",
     "read_volume",
@@ -61,6 +65,8 @@ __getattr__ = lazy(
         "cfcam.imaging.drawing.volume_sheet": "montage_figure projection_figure slices_figure volume_sheet",
         "cfcam.imaging.image": "Image",
         "cfcam.imaging.preprocess": "Preprocess",
+        "cfcam.imaging.nnunet_preprocess": "NnunetPreprocess",
+        "cfcam.imaging.reading.channels": "read_channels",
         "cfcam.imaging.reading.dicom": "read_dicom",
         "cfcam.imaging.reading.listing": "EXTENSIONS list_images",
         "cfcam.imaging.reading.pictures": "read_image",

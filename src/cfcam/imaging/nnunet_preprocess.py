@@ -91,6 +91,11 @@ class NnunetPreprocess(VolumePreprocess):
             if scheme == "CTNormalization" and (lacking := [name for name in PROPERTIES if name not in known]):
                 raise InputError(f"CTNormalization of channel {n} lacks {', '.join(lacking)}: the plans must hold them")
 
+    @property
+    def by(self) -> str:
+        """Whose preparation it is."""
+        return "nnunet"
+
     def __call__(self, volume: Volume) -> Tensor:
         """Prepare a volume.
 
@@ -140,7 +145,7 @@ class NnunetPreprocess(VolumePreprocess):
 
     def as_dict(self) -> dict[str, Any]:
         """The fields, for provenance, and under "by" whose they are."""
-        return {**super().as_dict(), "by": "nnunet"}
+        return {**super().as_dict(), "by": self.by}
 
     def notices(self, volume: Volume) -> tuple[str, ...]:
         """What a user should know of how a volume was read and is prepared, a line each."""

@@ -117,6 +117,11 @@ class VolumePreprocess:
             raise InputError(f"mean {self.mean} and std {self.std}: they must be finite, and std above 0")
 
     @property
+    def by(self) -> str:
+        """Whose preparation it is, where it is not this one's own: "nnunet"."""
+        return ""
+
+    @property
     def channels(self) -> int:
         """Number of channels of the network's input."""
         return len(self.mean)

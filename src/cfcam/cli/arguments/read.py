@@ -132,3 +132,20 @@ def _numbers(option: str, text: str, *, whole: bool = False) -> tuple[float, ...
         example = "96 or 96x96x64" if whole else "1 or 1x1x2.5"
         raise InputError(f"{option} {text!r}: give one number above 0, or three like {example}")
     return numbers
+
+
+def read_channels(text: str | None) -> tuple[Path, ...]:
+    """Reads the files of one study's modalities, with commas between; () for None.
+
+    Raises:
+        InputError: there are fewer than two, or one is not there.
+    """
+    if text is None:
+        return ()
+    files = tuple(Path(name.strip()).expanduser() for name in text.split(",") if name.strip())
+    if len(files) < 2:
+        raise InputError(f"--channels {text!r}: give the file of each modality, two or more, with commas between")
+    for number, file in enumerate(files):
+        if not file.exists():
+            raise InputError(f"--channels: channel {number} is missing: there is no {file}; check the path")
+    return files

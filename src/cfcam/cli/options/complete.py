@@ -36,7 +36,7 @@ def metric(incomplete: str) -> list[str]:
     return _beginning(("quick", "all", *GROUPS, *CATALOGUE), incomplete)
 
 
-model = of("demo", "demo-shortcut", "torchvision:", "timm:", "hf:", "monai:")
+model = of("demo", "demo-shortcut", "torchvision:", "timm:", "hf:", "monai:", "nnunet:")
 target = of("predicted", "all", "top-3")
 
 

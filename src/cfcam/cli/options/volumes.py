@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
@@ -10,6 +10,7 @@ import typer
 from cfcam.cli.arguments import words
 from cfcam.cli.arguments.read import (
     WINDOWS,
+    read_channels,
     read_sliding,
     read_spacing,
     read_volume_size,
@@ -166,6 +167,14 @@ class Sliding(VolumeReading):
     overlap: Annotated[
         float, typer.Option(metavar="0..0.9", help="Overlap of these windows."), Checked(words.overlap)
     ] = 0.5
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="The files of one study's modalities on one grid, in the order of the network's channels.",
+        ),
+        Checked(read_channels),
+    ] = None
     aggregate: Annotated[
         str,
         typer.Option(metavar="WAY", help="mean or max of the windows' scores is the volume's."),
@@ -177,6 +186,10 @@ class Sliding(VolumeReading):
         super().__post_init__()
         if self.sliding is None and (self.overlap != 0.5 or self.aggregate != "mean"):
             raise InputError("--overlap and --aggregate are for windows: give their size with --sliding")
+
+    def reading(self) -> VolumeSettings:
+        """How volumes are read."""
+        return replace(super().reading(), channels=read_channels(self.channels))
 
     def _windows(self) -> Windows | None:
         from cfcam.jobs import Windows

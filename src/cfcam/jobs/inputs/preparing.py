@@ -11,10 +11,12 @@ from torch import Tensor, nn
 
 from cfcam.errors import InputError
 from cfcam.explainer_windows import Windows
-from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_image, read_volume
+from cfcam.imaging import Image, NnunetPreprocess, Preprocess, Volume, VolumePreprocess, read_image, read_volume
+from cfcam.imaging.reading.channels import channel_files, is_further_channel
 from cfcam.imaging.stated import ASSUMED, GIVEN
 from cfcam.jobs.inputs.find import Input, Kind
 from cfcam.models import LoadedModel
+from cfcam.models.built import Preparation
 from cfcam.models.expects import input_channels, takes_volumes
 
 
@@ -70,8 +72,10 @@ def volume_preprocess_of(
     handed on; the orientation "source" keeps the source's own.
 
     Raises:
-        InputError: a value is out of its range.
+        InputError: a value is out of its range, or the network brings all of its preparation with it.
     """
+    if model.preparation is not None:
+        return _brought(model.preparation, {**given, "mean": mean, "std": std})
     channels = input_channels(model.module) or 1
     kept = given.get("orientation") == "source"
     given |= {"mean": _spread(mean, channels), "std": _spread(std, channels)}
@@ -80,6 +84,14 @@ def volume_preprocess_of(
     if kept:
         values["orientation"] = None
     return VolumePreprocess(**values, sources=sources)
+
+
+def _brought(words: Preparation, given: Mapping[str, Any]) -> VolumePreprocess:
+    """The preparation that a network's source brings; a grey window is for the eye alone there."""
+    asked = [name for name, value in given.items() if value is not None and name != "window"]
+    if asked:
+        raise InputError(f"{words.by} says itself how its volumes are prepared: leave --{asked[0]} out")
+    return NnunetPreprocess(**words.values, sources=words.sources)  # type: ignore[arg-type]
 
 
 def prepared_for(model: LoadedModel, given: Preprocess | VolumePreprocess | None) -> Preprocess:
@@ -116,7 +128,8 @@ def noise_shape(preprocess: VolumePreprocess, size: tuple[int, int, int], window
         window = windows.size
         window = (window,) * 3 if isinstance(window, int) else window
         size = (min(size[0], window[0]), min(size[1], window[1]), min(size[2], window[2]))
-    return replace(preprocess, spacing=None, size=size)
+    shape = VolumePreprocess(mean=preprocess.mean, std=preprocess.std) if preprocess.by else preprocess
+    return replace(shape, spacing=None, size=size)
 
 
 def assumption_notes(preprocess: Preprocess | VolumePreprocess) -> list[str]:
@@ -205,6 +218,9 @@ class VolumeSettings:
         series: see there.
         irregular: see there.
         windows: explain in overlapping windows of so many voxels of the network's input; None: in one piece.
+        channels: the files of one study's modalities, in the order of the network's channels; () if it is one file.
+        endings: how the names of such files end, where that tells them apart: ``_0000``, ``_0001``.
+        names: what the channels are, for messages.
     """
 
     time: int | None = None
@@ -212,10 +228,37 @@ class VolumeSettings:
     series: int | None = None
     irregular: Literal["refuse", "resample"] = "refuse"
     windows: Windows | None = None
+    channels: tuple[Path, ...] = ()
+    endings: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+
+    def of(self, model: LoadedModel) -> VolumeSettings:
+        """Returns these settings with what the network brings, where they say nothing else."""
+        words = model.preparation
+        if words is None:
+            return self
+        windows = self.windows or (None if words.window is None else Windows(words.window))
+        endings = () if self.channels or self.channel == "all" else words.endings
+        return replace(self, windows=windows, endings=endings, names=words.channels)
+
+    def files(self, path: Path) -> tuple[Path, ...]:
+        """Returns the files that a study is read from.
+
+        Raises:
+            ImageError: one of its channels is missing.
+        """
+        return self.channels or channel_files(path, self.endings, self.names)
+
+    def studies(self, inputs: Sequence[Input]) -> Sequence[Input]:
+        """Returns the inputs without the further channels of those whose first one is among them."""
+        if len(self.endings) < 2:
+            return inputs
+        return [one for one in inputs if one.kind is not Kind.VOLUME or not is_further_channel(one.path, self.endings)]
 
     def drawn(self) -> dict[str, Any]:
         """Returns all of it as plain values, for what changes the files."""
-        return {**vars(self), "windows": None if self.windows is None else vars(self.windows)}
+        own = {name: value for name, value in vars(self).items() if name not in ("channels", "endings", "names")}
+        return {**own, "windows": None if self.windows is None else vars(self.windows)}
 
 
 def is_volume_run(model: nn.Module, inputs: Sequence[Input]) -> bool:

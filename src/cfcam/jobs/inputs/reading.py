@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cfcam.errors import ImageError
 from cfcam.imaging import Image, Volume, read_image, read_volume
+from cfcam.imaging.reading.channels import read_channels
 from cfcam.imaging.reading.files import is_nifti
 from cfcam.imaging.reading.series import no_volume
 from cfcam.jobs.inputs.burned_in import check_burned_in
@@ -45,6 +46,8 @@ def read_volume_of(path: Path, how: VolumeSettings) -> Volume:
         ImageError: it cannot be read, or holds several volumes.
         InputError: it does not offer the time, channel or series that is asked for.
     """
+    if len(files := how.files(path)) > 1:
+        return read_channels(files, names=how.names if len(how.names) == len(files) else (), time=how.time)
     nifti = is_nifti(path)
     return read_volume(
         path,

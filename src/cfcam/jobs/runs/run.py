@@ -223,8 +223,11 @@ class VolumeRun(FolderRun):
         flow: MakeFlow = Flow,
         at_end: Callable[[int], None] | None = None,
     ) -> None:
-        self.volumes = volumes or VolumeSettings()
-        super().__init__(model, inputs, replace(settings, batch_size=1), flow=flow, at_end=at_end)
+        self.volumes = (volumes or VolumeSettings()).of(model)
+        several = bool(self.volumes.channels) or len(self.volumes.endings) > 1
+        # Of several files one stands for the study: whether another one changed, its size and time do not tell.
+        settings = replace(settings, batch_size=1, verify=settings.verify or several)
+        super().__init__(model, self.volumes.studies(inputs), settings, flow=flow, at_end=at_end)
 
     def _kind(self) -> InputKind:
         return Volumes.of(self._model, self.settings, self.volumes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -65,7 +66,7 @@ class Volumes:
         Raises:
             InputError: the settings prepare pictures.
         """
-        preprocess = prepared_volumes_for(model, settings.preprocess)
+        how, preprocess = how.of(model), prepared_volumes_for(model, settings.preprocess)
         return cls(how, preprocess, VolumeArtist(settings, preprocess, model.spec))
 
     @property
@@ -112,7 +113,12 @@ class Volumes:
 
     def digest(self, source: Input) -> str:
         """Returns the SHA-256 that the volume would have, if it was read."""
-        return digest_of_series(source.path, self.how.series) if source.path.is_dir() else sha256_of(source.path)
+        if len(files := self.how.files(source.path)) > 1:
+            return hashlib.sha256("".join(map(self._digest, files)).encode()).hexdigest()
+        return self._digest(source.path)
+
+    def _digest(self, path: Path) -> str:
+        return digest_of_series(path, self.how.series) if path.is_dir() else sha256_of(path)
 
     def pixels(self, image: Volume) -> int:
         """Returns how many voxels a volume has, those of a channel."""

@@ -127,9 +127,10 @@ class StudyExplainer:
         settings: StudySettings | None = None,
         max_pixels: int = 64_000_000,
     ) -> None:
-        self._how, self._volumes = settings or StudySettings(), volumes or VolumeSettings()
+        self._how = settings or StudySettings()
         if not isinstance(model, LoadedModel):
             raise ModelError(f"the network is a {type(model).__name__}: give what cfcam.models.load returns")
+        self._volumes = (volumes or VolumeSettings()).of(model)
         targets = (targets,) if isinstance(targets, int | str) else targets
         _check(self._how, targets)
         named_window(window)
