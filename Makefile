@@ -43,11 +43,19 @@ $(VENV)/.dev: $(VENV)/.runtime supply/all.txt supply/dev.txt
 	$(call LOCKED,dev)
 	$(EDITABLE) '.[dev]'
 	$(INSTALL) --no-deps quantus==0.6.0  # an oracle; its own requirement of OpenCV would overwrite the one with ximgproc
+	$(INSTALL) --no-deps dynamic-network-architectures==0.4.4  # its own timm asks for torchvision; U-Nets need neither
 	@touch $@
 
 # Model definitions only: torchvision's wheel wants the CUDA build of torch, and breaks transformers where it cannot load.
 .torchvision: $(VENV)/.dev
 	$(INSTALL) --no-deps --target $@ torchvision==0.28.0 timm==1.0.31
+
+# nnU-Net's own code, an oracle: of what it asks for only what its preprocessing, trainer and predictor import.
+.nnunet: $(VENV)/.dev
+	$(INSTALL) --no-deps --target $@ nnunetv2==2.8.1 batchgenerators==0.25.5 batchgeneratorsv2==0.3.6 \
+		acvl-utils==0.2.6 blosc2==3.3.2 connected-components-3d==4.1.1 ndindex==1.10.1 numexpr==2.14.2 msgpack==1.2.4 \
+		py-cpuinfo==9.0.0 tqdm==4.70.1 tifffile==2026.3.3 imagecodecs==2026.3.6 seaborn==0.13.2 yacs==0.1.8 graphviz==0.21 \
+		unittest2==1.1.0 future==1.0.0
 
 # What FHIR Bundles are held against, as locked by hash; none of its install scripts runs. Needs Node 20 or later.
 .fhir: tests/exchange/fhir/npm/package-lock.json
@@ -98,4 +106,4 @@ wheel: $(VENV)/.dev  ## build the wheel into dist/, the same bytes each time
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:  ## remove the environment and everything built
-	rm -rf $(VENV) .torchvision .fhir site output cfcam-demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .torchvision .nnunet .fhir site output cfcam-demo .mypy_cache .pytest_cache .ruff_cache

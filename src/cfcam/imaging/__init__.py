@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from cfcam.imaging.drawing.sheet import Panel, colorbar, contact_sheet
     from cfcam.imaging.drawing.volume_sheet import montage_figure, projection_figure, slices_figure, volume_sheet
     from cfcam.imaging.image import Image
-    from cfcam.imaging.preprocess import Preprocess
     from cfcam.imaging.nnunet_preprocess import NnunetPreprocess
+    from cfcam.imaging.preprocess import Preprocess
     from cfcam.imaging.reading.channels import read_channels
     from cfcam.imaging.reading.dicom import read_dicom
     from cfcam.imaging.reading.listing import EXTENSIONS, list_images

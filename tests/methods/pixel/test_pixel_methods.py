@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 import cfcam
 from cfcam import Status
-from cfcam.errors import MethodError
+from cfcam.errors import MethodError, MissingExtraError
 from cfcam.methods import GradCAM, IntegratedGradients, SmoothGrad, list_pixel_methods
 from cfcam.methods.pixel.input_gradients import Guided
 from tests.contract.snapshot import snapshot
@@ -196,7 +196,9 @@ class TestIntegratedGradients:
 
     def test_without_captum_it_says_what_to_do(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(__import__("sys").modules, "captum.attr", None)
-        with pytest.raises(MethodError, match="pip install captum"):
+        with pytest.raises(
+            MissingExtraError, match=r"needs captum, which is not installed: pip install 'cfcam\[captum\]'"
+        ):
             maps_of("integrated-gradients", GapNet().eval(), torch.randn(1, 3, 8, 8))
 
 

@@ -26,7 +26,8 @@ Model = Annotated[
         "--model",
         "-m",
         metavar="SPEC",
-        help="demo, torchvision:NAME[@WEIGHTS], timm:NAME, hf:FOLDER, monai:CLASS(...), nnunet:FOLDER, FILE.py:FACTORY.",
+        help="demo, torchvision:NAME[@WEIGHTS], timm:NAME, hf:FOLDER, monai:CLASS(...), nnunet:FOLDER,"
+        " FILE.py:FACTORY.",
         autocompletion=complete.model,
     ),
     Checked(words.model),

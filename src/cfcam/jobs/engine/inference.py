@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cfcam.capture import Capture, Network, NotPredictedError
 from cfcam.capture.answers.probabilities import Probability
-from cfcam.errors import CfcamError, JobError, MethodError, ModelError, describe_first
+from cfcam.errors import CfcamError, JobError, MethodError, MissingExtraError, ModelError, describe_first
 from cfcam.explainer import MEASURED, Explainer
 from cfcam.explainer_windows import Windows, explain_windows
 from cfcam.explanation import Explanation
@@ -193,7 +193,7 @@ class Engine:
         try:
             with capture.quiet():
                 method.maps(capture)
-        except MethodError as error:
+        except (MethodError, MissingExtraError) as error:
             if not leave_out:
                 raise
             self.methods = {other: m for other, m in self.methods.items() if other != name}

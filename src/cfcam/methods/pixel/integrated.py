@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from cfcam.capture import Capture
-from cfcam.errors import MethodError
+from cfcam.errors import MethodError, MissingExtraError
 from cfcam.methods.pixel.input_gradients import PixelMethod, differentiable, scores_of
 from cfcam.methods.scored.score_cam import chunk_size, uninformative
 
@@ -29,7 +29,8 @@ class IntegratedGradients(PixelMethod):
         tolerance: that share; infinite: whatever.
 
     Raises:
-        MethodError: Captum is not installed, or the sum misses the difference by more than the tolerance.
+        MethodError: The sum misses the difference by more than the tolerance.
+        MissingExtraError: Captum is not installed.
 
     Source: Sundararajan et al. 2017, arXiv 1703.01365, eq. 1; Captum's ``IntegratedGradients``.
     """
@@ -52,8 +53,8 @@ class IntegratedGradients(PixelMethod):
         """Returns signed maps (N, K, *input_spatial)."""
         try:
             from captum.attr import IntegratedGradients as Captums  # type: ignore[import-untyped]
-        except ImportError as error:
-            raise MethodError("integrated-gradients is computed by Captum: pip install captum") from error
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("captum", "captum", "integrated-gradients") from error
         x, columns = capture.input, []
         base = uninformative(x, self.baseline)
         images = torch.arange(len(x), device=x.device)

@@ -1,0 +1,92 @@
+"""docs/how-to/nnunet-and-monai-bundles.md from nothing: the map lies on the lesion, on the grid of the files."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from cfcam.cli.app import app
+from cfcam.jobs import explain_study
+from cfcam.models import load
+
+pytest.importorskip("dynamic_network_architectures", reason="dynamic-network-architectures is not installed")
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    out = tmp_path_factory.mktemp("nnunet") / "example"
+    out.mkdir()
+    subprocess.run([sys.executable, ROOT / "docs" / "nnunet_picture.py", "--out", out, "--steps", "60"], check=True)
+    return out
+
+
+def explain(*words: object):
+    given = ["--target", "lesion", "--method", "hires-cam", "--save", "overlay", "--json", *map(str, words)]
+    return CliRunner().invoke(app, ["explain", *given])
+
+
+def test_the_map_lies_on_the_lesion_on_the_grid_of_the_files(made, tmp_path):
+    model = ("--model", f"nnunet:{made / 'network'}")
+    found = explain(made / "scan_0000.nii.gz", *model, "-o", tmp_path / "by-name")
+    assert found.exit_code == 0, found.output
+    heat, labels = nib.load(tmp_path / "by-name" / "scan_0000_hires-cam.nii.gz"), nib.load(made / "labels.nii.gz")
+    np.testing.assert_allclose(heat.affine, labels.affine, atol=1e-5)
+    values, lesion = np.maximum(heat.get_fdata(), 0), labels.get_fdata() == 2
+    assert values.shape == lesion.shape
+    assert values[lesion].sum() / values.sum() > 0.7
+    assert values[lesion].sum() / values.sum() / lesion.mean() > 30
+    named = ",".join(str(made / f"scan_000{n}.nii.gz") for n in (0, 1))
+    assert explain("--channels", named, *model, "-o", tmp_path / "listed").exit_code == 0
+    assert np.array_equal(nib.load(tmp_path / "listed" / "scan_0000_hires-cam.nii.gz").get_fdata(), heat.get_fdata())
+
+
+def test_a_folder_counts_each_study_once_and_a_changed_modality_is_seen(made, tmp_path):
+    scans = tmp_path / "scans"
+    scans.mkdir()
+    for name in ("a", "b"):
+        for n in (0, 1):
+            shutil.copy(made / f"scan_000{n}.nii.gz", scans / f"{name}_000{n}.nii.gz")
+    words = (scans, "--model", f"nnunet:{made / 'network'}", "-o", tmp_path / "out")
+    assert [one["status"] for one in json.loads(explain(*words).stdout)["images"]] == ["done", "done"]
+    changed = nib.load(scans / "b_0001.nii.gz")
+    nib.save(nib.Nifti1Image(changed.get_fdata() * 1.5, changed.affine, changed.header), scans / "b_0001.nii.gz")
+    assert [one["status"] for one in json.loads(explain(*words).stdout)["images"]] == ["skipped", "done"]
+
+
+def test_a_study_in_python_takes_the_windows_and_the_files_of_the_plans(made):
+    found = explain_study(load(f"nnunet:{made / 'network'}"), made / "scan_0000.nii.gz", ("hires-cam",), "lesion")
+    (explained,) = found.maps
+    lesion = nib.load(made / "labels.nii.gz").get_fdata() == 2
+    assert explained.heatmap[lesion].sum() / explained.heatmap.sum() > 0.7
+
+
+def test_what_is_missing_is_one_line(made, tmp_path):
+    model = ("--model", f"nnunet:{made / 'network'}", "-o", tmp_path / "out")
+    shutil.copy(made / "scan_0000.nii.gz", tmp_path / "scan_0000.nii.gz")
+    found = explain(tmp_path / "scan_0000.nii.gz", *model)
+    assert found.exit_code == 1
+    assert "channel 1 (T1) of 2 is missing: scan_0001.nii.gz does not lie beside it" in found.output
+    odd = nib.load(made / "scan_0001.nii.gz")
+    nib.save(nib.Nifti1Image(odd.get_fdata()[1:], odd.affine, odd.header), tmp_path / "scan_0001.nii.gz")
+    assert (
+        "channel 1 (T1) lies on another grid than scan_0000.nii.gz"
+        in explain(tmp_path / "scan_0000.nii.gz", *model).output
+    )
+    one = explain("--channels", made / "scan_0000.nii.gz", *model)
+    assert "give the file of each modality, two or more, with commas between" in one.output
+    none = explain("--channels", f"{made / 'scan_0000.nii.gz'},{tmp_path / 'none.nii.gz'}", *model)
+    assert "channel 1 is missing: there is no " in none.output
+    both = explain(made / "scan_0000.nii.gz", "--channels", "a,b", *model)
+    assert both.exit_code == 2
+    option = explain(made / "scan_0000.nii.gz", "--spacing", "2", *model)
+    assert "nnunet says itself how its volumes are prepared: leave --spacing out" in option.output
