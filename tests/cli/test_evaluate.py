@@ -115,6 +115,31 @@ def test_a_table_with_boxes_and_its_notices(tmp_path):
     assert "reaches out of the picture" in (tmp_path / "out" / "index.html").read_text()
 
 
+def test_the_demo_takes_parts_away_and_shows_several_baselines(tmp_path):
+    metrics = ["--metrics", "part-removal,part-removal-ceiling,deletion-blur", "--baselines", "mean,blur"]
+    result = cfcam("evaluate", "demo", "--limit", "3", "--methods", "cam", "--no-controls", *metrics, "-o", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "Deletion with mean and blur: cam" in " ".join(result.output.split())
+    names = json.loads((tmp_path / "scorecard.json").read_text())["info"]["settings"]["metrics"]
+    assert names == ["deletion-mean", "deletion-blur", "part-removal", "part-removal-ceiling"]
+    rows = list(csv.DictReader((tmp_path / "per_image.csv").open()))
+    assert any(float(row["part-removal"] or 0) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--baselines", "grey"], "--baselines 'grey': there are black, mean, blur, noise"),
+        (["--metrics", "energy", "--baselines", "mean"], "add insertion-deletion-mean"),
+        (["--protocol", "cfcam-paper", "--baselines", "mean"], "brings its own baselines"),
+    ],
+)
+def test_baselines_that_cannot_be_are_named(tmp_path, arguments, words):
+    result = cfcam("evaluate", "demo", *arguments, "-o", tmp_path)
+    assert result.exit_code == 2
+    assert words in " ".join(result.output.split())
+
+
 def test_without_data_the_demo_network_gets_phantoms(tmp_path):
     for n, arguments in enumerate((["demo"], ["--model", "demo"])):
         result = cfcam("evaluate", *arguments, "--limit", "2", "-o", tmp_path / str(n), *SHORT, "--json")

@@ -357,8 +357,39 @@ def test_black_is_left_out_where_it_is_not_known(tmp_path):
     known = run(data, tmp_path / "unit", metrics=metrics, preprocess=replace(UNIT, mean=(0.2,), std=(0.5,)))
     assert known.evaluator.settings.metrics == metrics
     assert known.evaluator.settings.black == (-0.4,)
+    assert known.evaluator.settings.white == (1.6,)
     window = VolumePreprocess(intensity="none", window=(40.0, 400.0), mean=(10.0,), std=(100.0,))
     assert run(data, tmp_path / "hu", metrics=metrics, preprocess=window).evaluator.settings.black == (-1.7,)
+    card = run(data, tmp_path / "peak", metrics=("peak-shift",), preprocess=VolumePreprocess())()
+    assert any("without brightness" in said for said in card.left_out())
+    assert not any("brightness" in said for said in run(data, tmp_path / "known", metrics=("peak-shift",))().left_out())
+
+
+def test_a_volume_without_a_part_is_asked_on_the_same_grid(tmp_path):
+    far = (PLACE @ [11, 4, 5, 1])[:3]
+    inside = {"ball": ball(), "spot": ball(centre=far, radius=3.0)}
+    bright = {"ball": 900, "spot": 500}
+
+    def without(name=None):
+        values = np.zeros(SHAPE, np.int16)
+        for part, where in inside.items():
+            values[where] = 0 if part == name else bright[part]
+        return values
+
+    write(tmp_path / "scan.nii.gz", without())
+    for name, where in inside.items():
+        write(tmp_path / f"{name}-mask.nii.gz", where.astype(np.uint8))
+        write(tmp_path / f"without-{name}.nii.gz", without(name))
+    parts = json.dumps({n: [f"{n}-mask.nii.gz", f"without-{n}.nii.gz"] for n in inside}).replace('"', '""')
+    (tmp_path / "cases.csv").write_text(f'image,label,parts\nscan.nii.gz,bright,"{parts}"\n')
+    fixed = VolumePreprocess(intensity="none", window=(450.0, 900.0), mean=(0.0,), std=(900.0,))
+    row = run(tmp_path / "cases.csv", tmp_path / "out", metrics=("part-removal",), preprocess=fixed)().rows[0]
+    falls = row.extra["falls"]
+    assert falls["ball"] > falls["spot"] > 0
+    assert row.values["part-removal"] == 1
+    write(tmp_path / "without-spot.nii.gz", without("spot"), affine_of("RAS", tilt=5))
+    card = run(tmp_path / "cases.csv", tmp_path / "moved", metrics=("part-removal",), preprocess=fixed)()
+    assert "the volume without spot lies on another grid" in card.failed["scan.nii.gz"]
 
 
 @pytest.mark.parametrize(
