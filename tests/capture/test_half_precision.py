@@ -70,8 +70,10 @@ def test_every_gradient_method_keeps_its_map(method, layer):
     found = cfcam.explain(copy.deepcopy(net).half(), x.half(), method, **settings).maps[method]
     usable = [k for k in range(3) if right[:, k].flatten(1).any(1).all()]
     assert usable
-    # Behind two layers a gate of layer-cam may open or close by the rounding of the forward pass.
-    assert correlation(found[:, usable], right[:, usable]) > (0.998 if method == "layer-cam" else 0.999)
+    # By the rounding of the forward pass, which differs between processors, a gate of layer-cam behind two layers may
+    # open or close, and a channel may fall to another cluster of cf-cam.
+    least = {"layer-cam": 0.998, "cf-cam": 0.995}.get(method, 0.999)
+    assert correlation(found[:, usable], right[:, usable]) > least
 
 
 @pytest.mark.parametrize("factor", [2.0**-12, 1.0, 3e3, 2.0**14])

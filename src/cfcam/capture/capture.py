@@ -181,7 +181,7 @@ class Capture:
         # Images do not mix in evaluation mode, so the gradient of a sum over a batch is theirs, one by one.
         columns = range(self._scores.shape[1])
         if self._together is None:
-            found = stacked([self._recording.gradient(self._scores, k, self.autocast) for k in columns])
+            found = stacked(self._recording.gradients(self._scores, self.autocast))
         else:
             together, first = self._together
             found = stacked([together.gradient(self._recording, first + k) for k in columns])

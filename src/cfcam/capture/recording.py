@@ -13,6 +13,7 @@ from torch.utils.hooks import RemovableHandle
 from cfcam.capture.answers.answer import Answer, Taken
 from cfcam.capture.answers.heads import Wanted
 from cfcam.capture.answers.outputs import find_tensor, replace_tensor
+from cfcam.capture.columns import MANY, all_gradients, is_batchable
 from cfcam.capture.half_precision import at_least_float32, gradients, takes_part
 from cfcam.capture.layers.calls import check_calls, split_call
 from cfcam.capture.layers.frames import IMAGES, ClipEvidence, FrameGrid, Layout, layout_of, seen_picture, settled
@@ -56,6 +57,7 @@ class Recording:
     grid: TokenGrid
     layout: Layout
     input: Tensor
+    _asked: tuple[Any, bool] | None = None
 
     def __init__(
         self,
@@ -275,6 +277,23 @@ class Recording:
             LayerError: the score does not depend on the layer, or what lies between refuses gradients.
         """
         return self.seen(Recording.differentiate([self], scores, k, autocast)[0])
+
+    def gradients(self, scores: Tensor, autocast: Autocast) -> list[Tensor]:
+        """Returns `gradient` of each column of scores (N, K); of many, where that is possible, from one pass back."""
+        leaves, count = self.leaves, scores.shape[1]
+        if count >= MANY and scores.requires_grad and not self.network.quantised and self._batchable(scores):
+            half = self.network.half or takes_part(*leaves, self.answer.logits, scores, autocast=autocast)
+            found = None if half else all_gradients(scores, leaves)
+            if found is not None:
+                return [self.seen([None if of is None else of[k] for of in found]) for k in range(count)]
+        return [self.gradient(scores, k, autocast) for k in range(count)]
+
+    def _batchable(self, scores: Tensor) -> bool:
+        """Asks once of parts of the same scores: before them are the same operators, but for the one that picks."""
+        before = scores.grad_fn.next_functions[0][0] if scores.grad_fn is not None else None
+        if self._asked is None or self._asked[0] is not before:
+            self._asked = before, is_batchable(scores, self.leaves)
+        return self._asked[1]
 
     @staticmethod
     def differentiate(
