@@ -55,9 +55,13 @@ def maps_of(method: str, net: nn.Module, x: Tensor, targets: object = None, laye
     return cfcam.explain(net, x, method, targets=targets, layer=layer).maps[method]
 
 
+ULP = 2**-23
+"""Some maps are small differences of probabilities, which are rounded to this, on each processor in its own way."""
+
+
 def assert_same(actual: Tensor, expected: Tensor, tolerance: float = 1e-5) -> None:
     assert actual.shape == expected.shape
-    assert (actual - expected).abs().max() <= tolerance * expected.abs().max()
+    assert (actual - expected).abs().max() <= tolerance * expected.abs().max() + ULP
 
 
 @pytest.fixture(params=METHODS)
