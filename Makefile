@@ -57,6 +57,11 @@ $(VENV)/.dev: $(VENV)/.runtime supply/all.txt supply/dev.txt
 		py-cpuinfo==9.0.0 tqdm==4.70.1 tifffile==2026.3.3 imagecodecs==2026.3.6 seaborn==0.13.2 yacs==0.1.8 graphviz==0.21 \
 		unittest2==1.1.0 future==1.0.0
 
+# pytorch-grad-cam, beside which tests/test_elsewhere.py runs (CFCAM_PEERS=.peers): without what it requires, which would
+# replace this environment's PyTorch and OpenCV.
+.peers: $(VENV)/.dev
+	$(INSTALL) --no-deps --target $@ grad-cam==1.5.7 ttach==0.0.3 torchvision==0.28.0
+
 # What FHIR Bundles are held against, as locked by hash; none of its install scripts runs. Needs Node 20 or later.
 .fhir: tests/exchange/fhir/npm/package-lock.json
 	mkdir -p $@
@@ -106,4 +111,4 @@ wheel: $(VENV)/.dev  ## build the wheel into dist/, the same bytes each time
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:  ## remove the environment and everything built
-	rm -rf $(VENV) .torchvision .nnunet .fhir site output cfcam-demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .torchvision .nnunet .peers .fhir site output cfcam-demo .mypy_cache .pytest_cache .ruff_cache

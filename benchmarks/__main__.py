@@ -1,6 +1,6 @@
-"""``python -m benchmarks COMMAND``: speed, scaling, folder, start, view-start, view-page, view-memory, view-live,
-profile, approximate, scorecard, search, layers, visibility, volume, peaks, page, store, many, study-memory, ray, gpu,
-gateway-receive, gateway-latency, gateway-soak, training."""
+"""``python -m benchmarks COMMAND``: speed, libraries, scaling, folder, start, view-start, view-page, view-memory,
+view-live, profile, approximate, scorecard, search, layers, visibility, volume, peaks, page, store, many, study-memory,
+ray, gpu, gateway-receive, gateway-latency, gateway-soak, training."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 
 COMMANDS = {
     "speed": "methods x libraries: time, memory, agreement, in one table",
+    "libraries": "what the documentation says of other libraries, run again with them (CFCAM_PEERS)",
     "scaling": "how the cost of CF-CAM and Score-CAM grows, with a figure",
     "folder": "a folder of pictures to overlays on disk, against the network alone",
     "start": "imports and cfcam --help",
@@ -37,7 +38,7 @@ COMMANDS = {
     "training": "maps of fixed pictures at each epoch of a training: share of the epoch's time",
     "volume": "a 128 x 128 x 128 volume with a layer of 512 channels: time and memory",
 }
-MODULES = {"profile": "profiling", "ray": "spread"}
+MODULES = {"profile": "profiling", "libraries": "claims", "ray": "spread"}
 
 
 def main(words: Sequence[str] | None = None) -> None:
@@ -52,6 +53,8 @@ def main(words: Sequence[str] | None = None) -> None:
             command.add_argument("--only", action="append", metavar="NAME", help="case, may hold *; repeatable")
             command.add_argument("--device", default="cpu", help="cpu or cuda")
             command.add_argument("--no-memory", action="store_true", help="leave out the processes that measure memory")
+        if name == "libraries":
+            command.add_argument("--claims", action="store_true", required=True, help="each line of docs/from/")
         if name == "gpu":
             command.add_argument("--device", default="cuda", help="cuda; cpu to rehearse")
             command.add_argument("--method", action="append", metavar="NAME", help="repeatable [default: all]")
