@@ -15,10 +15,11 @@ from cfcam.cli.arguments.read import check_words, read_channels, read_target, re
 from cfcam.cli.command import Checked
 from cfcam.cli.options import complete
 from cfcam.cli.options.cluster import Spread
-from cfcam.cli.options.network import DEMOS, Layer
+from cfcam.cli.options.network import DEMOS
 from cfcam.cli.options.question import chosen_methods
 from cfcam.cli.options.regions import ByRegion
 from cfcam.cli.options.study import Study, without_secrets
+from cfcam.cli.options.texts import Texts, tell
 from cfcam.cli.options.unchanged import left_by, note_of, watched
 from cfcam.cli.options.volumes import PicturesOrVolumes, Sliding
 from cfcam.cli.output.console import EXIT_FAILED, hint, print_json, warn
@@ -50,7 +51,7 @@ _OF_PICTURES = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Explain(Spread, Study, Sliding, ByRegion, PicturesOrVolumes, Layer):
+class Explain(Spread, Study, Sliding, ByRegion, PicturesOrVolumes, Texts):
     """Show what a network looked at in each picture or volume, as heat maps over it.
 
     Files are named PICTURE_METHOD.png and PICTURE_sheet.png; with several classes the class is added. Of a volume the
@@ -68,6 +69,8 @@ class Explain(Spread, Study, Sliding, ByRegion, PicturesOrVolumes, Layer):
     cfcam explain cat.jpg -m torchvision:resnet50@DEFAULT --target tabby
 
     cfcam explain "xray/*.png" -m hf:my-model --method score-cam --layer layer3
+
+    cfcam explain chest.png -m hf:my-model --prompt "is there an effusion?"
 
     cfcam explain scans/ -m networks.py:my_net --mean 0.5 --std 0.25 --save maps
 
@@ -258,6 +261,9 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
 
     def __call__(self) -> None:
         """Explains one input after the other, and says what became of them."""
+        if self.prompt is not None:
+            tell(self, _sources(self.paths))
+            return
         study = self.study()
         files = read_channels(self.channels)
         sources = list(files[:1]) or _sources(self.paths)

@@ -96,7 +96,7 @@ class Network(Command):
             weights=weights or self.weights,
             num_classes=self.num_classes,
             classes=None if self.classes is None else class_names(self.classes),
-            device=_read_device(self.device),
+            device=read_device(self.device),
         )
         probability = cast("Probability", self.probability or loaded.probability)
         return replace(loaded, output=self.head, probability=probability)
@@ -119,7 +119,7 @@ class Layer(Network):
     ] = None
 
 
-def _read_device(text: str) -> str:
+def read_device(text: str) -> str:
     """Reads a device; "auto" is the best that this machine has."""
     if text != "auto":
         return text

@@ -1,0 +1,127 @@
+"""What networks that write are asked: a caption, or the answer to a question."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cfcam.cli.arguments import words
+from cfcam.cli.command import Checked
+from cfcam.cli.options.network import Layer, read_device
+from cfcam.cli.options.question import chosen_methods
+from cfcam.cli.output.console import EXIT_FAILED, out, print_json, warn
+from cfcam.cli.output.panels import Panel
+from cfcam.errors import InputError
+
+if TYPE_CHECKING:
+    from cfcam.jobs.engine.text_files import Told
+
+DEFAULT_METHODS = ("grad-cam",)
+_OF_CLASSES = ("weights", "num_classes", "classes", "head", "probability", "store", "html", "labels", "self_contained")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Texts(Layer):
+    """Options with which pictures are explained word by word."""
+
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help='For networks that write: a question, or how the caption begins; "" for a caption. A map a word.',
+            show_default=False,
+            rich_help_panel=Panel.NETWORK,
+        ),
+    ] = None
+    text: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TEXT",
+            help="With --prompt: the text that is explained. [default: what the network writes]",
+            show_default=False,
+            rich_help_panel=Panel.NETWORK,
+        ),
+        Checked(words.word("--text", "the text that is explained")),
+    ] = None
+
+    def __post_init__(self) -> None:
+        """A text alone is about nothing."""
+        super().__post_init__()
+        if self.text is not None and self.prompt is None:
+            raise InputError('--text is what a network writes: give --prompt too, "" for a caption')
+
+
+def tell(command: Any, sources: list[Path]) -> None:
+    """Explains pictures word by word for a command with these options, and says what became of each.
+
+    Args:
+        command: ``cfcam explain``.
+        sources: files, folders and globs.
+    """
+    _check(command)
+
+    from cfcam.imaging import list_images
+    from cfcam.imaging.drawing.look import Look
+    from cfcam.jobs.engine.text_files import TextSettings, write_texts
+    from cfcam.models.text_loading import load_text_model
+
+    pictures = list_images(sources, recursive=command.recursive)[: command.limit]
+    settings = TextSettings(
+        output=command.output,
+        prompt=command.prompt,
+        text=command.text,
+        targets=[_target(word) for word in command.target or ["words"]],
+        methods=chosen_methods(command.method or DEFAULT_METHODS),
+        layer=command.layer,
+        look=Look(command.palette, command.opacity, command.blend),
+        max_pixels=int(command.max_megapixels * 1e6),
+    )
+    told = []
+    for one in write_texts(load_text_model(command.spec, read_device(command.device)), pictures, settings):
+        told.append(one)
+        if one.problem:
+            warn(f"{one.path.name}: {one.problem}")
+        elif not (command.silent or command.as_json):
+            out().print(f"{one.path.name}: {_line(one)}", markup=False, soft_wrap=True)
+    if command.as_json:
+        print_json([_plain(one) for one in told])
+    elif not command.silent:
+        done = sum(not one.problem for one in told)
+        out().print(f"{done} of {len(told)} explained, in {command.output}/; research use only", markup=False)
+    if any(one.problem for one in told):
+        raise typer.Exit(EXIT_FAILED)
+
+
+def _check(command: Any) -> None:
+    """Raises `InputError` for options that mean nothing for a text, rather than leaving them out without a word."""
+    defaults = {field.name: field.default for field in fields(command)}
+    alone = [name for name in _OF_CLASSES if getattr(command, name) != defaults[name]]
+    if wrong := [*alone, *command.given(Panel.STUDY)]:
+        raise InputError(f"--{wrong[0].replace('_', '-')} is for networks that classify: leave it out with --prompt")
+
+
+def _target(word: str) -> Any:
+    from cfcam.capture import Answer, Token
+
+    if word in ("words", "tokens"):
+        return word
+    sides = re.fullmatch(r"(.+?)\s+vs\.?\s+(.+)", word.strip())
+    return Token(word) if sides is None else Answer(*sides.groups())
+
+
+def _line(one: Told) -> str:
+    """The text, with the probability of each word that has a map."""
+    if one.found is None:
+        return ""
+    names, proba = one.found.names[0], one.found.log_probabilities[0].exp().tolist()
+    return " ".join(f"{name} ({p:.2f})" for name, p in zip(names, proba, strict=True))
+
+
+def _plain(one: Told) -> dict[str, Any]:
+    if one.found is None:
+        return {"picture": str(one.path), "problem": one.problem}
+    return {"picture": str(one.path), "files": list(map(str, one.files)), **one.found.to_dict()}

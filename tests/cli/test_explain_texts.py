@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from cfcam.cli.app import app
+from tests import text_networks
+
+pytest.importorskip("transformers")
+
+
+def cfcam(*arguments):
+    return CliRunner(env={"COLUMNS": "140"}).invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("network")
+    for part in text_networks.vit_gpt2():
+        part.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def picture(tmp_path):
+    text_networks.picture().save(tmp_path / "scan.png")
+    return tmp_path / "scan.png"
+
+
+def test_each_word_is_drawn_over_its_map_and_its_numbers_are_written(folder, picture, tmp_path):
+    output = tmp_path / "out"
+    asked = ["--prompt", "is there a nodule ?", "--text", "no nodule", "--method", "hires-cam"]
+    result = cfcam("explain", picture, "-m", f"hf:{folder}", "-o", output, *asked)
+    assert result.exit_code == 0, result.output
+    assert "scan.png: no (" in result.stdout
+    assert sorted(path.name for path in output.iterdir()) == ["scan_hires-cam_words.png", "scan_words.json"]
+    written = json.loads((output / "scan_words.json").read_text())
+    assert [entry["text"] for entry in written["explained"]] == ["no", "nodule"]
+    assert (written["prompt"], written["text"], written["generated"]) == ("is there a nodule ?", "no nodule", False)
+    assert written["grid"]["rows"] == 4
+    assert np.asarray(Image.open(output / "scan_hires-cam_words.png")).shape[2] == 3
+
+
+def test_one_answer_against_another_and_a_summary_as_json(folder, picture, tmp_path):
+    asked = ["--prompt", "is there a nodule ?", "--target", "yes vs no", "--json"]
+    result = cfcam("explain", picture, "-m", f"hf:{folder}", "-o", tmp_path / "out", *asked)
+    assert result.exit_code == 0, result.output
+    (one,) = json.loads(result.stdout)
+    assert one["explained"][0]["text"] == "yes against no"
+    assert [path.endswith("words.png") for path in one["files"]] == [True, False]
+
+
+def test_a_picture_that_fails_is_told_of_and_the_next_is_explained(folder, picture, tmp_path):
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    asked = ["--prompt", "", "--text", "nodule", "--target", "nodule"]
+    pictures = [tmp_path / "broken.png", picture]
+    result = cfcam("explain", *pictures, "-m", f"hf:{folder}", "-o", tmp_path / "out", *asked)
+    assert result.exit_code == 1
+    assert "broken.png" in result.stderr
+    assert "1 of 2 explained" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--text", "nodule"], "--text is what a network writes: give --prompt too"),
+        (["--prompt", "", "--classes", "a,b"], "--classes is for networks that classify"),
+        (
+            ["--prompt", "", "--target", "lung", "--text", "nodule"],
+            "'lung' was never generated: the text holds 'nodule'",
+        ),
+        (["--prompt", "nodule " * 40], "the network's context holds 24"),
+    ],
+)
+def test_what_cannot_be_told_is_one_line(folder, picture, tmp_path, arguments, message):
+    result = cfcam("explain", picture, "-m", f"hf:{folder}", "-o", tmp_path / "out", *arguments)
+    assert result.exit_code in (1, 2)
+    (line,) = result.stderr.splitlines()
+    assert message in line
