@@ -8,6 +8,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cfcam.cli.app import app
+from cfcam.models.demo import make_phantom
 from tests import text_networks
 
 pytest.importorskip("transformers")
@@ -43,6 +44,13 @@ def test_each_word_is_drawn_over_its_map_and_its_numbers_are_written(folder, pic
     assert (written["prompt"], written["text"], written["generated"]) == ("is there a nodule ?", "no nodule", False)
     assert written["grid"]["rows"] == 4
     assert np.asarray(Image.open(output / "scan_hires-cam_words.png")).shape[2] == 3
+
+
+def test_the_demo_network_answers_questions_about_phantoms(tmp_path):
+    Image.fromarray(make_phantom(7, findings=["effusion"], size=256).image).save(tmp_path / "chest.png")
+    result = cfcam("explain", tmp_path / "chest.png", "-o", tmp_path / "out", "--prompt", "is there an effusion?")
+    assert result.exit_code == 0, result.output
+    assert "chest.png: yes (" in result.stdout
 
 
 def test_one_answer_against_another_and_a_summary_as_json(folder, picture, tmp_path):

@@ -45,7 +45,7 @@ def from_hugging_face(spec: Spec) -> Built:
             "be reached: fetch it where there is a network and give its folder, e.g. hf:path/to/folder"
         )
     cached = local or _is_cached(source)
-    with _quiet(transformers):
+    with quiet(transformers):
         if local and not any((folder / name).is_file() for name in _WEIGHTS):
             module, untrained, notes = _from_config(transformers, folder)
         else:
@@ -115,7 +115,7 @@ def _failure(source: str, error: BaseException) -> str:
 
 
 @contextmanager
-def _quiet(transformers: Any) -> Iterator[None]:
+def quiet(transformers: Any) -> Iterator[None]:
     """Keep progress bars and warnings of a load off the user's terminal; what matters becomes a note."""
     logging = transformers.utils.logging
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()

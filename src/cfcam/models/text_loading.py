@@ -9,6 +9,7 @@ import torch
 
 from cfcam.errors import ModelError, describe
 from cfcam.models.built import import_library
+from cfcam.models.hugging_face import quiet
 from cfcam.models.spec import Source, Spec, check_place, is_folder, parse_spec
 from cfcam.models.texts.text_model import TextModel
 
@@ -48,18 +49,23 @@ def _from_folder(spec: Spec) -> TextModel:
     transformers = import_library("transformers", spec.text)
     source = str(folder) if local else spec.name
     safe: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    with quiet(transformers):
+        model = _network(transformers, source, safe)
+        return TextModel(model, *_processors(transformers, source, safe))
+
+
+def _network(transformers: Any, source: str, safe: dict[str, Any]) -> Any:
     try:
         config = transformers.AutoConfig.from_pretrained(source, **safe)
         name = (getattr(config, "architectures", None) or [""])[0]
         network = getattr(transformers, name, None)
         if network is None:
             raise ModelError(f"{source} names no network of transformers in its config.json (architectures: {name!r})")
-        model = network.from_pretrained(source, local_files_only=True, weights_only=True).float().eval()
+        return network.from_pretrained(source, local_files_only=True, weights_only=True).float().eval()
     except ModelError:
         raise
     except Exception as error:
         raise ModelError(f"transformers cannot load {source} ({describe(error)})") from error
-    return TextModel(model, *_processors(transformers, source, safe))
 
 
 def _processors(transformers: Any, source: str, safe: dict[str, Any]) -> tuple[Any, Any]:

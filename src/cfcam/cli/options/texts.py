@@ -20,7 +20,8 @@ from cfcam.errors import InputError
 if TYPE_CHECKING:
     from cfcam.jobs.engine.text_files import Told
 
-DEFAULT_METHODS = ("grad-cam",)
+DEFAULT_METHODS = ("hires-cam",)
+# Not Grad-CAM: its weights are means over all tokens, of which a word looks at few (docs/how-to).
 _OF_CLASSES = ("weights", "num_classes", "classes", "head", "probability", "store", "html", "labels", "self_contained")
 
 

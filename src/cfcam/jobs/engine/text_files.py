@@ -10,7 +10,7 @@ from cfcam.errors import CfcamError, describe_first
 from cfcam.files import write_json
 from cfcam.imaging import read_image, save_image
 from cfcam.imaging.drawing.look import Look
-from cfcam.jobs.engine.texts import Asked, TextExplanation, explain_text
+from cfcam.jobs.engine.texts import DEFAULT_METHODS, Asked, TextExplanation, explain_text
 from cfcam.models.texts.text_model import TextModel
 
 
@@ -33,7 +33,7 @@ class TextSettings:
     prompt: str = ""
     text: str | None = None
     targets: Sequence[Asked] = ("words",)
-    methods: tuple[str, ...] = ("grad-cam",)
+    methods: tuple[str, ...] = DEFAULT_METHODS
     layer: str | None = None
     look: Look = field(default_factory=Look)
     max_pixels: int = 64_000_000

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from cfcam.capture import Capture
 from cfcam.capture.targets.tokens import Answer, EachToken, EachWord, Text, Token, TokenScore
 from cfcam.errors import InputError, MethodError, OutputError, TargetError
-from cfcam.explainer import DEFAULT_METHODS, Explainer
+from cfcam.explainer import Explainer
 from cfcam.explanation import Explanation
 from cfcam.maps import Status
 from cfcam.methods.base import Methods
@@ -22,6 +22,9 @@ from cfcam.models.texts.passage import Passage
 from cfcam.models.texts.text_model import MOST_TOKENS, TextModel
 
 Asked = Literal["words", "tokens"] | Token | Answer | EachWord | EachToken
+DEFAULT_METHODS = ("hires-cam",)
+"""Each cell by what it added: a word looks at few of the image tokens, and weights that are means over all of them, as
+Grad-CAM's, are mostly those of cells that it does not look at."""
 _EXACT, _ROUGH = 1e-3, 0.2
 """How far the log-probability of a token may lie from what ``generate`` found, in float32 and in half precision."""
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.state.keeping import Keeper
 from cfcam.errors import InputError, ModelError, OutputError
+from cfcam.models.hugging_face import quiet
 from cfcam.models.texts.families import BlipAnswers, BlipCaptions, EncoderDecoder, Family, Git, Prompt
 from cfcam.models.texts.multimodal import Gemma3, InText, LlavaNext, PaliGemma, QwenVL, Tiled
 from cfcam.models.texts.passage import Passage, Written
@@ -88,7 +89,9 @@ class TextModel:
         seen = [as_picture(one) for one in (pictures if isinstance(pictures, (list, tuple)) else [pictures])]
         if not seen:
             raise InputError("no picture: give one, or several")
-        with _quiet():
+        import transformers
+
+        with quiet(transformers):
             prompts = [self.family.prompt(picture, prompt) for picture in seen]
             for one in prompts:
                 self._check_room(one, 1)
@@ -183,17 +186,3 @@ def as_picture(picture: Any) -> Any:
             " cfcam.imaging.Image"
         )
     return Image.fromarray(array).convert("RGB")
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps transformers' advice on settings of generation off the terminal; what matters is an error here."""
-    import transformers
-
-    logging: Any = transformers.utils.logging
-    verbosity = logging.get_verbosity()
-    logging.set_verbosity_error()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
