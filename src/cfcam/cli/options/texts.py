@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 DEFAULT_METHODS = ("hires-cam",)
 # Not Grad-CAM: its weights are means over all tokens, of which a word looks at few (docs/how-to).
-_OF_CLASSES = ("weights", "num_classes", "classes", "head", "probability", "store", "html", "labels", "self_contained")
+_OF_CLASSES = (
+    *("weights", "num_classes", "classes", "head", "probability", "store", "html", "labels", "self_contained"),
+    *("by_region", "region_names", "channels"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
