@@ -141,7 +141,7 @@ def detector() -> np.ndarray:
     shown = x[3:4]  # a phantom with both
     network.eval()
     targets = [cfcam.TopBoxes(2), cfcam.MissingBox([74, 68, 92, 90], 1)]
-    e = cfcam.explain(network, shown, "hires-cam", targets=targets, layer="trunk", classes=names)
+    e = cfcam.explain(network, shown, "hires-cam", targets=targets, layer="trunk.11", classes=names)
     image = np.repeat(phantoms[3].image[..., None], 3, axis=2).repeat(4, 0).repeat(4, 1)
     for found in e.target_names:
         x0, y0, x1, y1 = (4 * int(corner) for corner in found.split("(")[1].rstrip(")").split(", "))

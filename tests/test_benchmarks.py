@@ -71,6 +71,13 @@ def test_agreement_is_the_worst_of_all_maps() -> None:
     assert pearson(maps, other) == pytest.approx(-1)
 
 
+def test_what_maps_cost_a_training_is_measured_beside_it(tmp_path: Path) -> None:
+    main(["training", "--quick", "--threads", "1", "--out", str(tmp_path)])
+    result = json.loads((tmp_path / "training.json").read_text())
+    assert [row["pictures"] for row in result["rows"]] == [1, 2]
+    assert all(row["share"] > 0 for row in result["rows"])
+
+
 def test_the_exponent_is_that_of_a_power_and_unknown_below_the_noise() -> None:
     assert exponent([1, 2, 4, 8], [9, 4, 16, 64]) == pytest.approx(2)
     assert math.isnan(exponent([1, 2, 4], [1, 2, -1]))

@@ -146,6 +146,21 @@ def test_one_place_that_fails_does_not_keep_the_others_from_being_written(tmp_pa
     assert (tmp_path / "maps" / "scorecard.csv").is_file()
 
 
+def test_a_summary_writer_gets_numbers_and_pictures(tmp_path):
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from torch.utils.tensorboard import SummaryWriter
+
+    maps, net = maps_of(to=SummaryWriter(tmp_path)), Net()
+    maps(net, 3)
+    maps.close()
+    events = EventAccumulator(str(tmp_path))
+    events.Reload()
+    assert [event.step for event in events.Scalars("cfcam/picture-1/seconds")] == [3]
+    assert [(event.step, event.width) for event in events.Images("cfcam/picture-1/map")] == [(3, 12)]
+    assert len(events.Images("cfcam/picture-0/strip")) == 1
+
+
 def test_a_volume_is_shown_in_the_plane_of_its_mask(tmp_path):
     net = nn.Sequential(
         nn.Conv3d(1, 3, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(3, 2)

@@ -72,10 +72,10 @@ class Capture:
             given = network.prepare(x)
             rules = check_targets(targets, len(given), given.shape[2:])
             self.autocast = Autocast.current(given.device.type)
-            self._want = wanted_of(rules, classes)
+            self.want = wanted_of(rules, classes)
             self._record(given)
             answer = self._recording.answer
-            check_names(classes, answer.logits, answer.outputs, self._want)
+            check_names(classes, answer.logits, answer.outputs, self.want)
             with torch.enable_grad():
                 self.targets: Scores = resolve_targets(
                     rules,
@@ -94,7 +94,7 @@ class Capture:
 
     def _record(self, given: Tensor, taken: Taken | None = None, *, grad: bool = False) -> None:
         self._recording = Recording(
-            self.network, given, self.layer, self._module, want=self._want, taken=taken, grad=grad
+            self.network, given, self.layer, self._module, want=self.want, taken=taken, grad=grad
         )
         self._rescorer = Rescorer(self._recording, self.autocast)
 
@@ -339,7 +339,7 @@ class Capture:
         rules = check_targets(targets, len(self.given), self.given.shape[2:])
         want, answer = wanted_of(rules, classes), self._recording.answer
         vector = answer.logits.ndim == 2 and answer.logits.shape[1] >= want.least
-        if not vector or replace(want, least=0, vector=False) != replace(self._want, least=0, vector=False):
+        if not vector or replace(want, least=0, vector=False) != replace(self.want, least=0, vector=False):
             return None
         with torch.inference_mode(False), torch.enable_grad():
             scores = resolve_targets(

@@ -186,7 +186,11 @@ class Network:
 
 
 def probe_layers(
-    network: Network, x: Tensor, targets: Any = None, classes: Sequence[str] | None = None
+    network: Network,
+    x: Tensor,
+    targets: Any = None,
+    classes: Sequence[str] | None = None,
+    want: Wanted | None = None,
 ) -> tuple[list[LayerInfo], tuple[int, ...]]:
     """Runs the network on the first image of ``x`` and returns its layers and its output's shape.
 
@@ -198,10 +202,11 @@ def probe_layers(
         x: (N, C, *spatial).
         targets: what will be explained, see `check_targets`: of several outputs the one that fits is taken.
         classes: class names.
+        want: what the class scores must fit; None: what targets and classes ask.
     """
     with torch.inference_mode(False):
         batch = network.prepare(x)
-        want = wanted_of(check_targets(targets, len(batch), batch.shape[2:]), classes)
+        want = want or wanted_of(check_targets(targets, len(batch), batch.shape[2:]), classes)
         with preserved(network.model, batch.device):
             try:
                 return _probed(network, batch[: network.batch or 1], want)

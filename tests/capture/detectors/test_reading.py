@@ -121,6 +121,10 @@ def test_an_output_that_nobody_knows_and_a_function_that_returns_something_else(
     net, x = nn.Conv2d(3, 3, 1), torch.zeros(1, 3, 8, 8)
     with pytest.raises(OutputError, match="Conv2d returns Tensor, and neither pred_boxes"):
         Detector(net)(x)
+    unknown = nn.Module()
+    unknown.forward = lambda x: [{"boxes": torch.zeros(0, 4), "labels": torch.zeros(0), "scores": torch.zeros(0)}]
+    with pytest.raises(OutputError, match="the number of classes of Module is not known"):
+        Detector(unknown)(x)
     with pytest.raises(OutputError, match="returned a Tensor for 1 images: return Detections"):
         Detector(net, lambda output, size: output)(x)
     with pytest.raises(OutputError, match=r"give \(N, Q, 4\)"):

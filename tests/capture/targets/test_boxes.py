@@ -178,6 +178,40 @@ def test_class_names_of_another_number_and_a_network_that_is_no_detector():
         cfcam.explain(net, X, "grad-cam", targets=cfcam.Box(LEFT), layer="0")
 
 
+def test_a_class_of_which_the_detector_says_nothing_there():
+    class Silent(Halves):
+        def forward(self, x):
+            found = super().forward(x)
+            return Detections(found.boxes, found.values * torch.eye(2), "given")
+
+    with pytest.raises(TargetError, match=r"a box at \(0, 0, 4, 4\), but says nothing of class 1 there"):
+        explained(cfcam.Box(LEFT, 1), net=Silent("given"))
+
+
+ON_A_GRID = [name for name in cfcam.list_methods() if name not in {"attention-rollout", "legrad", "cam", "finer-cam"}]
+
+
+@pytest.mark.parametrize("method", ON_A_GRID)
+def test_the_contract_of_methods_holds_for_boxes(method):
+    """Maps are finite, an image alone is as in a batch, a box alone as with others, and the network stays as it was."""
+    torch.manual_seed(2)
+    net = Halves()
+    net.features = nn.Sequential(nn.Conv2d(2, 6, 3, padding=1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 2, 1))
+    net, x = net.eval(), torch.rand(3, 2, 8, 16)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+
+    def maps(images, *boxes):
+        found = cfcam.explain(net, images, method, targets=[cfcam.Box(box) for box in boxes], layer="features.2")
+        return found.maps[method]
+
+    together = maps(x, LEFT, RIGHT)
+    assert together.isfinite().all()
+    tolerance = {"rtol": 1e-3, "atol": 1e-5 * float(together.abs().amax()) + 1e-7}
+    torch.testing.assert_close(maps(x[2:], LEFT, RIGHT), together[2:], **tolerance)
+    torch.testing.assert_close(maps(x, RIGHT), together[:, 1:], **tolerance)
+    assert all(value.equal(before[name]) for name, value in net.state_dict().items())
+
+
 def test_a_probability_of_1_to_all_digits_has_no_gradient_and_says_so():
     net = Halves("given")
     net.features.weight.data *= 40

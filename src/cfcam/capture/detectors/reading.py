@@ -87,6 +87,11 @@ def reader_of(model: nn.Module, output: Any) -> Read:
         return lambda out, size: read_transformers(out, size, labels)
     if is_list_of_boxes(output):
         labels = _torchvision_classes(model)
+        if labels is None:
+            raise OutputError(
+                f"the number of classes of {type(model).__name__} is not known: give Detector(model,"
+                " read=lambda output, size: cfcam.capture.read_torchvision(output, size, CLASSES)), background counted"
+            )
         return lambda out, size: read_torchvision(out, size, labels)
     raise OutputError(
         f"{type(model).__name__} returns {type(output).__name__}, and neither pred_boxes (transformers) nor boxes,"

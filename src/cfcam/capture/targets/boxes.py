@@ -257,6 +257,11 @@ def _none_there(
 ) -> str:
     what = "box" if label is None else f"box of {class_words(label, classes)}"
     near = int(overlap.argmax())
+    if label is not None and float(overlap[near]) >= SAME:
+        return (
+            f"image {n}: the detector returns a box at {_corners(wanted[n])}, but says nothing of"
+            f" {class_words(label, classes)} there: lower its threshold, or ask for another class"
+        )
     least = f"{float(overlap[near]):.2f}"
     nearest = (
         f"the nearest, {_corners(found.boxes[n, near])}, by {least}" if float(overlap[near]) > 0 else "none touches it"

@@ -132,7 +132,7 @@ def grid_layers(capture: Capture, count: int) -> tuple[str, ...]:
     """
 
     def found() -> tuple[str, ...]:
-        infos, _ = probe_layers(capture.network, capture.given)
+        infos, _ = probe_layers(capture.network, capture.given, want=capture.want)
         grids = {info.name: info.grid for info in infos}
         usable = {i.name for i in candidates(infos) if i.reaches is not False and "pad" not in i.kind.lower()}
         ends: dict[tuple[int, ...], str] = {}

@@ -117,7 +117,7 @@ def convolutions(capture: Capture, method: str) -> tuple[str, ...]:
     """
 
     def found() -> tuple[str, ...]:
-        infos, _ = probe_layers(capture.network, capture.given)
+        infos, _ = probe_layers(capture.network, capture.given, want=capture.want)
         modules = dict(capture.network.model.named_modules())
         return tuple(
             i.name
