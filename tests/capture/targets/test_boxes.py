@@ -96,6 +96,13 @@ def test_a_map_for_each_box_of_each_image_from_one_pass():
     torch.testing.assert_close(e.maps["hires-cam"][1].flip(2), e.maps["hires-cam"][0])
 
 
+@pytest.mark.parametrize("reading", ["sigmoid", "softmax", "given"])
+def test_many_boxes_in_one_pass_back_have_the_maps_that_each_has(reading):
+    net, two = Halves(reading), [cfcam.Box(LEFT), cfcam.Box(RIGHT)]
+    few, many = (explained(targets, net=net).maps["hires-cam"] for targets in (two, two * 5))
+    torch.testing.assert_close(many, few.repeat(1, 5, 1, 1))
+
+
 def test_a_box_is_followed_where_queries_come_in_another_order():
     methods, boxes = ["score-cam", "occlusion", "hires-cam"], [cfcam.Box(LEFT), cfcam.Box(RIGHT)]
     still, turned = (explained(boxes, methods, Halves(turned=turn)) for turn in (False, True))
