@@ -13,7 +13,7 @@ import cfcam
 from cfcam.capture import Detections
 from cfcam.imaging import Image, Panel, Preprocess, contact_sheet
 from cfcam.integrations import TrainingMaps
-from cfcam.models.demo import CLASSES, EXAMPLES, load_demo_network, make_phantom
+from cfcam.models.demo import CLASSES, EXAMPLES, load_demo_captioner, load_demo_network, make_phantom
 
 FOLDER = Path(__file__).parent / "images"
 PREPROCESS = Preprocess()
@@ -60,6 +60,13 @@ def sheet(
     ]
     footer = f"{'' if pixels else f'layer {e.layer}, '}phantom, research use only"
     return contact_sheet(image.rgb(), panels, title=title, footer=footer, **({"opacity": 1.0} if pixels else {}))
+
+
+def words() -> np.ndarray:
+    """What the demo network that writes says of a phantom, each word over its map."""
+    picture = make_phantom(1, findings=["nodule", "effusion"]).image
+    found = cfcam.explain_text(load_demo_captioner(), picture)
+    return found.strip(picture, panel_size=220, footer="hires-cam of image tokens, phantom, research use only")
 
 
 def training() -> np.ndarray:
@@ -166,6 +173,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     four = ["grad-cam", "grad-cam++", "score-cam", "cf-cam"]
     pictures = {
+        "words": words(),
         "readme": sheet(
             "effusion-and-nodule",
             four,
