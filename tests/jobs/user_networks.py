@@ -108,6 +108,7 @@ class Flat(nn.Module):
 
 
 def flat():
+    torch.manual_seed(0)  # so that it is the same twice, and nobody calls it untrained
     network = Flat()
     network(torch.zeros(1, 3, 32, 32))
     return network
@@ -146,6 +147,7 @@ class Nested(nn.Module):
 
 
 def nested():
+    torch.manual_seed(0)
     return Nested()
 
 

@@ -65,7 +65,7 @@ def test_load_is_the_function_however_it_is_reached():
 
 def test_every_example_of_the_help_can_be_read():
     sources = {parse_spec(example).source for _, example in available_forms()}
-    assert sources == set(Source) == {"demo", "torchvision", "timm", "hf", "monai", "file"}
+    assert sources == set(Source) == {"demo", "torchvision", "timm", "hf", "monai", "nnunet", "file"}
 
 
 def test_arguments_are_literals():
@@ -190,7 +190,7 @@ def test_a_factory_gives_the_network(call, classes, file):
     assert isinstance(loaded, LoadedModel)
     assert loaded.module(torch.zeros(2, 3, 8, 8)).shape == (2, classes)
     assert not any(module.training for module in loaded.module.modules())
-    assert (loaded.classes, loaded.preprocess, loaded.probability, loaded.notes) == (None, {}, "auto", ())
+    assert (loaded.classes, loaded.preprocess, loaded.probability, loaded.notes) == (None, {}, "auto", (RANDOM,))
 
 
 def test_the_process_is_as_before(file):
@@ -311,7 +311,7 @@ def test_weights_with_another_number_of_classes(file, tmp_path):
 
 def test_a_new_classifier_without_weights_is_said_to_be_random(file):
     assert "randomly initialised" in load(f"{file}:make", num_classes=2).notes[0]
-    assert load(f"{file}:make", num_classes=3).notes == ()
+    assert load(f"{file}:make", num_classes=3).notes == (RANDOM,)  # no weights at all, not of the head alone
 
 
 def test_class_names_from_a_file_and_their_number(file, tmp_path):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TextIO
 
 import typer
 
 from cfcam.cli.arguments import places, words
-from cfcam.cli.arguments.read import check_words, read_channels, read_target, read_window
+from cfcam.cli.arguments.read import check_words, read_channels, read_window
 from cfcam.cli.command import Checked
 from cfcam.cli.options import complete
 from cfcam.cli.options.cluster import Spread
@@ -22,7 +22,7 @@ from cfcam.cli.options.study import Study, without_secrets
 from cfcam.cli.options.texts import Texts, tell
 from cfcam.cli.options.unchanged import left_by, note_of, watched
 from cfcam.cli.options.volumes import PicturesOrVolumes, Sliding
-from cfcam.cli.output.console import EXIT_FAILED, hint, print_json, warn
+from cfcam.cli.output.console import EXIT_FAILED, hint, print_json, prints_to_stderr, warn
 from cfcam.cli.output.panels import Panel
 from cfcam.cli.output.unchanged import show_unchanged
 from cfcam.errors import InputError
@@ -113,11 +113,11 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         list[str] | None,
         typer.Option(
             metavar="CLASS",
-            help="Index, name, predicted, top-3 or all; repeatable. [default: predicted]",
+            help="Index, name, predicted, top-3 or all; repeatable; or a CSV file (file,label). [default: predicted]",
             autocompletion=complete.target,
             show_default=False,
         ),
-        Checked(words.targets),
+        Checked(words.targets_or_table),
     ] = None
     palette: Annotated[
         str,
@@ -243,6 +243,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         if self.preset is not None and (self.palette, self.opacity, self.blend) != LOOK:
             raise InputError(f"--preset {self.preset} says how maps are drawn: leave --palette, --opacity, --blend out")
         words.named_targets(self.classes, self.target or ())
+        places.stdout(self.paths, self.as_json)
         places.audit_folder(self.record, self.output)
         if self.store is not None:
             self._check_store()
@@ -261,12 +262,16 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
 
     def __call__(self) -> None:
         """Explains one input after the other, and says what became of them."""
+        with prints_to_stderr(self.as_json) as stdout:
+            self._explain(stdout)
+
+    def _explain(self, stdout: TextIO) -> None:
         if self.prompt is not None:
-            tell(self, _sources(self.paths))
+            tell(self, places.sources(self.paths, DEFAULT_FOLDER))
             return
         study = self.study()
         files = read_channels(self.channels)
-        sources = list(files[:1]) or _sources(self.paths)
+        sources = list(files[:1]) or places.sources(self.paths, DEFAULT_FOLDER)
         unchanged = None if files else note_of(self, sources)
         if unchanged is not None and (count := unchanged.inputs()) is not None:
             show_unchanged(count, self.store or self.output, quiet=self.silent, log=self.log())
@@ -293,9 +298,17 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
                 warn(note)
             if self.paths and self.spec in DEMOS:
                 hint("the demo network knows drawn phantoms only; for pictures of your own name a network with --model")
-        settings = replace(settings, study=study, page=self._page(inputs, loaded))
+        settings = replace(
+            settings, study=study, page=self._page(inputs, loaded), classes=self._classes(inputs, loaded)
+        )
         run = self._run(loaded, inputs, settings, self.flow() | left_by(self, unchanged, read))
-        self._follow(run, list(loaded.notes))
+        self._follow(run, list(loaded.notes), stdout)
+
+    def _classes(self, inputs: Sequence[Input], loaded: LoadedModel) -> Mapping[str, int] | None:
+        from cfcam.jobs.index.labels import read_targets
+
+        table = words.table_of(self.target)
+        return None if table is None else read_targets(table, inputs, loaded.classes)
 
     def _page(self, inputs: Sequence[Input], loaded: LoadedModel) -> PageSettings | None:
         """What is asked for of the page of all pictures; None where there is to be none."""
@@ -325,7 +338,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             output=self.store or self.output,
             store=self.store is not None,
             methods=chosen_methods(self.method or DEFAULT_METHODS),
-            targets=tuple(map(read_target, self.target or ["predicted"])),
+            targets=words.asked(self.target),
             layer=self.layer,
             palette=palette,
             opacity=opacity,
@@ -363,12 +376,12 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         settings = replace(settings, preprocess=self.prepared_pictures(loaded))
         return FolderRun(loaded, inputs, settings, **how)
 
-    def _follow(self, run: FolderRun, notes: list[str]) -> None:
+    def _follow(self, run: FolderRun, notes: list[str], stdout: TextIO) -> None:
         from cfcam.cli.output import run as said
 
         tally = said.follow(run, quiet=self.quiet, log=self.log(), keep=self.as_json)
         if self.as_json:
-            print_json(said.summary(tally, run, notes))
+            print_json(said.summary(tally, run, notes), stdout)
         elif not self.silent:
             said.show_table(tally, run)
             said.show_preparation(tally, run)
@@ -385,16 +398,3 @@ def _typed(study: StudySettings | None, sources: list[Path], output: Path, masks
     if study is None or (study.keep_names and study.record is None):
         return tuple(sys.argv)
     return without_secrets(sys.argv, sources, output, study, masks)
-
-
-def _sources(paths: list[str] | None) -> list[Path]:
-    if paths:
-        from cfcam.jobs.inputs.places import given
-
-        return [given(path) for path in paths]
-    if not DEFAULT_FOLDER.is_dir():
-        raise InputError(
-            f"no pictures are named, and there is no folder {DEFAULT_FOLDER}/ here: give files or folders,"
-            " or try cfcam demo"
-        )
-    return [DEFAULT_FOLDER]

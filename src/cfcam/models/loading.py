@@ -19,6 +19,7 @@ from cfcam.models.nnunet import from_nnunet
 from cfcam.models.spec import Source, Spec, parse_spec
 from cfcam.models.stated import Stated, beside, from_json
 from cfcam.models.stated_by_module import of_module, of_transform
+from cfcam.models.untrained import untrained_note
 from cfcam.models.weights import fit_weights, read_checkpoint
 
 
@@ -92,6 +93,8 @@ def load(
     state, notes, in_file = (None, (), None) if weights is None else read_checkpoint(weights)
     with torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False), torch.enable_grad():
         built = _build(parsed)
+        if state is None and parsed.source is Source.FILE:
+            built = replace(built, untrained=untrained_note(parsed, built.module))
         changed = num_classes is not None and _set_classes(built.module, num_classes)
         if state is not None:
             notes += fit_weights(built.module, state, source=str(weights), network=one_line(parsed.text, 80))

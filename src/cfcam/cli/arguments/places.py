@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from cfcam import json_text
@@ -18,10 +18,19 @@ _LABELS = re.compile(r"(.+)#\d+(?:,\d+)*")  # as cfcam.jobs.inputs.masks reads t
 _PACK = "MANIFEST.sha256"
 _SQLITE = b"SQLite format 3\0"
 
+STDOUT = "-"
+"""What may stand behind ``--json``: it goes there in any case."""
+
 
 def anywhere(paths: Iterable[str | os.PathLike[str]]) -> None:
     """Refuses what is not there, in tars too, and URLs that cannot be read from; no object store is asked."""
-    inputs(Path(path) for path in paths if not _elsewhere(os.fspath(path)))
+    inputs(Path(path) for path in paths if os.fspath(path) != STDOUT and not _elsewhere(os.fspath(path)))
+
+
+def stdout(paths: Iterable[str] | None, as_json: bool) -> None:
+    """Refuses "-", which stands for stdout behind --json, where nothing is to go there."""
+    if STDOUT in (paths or ()) and not as_json:
+        raise InputError(f"{STDOUT}: pictures are not read from a pipe; name files or folders")
 
 
 def inputs(paths: Iterable[Path]) -> None:
@@ -221,3 +230,20 @@ def _elsewhere(text: str) -> bool:
 
 def _matches(pattern: str) -> bool:
     return glob.has_magic(pattern) and next(glob.iglob(pattern, recursive=True), None) is not None  # noqa: PTH207 (an absolute pattern)
+
+
+def sources(paths: Sequence[str] | None, default: Path) -> list[Path]:
+    """Returns what inputs are found in: what was named, else a folder.
+
+    Raises:
+        InputError: nothing is named, and there is no such folder.
+    """
+    if named := [path for path in paths or () if path != STDOUT]:
+        from cfcam.jobs.inputs.places import given
+
+        return [given(path) for path in named]
+    if not default.is_dir():
+        raise InputError(
+            f"no pictures are named, and there is no folder {default}/ here: give files or folders, or try cfcam demo"
+        )
+    return [default]

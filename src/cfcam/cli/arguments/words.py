@@ -7,7 +7,7 @@ be had without torch; what only a network or a file's content can tell is told l
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from cfcam.cli.arguments.read import check_words, class_names, read_numbers, read_target, read_words
@@ -49,7 +49,12 @@ def named_targets(given: str | None, targets: Iterable[str], *, model: str | Non
     folded = {name.casefold() for name in classes}
     for text in targets:
         target = read_target(text)
-        if isinstance(target, str) and not _RULE.fullmatch(target) and target.casefold() not in folded:
+        if (
+            isinstance(target, str)
+            and not is_table(target)
+            and not _RULE.fullmatch(target)
+            and target.casefold() not in folded
+        ):
             near = few(map(repr, nearest(target, classes) or classes[:3]))
             raise InputError(f"--target {text!r}: no class is called so; nearest of {len(classes)}: {near}")
 
@@ -102,6 +107,31 @@ def method(name: str) -> None:
 
     word("--method", "the name of a method, see cfcam methods")(name)
     check_name(name)
+
+
+def is_table(text: str) -> bool:
+    """Whether a target is a table of the class of each input."""
+    return text.strip().lower().endswith((".csv", ".tsv"))
+
+
+def table_of(texts: Sequence[str] | None) -> Path | None:
+    """Returns the table among targets; None: there is none."""
+    return Path(texts[0]) if texts and is_table(texts[0]) else None
+
+
+def asked(texts: Sequence[str] | None) -> tuple[int | str, ...]:
+    """Returns the targets of a run; until a table is read the predicted class stands for it."""
+    return ("predicted",) if table_of(texts) else tuple(map(read_target, texts or ["predicted"]))
+
+
+def targets_or_table(texts: Sequence[str]) -> None:
+    """Refuses targets that no network has; a table of them stands alone, and is there."""
+    if not any(map(is_table, texts)):
+        targets(texts)
+    elif len(texts) > 1:
+        raise InputError("--target: a table says which one class of each input is explained: give it alone")
+    elif not Path(texts[0]).is_file():
+        raise InputError(f"--target {texts[0]}: no such file; give a CSV file with the columns file and label")
 
 
 def targets(texts: Iterable[str]) -> None:

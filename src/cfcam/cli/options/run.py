@@ -19,7 +19,9 @@ class Run(Command):
 
     panel: ClassVar[Panel | None] = Panel.RUN
 
-    as_json: Annotated[bool, typer.Option("--json", help="Print a summary as JSON to stdout.")] = False
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a summary as JSON to stdout, and nothing else there.")
+    ] = False
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error.", rich_help_panel=Panel.RUN)
     ] = False

@@ -25,7 +25,10 @@ def note_of(command: Any, sources: list[Path]) -> Unchanged | None:
         command: a `cfcam.cli.explain.Explain`, as it was typed.
         sources: what its inputs are found in.
     """
-    more = (command.overwrite, command.verify, command.shard, command.as_json, command.ensemble, command.study())
+    more = (
+        *(command.overwrite, command.verify, command.shard, command.as_json, command.ensemble, command.study()),
+        command.by_region,  # label maps are found for each input
+    )
     if any(more):
         return None
     from cfcam.jobs.runs.unchanged import Unchanged

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, redirect_stdout
+from typing import Any, TextIO
 
 import typer
 from rich.console import Console
@@ -53,8 +55,16 @@ def hint(message: object) -> None:
     say("note", message, "cyan")
 
 
-def print_json(values: Any) -> None:
+@contextmanager
+def prints_to_stderr(wanted: bool) -> Iterator[TextIO]:
+    """Yields stdout, which is for one JSON text where that is wanted: what a network prints goes to stderr then."""
+    stdout = sys.stdout
+    with redirect_stdout(sys.stderr) if wanted else nullcontext():
+        yield stdout
+
+
+def print_json(values: Any, stdout: TextIO | None = None) -> None:
     """Writes plain values to stdout as JSON."""
     import json
 
-    typer.echo(json.dumps(values, indent=2, default=str))
+    typer.echo(json.dumps(values, indent=2, default=str), file=stdout)

@@ -247,14 +247,20 @@ class Engine:
         """
         return [one if isinstance(one, str) else one.alone() for one in self.in_batches(inputs)]
 
-    def in_batches(self, inputs: Sequence[Tensor]) -> list[One | str]:
-        """Explains prepared pictures; see `__call__`. Those of one batch are left together."""
+    def in_batches(self, inputs: Sequence[Tensor], classes: Sequence[int] | None = None) -> list[One | str]:
+        """Explains prepared pictures; see `__call__`. Those of one batch are left together.
+
+        Args:
+            inputs: see there.
+            classes: the class of each that is explained; None: the engine's targets.
+        """
         results: list[One | str] = []
         errors: list[Exception] = []
         while len(results) < len(inputs):
             batch = inputs[len(results) :][: self.batch_size]
+            asked = None if classes is None else classes[len(results) :][: self.batch_size]
             try:
-                explained = self._explained(torch.stack(list(batch)))
+                explained = self._explained(torch.stack(list(batch)), asked)
             except Exception as error:  # noqa: BLE001 (a user's network may raise anything)
                 if len(batch) == 1 and is_out_of_memory(error) and self._fewer_masks():
                     pass
@@ -265,7 +271,7 @@ class Engine:
                     self.batch_size = len(batch) // 2
                     self._say_smaller()
                 else:
-                    results += self._one_by_one(batch, errors)
+                    results += self._one_by_one(batch, errors, asked)
                 del error
                 _free()
             else:
@@ -275,27 +281,30 @@ class Engine:
             raise errors[-1]
         return results
 
-    def _one_by_one(self, inputs: Sequence[Tensor], errors: list[Exception]) -> list[One | str]:
+    def _one_by_one(
+        self, inputs: Sequence[Tensor], errors: list[Exception], classes: Sequence[int] | None
+    ) -> list[One | str]:
         results: list[One | str] = []
-        for x in inputs:
+        for n, x in enumerate(inputs):
             try:
-                results += self._explained(x[None])
+                results += self._explained(x[None], None if classes is None else classes[n : n + 1])
                 self._succeeded = True
             except Exception as error:  # noqa: BLE001 (as above)
                 errors.append(error)
                 results.append(self._reason(error))
         return results
 
-    def _explained(self, x: Tensor) -> list[One | str]:
+    def _explained(self, x: Tensor, classes: Sequence[int] | None = None) -> list[One | str]:
         """Explains a batch (N, C, *spatial) and returns its images; of those that failed, why."""
+        targets: Any = self.targets if classes is None else torch.tensor(classes)[:, None]
         if self.windows is not None:
             how = self.windows
-            parts = [explain_windows(self._explainer, x, how.size, how.overlap, self.targets, aggregate=how.aggregate)]
+            parts = [explain_windows(self._explainer, x, how.size, how.overlap, targets, aggregate=how.aggregate)]
         elif self._lanes is not None and len(x) >= 2 * LEAST:  # fewer run faster in one piece, on all cores
             provenance = self._explainer.provenance()
-            parts = [replace(part, provenance=provenance) for part in self._lanes(x, self.targets)]
+            parts = [replace(part, provenance=provenance) for part in self._lanes(x, targets)]
         else:
-            parts = [explained(self._explainer, x, self.targets)]
+            parts = [explained(self._explainer, x, targets)]
         return [one for part in parts for one in _ones(part)]
 
     def _reason(self, error: Exception) -> str:

@@ -67,24 +67,28 @@ class Lanes:
         share = max(1, torch.get_num_threads() // len(self._explainers)) if cores is None else cores
         self._pool = threads(len(self._explainers), "cfcam-lane", torch_threads=share)
 
-    def __call__(self, x: Tensor, targets: Sequence[int | str]) -> list[Explanation]:
+    def __call__(self, x: Tensor, targets: Sequence[int | str] | Tensor) -> list[Explanation]:
         """Explains a batch (N, C, *spatial) of N >= `LEAST`; returns the explanations of its parts, in order.
+
+        Targets in a tensor (N, K) are those image by image.
 
         Raises:
             Exception: what a part of it raised, once none of them runs any more.
         """
-        parts = x.tensor_split(min(len(self._explainers), len(x) // LEAST))
+        count = min(len(self._explainers), len(x) // LEAST)
+        parts = x.tensor_split(count)
+        asked: Sequence[Any] = targets.tensor_split(count) if isinstance(targets, Tensor) else [targets] * count
         stages = current()
         running = [
-            self._pool.submit(explained, explainer, part, targets, stages)
-            for explainer, part in zip(self._explainers, parts, strict=False)
+            self._pool.submit(explained, explainer, part, of_part, stages)
+            for explainer, part, of_part in zip(self._explainers, parts, asked, strict=False)
         ]
         wait(running)
         return [future.result() for future in running]
 
 
 def explained(
-    explainer: Explainer, x: Tensor, targets: Sequence[int | str], stages: Stages | None = None
+    explainer: Explainer, x: Tensor, targets: Sequence[int | str] | Tensor, stages: Stages | None = None
 ) -> Explanation:
     """Explains a batch, and counts the network's pass and the maps apart; ``stages`` where another thread measures."""
     with stage(FORWARD, stages):

@@ -45,7 +45,7 @@ class Labels:
         return [f"pictures without a label: {self.missing} of {total}"] if self.missing else []
 
 
-def read_labels(given: str, inputs: Sequence[Input], classes: Sequence[str] | None) -> Labels:
+def read_labels(given: str, inputs: Sequence[Input], classes: Sequence[str] | None, option: str = "--labels") -> Labels:
     """Reads the true classes of the inputs of a run.
 
     Args:
@@ -54,16 +54,17 @@ def read_labels(given: str, inputs: Sequence[Input], classes: Sequence[str] | No
             called like its class.
         inputs: of the run.
         classes: names of the network's classes, if known.
+        option: what messages call it.
 
     Raises:
         CfcamError: the file cannot be read, a label is no class of the network, or no input has one.
     """
     if given == FOLDERS:
         return _of_folders(inputs, classes)
-    return _of_table(Path(given), inputs, classes)
+    return _of_table(Path(given), inputs, classes, option)
 
 
-def _of_table(path: Path, inputs: Sequence[Input], classes: Sequence[str] | None) -> Labels:
+def _of_table(path: Path, inputs: Sequence[Input], classes: Sequence[str] | None, option: str) -> Labels:
     @cache
     def index(label: str) -> int:
         found = resolve_label(label, classes)
@@ -77,11 +78,11 @@ def _of_table(path: Path, inputs: Sequence[Input], classes: Sequence[str] | None
         try:
             label = index(str(case.label))
         except CfcamError as error:
-            raise InputError(f"--labels {path.name}: {error}") from error
+            raise InputError(f"{option} {path.name}: {error}") from error
         place = str(absolute(case.image))
         if by_path.setdefault(place, label) != label:
             raise InputError(
-                f"--labels {path.name}: a picture is called {case.label!r} in one line and otherwise in another: give"
+                f"{option} {path.name}: a picture is called {case.label!r} in one line and otherwise in another: give"
                 " each picture one label"
             )
     found = {
@@ -91,9 +92,25 @@ def _of_table(path: Path, inputs: Sequence[Input], classes: Sequence[str] | None
     found |= _by_name([source for source in inputs if str(source.absolute) not in found], left)
     if not found:
         raise InputError(
-            f"--labels {path.name}: none of its pictures is among those to explain: paths are relative to the file"
+            f"{option} {path.name}: none of its pictures is among those to explain: paths are relative to the file"
         )
     return _labels(found, inputs, unused=len(by_path) - len(found))
+
+
+def read_targets(path: Path, inputs: Sequence[Input], classes: Sequence[str] | None) -> Mapping[str, int]:
+    """Reads the class that is to be explained of each input: absolute path -> index; see `read_labels`.
+
+    Raises:
+        CfcamError: see there; or an input has no line.
+    """
+    labels = read_labels(str(path), inputs, classes, "--target")
+    if labels.missing:
+        first = next(source for source in inputs if str(source.absolute) not in labels.of)
+        raise InputError(
+            f"--target {path.name}: {labels.missing} of {len(inputs)} inputs have no line with a label, the first of"
+            f" them is {first.shown.name}: add them, or leave the inputs out"
+        )
+    return labels.of
 
 
 def _by_name(inputs: Sequence[Input], left: Mapping[str, int]) -> dict[str, int]:

@@ -172,7 +172,12 @@ class FolderRun:
         if page is None:
             return
         labels = page.labels
-        entries = Entries(self.settings.output, self.settings.targets, self._model.classes, labels)
+        entries = Entries(
+            self.settings.output,
+            ("labels",) if self.settings.classes else self.settings.targets,
+            self._model.classes,
+            labels,
+        )
         settled = manifest.index()
         shown = [
             entries(source, record)

@@ -41,6 +41,7 @@ class Settings:
         output: the folder into which everything is written, and outside of which nothing is.
         methods: names, instances, or a mapping from your own names to these.
         targets: class indices, class names, "predicted", "all", "top-3".
+        classes: absolute path of each input -> the class that is explained of it, in place of ``targets``.
         layer: dotted name of the layer to map; None: chosen automatically.
         preprocess: what is done to a picture (or volume) before the network sees it; None: what is known of the
             model, else `Preprocess()` (`VolumePreprocess()`).
@@ -71,6 +72,7 @@ class Settings:
     output: Path = Path("output")
     methods: tuple[str | Method, ...] | Mapping[str, str | Method] = DEFAULT_METHODS
     targets: tuple[int | str, ...] = ("predicted",)
+    classes: Mapping[str, int] | None = None
     layer: str | None = None
     preprocess: Preprocess | VolumePreprocess | None = None
     palette: str = EMBER
@@ -137,14 +139,15 @@ class Settings:
 
     def drawn(self) -> dict[str, Any]:
         """Returns the values that change the files, apart from the network and its methods."""
+        asked = list(self.targets) if self.classes is None else sorted(self.classes.items())
         if self.store:
             return {
-                "targets": list(self.targets),
+                "targets": asked,
                 **({} if self.window is None else {"window": self.window}),
                 "store": FORMAT,
             }
         return {
-            "targets": list(self.targets),
+            "targets": asked,
             **self.look(),
             "save": sorted(self.save),
             **({} if self.format == "png" else {"format": self.format}),

@@ -212,7 +212,9 @@ class Work:
         ready = [task for task in tasks if task.outcome is None]
         if not ready:
             return
-        ones = self.engine.in_batches([task.tensor for task in ready if task.tensor is not None])
+        asked = self._settings.classes
+        classes = None if asked is None else [asked[str(task.input.absolute)] for task in ready]
+        ones = self.engine.in_batches([task.tensor for task in ready if task.tensor is not None], classes)
         for task, one in zip(ready, ones, strict=True):
             if isinstance(one, str):
                 self._fail(task, one)

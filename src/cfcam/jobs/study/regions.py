@@ -109,7 +109,8 @@ def by_region(
         return ByRegion({}, tuple(without_stem(line, given) for line in notices))
     falls: dict[str, list[float | None]] = {}
     if engine.windows is None:
-        removal = Removal(engine.explainer, x[None], engine.targets)
+        of_classes = bool((explanation.targets >= 0).all())
+        removal = Removal(engine.explainer, x[None], explanation.targets if of_classes else engine.targets)
         falls = {name: removal.falls(mask) for name, mask in masks.items()}
     else:
         notices.append("what removing a region does was not tried: the input is explained in windows")
