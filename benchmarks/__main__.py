@@ -1,6 +1,6 @@
 """``python -m benchmarks COMMAND``: speed, libraries, scaling, folder, start, view-start, view-page, view-memory,
 view-live, profile, approximate, scorecard, search, layers, visibility, volume, peaks, page, store, many, study-memory,
-ray, gpu, gateway-receive, gateway-latency, gateway-soak, training."""
+ray, gpu, evaluation, gateway-receive, gateway-latency, gateway-soak, training."""
 
 from __future__ import annotations
 
@@ -34,6 +34,7 @@ COMMANDS = {
     "gateway-receive": "objects by C-STORE to the disk, beside pynetdicom's plain SCP and DCMTK's storescp",
     "gateway-latency": "how soon a radiograph's results are in a real Orthanc, and what the original waits",
     "gateway-soak": "a day of a gateway: memory, file descriptors, disk",
+    "evaluation": "cfcam.evaluate beside Quantus and beside the bare passes that its numbers need",
     "gpu": "each method on a CUDA device in three precisions: time, memory, agreement; ends in eight minutes",
     "training": "maps of fixed pictures at each epoch of a training: share of the epoch's time",
     "volume": "a 128 x 128 x 128 volume with a layer of 512 channels: time and memory",

@@ -89,9 +89,13 @@ def _resnet(size: int, **config: object) -> nn.Module:
     """
     from transformers import ResNetConfig, ResNetForImageClassification
 
+    return _settled(lambda: ResNetForImageClassification(ResNetConfig(num_labels=CLASSES, **config)), size)
+
+
+def _settled(make: Callable[[], nn.Module], size: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        network = Logits(ResNetForImageClassification(ResNetConfig(num_labels=CLASSES, **config)))
+        network = Logits(make())
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # the mean of what it has seen
@@ -108,11 +112,18 @@ def resnet18() -> nn.Module:
     return _resnet(224, depths=[2, 2, 2, 2], hidden_sizes=[64, 128, 256, 512], layer_type="basic")
 
 
+def mobilenet() -> nn.Module:
+    from transformers import MobileNetV2Config, MobileNetV2ForImageClassification
+
+    return _settled(lambda: MobileNetV2ForImageClassification(MobileNetV2Config(num_labels=CLASSES)), 224)
+
+
 def tiny() -> nn.Module:
     return _resnet(64, embedding_size=16, depths=[1, 1, 1, 1], hidden_sizes=[16, 24, 32, 48], layer_type="basic")
 
 
 RESNET50 = Subject("ResNet-50 shape", resnet50)
 RESNET18 = Subject("ResNet-18 shape", resnet18)
+MOBILENET = Subject("MobileNetV2 shape", mobilenet, "net.mobilenet_v2.conv_1x1", "net.classifier")
 TINY = Subject("a tiny ResNet (quick)", tiny, size=64)
 STAGE_BEFORE = "net.resnet.encoder.stages.2"

@@ -120,3 +120,13 @@ def test_the_table_of_a_gpu_is_rehearsed_on_the_cpu(tmp_path: Path) -> None:
     main(["gpu", "--quick", "--device", "cpu", "--out", str(tmp_path), "--minutes", "0", *chosen])
     text = (tmp_path / "gpu.md").read_text()
     assert text.count("no time was left") == 9
+
+
+def test_an_evaluation_beside_quantus_gives_the_same_numbers(tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    pytest.importorskip("quantus")
+    main(["evaluation", "--quick", "--threads", "1", "--out", str(tmp_path)])
+    (record,) = json.loads((tmp_path / "evaluation.json").read_text())["records"]
+    ours, theirs = record["said"]["cfcam"], record["said"]["Quantus"]
+    assert (ours["energy"], ours["hit-rate"]) == pytest.approx((theirs["energy"], theirs["hit-rate"]))
+    assert ours["deletion-black"] == pytest.approx(theirs["deletion-black"], rel=0.1)  # ends of the curve, see there
