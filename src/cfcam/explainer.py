@@ -177,6 +177,7 @@ class Explainer:
                 probabilities(logits.float(), self._network.kind()) if logits.ndim == 2 and logits.shape[1] else None
             )
         functions = capture.targets.functions
+        notes: dict[str, list[int]] = capture.memo("notes", dict)
         whole = {name: parts[0] if len(parts) == 1 else torch.cat(parts, dim=1) for name, parts in maps.items()}
         placed = {name: capture.placement(found.shape[2:]) for name, found in whole.items()}
         return Explanation(
@@ -194,8 +195,17 @@ class Explainer:
                 function_name(functions[k]) if k in functions else None for k in range(capture.scores.shape[1])
             ),
             margins=tuple(getattr(functions.get(k), "is_margin", False) for k in range(capture.scores.shape[1])),
-            provenance=self.provenance(),
+            said=tuple(tuple(line for line, images in notes.items() if n in images) for n in range(len(logits))),
+            provenance=self._provenance_of(notes, len(logits)),
         )
+
+    def _provenance_of(self, notes: dict[str, list[int]], count: int) -> dict[str, Any]:
+        """Returns `provenance`, with what methods noted of some of so many images, as views that were left out."""
+        record = self.provenance()
+        lines = [
+            line if count == 1 else f"{line} (image {', '.join(map(str, images))})" for line, images in notes.items()
+        ]
+        return record | {"notes": [*record.get("notes", []), *lines]} if lines else record
 
     def provenance(self) -> dict[str, Any]:
         """Returns what makes the maps, as plain values: methods and their parameters, model, versions."""

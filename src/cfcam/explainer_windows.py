@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, get_args
@@ -235,10 +236,11 @@ def _blended(
 ) -> Explanation:
     """The explanation of one image from those of its windows."""
     blends: dict[str, Blend] = {}
-    scores, logits = Running(aggregate), None
+    scores, logits, said = Running(aggregate), None, Counter[str]()
     for places, part in parts:
         logits = logits or Running(aggregate if part.logits.ndim == 2 else "mean")
         scores.add(part.scores)
+        said.update(line for lines in part.said for line in lines)
         logits.add(part.logits)
         for method, maps in part.maps.items():
             if method not in blends:
@@ -254,6 +256,7 @@ def _blended(
         scores=scores.value(),
         logits=logits.value(),
         probabilities=None,
+        said=(tuple(f"{line} (in {count} of {len(windows)} windows)" for line, count in said.items()),),
     )
 
 
@@ -368,6 +371,7 @@ def _joined(images: Sequence[Explanation]) -> Explanation:
         targets=torch.cat([one.targets for one in images]),
         scores=torch.cat([one.scores for one in images]),
         logits=torch.cat([one.logits for one in images]),
+        said=sum((one.said for one in images), ()),
     )
 
 

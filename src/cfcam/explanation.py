@@ -52,6 +52,7 @@ class Explanation:
         placements: method -> where the cells of its maps lie on the input, for those that do not share it evenly:
             patches that leave a rim, or pad it.
         frames: axis of the input on which the frames of clips lie, 1 or 2, if the first axis of maps is these; else 0.
+        said: what methods found out about each image, as views that were left out; saved in the provenance alone.
         pictures: what is shown under the maps, if `with_pictures` was told; it is not saved.
     """
 
@@ -69,6 +70,7 @@ class Explanation:
     placements: dict[str, Placement] = field(default_factory=dict)
     frames: int = 0
     margins: tuple[bool, ...] = ()
+    said: tuple[tuple[str, ...], ...] = ()
 
     @property
     def methods(self) -> list[str]:
@@ -179,6 +181,7 @@ class Explanation:
             probabilities=None if self.probabilities is None else cut(self.probabilities, images),
             target_names=self.target_names[targets],
             margins=self.margins[targets],
+            said=self.said[images],
             pictures=None if self.pictures is None else self.pictures[images],
         )
 

@@ -22,8 +22,8 @@ NEEDS_POOLING = {"cam"}
 SOFTMAX_WEIGHTS = {"cf-cam-reference"}
 # How a map changes when the logits are doubled: in proportion, or (None) in no simple way.
 PROPORTIONAL = {
-    "cam", "grad-cam", "cf-cam", "cf-cam-hierarchical", "cf-cam-bilateral", "cf-cam-guided", "xgrad-cam",
-    "hires-cam", "layer-cam", "ablation-cam", "eigen-grad-cam", "finer-cam",
+    "cam", "grad-cam", "cf-cam", "cf-cam-steady", "cf-cam-hierarchical", "cf-cam-bilateral", "cf-cam-guided",
+    "xgrad-cam", "hires-cam", "layer-cam", "ablation-cam", "eigen-grad-cam", "finer-cam",
     "libra-grad", "expected-grad-cam", "dff",
 }  # fmt: skip
 # Methods whose scores are probabilities; that look at no class; that need no gradient, so no path from the layer; of

@@ -62,6 +62,9 @@ class Network:
         """For the same layer and input shape: grid -> where its cells lie."""
         self.before_pass: Callable[[], None] | None = None
         """Called before each pass; what it raises stops the work, and leaves the model as it was."""
+        self.apart: bool | None = None
+        """Whether views of images run one after another, because an answer depends on what else is in the batch, or no
+        larger one is taken; None: not tried, see `capture.views`."""
         self.one_at_a_time = False
         """Whether the network was seen to take no second clip: one that takes the slices of one case as its batch."""
 

@@ -57,6 +57,8 @@ class Recording:
     grid: TokenGrid
     layout: Layout
     input: Tensor
+    images: Tensor | None = None
+    """(M,) of what is given, the image of an earlier pass that each row was made from; None: it is that batch."""
     _asked: tuple[Any, bool] | None = None
 
     def __init__(
@@ -77,15 +79,20 @@ class Recording:
 
     @classmethod
     def of_layers(
-        cls, first: Recording, layers: Sequence[tuple[str, nn.Module]], scored: Callable[[Recording], Tensor]
+        cls,
+        first: Recording,
+        layers: Sequence[tuple[str, nn.Module]],
+        scored: Callable[[Recording], Tensor],
+        versions: tuple[Tensor, Tensor] | None = None,
     ) -> list[Recording]:
-        """Returns recordings of an earlier one's input at several layers, from one more pass.
+        """Returns recordings of an earlier one's input, or of versions of it, at several layers, from one more pass.
 
         Args:
             first: says what is run, and what is read of the output.
             layers: names of different layers, and they themselves.
             scored: gives the scores in a recording, to see whether there is a graph, or the pass is to be recorded from
                 its beginning.
+            versions: (M, C, *spatial) what is run instead, and (M,) the image that each was made from; None: the input.
 
         Raises:
             LayerError: see the class.
@@ -95,6 +102,8 @@ class Recording:
             one = object.__new__(cls)
             one.network, one.given, one.layer, one.module = first.network, first.given, layer, module
             one.want, one._taken = first.want, first.answer.taken
+            if versions is not None:
+                one.given, one.images = first.layout.given(versions[0], first.given, versions[1]), versions[1]
             together.append(one)
         cls.run(together, grad=False)
         if not scored(together[0]).requires_grad:
@@ -191,7 +200,8 @@ class Recording:
         with preserved(network.model, given.device), torch.set_grad_enabled(grad), observed:
             handles = [handle for one in together for handle in one._listen(evidence, together, grad=grad)]
             try:
-                answer = network.answer(given, want=together[0].want, taken=together[0]._taken)
+                first = together[0]
+                answer = network.answer(given, images=first.images, want=first.want, taken=first._taken)
             finally:
                 for handle in handles:
                     handle.remove()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from cfcam.methods.cam import CAM
     from cfcam.methods.clusters.cluster_filter_cam import CFCAM
     from cfcam.methods.clusters.filters import BilateralFilter, Filter, GuidedFilter, PublishedFilter
+    from cfcam.methods.clusters.views import View
     from cfcam.methods.combined.augmentation import Augmented
     from cfcam.methods.combined.expected_grad_cam import ExpectedGradCAM
     from cfcam.methods.combined.finer_cam import FinerCAM
@@ -45,6 +46,7 @@ _REGISTRY: dict[str, tuple[str, str, str | None]] = {
     "score-cam": ("scored.score_cam", "ScoreCAM", None),
     "cf-cam": ("clusters.cluster_filter_cam", "CFCAM", None),
     "cf-cam-best": ("clusters.cluster_filter_cam", "CFCAM", "best"),
+    "cf-cam-steady": ("clusters.cluster_filter_cam", "CFCAM", "steady"),
     "cf-cam-hierarchical": ("clusters.cluster_filter_cam", "CFCAM", "hierarchical"),
     "cf-cam-bilateral": ("clusters.cluster_filter_cam", "CFCAM", "bilateral"),
     "cf-cam-guided": ("clusters.cluster_filter_cam", "CFCAM", "guided"),
@@ -88,6 +90,7 @@ _FOR: dict[str, str] = {
     "score-cam": "no gradients, at any price",
     "cf-cam": "one pass, channels that agree weighed together",
     "cf-cam-best": "faithfulness, for 64 passes",
+    "cf-cam-steady": "a map that holds still: five passes over small motions and faint noise",
     "cf-cam-hierarchical": "research: important channels apart from clusters",
     "cf-cam-bilateral": "reproducing a published setting",
     "cf-cam-guided": "reproducing a published setting",
@@ -130,6 +133,7 @@ _LAZY = {cls: module for module, cls, _ in (*_REGISTRY.values(), *_PIXEL.values(
     "BilateralFilter": "clusters.filters",
     "GuidedFilter": "clusters.filters",
     "PublishedFilter": "clusters.filters",
+    "View": "clusters.views",
 }
 
 __all__ = [
@@ -171,6 +175,7 @@ __all__ = [
     "SmoothGrad",
     "SmoothGradCAMPlusPlus",
     "ViTReciproCAM",
+    "View",
     "WinsorCAM",
     "XGradCAM",
     "affordable_methods",

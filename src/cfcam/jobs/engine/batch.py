@@ -79,6 +79,11 @@ class One:
     batch: Batch
     number: int
 
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What methods found out about it."""
+        return self.batch.explanation.said[self.number] if self.batch.explanation.said else ()
+
     def alone(self) -> Explanation:
         """Returns its explanation, which keeps no others alive."""
         return self.batch.explanation.select(slice(self.number, self.number + 1))

@@ -219,7 +219,7 @@ class Work:
             if isinstance(one, str):
                 self._fail(task, one)
                 continue
-            task.explained = one
+            task.explained, task.notices = one, (*task.notices, *one.said)
             if self._settings.store:
                 self._keep(task, one)
             elif not self._settings.asks_again:

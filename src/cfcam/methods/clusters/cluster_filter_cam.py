@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,8 @@ from cfcam.methods.base import Method, spatial_mean, weighted_sum
 from cfcam.methods.clustering import dbscan, k_means, one_hot, squared_distances, squared_radius
 from cfcam.methods.clusters.cluster_evidence import updated
 from cfcam.methods.clusters.filters import FILTERS, Filter
+from cfcam.methods.clusters.over_views import over_views
+from cfcam.methods.clusters.views import View, series
 from cfcam.methods.scored.score_cam import unit_range
 
 MAX_POSITIONS = 4096
@@ -60,7 +62,9 @@ class CFCAM(Method):
     (2) the others are clustered; (3) outliers of DBSCAN are dropped; (4) the mean gradient of each cluster is filtered;
     (5) a channel's weight is ``w_k = (1 - shrinkage) mean_s(own) + shrinkage mean_s(its cluster's)``; (6)
     ``ReLU(sum_k w_k A_k)``. With ``evidence``, two masked passes per cluster correct that map, see
-    `cfcam.methods.clusters.cluster_evidence`.
+    `cfcam.methods.clusters.cluster_evidence`. With ``views`` it is the mean of the maps of several views of the input,
+    laid back, with clusters of their mean activations; views, clusters and ``layers`` count by how they agree, see
+    `cfcam.methods.clusters.agreement`, and a view that moves the network's answer beyond its test-retest is left out.
 
     The default is the setting that held best on the scorecard (``docs/scorecard.md``): no channel is dropped, and noise
     on the gradients or the input moves the map less than Grad-CAM's. The publications' settings are the presets
@@ -73,9 +77,13 @@ class CFCAM(Method):
         clustering: "k-means" into ``groups`` of channels alike in shape (each scaled to [0, 1]; flat channels keep
             their own gradient), or "dbscan" on distances of the maps, as published.
         groups: clusters of k-means.
-        shrinkage: in [0, 1], share of the cluster's gradient in the weight of its channels; 1 as published.
+        shrinkage: in [0, 1], share of the cluster's gradient in the weight of its channels; 1 as published. None: as
+            the views have it, see `cfcam.methods.clusters.agreement.pooling`.
         evidence: correct the map by ``2 groups + 2`` masked passes; needs k-means.
         doubt: of the evidence, see `cfcam.methods.clusters.cluster_evidence.updated`; above 0.
+        views: how many views of the input besides itself, of the standard series (steps of one and two pixels, faint
+            noise), or these `View`s, a `View` of one pixel's step among them.
+        layers: how many layers, the target and the last blocks before it, or their names; several take one more pass.
         important_quantile: in [0, 1]; None: no such level, every channel is clustered.
         filter: "bilateral", "guided", "published", a `Filter`, or None for the plain mean gradient.
         eps_quantile: DBSCAN's eps as a quantile, in [0, 1], of the off-diagonal distances.
@@ -93,9 +101,11 @@ class CFCAM(Method):
     name: ClassVar[str] = "cf-cam"
     clustering: Literal["k-means", "dbscan"] = "k-means"
     groups: int = 32
-    shrinkage: float = 0.5
+    shrinkage: float | None = 0.5
     evidence: bool = False
     doubt: float = 1.0
+    views: int | tuple[View, ...] = 0
+    layers: int | tuple[str, ...] = 1
     important_quantile: float | None = None
     filter: Literal["bilateral", "guided", "published"] | Filter | None = "bilateral"
     eps_quantile: float = 0.25
@@ -116,12 +126,34 @@ class CFCAM(Method):
             raise MethodError(f"CFCAM(doubt={self.doubt}): a number above 0")
         if self.evidence and self.clustering != "k-means":
             raise MethodError("CFCAM(evidence=True, clustering='dbscan'): masks are made of the clusters of k-means")
+        self._check_views()
         for field in ("shrinkage", "important_quantile", "eps_quantile", "min_samples_fraction"):
             value = getattr(self, field)
             if value is not None and not 0 <= value <= 1:
                 raise MethodError(f"CFCAM({field}={value}): a number from 0 to 1")
         if self.filter is not None and not isinstance(self.filter, Filter) and self.filter not in FILTERS:
             raise MethodError(f"CFCAM(filter={self.filter!r}): one of {', '.join(FILTERS)}, a Filter or None")
+
+    def _check_views(self) -> None:
+        if self.shrinkage is None and not self.views:
+            raise MethodError("CFCAM(shrinkage=None, views=0): how much is shared is measured over views: give some")
+        if self.evidence and (self.views or self.layers != 1):
+            raise MethodError("CFCAM(evidence=True, views=..., layers=...): evidence is of one view at one layer")
+        layers: Any = self.layers
+        if not (isinstance(layers, int) and layers >= 1) and not (isinstance(layers, tuple) and layers):
+            raise MethodError(
+                f"CFCAM(layers={self.layers!r}): a number of layers, 1 or more, or a tuple of their names"
+            )
+        if isinstance(self.views, int):
+            if self.views < 0:
+                raise MethodError(f"CFCAM(views={self.views}): a number of views, 0 or more, or a tuple of View(...)")
+        elif not isinstance(self.views, tuple) or not all(isinstance(view, View) for view in self.views):
+            raise MethodError(f"CFCAM(views={self.views!r}): a number of views, or a tuple of View(...)")
+        elif self.views and not any(view.is_retest for view in self.views):
+            raise MethodError(
+                "CFCAM(views=(...)): a step of one pixel, View(shift=1), must be among them: it measures how far the"
+                " network's answer moves by itself, which no other view may exceed"
+            )
 
     @classmethod
     def bilateral(cls) -> CFCAM:
@@ -155,25 +187,42 @@ class CFCAM(Method):
         """The default, cautiously corrected by 62 masked passes: between Grad-CAM and Score-CAM in cost."""
         return cls(groups=30, evidence=True, doubt=5.0)
 
+    @classmethod
+    def steady(cls) -> CFCAM:
+        """Over four steps of the input, by one pixel and by two, with all shares measured over them: five passes."""
+        return cls(views=4, shrinkage=None)
+
     @property
     def cost(self) -> str:  # type: ignore[override]
         """Passes of the network for one image, with the masked ones of the evidence."""
-        return f"{3 + 2 * self.groups} + backward" if self.evidence else "1 + backward"
+        views = self.views if isinstance(self.views, int) else len(self.views)
+        return f"{3 + 2 * self.groups if self.evidence else 1 + views + (self.layers != 1)} + backward"
 
     @property
     def pools(self) -> bool:  # type: ignore[override]
-        """Whether frames of a clip are taken one by one: masked passes see all of the clip."""
-        return not self.evidence
+        """Whether frames of a clip are taken one by one: masked passes and views are of all of the clip."""
+        return not self.evidence and not self._several
 
     @property
     def label(self) -> str:
         """The method's name, with that of the preset that these parameters are, if they are one."""
-        names = ("bilateral", "guided", "hierarchical", "reference", "best")
+        names = ("bilateral", "guided", "hierarchical", "reference", "best", "steady")
         presets = {getattr(CFCAM, name)(): name for name in names}
         return f"{self.name}-{presets[self]}" if self in presets else self.name
 
+    @property
+    def _several(self) -> bool:
+        return bool(self.views) or self.layers != 1
+
+    def parameters(self) -> dict[str, Any]:
+        """Returns the hyper-parameters as plain values, for provenance."""
+        return {name: list(v) if isinstance(v, tuple) else v for name, v in super().parameters().items()}
+
     def __call__(self, capture: Capture) -> Tensor:
-        """Returns maps (N, K, *layer_spatial), zero or positive."""
+        """Returns maps (N, K, *layer_spatial), zero or positive; of several layers on the finest of their grids."""
+        if self._several:
+            views = series(self.views) if isinstance(self.views, int) else self.views
+            return over_views(capture, views, self.layers, self)
         maps = weighted_sum(self.weights(capture), capture.activations)
         if self.evidence:
             masks, _ = unit_range(capture.activations)
@@ -182,16 +231,26 @@ class CFCAM(Method):
 
     def weights(self, capture: Capture) -> Tensor:
         """Returns the channel weights (N, K, C)."""
-        clusters = self.clusters(capture)
-        own = spatial_mean(capture.gradients, 3)
+        return self.weights_of(capture.gradients, self.clusters(capture))
+
+    def weights_of(self, gradients: Tensor, clusters: Clusters, share: Tensor | None = None) -> Tensor:
+        """Returns the channel weights (N, K, C) of gradients (N, K, C, *spatial).
+
+        Args:
+            gradients: of N images and K targets.
+            clusters: of their channels.
+            share: (N, K, C) that of the clusters; None: ``shrinkage``.
+        """
+        own = spatial_mean(gradients, 3)
+        pooled = own.new_tensor(self.shrinkage or 0.0) if share is None else share
         important, labels = clusters.important[:, None], clusters.labels[:, None]
         alone = self.outliers == "keep" or self.clustering == "k-means"
         keep_own = important | (labels < 0) if alone else important
         weights = torch.where(keep_own, own, 0)
         if clusters.membership.shape[1]:
-            shared = self._cluster_weights(capture.gradients, clusters.membership.to(own.dtype))
+            shared = self._cluster_weights(gradients, clusters.membership.to(own.dtype))
             given = shared.gather(2, labels.clamp(min=0).expand_as(own))
-            weights = torch.where(labels >= 0, own.lerp(given, self.shrinkage), weights)
+            weights = torch.where(labels >= 0, torch.lerp(own, given, pooled), weights)
         if self.weighting == "linear":
             return weights
         kept = keep_own | (labels >= 0)
@@ -209,12 +268,19 @@ class CFCAM(Method):
 
     def clusters(self, capture: Capture) -> Clusters:
         """Returns the clusters of the capture's channels, computed once per capture and clustering parameters."""
+        return capture.memo(("clusters", self.clustering_settings), lambda: self.clusters_of(capture.activations))
+
+    @property
+    def clustering_settings(self) -> tuple[object, ...]:
+        """What the clusters of given activations depend on."""
         if self.clustering == "k-means":
-            settings: tuple[object, ...] = (self.important_quantile, self.groups)
-            return capture.memo(("groups", settings), lambda: self._group(capture.activations))
-        key = (self.important_quantile, self.metric)
-        settings = (*key, self.eps_quantile, self.eps_diagonal, self.eps_minimum, self.min_samples_fraction)
-        return capture.memo(("clusters", settings), lambda: self._cluster(capture.activations))
+            return self.important_quantile, self.groups
+        key = (self.important_quantile, self.metric, self.eps_quantile, self.eps_diagonal)
+        return *key, self.eps_minimum, self.min_samples_fraction
+
+    def clusters_of(self, activations: Tensor) -> Clusters:
+        """Returns the clusters of the channels of activations (N, C, *spatial)."""
+        return self._group(activations) if self.clustering == "k-means" else self._cluster(activations)
 
     def _group(self, activations: Tensor) -> Clusters:
         important = self._important(activations)

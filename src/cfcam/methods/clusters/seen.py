@@ -1,0 +1,262 @@
+"""What layers show of an input and of its views: the passes, and which views are left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from cfcam.capture import Capture, ImageScore, LayerInfo, Scores, probe_layers
+from cfcam.capture.layers.calls import split_call
+from cfcam.capture.views import answer_beside, mixes, of_views
+from cfcam.methods.clusters.agreement import beyond_retest
+from cfcam.methods.clusters.views import View
+
+_AT_ONCE = 1 << 23  # numbers of inputs in one pass: fifty pictures of 224 x 224, or four volumes of 128 x 128 x 128
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """A pass of some views: a capture for each layer, whose rows are view after view; ``which`` they are."""
+
+    captures: list[Capture]
+    which: list[int]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """What one layer shows of V views of N images, of which the first is the input itself.
+
+    Attributes:
+        capture: of the input, at the target layer.
+        views: V of them.
+        kept: (V, N) bool, which are not left out.
+        n: which of the layers this is.
+        passes: of the views that did not fail.
+    """
+
+    capture: Capture
+    views: Sequence[View]
+    kept: Tensor
+    n: int
+    passes: list[_Pass]
+
+    @property
+    def layer(self) -> Capture:
+        """A capture at this layer, for where its cells lie."""
+        return self.passes[0].captures[self.n]
+
+    @cached_property
+    def activations(self) -> Tensor:
+        """(V, N, C, *cells) laid back over the input; 0 where a view is left out, or does not show a cell."""
+        A = self.layer.activations
+        found = A.new_zeros(*self.kept.shape, *A.shape[1:])
+        for one in self.passes:
+            for v, part in zip(one.which, self._split(one.captures[self.n].activations), strict=True):
+                found[v] = self._or_zero(self._laid_back(part, v)[0], v)
+        return found
+
+    @cached_property
+    def shown(self) -> Tensor:
+        """(V, *cells) bool, which cells a view shows."""
+        nothing = self.layer.activations[:1, :1]
+        return torch.stack([self._laid_back(nothing, v)[1] for v in range(len(self.views))]).to(nothing.device)
+
+    def gradients(self) -> Iterator[tuple[int, Tensor]]:
+        """Yields each view that did not fail with the gradients in it, (N, K, C, *cells); 0 where it is left out."""
+        for one in self.passes:
+            for v, part in zip(one.which, self._split(one.captures[self.n].gradients), strict=True):
+                yield v, self._or_zero(part, v)
+
+    def _split(self, rows: Tensor) -> Sequence[Tensor]:
+        return rows.split(self.kept.shape[1])
+
+    def _laid_back(self, maps: Tensor, v: int) -> tuple[Tensor, Tensor]:
+        size = tuple(self.capture.input.shape[2:])
+        return self.views[v].laid_back(maps, size, self.layer.placement(), _still(self.capture))
+
+    def _or_zero(self, values: Tensor, v: int) -> Tensor:
+        kept = self.kept[v]
+        return values if bool(kept.all()) else torch.where(kept.reshape(-1, *[1] * (values.ndim - 1)), values, 0)
+
+
+def seen(capture: Capture, views: Sequence[View], layers: Sequence[str], name: str) -> list[Seen]:
+    """Returns what each layer shows of the input and of its views.
+
+    The views of all images are one batch; for several layers the input is once more among them. A network whose answers
+    depend on what else is in a batch, or that takes no larger one, sees the views one after another. A view on which it
+    fails is left out, and so is, image by image, one that moves its answer beyond its test-retest: that stands in the
+    capture's notes.
+
+    Args:
+        capture: of the input, at the target layer.
+        views: besides the input itself.
+        layers: names of layers, the target among them.
+        name: of the method, for the notes.
+    """
+    every = (View(), *views)
+    key = every, tuple(layers)
+    known = capture.memo(("views run", *key), list[list[int]])  # by other parts of the targets
+    passes, failed = _run(capture, *key, known)
+    known[:] = [one.which for one in passes if one.captures[0] is not capture]
+    kept = capture.memo(("views kept", *key), lambda: _kept(capture, every, passes, failed, name))
+    return [Seen(capture, every, kept, n, passes) for n in range(len(layers))]
+
+
+def _still(capture: Capture) -> int:
+    """How many of the input's first axes are no places: the frames of a clip."""
+    return 1 if capture.framed or capture.frame_axis else 0
+
+
+def _run(
+    capture: Capture, views: tuple[View, ...], layers: tuple[str, ...], known: list[list[int]]
+) -> tuple[list[_Pass], dict[int, str]]:
+    """Runs the views, and tells why each that failed did.
+
+    Args:
+        capture: see `seen`.
+        views: V of them.
+        layers: see `seen`.
+        known: which views are passes together, if they were run; empty: they were not.
+    """
+    alone = layers == (capture.layer,)
+    passes = [_Pass([capture], [0])] if alone else []
+    todo, failed = list(range(int(alone), len(views))), dict[int, str]()
+    if len(views) == 1 and not alone:
+        return [_Pass(capture.at(layers), [0])], failed
+    if known:
+        return passes + [_Pass(_captures(capture, views, part, layers), part) for part in known], failed
+    network = capture.network
+    if network.apart is None and alone and len(todo) > 1:
+        network.apart = network.batch is not None or network.one_at_a_time or _refuses(capture, views)
+    step = 1 if network.apart or network.batch is not None or network.one_at_a_time else _at_once(capture)
+    parts = [todo[start : start + step] for start in range(0, len(todo), step)]
+    while parts:
+        part = parts.pop(0)
+        try:
+            one = _Pass(_captures(capture, views, part, layers), part)
+        except Exception as error:  # a network may raise anything
+            if len(part) == 1 and (part[0] == 0 or isinstance(error, torch.OutOfMemoryError)):
+                raise
+            if len(part) == 1:
+                failed[part[0]] = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+            parts = [[v] for v in part] + parts if len(part) > 1 else parts
+            continue
+        if network.apart is None and part[0] == 0 and len(part) > 1:
+            network.apart = mixes(capture, one.captures[0].logits[: len(capture.input)])
+            if network.apart:
+                parts = [[v] for v in todo]
+                continue
+        passes.append(one)
+    return passes, failed
+
+
+def _refuses(capture: Capture, views: Sequence[View]) -> bool:
+    """Tells whether views may not run in one batch: tried out once for a network, by a pass of one image and a view."""
+    view = views[1].of(capture.input[:1], _still(capture))
+    try:
+        return mixes(capture, answer_beside(capture, view))
+    except torch.OutOfMemoryError:
+        raise
+    except Exception:  # noqa: BLE001 (a network may raise anything; which view it fails on is seen when they run)
+        return True
+
+
+def _at_once(capture: Capture) -> int:
+    return max(1, _AT_ONCE // capture.input.numel())
+
+
+def _captures(capture: Capture, views: Sequence[View], which: list[int], layers: tuple[str, ...]) -> list[Capture]:
+    """Returns captures, one a layer, of some views in one pass."""
+    still, placed = _still(capture), any(isinstance(f, ImageScore) for f in capture.targets.functions.values())
+
+    def scores(view: View) -> Scores:
+        return capture.targets.moved(lambda mask: view.moved(mask, still, empty=True)) if placed else capture.targets
+
+    some = [views[v] for v in which]
+    return of_views(
+        capture,
+        (tuple(some), layers),
+        lambda: torch.cat([view.of(capture.input, still) for view in some]),
+        [scores(view) for view in some],
+        layers,
+    )
+
+
+def _kept(
+    capture: Capture, views: Sequence[View], passes: Sequence[_Pass], failed: dict[int, str], name: str
+) -> Tensor:
+    """Returns (V, N) bool, which views are not left out, and puts into the capture's notes which are, and why."""
+    count = len(capture.input)
+    own = _answer(capture)
+    answers = own.new_full((len(views), *own.shape), torch.nan)
+    answers[0] = own
+    for one in passes:
+        for v, part in zip(one.which, _answer(one.captures[0]).split(count), strict=True):
+            answers[v] = part
+    answers[0] = own
+    lost = beyond_retest(own, answers, [view.is_retest for view in views], centred=capture.kind == "softmax")
+    lost[0] = False
+    said: dict[str, list[int]] = capture.memo("notes", dict)  # line -> images
+    for v, view in enumerate(views):
+        if v in failed:
+            lost[v] = True
+            why = f"{name}: the network fails on the view {view.words}, which is left out ({failed[v]})"
+        elif bool(lost[v].any()):
+            why = f"{name}: the view {view.words} moves the network's answer beyond its test-retest, and is left out"
+        else:
+            continue
+        said[why] = lost[v].nonzero().flatten().tolist()
+    return ~lost
+
+
+def _answer(capture: Capture) -> Tensor:
+    """Returns the answer (M, J) that is compared: class scores, of a segmentation their means; else the scores."""
+    logits = capture.logits.float()
+    if logits.ndim < 2 or logits.shape[1] == 0:
+        return capture.scores.float()
+    return logits.flatten(2).mean(2) if logits.ndim > 2 else logits
+
+
+def last_layers(capture: Capture, count: int) -> tuple[str, ...]:
+    """Returns the names of up to ``count`` layers: the blocks that end before the target layer begins, and then it.
+
+    For a torchvision MobileNetV2 at features.18 and two layers: features.17 and features.18. Found by one pass of the
+    first image, once per capture.
+
+    Args:
+        capture: at the target layer.
+        count: 1 or more.
+    """
+
+    def found() -> tuple[str, ...]:
+        infos, _ = probe_layers(capture.network, capture.given)
+        target = next((i for i in infos if i.name == split_call(capture.layer)[0]), None)
+        if target is None:
+            return (capture.layer,)
+        names = [capture.layer]
+        core = _core(infos, target)
+        while len(names) < count:
+            inside = f"{core.name}."
+            start = next(n for n, i in enumerate(infos) if i.name == core.name or i.name.startswith(inside))
+            before = [
+                i for i in infos[:start]
+                if i.calls == 1 and i.plain and not i.reducing and i.spatial(capture.input.shape)
+                and i.reaches is not False and i.same_as != core.same_as and not core.name.startswith(f"{i.name}.")
+            ]  # fmt: skip
+            if not before:
+                break
+            names.insert(0, before[-1].name)
+            core = before[-1]
+        return tuple(names)
+
+    return (capture.layer,) if count == 1 else capture.memo(("last layers", count), found)
+
+
+def _core(infos: Sequence[LayerInfo], layer: LayerInfo) -> LayerInfo:
+    """Returns the innermost block that returns a layer's tensor: of a stage its last block."""
+    inside = [i for i in infos if i.same_as == layer.same_as and not i.step and i.name.startswith(f"{layer.name}.")]
+    return max(inside, key=lambda i: i.name.count("."), default=layer)
