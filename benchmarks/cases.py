@@ -178,6 +178,14 @@ def _beyond(name: str, subject: Subject, layer: str, batch: int) -> Case:
     return Case(f"cf-cam-{name}", subject, batch, (_ours("grad-cam"), _ours("cf-cam")), judge, layer)
 
 
+def _steady(subject: Subject, batch: int) -> Case:
+    def judge(rows: Rows) -> list[Verdict]:
+        what = f"cf-cam-steady, batch {batch}, x five forwards"
+        return [Verdict(what, _find(rows, "cf-cam-steady").ratio / 5, 1.1)]
+
+    return Case(f"cf-cam-steady@{batch}", subject, batch, (_ours("cf-cam"), _ours("cf-cam-steady")), judge)
+
+
 def _many(subject: Subject, batch: int, targets: int, *, peers: bool) -> Case:
     every = " + ".join(GRADIENT_METHODS)
     groups = {**{m: (m,) for m in GRADIENT_METHODS}, every: GRADIENT_METHODS}
@@ -259,6 +267,7 @@ def all_cases(*, quick: bool = False) -> list[Case]:
         _together(deep, large),
         _beyond("2048x7x7", deep, deep.layer, large),
         _beyond("1024x14x14", deep, STAGE_BEFORE, large),
+        _steady(deep, large),
         _many(deep, 1, targets, peers=True),
         _many(deep, large, targets, peers=False),
         _score_cam("score-cam", shallow, 48 if quick else 512, targets),
