@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -73,3 +74,9 @@ def trained(each_epoch: Callable[[nn.Module, int], Any], epochs: int = 3, autoca
     drawn = [torch.rand(3), torch.tensor(np.random.rand(3)), torch.tensor(random.random())]
     moments = [value for state in optimizer.state.values() for value in state.values()]
     return [*net.state_dict().values(), *moments, *drawn, torch.tensor(modes), torch.tensor(hooks)]
+
+
+def optional(*libraries: str) -> None:
+    """Skips a test of what another library does with ours, for those who have it: no dependency, also of a full run."""
+    for library in libraries:
+        pytest.importorskip(library, reason=f"optional, beside what the tests need: pip install {library}")

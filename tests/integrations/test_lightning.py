@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from cfcam.integrations import TrainingMaps
-from tests.integrations.learning import Net, pictures
+from tests.integrations.learning import Net, optional, pictures
 
 lightning = pytest.importorskip("lightning")
 
@@ -112,7 +112,7 @@ def test_a_module_whose_forward_does_not_explain_is_trained_all_the_same(tmp_pat
 
 
 def test_tensorboard_gets_them(tmp_path):
-    pytest.importorskip("tensorboard")
+    optional("tensorboard")
     from lightning.pytorch.loggers import TensorBoardLogger
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

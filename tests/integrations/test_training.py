@@ -16,7 +16,7 @@ from torch import nn
 import cfcam
 from cfcam.integrations import TrainingMaps
 from cfcam.integrations.scoring import map_entropy
-from tests.integrations.learning import Net, pictures, trained
+from tests.integrations.learning import Net, optional, pictures, trained
 
 
 def maps_of(count: int = 2, **keywords: object) -> TrainingMaps:
@@ -147,7 +147,7 @@ def test_one_place_that_fails_does_not_keep_the_others_from_being_written(tmp_pa
 
 
 def test_a_summary_writer_gets_numbers_and_pictures(tmp_path):
-    pytest.importorskip("tensorboard")
+    optional("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from torch.utils.tensorboard import SummaryWriter
 

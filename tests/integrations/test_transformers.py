@@ -12,7 +12,7 @@ pytest.importorskip("transformers")
 from transformers.trainer_callback import CallbackHandler, TrainerControl, TrainerState
 
 from cfcam.integrations import TransformersMaps
-from tests.integrations.learning import Net, pictures, trained
+from tests.integrations.learning import Net, optional, pictures, trained
 
 
 def maps_of(**keywords) -> TrainingMaps:
@@ -74,7 +74,7 @@ def run(tmp_path, maps: TrainingMaps | None, **keywords):
 
 
 def test_the_trainer_itself_trains_the_same_and_logs_both(tmp_path):
-    pytest.importorskip("accelerate")
+    optional("accelerate")
     without, before = run(tmp_path, None, report_to="none")
     maps = maps_of()
     beside, after = run(tmp_path, maps, report_to="none")
@@ -87,8 +87,8 @@ def test_the_trainer_itself_trains_the_same_and_logs_both(tmp_path):
 
 
 def test_the_trainers_tensorboard_gets_the_pictures(tmp_path, monkeypatch):
-    pytest.importorskip("accelerate")
-    pytest.importorskip("tensorboard")
+    optional("accelerate")
+    optional("tensorboard")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     monkeypatch.setenv("TENSORBOARD_LOGGING_DIR", str(tmp_path / "board"))
