@@ -116,6 +116,14 @@ def test_what_goes_wrong_is_said_once_and_the_training_goes_on(tmp_path):
         assert all(torch.equal(a, b) for a, b in zip(without, beside, strict=True))
 
 
+def test_where_warnings_are_errors_the_training_goes_on_too(caplog):
+    maps = maps_of(layer="features.77")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert maps(Net(), 1) is None
+    assert "maps of epoch 1: LayerError" in caplog.text
+
+
 def test_a_network_that_fails_in_the_middle_of_a_map_is_left_as_it_was():
     class Fails(Net):
         def forward(self, pixel_values, labels=None):

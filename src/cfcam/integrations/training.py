@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -300,7 +301,10 @@ class TrainingMaps:
         self.failures.append(line)
         if len(self.failures) == 1:
             said = f"{line}; the training goes on, and what fails again is said in TrainingMaps.failures alone"
-            warnings.warn(said, RuntimeWarning, stacklevel=3)
+            try:
+                warnings.warn(said, RuntimeWarning, stacklevel=3)
+            except RuntimeWarning:  # where warnings are errors, this one is none
+                logging.getLogger(__name__).warning(said)
 
 
 def _moment(explanation: Explanation, method: str, count: int) -> Moment:
