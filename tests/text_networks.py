@@ -99,14 +99,14 @@ def _restless(model, seed: int = 0, scale: float = 4.0):
     return model.eval()
 
 
-_VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 
 
 def vit_gpt2():
     """`VisionEncoderDecoderModel` of a ViT and GPT-2."""
     from transformers import GPT2Config, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig
 
-    encoder = ViTConfig(**_VIT, image_size=32, patch_size=8)
+    encoder = ViTConfig(**VIT, image_size=32, patch_size=8)
     decoder = GPT2Config(
         vocab_size=vocabulary(),
         n_embd=16,
@@ -141,7 +141,7 @@ def _blip_config():
         "pad_token_id": 0,
         "sep_token_id": 2,
     }
-    return BlipConfig(text_config=text, vision_config={**_VIT, "image_size": 32, "patch_size": 8}, projection_dim=16)
+    return BlipConfig(text_config=text, vision_config={**VIT, "image_size": 32, "patch_size": 8}, projection_dim=16)
 
 
 def blip():
@@ -163,7 +163,7 @@ def git():
     from transformers import GitConfig, GitForCausalLM
 
     config = GitConfig(
-        vision_config={**_VIT, "image_size": 32, "patch_size": 8},
+        vision_config={**VIT, "image_size": 32, "patch_size": 8},
         vocab_size=vocabulary(),
         hidden_size=16,
         num_hidden_layers=2,
@@ -197,7 +197,7 @@ def llava():
     """LLaVA with a CLIP tower, whose last layer and class token are not used."""
     from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaProcessor
 
-    vision = {"model_type": "clip_vision_model", **_VIT, "image_size": 32, "patch_size": 8}
+    vision = {"model_type": "clip_vision_model", **VIT, "image_size": 32, "patch_size": 8}
     words = tokenizer()
     image = words.convert_tokens_to_ids("<image>")
     model = _restless(
@@ -214,7 +214,7 @@ def llava_next():
     from transformers import LlavaNextConfig, LlavaNextForConditionalGeneration, LlavaNextProcessor
     from transformers.models.llava_next.image_processing_pil_llava_next import LlavaNextImageProcessorPil
 
-    vision = {"model_type": "clip_vision_model", **_VIT, "image_size": 32, "patch_size": 8}
+    vision = {"model_type": "clip_vision_model", **VIT, "image_size": 32, "patch_size": 8}
     words, grids = tokenizer(), [[32, 64], [64, 32], [64, 64]]
     image = words.convert_tokens_to_ids("<image>")
     config = LlavaNextConfig(
@@ -243,7 +243,7 @@ def paligemma():
     pixels.image_seq_length = 16
     processor = PaliGemmaProcessor(pixels, words)
     text = {**_llama(), "model_type": "gemma", "head_dim": 8, "vocab_size": len(words)}
-    vision = {"model_type": "siglip_vision_model", **_VIT, "image_size": 32, "patch_size": 8, "vision_use_head": False}
+    vision = {"model_type": "siglip_vision_model", **VIT, "image_size": 32, "patch_size": 8, "vision_use_head": False}
     config = PaliGemmaConfig(
         vision_config=vision, text_config=text, image_token_id=processor.image_token_id, projection_dim=16
     )
@@ -257,7 +257,7 @@ def smolvlm(small=True):
 
     tiles = [f"<row_{r}_col_{c}>" for r in (1, 2, 3) for c in (1, 2, 3)]
     words = tokenizer(("<fake_token_around_image>", "<end_of_utterance>", *tiles[1:]))
-    vision = {**_VIT, "image_size": 32, "patch_size": 8}
+    vision = {**VIT, "image_size": 32, "patch_size": 8}
     image = words.convert_tokens_to_ids("<image>")
     text = {**_llama(), "vocab_size": len(words), "max_position_embeddings": 256}
     config = SmolVLMConfig(vision_config=vision, text_config=text, image_token_id=image, scale_factor=2)
@@ -277,21 +277,82 @@ class QwenProcessor:
     def __call__(self, images, text, return_tensors):
         found = self.image_processor(images=images, return_tensors=return_tensors)
         count = int(found["image_grid_thw"][0].prod()) // self.image_processor.merge_size**2
-        ids = self.tokenizer(text[0].replace(self.image_token, self.image_token * count), return_tensors=return_tensors)
+        prompt = text[0].replace(self.image_token, self.image_token * count)
+        ids = self.tokenizer(prompt, return_tensors=return_tensors)
         kinds = (ids["input_ids"] == self.tokenizer.convert_tokens_to_ids(self.image_token)).int()
         return {**found, "input_ids": ids["input_ids"], "mm_token_type_ids": kinds}
 
 
-def qwen():
-    """Qwen2-VL: pictures of their own size, four patches in one token."""
-    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
-    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+class GemmaProcessor:
+    """What `Gemma3Processor` gives for a picture and a prompt: 4 tokens of the picture, and which these are."""
 
-    words = tokenizer(("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"))
-    ids = {n: words.convert_tokens_to_ids(f"<|{n}|>") for n in ("vision_start", "vision_end", "image_pad", "video_pad")}
-    vision = {"depth": 2, "embed_dim": 16, "hidden_size": 16, "num_heads": 2, "mlp_ratio": 2, "patch_size": 8}
+    image_token = "<image>"
+
+    def __init__(self, pixels, words):
+        self.image_processor, self.tokenizer = pixels, words
+
+    def __call__(self, images, text, return_tensors):
+        found = self.image_processor(images=images, return_tensors=return_tensors)
+        ids = self.tokenizer(text[0].replace(self.image_token, self.image_token * 4), return_tensors=return_tensors)
+        kinds = (ids["input_ids"] == self.tokenizer.convert_tokens_to_ids(self.image_token)).int()
+        return {**found, "input_ids": ids["input_ids"], "token_type_ids": kinds}
+
+
+def gemma3():
+    """Gemma 3: sixteen patches pooled to four tokens, which see each other."""
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
+
+    words = tokenizer()
+    vision = {"model_type": "siglip_vision_model", **VIT, "image_size": 32, "patch_size": 8, "vision_use_head": False}
     text = {
         "vocab_size": len(words),
+        "hidden_size": 16,
+        "intermediate_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "head_dim": 8,
+        "max_position_embeddings": 128,
+        "sliding_window": 64,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+        "pad_token_id": 0,
+    }
+    image = words.convert_tokens_to_ids("<image>")
+    config = Gemma3Config(vision_config=vision, text_config=text, image_token_id=image, mm_tokens_per_image=4)
+    return _restless(Gemma3ForConditionalGeneration(config)), GemmaProcessor(image_processor(), words), words
+
+
+def qwen25():
+    """Qwen2.5-VL: the same, with attention in windows, for which the patches are put into another order and back."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    _, processor, words = qwen()
+    ids = {n: words.convert_tokens_to_ids(f"<|{n}|>") for n in ("vision_start", "vision_end", "image_pad", "video_pad")}
+    vision = {
+        "depth": 2,
+        "hidden_size": 16,
+        "out_hidden_size": 16,
+        "num_heads": 2,
+        "intermediate_size": 32,
+        "patch_size": 8,
+        "window_size": 32,
+        "fullatt_block_indexes": [1],
+    }
+    config = Qwen2_5_VLConfig(
+        text_config=_qwen_text(len(words)),
+        vision_config=vision,
+        image_token_id=ids["image_pad"],
+        video_token_id=ids["video_pad"],
+        vision_start_token_id=ids["vision_start"],
+        vision_end_token_id=ids["vision_end"],
+    )
+    return _restless(Qwen2_5_VLForConditionalGeneration(config)), processor, words
+
+
+def _qwen_text(size):
+    return {
+        "vocab_size": size,
         "hidden_size": 16,
         "intermediate_size": 32,
         "num_hidden_layers": 2,
@@ -303,8 +364,18 @@ def qwen():
         "pad_token_id": 0,
         "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [1, 1, 2]},
     }
+
+
+def qwen():
+    """Qwen2-VL: pictures of their own size, four patches in one token."""
+    from transformers import Qwen2VLConfig, Qwen2VLForConditionalGeneration
+    from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
+
+    words = tokenizer(("<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"))
+    ids = {n: words.convert_tokens_to_ids(f"<|{n}|>") for n in ("vision_start", "vision_end", "image_pad", "video_pad")}
+    vision = {"depth": 2, "embed_dim": 16, "hidden_size": 16, "num_heads": 2, "mlp_ratio": 2, "patch_size": 8}
     config = Qwen2VLConfig(
-        text_config=text,
+        text_config=_qwen_text(len(words)),
         vision_config=vision,
         image_token_id=ids["image_pad"],
         video_token_id=ids["video_pad"],

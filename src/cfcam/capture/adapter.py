@@ -32,6 +32,7 @@ class Adapter(nn.Module):
         layer: the layer that is mapped where none is named; None: one is chosen by looking.
         grids: layer -> how its output is seen as maps (a `TokenGrid`), and where their cells lie on the input (a
             `Placement`; None: they share it evenly), where that is known and cannot be told by looking.
+        batched: whether gradients of many scores are known to be quicker together, whatever operators are in between.
 
     Example:
         ``Adapter(model, lambda x, images: {"pixel_values": x, "age": ages[images]})``; a model that takes a mapping as
@@ -45,6 +46,7 @@ class Adapter(nn.Module):
         self.output = output
         self.layer: str | None = None
         self.grids: dict[str, tuple[Any, Any]] = {}
+        self.batched = False
 
     def forward(self, x: Tensor, images: Tensor | None = None) -> Any:
         """Runs the model on (M, C, *spatial) made from the images (M,) of the batch; None: they are the batch."""

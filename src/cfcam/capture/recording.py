@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from cfcam.capture.adapter import Adapter
 from cfcam.capture.answers.answer import Answer, Taken
 from cfcam.capture.answers.heads import Wanted
 from cfcam.capture.answers.outputs import find_tensor, replace_tensor
@@ -300,6 +301,8 @@ class Recording:
 
     def _batchable(self, scores: Tensor) -> bool:
         """Asks once of parts of the same scores: before them are the same operators, but for the one that picks."""
+        if isinstance(self.network.model, Adapter) and self.network.model.batched:
+            return True
         before = scores.grad_fn.next_functions[0][0] if scores.grad_fn is not None else None
         if self._asked is None or self._asked[0] is not before:
             self._asked = before, is_batchable(scores, self.leaves)

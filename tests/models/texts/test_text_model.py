@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -10,16 +11,30 @@ import torch
 from PIL import Image
 
 import cfcam
+from cfcam.capture import recording
+from cfcam.capture.columns import MANY
 from cfcam.capture.targets.tokens import EachToken
 from cfcam.errors import InputError, MethodError, ModelError, TargetError
 from cfcam.models import TextModel
 from tests import text_networks
 
 pytest.importorskip("transformers")
-FAMILIES = ("vit_gpt2", "blip", "blip_answers", "git", "llava", "paligemma", "qwen", "smolvlm", "llava_next")
+FAMILIES = (
+    "vit_gpt2",
+    "blip",
+    "blip_answers",
+    "git",
+    "llava",
+    "paligemma",
+    "qwen",
+    "qwen25",
+    "gemma3",
+    "smolvlm",
+    "llava_next",
+)
 QUESTION = "is there a nodule ?"
-GRIDS = {"smolvlm": (4, 4), "llava_next": (8, 8), "qwen": (4, 4)}
-SIZES = {"smolvlm": (64, 64), "llava_next": (64, 64), "qwen": (64, 64)}
+GRIDS = {"smolvlm": (4, 4), "llava_next": (8, 8), "qwen": (4, 4), "qwen25": (4, 4), "gemma3": (2, 2)}
+SIZES = {"smolvlm": (64, 64), "llava_next": (64, 64), "qwen": (64, 64), "qwen25": (64, 64)}
 LOOKS = re.compile(r"vision|visual|image_encoder|^encoder\.")
 MIXES = re.compile(r"(out_proj|attention\.output\.dense|attn\.proj|self_attn\.projection|attention\.o_proj)$")
 
@@ -95,7 +110,7 @@ def test_a_cell_of_the_grid_is_the_token_of_its_place(name):
         return passage.grid.tokens.maps(found)
 
     before = tokens(plain)
-    for row, column in ((0, columns - 1), (rows - 1, 1), (1, 2)):
+    for row, column in ((0, columns - 1), (rows - 1, 1), (1, columns // 2)):
         spotted = plain.copy()
         spotted[row * cell : (row + 1) * cell, column * cell : (column + 1) * cell] = (250, 30, 160)
         changed = (tokens(spotted) - before).abs().amax((0, 1))
@@ -104,6 +119,53 @@ def test_a_cell_of_the_grid_is_the_token_of_its_place(name):
         rest[row, column] = 0
         assert rest.max() < 1e-5 * changed.max() or name in {"smolvlm", "llava_next"}  # which filter when they resize
         assert rest.max() < 0.2 * changed.max()
+
+
+@pytest.mark.parametrize("name", ["llava", "blip"])
+def test_many_tokens_have_the_gradients_of_one_pass_back_for_each(models, name):
+    passage = models(name).passage(
+        pictures(name, 1), QUESTION, "left nodule in the upper lung and an effusion is there"
+    )
+    explainer = cfcam.Explainer(passage, "hires-cam")
+    capture = explainer.capture(passage.x, [EachToken()])
+    assert capture.scores.shape[1] >= MANY
+    with patch.object(recording, "all_gradients", wraps=recording.all_gradients) as together:
+        gradients = capture.gradients
+    assert together.call_count == 1
+    for k in (0, 5):
+        alone = explainer.capture(passage.x, [cfcam.Token(k)]).gradients[:, 0]
+        torch.testing.assert_close(gradients[:, k], alone, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "grid", "words"),
+    [
+        ("Dinov2WithRegisters", (4, 4), "patches of 8 x 8 pixels; 5 other tokens before them dropped"),
+        ("Swin", (4, 4), "patches of 8 x 8 pixels"),
+    ],
+)
+def test_registers_are_dropped_and_merged_patches_are_larger(kind, grid, words):
+    import transformers
+
+    said = {
+        "Dinov2WithRegisters": {**text_networks.VIT, "patch_size": 8, "image_size": 32, "num_register_tokens": 4},
+        "Swin": {
+            "embed_dim": 8,
+            "depths": [1, 1],
+            "num_heads": [1, 2],
+            "patch_size": 4,
+            "image_size": 32,
+            "window_size": 4,
+        },
+    }[kind]
+    encoder = getattr(transformers, f"{kind}Model")(getattr(transformers, f"{kind}Config")(**said))
+    network, processor, tokenizer = text_networks.vit_gpt2()
+    other = transformers.VisionEncoderDecoderModel(encoder=encoder, decoder=network.decoder).eval()
+    other.config.decoder_start_token_id = other.generation_config.decoder_start_token_id = 1
+    passage = TextModel(other, processor, tokenizer).passage(text_networks.picture(), text="nodule")
+    assert passage.grid.words == words
+    found = cfcam.explain(passage, passage.x, "hires-cam", targets=cfcam.Token(0))
+    assert tuple(found.maps["hires-cam"].shape[2:]) == grid
 
 
 def test_the_network_is_afterwards_what_it_was(models):

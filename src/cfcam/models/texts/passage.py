@@ -54,6 +54,7 @@ class Passage(Adapter):
     ) -> None:
         super().__init__(family.model, lambda x, images: None)
         self.image_tokens = nn.Identity()
+        self.batched = True
         self.family, self.prompts, self.grid = family, tuple(prompts), grid
         self.written, self.x = tuple(texts[0]), torch.cat([prompt.x for prompt in prompts])
         self._texts = tuple(tuple(one.text for one in each) for each in texts)
