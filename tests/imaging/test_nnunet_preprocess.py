@@ -13,7 +13,7 @@ import torch
 
 from cfcam.errors import InputError
 from cfcam.imaging import NnunetPreprocess, Volume, VolumePreprocess
-from cfcam.imaging.nnunet_preprocess import prepared_by
+from cfcam.imaging.bundle_preprocess import prepared_by
 from cfcam.imaging.volume import Source
 
 CT = {"mean": 10.0, "std": 5.0, "percentile_00_5": 0.0, "percentile_99_5": 20.0}

@@ -153,7 +153,7 @@ def test_a_place_that_is_none_is_told_before_anything_is_read(tmp_path):
     (place / "fold_0" / "checkpoint_best.pth").unlink()
     with pytest.raises(ModelError, match=r"the folds of .* hold no checkpoint_final.pth"):
         load(f"nnunet:{place}")
-    with pytest.raises(ModelError, match="brings its own weights and classes: name a fold"):
+    with pytest.raises(ModelError, match="brings its own weights and classes: give no others"):
         load(f"nnunet:{place}", num_classes=3)
 
 

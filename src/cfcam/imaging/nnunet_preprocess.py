@@ -289,13 +289,3 @@ def _along(values: NDArray[Any], axis: int, size: int, order: int) -> NDArray[An
     grid = np.meshgrid(*coordinates, indexing="ij")
     found: NDArray[Any] = ndimage.map_coordinates(values, grid, order=order, mode="nearest")
     return found
-
-
-def prepared_by(values: Mapping[str, Any]) -> VolumePreprocess:
-    """Returns the preparation of volumes that a record tells of, whoever's it is.
-
-    Args:
-        values: `VolumePreprocess.as_dict`, also after a way through JSON.
-    """
-    own = {name: value for name, value in values.items() if name != "by"}
-    return NnunetPreprocess(**own) if values.get("by") == "nnunet" else VolumePreprocess(**own)

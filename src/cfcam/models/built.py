@@ -20,6 +20,7 @@ _EXTRAS: Final = {
     "timm": "timm",
     "transformers": "models",
     "monai": "models",
+    "yaml": "evidence",
     "dynamic_network_architectures": "nnunet",
 }
 
@@ -29,11 +30,12 @@ class Preparation:
     """How the source of a network of volumes prepares them, in words of its own, all of which the network brings.
 
     Attributes:
-        by: Whose words they are: ``nnunet``.
+        by: Whose words they are: ``nnunet`` or ``monai-bundle``.
         values: What the preparation of that name in `cfcam.imaging` is made with.
         sources: Who says so, for each of them.
         window: The size of the windows in which the network was made to see a volume; None: in one piece.
         channels: What its channels are.
+        overlap: Share that two such windows have in common.
         endings: How the names of their files end, where each channel has a file of its own.
     """
 
@@ -43,6 +45,7 @@ class Preparation:
     window: tuple[int, ...] | None = None
     channels: tuple[str, ...] = ()
     endings: tuple[str, ...] = ()
+    overlap: float = 0.5
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from cfcam.models.factory import from_file
 from cfcam.models.head import find_head, outputs_of, replace_head
 from cfcam.models.hugging_face import from_hugging_face
 from cfcam.models.libraries import from_monai, from_timm, from_torchvision
+from cfcam.models.monai_bundle import from_monai_bundle
 from cfcam.models.nnunet import from_nnunet
 from cfcam.models.spec import Source, Spec, parse_spec
 from cfcam.models.stated import Stated, beside, from_json
@@ -59,11 +60,12 @@ def load(
     num_classes: int | None = None,
     classes: str | Path | Sequence[str] | None = None,
     device: str | torch.device = "cpu",
+    trust_bundle: bool = False,
 ) -> LoadedModel:
     """Load a network.
 
-    Only a ``FILE.py:FACTORY`` runs code of the user's; of every other spec, of weights and of class names
-    nothing is executed. The random numbers of the process are as before.
+    Only a ``FILE.py:FACTORY`` runs code of the user's, and a bundle that is trusted; of every other spec, of weights
+    and of class names nothing is executed. The random numbers of the process are as before.
 
     Args:
         spec: The network; `available_forms` lists what can be written.
@@ -72,6 +74,7 @@ def load(
         classes: Names of the outputs, or a file of them (see `read_classes`); they win over those of the
             network.
         device: Where the network is put.
+        trust_bundle: Run the Python that a ``monai-bundle:FOLDER`` holds, where its network or preprocessing needs it.
 
     Returns:
         The network in eval mode with what is known about it.
@@ -85,14 +88,14 @@ def load(
     names = None if classes is None else read_classes(classes)
     if names is not None and num_classes is not None and len(names) != num_classes:
         raise ModelError(f"{len(names)} class names for {num_classes} classes: give one name for each")
-    if parsed.source is Source.NNUNET and (weights is not None or num_classes is not None):
+    if parsed.source in (Source.NNUNET, Source.BUNDLE) and (weights is not None or num_classes is not None):
         raise ModelError(
-            f"{one_line(parsed.text, 80)} brings its own weights and classes: name a fold or a checkpoint in it, e.g."
-            " nnunet:FOLDER/fold_1, and no others"
+            f"{one_line(parsed.text, 80)} brings its own weights and classes: give no others (of nnU-Net, a fold"
+            " or a checkpoint can be named: nnunet:FOLDER/fold_1)"
         )
     state, notes, in_file = (None, (), None) if weights is None else read_checkpoint(weights)
     with torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False), torch.enable_grad():
-        built = _build(parsed)
+        built = _build(parsed, trust=trust_bundle)
         if state is None and parsed.source is Source.FILE:
             built = replace(built, untrained=untrained_note(parsed, built.module))
         changed = num_classes is not None and _set_classes(built.module, num_classes)
@@ -124,7 +127,7 @@ def load(
     )
 
 
-def _build(spec: Spec) -> Built:
+def _build(spec: Spec, *, trust: bool) -> Built:
     match spec.source:
         case Source.DEMO:
             return _demo(spec)
@@ -138,6 +141,8 @@ def _build(spec: Spec) -> Built:
             return from_monai(spec)
         case Source.NNUNET:
             return from_nnunet(spec)
+        case Source.BUNDLE:
+            return from_monai_bundle(spec, trust=trust)
         case Source.FILE:
             return _of_file(spec)
 

@@ -23,6 +23,7 @@ class Source(StrEnum):
     HUGGING_FACE = "hf"
     MONAI = "monai"
     NNUNET = "nnunet"
+    BUNDLE = "monai-bundle"
     FILE = "file"
 
 
@@ -33,6 +34,7 @@ _FORMS: Final = (
     ("hf:FOLDER_OR_NAME", "hf:path/to/folder"),
     ("monai:CLASS(arguments)", "monai:DenseNet121(spatial_dims=2, in_channels=3, out_channels=2)"),
     ("nnunet:FOLDER", "nnunet:path/to/nnUNetTrainer__nnUNetPlans__3d_fullres"),
+    ("monai-bundle:FOLDER", "monai-bundle:path/to/spleen_ct_segmentation"),
     ("FILE.py:FACTORY[(arguments)]", "path/to/networks.py:my_network(classes=3)"),
 )
 WEIGHT_SUFFIXES: Final = frozenset({".pt", ".pth", ".ckpt", ".bin", ".safetensors"})
@@ -81,8 +83,8 @@ def model_name(text: str) -> str:
     scheme, colon, rest = spec.partition(":")
     if scheme in ("demo", "demo-shortcut", "torchvision", "timm"):
         return spec
-    if colon and scheme == "nnunet":
-        return f"nnunet:{_last(rest)}"
+    if colon and scheme in ("nnunet", "monai-bundle"):
+        return f"{scheme}:{_last(rest)}"
     if colon and scheme == "hf":
         # One slash may be that of an owner on the hub; more of them, or a beginning as of a path, are folders.
         return spec if HUB_NAME.fullmatch(rest) else f"hf:{_last(rest)}"
@@ -145,10 +147,11 @@ def parse_spec(text: str) -> Spec:
         if not rest.strip():
             raise ModelError("'hf:' names no network: give a folder, e.g. hf:path/to/folder")
         return Spec(spec, Source.HUGGING_FACE, rest.strip())
-    if colon and scheme == "nnunet":
+    if colon and scheme in ("nnunet", "monai-bundle"):
         if not rest.strip():
-            raise ModelError("'nnunet:' names no network: give a folder that nnU-Net's training wrote into")
-        return Spec(spec, Source.NNUNET, rest.strip())
+            whose = "that nnU-Net's training wrote into" if scheme == "nnunet" else "that holds configs and models"
+            raise ModelError(f"'{scheme}:' names no network: give a folder {whose}")
+        return Spec(spec, Source(scheme), rest.strip())
     if colon and scheme == "monai":
         name, arguments, keywords, called = _call(rest, spec, "monai:DenseNet121(spatial_dims=2, …)")
         return Spec(spec, Source.MONAI, name, None, None, arguments, keywords, called)
@@ -177,6 +180,17 @@ def check_place(spec: Spec) -> None:
 
     if spec.source is Source.NNUNET:
         _check_nnunet(Path(spec.name).expanduser())
+
+    if spec.source is Source.BUNDLE:
+        _check_bundle(Path(spec.name).expanduser())
+
+
+def _check_bundle(folder: Path) -> None:
+    """Refuses what is no folder of a MONAI bundle."""
+    if not is_folder(folder):
+        raise ModelError(f"{one_line(folder)} does not exist: give the folder that holds configs and models")
+    if not any(is_file(folder / "configs" / f"inference.{kind}") for kind in ("json", "yaml", "yml")):
+        raise ModelError(f"{one_line(folder)} holds no configs/inference.json or .yaml: give the folder of a bundle")
 
 
 def _check_nnunet(given: Path) -> None:

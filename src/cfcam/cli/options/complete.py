@@ -36,7 +36,7 @@ def metric(incomplete: str) -> list[str]:
     return _beginning(("quick", "all", *GROUPS, *CATALOGUE), incomplete)
 
 
-model = of("demo", "demo-shortcut", "torchvision:", "timm:", "hf:", "monai:", "nnunet:")
+model = of("demo", "demo-shortcut", "torchvision:", "timm:", "hf:", "monai:", "nnunet:", "monai-bundle:")
 target = of("predicted", "all", "top-3")
 
 

@@ -27,7 +27,7 @@ Model = Annotated[
         "-m",
         metavar="SPEC",
         help="demo, torchvision:NAME[@WEIGHTS], timm:NAME, hf:FOLDER, monai:CLASS(...), nnunet:FOLDER,"
-        " FILE.py:FACTORY.",
+        " monai-bundle:FOLDER, FILE.py:FACTORY.",
         autocompletion=complete.model,
     ),
     Checked(words.model),
@@ -74,6 +74,10 @@ class Network(Command):
         ),
         Checked(words.one_of("--probability", PROBABILITIES)),
     ] = None
+    trust_bundle: Annotated[
+        bool,
+        typer.Option("--trust-bundle", help="Run the Python that a monai-bundle holds: only if you trust its makers."),
+    ] = False
     device: Annotated[
         str, typer.Option(metavar="NAME", help="auto, cpu, cuda, cuda:1, mps."), Checked(words.device)
     ] = "auto"
@@ -97,6 +101,7 @@ class Network(Command):
             num_classes=self.num_classes,
             classes=None if self.classes is None else class_names(self.classes),
             device=read_device(self.device),
+            trust_bundle=self.trust_bundle,
         )
         probability = cast("Probability", self.probability or loaded.probability)
         return replace(loaded, output=self.head, probability=probability)

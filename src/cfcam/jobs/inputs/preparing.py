@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from cfcam.errors import InputError
 from cfcam.explainer_windows import Windows
-from cfcam.imaging import Image, NnunetPreprocess, Preprocess, Volume, VolumePreprocess, read_image, read_volume
+from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_image, read_volume
+from cfcam.imaging.bundle_preprocess import prepared_by
 from cfcam.imaging.reading.channels import channel_files, is_further_channel
 from cfcam.imaging.stated import ASSUMED, GIVEN
 from cfcam.jobs.inputs.find import Input, Kind
@@ -91,7 +92,7 @@ def _brought(words: Preparation, given: Mapping[str, Any]) -> VolumePreprocess:
     asked = [name for name, value in given.items() if value is not None and name != "window"]
     if asked:
         raise InputError(f"{words.by} says itself how its volumes are prepared: leave --{asked[0]} out")
-    return NnunetPreprocess(**words.values, sources=words.sources)  # type: ignore[arg-type]
+    return prepared_by({**words.values, "by": words.by, "sources": words.sources})
 
 
 def prepared_for(model: LoadedModel, given: Preprocess | VolumePreprocess | None) -> Preprocess:
@@ -237,7 +238,7 @@ class VolumeSettings:
         words = model.preparation
         if words is None:
             return self
-        windows = self.windows or (None if words.window is None else Windows(words.window))
+        windows = self.windows or (None if words.window is None else Windows(words.window, words.overlap))
         endings = () if self.channels or self.channel == "all" else words.endings
         return replace(self, windows=windows, endings=endings, names=words.channels)
 

@@ -290,7 +290,7 @@ def _maps_saved(folder: Path, image: int, study: Study, preprocess: Mapping[str,
 def _onto(size: tuple[int, ...], study: Study, preprocess: Mapping[str, Any] | None) -> Callable[[Any], Any]:
     """Returns what brings a map at the network's input size onto a study's grid."""
     if len(size) == 3:
-        from cfcam.imaging.nnunet_preprocess import prepared_by
+        from cfcam.imaging.bundle_preprocess import prepared_by
 
         whole = prepared_by(preprocess or {"orientation": None, "size": size})
 

@@ -1,0 +1,223 @@
+"""What a MONAI bundle does to a volume before its network sees it: its own transforms, run as they are written."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+from weakref import WeakKeyDictionary
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from cfcam.errors import CfcamError, InputError, MissingExtraError, describe, one_line
+from cfcam.imaging import stated
+from cfcam.imaging.nnunet_preprocess import NnunetPreprocess
+from cfcam.imaging.volume import Volume
+from cfcam.imaging.volume_preprocess import Axis, VolumePreprocess
+
+LOADERS: Final = ("LoadImage", "LoadImaged")
+"""What a bundle reads files with, which is done before: in its place stands the volume that was read."""
+_AXES_TURN: Final = 1e-3  # of a voxel for each step; more than that is no rounding
+_GRIDS: WeakKeyDictionary[Volume, dict[str, tuple[tuple[int, ...], NDArray[np.float64]]]] = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class BundlePreprocess(VolumePreprocess):
+    """What a MONAI bundle does to a volume: the transforms of its ``preprocessing``, by MONAI.
+
+    The volume stands where the bundle would read its file, with its affine; where the voxels of the input lie is what
+    MONAI's transforms say of it. Of `VolumePreprocess` is used how many channels the network takes.
+
+    Attributes:
+        transforms: the transforms, each a mapping with ``_target_`` and its arguments, all of them plain values.
+        keys: what the loaded images are called; of several each is a channel of the volume.
+        result: what the input is called behind the transforms.
+        patch: the least size of the input: it is filled up with 0 on both sides, as by a ``SlidingWindowInferer``.
+
+    Raises:
+        InputError: there are no keys, or a patch is none.
+    """
+
+    transforms: tuple[Mapping[str, Any], ...] = field(default=())
+    keys: tuple[str, ...] = ("image",)
+    result: str = "image"
+    patch: tuple[int, ...] = (1, 1, 1)
+
+    def __post_init__(self) -> None:
+        for name in ("transforms", "keys", "patch"):
+            object.__setattr__(self, name, tuple(getattr(self, name)))
+        object.__setattr__(self, "orientation", None)
+        object.__setattr__(self, "intensity", "none")
+        super().__post_init__()
+        if not self.keys or len(self.patch) != 3 or not all(isinstance(n, int) and n >= 1 for n in self.patch):
+            raise InputError(f"keys are {self.keys} and patch is {self.patch}: give names, and three sizes above 0")
+
+    @property
+    def by(self) -> str:
+        """Whose preparation it is."""
+        return "monai-bundle"
+
+    def __call__(self, volume: Volume) -> Tensor:
+        """Prepare a volume.
+
+        Returns:
+            float32 `(C, d, h, w)`.
+
+        Raises:
+            InputError: a transform of the bundle fails, what comes of them is no volume of the network's channels, or
+                it lies obliquely to the one that was read.
+            MissingExtraError: MONAI is not installed.
+        """
+        found, affine = self._run(volume)
+        lacking = [max(0, least - size) for size, least in zip(found.shape[1:], self.patch, strict=True)]
+        around = [side for n in lacking[::-1] for side in (n // 2, n - n // 2)]
+        moved = affine.copy()
+        moved[:3, 3] -= affine[:3, :3] @ np.array([n // 2 for n in lacking])
+        x = torch.nn.functional.pad(found, around)
+        _GRIDS.setdefault(volume, {})[self._called] = (tuple(x.shape[1:]), moved)
+        return x
+
+    def as_dict(self) -> dict[str, Any]:
+        """The fields, for provenance, and under "by" whose they are."""
+        return {**super().as_dict(), "by": self.by}
+
+    def notices(self, volume: Volume) -> tuple[str, ...]:
+        """What a user should know of how a volume was read, a line each."""
+        return volume.notices
+
+    def _said(self) -> list[tuple[str, str]]:
+        names = ", ".join(_name(one) for one in self.transforms)
+        return stated.grouped([(f"by the bundle: {names or 'nothing is done'}", ("transforms",))], self.sources)
+
+    @property
+    def _called(self) -> str:
+        return json.dumps([self.transforms, self.keys, self.result, self.patch], sort_keys=True, default=str)
+
+    def _run(self, volume: Volume) -> tuple[Tensor, NDArray[np.float64]]:
+        """The bundle's own input for a volume, and its affine."""
+        if not any(volume.voxels.strides) and volume.voxels.size > 1:
+            raise InputError("a bundle's transforms need the voxels, and of this volume there is the grid alone")
+        data, affine = self._loaded(volume), volume.affine
+        for one in self.transforms:
+            if _name(one) in LOADERS:
+                if one.get("ensure_channel_first"):
+                    data = self._applied({"_target_": "EnsureChannelFirstd", "keys": list(self.keys)}, data)
+                continue
+            data = self._applied(one, data)
+            found = data.get(self.result)
+            affine = np.asarray(getattr(found, "affine", affine), np.float64)
+        found = data.get(self.result)
+        if not isinstance(found, Tensor) or found.ndim != 4 or found.shape[0] != self.channels:
+            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            raise InputError(
+                f"the bundle's transforms make {shape} of a volume with {volume.channels} channels, and its network"
+                f" takes ({self.channels}, depth, height, width): give a file for each channel (--channels)"
+            )
+        plain = found.as_tensor() if hasattr(found, "as_tensor") else found
+        return plain.detach().to(torch.float32).contiguous(), affine
+
+    def _loaded(self, volume: Volume) -> dict[str, Any]:
+        """The volume as MONAI's loaders would give it, under its keys."""
+        try:
+            from monai.data.meta_tensor import MetaTensor
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("monai", "models", "a MONAI bundle") from error
+        voxels = torch.from_numpy(np.array(volume.voxels, order="C"))
+        affine = torch.from_numpy(np.array(volume.affine))
+        if volume.source.kind == "dicom":  # MONAI has columns first and slices last
+            axes = voxels.ndim - 3
+            voxels = voxels.permute(*range(axes), axes + 2, axes + 1, axes)
+            affine = affine[:, [2, 1, 0, 3]]
+        several = len(self.keys) > 1
+        if several and volume.channels != len(self.keys):
+            raise InputError(
+                f"a volume with {volume.channels} channels for a bundle that reads {', '.join(self.keys)}: give a file"
+                " for each (--channels)"
+            )
+        where = next((one["channel_dim"] for one in self.transforms if isinstance(one.get("channel_dim"), int)), 0)
+        data: dict[str, Any] = {}
+        for n, key in enumerate(self.keys):
+            values = voxels[n] if several else voxels
+            whole = values.ndim == 4
+            values = values.movedim(0, where) if whole else values
+            data[key] = MetaTensor(
+                values.contiguous(), affine=affine, meta={"original_channel_dim": where if whole else float("nan")}
+            )
+        return data
+
+    def _applied(self, one: Mapping[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+        arguments = {name: value for name, value in one.items() if not name.startswith("_")}
+        try:
+            transform: Any = _class_of(str(one["_target_"]))
+            # One that works on an image alone, and not on the dictionary that holds it, has neither keys nor a d.
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of MONAI's own defaults, which is for who writes a bundle
+                transform = transform(**arguments)
+                if "keys" not in arguments and not _name(one).endswith("d"):
+                    return {**data, self.result: transform(data[self.result])}
+                return dict(transform(data))
+        except CfcamError:
+            raise
+        except Exception as error:
+            raise InputError(
+                f"{_name(one)} of the bundle's preprocessing fails on this volume ({describe(error, 120)}): give a"
+                " volume as the bundle was trained on"
+            ) from error
+
+    def _way(self, volume: Volume) -> tuple[tuple[int, int, int], tuple[bool, bool, bool], list[Axis]]:
+        if self._called not in _GRIDS.get(volume, {}):
+            self(volume)
+        size, affine = _GRIDS[volume][self._called]
+        way = np.linalg.inv(volume.affine) @ affine
+        source = [int(np.abs(way[:3, n]).argmax()) for n in range(3)]
+        others = [way[axis, n] for n in range(3) for axis in range(3) if axis != source[n]]
+        if sorted(source) != [0, 1, 2] or max(map(abs, others)) > _AXES_TURN:
+            raise InputError(
+                "the bundle's preprocessing turns the volume by other than right angles, from which no map is brought"
+                " back: give a volume whose axes are the patient's"
+            )
+        flips, axes = [], []
+        for n, axis in enumerate(source):
+            step, start, length = abs(float(way[axis, n])), float(way[axis, 3]), volume.size[axis]
+            flips.append(bool(way[axis, n] < 0))
+            start = length - 1 - start if flips[n] else start
+            axes.append(Axis(length, size[n], step, start + (size[n] - 1) / 2 * step - (length - 1) / 2))
+        return (source[0], source[1], source[2]), (flips[0], flips[1], flips[2]), axes
+
+
+def _name(one: Mapping[str, Any]) -> str:
+    return str(one.get("_target_", "")).rpartition(".")[2]
+
+
+def _class_of(path: str) -> Any:
+    """A transform by its name in MONAI, or by its whole path."""
+    module, _, name = path.rpartition(".")
+    try:
+        if not module or module.startswith("monai."):
+            found = getattr(importlib.import_module("monai.transforms"), name, None)
+            if found is not None:
+                return found
+        return getattr(importlib.import_module(module or "monai.transforms"), name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "monai":
+            raise MissingExtraError("monai", "models", "a MONAI bundle") from error
+        raise InputError(f"there is no transform {one_line(path, 80)} here ({describe(error, 80)})") from error
+    except AttributeError as error:
+        raise InputError(f"there is no transform {one_line(path, 80)}: check the bundle's preprocessing") from error
+
+
+def prepared_by(values: Mapping[str, Any]) -> VolumePreprocess:
+    """Returns the preparation of volumes that a record tells of, whoever's it is.
+
+    Args:
+        values: `VolumePreprocess.as_dict`, also after a way through JSON.
+    """
+    own = {name: value for name, value in values.items() if name != "by"}
+    kinds = {"nnunet": NnunetPreprocess, "monai-bundle": BundlePreprocess}
+    return kinds.get(str(values.get("by")), VolumePreprocess)(**own)
