@@ -24,6 +24,13 @@ def bundle(*transforms: dict[str, Any], **how: Any) -> BundlePreprocess:
     return BundlePreprocess(transforms=(*LOAD, *transforms), **how)
 
 
+class Same:
+    """A transform of somebody's own."""
+
+    def __call__(self, image: Any) -> Any:
+        return image
+
+
 def step(name: str, **words: Any) -> dict[str, Any]:
     return {"_target_": name, "keys": "image", **words}
 
@@ -133,14 +140,24 @@ def test_a_record_of_it_makes_it_again():
     assert prepared_by(VolumePreprocess(size=4).as_dict()) == VolumePreprocess(size=4)
 
 
+def test_a_record_runs_no_code_whatever_it_says_of_itself():
+    volume = Volume(ramp()[0], AFFINE)
+    record = bundle({"_target_": f"{__name__}.Same"}, trusted=True).as_dict()
+    assert prepared_by(record, trusted=True)(volume).shape == (1, *SIZE)
+    with pytest.raises(InputError, match="Same is no transform of MONAI"):
+        prepared_by(record)(volume)
+
+
 def test_what_fails_is_one_line():
     volume = Volume(ramp()[0], AFFINE)
     with pytest.raises(InputError, match="CropForegroundd of the bundle's preprocessing fails on this volume"):
         bundle(step("CropForegroundd", source_key="none"))(volume)
-    with pytest.raises(InputError, match="there is no transform Nothingd: check the bundle's preprocessing"):
+    with pytest.raises(InputError, match="Nothingd is no transform of MONAI: check the bundle's preprocessing"):
         bundle(step("Nothingd"))(volume)
     with pytest.raises(InputError, match="turns the volume by other than right angles"):
         bundle(step("Rotated", angle=[0.3, 0.0, 0.0])).grid(volume)
+    with pytest.raises(InputError, match="the preprocessing has SaveImaged: what is random, or writes"):
+        bundle(step("SaveImaged"))
     grid = Volume(np.broadcast_to(np.zeros(1, np.float32), SIZE), AFFINE)
     with pytest.raises(InputError, match="of this volume there is the grid alone"):
         bundle().grid(grid)

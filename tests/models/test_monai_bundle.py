@@ -179,3 +179,38 @@ def test_a_place_that_is_none_is_told_before_anything_is_read(tmp_path):
         load(f"monai-bundle:{place}")
     with pytest.raises(ModelError, match="brings its own weights and classes"):
         load(f"monai-bundle:{place}", num_classes=3)
+
+
+def test_a_bundle_on_the_command_line_gives_maps_on_the_grid_of_the_file(tmp_path):
+    import nibabel as nib
+    import numpy as np
+    from typer.testing import CliRunner
+
+    from cfcam.cli.app import app
+
+    affine = np.array([[0.0, 0.9, 0, -20], [-1.2, 0, 0, 30], [0, 0, 3, 7], [0, 0, 0, 1]])
+    voxels = np.random.default_rng(0).normal(50, 60, (20, 24, 9)).astype(np.float32)
+    nib.save(nib.Nifti1Image(voxels, affine), tmp_path / "ct.nii.gz")
+    net = ("--model", f"monai-bundle:{bundle(tmp_path / 'net', preprocessing=steps(pixdim='$[math.sqrt(4.0)] * 3'))}")
+    words = [
+        "explain",
+        tmp_path / "ct.nii.gz",
+        *net,
+        "--method",
+        "hires-cam",
+        "--save",
+        "overlay",
+        "-o",
+        tmp_path / "o",
+    ]
+    words += ["-o", tmp_path / "o"]
+    refused = CliRunner().invoke(app, list(map(str, words)))
+    assert refused.exit_code == 2
+    assert "or run the bundle's code with --trust-bundle if you trust who made it" in refused.output
+    done = CliRunner().invoke(app, [*map(str, words), "--trust-bundle"])
+    assert done.exit_code == 0, done.output
+    assert "code of the bundle was run, as --trust-bundle says: $[math.sqrt(4.0)] * 3" in " ".join(done.output.split())
+    heat = nib.load(tmp_path / "o" / "ct_hires-cam.nii.gz")
+    assert heat.shape == voxels.shape
+    np.testing.assert_allclose(heat.affine, affine, atol=1e-5)
+    assert np.count_nonzero(heat.get_fdata())

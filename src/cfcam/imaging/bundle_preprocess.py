@@ -23,6 +23,7 @@ from cfcam.imaging.volume_preprocess import Axis, VolumePreprocess
 
 LOADERS: Final = ("LoadImage", "LoadImaged")
 """What a bundle reads files with, which is done before: in its place stands the volume that was read."""
+_NOT_RUN: Final = ("Rand", "Save", "Lambda", "Write")
 _AXES_TURN: Final = 1e-3  # of a voxel for each step; more than that is no rounding
 _GRIDS: WeakKeyDictionary[Volume, dict[str, tuple[tuple[int, ...], NDArray[np.float64]]]] = WeakKeyDictionary()
 
@@ -39,15 +40,17 @@ class BundlePreprocess(VolumePreprocess):
         keys: what the loaded images are called; of several each is a channel of the volume.
         result: what the input is called behind the transforms.
         patch: the least size of the input: it is filled up with 0 on both sides, as by a ``SlidingWindowInferer``.
+        trusted: whether transforms may be other than MONAI's own, whose code is then imported.
 
     Raises:
-        InputError: there are no keys, or a patch is none.
+        InputError: there are no keys, a patch is none, or a transform is random, or writes.
     """
 
     transforms: tuple[Mapping[str, Any], ...] = field(default=())
     keys: tuple[str, ...] = ("image",)
     result: str = "image"
     patch: tuple[int, ...] = (1, 1, 1)
+    trusted: bool = False
 
     def __post_init__(self) -> None:
         for name in ("transforms", "keys", "patch"):
@@ -57,6 +60,8 @@ class BundlePreprocess(VolumePreprocess):
         super().__post_init__()
         if not self.keys or len(self.patch) != 3 or not all(isinstance(n, int) and n >= 1 for n in self.patch):
             raise InputError(f"keys are {self.keys} and patch is {self.patch}: give names, and three sizes above 0")
+        if wrong := [name for name in map(_name, self.transforms) if name.startswith(_NOT_RUN)]:
+            raise InputError(f"the preprocessing has {wrong[0]}: what is random, or writes, or is code, is not run")
 
     @property
     def by(self) -> str:
@@ -154,7 +159,7 @@ class BundlePreprocess(VolumePreprocess):
     def _applied(self, one: Mapping[str, Any], data: dict[str, Any]) -> dict[str, Any]:
         arguments = {name: value for name, value in one.items() if not name.startswith("_")}
         try:
-            transform: Any = _class_of(str(one["_target_"]))
+            transform: Any = _class_of(str(one["_target_"]), trusted=self.trusted)
             # One that works on an image alone, and not on the dictionary that holds it, has neither keys nor a d.
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of MONAI's own defaults, which is for who writes a bundle
@@ -195,29 +200,35 @@ def _name(one: Mapping[str, Any]) -> str:
     return str(one.get("_target_", "")).rpartition(".")[2]
 
 
-def _class_of(path: str) -> Any:
-    """A transform by its name in MONAI, or by its whole path."""
+def _class_of(path: str, *, trusted: bool) -> Any:
+    """A transform of MONAI by its name, or anything by its whole path where that is trusted."""
     module, _, name = path.rpartition(".")
     try:
-        if not module or module.startswith("monai."):
-            found = getattr(importlib.import_module("monai.transforms"), name, None)
-            if found is not None:
-                return found
-        return getattr(importlib.import_module(module or "monai.transforms"), name)
+        library = importlib.import_module("monai.transforms")
+        found = getattr(library, name, None)
+        own = not module or module.startswith("monai.transforms")
+        if own and isinstance(found, type) and issubclass(found, library.Transform):
+            return found
+        if module and trusted:
+            return getattr(importlib.import_module(module), name)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "monai":
             raise MissingExtraError("monai", "models", "a MONAI bundle") from error
         raise InputError(f"there is no transform {one_line(path, 80)} here ({describe(error, 80)})") from error
     except AttributeError as error:
         raise InputError(f"there is no transform {one_line(path, 80)}: check the bundle's preprocessing") from error
+    raise InputError(f"{one_line(path, 80)} is no transform of MONAI: check the bundle's preprocessing")
 
 
-def prepared_by(values: Mapping[str, Any]) -> VolumePreprocess:
+def prepared_by(values: Mapping[str, Any], *, trusted: bool = False) -> VolumePreprocess:
     """Returns the preparation of volumes that a record tells of, whoever's it is.
 
     Args:
         values: `VolumePreprocess.as_dict`, also after a way through JSON.
+        trusted: whether a bundle's own code may be run for it; what a record says of that itself does not count.
     """
-    own = {name: value for name, value in values.items() if name != "by"}
+    own = {name: value for name, value in values.items() if name not in ("by", "trusted")}
+    if trusted:
+        own["trusted"] = True
     kinds = {"nnunet": NnunetPreprocess, "monai-bundle": BundlePreprocess}
     return kinds.get(str(values.get("by")), VolumePreprocess)(**own)

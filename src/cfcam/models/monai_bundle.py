@@ -237,6 +237,7 @@ def _preparation(settle: _Settling, module: nn.Module, about: Mapping[str, Any])
         "keys": keys,
         "result": keys[0] if len(keys) == 1 else "image",
         "patch": window or (1, 1, 1),
+        "trusted": settle.trust,
     }
     sources = {"transforms": f"stated by the network (configs/{settle.file.name})"}
     names = keys if len(keys) > 1 else _names(about, "inputs", "image") or ()

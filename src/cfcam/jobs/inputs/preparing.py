@@ -92,7 +92,8 @@ def _brought(words: Preparation, given: Mapping[str, Any]) -> VolumePreprocess:
     asked = [name for name, value in given.items() if value is not None and name != "window"]
     if asked:
         raise InputError(f"{words.by} says itself how its volumes are prepared: leave --{asked[0]} out")
-    return prepared_by({**words.values, "by": words.by, "sources": words.sources})
+    values = {**words.values, "by": words.by, "sources": words.sources}
+    return prepared_by(values, trusted=bool(words.values.get("trusted")))
 
 
 def prepared_for(model: LoadedModel, given: Preprocess | VolumePreprocess | None) -> Preprocess:
