@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from cfcam.methods.scored.smooth import ISCAM, SSCAM, SmoothGradCAMPlusPlus
     from cfcam.methods.tokens.attention import AttentionRollout, LeGrad
     from cfcam.methods.tokens.libra_grad import LibraGrad
+    from cfcam.methods.tokens.token_activation import TAM
 
 # name -> (module, class, preset or None): names are known without importing torch, for help and completion.
 _REGISTRY: dict[str, tuple[str, str, str | None]] = {
@@ -129,6 +130,7 @@ _LAZY = {cls: module for module, cls, _ in (*_REGISTRY.values(), *_PIXEL.values(
     "Augmented": "combined.augmentation",
     "Fusion": "combined.fusion",
     "SESS": "combined.sess",
+    "TAM": "tokens.token_activation",
     "Filter": "clusters.filters",
     "BilateralFilter": "clusters.filters",
     "GuidedFilter": "clusters.filters",
@@ -143,6 +145,7 @@ __all__ = [
     "KPCACAM",
     "SESS",
     "SSCAM",
+    "TAM",
     "AblationCAM",
     "AttentionRollout",
     "Augmented",

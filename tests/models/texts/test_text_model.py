@@ -15,6 +15,7 @@ from cfcam.capture import recording
 from cfcam.capture.columns import MANY
 from cfcam.capture.targets.tokens import EachToken
 from cfcam.errors import InputError, MethodError, ModelError, TargetError
+from cfcam.methods import TAM
 from cfcam.models import TextModel
 from tests import text_networks
 
@@ -119,6 +120,35 @@ def test_a_cell_of_the_grid_is_the_token_of_its_place(name):
         rest[row, column] = 0
         assert rest.max() < 1e-5 * changed.max() or name in {"smolvlm", "llava_next"}  # which filter when they resize
         assert rest.max() < 0.2 * changed.max()
+
+
+@pytest.mark.parametrize("name", ["llava", "git", "paligemma", "qwen", "smolvlm"])
+def test_token_activation_maps_read_the_logits_at_the_image_tokens(models, name):
+    model = models(name)
+    found = cfcam.explain_text(
+        model, pictures(name), QUESTION, "left nodule .", [TAM(interference=False, smooth=False)]
+    )
+    alone = cfcam.explain_text(
+        model, pictures(name)[1], QUESTION, "left nodule .", TAM(interference=False, smooth=False)
+    )
+    torch.testing.assert_close(found.maps["tam"][1:], alone.maps["tam"], atol=1e-4, rtol=1e-3)
+    assert tuple(found.maps["tam"].shape) == (2, 2, *GRIDS.get(name, (4, 4)))
+    assert found.maps["tam"].min() >= 0 < found.maps["tam"].max()
+    passage = model.passage(pictures(name), QUESTION, "left nodule .")
+    (one, _) = passage.everywhere(passage.x)
+    assert [one.ids[one.start :], len(one.ids) - one.start] == [list(passage.written[0].text.ids), 3]
+    capture = cfcam.Explainer(passage, "hires-cam").capture(passage.x, [EachToken()])
+    predicted = capture.output.logits[0][0].detach()
+    torch.testing.assert_close(one.logits[one.places[one.start :]], predicted, atol=1e-5, rtol=1e-4)
+    less = cfcam.explain_text(model, pictures(name, 1), QUESTION, "left nodule .", TAM()).maps["tam"]
+    assert torch.isfinite(less).all()
+
+
+def test_token_activation_maps_need_one_sequence_of_picture_and_text(models):
+    with pytest.raises(MethodError, match="looks at the picture apart from the text"):
+        cfcam.explain_text(models("blip"), pictures("blip", 1), text="nodule", methods=TAM())
+    with pytest.raises(MethodError, match="not one answer against another"):
+        cfcam.explain_text(models("llava"), pictures("llava", 1), methods=TAM(), targets=cfcam.Answer("yes", "no"))
 
 
 @pytest.mark.parametrize("name", ["llava", "blip"])

@@ -113,6 +113,15 @@ class Family(ABC):
     def grid(self, prompt: Prompt, tokens: Tensor) -> ImageGrid:
         """Returns where image tokens (1, P, C) lie; raises `LayerError` if it cannot be told."""
 
+    def image_places(self, ids: Tensor, count: int) -> Tensor | None:
+        """Returns where image tokens stand among the places of one row whose logits are known; None: in no sequence.
+
+        Args:
+            ids: (L,) of the row.
+            count: of its places with logits.
+        """
+        return None
+
     def extended(self, name: str) -> int:
         """Returns what a token of the text is in one of `Prompt.along`."""
         return 0
@@ -308,6 +317,10 @@ class Git(Family):
     def decode(self, tokens: Tensor, rows: Rows) -> Tensor:
         """Is never called: GIT takes no tokens from outside."""
         raise NotImplementedError
+
+    def image_places(self, ids: Tensor, count: int) -> Tensor:
+        """Returns the places before the text."""
+        return torch.arange(count - len(ids), device=ids.device)
 
     def whole(self, x: Tensor, rows: Rows) -> Tensor:
         """Returns the logits, those of the last places; GIT itself repeats its image tokens for further texts."""

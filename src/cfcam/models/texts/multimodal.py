@@ -101,6 +101,10 @@ class InText(Family):
         ).logits
         return found
 
+    def image_places(self, ids: Tensor, count: int) -> Tensor:
+        """Returns where the processor kept places for image tokens."""
+        return (ids == self.model.config.image_token_id).nonzero()[:, 0]
+
     def generation(self, prompt: Prompt) -> dict[str, Tensor]:
         """Returns what the processor gave."""
         ids = torch.tensor([prompt.ids])

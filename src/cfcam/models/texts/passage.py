@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Adapter
+from cfcam.capture.state.guarantee import preserved
+from cfcam.capture.state.keeping import Keeper
 from cfcam.capture.targets.tokens import Text, TextOutput, padded
+from cfcam.errors import MethodError
 from cfcam.models.texts.families import Family, Prompt, Rows
 from cfcam.models.texts.grids import ImageGrid
 
@@ -28,6 +31,17 @@ class Written:
 
     text: Text
     log_probabilities: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Everywhere:
+    """One picture's logits at every place of its sequence; see `cfcam.methods.tokens.token_activation.Everywhere`."""
+
+    logits: Tensor
+    image: Tensor
+    ids: list[int]
+    places: list[int]
+    start: int
 
 
 class Passage(Adapter):
@@ -67,14 +81,44 @@ class Passage(Adapter):
         if images is None:
             images = torch.arange(len(x), device=x.device)
         rows = self._rows(images)
-        repeats = len(self._texts)
+        logits = self._logits(x, images, rows)
+        read = [self._of(logits, number, images, rows) for number in range(len(self._texts))]
+        return TextOutput(read, self._texts)
+
+    def everywhere(self, x: Tensor) -> list[Everywhere]:
+        """Returns each picture's logits at all places of its sequence, for the first text.
+
+        Args:
+            x: (N, ...) as `forward` gets it.
+
+        Raises:
+            MethodError: the network looks at the picture apart from the text.
+        """
+        images = torch.arange(len(x), device=x.device)
+        rows, found = replace(self._rows(images), keep=0), []
+        with preserved(self.model, x.device), torch.no_grad(), Keeper(self.model).kept(x.device, len(x)):
+            logits = self._logits(x, images, rows)
+        special = set(getattr(self.family.tokenizer, "all_special_ids", ()))
+        for n, prompt in enumerate(self.prompts):
+            places = self.family.image_places(rows.ids[n], logits.shape[1])
+            if places is None:
+                raise MethodError(
+                    f"{type(self.model).__name__} looks at the picture apart from the text, and has no logits at image"
+                    " tokens: TAM is for networks such as LLaVA, GIT, PaliGemma; take hires-cam"
+                )
+            before, text, shift = prompt.ids, self._texts[0][n].ids, logits.shape[1] - rows.ids.shape[1]
+            kept = [p for p in range(len(before)) if before[p] not in special and p + shift not in places.tolist()]
+            at = [*kept, *range(len(before) - 1, len(before) - 1 + len(text))]  # a written token: where it is predicted
+            ids = [*[before[p] for p in kept], *text]
+            found.append(Everywhere(logits[n], places, ids, [p + shift for p in at], len(kept)))
+        return found
+
+    def _logits(self, x: Tensor, images: Tensor, rows: Rows) -> Tensor:
+        """Returns the logits of all rows, those of the last places."""
         if self.family.inside is not None:
-            logits = self.family.whole(x, rows)
-        else:
-            visual = self._visual(images, 1)
-            tokens = self.image_tokens(self.family.encode(x, visual))
-            logits = self.family.decode(tokens.repeat(repeats, 1, 1), rows)
-        return TextOutput([self._of(logits, number, images, rows) for number in range(repeats)], self._texts)
+            return self.family.whole(x, rows)
+        tokens = self.image_tokens(self.family.encode(x, self._visual(images, 1)))
+        return self.family.decode(tokens.repeat(len(self._texts), 1, 1), rows)
 
     def _visual(self, images: Tensor, repeats: int) -> dict[str, Tensor]:
         found = {}
