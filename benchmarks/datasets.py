@@ -33,18 +33,20 @@ class Study:
     what: str
 
 
-def study(name: str, limit: int, part: Part = "test", *, skip: int = 0) -> Study:
+def study(name: str, limit: int, part: Part = "test", *, skip: int = 0, parts: bool = False) -> Study:
     """Returns ``limit`` samples of a part, in a fixed random order and behind the first ``skip``, with the network.
+
+    With ``parts``, phantoms are drawn once more without each of their parts.
 
     "tune" is what settings may be chosen on: other pictures, and of phantoms other patients.
     """
-    found = _study(name, skip + limit, part)
+    found = (
+        _phantoms(name, skip + limit, part, parts) if name.startswith("phantoms") else _study(name, skip + limit, part)
+    )
     return replace(found, samples=found.samples[skip:])
 
 
 def _study(name: str, limit: int, part: Part) -> Study:
-    if name.startswith("phantoms"):
-        return _phantoms(name, limit, part)
     if name == "adrenal":
         network, samples = adrenal(folder() / "adrenalmnist3d-64" / "adrenalmnist3d_64.npz", part)
         return Study(network, samples[:limit], "layer3", "adrenal glands in 3-D (shapes), a MONAI ResNet-10")
@@ -149,7 +151,7 @@ def _chest(limit: int, part: Part) -> list[Sample]:
     return samples
 
 
-def _phantoms(name: str, limit: int, part: Part) -> Study:
+def _phantoms(name: str, limit: int, part: Part, parts: bool) -> Study:
     from cfcam.jobs import preprocess_of
     from cfcam.jobs.cases.phantoms import phantom_cases
     from cfcam.models import load
@@ -158,6 +160,6 @@ def _phantoms(name: str, limit: int, part: Part) -> Study:
     preprocess = preprocess_of(loaded)
     samples = [
         case.load(preprocess, loaded.classes, print)
-        for case in phantom_cases(limit, seed=90_000 if part == "test" else 70_000)
+        for case in phantom_cases(limit, seed=90_000 if part == "test" else 70_000, parts=parts)
     ]
     return Study(loaded.module, samples, "", "the project's phantoms, exact masks")

@@ -96,7 +96,7 @@ def needed(deviation: float, difference: float, tests: int, power: float = 0.8, 
         >>> needed(0.1, 0.02, 1)
         197
         >>> needed(0.1, 0.02, 100)
-        470
+        468
     """
     normal = NormalDist()
     both = normal.inv_cdf(1 - level / tests / 2) + normal.inv_cdf(power)
@@ -168,7 +168,7 @@ def run(part: Part, place: Path, clock: Clock, *, quick: bool) -> None:
     Raises:
         SystemExit: the file was made with other settings.
     """
-    subject = study(part.of, part.pictures, "tune" if quick else "test")
+    subject = study(part.of, part.pictures, "tune" if quick else "test", parts=True)
     evaluator = _evaluator(part, subject)
     about = _about(part, evaluator, quick=quick)
     file = place / f"{part.name}.jsonl"
