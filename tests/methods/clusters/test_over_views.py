@@ -95,6 +95,8 @@ def test_views_at_several_layers_of_different_grids_are_one_pass_and_without_vie
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(12, 4),
     ).eval()  # fmt: skip
     x = torch.randn(2, 3, 16, 12)
+    alone = explained(net, x, CFCAM(layers=("1",)), "1").maps["map"]
+    assert_same(alone, explained(net, x, CFCAM(), "1").maps["map"])
     by_number, by_name = (explained(net, x, CFCAM(layers=layers), "1").maps["map"] for layers in (2, ("0", "1")))
     fused = explained(net, x, Fusion(base=CFCAM(), layers=("0", "1")), "1").maps["map"]
     assert_same(by_number, fused)
@@ -109,14 +111,23 @@ def test_views_at_several_layers_of_different_grids_are_one_pass_and_without_vie
 
 
 def test_four_views_are_one_pass_of_a_network_that_is_known() -> None:
-    net, x = network(), torch.randn(3, 3, 14, 10)
+    net, x = network(), torch.randn(2, 3, 14, 10)
     explainer = cfcam.Explainer(net, "cf-cam-steady", layer="features")
     passes: list[int] = []
     net.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
     explainer(x)
-    assert passes == [3, 2, 3 * 4]  # the second: whether a batch may hold them
+    assert passes == [2, 3, 2 * 4]  # the second: whether a batch may hold them
     explainer(x)
-    assert passes[3:] == [3, 3 * 4]
+    assert passes[3:] == [2, 2 * 4]
+
+
+def test_views_of_a_batch_that_is_large_enough_run_one_after_another() -> None:
+    net, x = network(), torch.randn(9, 3, 14, 10)
+    passes: list[int] = []
+    net.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
+    together = explained(net, x, CFCAM.steady()).maps["map"]
+    assert passes == [9] * 5
+    assert_same(together[:2], explained(net, x[:2], CFCAM.steady()).maps["map"])
 
 
 def test_a_view_that_moves_the_answer_is_left_out_and_that_is_said() -> None:

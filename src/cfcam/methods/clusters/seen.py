@@ -14,8 +14,7 @@ from cfcam.capture.layers.calls import split_call
 from cfcam.capture.views import answer_beside, mixes, of_views
 from cfcam.methods.clusters.agreement import beyond_retest
 from cfcam.methods.clusters.views import View
-
-_AT_ONCE = 1 << 23  # numbers of inputs in one pass: fifty pictures of 224 x 224, or four volumes of 128 x 128 x 128
+from cfcam.methods.scored.score_cam import chunk_size
 
 
 @dataclass(frozen=True)
@@ -86,10 +85,10 @@ class Seen:
 def seen(capture: Capture, views: Sequence[View], layers: Sequence[str], name: str) -> list[Seen]:
     """Returns what each layer shows of the input and of its views.
 
-    The views of all images are one batch; for several layers the input is once more among them. A network whose answers
-    depend on what else is in a batch, or that takes no larger one, sees the views one after another. A view on which it
-    fails is left out, and so is, image by image, one that moves its answer beyond its test-retest: that stands in the
-    capture's notes.
+    As many views are one batch as a device does well at once; for several layers the input is once more among them. A
+    network whose answers depend on what else is in a batch, or that takes no larger one, sees the views one after
+    another. A view on which it fails is left out, and so is, image by image, one that moves its answer beyond its
+    test-retest: that stands in the capture's notes.
 
     Args:
         capture: of the input, at the target layer.
@@ -130,9 +129,10 @@ def _run(
     if known:
         return passes + [_Pass(_captures(capture, views, part, layers), part) for part in known], failed
     network = capture.network
-    if network.apart is None and alone and len(todo) > 1:
+    at_once = max(1, min(_at_once(capture), len(todo)))
+    if network.apart is None and alone and at_once > 1:
         network.apart = network.batch is not None or network.one_at_a_time or _refuses(capture, views)
-    step = 1 if network.apart or network.batch is not None or network.one_at_a_time else _at_once(capture)
+    step = 1 if network.apart or network.batch is not None or network.one_at_a_time else at_once
     parts = [todo[start : start + step] for start in range(0, len(todo), step)]
     while parts:
         part = parts.pop(0)
@@ -166,7 +166,8 @@ def _refuses(capture: Capture, views: Sequence[View]) -> bool:
 
 
 def _at_once(capture: Capture) -> int:
-    return max(1, _AT_ONCE // capture.input.numel())
+    """How many views run in one pass: of a batch that fills a CPU's caches already, one, or it takes twice as long."""
+    return max(1, chunk_size(capture.input) // len(capture.input))
 
 
 def _captures(capture: Capture, views: Sequence[View], which: list[int], layers: tuple[str, ...]) -> list[Capture]:
