@@ -114,6 +114,28 @@ def built(folder: Path, nav: list[str], files: dict[str, str]) -> subprocess.Com
     )
 
 
+def test_the_site_is_searched_from_a_folder_and_asks_nobody(tmp_path: Path) -> None:
+    pytest.importorskip("playwright")
+    from tests.web.browser.page import launched
+
+    script = "docs/javascripts/iframe-worker.js"
+    files = {
+        "docs/one.md": "# One\n\n## Part\n\nOf superpixels.\n",
+        script: (ROOT / script).read_text(encoding="utf-8"),
+    }
+    done = built(tmp_path, ["one.md"], {**files, "src/squares.py": ""})
+    assert done.returncode == 0, done.stderr
+    with launched() as browser:
+        page = browser.new_page()
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        page.goto((tmp_path / "site" / "one.html").as_uri())
+        page.keyboard.press("/")
+        page.locator(".md-search__input").press_sequentially("superpixels")
+        page.locator(".md-search-result__item").first.wait_for(state="attached")
+        assert {url.partition(":")[0] for url in asked} <= {"file", "data", "blob", "about"}
+
+
 FUNCTION = """def area(side: float) -> float:
     '''The area.
 
@@ -138,6 +160,7 @@ def test_the_site_is_not_built_with_a_link_that_leads_nowhere(tmp_path: Path) ->
     files = {"docs/one.md": SOUND, "docs/two.md": "# Two\n\n## Part\n\n::: squares\n", "docs/p.png": ""}
     sound = built(tmp_path, ["one.md", "two.md"], {**files, "src/squares.py": FUNCTION.format("side")})
     assert sound.returncode == 0, sound.stderr
+    assert "The area." in (tmp_path / "site" / "search" / "search_index.js").read_text()  # found without a server
     faulty = built(
         tmp_path,
         ["one.md", "two.md", "not_there.md"],
