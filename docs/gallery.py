@@ -7,8 +7,10 @@ the rest is code. What a block prints and the pictures that it writes stand belo
 from __future__ import annotations
 
 import ast
+import base64
 import contextlib
 import io
+import json
 import os
 import re
 import sys
@@ -17,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from PIL import Image as PILImage
 
@@ -103,8 +106,41 @@ def page(script: Path, blocks: list[Block]) -> str:
         if block.printed.strip():
             lines += ["```text", block.printed.rstrip(), "```", ""]
         lines += [f"![{title}](images/{picture.stem}.jpg)\n" for picture in block.pictures]
-    lines += [f"[Download this example]({script.name}). It needs no data and no internet."]
+    notebook = f"[as a notebook]({script.stem}.ipynb)"
+    lines += [f"[Download this example]({script.name}), or {notebook}. It needs no data and no internet."]
     return "\n".join(lines) + "\n"
+
+
+def notebook(name: str) -> str:
+    """Returns the page of an example as a notebook that was run: JSON, as nbformat 4.4 describes it."""
+    cells: list[dict[str, Any]] = []
+    text = (FOLDER / f"{name}.md").read_text(encoding="utf-8").rpartition("[Download this example]")[0]
+    for part in re.split(r"^(```.*?^```$|!\[.*?\]\(.*?\)$)", text, flags=re.DOTALL | re.MULTILINE):
+        if found := re.fullmatch(r"```py\n(.*)\n```", part, re.DOTALL):
+            cells.append(
+                {
+                    "cell_type": "code",
+                    "execution_count": len(cells) + 1,
+                    "metadata": {},
+                    "outputs": [],
+                    "source": found[1],
+                }
+            )
+        elif found := re.fullmatch(r"```text\n(.*)\n```", part, re.DOTALL):
+            _outputs(cells).append({"output_type": "stream", "name": "stdout", "text": found[1]})
+        elif found := re.fullmatch(r"!\[.*\]\((.*)\)", part):
+            picture = base64.b64encode((FOLDER / found[1]).read_bytes()).decode()
+            _outputs(cells).append({"output_type": "display_data", "metadata": {}, "data": {"image/jpeg": picture}})
+        elif part.strip():
+            cells.append({"cell_type": "markdown", "metadata": {}, "source": part.strip()})
+    kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
+    told = {"cells": cells, "metadata": kernel, "nbformat": 4, "nbformat_minor": 4}
+    return json.dumps(told, indent=1, ensure_ascii=False) + "\n"
+
+
+def _outputs(cells: list[dict[str, Any]]) -> list[Any]:
+    """What the last cell of code gave."""
+    return [cell for cell in cells if cell["cell_type"] == "code"][-1]["outputs"]
 
 
 def save_small(picture: Path, target: Path) -> None:
@@ -145,6 +181,7 @@ def main(names: list[str]) -> None:
                 for picture in block.pictures:
                     save_small(picture, PICTURES / f"{picture.stem}.jpg")
         (FOLDER / f"{name}.md").write_text(page(script, blocks), encoding="utf-8")
+        (FOLDER / f"{name}.ipynb").write_text(notebook(name), encoding="utf-8")
     (FOLDER / "index.md").write_text(index(), encoding="utf-8")
 
 

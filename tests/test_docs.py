@@ -101,7 +101,8 @@ def built(folder: Path, nav: list[str], files: dict[str, str]) -> subprocess.Com
     pytest.importorskip("mkdocs")
     command = re.search(r"\$\(BIN\)/(mkdocs build\b.*)", (ROOT / "Makefile").read_text(encoding="utf-8"))
     assert command
-    files = {"mkdocs.yml": f"INHERIT: {ROOT / 'mkdocs.yml'}\nnav: [{', '.join(nav)}]\n", **files}
+    hooks = {name: (ROOT / name).read_text(encoding="utf-8") for name in ("docs/formulas.py",)}
+    files = {"mkdocs.yml": f"INHERIT: {ROOT / 'mkdocs.yml'}\nnav: [{', '.join(nav)}]\n", **hooks, **files}
     for name, text in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")

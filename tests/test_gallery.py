@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 import sys
 from pathlib import Path
@@ -43,6 +44,18 @@ def test_an_example_runs_and_its_page_is_up_to_date(name: str, tmp_path: Path) -
     assert without_output(gallery.page(script, blocks)) == without_output(committed)
     linked = re.findall(r"images/(\w+)\.jpg", committed)
     assert linked == [picture.stem for picture in written]
+
+
+@pytest.mark.parametrize("name", gallery.EXAMPLES)
+def test_the_notebook_is_the_page_with_what_it_printed_and_drew(name: str) -> None:
+    text = (gallery.FOLDER / f"{name}.ipynb").read_text(encoding="utf-8")
+    assert text == gallery.notebook(name)
+    cells = [cell for cell in json.loads(text)["cells"] if cell["cell_type"] == "code"]
+    blocks = gallery.read(gallery.FOLDER / f"{name}.py")[2]
+    assert [cell["source"] for cell in cells] == [b.code.strip("\n") for b in blocks if b.code.strip()]
+    drawn = [output for cell in cells for output in cell["outputs"] if output["output_type"] == "display_data"]
+    page = (gallery.FOLDER / f"{name}.md").read_text(encoding="utf-8")
+    assert len(drawn) == page.count("](images/") > 0
 
 
 def test_the_pictures_are_there_small_and_no_others() -> None:
