@@ -70,6 +70,16 @@ def test_a_study_in_python_takes_the_windows_and_the_files_of_the_plans(made):
     assert explained.heatmap[lesion].sum() / explained.heatmap.sum() > 0.7
 
 
+@pytest.mark.parametrize("words", [("evaluate",), ("check",), ("compare", "scan_0000.nii.gz")])
+def test_what_explains_in_one_piece_refuses_a_network_of_windows(made, tmp_path, words):
+    command, *more = words
+    model = ("--model", f"nnunet:{made / 'network'}", "-o", tmp_path / "out")
+    given = [command, made / "scan_0000.nii.gz", *(made / name for name in more), *model]
+    found = CliRunner().invoke(app, list(map(str, given)))
+    assert found.exit_code != 0
+    assert "nnunet: the network sees a volume in windows, and here it is explained in one piece: use" in found.output
+
+
 def test_what_is_missing_is_one_line(made, tmp_path):
     model = ("--model", f"nnunet:{made / 'network'}", "-o", tmp_path / "out")
     shutil.copy(made / "scan_0000.nii.gz", tmp_path / "scan_0000.nii.gz")

@@ -65,7 +65,7 @@ def test_load_is_the_function_however_it_is_reached():
 
 def test_every_example_of_the_help_can_be_read():
     sources = {parse_spec(example).source for _, example in available_forms()}
-    assert sources == set(Source) == {"demo", "torchvision", "timm", "hf", "monai", "nnunet", "file"}
+    assert sources == set(Source) == {"demo", "torchvision", "timm", "hf", "monai", "nnunet", "monai-bundle", "file"}
 
 
 def test_arguments_are_literals():

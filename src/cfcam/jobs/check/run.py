@@ -20,7 +20,7 @@ from cfcam.jobs.check.peaks import peak_check
 from cfcam.jobs.check.region_checks import region_checks
 from cfcam.jobs.check.settings import CheckSettings
 from cfcam.jobs.inputs.find import Kind, find_inputs
-from cfcam.jobs.inputs.preparing import prepare
+from cfcam.jobs.inputs.preparing import prepare, refuse_windows
 from cfcam.jobs.inputs.privacy import labelled, neutral, without_stem
 from cfcam.models import LoadedModel
 from cfcam.models.expects import takes_volumes
@@ -121,6 +121,7 @@ class CheckRun:
         settings: CheckSettings,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
+        refuse_windows(loaded)
         self.settings, self.preprocess, self.say = settings, preprocess, say
         self._explainer = Explainer(
             loaded.module,

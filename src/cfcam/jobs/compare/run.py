@@ -27,7 +27,7 @@ from cfcam.jobs.compare.settings import CompareSettings
 from cfcam.jobs.compare.studies import Study, check_patients, digest_of, placed_study
 from cfcam.jobs.compare.tables import TABLE_NAME, as_csv, earlier_rows, registration_line, row_of, table_of, title_of
 from cfcam.jobs.inputs.find import Kind, find_inputs
-from cfcam.jobs.inputs.preparing import assumption_notes, prepared_for, prepared_volumes_for
+from cfcam.jobs.inputs.preparing import assumption_notes, prepared_for, prepared_volumes_for, refuse_windows
 from cfcam.jobs.inputs.reading import read_volume_of
 from cfcam.models import LoadedModel, model_name
 from cfcam.models.expects import takes_volumes
@@ -46,6 +46,7 @@ class ComparePairs:
 
     def __init__(self, model: LoadedModel, settings: CompareSettings) -> None:
         self._model, self.settings = model, settings
+        refuse_windows(model)
         self.volumetric = bool(takes_volumes(model.module))
         prepared = prepared_volumes_for if self.volumetric else prepared_for
         self.preprocess: Preprocess | VolumePreprocess = prepared(model, settings.preprocess)

@@ -14,7 +14,7 @@ from cfcam.jobs.cases.volumes import VolumeCase
 from cfcam.jobs.evaluate.examples import Example, volume_example
 from cfcam.jobs.evaluate.run import EvaluationRun, Measure, measured_here
 from cfcam.jobs.evaluate.settings import EvaluationSettings
-from cfcam.jobs.inputs.preparing import prepared_volumes_for
+from cfcam.jobs.inputs.preparing import prepared_volumes_for, refuse_windows
 from cfcam.metrics.scorecard.catalogue import resolve_metrics
 from cfcam.models import LoadedModel
 
@@ -54,6 +54,7 @@ class VolumeEvaluationRun(EvaluationRun):
         super().__init__(model, cases, settings, output, measure=measure)
 
     def _preparation(self) -> VolumePreprocess:
+        refuse_windows(self._model)
         return prepared_volumes_for(self._model, self.settings.preprocess)
 
     def _with_size(self) -> VolumePreprocess:

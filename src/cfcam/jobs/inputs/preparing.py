@@ -118,6 +118,19 @@ def prepared_volumes_for(model: LoadedModel, given: Preprocess | VolumePreproces
     return volume_preprocess_of(model) if given is None else given
 
 
+def refuse_windows(model: LoadedModel) -> None:
+    """Refuses a network that was made to see a volume in windows, where volumes are explained in one piece.
+
+    Raises:
+        InputError: it is one of nnU-Net, or of a bundle that infers so.
+    """
+    if model.preparation is not None and model.preparation.window is not None:
+        raise InputError(
+            f"{model.preparation.by}: the network sees a volume in windows, and here it is explained in one piece: use"
+            " cfcam explain, or cfcam.jobs.explain_study"
+        )
+
+
 def noise_shape(preprocess: VolumePreprocess, size: tuple[int, int, int], windows: Windows | None) -> VolumePreprocess:
     """Returns a preparation that gives noise the shape of the network's input, or of a window of it.
 
