@@ -216,6 +216,20 @@ def test_a_network_of_one_case_without_a_batch() -> None:
     assert found.maps["cf-cam-steady"].amax() > 0
 
 
+def test_a_clip_is_moved_within_its_frames() -> None:
+    class Clip(GapNet):
+        def forward(self, x: Tensor) -> Tensor:
+            A = self.features(x.flatten(0, 1))
+            return self.classifier(self.pool(A).flatten(1).unflatten(0, x.shape[:2]).mean(1))
+
+    torch.manual_seed(1)
+    net, x = redundant(rescale(Clip(channels=24))).eval(), torch.randn(2, 8, 3, 14, 10)
+    maps = explained(net, x, CFCAM(views=STEPS)).maps["map"]
+    assert maps.shape == (2, 2, 8, 7, 5)
+    order = torch.tensor([1, 0, 2, 3, 4, 5, 7, 6])  # frames of another order: as no view moves along them, so the map
+    assert_same(explained(net, x[:, order], CFCAM(views=STEPS)).maps["map"], maps[:, :, order])
+
+
 def test_an_adapter_is_told_of_which_image_each_view_is() -> None:
     net, x = network(), torch.randn(2, 3, 14, 10)
     scale = torch.tensor([1.0, 3.0])
