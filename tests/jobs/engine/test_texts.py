@@ -56,6 +56,7 @@ def test_what_is_written_as_json_says_where_each_map_lies(found):
     assert plain["grid"] == {"rows": 4, "columns": 4, "from": found.grid}
     assert [entry["text"] for entry in plain["explained"]] == ["no", "nodules", "left", "lung"]
     assert plain["layer"] == "image_tokens"
+    assert plain["seen"] == {"top": 0, "left": 0, "bottom": 1, "right": 1}
     entry = plain["explained"][2]["maps"]["hires-cam"]
     heat = found.heatmaps("hires-cam")[1, 2]
     if entry["status"] == "ok":

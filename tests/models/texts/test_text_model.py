@@ -198,6 +198,25 @@ def test_registers_are_dropped_and_merged_patches_are_larger(kind, grid, words):
     assert tuple(found.maps["hires-cam"].shape[2:]) == grid
 
 
+def test_what_a_processor_crops_is_not_under_the_maps():
+    network, pixels, tokenizer = text_networks.vit_gpt2()
+    pixels.do_center_crop, pixels.size = True, {"shortest_edge": 40}
+    pixels.crop_size = {"height": 32, "width": 32}
+    model = TextModel(network, pixels, tokenizer)
+    assert model.family.seen(40, 80) == pytest.approx((0.1, 0.3, 0.9, 0.7))  # 32 of 40, and of 80
+    assert model.family.seen(40, 40) == pytest.approx((0.1, 0.1, 0.9, 0.9))
+    pixels.do_center_crop, pixels.do_pad, pixels.size = False, True, {"height": 32, "width": 32}
+    assert model.family.seen(64, 64) == (0, 0, 1, 1)
+    with pytest.raises(InputError, match="pads a picture of 40 x 80 to another shape"):
+        model.passage(text_networks.picture(0, (40, 80)))
+
+
+def test_pictures_of_one_batch_have_one_grid(models):
+    wide, high = text_networks.picture(0, (32, 64)), text_networks.picture(0, (64, 32))
+    with pytest.raises(InputError, match="of different grids: explain them one at a time"):
+        models("smolvlm").passage([wide, high], text="nodule")
+
+
 def test_the_network_is_afterwards_what_it_was(models):
     model = models("qwen")
     before = {name: value.clone() for name, value in model.model.state_dict().items()}

@@ -41,6 +41,7 @@ class TextExplanation:
         names: (N, K) what each map explains; "" where a picture's text has no k-th word.
         log_probabilities: (N, K) of what each map explains, of a contrast the difference; 0 where there is nothing.
         grid: where the cells of the maps come from; "" for a layer that was named.
+        seen: (N,) which part of each picture the network got, and maps lie on: top, left, bottom, right, in [0, 1].
     """
 
     explanation: Explanation
@@ -50,6 +51,7 @@ class TextExplanation:
     names: tuple[tuple[str, ...], ...]
     log_probabilities: Tensor
     grid: str
+    seen: tuple[tuple[float, float, float, float], ...]
 
     @property
     def maps(self) -> dict[str, Tensor]:
@@ -95,6 +97,7 @@ class TextExplanation:
             "explained": entries,
             "layer": found.layer,
             "grid": {"rows": rows, "columns": columns, "from": self.grid},
+            "seen": dict(zip(("top", "left", "bottom", "right"), self.seen[image], strict=True)),
             "height": found.input_size[0],
             "width": found.input_size[1],
             "provenance": found.provenance,
@@ -102,6 +105,8 @@ class TextExplanation:
 
     def strip(self, picture: Any, method: str | None = None, image: int = 0, **drawing: Any) -> NDArray[np.uint8]:
         """Returns a drawing of one picture's text: each word over its map, uint8 (H, W, 3).
+
+        Of a picture that the processor crops, the part that the network got is shown.
 
         Args:
             picture: what was explained: bytes (H, W, 3) or (H, W), PIL, or a `cfcam.imaging.Image`.
@@ -112,7 +117,10 @@ class TextExplanation:
         from cfcam.imaging.drawing.strip import MappedWord, word_strip
         from cfcam.models.texts.text_model import as_picture
 
-        pixels = np.asarray(as_picture(picture))
+        whole = np.asarray(as_picture(picture))
+        top, left, bottom, right = self.seen[image]
+        height, width = whole.shape[:2]
+        pixels = whole[round(top * height) : round(bottom * height), round(left * width) : round(right * width)]
         method = method or self.explanation.methods[0]
         heat = self.heatmaps(method, pixels.shape[:2])[image]
         status, proba = self.explanation.status[method][image], self.log_probabilities[image].exp().tolist()
@@ -190,6 +198,7 @@ def explain_text(
         names,
         proba,
         passage.grid.words if own and passage.grid is not None else "",
+        tuple(model.seen(one) for one in (pictures if isinstance(pictures, (list, tuple)) else [pictures])),
     )
 
 

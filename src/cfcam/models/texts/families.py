@@ -126,6 +126,29 @@ class Family(ABC):
         """Returns what a token of the text is in one of `Prompt.along`."""
         return 0
 
+    def seen(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """Returns which part of a picture the network gets: top, left, bottom and right, in [0, 1].
+
+        Raises:
+            InputError: the processor pads pictures of this shape, so that maps would not lie on them.
+        """
+        owner = getattr(self.processor, "image_processor", self.processor)
+        size, crop = _said(owner, "size"), _said(owner, "crop_size")
+        if getattr(owner, "do_pad", None) and size and (size.get("height"), size.get("width")) != (height, width):
+            due = size.get("height", 1) / (size.get("width") or 1)
+            if abs(height / width - due) > 0.01:
+                raise InputError(
+                    f"the processor pads a picture of {height} x {width} to another shape, and maps would not lie on"
+                    " it: give it padded already, or set do_pad to False"
+                )
+        if not getattr(owner, "do_center_crop", None) or not crop:
+            return 0.0, 0.0, 1.0, 1.0
+        short = min(height, width)
+        edge = size.get("shortest_edge")
+        resized = (height * edge / short, width * edge / short) if edge else (size["height"], size["width"])
+        down, across = (min(1.0, crop[name] / n) for name, n in zip(("height", "width"), resized, strict=True))
+        return (1 - down) / 2, (1 - across) / 2, (1 + down) / 2, (1 + across) / 2
+
     def pixels(self, picture: Any) -> Tensor:
         """Returns what the processor makes of a picture alone, (1, C, H, W)."""
         owner = getattr(self.processor, "image_processor", self.processor)
@@ -149,6 +172,12 @@ class Family(ABC):
 
     def _ids(self, text: str) -> tuple[int, ...]:
         return tuple(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else ()
+
+
+def _said(owner: Any, name: str) -> dict[str, int]:
+    """Returns a size that an image processor states, {} without any."""
+    found = getattr(owner, name, None)
+    return {k: int(v) for k, v in dict(found).items() if v is not None} if found else {}
 
 
 def processed(processor: Any, **given: Any) -> Any:

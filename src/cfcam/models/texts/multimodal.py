@@ -164,6 +164,10 @@ class LlavaNext(InText):
     types = ("LlavaNextForConditionalGeneration",)
     _seen = ("image_sizes",)
 
+    def seen(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """Returns all of the picture."""
+        return 0.0, 0.0, 1.0, 1.0
+
     def grid(self, prompt: Prompt, tokens: Tensor) -> ImageGrid:
         """Returns the tiles' cells, put together."""
         from transformers.models.llava_next import modeling_llava_next
@@ -180,6 +184,10 @@ class Tiled(InText):
 
     types = ("Idefics3ForConditionalGeneration", "SmolVLMForConditionalGeneration")
     _seen = ("pixel_attention_mask",)
+
+    def seen(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """Returns all of the picture."""
+        return 0.0, 0.0, 1.0, 1.0
 
     def prompt(self, picture: Any, text: str) -> Prompt:
         """Returns picture and prompt, and how many rows and columns of tiles there are."""
@@ -208,6 +216,10 @@ class QwenVL(InText):
 
     types = ("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration")
     _seen = _beside = ("image_grid_thw",)
+
+    def seen(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """Returns all of the picture."""
+        return 0.0, 0.0, 1.0, 1.0
 
     def _formed(self, text: str) -> str:
         formed = super()._formed(text)

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.state.keeping import Keeper
-from cfcam.errors import InputError, ModelError, OutputError
+from cfcam.errors import InputError, LayerError, ModelError, OutputError
 from cfcam.models.hugging_face import quiet
 from cfcam.models.texts.families import BlipAnswers, BlipCaptions, EncoderDecoder, Family, Git, Prompt
+from cfcam.models.texts.grids import ImageGrid
 from cfcam.models.texts.multimodal import Gemma3, InText, LlavaNext, PaliGemma, QwenVL, Tiled
 from cfcam.models.texts.passage import Passage, Written
 from cfcam.models.texts.words import text_of
@@ -92,6 +93,8 @@ class TextModel:
         import transformers
 
         with quiet(transformers):
+            for picture in seen:
+                self.family.seen(picture.size[1], picture.size[0])
             prompts = [self.family.prompt(picture, prompt) for picture in seen]
             for one in prompts:
                 self._check_room(one, 1)
@@ -107,7 +110,23 @@ class TextModel:
             with self._pass(1):
                 visual = {name: value.to(device) for name, value in first.visual.items()}
                 tokens = self.family.encode(first.x.to(device, kind), visual)
-            return Passage(self.family, prompts, given, self.family.grid(first, tokens))
+            return Passage(self.family, prompts, given, self._grid(prompts, tokens))
+
+    def seen(self, picture: Any) -> tuple[float, float, float, float]:
+        """Returns which part of a picture the network gets, and maps lie on: top, left, bottom, right, in [0, 1]."""
+        width, height = as_picture(picture).size
+        return self.family.seen(height, width)
+
+    def _grid(self, prompts: Sequence[Prompt], tokens: Tensor) -> ImageGrid:
+        grid = self.family.grid(prompts[0], tokens)
+        for other in prompts[1:]:
+            try:
+                same = self.family.grid(other, tokens) == grid
+            except LayerError:
+                same = False
+            if not same:
+                raise InputError("the pictures have image tokens of different grids: explain them one at a time")
+        return grid
 
     def _place(self) -> tuple[torch.device, torch.dtype]:
         first = next(p for p in self.model.parameters() if p.is_floating_point())
