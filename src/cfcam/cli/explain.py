@@ -267,7 +267,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
 
     def _explain(self, stdout: TextIO) -> None:
         if self.prompt is not None:
-            tell(self, places.sources(self.paths, DEFAULT_FOLDER))
+            tell(self, places.sources(self.paths, DEFAULT_FOLDER), stdout)
             return
         study = self.study()
         files = read_channels(self.channels)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -59,12 +59,13 @@ class Texts(Layer):
             raise InputError('--text is what a network writes: give --prompt too, "" for a caption')
 
 
-def tell(command: Any, sources: list[Path]) -> None:
+def tell(command: Any, sources: list[Path], stdout: TextIO) -> None:
     """Explains pictures word by word for a command with these options, and says what became of each.
 
     Args:
         command: ``cfcam explain``.
         sources: files, folders and globs.
+        stdout: where a summary as JSON goes.
     """
     _check(command)
 
@@ -92,7 +93,7 @@ def tell(command: Any, sources: list[Path]) -> None:
         elif not (command.silent or command.as_json):
             out().print(f"{one.path.name}: {_line(one)}", markup=False, soft_wrap=True)
     if command.as_json:
-        print_json([_plain(one) for one in told])
+        print_json([_plain(one) for one in told], stdout)
     elif not command.silent:
         done = sum(not one.problem for one in told)
         out().print(f"{done} of {len(told)} explained, in {command.output}/; research use only", markup=False)
