@@ -17,6 +17,7 @@ import cfcam
 from cfcam.errors import InputError, JobError
 from cfcam.jobs import Save, State
 from cfcam.jobs.inputs.shard import Shard
+from cfcam.jobs.runs.status import status
 from cfcam.jobs.store import layout
 from tests.jobs.world import draw, folder_of, lines, run, written
 
@@ -285,3 +286,38 @@ def test_a_row_of_scores_may_have_no_vector():
         {"input": "b", "logits": None, "probabilities": None},
     ]
     assert scores_of(pa, rows[1:]).to_pylist() == [{"input": "b", "logits": None, "probabilities": None}]
+
+
+def maps(out):
+    """The maps by input, class and method."""
+    store = cfcam.open_store(out)
+    return {(row.input, row.target, row.method): store[n].tolist() for n, row in enumerate(store.table.itertuples())}
+
+
+def test_another_run_keeps_what_a_store_holds_of_other_inputs(tmp_path):
+    folder_of(tmp_path / "a", 3)
+    draw(tmp_path / "b" / "other.png", grey=33)
+    out = tmp_path / "maps.zarr"
+    list(stored(tmp_path / "a", out))
+    before = maps(out)
+    list(stored(tmp_path / "b", out))
+    assert [o.status for o in stored([tmp_path / "a" / "picture1.png"], out)] == [State.SKIPPED]
+    draw(tmp_path / "b" / "other.png", grey=99)
+    list(stored(tmp_path / "b", out))
+    index = table(out)
+    assert index.input.nunique() == 4
+    assert len(index) == 4 * len(METHODS)
+    assert maps(out).items() > before.items()
+    found = status(out)
+    assert (found.inputs, found.done, found.state) == (4, 4, "finished")
+    assert {o.status for o in stored([tmp_path / "a", tmp_path / "b"], out)} == {State.SKIPPED}
+
+
+def test_files_and_a_store_do_not_lie_in_one_folder(tmp_path):
+    folder_of(tmp_path / "in", 2)
+    list(stored(tmp_path / "in", tmp_path / "maps.zarr"))
+    list(run(tmp_path / "in", tmp_path / "files"))
+    with pytest.raises(JobError, match="is a store of maps: choose another --output folder"):
+        run(tmp_path / "in", tmp_path / "maps.zarr")
+    with pytest.raises(JobError, match="holds the files of a run, and no store: choose another --store"):
+        stored(tmp_path / "in", tmp_path / "files")

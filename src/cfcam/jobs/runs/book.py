@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cfcam.jobs.inputs.many import Inputs
-from cfcam.jobs.inputs.marks import Marks
 from cfcam.jobs.runs.manifest import Manifest, Record, State
 from cfcam.jobs.runs.plan import Plan
 from cfcam.jobs.runs.settings import Settings
@@ -81,10 +80,9 @@ class Shelves:
         Raises:
             CfcamError: see `StoreWriter`.
         """
-        inputs = Marks(Inputs.of(plan.inputs).keys())
 
-        def is_done(source: str, sha256: str) -> bool:
-            return source in inputs and manifest.is_done(source, sha256, plan.settings)
+        def is_done(source: str, sha256: str) -> bool:  # whether of this run, or of an earlier one over other inputs
+            return manifest.is_done(source, sha256, plan.settings)
 
         return cls(
             manifest,

@@ -267,9 +267,13 @@ class Manifest:
         Returns:
             For each the number of its last line, -1 if there is none, see `name_of`; and of all other inputs the names.
         """
-        inputs = self._ledger.inputs()
-        strangers = filter(None, map(self._record, np.flatnonzero(~np.isin(inputs, sources)).tolist()))
-        return Lookup(inputs).last(sources), {record.input: record.name for record in strangers}
+        lines = Lookup(self._ledger.inputs()).last(sources)
+        return lines, {record.input: record.name for record in self.strangers(sources)}
+
+    def strangers(self, sources: NDArray[np.int64]) -> Iterator[Record]:
+        """Reads the lines of other inputs than those of these hashes."""
+        numbers = np.flatnonzero(~np.isin(self._ledger.inputs(), sources)).tolist()
+        return filter(None, map(self._record, numbers))
 
     def name_of(self, line: int, guess: str) -> str | None:
         """Returns the name in a line, which is read unless it has the name that is guessed; None if it is no record."""

@@ -93,6 +93,11 @@ class Plan:
         return Names.of(inputs, known, taken)  # other inputs have come since; else what is done, or was done by which
         # shard, has no say in what the rest is called
 
+    def others(self, manifest: Manifest) -> int:
+        """Returns how many inputs the manifest knows, under the same settings, that are none of this run's."""
+        strangers = manifest.strangers(hashes(Inputs.of(self.inputs).keys()))
+        return len({record.input for record in strangers if record.settings == self.settings})
+
     def known(self, name: str, manifest: Manifest) -> Record | None:
         """Returns what was entered of an input that may be done, to be verified; None if it must be explained.
 
@@ -110,6 +115,7 @@ class Plan:
         command: Sequence[str],
         notes: Sequence[str],
         earlier: int = 0,
+        others: int = 0,
     ) -> None:
         """Enters the settings in ``run.json``, under the hash by which the manifest's lines refer to them.
 
@@ -119,12 +125,14 @@ class Plan:
             command: what the user typed.
             notes: what the user was told so far.
             earlier: how many inputs the manifest knows already.
+            others: how many of them are none of this run's, under the same settings.
         """
         entry = {
             "settings": meaning,
             "command": [shown_url(word) if "://" in word else word for word in command],
             "inputs": sum(map(self.takes, self.inputs)),
             "earlier": earlier,
+            "others": others,
             **({} if self.shard is None else {"shard": str(self.shard), "of_inputs": len(self.inputs)}),
             "versions": {key: made_by[key] for key in ("cfcam", "torch", "python")},
             "machine": {

@@ -9,16 +9,17 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from cfcam.errors import DiskError
+from cfcam.errors import DiskError, JobError
 from cfcam.files import own_output
 from cfcam.jobs.index.page import PAGE, Facts, write_page
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import VolumeSettings
-from cfcam.jobs.inputs.shard import part_of
+from cfcam.jobs.inputs.shard import all_of, part_of
 from cfcam.jobs.runs.book import Book, Lines, Shelves
 from cfcam.jobs.runs.entries import Entries
 from cfcam.jobs.runs.flow import Flow, MakeFlow, Way
 from cfcam.jobs.runs.kind import InputKind
+from cfcam.jobs.runs.manifest import FILE_NAME as LINES
 from cfcam.jobs.runs.manifest import Manifest, Record, State
 from cfcam.jobs.runs.pictures import Pictures
 from cfcam.jobs.runs.plan import Plan, named
@@ -29,6 +30,15 @@ from cfcam.jobs.runs.work import Work
 from cfcam.jobs.study.pages import LINE, write_batch_page
 from cfcam.models import LoadedModel, model_name
 from cfcam.stages import Stages
+
+
+def _check_what_is_there(settings: Settings) -> None:
+    """Refuses to write files into a store, or a store among files: each would tell of the other's inputs."""
+    output, is_store = settings.output, (settings.output / "zarr.json").exists()
+    if is_store and not settings.store:
+        raise JobError(f"{output}: is a store of maps: choose another --output folder, or give it as --store")
+    if settings.store and not is_store and all_of(output / LINES):
+        raise JobError(f"{output}: holds the files of a run, and no store: choose another --store")
 
 
 class FolderRun:
@@ -81,6 +91,7 @@ class FolderRun:
         self._plan = Plan(self.inputs, settings.output, self._work.sha256, settings.overwrite, settings.shard)
         self._count = len(self.inputs) if settings.shard is None else sum(map(self._plan.takes, self.inputs))
         self._plan.make_folder()
+        _check_what_is_there(settings)
         self._work.open()
         self.page: Path | None = None
         self.reports: Path | None = None
@@ -110,8 +121,8 @@ class FolderRun:
         book = self._book(manifest)
         notes = [*self._model.notes, *self.notes]
         made_by = self._work.engine.provenance()
-        own = len(manifest)
-        self._plan.enter(self._work.meaning, made_by, command=self.settings.command, notes=notes, earlier=own)
+        counted = {"earlier": len(manifest), "others": self._plan.others(manifest)}
+        self._plan.enter(self._work.meaning, made_by, command=self.settings.command, notes=notes, **counted)
         counts, started = Counter[str](), time.perf_counter()
         flow = self._flow(self._work, self.settings, lambda task: self._known(task, manifest, book))
         lines: list[Path] = []

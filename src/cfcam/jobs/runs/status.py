@@ -58,7 +58,7 @@ class Status:
     Attributes:
         job: "explain" or "evaluate".
         state: running if any share is; finished if all inputs are settled.
-        inputs: of the job.
+        inputs: of the job, and those of earlier ones with the same settings, whose results lie beside its own.
         done: with maps, or numbers.
         failed: recorded as failed.
         rate: inputs a second, of what runs, else of what ran; 0 unknown.
@@ -109,7 +109,7 @@ def status(output: Path) -> Status:
         held_now = shard.replace("/", "-of-") in held
         shares.append(_share(entry, shard, held_now, counts.get(file.name, (0, 0)), file))
     failed = {source: reason for source, reason in settled.items() if reason is not None}
-    inputs = max([_int(entry.get("of_inputs", entry.get("inputs"))) for _, entry in runs])
+    inputs = max([_int(entry.get("of_inputs", entry.get("inputs"))) + _int(entry.get("others")) for _, entry in runs])
     running = [share for share in shares if share.state is RunState.RUNNING]
     state = RunState.RUNNING if running else RunState.FINISHED if len(settled) >= inputs else RunState.STOPPED
     rate = sum(share.rate for share in running or shares)
@@ -149,6 +149,8 @@ def _count(path: Path, lines: str, key: str, settled: dict[str, str | None]) -> 
 
 def _share(entry: Mapping[str, Any], shard: str, running: bool, counted: tuple[int, int], file: Path) -> Share:
     inputs, settled, lines = _int(entry.get("inputs")), *counted
+    if not shard:
+        inputs += _int(entry.get("others"))
     if running:
         state, until = RunState.RUNNING, datetime.now(UTC).timestamp()
     else:
