@@ -1,10 +1,13 @@
 """What was freed goes back to the system."""
 
 import ctypes
+import gc
 import subprocess
 import sys
 
 import pytest
+
+from cfcam.memory import settled
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="no glibc")
@@ -31,3 +34,17 @@ give_back()
 assert before - resident() > 100_000, (before, resident())
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+
+
+def test_what_is_there_is_passed_over_while_a_run_is_followed_and_not_afterwards():
+    before = gc.get_freeze_count()
+    with settled():
+        assert gc.get_freeze_count() > before
+        cycle = []
+        cycle.append(cycle)
+        del cycle
+        assert gc.collect() >= 1  # garbage of the run is found all the same
+    assert gc.get_freeze_count() == 0
+    with pytest.raises(ValueError, match="once"), settled():
+        raise ValueError("once")
+    assert gc.get_freeze_count() == 0

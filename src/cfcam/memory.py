@@ -1,9 +1,11 @@
-"""Memory that was freed goes back to the system, where allocators would rather keep it."""
+"""Memory: what was freed goes back to the system; what stays is not looked through again and again."""
 
 from __future__ import annotations
 
 import ctypes
-from contextlib import suppress
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 
 def give_back() -> None:
@@ -14,3 +16,17 @@ def give_back() -> None:
     """
     with suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def settled() -> Iterator[None]:
+    """While active, Python's search for circular garbage passes over what was there before.
+
+    Half a million objects of PyTorch and others stay anyway; over 100 000 tiny pictures to look through them is a tenth
+    of the processor's time.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.unfreeze()

@@ -15,6 +15,7 @@ from rich.text import Text
 from cfcam.cli.arguments.words import PICTURE_FORMATS
 from cfcam.cli.output.console import err, hint, out, plain
 from cfcam.cli.output.tally import FAILURES_SHOWN, ROWS_SHOWN, Tally
+from cfcam.memory import settled
 from cfcam.shown import answer_text
 
 if TYPE_CHECKING:
@@ -52,10 +53,11 @@ def follow(
     quiet = quiet or log is not None
     with logged(log, task, len(run)) if log else _progress(len(run), quiet=quiet, task=task) as step:
         _say_new(run, said, quiet=quiet)
-        for outcome in run:
-            tally.add(outcome)
-            step(outcome)
-            _say_new(run, said, quiet=quiet)
+        with settled():
+            for outcome in run:
+                tally.add(outcome)
+                step(outcome)
+                _say_new(run, said, quiet=quiet)
     tally.seconds = time.perf_counter() - started
     return tally
 
