@@ -24,6 +24,7 @@ from tests.exchange.fhir.studies import code_of, component, of_kind
 from tests.exchange.fhir.tools import all_of, errors_of, server
 from tests.jobs.studies import BRIGHT_3D, cfcam, ct_study, explain, phantom_radiograph, study_json, study_rows
 from tests.machine import pdf_writer
+from tests.waiting import free_port
 
 FIELDS = {
     "area_mm2": "size", "volume_mm3": "size", "mean": "mean", "sd": "sd", "max": "maximum", "energy_share": "energy",
@@ -203,6 +204,14 @@ def test_a_pdf_of_other_numbers_is_left_out(radiograph, tmp_path):
     other = cfcam("fhir", tmp_path / "case_regions.json")
     assert "the PDF beside the numbers was made of other ones" in other.stderr
     assert "presentedForm" not in of_kind(json.loads(other.stdout), "DiagnosticReport")[0]
+
+
+def test_a_server_that_is_down_is_a_failure_and_no_wrong_usage(radiograph):
+    result = cfcam("fhir", numbers_file(radiograph / "out"), "--post", f"http://127.0.0.1:{free_port()}")
+    assert result.exit_code == 1
+    assert "error: 127.0.0.1:" in result.stderr
+    assert "cannot be reached" in result.stderr
+    assert "Exit codes: 0 " in cfcam("fhir", "--help").stdout
 
 
 def test_a_time_can_be_given_and_arguments_that_cannot_be_right_are_refused(radiograph):

@@ -82,9 +82,13 @@ Exit codes: 0 all done · 1 some files refused · 2 wrong usage.
             hint(told)
         for line in report.refused:
             error(line)
-        others = f", {report.others} files are no DICOM" if report.others else ""
-        copies = f", {report.copies} files are copies of these" if report.copies else ""
-        out().print(f"{len(report.written)} pictures de-identified, {len(report.refused)} refused{copies}{others}")
+        written, others, copies = len(report.written), report.others, report.copies
+        told = f"{written} {'picture' if written == 1 else 'pictures'} de-identified, {len(report.refused)} refused"
+        if copies:
+            told += f", {copies} {'file is a copy' if copies == 1 else 'files are copies'} of these"
+        if others:
+            told += f", {others} {'file is' if others == 1 else 'files are'} no DICOM"
+        out().print(told)
         if self.key is None:
             hint("no --key was given: another run gives other pseudonyms, and nobody can find the patients again")
         if report.refused or not report.written:

@@ -11,7 +11,7 @@ import typer
 
 from cfcam.cli.arguments import places
 from cfcam.cli.command import Checked, Command
-from cfcam.cli.output.console import hint, out
+from cfcam.cli.output.console import EXIT_FAILED, error, hint, out
 from cfcam.errors import InputError
 
 
@@ -47,6 +47,8 @@ class Fhir(Command):
     cfcam fhir output/study-001_regions.json --post https://fhir.example/r4 --token-file token.txt
 
 Research use only: every report in it is preliminary.
+
+Exit codes: 0 written, posted · 1 the server is not reached, or does not take it · 2 wrong usage · 130 interrupted.
 """
 
     study: Annotated[
@@ -101,7 +103,7 @@ Research use only: every report in it is preliminary.
     def __call__(self) -> None:
         """Makes, checks, writes and posts the Bundle."""
         from cfcam.exchange.fhir import as_bytes, gather, post, problems
-        from cfcam.exchange.fhir.server import token_of
+        from cfcam.exchange.fhir.server import ServerError, token_of
         from cfcam.files import save
         from cfcam.private import DOORS, exposed
 
@@ -119,7 +121,11 @@ Research use only: every report in it is preliminary.
             save(self.output, data)
             hint(f"{len(made['entry'])} resources in {self.output}")
         if self.post is not None:
-            answer = post(data, self.post, token=token, timeout_s=self.timeout)
+            try:
+                answer = post(data, self.post, token=token, timeout_s=self.timeout)
+            except ServerError as problem:
+                error(problem)
+                raise typer.Exit(EXIT_FAILED) from problem
             out().print(f"posted: {answer.created} new, {answer.kept} known already")
         elif self.output is None:
             typer.echo(data.decode(), nl=False)

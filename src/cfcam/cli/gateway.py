@@ -93,7 +93,8 @@ Exit codes: 0 ended as asked · 1 failed · 2 wrong usage · 130 interrupted.
             from cfcam.jobs.gateway.run import retry
 
             again = retry(settings, self.words[2:])
-            print_json(again) if self.json else out().print(f"{len(again)} studies are tried again")
+            told = "1 study is tried again" if len(again) == 1 else f"{len(again)} studies are tried again"
+            print_json(again) if self.json else out().print(told)
             if missing := sorted(set(self.words[2:]) - set(again)):
                 raise InputError(f"{missing[0]}: no study that was put aside is called so: see cfcam gateway status")
         else:
@@ -128,23 +129,26 @@ Exit codes: 0 ended as asked · 1 failed · 2 wrong usage · 130 interrupted.
             print_json({"series": [_as_dict(one) for one in lines], "others": others})
             return
         for one in lines:
-            out().print(plain(_headline(one)), soft_wrap=True)
+            for line in _told(one):
+                out().print(plain(line), soft_wrap=True)
             for name, reason in one.decision.reasons.items():
                 if name:
                     out().print(plain(f"    not {name}: {reason}"), soft_wrap=True)
         if others:
-            hint(f"{others} files are no DICOM objects with the UIDs that every object has")
+            none = "1 file is no DICOM object" if others == 1 else f"{others} files are no DICOM objects"
+            hint(f"{none} with the UIDs that every object has")
 
 
-def _headline(one: Would) -> str:
+def _told(one: Would) -> tuple[str, str]:
+    """What a series is, and on the next line what would be done with it."""
     rule = one.decision.rule
     what = f"series {one.number}: {one.header.modality or 'no modality'}, objects {one.objects}, slices {one.slices}"
     if one.mixed:
-        return f"{what}\n    objects of several patients: nothing would be done"
+        return what, "    objects of several patients: nothing would be done"
     if rule is None:
-        return f"{what}\n    {one.decision.why}: nothing would be done"
+        return what, f"    {one.decision.why}: nothing would be done"
     way = "as one volume" if rule.by == "series" else "each object alone"
-    return f"{what}\n    rule {rule.name}: {way}, by {', '.join(rule.networks)}"
+    return what, f"    rule {rule.name}: {way}, by {', '.join(rule.networks)}"
 
 
 def _as_dict(one: Would) -> dict[str, object]:

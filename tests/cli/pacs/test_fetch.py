@@ -125,3 +125,10 @@ def test_wrong_arguments_are_one_line(arguments, told):
     assert result.exit_code == 2
     (line,) = result.stderr.splitlines()
     assert told in line
+
+
+@pytest.mark.parametrize("host", ["list.invalid", "a..b"])
+def test_a_name_that_no_machine_has_is_one_line(host):
+    result = cfcam("fetch", f"dicom://A@{host}:104", "--list", "--quiet")
+    assert result.exit_code == 1
+    assert result.stderr == f"error: dicom://A@{host}:104: no machine has this name: check it\n"

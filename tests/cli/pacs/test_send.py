@@ -67,6 +67,15 @@ def test_a_place_that_is_down_says_to_give_the_command_again(folder):
     assert "give the same command again later" in result.stderr
 
 
+@pytest.mark.parametrize("place", ["dicom://A@send.invalid:104", "http://send.invalid:80/x", "http://a..b:80/x"])
+def test_a_name_that_no_machine_has_is_told_and_all_is_to_be_tried_again(folder, place):
+    (folder / "Jane Doe.dcm").unlink()
+    result = cfcam("send", folder, place)
+    assert result.exit_code == 1
+    assert "4 to be tried again" in result.stdout
+    assert f"failed: {place}: no machine has this name: check it (4 objects)" in result.stderr
+
+
 def test_a_folder_without_dicom_says_what_writes_some(tmp_path):
     (tmp_path / "notes.txt").write_text("x")
     result = cfcam("send", tmp_path, "dicom://A@127.0.0.1:9")
@@ -87,6 +96,7 @@ def test_a_folder_without_dicom_says_what_writes_some(tmp_path):
             ["{folder}", "dicom://A@b", "--token-env", "SECRET", "--token-file", "{folder}/notes.txt"],
             "give one of them",
         ),
+        (["{folder}", "https://b/x", "--user", "me"], "--user is given without a password: give it with"),
         (["{folder}", "dicom://A@b", "--ca", "{folder}/gone.pem"], "no such file"),
         (["{folder}", "dicom://A@b", "--aet", "SEVENTEENLETTERSX"], "the calling AE title is 'SEVENTEENLETTERSX'"),
     ],

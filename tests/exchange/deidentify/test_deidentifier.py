@@ -302,7 +302,7 @@ def test_command_writes_clean_files_and_says_nothing_of_the_source(tmp_path):
     (source / "study" / f"{IDENTITY}9.dcm").write_bytes(cut[: len(cut) // 3])
     done = run(source, tmp_path / "out", "--key", tmp_path / "key")
     assert done.exit_code == 1
-    assert "5 pictures de-identified, 2 refused, 1 files are no DICOM" in done.stdout
+    assert "5 pictures de-identified, 2 refused, 1 file is no DICOM" in done.stdout
     assert "file 7 of 8" in done.output
     assert_clean(done.output.encode())
     assert_clean(everything_in(tmp_path / "out"))
@@ -323,13 +323,13 @@ def test_a_copy_is_no_further_picture_and_another_picture_of_one_uid_is_refused(
     first, *others = ct_sources()
     source = hospital(tmp_path / "in", [first, first])
     done = run(source, tmp_path / "out", "--key", tmp_path / "key")
-    assert "1 pictures de-identified, 0 refused, 1 files are copies of these" in done.stdout
+    assert "1 picture de-identified, 0 refused, 1 file is a copy of these" in done.stdout
     assert len(list((tmp_path / "out").rglob("*.dcm"))) == 1
     others[0].SOPInstanceUID = others[0].file_meta.MediaStorageSOPInstanceUID = first.SOPInstanceUID
     source = hospital(tmp_path / "twice", [first, others[0]])
     done = run(source, tmp_path / "other", "--key", tmp_path / "key")
     assert "file 2 of 2: has the UID of an earlier file of this folder, and other content; keep one" in done.output
-    assert "1 pictures de-identified, 1 refused" in done.stdout
+    assert "1 picture de-identified, 1 refused" in done.stdout
 
 
 def test_output_within_the_source_is_refused(tmp_path):

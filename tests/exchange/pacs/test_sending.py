@@ -9,7 +9,7 @@ import pytest
 from pydicom import dcmread, uid
 from pynetdicom import evt
 
-from cfcam.exchange.pacs import Access, Outcome, Place, send
+from cfcam.exchange.pacs import Access, NetworkError, Outcome, Place, send
 from cfcam.exchange.pacs.association import Context, associated
 from tests.exchange import sources
 from tests.exchange.pacs import nodes
@@ -334,3 +334,14 @@ def test_a_dataset_that_cannot_be_encoded_is_refused_and_quoted_nowhere(orthanc)
         (sent,) = send(Place.parse(place), [dataset], FAST).sent
         assert sent.outcome is REFUSED, sent
         assert "cannot be encoded" in sent.reason
+
+
+def test_an_association_that_has_ended_is_an_error_of_the_place_and_not_of_the_library():
+    def lost(place):
+        with associated(Place.parse(place), FAST, [Context(CT, (EXPLICIT,))]) as opened:
+            opened.abort()
+            opened.send_c_store(sources.sources("CT")[0])
+
+    with nodes.scp([(CT, [EXPLICIT])]) as place, pytest.raises(NetworkError, match="broke the connection") as found:
+        lost(place)
+    assert found.value.again

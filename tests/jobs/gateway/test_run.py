@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
 import shutil
+import socket
 import subprocess
 import urllib.error
 import urllib.request
 from collections import Counter
 from pathlib import Path
+from urllib.error import URLError
 
 import numpy as np
 import pydicom
@@ -19,10 +22,10 @@ import pytest
 pytest.importorskip("pynetdicom")
 
 from cfcam.jobs.gateway.header import key_of
-from cfcam.jobs.gateway.job import Answer
+from cfcam.jobs.gateway.job import Answer, Job
 from cfcam.jobs.gateway.run import Gateway
 from cfcam.jobs.gateway.settings import read_settings
-from cfcam.jobs.gateway.work import Worker, rehearsed
+from cfcam.jobs.gateway.work import Worker, answered, rehearsed
 from cfcam.log import Log
 from tests.imaging import dicoms
 from tests.jobs.gateway.senders import dcmsend, radiographs, storescu
@@ -149,7 +152,7 @@ def test_what_cannot_be_explained_is_put_aside_with_its_reason_and_tried_again_w
     path.write_text(path.read_text().replace("mean = [0.0]", "mean = [0.0]\nallow_burned_in = true"))
     with running(path, port) as gateway:
         assert cfcam("gateway", "retry", path, "study-nowhere").exit_code == 2
-        assert "1 studies are tried again" in cfcam("gateway", "retry", path, aside["study"]).stdout
+        assert "1 study is tried again" in cfcam("gateway", "retry", path, aside["study"]).stdout
         until(lambda: gateway.status()["tasks"] == {"delivered": 2})
     assert len(archive.by_source("SR")) == 2
 
@@ -226,6 +229,48 @@ def test_what_is_done_leaves_the_spool_after_its_time_and_what_failed_stays(tmp_
         assert list(gateway.spool.results.iterdir()) == []
         assert gateway.index.counts()["tasks"] == {"dead": 1}
         assert list(gateway.spool.names()) == [key_of(ds.SOPInstanceUID)]
+
+
+def test_names_that_no_machine_has_cost_no_study_and_the_log_names_them(tmp_path):
+    more = '[prior]\nplace = "dicom://ARCHIVE@prior.invalid:104"\n'
+    more += '[poll]\nplace = "dicom://ARCHIVE@poll.invalid:104"\nmodalities = ["CR"]\n'
+    more += '[send]\nplace = "dicom://ARCHIVE@send.invalid:104"\n'
+    settings = read_settings(config(tmp_path, None, port=free_port(), results='objects = ["sr"]', more=more))
+    (film,) = radiographs(tmp_path / "films", 1)
+    known = "no machine has this name: check it"
+    with (tmp_path / "log").open("w") as log, Gateway(settings, Log(log, as_json=True)) as gateway:
+        storescu(gateway.receiver.port, film)
+        until(lambda: gateway.index.counts()["tasks"] == {"results": 1})
+        until(lambda: "results do not get through" in (tmp_path / "log").read_text())
+        until(lambda: "the archive that is asked does not answer" in (tmp_path / "log").read_text())
+        assert not gateway.index.put_aside()
+    told = (tmp_path / "log").read_text()
+    assert f"a prior study cannot be asked for: dicom://ARCHIVE@prior.invalid:104: {known}" in told
+    assert f'"why": "dicom://ARCHIVE@poll.invalid:104: {known}"' in told
+    assert f'"why": "dicom://ARCHIVE@send.invalid:104: {known}"' in told
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (
+            socket.gaierror(socket.EAI_NONAME, "x"),
+            "a machine that is needed to explain it cannot be reached (gaierror)",
+        ),
+        (OSError(errno.EHOSTUNREACH, "x"), "a machine that is needed to explain it cannot be reached (OSError)"),
+        (URLError("x"), "a machine that is needed to explain it cannot be reached (URLError)"),
+        (PermissionError(errno.EACCES, "x"), "the study cannot be read or written (PermissionError)"),
+        (OSError(errno.EIO, "x"), "the study cannot be read or written (OSError)"),
+    ],
+)
+def test_what_another_machine_does_not_answer_is_not_told_of_the_disk(tmp_path, error, told, monkeypatch):
+    def failing(_network):
+        raise error
+
+    monkeypatch.setattr("cfcam.jobs.gateway.work.loaded", failing)
+    settings = read_settings(config(tmp_path, None, port=0))
+    (settings.spool.folder / "work").mkdir(parents=True)
+    assert answered(Job("study-1", "flat", (tmp_path / "a.dcm",), volume=False), settings, {}).reason == told
 
 
 def test_a_full_disk_costs_time_and_no_study(tmp_path, monkeypatch):

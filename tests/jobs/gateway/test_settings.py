@@ -75,6 +75,8 @@ def test_the_example_can_be_read_listens_to_this_machine_alone_and_says_every_ke
         ("[spool]", "[results]\ncomparison = true\n[spool]", r"\[results\] comparison: say in \[prior\] where"),
         ("[spool]", '[send]\nplace = "ftp://a"\n[spool]', r"no place is called 'ftp://a'"),
         ("[spool]", "[spool", r"gateway.toml: "),
+        ('[spool]\nfolder = "here"\n', "", r"^gateway.toml: \[spool\] is missing \(where objects lie\): add it, as"),
+        ("[spool]", '[send]\nplace = "http://b/x"\nuser = "me"\n[spool]', r"\[send\]: user is given without a pass"),
         ('[watch]\nfolder = "in"', "", r"there is no \[receive\], \[watch\] or \[poll\]"),
     ],
 )  # fmt: skip

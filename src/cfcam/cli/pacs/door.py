@@ -37,7 +37,10 @@ class Door(LongRun):
     aet: Annotated[str, typer.Option(metavar="TITLE", help="Your own AE title; the DICOM node has to know it.")] = (
         "CFCAM"
     )
-    user: Annotated[str | None, typer.Option(metavar="NAME", help="Your user there, with a password.")] = None
+    user: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Your user there, with a password; a DICOM node may take one alone."),
+    ] = None
     password_env: Annotated[
         str | None, typer.Option(metavar="VARIABLE", help="Environment variable that holds the password.")
     ] = None
@@ -106,6 +109,7 @@ class Door(LongRun):
         """Returns the place that a text names, and says of one where others can read along that they can.
 
         Raises:
+            InputError: a DICOMweb server is to be told a user without a password.
             MissingExtraError: the libraries that speak to it are not installed.
         """
         from importlib.util import find_spec
@@ -118,6 +122,8 @@ class Door(LongRun):
             if find_spec(library) is None:
                 raise MissingExtraError(library, "pacs", "speaking to a PACS")
         place = Place.parse(text)
+        if place.is_web and self.user is not None and self.password_env is None and self.password_file is None:
+            raise InputError("--user is given without a password: give it with --password-file or --password-env")
         for file in (self.password_file, self.token_file, self.key or self.certificate):
             if file is not None and (told := exposed(file, DOORS)):
                 hint(told)

@@ -125,7 +125,7 @@ def post(data: bytes, url: str, *, token: str | None = None, timeout_s: float = 
     except HTTPError as error:
         told = f"{host}: refuses the Bundle with {error.code}{_said(error)}{_next(error.code)}"
         raise ServerError(told, status=error.code, again=_passes(error.code)) from None
-    except (URLError, OSError, HTTPException) as error:
+    except (URLError, OSError, HTTPException, UnicodeError) as error:  # the last: of a name that no machine can have
         reason = getattr(error, "reason", error)
         raise ServerError(
             f"{host}: cannot be reached ({one_line(reason, 80)}); check the URL, then post again", again=True

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from cfcam.errors import MissingExtraError, few, one_line
+from cfcam.errors import CfcamError, MissingExtraError, few, one_line
 from cfcam.exchange.pacs.outcome import NetworkError
 from cfcam.exchange.pacs.place import Access, Place
 
@@ -77,20 +77,28 @@ def associated(
     extra = [net.build_role(uid, scp_role=True) for uid in storing]
     if access.user is not None:
         extra.append(_identity(access))
-    opened = entity.associate(
-        place.host,
-        place.port,
-        contexts=asked,
-        ae_title=place.called_ae,
-        max_pdu=_LONGEST_PDU,
-        ext_neg=extra or None,
-        tls_args=(tls_context(access), place.host) if place.tls else None,
-        evt_handlers=[(net.evt.EVT_CONN_OPEN, _at_once), *handlers],
-    )
+    tls = (tls_context(access), place.host) if place.tls else None
+    try:
+        opened = entity.associate(
+            place.host,
+            place.port,
+            contexts=asked,
+            ae_title=place.called_ae,
+            max_pdu=_LONGEST_PDU,
+            ext_neg=extra or None,
+            tls_args=tls,
+            evt_handlers=[(net.evt.EVT_CONN_OPEN, _at_once), *handlers],
+        )
+    except (OSError, UnicodeError) as error:  # pynetdicom looks the name up here, before it connects
+        raise unreached(place, error) from None
     if not opened.is_established:
         raise _why_not(opened, place, access, contexts)
     try:
         yield opened
+    except RuntimeError as error:  # as pynetdicom answers who asks through an association that has ended
+        if isinstance(error, CfcamError) or opened.is_established:
+            raise
+        raise NetworkError(f"{place}: broke the connection", again=True) from None
     finally:
         if opened.is_established:
             opened.release()
@@ -206,11 +214,16 @@ def probed(place: Place, access: Access) -> NetworkError:
         return NetworkError(f"{place}: {told}", again=False)
     except TimeoutError:
         return NetworkError(f"{place}: does not answer in time", again=True)
-    except socket.gaierror:
-        return NetworkError(f"{place}: no machine has this name: check it", again=True)
-    except OSError as error:
-        return NetworkError(f"{place}: cannot be reached ({error.strerror or one_line(error)})", again=True)
+    except (OSError, UnicodeError) as error:
+        return unreached(place, error)
     return NetworkError(f"{place}: ended the connection without an answer", again=True)
+
+
+def unreached(place: Place, error: OSError | UnicodeError) -> NetworkError:
+    """Returns why a place was not even connected to: a UnicodeError is of a name that no machine can have (IDNA)."""
+    if isinstance(error, (socket.gaierror, UnicodeError)):
+        return NetworkError(f"{place}: no machine has this name: check it", again=True)
+    return NetworkError(f"{place}: cannot be reached ({error.strerror or one_line(error)})", again=True)
 
 
 def accepted(opened: Association) -> Mapping[str, tuple[str, ...]]:

@@ -100,6 +100,7 @@ class Web:
             NetworkError: no answer came, or another status.
         """
         import requests
+        from urllib3.exceptions import LocationValueError
 
         timeout = self.access.timeout_s
         try:
@@ -116,7 +117,7 @@ class Web:
                 if answer.status_code not in fine:
                     raise StatusError(self.place, answer.status_code)
                 yield answer
-        except requests.exceptions.RequestException as error:
+        except (requests.exceptions.RequestException, LocationValueError) as error:  # requests does not wrap the second
             raise self._told(error) from None
 
     def pieces(self, answer: Response) -> Iterator[bytes]:
@@ -148,9 +149,12 @@ class Web:
     def _told(self, error: Exception) -> NetworkError:
         """Says in our words what went wrong; those of requests repeat addresses with what was searched for."""
         from requests import exceptions
+        from urllib3.exceptions import LocationValueError
 
         if isinstance(error, exceptions.Timeout):
             return NetworkError(f"{self.place}: does not answer in time", again=True)
+        if isinstance(error, (exceptions.InvalidURL, LocationValueError)):  # a name that no machine can have
+            return probed(self.place, self.access)
         if not isinstance(error, exceptions.ConnectionError):
             return NetworkError(f"{self.place}: the answer broke off ({type(error).__name__})", again=True)
         found = probed(self.place, self.access)

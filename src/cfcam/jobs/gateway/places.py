@@ -105,8 +105,10 @@ class Access:
     timeout_s: float = 30.0
 
     def __post_init__(self) -> None:
-        Place.parse(self.place)
+        place = Place.parse(self.place)
         check_positive(timeout_s=self.timeout_s)
+        if place.is_web and self.user is not None and self.password_env is None and self.password_file is None:
+            raise InputError("user is given without a password: name its password_env or password_file too")
 
 
 @dataclass(frozen=True, kw_only=True)

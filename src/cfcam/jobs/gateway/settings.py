@@ -267,9 +267,13 @@ def read_settings(path: Path) -> GatewaySettings:
     Raises:
         JobError: it cannot be read, or says what cannot be.
     """
-    settings = made(GatewaySettings, read_table(path), "", path.resolve().parent)
-    if settings.receive is not None and settings.send is not None:
-        _check_no_circle(settings)
+    table = read_table(path)
+    try:
+        settings = made(GatewaySettings, table, "", path.resolve().parent)
+        if settings.receive is not None and settings.send is not None:
+            _check_no_circle(settings)
+    except JobError as error:
+        raise JobError(f"{path.name}: {error}") from error
     return settings
 
 

@@ -60,7 +60,11 @@ def made(kind: type[T], table: Any, where: str, folder: Path) -> T:
     hints = typing.get_type_hints(kind)
     missing = [name for name, one in known.items() if name not in table and _due(one)]
     if missing:
-        raise JobError(f"{told}{missing[0]} is missing: {described(kind)[missing[0]]}")
+        what = described(kind)[missing[0]].rstrip(".")
+        if not where:
+            table_due = _table(missing[0], hints[missing[0]])
+            raise JobError(f"{table_due} is missing ({what}): add it, as cfcam gateway --example shows")
+        raise JobError(f"{told}{missing[0]} is missing: {what}")
     values = {name: _value(table[name], hints[name], _named(where, name), folder) for name in table}
     try:
         return kind(**values)
@@ -89,6 +93,12 @@ def _due(one: Field[Any]) -> bool:
 
 def _named(where: str, name: str) -> str:
     return f"{where} {name}" if where else f"[{name}]"
+
+
+def _table(name: str, hint: Any) -> str:
+    """How a table is written that a field of the whole file takes."""
+    kind = typing.get_origin(hint)
+    return f"[[{name}]]" if kind is tuple else f"[{name}.NAME]" if kind is dict else f"[{name}]"
 
 
 def _value(value: Any, hint: Any, where: str, folder: Path) -> Any:

@@ -10,7 +10,9 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import sqlite3
+import ssl
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +21,7 @@ from datetime import date
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.error import URLError
 
 from cfcam.errors import CfcamError
 from cfcam.imaging.reading.dicom_object import quiet
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from cfcam.models import LoadedModel
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
+_OF_MACHINES = (ConnectionError, TimeoutError, socket.gaierror, socket.herror, ssl.SSLError, URLError)
+_UNREACHED = (errno.ENETDOWN, errno.ENETUNREACH, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.EADDRNOTAVAIL)
 _ENDING = 5.0  # seconds that the process has to end by itself
 _DRAWN = 1024  # pixels of a side of the radiograph that is drawn
 
@@ -221,7 +226,9 @@ def answered(
     except CfcamError as error:
         return Answer(reason=str(error), full=_is_full(error))
     except OSError as error:
-        return Answer(reason=f"the study cannot be read or written ({type(error).__name__})", full=_is_full(error))
+        of_machine = "a machine that is needed to explain it cannot be reached"
+        what = of_machine if _of_machine(error) else "the study cannot be read or written"
+        return Answer(reason=f"{what} ({type(error).__name__})", full=_is_full(error))
     except MemoryError:
         os._exit(1)  # nothing can be trusted after it
     except Exception as error:  # noqa: BLE001 (a network may raise anything; its words may hold anything)
@@ -240,6 +247,11 @@ def _is_full(error: BaseException | None) -> bool:
     return False
 
 
+def _of_machine(error: OSError) -> bool:
+    """Whether an error is of another machine, and none of the disk."""
+    return isinstance(error, _OF_MACHINES) or error.errno in _UNREACHED
+
+
 def _prior(job: Job, settings: GatewaySettings, known: Loaded, place: Path, current: Path, out: Path) -> Compared:
     """Compares a study with the one before it, if that is asked for."""
     if settings.prior is None:
@@ -249,6 +261,10 @@ def _prior(job: Job, settings: GatewaySettings, known: Loaded, place: Path, curr
         prior = find_prior(settings.prior, job.files[0], place / "prior", volume=job.volume)
     except CfcamError as error:
         return Compared(trouble=f"a prior study cannot be asked for: {error}")
+    except OSError as error:  # whichever library raised it: the study itself can be explained
+        if not _of_machine(error):
+            raise
+        return Compared(trouble=f"a prior study cannot be asked for: {settings.prior.place} ({type(error).__name__})")
     if prior is None:
         return Compared()
     return compared(prior, current, out, known.model, settings.network[job.network], known.preprocess)
