@@ -164,3 +164,9 @@ def test_a_name_that_can_only_lie_in_its_folder(name):
 )
 def test_a_name_that_may_lead_elsewhere(name):
     assert not files.stays_inside(name)
+
+
+def test_another_output_is_named_by_the_option_that_names_it(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(JobError, match=r"\(Not a directory\): choose another --store$"):
+        files.make_output(tmp_path / "file" / "maps.zarr", option="--store")

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import cfcam
 from cfcam import Contrast, Explanation
-from cfcam.shown import answer_text, margin_text, probability_text
+from cfcam.shown import absence, answer_text, margin_text, probability_text
 from tests.networks import GapNet
 
 
@@ -66,3 +66,9 @@ def test_a_contrasts_margin_is_the_difference_of_the_two_logits_and_survives_sav
 def test_a_callable_has_neither_probability_nor_margin():
     e = cfcam.explain(GapNet(), torch.randn(1, 3, 16, 16), "grad-cam", targets=lambda logits: logits[:, 0])
     assert (e.probability(0, 0), e.margin(0, 0)) == (None, None)
+
+
+def test_a_link_to_nothing_is_told_as_such(tmp_path):
+    (tmp_path / "link").symlink_to(tmp_path / "none")
+    assert absence(tmp_path / "link") == "is a link to nothing"
+    assert absence(tmp_path / "none", "file or folder") == "no such file or folder"

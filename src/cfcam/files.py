@@ -142,7 +142,14 @@ def writing(shown: str, error: type[CfcamError] = InputError) -> Iterator[None]:
         raise error(f"{shown}: cannot be written ({reason}); check the folder, its permissions and the disk") from cause
 
 
-def make_output(folder: Path, error: type[CfcamError] = JobError, *, part: str = "", shown: str = "") -> None:
+def make_output(
+    folder: Path,
+    error: type[CfcamError] = JobError,
+    *,
+    part: str = "",
+    shown: str = "",
+    option: str = "--output folder",
+) -> None:
     """Makes the folder that a run writes into and tries it, so that nothing is computed for a disk that is full.
 
     Args:
@@ -150,13 +157,21 @@ def make_output(folder: Path, error: type[CfcamError] = JobError, *, part: str =
         error: what is raised where it cannot be written into, or another run is at work there.
         part: what of the folder the run works on, if several share it; see `cfcam.locks.alone_in`.
         shown: what the message calls it; "" its path.
+        option: what would name another.
     """
-    with own_output(folder, error, part=part, shown=shown):
+    with own_output(folder, error, part=part, shown=shown, option=option):
         pass
 
 
 @contextmanager
-def own_output(folder: Path, error: type[CfcamError] = JobError, *, part: str = "", shown: str = "") -> Iterator[None]:
+def own_output(
+    folder: Path,
+    error: type[CfcamError] = JobError,
+    *,
+    part: str = "",
+    shown: str = "",
+    option: str = "--output folder",
+) -> Iterator[None]:
     """Makes a folder as `make_output` does, and holds it for this run alone while the context lasts.
 
     What killed runs left there half written goes; of parts only once it is an hour old, as others may be at work. A
@@ -170,11 +185,11 @@ def own_output(folder: Path, error: type[CfcamError] = JobError, *, part: str = 
             probe.unlink()
             if made:  # before the lock, so that it comes after it
                 stack.push(lambda kind, _error, _trace: _gone(folder) if kind is not None else None)
-            stack.enter_context(alone_in(folder, error, part=part, shown=shown))
+            stack.enter_context(alone_in(folder, error, part=part, shown=shown, option=option))
             _sweep(folder, older=_STALE_SECONDS if part else 0)
         except OSError as cause:
             raise error(
-                f"{shown or folder}: cannot be written into ({cause.strerror}): choose another --output folder"
+                f"{shown or folder}: cannot be written into ({cause.strerror}): choose another {option}"
             ) from cause
         yield
 

@@ -68,7 +68,14 @@ def at_work(folder: Path) -> list[Holder]:
 
 
 @contextmanager
-def alone_in(folder: Path, error: type[CfcamError] = JobError, *, part: str = "", shown: str = "") -> Iterator[None]:
+def alone_in(
+    folder: Path,
+    error: type[CfcamError] = JobError,
+    *,
+    part: str = "",
+    shown: str = "",
+    option: str = "--output folder",
+) -> Iterator[None]:
     """Holds a folder for one run, as long as the context lasts or the process lives.
 
     Whoever holds it already, in the same thread, holds it once more. Where the system or the folder's file system has
@@ -80,6 +87,7 @@ def alone_in(folder: Path, error: type[CfcamError] = JobError, *, part: str = ""
         part: what of the folder is meant, if several runs share it, such as ``"2-of-4"``: each part is held by one, and
             the folder as a whole by none meanwhile.
         shown: what the message calls the folder; "" its path.
+        option: what would name another.
 
     Raises:
         CfcamError: another run is at work there; the message says which.
@@ -93,7 +101,7 @@ def alone_in(folder: Path, error: type[CfcamError] = JobError, *, part: str = ""
                 others = few(map(str, at_work(folder))) or "it has just ended"
                 raise error(
                     f"{shown or folder}: another run is at work there ({others}): wait until it ends, or choose another"
-                    " --output folder"
+                    f" {option}"
                 )
             taken.append(lock)
         yield

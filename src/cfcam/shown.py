@@ -1,8 +1,9 @@
-"""How numbers of the network's answer are shown to people; what programs read (JSON, CSV, DICOM) keeps every digit."""
+"""How people are told: of numbers of the network's answer (programs read every digit), and of what is not there."""
 
 from __future__ import annotations
 
 import math
+import os
 
 MARGIN_MEANING = "margin: logit of the first class less that of the second; above 0 the network prefers the first"
 """What the number beside a contrast of two classes is, wherever there is room to say so."""
@@ -58,3 +59,13 @@ def answer_text(probability: float | None, margin: float | None = None, decimals
         ('0.25', 'margin -1.50', '')
     """
     return probability_text(probability, decimals) if margin is None else margin_text(margin)
+
+
+def absence(path: str | os.PathLike[str], what: str = "file") -> str:
+    """Returns what is said of a path that leads to nothing.
+
+    Args:
+        path: which.
+        what: is not there, unless a link to it is.
+    """
+    return "is a link to nothing" if os.path.islink(path) else f"no such {what}"  # noqa: PTH114 (paths are slow)

@@ -1,5 +1,6 @@
 import csv
 import json
+import tarfile
 
 import nibabel as nib
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cfcam.cli.app import app
+from cfcam.jobs.runs.status import status
 from cfcam.metrics.scorecard.catalogue import CATALOGUE, GROUPS, QUICK
 from cfcam.metrics.scorecard.paper import NAME
 from tests.jobs.world import NETWORKS, draw, written
@@ -277,3 +279,30 @@ def test_metrics_lists_all_with_direction_needs_and_source():
     table = cfcam("metrics").stdout
     assert all(name in table for name in CATALOGUE)
     assert "lower, %" in table
+
+
+def test_what_fails_is_told_with_its_line_in_the_log_and_by_its_kind(tmp_path):
+    whole, torn = draw(tmp_path / "in" / "1.png"), draw(tmp_path / "in" / "2.png")
+    torn.write_bytes(torn.read_bytes()[:-40])
+    with tarfile.open(tmp_path / "in" / "v-1.tar", "w") as tar:
+        tar.add(whole, "1.png")
+        tar.add(torn, "2.png")
+    (tmp_path / "in" / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    names = ("1.png", "v-1.tar/1.png", "v-1.tar/2.png", "missing.png", "gone.png", "2.png")
+    (tmp_path / "in" / "cases.csv").write_text("\n".join(("image", *names)))
+    done = evaluate(tmp_path / "in" / "cases.csv", tmp_path / "out", "--log-json")
+    assert done.exit_code == 1
+    logged = [json.loads(line) for line in done.stderr.splitlines()]
+    told = {one["input"]: one["reason"] for one in logged if one["level"] == "error"}
+    assert told.pop("v-1.tar/2.png").startswith("the PNG file is")
+    assert told.pop("2.png").startswith("the PNG file is")
+    assert told == {
+        "missing.png": "no such file; check the path (line 5 of cases.csv)",
+        "gone.png": "is a link to nothing; check the path (line 6 of cases.csv)",
+    }
+    assert (logged[-1]["done"], logged[-1]["failed"]) == (6, 4)
+    assert "failures" not in logged[-1]
+    assert not any(str(tmp_path) in line for line in done.stderr.splitlines())
+    kinds = status(tmp_path / "out").failures
+    assert not any("png" in kind for kind in kinds)
+    assert sorted(kinds.values()) == [1, 1, 2]

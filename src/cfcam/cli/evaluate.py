@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -273,7 +273,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
 
         progress = said.follow_share(run, quiet=self.quiet, log=self.log())
         if self.as_json:
-            print_json({"shard": self.shard, **asdict(progress)})
+            print_json({"shard": self.shard, **progress.numbers()})
         elif not self.silent:
             said.show_share(run, progress)
         if progress.failed:

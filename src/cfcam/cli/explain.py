@@ -190,7 +190,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             metavar="PATH",
             help="Write maps and scores into one Zarr store, such as maps.zarr, and no pictures: for very many inputs.",
         ),
-        Checked(places.folder),
+        Checked(places.store),
     ] = None
     index: Annotated[
         bool | None,

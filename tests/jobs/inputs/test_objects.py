@@ -65,7 +65,7 @@ def test_a_prefix_a_pattern_an_object_and_a_list_name_inputs(store, scans):
     store.pipe_file(f"{scans}/list.csv", f"path\ndeep/a.png\n{near[0]}\n".encode())
     assert keys(f"{url}/list.csv") == [far, near[0]]
     store.pipe_file(f"{scans}/up.csv", b"path\n../secret.png\n")
-    with pytest.raises(InputError, match=r"up\.csv: entry 1: .* has an empty part, '\.' or '\.\.' in its key"):
+    with pytest.raises(InputError, match=r"up\.csv: line 2: .* has an empty part, '\.' or '\.\.' in its key"):
         paths_in(given(f"{url}/up.csv"))
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from cfcam import json_text
 from cfcam.errors import ImageError, InputError
 from cfcam.models.spec import is_file, is_folder
+from cfcam.shown import absence
 from cfcam.urls import shown_url
 
 _TABLES = (".csv", ".tsv")
@@ -41,7 +42,11 @@ def inputs(paths: Iterable[Path]) -> None:
         except (OSError, ValueError):  # too long for a file system, or no path at all, which the reader will say
             there = True
         if not there:
-            what = "the pattern matches no file; check it" if glob.has_magic(str(path)) else "no such file or folder"
+            what = (
+                "the pattern matches no file; check it"
+                if glob.has_magic(str(path))
+                else absence(path, "file or folder")
+            )
             raise ImageError(f"{path}: {what}" + ("" if what.endswith("it") else "; check the path"))
 
 
@@ -135,9 +140,18 @@ def named_masks(option: str, due: str = "MASKS") -> Callable[[Iterable[str]], No
 
 def folder(path: Path) -> None:
     """Refuses a folder to write into that is a file, or lies in one."""
+    _writable(path, "--output folder")
+
+
+def store(path: Path) -> None:
+    """Refuses a store to write that is a file, or lies in one."""
+    _writable(path, "--store")
+
+
+def _writable(path: Path, option: str) -> None:
     for place in (path, *path.parents):
         if is_file(place):
-            raise InputError(f"{path}: cannot be written into, for {place} is a file: choose another --output folder")
+            raise InputError(f"{path}: cannot be written into, for {place} is a file: choose another {option}")
 
 
 def new_file(option: str) -> Callable[[Path], None]:

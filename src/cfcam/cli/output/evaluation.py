@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from rich.text import Text
 
 from cfcam import json_text
 from cfcam.cli.output.console import err, hint, out, plain
+from cfcam.cli.output.run import log_failure
 
 if TYPE_CHECKING:
     from cfcam.jobs.evaluate.cases import Progress
@@ -94,17 +94,19 @@ def _bar(console: Any, total: int) -> Iterator[Callable[[Progress], None]]:
 
 @contextmanager
 def _logged(log: Log, total: int) -> Iterator[Callable[[Progress], None]]:
-    """Logs how far a run is: its beginning, now and then, its end; numbers alone."""
+    """Logs how far a run is: its beginning, now and then, its end, in numbers; and each failure."""
     started = told = time.perf_counter()
     last: dict[str, Any] = {}
     log.info("begun", task="evaluating", inputs=total)
 
     def tell(progress: Progress) -> None:
         nonlocal told, last
+        for name, reason in progress.failures.items():
+            log_failure(log, "evaluating", name, reason)
         now = time.perf_counter()
         rate = (progress.done - progress.earlier) / max(now - started, 1e-6)
         left = round((progress.total - progress.done) / rate, 1) if rate > 0 else None
-        last = {"task": "evaluating", **asdict(progress), "per_second": round(rate, 3), "seconds_left": left}
+        last = {"task": "evaluating", **progress.numbers(), "per_second": round(rate, 3), "seconds_left": left}
         if now - told >= _QUIET_SECONDS:
             told = now
             log.info("progress", **last)

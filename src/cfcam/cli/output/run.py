@@ -122,9 +122,9 @@ class _Lines:
         self._said = now
         finished, done = self._counts.total(), self._counts["done"]
         rate = done / (now - self._started)
-        line = f"{self._task}: {finished} of {self._total}, {speed(rate)}"
+        line = f"{self._task}: {finished} of {self._total}"
         if done:
-            line += f", {duration((self._total - finished) / rate)} left"
+            line += f", {speed(rate)}, {duration((self._total - finished) / rate)} left"
         if self._counts["failed"]:
             line += f", {self._counts['failed']} failed"
         err().print(Text(line), soft_wrap=True)
@@ -132,7 +132,7 @@ class _Lines:
 
 @contextmanager
 def logged(log: Log, task: str, total: int) -> Iterator[Step]:
-    """Logs how far a run is: its beginning, now and then, its end; numbers alone."""
+    """Logs how far a run is: its beginning, now and then, its end, in numbers; and each failure."""
     counts, started = Counter[str](), time.perf_counter()
     told = started
     log.info("begun", task=task, inputs=total)
@@ -147,6 +147,8 @@ def logged(log: Log, task: str, total: int) -> Iterator[Step]:
     def step(outcome: Outcome) -> None:
         nonlocal told
         counts[outcome.status] += 1
+        if outcome.status == "failed":
+            log_failure(log, task, str(outcome.path), outcome.error or "")
         now = time.perf_counter()
         if now - told >= _QUIET_SECONDS:
             told = now
@@ -158,6 +160,16 @@ def logged(log: Log, task: str, total: int) -> Iterator[Step]:
         log.warn("stopped", **numbers(time.perf_counter()))
         raise
     log.info("ended", **numbers(time.perf_counter()))
+
+
+def log_failure(log: Log, task: str, name: str, reason: str) -> None:
+    """Logs that an input failed, and why; no word says more than the last name of a path from the root."""
+    told = " ".join(map(_without_folders, reason.split(" ")))
+    log.error("failed", task=task, input=_without_folders(name), reason=told)
+
+
+def _without_folders(word: str) -> str:
+    return word.rpartition("/")[2] or word if word.lstrip("('\"").startswith(("/", "~/")) else word
 
 
 def speed(rate: float) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cfcam.errors import ImageError
 from cfcam.imaging.reading.elsewhere import Elsewhere
+from cfcam.shown import absence
 
 PathLike = str | os.PathLike[str]
 
@@ -39,7 +40,7 @@ def read_bytes(path: PathLike, where: str) -> bytes:
         with open(path, "rb", buffering=0) as stream:  # noqa: PTH123 (as above)
             data = stream.read()
     except FileNotFoundError as error:
-        raise ImageError(f"{where}: no such file; check the path") from error
+        raise ImageError(f"{where}: {absence(path)}; check the path") from error
     except PermissionError as error:
         raise ImageError(f"{where}: may not be read; check the permissions of the file and its folder") from error
     except ImageError:

@@ -13,6 +13,7 @@ from cfcam.errors import CfcamError, ImageError
 from cfcam.imaging.reading.dicom_object import parsed
 from cfcam.imaging.reading.files import PathLike, error_text, shown_path
 from cfcam.imaging.reading.kinds import is_dicom_file
+from cfcam.shown import absence
 
 EXTENSIONS: tuple[str, ...] = (
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".gif",
@@ -66,7 +67,7 @@ def _expand(path: PathLike, recursive: bool) -> Iterator[tuple[Path, str]]:
         kind = Path(path).stat().st_mode
     except FileNotFoundError as error:
         if not glob.has_magic(os.fspath(path)):
-            raise ImageError(f"{where}: no such file or folder; check the path") from error
+            raise ImageError(f"{where}: {absence(path, 'file or folder')}; check the path") from error
         yield from _expand_glob(os.fspath(path), where, recursive)
         return
     except (OSError, ValueError) as error:

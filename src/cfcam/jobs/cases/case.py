@@ -14,6 +14,7 @@ from cfcam.capture.targets.scores import class_index
 from cfcam.errors import ImageError
 from cfcam.imaging import Image, Preprocess, read_image
 from cfcam.imaging.reading.elsewhere import Elsewhere
+from cfcam.imaging.reading.files import shown_path
 from cfcam.jobs.inputs.ground_truth import Box, CaseError, Notice, fill_boxes, reaching, read_masks
 from cfcam.metrics.scorecard.samples import Part, Sample
 
@@ -36,6 +37,7 @@ class Case:
         group: any grouping of your own, such as the hospital.
         parts: name, mask and picture without it of each part that can be taken away, both of the picture's size.
         problem: why the case cannot be evaluated, if that is known already.
+        where: it is listed: ``line 3 of cases.csv``; "" nowhere.
     """
 
     name: str
@@ -47,6 +49,7 @@ class Case:
     group: str | None = None
     problem: str | None = None
     parts: tuple[tuple[str, Path, Path], ...] = ()
+    where: str = ""
 
     def identity(self) -> dict[str, Any]:
         """Returns what the numbers of the case depend on, as plain values: all fields, sizes and times of its files."""
@@ -64,7 +67,15 @@ class Case:
 
     def load(self, preprocess: Preprocess, classes: Sequence[str] | int | None, notice: Notice) -> Sample:
         """Reads the case; see `load_case`."""
-        return load_case(self, preprocess, classes, notice)
+        try:
+            return load_case(self, preprocess, classes, notice)
+        except ImageError as error:
+            raise self.told(error) from error
+
+    def told(self, error: ImageError) -> ImageError:
+        """Returns why a file of the case cannot be read, as it stands beside its name: with its line, not its path."""
+        reason = str(error).removeprefix(f"{shown_path(self.image)}: ")
+        return ImageError(f"{reason} ({self.where})" if self.where else reason)
 
 
 def file_state(path: Path) -> tuple[int, int]:

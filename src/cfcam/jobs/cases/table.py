@@ -35,7 +35,7 @@ def read_table(path: Path, notice: Notice, *, also: Collection[str] = ()) -> lis
     lines = _lines(path, also)
     number, header = next(lines, (0, []))
     columns = _columns(path, _names(header, also), notice)
-    cases = [_case(path.parent, line, fields, columns) for line, fields in lines]
+    cases = [_case(path, line, fields, columns) for line, fields in lines]
     if not cases:
         raise JobError(f"{path}: there is nothing under the header in line {number}: add a line for each picture")
     return _told_apart(cases, notice)
@@ -75,7 +75,8 @@ def _printable(name: str) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in name)
 
 
-def _case(folder: Path, line: int, fields: list[str], columns: list[str]) -> Case:
+def _case(table: Path, line: int, fields: list[str], columns: list[str]) -> Case:
+    folder = table.parent
     values = {name: field.strip() for name, field in zip(columns, fields, strict=False)}
     image, label, mask, boxes = (values.get(name, "") for name in COLUMNS[:4])
     try:
@@ -89,6 +90,7 @@ def _case(folder: Path, line: int, fields: list[str], columns: list[str]) -> Cas
         masks=masks,
         patient=values.get("patient") or None,
         group=values.get("group") or None,
+        where=f"line {line} of {table.name}",
     )
     if not image:
         return replace(case, problem=f"line {line} names no image")

@@ -70,7 +70,10 @@ class VolumeCase:
         if self.case.problem is not None:
             raise CaseError(self.case.problem)
         resolve_label(self.case.label, classes)  # before the volume is read, which takes long
-        return self.prepared(self.read(notice), preprocess, classes, notice)
+        try:
+            return self.prepared(self.read(notice), preprocess, classes, notice)
+        except ImageError as error:
+            raise self.case.told(error) from error
 
     def read(self, notice: Notice = ignore_notice) -> Volume:
         """Reads the volume.

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cfcam.errors import JobError
@@ -35,12 +35,18 @@ class Progress:
         total: of the run.
         failed: among the ones done.
         earlier: done by an earlier run.
+        failures: of the batch just done, why: name -> reason.
     """
 
     done: int
     total: int
     failed: int
     earlier: int
+    failures: Mapping[str, str] = field(default_factory=dict)
+
+    def numbers(self) -> dict[str, int]:
+        """Returns how many there are, as plain values."""
+        return {"done": self.done, "total": self.total, "failed": self.failed, "earlier": self.earlier}
 
 
 def drawn(cases: Sequence[Loadable], limit: int | None, seed: int) -> list[Loadable]:

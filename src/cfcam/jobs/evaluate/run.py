@@ -176,7 +176,7 @@ class EvaluationRun(EvaluationWork):
                 if self._file.costs is None and self.evaluator.costs is not None:
                     self._file.set_costs(self.evaluator.costs)
                 done, failed = done + len(batch), failed + len(part.failed)
-                tell(Progress(done, total, failed, earlier))
+                tell(Progress(done, total, failed, earlier, part.failed))
         return Progress(done, total, failed, earlier)
 
     def _takes(self, key: str) -> bool:

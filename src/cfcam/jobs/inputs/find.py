@@ -12,10 +12,10 @@ from typing import NamedTuple
 
 from cfcam.errors import ImageError
 from cfcam.imaging.reading.elsewhere import Elsewhere
-from cfcam.imaging.reading.files import NIFTI_EXTENSIONS, is_nifti
+from cfcam.imaging.reading.files import NIFTI_EXTENSIONS, is_nifti, shown_path
 from cfcam.imaging.reading.listing import DEEPER, listed
 from cfcam.imaging.reading.series import has_several_planes, scan_folder
-from cfcam.jobs.inputs.lists import is_list, paths_in
+from cfcam.jobs.inputs.lists import entries_in, is_list
 from cfcam.jobs.inputs.objects import Address
 from cfcam.jobs.inputs.places import given, lying, mirrored, root_of
 
@@ -37,12 +37,14 @@ class Input:
         kind: picture or volume.
         label: what it is called wherever somebody may read it, in place of a path that may name a patient; None: its
             path.
+        problem: why it cannot be read, if that is known already.
     """
 
     path: Path
     folder: PurePosixPath = field(default_factory=PurePosixPath)
     kind: Kind = Kind.PICTURE
     label: str | None = None
+    problem: str | None = None
 
     @property
     def shown(self) -> Path:
@@ -87,10 +89,12 @@ def find_inputs(
         Each input once, in the order of ``paths``; of one path the volumes before the pictures.
 
     Raises:
-        ImageError: a path does not exist, or there is nothing to explain in a folder.
+        ImageError: a path does not exist, or there is nothing to explain in a folder; of a list only where that is so
+            of all that it names, as one of them alone becomes an input with a `problem`.
         MissingExtraError: there are DICOM files, and pydicom is not installed.
     """
-    return [Input(parent / name, folder, kind) for parent, name, folder, kind in find_places(paths, output, recursive)]
+    found = find_places(paths, output, recursive)
+    return [Input(one.parent / one.name, one.folder, one.kind, problem=one.problem) for one in found]
 
 
 class Place(NamedTuple):
@@ -100,6 +104,7 @@ class Place(NamedTuple):
     name: str
     folder: PurePosixPath
     kind: Kind
+    problem: str | None = None
 
 
 def find_places(
@@ -109,32 +114,68 @@ def find_places(
     out = Path(output).resolve()
     found: dict[Path, dict[str, Place]] = {}
     order: list[Place] = []
-    for path, root in _named(paths):
-        if (elsewhere := lying(path, root, recursive=recursive)) is not None:
-            for above, name, folder in elsewhere:
-                if name not in (names := found.setdefault(above.everywhere, {})):
-                    names[name] = place = Place(above, name, folder, Kind.PICTURE)
-                    order.append(place)
+    for path in map(given, paths):
+        if not is_list(path):
+            _enter(path, _root(path), out, recursive, found, order)
             continue
-        parents: dict[Path, tuple[Path, PurePosixPath, bool]] = {}  # a hundred thousand files lie in few folders
-        outside = root.resolve() not in out.parents
-        volumes, slices = _volumes(path, recursive=recursive)
-        for parent, name, kind in (
-            *((volume.parent, volume.name, Kind.VOLUME) for volume in volumes),
-            *((*picture, Kind.PICTURE) for picture in _pictures(path, recursive=recursive, alone=not volumes)),
-        ):
-            if (of := parents.get(parent)) is None:
-                real = parent.resolve()
-                inside = not outside and (out == real or out in real.parents)
-                of = parents[parent] = real, mirrored(parent, root), inside
-            real, folder, inside = of
-            if inside or (kind is Kind.PICTURE and slices and real / name in slices):
-                continue
-            names = found.setdefault(real, {})
-            if name not in names:
-                names[name] = place = Place(parent, name, folder, kind)
-                order.append(place)
+        entries, failed = entries_in(path), 0
+        for where, one in entries:
+            try:
+                _enter(one, path.parent, out, recursive, found, order)
+            except ImageError as error:
+                if isinstance(one, Address) and error.__cause__ is not None:  # a store that is away would be for each
+                    raise
+                failed += 1
+                if failed == len(entries):
+                    few = f"none of its {failed} inputs is there; the last: " if failed > 1 else ""
+                    raise ImageError(f"{path}: {few}{error} ({where})") from error
+                problem = str(error).removeprefix(f"{shown_path(one)}: ")
+                _miss(one, path.parent, f"{problem} ({where} of {path.name})", found, order)
     yield from order
+
+
+def _miss(path: Path, root: Path, problem: str, found: dict[Path, dict[str, Place]], order: list[Place]) -> None:
+    """Enters what a list names and is not there: one input that fails."""
+    names = found.setdefault(absolute(path.parent), {})
+    if path.name not in names:
+        kind = Kind.VOLUME if is_nifti(path) else Kind.PICTURE
+        names[path.name] = place = Place(path.parent, path.name, mirrored(path.parent, root), kind, problem)
+        order.append(place)
+
+
+def _enter(
+    path: Path,
+    root: Path,
+    out: Path,
+    recursive: bool,
+    found: dict[Path, dict[str, Place]],
+    order: list[Place],
+) -> None:
+    """Enters the inputs that a path stands for, each once."""
+    if (elsewhere := lying(path, root, recursive=recursive)) is not None:
+        for above, name, folder in elsewhere:
+            if name not in (names := found.setdefault(above.everywhere, {})):
+                names[name] = place = Place(above, name, folder, Kind.PICTURE)
+                order.append(place)
+        return
+    parents: dict[Path, tuple[Path, PurePosixPath, bool]] = {}  # a hundred thousand files lie in few folders
+    outside = root.resolve() not in out.parents
+    volumes, slices = _volumes(path, recursive=recursive)
+    for parent, name, kind in (
+        *((volume.parent, volume.name, Kind.VOLUME) for volume in volumes),
+        *((*picture, Kind.PICTURE) for picture in _pictures(path, recursive=recursive, alone=not volumes)),
+    ):
+        if (of := parents.get(parent)) is None:
+            real = parent.resolve()
+            inside = not outside and (out == real or out in real.parents)
+            of = parents[parent] = real, mirrored(parent, root), inside
+        real, folder, inside = of
+        if inside or (kind is Kind.PICTURE and slices and real / name in slices):
+            continue
+        names = found.setdefault(real, {})
+        if name not in names:
+            names[name] = place = Place(parent, name, folder, kind)
+            order.append(place)
 
 
 def find_study(path: str | os.PathLike[str]) -> Input:
@@ -186,7 +227,7 @@ def _volumes(path: Path, *, recursive: bool) -> tuple[list[Path], set[Path]]:
 
 def _places(path: Path, *, recursive: bool) -> Iterator[Path]:
     """The files and folders to look at for volumes."""
-    named = [path] if path.exists() else sorted(Path(match) for match in glob.glob(str(path), recursive=True))  # noqa: PTH207 (Path.glob takes no absolute pattern)
+    named = [path] if path.exists() else sorted(filter(Path.exists, map(Path, glob.glob(str(path), recursive=True))))  # noqa: PTH207 (Path.glob takes no absolute pattern)
     for place in named:
         yield place
         if place.is_dir() and recursive:
@@ -197,15 +238,6 @@ def _places(path: Path, *, recursive: bool) -> Iterator[Path]:
 
 def _is_visible_nifti(name: str) -> bool:
     return name.lower().endswith(NIFTI_EXTENSIONS) and not name.startswith(".")
-
-
-def _named(paths: Iterable[str | os.PathLike[str]]) -> Iterator[tuple[Path, Path]]:
-    """Yields what is named, each with the folder below which its own is mirrored: those of a list with the list's."""
-    for path in map(given, paths):
-        if is_list(path):
-            yield from ((one, path.parent) for one in paths_in(path))
-        else:
-            yield path, _root(path)
 
 
 def _root(path: Path) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import BytesIO
 from pathlib import Path
+from typing import NamedTuple
 
 from cfcam.csv_text import LARGEST, lines_of, read_text, text_of
 from cfcam.errors import InputError, MissingExtraError, describe_first
@@ -21,8 +22,20 @@ def is_list(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and (isinstance(path, Address) or path.is_file())
 
 
-def paths_in(path: Path) -> list[Path]:
-    """Returns the paths in a list; those that are not absolute, and no URLs, begin at its own folder.
+class Entry(NamedTuple):
+    """What a list names.
+
+    Attributes:
+        where: it stands there: ``line 3``, or ``entry 2`` of a file without lines.
+        path: that is named.
+    """
+
+    where: str
+    path: Path
+
+
+def entries_in(path: Path) -> list[Entry]:
+    """Returns what is named in a list; those that are not absolute, and no URLs, begin at its own folder.
 
     They may be of files, of pictures in tars (``train-000.tar/0001.jpg``) and of objects (``s3://bucket/0001.jpg``).
 
@@ -41,29 +54,29 @@ def paths_in(path: Path) -> list[Path]:
         )
     if not told:
         raise InputError(f"{path}: lists no input")
-    for number, text in enumerate(told, start=1):
+    for where, text in told:
         if not text.strip() or "\0" in text:
-            raise InputError(f"{path}: entry {number} has no path")
-    return [_path(path, number, text.strip()) for number, text in enumerate(told, start=1)]
+            raise InputError(f"{path}: {where} has no path")
+    return [Entry(where, _path(path, where, text.strip())) for where, text in told]
 
 
-def _path(of: Path, number: int, text: str) -> Path:
+def _path(of: Path, where: str, text: str) -> Path:
     try:
         return below(of.parent, text)
     except InputError as error:
-        raise InputError(f"{of}: entry {number}: {error}") from error
+        raise InputError(f"{of}: {where}: {error}") from error
 
 
-def _of_csv(path: Path) -> tuple[list[str], list[str]]:
+def _of_csv(path: Path) -> tuple[list[str], list[tuple[str, str]]]:
     text = text_of(read_list(path, LARGEST), str(path)) if isinstance(path, Address) else read_text(path)
     lines = lines_of(text, str(path))
     columns = [name.strip() for name in first.fields] if (first := next(lines, None)) is not None else []
     _check(path, columns)
     place = columns.index(_COLUMN)
-    return columns, [line.fields[place] if len(line.fields) > place else "" for line in lines]
+    return columns, [(f"line {line.number}", line.fields[place] if len(line.fields) > place else "") for line in lines]
 
 
-def _of_parquet(path: Path) -> tuple[list[str], list[str]]:
+def _of_parquet(path: Path) -> tuple[list[str], list[tuple[str, str]]]:
     try:
         from pyarrow import parquet
     except ImportError as error:
@@ -82,7 +95,7 @@ def _of_parquet(path: Path) -> tuple[list[str], list[str]]:
         raise InputError(f"{path}: cannot be read as Parquet ({describe_first(error)})") from error
     if not all(isinstance(value, str) for value in values):
         raise InputError(f"{path}: the column {_COLUMN!r} holds what is no text")
-    return columns, values
+    return columns, [(f"entry {number}", value) for number, value in enumerate(values, start=1)]
 
 
 def _check(path: Path, columns: list[str]) -> None:

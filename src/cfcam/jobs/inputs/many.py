@@ -20,14 +20,16 @@ class Inputs(Sequence[Input]):
 
     Attributes:
         labels: of those that have one, by number.
+        problems: of those that cannot be read, by number.
     """
 
     def __init__(self, inputs: Iterable[Input] = ()) -> None:
         self._names, self._ends, self._of = bytearray(), array("Q", [0]), array("I")
         self.labels: dict[int, str] = {}
+        self.problems: dict[int, str] = {}
         self._places: dict[tuple[Path, PurePosixPath, Kind], int] = {}
         for number, source in enumerate(inputs):
-            self._add(Place(source.path.parent, source.path.name, source.folder, source.kind))
+            self._add(Place(source.path.parent, source.path.name, source.folder, source.kind, source.problem))
             if source.label is not None:
                 self.labels[number] = source.label
 
@@ -42,7 +44,9 @@ class Inputs(Sequence[Input]):
         return inputs
 
     def _add(self, place: Place) -> None:
-        parent, name, folder, kind = place
+        parent, name, folder, kind, problem = place
+        if problem is not None:
+            self.problems[len(self)] = problem
         self._of.append(self._places.setdefault((parent, folder, kind), len(self._places)))
         self._names += name.encode("utf-8", "surrogatepass")
         self._ends.append(len(self._names))
@@ -81,7 +85,7 @@ class Inputs(Sequence[Input]):
 
     def _made(self, number: int) -> Input:
         parent, folder, kind = self._distinct[self._of[number]]
-        return Input(parent / self._name(number), folder, kind, self.labels.get(number))
+        return Input(parent / self._name(number), folder, kind, self.labels.get(number), self.problems.get(number))
 
     def _name(self, number: int) -> str:
         return self._names[self._ends[number] : self._ends[number + 1]].decode("utf-8", "surrogatepass")

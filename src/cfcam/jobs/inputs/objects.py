@@ -205,7 +205,7 @@ def _is_below(start: Address, inner: str) -> bool:
 def _is_object(place: Address) -> bool:
     try:
         return bool(_asked(place, "info").get("type") == "file")
-    except _AbsentError:
+    except AbsentError:
         return False
     except ImageError as error:
         raise ImageError(f"{place}: {error}") from error
@@ -221,7 +221,7 @@ def _told_below(start: Address, *, recursive: bool) -> dict[str, Mapping[str, An
     return {str(info["name"]): info for info in several if info.get("type") == "file"}
 
 
-class _AbsentError(ImageError):
+class AbsentError(ImageError):
     """There is no such object, or nothing below the prefix."""
 
 
@@ -232,7 +232,7 @@ def _asked(place: Address, what: str, **how: Any) -> Any:
     except CfcamError:
         raise
     except FileNotFoundError:
-        raise _AbsentError("there is no such object; check the address") from None
+        raise AbsentError("there is no such object; check the address") from None
     except PermissionError:
         raise ImageError(
             "the store lets nobody read it with what the environment holds; check key, region and endpoint"

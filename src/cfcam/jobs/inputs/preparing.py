@@ -277,6 +277,8 @@ class VolumeSettings:
 
 
 def is_volume_run(model: nn.Module, inputs: Sequence[Input]) -> bool:
-    """Tells whether a run is one over volumes: by the network, else by its first input."""
+    """Tells whether a run is one over volumes: by the network, else by its first input that is there."""
     by_network = takes_volumes(model)
-    return inputs[0].kind is Kind.VOLUME if by_network is None and inputs else bool(by_network)
+    if by_network is not None or not inputs:
+        return bool(by_network)
+    return next((one for one in inputs if one.problem is None), inputs[0]).kind is Kind.VOLUME

@@ -18,19 +18,23 @@ from cfcam.errors import CfcamError
 from cfcam.files import sha256_of
 from cfcam.imaging import Volume
 from cfcam.imaging.reading.dicom_object import parsed
-from cfcam.imaging.reading.files import is_nifti
+from cfcam.imaging.reading.files import DICOM_EXTENSIONS, NIFTI_EXTENSIONS, is_nifti
 from cfcam.imaging.reading.kinds import is_dicom_file
+from cfcam.imaging.reading.listing import EXTENSIONS
 from cfcam.imaging.reading.series import has_several_planes, scan_files, scan_folder
 from cfcam.jobs.inputs.find import Input, Kind
 from cfcam.jobs.inputs.names import stem_of
 
 _DIGITS = 8
+_NO_DICOM = (*(ending for ending in EXTENSIONS if ending not in DICOM_EXTENSIONS), *NIFTI_EXTENSIONS)
 _HIDDEN = "(file)"
 _SHORTEST = 4  # a shorter name of a file could be a part of any word
 
 
 def comes_from_dicom(source: Input) -> bool:
-    """Tells whether an input is DICOM: a folder of slices, or a file as it is read."""
+    """Tells whether an input is DICOM: a folder of slices, or a file as it is read; of what is not there, may be."""
+    if source.problem is not None:
+        return not source.path.name.lower().endswith(_NO_DICOM)
     if source.path.is_dir():
         return True
     if is_nifti(source.path):
@@ -48,7 +52,8 @@ def with_labels(inputs: Sequence[Input]) -> tuple[Input, ...]:
     labelled = []
     for source in inputs:
         if comes_from_dicom(source):
-            first = label = f"study-{_identity(source)[:_DIGITS]}"
+            known = "missing" if source.problem is not None else _identity(source)[:_DIGITS]
+            first = label = f"study-{known}"
             while label in taken:
                 numbers[first] += 1
                 label = f"{first}-{numbers[first] + 1}"

@@ -76,7 +76,9 @@ class Pictures:
 
     def wanted(self, sources: Sequence[Input]) -> Wanted | None:
         """Returns what a process of its own is asked that reads small pictures; None where these are not for it."""
-        of_files = all(one.kind is Kind.PICTURE and not isinstance(one.path, Elsewhere) for one in sources)
+        of_files = all(
+            one.kind is Kind.PICTURE and not (one.problem or isinstance(one.path, Elsewhere)) for one in sources
+        )
         if not of_files or not is_small(sources[0].path):
             return None
         return Wanted(tuple(str(source.path) for source in sources), self.settings.max_pixels, self.settings.window)

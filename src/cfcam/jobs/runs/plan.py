@@ -55,6 +55,7 @@ class Plan:
         settings: SHA-256 over everything that changes the pictures.
         overwrite: explain again what is already done.
         shard: which share of the inputs is taken; None: all.
+        option: what would name another output.
     """
 
     inputs: Sequence[Input]
@@ -62,6 +63,7 @@ class Plan:
     settings: str
     overwrite: bool = False
     shard: Shard | None = None
+    option: str = "--output folder"
 
     def takes(self, source: Input) -> bool:
         """Tells whether an input is among those that are taken."""
@@ -77,8 +79,8 @@ class Plan:
         places = {os.path.realpath(self.output / folder) for folder in inputs.folders}
         holders = {os.path.realpath(holder) for holder in inputs.holders()}
         if both := sorted(places & holders):
-            raise JobError(f"{both[0]} holds input pictures and would be written into: choose another --output folder")
-        make_output(self.output, part=part_of(self.shard))
+            raise JobError(f"{both[0]} holds input pictures and would be written into: choose another {self.option}")
+        make_output(self.output, part=part_of(self.shard), option=self.option)
 
     def names(self, manifest: Manifest) -> Sequence[str]:
         """Returns what the names of each input's files begin with; an input that the manifest knows keeps its name."""

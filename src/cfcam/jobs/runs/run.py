@@ -88,7 +88,9 @@ class FolderRun:
         self._work = Work(model, kind, settings, self.inputs)
         self._work.engine.open_lanes(kind.preprocess)
         self.layer = self._work.layer
-        self._plan = Plan(self.inputs, settings.output, self._work.sha256, settings.overwrite, settings.shard)
+        self._plan = Plan(
+            self.inputs, settings.output, self._work.sha256, settings.overwrite, settings.shard, settings.option
+        )
         self._count = len(self.inputs) if settings.shard is None else sum(map(self._plan.takes, self.inputs))
         self._plan.make_folder()
         _check_what_is_there(settings)
@@ -109,7 +111,7 @@ class FolderRun:
         return self._work.notes
 
     def __iter__(self) -> Iterator[Outcome]:
-        with own_output(self.settings.output, part=part_of(self.settings.shard)):
+        with own_output(self.settings.output, part=part_of(self.settings.shard), option=self.settings.option):
             try:
                 yield from self._outcomes()
             except OSError as cause:

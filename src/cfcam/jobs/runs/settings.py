@@ -125,6 +125,11 @@ class Settings:
             raise InputError(f"shard {self.shard} cannot begin the whole store anew: remove {self.output} instead")
 
     @property
+    def option(self) -> str:
+        """What would name another output."""
+        return "--store" if self.store else "--output folder"
+
+    @property
     def asks_again(self) -> bool:
         """Whether an input asks the network once more while its files are made: the next waits for it then."""
         return self.study is not None or self.regions is not None

@@ -10,16 +10,23 @@ from cfcam.files import Stamp, is_settled, sha256_of, stamp_of, stamp_of_file
 from cfcam.imaging.reading.elsewhere import Elsewhere
 from cfcam.jobs.inputs.find import Input, Kind
 from cfcam.jobs.runs.manifest import Record
+from cfcam.shown import absence
 
 
 def stamp_before(source: Input) -> Stamp | None:
     """Returns the stamp of a picture's file that is about to be read; None where it would say too little.
 
     Raises:
-        OSError: there is no file.
-        ImageError: likewise, of what lies elsewhere.
+        OSError: it cannot be asked.
+        ImageError: there is no file; likewise of what lies elsewhere.
     """
-    if source.kind is not Kind.PICTURE or (stamp := _stamp_of(source.path)) is None:
+    if source.kind is not Kind.PICTURE:
+        return None
+    try:
+        stamp = _stamp_of(source.path)
+    except FileNotFoundError as error:
+        raise ImageError(f"{absence(source.path)}; check the path") from error
+    if stamp is None:
         return None
     return stamp if is_settled(stamp) else None
 

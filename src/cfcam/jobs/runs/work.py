@@ -15,7 +15,7 @@ from typing import Any
 from torch import Tensor
 
 from cfcam._version import __version__
-from cfcam.errors import CfcamError, DiskError, JobError, describe_first, is_full
+from cfcam.errors import CfcamError, DiskError, ImageError, JobError, describe_first, is_full
 from cfcam.explanation import Explanation
 from cfcam.files import Stamp, settings_hash, sha256_of
 from cfcam.jobs.engine.batch import One
@@ -171,6 +171,8 @@ class Work:
         """Reads an input."""
         task.started = time.perf_counter()
         with self._failing(task, _Step.READ):
+            if task.input.problem is not None:
+                raise ImageError(task.input.problem)
             self._take(task, stamp_before(task.input), self.kind.read(task.input))
 
     def take(self, tasks: Sequence[Task], found: Sequence[Found]) -> None:
