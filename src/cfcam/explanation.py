@@ -121,8 +121,8 @@ class Explanation:
 
     @cached_property
     def status(self) -> dict[str, np.ndarray[Any, Any]]:
-        """Method -> (N, K) array of `Status`: judged on the raw map."""
-        return {method: statuses_of(maps) for method, maps in self.maps.items()}
+        """Method -> (N, K) array of `Status`: judged on the raw map, and on whether there is a score."""
+        return {method: statuses_of(maps, self.scores) for method, maps in self.maps.items()}
 
     def label(self, image: int, target: int) -> str:
         """Returns what a map explains, as shown to people: a class name, "class 7", or a callable's name."""

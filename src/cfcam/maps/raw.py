@@ -24,6 +24,8 @@ class Status(StrEnum):
     OK = "ok"
     NO_POSITIVE_EVIDENCE = "no positive evidence"
     NOT_FINITE = "not finite"
+    NOTHING_TO_EXPLAIN = "nothing to explain"
+    """Of a column that this image has no target for, as a word behind the end of its text; its score is NaN."""
 
 
 def heatmaps_of(maps: Tensor, size: Sequence[int], placement: Placement | None = None) -> Tensor:
@@ -45,8 +47,8 @@ def evidence_of(maps: Tensor, size: Sequence[int], placement: Placement | None =
     return upsampled(torch.where(usable, maps, 0).clamp_(min=0), size, placement)
 
 
-def statuses_of(maps: Tensor) -> np.ndarray[Any, Any]:
-    """Returns the (N, K) array of `Status` of raw maps (N, K, *spatial)."""
+def statuses_of(maps: Tensor, scores: Tensor | None = None) -> np.ndarray[Any, Any]:
+    """Returns the (N, K) array of `Status` of raw maps (N, K, *spatial), and of their scores (N, K) where known."""
     flat = maps.flatten(2)
     finite, positive = flat.isfinite().all(2).tolist(), (flat > 0).any(2).tolist()
     codes = np.empty(flat.shape[:2], dtype=object)
@@ -54,6 +56,9 @@ def statuses_of(maps: Tensor) -> np.ndarray[Any, Any]:
         codes[n, k] = (
             Status.NOT_FINITE if not finite[n][k] else Status.OK if positive[n][k] else Status.NO_POSITIVE_EVIDENCE
         )
+    if scores is not None:
+        none = scores.isnan().cpu().numpy()
+        codes[none & (codes == Status.NO_POSITIVE_EVIDENCE)] = Status.NOTHING_TO_EXPLAIN
     return codes
 
 

@@ -8,6 +8,8 @@ import torch
 
 import cfcam
 from cfcam.errors import InputError, OutputError, TargetError
+from cfcam.jobs.engine.texts import read_asked
+from cfcam.maps import Status
 from cfcam.models import TextModel
 from cfcam.models.texts.passage import Passage
 from tests import text_networks
@@ -58,9 +60,10 @@ def test_what_is_written_as_json_says_where_each_map_lies(found):
     assert plain["layer"] == "image_tokens"
     assert plain["seen"] == {"top": 0, "left": 0, "bottom": 1, "right": 1}
     entry = plain["explained"][2]["maps"]["hires-cam"]
-    heat = found.heatmaps("hires-cam")[1, 2]
-    if entry["status"] == "ok":
-        assert heat[entry["peak_row"], entry["peak_column"]] == 1
+    heat = found.heatmaps("hires-cam", (40, 40))[1, 2]
+    assert (plain["height"], plain["width"], plain["input"]) == (40, 40, {"height": 32, "width": 32})
+    if entry["status"] == "ok":  # a pixel of the input is 1.25 of the picture's
+        assert heat[entry["peak_row"], entry["peak_column"]] > 0.9
     assert [token["text"] for token in plain["tokens"]][1:3] == [" nodule", "s"]
 
 
@@ -72,6 +75,10 @@ def test_an_answer_alone_is_read_with_the_one_that_it_is_compared_with(model):
         model, text_networks.picture(), "is there a nodule ?", methods="grad-cam", targets=cfcam.Answer("no", "yes")
     )
     assert found.names == (("yes against no",),)
+    assert found.log_probabilities.isnan().all()
+    torch.testing.assert_close(found.margins, found.scores)
+    (entry,) = found.to_dict()["explained"]
+    assert (entry["log_probability"], entry["margin"]) == (None, pytest.approx(float(found.scores)))
     torch.testing.assert_close(found.explanation.scores, -other.explanation.scores)
     mixed = cfcam.explain_text(
         model,
@@ -101,8 +108,10 @@ def test_a_pass_that_does_not_score_the_text_as_it_was_written_is_refused(model,
 
 
 def test_what_is_no_target_of_a_text_and_no_model_of_texts_is_refused(model):
-    with pytest.raises(TargetError, match=r"give 'words', 'tokens', Token\('lung'\)"):
-        cfcam.explain_text(model, text_networks.picture(), targets="lung")
+    for target in (3, None, 2.5, [3], cfcam.Box([0, 0, 4, 4])):
+        with pytest.raises(TargetError, match=r"of a text: give 'words', 'tokens', a word, 'yes vs no'") as error:
+            cfcam.explain_text(model, text_networks.picture(), targets=target)
+        assert "\n" not in str(error.value)
     with pytest.raises(TargetError, match="targets is empty"):
         cfcam.explain_text(model, text_networks.picture(), targets=[])
     with pytest.raises(InputError, match=r"give cfcam\.models\.TextModel"):
@@ -115,3 +124,53 @@ def test_a_passage_is_a_network_like_any_other(model):
     explanation = cfcam.explain(passage, passage.x, "grad-cam", targets=[cfcam.Token("no"), cfcam.Token("nodules")])
     assert [explanation.label(0, k) for k in range(2)] == ["no", "nodules"]
     assert explanation.probability(0, 0) is None
+
+
+def test_targets_are_strings_as_on_the_command_line():
+    assert read_asked("words") == cfcam.EachWord()
+    assert read_asked("tokens", "logit") == cfcam.EachToken("logit")
+    assert read_asked(" no nodule ") == cfcam.Token("no nodule")
+    assert read_asked("yes vs. no") == cfcam.Answer("yes", "no")
+
+
+def test_words_that_the_tokenizer_does_not_know_are_refused_and_of_a_prompt_said(model):
+    picture = text_networks.picture()
+    asked = [{"targets": "yes vs perhaps"}, {"text": "no, perhaps."}, {"text": "perhaps everywhere."}]
+    for given in [*asked, {"text": "no nodule", "targets": cfcam.Token("perhaps")}, {"targets": ["words", "perhaps"]}]:
+        with pytest.raises((InputError, TargetError), match=r"does not know 'perhaps'.*\(it becomes <unk>\)") as error:
+            cfcam.explain_text(model, picture, methods="grad-cam", most_tokens=2, **given)
+        assert "\n" not in str(error.value)
+    found = cfcam.explain_text(model, picture, "is there perhaps a nodule ?", "no nodule", "grad-cam")
+    assert found.notices == ("prompt: the tokenizer does not know 'perhaps' (it becomes <unk>)",)
+    assert found.to_dict()["notices"] == list(found.notices)
+    assert cfcam.explain_text(model, picture, "is there a nodule ?", "no", "grad-cam", targets="NO").notices == ()
+
+
+def test_a_column_without_a_word_is_no_word():
+    model = TextModel(*text_networks.vit_gpt2())
+    given = model._given
+    texts = iter(["no", "left nodule"])
+    model._given = lambda text, prompt: given(next(texts), prompt)  # texts of two lengths, as two pictures may have
+    found = cfcam.explain_text(model, [text_networks.picture(0), text_networks.picture(1)], text="each its own")
+    assert found.names == (("no", ""), ("left", "nodule"))
+    nothing = [[False, True], [False, False]]
+    assert found.scores.isnan().tolist() == found.log_probabilities.isnan().tolist() == nothing
+    assert (found.status["hires-cam"] == Status.NOTHING_TO_EXPLAIN).tolist() == nothing
+    assert [len(found.to_dict(n)["explained"]) for n in (0, 1)] == [1, 2]
+
+
+def test_peaks_are_pixels_of_the_picture_where_the_processor_crops_it():
+    network, pixels, tokenizer = text_networks.vit_gpt2()
+    pixels.do_center_crop, pixels.size = True, {"shortest_edge": 40}
+    pixels.crop_size = {"height": 32, "width": 32}
+    model = TextModel(network, pixels, tokenizer)
+    found = cfcam.explain_text(model, text_networks.picture(0, (400, 800)), text="no nodule")
+    # the middle 320 x 320 of 400 x 800, from row 40 and column 240 on; a pixel of the input is 10 of the picture
+    heat = torch.zeros(32, 32)
+    heat[3, 31] = 1
+    assert found._peak(heat, 0) == {"peak_row": 40 + 35, "peak_column": 240 + 315}
+    plain = found.to_dict()
+    assert (plain["height"], plain["width"]) == (400, 800)
+    for entry in plain["explained"]:
+        peak = entry["maps"]["hires-cam"]
+        assert peak["status"] != "ok" or (40 <= peak["peak_row"] < 360 and 240 <= peak["peak_column"] < 560)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -16,6 +15,7 @@ from cfcam.cli.options.question import chosen_methods
 from cfcam.cli.output.console import EXIT_FAILED, out, print_json, warn
 from cfcam.cli.output.panels import Panel
 from cfcam.errors import InputError
+from cfcam.shown import answer_text
 
 if TYPE_CHECKING:
     from cfcam.jobs.engine.text_files import Told
@@ -72,6 +72,7 @@ def tell(command: Any, sources: list[Path], stdout: TextIO) -> None:
     from cfcam.imaging import list_images
     from cfcam.imaging.drawing.look import Look
     from cfcam.jobs.engine.text_files import TextSettings, write_texts
+    from cfcam.jobs.engine.texts import read_asked
     from cfcam.models.text_loading import load_text_model
 
     pictures = list_images(sources, recursive=command.recursive)[: command.limit]
@@ -79,7 +80,7 @@ def tell(command: Any, sources: list[Path], stdout: TextIO) -> None:
         output=command.output,
         prompt=command.prompt,
         text=command.text,
-        targets=[_target(word) for word in command.target or ["words"]],
+        targets=[read_asked(word) for word in command.target or ["words"]],
         methods=chosen_methods(command.method or DEFAULT_METHODS),
         layer=command.layer,
         look=Look(command.palette, command.opacity, command.blend),
@@ -90,7 +91,10 @@ def tell(command: Any, sources: list[Path], stdout: TextIO) -> None:
         told.append(one)
         if one.problem:
             warn(f"{one.path.name}: {one.problem}")
-        elif not (command.silent or command.as_json):
+            continue
+        for notice in one.found.notices if one.found else ():
+            warn(f"{one.path.name}: {notice}")
+        if not (command.silent or command.as_json):
             out().print(f"{one.path.name}: {_line(one)}", markup=False, soft_wrap=True)
     if command.as_json:
         print_json([_plain(one) for one in told], stdout)
@@ -109,21 +113,14 @@ def _check(command: Any) -> None:
         raise InputError(f"--{wrong[0].replace('_', '-')} is for networks that classify: leave it out with --prompt")
 
 
-def _target(word: str) -> Any:
-    from cfcam.capture import Answer, Token
-
-    if word in ("words", "tokens"):
-        return word
-    sides = re.fullmatch(r"(.+?)\s+vs\.?\s+(.+)", word.strip())
-    return Token(word) if sides is None else Answer(*sides.groups())
-
-
 def _line(one: Told) -> str:
-    """The text, with the probability of each word that has a map."""
+    """The text, with the probability of each word that has a map; of one answer against another its margin."""
     if one.found is None:
         return ""
-    names, proba = one.found.names[0], one.found.log_probabilities[0].exp().tolist()
-    return " ".join(f"{name} ({p:.2f})" for name, p in zip(names, proba, strict=True))
+    found, proba = one.found, one.found.log_probabilities[0].exp().tolist()
+    margins = [found.explanation.margin(0, k) for k in range(len(proba))]
+    beside = map(answer_text, proba, margins)
+    return " ".join(f"{name} ({text})" for name, text in zip(found.names[0], beside, strict=True))
 
 
 def _plain(one: Told) -> dict[str, Any]:

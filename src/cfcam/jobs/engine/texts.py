@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from cfcam.capture import Capture
+from cfcam.capture.targets.scores import ScoreTarget
 from cfcam.capture.targets.tokens import Answer, EachToken, EachWord, Text, Token, TokenScore
 from cfcam.errors import InputError, MethodError, OutputError, TargetError
 from cfcam.explainer import Explainer
@@ -19,9 +21,9 @@ from cfcam.explanation import Explanation
 from cfcam.maps import Status
 from cfcam.methods.base import Methods
 from cfcam.models.texts.passage import Passage
-from cfcam.models.texts.text_model import MOST_TOKENS, TextModel
+from cfcam.models.texts.text_model import MOST_TOKENS, TextModel, as_picture
 
-Asked = Literal["words", "tokens"] | Token | Answer | EachWord | EachToken
+Asked = str | Token | Answer | EachWord | EachToken
 DEFAULT_METHODS = ("hires-cam",)
 """Each cell by what it added: a word looks at few of the image tokens, and weights that are means over all of them, as
 Grad-CAM's, are mostly those of cells that it does not look at."""
@@ -39,9 +41,12 @@ class TextExplanation:
         texts: (N,) the texts, with their tokens and words.
         generated: whether the network wrote them; else they were given.
         names: (N, K) what each map explains; "" where a picture's text has no k-th word.
-        log_probabilities: (N, K) of what each map explains, of a contrast the difference; 0 where there is nothing.
+        log_probabilities: (N, K) of what each map explains; NaN of one answer against another, see `margins`, and where
+            a picture's text has no k-th word.
         grid: where the cells of the maps come from; "" for a layer that was named.
         seen: (N,) which part of each picture the network got, and maps lie on: top, left, bottom, right, in [0, 1].
+        sizes: (N,) height and width of each picture.
+        notices: what to know beside the maps, as words of the prompt that the network was not given.
     """
 
     explanation: Explanation
@@ -52,11 +57,32 @@ class TextExplanation:
     log_probabilities: Tensor
     grid: str
     seen: tuple[tuple[float, float, float, float], ...]
+    sizes: tuple[tuple[int, int], ...]
+    notices: tuple[str, ...] = ()
 
     @property
     def maps(self) -> dict[str, Tensor]:
         """Method -> raw maps (N, K, h, w)."""
         return self.explanation.maps
+
+    @property
+    def scores(self) -> Tensor:
+        """(N, K) the explained scores; NaN where a picture's text has no k-th word."""
+        return self.explanation.scores
+
+    @property
+    def status(self) -> dict[str, np.ndarray[Any, Any]]:
+        """Method -> (N, K) array of `cfcam.maps.Status`; "nothing to explain" where a text has no k-th word."""
+        return self.explanation.status
+
+    @property
+    def margins(self) -> Tensor:
+        """(N, K) of one answer against another the difference of their log-probabilities; NaN of all else."""
+        found = torch.full_like(self.log_probabilities, torch.nan)
+        for k, margin in enumerate(self.explanation.margins):
+            if margin:
+                found[:, k] = self.scores[:, k].to(found)
+        return found
 
     def heatmaps(self, method: str, size: Sequence[int] | None = None) -> Tensor:
         """Returns maps for the eye, (N, K, *size), each in [0, 1]; see `cfcam.Explanation.heatmaps`."""
@@ -65,26 +91,28 @@ class TextExplanation:
     def to_dict(self, image: int = 0) -> dict[str, Any]:
         """Returns what is known of one picture as plain values, for JSON: text, tokens, and each map's peak and status.
 
+        Peaks are pixels of the picture, from 0, at most a pixel of the network's input beside the true place.
+
         Args:
             image: its number.
         """
         found, text = self.explanation, self.texts[image]
+        heats = {method: self.heatmaps(method)[image] for method in self.maps}
         entries = []
         for k, name in enumerate(self.names[image]):
             if not name:
                 continue
             maps = {}
             for method, status in found.status.items():
-                heat = self.heatmaps(method)[image, k]
                 ok = status[image, k] == Status.OK
-                row, column = np.unravel_index(int(heat.argmax()), tuple(heat.shape))
-                peak = {"peak_row": int(row), "peak_column": int(column)} if ok else {}
+                peak = self._peak(heats[method][k], image) if ok else {}
                 maps[method] = {"status": str(status[image, k]), **peak}
             entries.append(
                 {
                     "text": name,
                     "score": float(found.scores[image, k]),
-                    "log_probability": float(self.log_probabilities[image, k]),
+                    "log_probability": _plain(self.log_probabilities[image, k]),
+                    "margin": _plain(self.margins[image, k]),
                     "maps": maps,
                 }
             )
@@ -98,8 +126,10 @@ class TextExplanation:
             "layer": found.layer,
             "grid": {"rows": rows, "columns": columns, "from": self.grid},
             "seen": dict(zip(("top", "left", "bottom", "right"), self.seen[image], strict=True)),
-            "height": found.input_size[0],
-            "width": found.input_size[1],
+            "height": self.sizes[image][0],
+            "width": self.sizes[image][1],
+            "input": {"height": found.input_size[0], "width": found.input_size[1]},
+            "notices": list(self.notices),
             "provenance": found.provenance,
         }
 
@@ -115,12 +145,10 @@ class TextExplanation:
             **drawing: see `cfcam.imaging.drawing.strip.word_strip`.
         """
         from cfcam.imaging.drawing.strip import MappedWord, word_strip
-        from cfcam.models.texts.text_model import as_picture
 
         whole = np.asarray(as_picture(picture))
-        top, left, bottom, right = self.seen[image]
-        height, width = whole.shape[:2]
-        pixels = whole[round(top * height) : round(bottom * height), round(left * width) : round(right * width)]
+        top, left, bottom, right = _part(self.seen[image], *whole.shape[:2])
+        pixels = whole[top:bottom, left:right]
         method = method or self.explanation.methods[0]
         heat = self.heatmaps(method, pixels.shape[:2])[image]
         status, proba = self.explanation.status[method][image], self.log_probabilities[image].exp().tolist()
@@ -133,6 +161,15 @@ class TextExplanation:
         drawing.setdefault("title", f"{self.prompt}  {self.texts[image].whole}".strip())
         drawing.setdefault("footer", f"{method}, {self.explanation.layer}; research use only")
         return word_strip(pixels, words, **drawing)
+
+    def _peak(self, heat: Tensor, image: int) -> dict[str, int]:
+        """Where a heat map (h, w) is highest, in pixels of the picture: the middle of the input's highest pixel."""
+        top, left, bottom, right = _part(self.seen[image], *self.sizes[image])
+        row, column = divmod(int(heat.argmax()), heat.shape[1])
+        return {
+            "peak_row": top + int((row + 0.5) * (bottom - top) / heat.shape[0]),
+            "peak_column": left + int((column + 0.5) * (right - left) / heat.shape[1]),
+        }
 
     def __repr__(self) -> str:
         texts = ", ".join(repr(text.whole) for text in self.texts)
@@ -162,14 +199,16 @@ def explain_text(
         prompt: a question, or how the text begins.
         text: what is explained; None: what the network generates, or of an `Answer` alone its first text.
         methods: see `cfcam.Explainer`.
-        targets: "words" (all), "tokens" (all, special ones too), `Token`, `Answer`, or a list of these.
-        score: of "words" and "tokens", see `Token`.
+        targets: "words" (all), "tokens" (all, special ones too), a word as "nodule", "yes vs no", `Token`, `Answer`, or
+            a list of these.
+        score: of targets that are given as strings, see `Token`.
         layer: see `cfcam.Explainer`.
         most_tokens: that are generated.
 
     Raises:
-        CfcamError: one of its subclasses: a word that the text does not hold, a prompt longer than the context, a
-            picture that cannot be prepared, a grid that cannot be told, a method that does not apply.
+        CfcamError: one of its subclasses: a word that the text does not hold or the tokenizer does not know, a prompt
+            longer than the context, a picture that cannot be prepared, a grid that cannot be told, a method that does
+            not apply.
     """
     if not isinstance(model, TextModel):
         raise InputError(
@@ -181,14 +220,19 @@ def explain_text(
     if answers and len(answers) == len(wanted) and text is None:
         text = answers[0].a
     others = dict.fromkeys(side.strip() for one in answers for side in (one.a, one.b))
+    shown = pictures if isinstance(pictures, (list, tuple)) else [pictures]
     passage = model.passage(
         pictures, prompt, text, others=[o for o in others if o != (text or "").strip()], most_tokens=most_tokens
     )
+    _check_known(model, passage, wanted)
     explainer = Explainer(model=passage, methods=methods, layer=layer)
     capture = explainer.capture(passage.x, wanted)
     _check_generated(capture, passage)
     found = _explained(explainer, capture, passage)
     names, proba = _described(capture, wanted)
+    missing = torch.tensor([[not name for name in row] for row in names])
+    proba = proba.masked_fill(missing, torch.nan)
+    found = replace(found, scores=found.scores.masked_fill(missing.to(found.scores.device), torch.nan))
     own = passage.grid is not None and found.layer == passage.layer
     return TextExplanation(
         found,
@@ -198,21 +242,56 @@ def explain_text(
         names,
         proba,
         passage.grid.words if own and passage.grid is not None else "",
-        tuple(model.seen(one) for one in (pictures if isinstance(pictures, (list, tuple)) else [pictures])),
+        tuple(map(model.seen, shown)),
+        tuple(as_picture(one).size[::-1] for one in shown),
+        (f"prompt: {unknown}",) if (unknown := model.unknown(prompt)) else (),
     )
 
 
+def read_asked(words: str, score: TokenScore = "log-odds") -> Token | Answer | EachWord | EachToken:
+    """Returns what is explained, as people write it: "words", "tokens", a word, or "yes vs no".
+
+    Args:
+        words: see above.
+        score: see `Token`.
+
+    Raises:
+        TargetError: it is empty, or one answer against itself.
+    """
+    if words in ("words", "tokens"):
+        return EachWord(score) if words == "words" else EachToken(score)
+    sides = re.fullmatch(r"(.+?)\s+vs\.?\s+(.+)", words.strip())
+    return Token(words.strip(), score) if sides is None else Answer(*sides.groups())
+
+
 def _wanted(targets: Any, score: TokenScore) -> list[Any]:
-    given = [targets] if isinstance(targets, (str, Token, Answer, EachWord, EachToken)) else list(targets)
-    words = {"words": EachWord(score), "tokens": EachToken(score)}
-    found = [words.get(one, one) if isinstance(one, str) else one for one in given]
-    if wrong := [one for one in found if not isinstance(one, (Token, Answer, EachWord, EachToken))]:
+    one = isinstance(targets, (str, ScoreTarget)) or not isinstance(targets, Iterable)
+    found = [read_asked(each, score) if isinstance(each, str) else each for each in ([targets] if one else targets)]
+    if wrong := [each for each in found if not isinstance(each, (Token, Answer, EachWord, EachToken))]:
         raise TargetError(
-            f"target {wrong[0]!r} of a text: give 'words', 'tokens', Token({wrong[0]!r}) or Answer('yes', 'no')"
+            f"target {wrong[0]!r} of a text: give 'words', 'tokens', a word, 'yes vs no', Token(...) or Answer(...)"
         )
     if not found:
         raise TargetError("targets is empty: give 'words', 'tokens', Token(...) or Answer(...)")
     return found
+
+
+def _check_known(model: TextModel, passage: Passage, wanted: Sequence[Any]) -> None:
+    """Raises `TargetError` for a word that is in no text because the tokenizer does not know it."""
+    texts = [one.text.whole.casefold() for one in passage.written]
+    for word in (one.which for one in wanted if isinstance(one, Token) and isinstance(one.which, str)):
+        if not all(word.casefold() in text for text in texts) and (unknown := model.unknown(word)):
+            raise TargetError(f"target {word!r}: {unknown}: give words that it knows, as it spells them")
+
+
+def _part(seen: Sequence[float], height: int, width: int) -> tuple[int, int, int, int]:
+    """Returns `seen` in pixels of a picture: top, left, bottom, right."""
+    top, left, bottom, right = seen
+    return round(top * height), round(left * width), round(bottom * height), round(right * width)
+
+
+def _plain(number: Tensor) -> float | None:
+    return None if bool(number.isnan()) else float(number)
 
 
 def _check_generated(capture: Capture, passage: Passage) -> None:
@@ -248,12 +327,13 @@ def _explained(explainer: Explainer, capture: Capture, passage: Passage) -> Expl
 
 
 def _described(capture: Capture, wanted: Sequence[Any]) -> tuple[tuple[tuple[str, ...], ...], Tensor]:
-    """Returns what each map explains, (N, K), and its log-probability."""
+    """Returns what each map explains, (N, K), and its log-probability; NaN of a margin."""
     images = torch.arange(len(capture.input), device=capture.input.device)
     names, columns = [], []
     with torch.no_grad():
         for k in range(capture.scores.shape[1]):
             score: Any = capture.targets.functions[k]
             names.append(getattr(score, "names", ()) or (score.name,) * len(images))
-            columns.append(score.log_probability(capture.output, images).float().cpu())
+            proba = score.log_probability(capture.output, images).float().cpu()
+            columns.append(torch.full_like(proba, torch.nan) if score.is_margin else proba)
     return tuple(zip(*names, strict=True)), torch.stack(columns, 1)

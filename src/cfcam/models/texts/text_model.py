@@ -19,7 +19,7 @@ from cfcam.models.texts.families import BlipAnswers, BlipCaptions, EncoderDecode
 from cfcam.models.texts.grids import ImageGrid
 from cfcam.models.texts.multimodal import Gemma3, InText, LlavaNext, PaliGemma, QwenVL, Tiled
 from cfcam.models.texts.passage import Passage, Written
-from cfcam.models.texts.words import text_of
+from cfcam.models.texts.words import text_of, unknown_words
 
 _FAMILIES: tuple[type[Family], ...] = (
     EncoderDecoder,
@@ -84,7 +84,8 @@ class TextModel:
             most_tokens: that are generated.
 
         Raises:
-            InputError: picture and prompt cannot be prepared, do not fit the network, or leave no room in its context.
+            InputError: picture and prompt cannot be prepared, do not fit the network, or leave no room in its context;
+                the tokenizer does not know a word of a text.
             LayerError: where the image tokens lie cannot be told.
         """
         seen = [as_picture(one) for one in (pictures if isinstance(pictures, (list, tuple)) else [pictures])]
@@ -116,6 +117,16 @@ class TextModel:
         """Returns which part of a picture the network gets, and maps lie on: top, left, bottom, right, in [0, 1]."""
         width, height = as_picture(picture).size
         return self.family.seen(height, width)
+
+    def unknown(self, text: str) -> str:
+        """Returns in words what of a text the tokenizer does not know, so that the network does not get it; "" if all.
+
+        Args:
+            text: a prompt, or what is to be explained.
+        """
+        words = ", ".join(map(repr, unknown_words(self.family.tokenizer, text)))
+        mark = self.family.tokenizer.unk_token
+        return words and f"the tokenizer does not know {words} (it becomes {mark})"
 
     def _grid(self, prompts: Sequence[Prompt], tokens: Tensor) -> ImageGrid:
         grid = self.family.grid(prompts[0], tokens)
@@ -156,6 +167,8 @@ class TextModel:
         ids = self.family.tokenizer(text, add_special_tokens=False)["input_ids"] if isinstance(text, str) else []
         if not ids:
             raise InputError(f"text {text!r} has no token that could be explained")
+        if unknown := self.unknown(text):
+            raise InputError(f"text {text!r}: {unknown}: give words that it knows, as it spells them")
         self._check_room(prompt, len(ids))
         self._check_marks(ids)
         return Written(replace(text_of(self.family.tokenizer, ids), given=text))

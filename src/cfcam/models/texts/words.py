@@ -9,6 +9,7 @@ from typing import Any
 from cfcam.capture.targets.tokens import Text, Word
 
 _MARKS = re.compile(r"^(##|@@|[▁ĠĊ]+)|(</w>|@@)$")
+_PARTS = re.compile(r"\w+|[^\w\s]+")
 _SIGN = re.compile(r"[^\w]+")
 
 
@@ -46,6 +47,28 @@ def text_of(tokenizer: Any, ids: Sequence[int]) -> Text:
         before = after
     close()
     return Text(tuple(ids), tuple(tokens), tuple(words), before.strip())
+
+
+def unknown_words(tokenizer: Any, text: str) -> tuple[str, ...]:
+    """Returns the words and signs of a text that a tokenizer does not know, each once; it would read them as one token.
+
+    The token for what is not known, written out in the text, is what was asked for.
+
+    Args:
+        tokenizer: makes ids.
+        text: any.
+    """
+    mark, number = getattr(tokenizer, "unk_token", None), getattr(tokenizer, "unk_token_id", None)
+
+    def unknown(part: str) -> bool:
+        return number in tokenizer(part, add_special_tokens=False)["input_ids"]
+
+    if mark is None or number is None or not unknown(text):
+        return ()
+    found = dict[str, None]()
+    for word in (one for one in text.split() if mark not in one and unknown(one)):
+        found |= dict.fromkeys([part for part in _PARTS.findall(word) if unknown(part)] or [word])
+    return tuple(found) or (() if mark in text else (text.strip(),))
 
 
 def _is_sign(token: str) -> bool:
