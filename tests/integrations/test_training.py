@@ -45,6 +45,20 @@ def test_the_trainings_that_are_compared_would_show_a_draw_and_a_pass_in_trainin
         assert not all(torch.equal(a, b) for a, b in zip(without, trained(spoilt), strict=True))
 
 
+def test_a_further_training_in_a_folder_is_a_further_run(tmp_path):
+    for count in (2, 1):
+        maps = maps_of(to=tmp_path)
+        for epoch in range(1, count + 1):
+            maps(Net(), epoch)
+        assert maps.failures == []
+    with (tmp_path / "scorecard.csv").open(newline="", encoding="utf-8") as stream:
+        table = [(row["run"], row["epoch"]) for row in csv.DictReader(stream) if row["picture"] == "picture-0"]
+    assert table == [("1", "1"), ("1", "2"), ("2", "1")]
+    steps = maps_of(to=tmp_path, unit="step")
+    with pytest.warns(RuntimeWarning, match="has one of other columns: give another folder"):
+        steps(Net(), 1)
+
+
 def test_a_line_a_picture_and_its_overlay_each_time(tmp_path):
     maps, net = maps_of(to=tmp_path, every=2, names=["first", "second"]), Net()
     rows = [maps(net, epoch) for epoch in range(1, 5)]

@@ -143,9 +143,10 @@ class VolumePreprocess:
         if volume.channels != self.channels and (volume.channels != 1 or self.channels != _REPEATED):
             one = "one channel" if volume.channels == 1 else f"{volume.channels} channels"
             advice = (
-                f"give a file with exactly {self.channels} channels, in the order of its training (--channel all)"
-                if volume.channels == 1
-                else f"pick one when reading (--channel N), or give mean and std {volume.channels} numbers each"
+                f"pick one when reading (--channel N), or give mean and std {volume.channels} numbers each"
+                if self.channels == 1
+                else f"give {self.channels} files in the order of its training (--channels), or one file with exactly"
+                f" {self.channels} channels (--channel all)"
             )
             raise InputError(f"a volume with {one} for a network with {self.channels}: {advice}")
         order, flips, axes = self._way(volume)

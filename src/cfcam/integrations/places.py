@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cfcam.csv_text import Writer
+from cfcam.csv_text import Writer, read_text, rows_of
 from cfcam.errors import InputError
 from cfcam.files import writing
 from cfcam.imaging.drawing.png import save_image
 
 TABLE = "scorecard.csv"
+_RUN = "run"
 _WAYS = "a folder, a SummaryWriter (add_scalar, add_image), or a logger with log_metrics or log_image"
 
 
@@ -53,16 +54,22 @@ def check_place(place: Any) -> Any:
     raise InputError(f"maps cannot be written to {what}: give {_WAYS}")
 
 
-def write_entries(place: Any, entries: Sequence[Entry], step: int) -> None:
+def write_entries(place: Any, entries: Sequence[Entry], step: int, runs: MutableMapping[Path, int]) -> None:
     """Writes a line of numbers and an overlay for each entry.
 
     Args:
         place: of `check_place`.
         entries: of one time.
         step: by which loggers count.
+        runs: the number of this training in the table of each folder; one is added for a folder that has none.
+
+    Raises:
+        InputError: the folder has a table of other columns.
     """
     if isinstance(place, Path):
-        _append(place / TABLE, [entry.row for entry in entries])
+        if place not in runs:
+            runs[place] = _next_run(place / TABLE, entries[0].row)
+        _append(place / TABLE, [{_RUN: runs[place], **entry.row} for entry in entries])
         for entry in entries:
             _save(entry.overlay, place / entry.name / f"{entry.stem}.png")
         return
@@ -105,8 +112,18 @@ def _known(key: str, value: Any) -> bool:
     return key not in ("epoch", "step") and isinstance(value, (int, float)) and math.isfinite(value)
 
 
+def _next_run(path: Path, row: Mapping[str, Any]) -> int:
+    """Returns the number of a training whose lines are added to a table: one more than those that stand there."""
+    if not path.exists():
+        return 1
+    columns, lines = rows_of(read_text(path), path.name)
+    if columns and columns != [_RUN, *row]:
+        raise InputError(f"{path.name}: the folder {path.parent.name} has one of other columns: give another folder")
+    return max((int(line[_RUN]) for line in lines if line[_RUN].isdecimal()), default=0) + 1
+
+
 def _append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Adds lines to a table, which a training that goes on continues."""
+    """Adds lines to a table, in which those of earlier trainings stay."""
     with writing(path.name):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", newline="", encoding="utf-8") as stream:

@@ -7,6 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -119,6 +120,7 @@ class TrainingMaps:
         }  # fmt: skip
         self._inside = network
         self._places = _checked_places(to)
+        self._runs: dict[Path, int] = {}
         self._steps = steps
         self._known: tuple[nn.Module, Explainer] | None = None
         self._moments: list[Moment] = []
@@ -292,7 +294,7 @@ class TrainingMaps:
 
     def _written(self, place: Any, entries: Sequence[Entry], step: int, count: int) -> None:
         try:
-            write_entries(place, entries, step)
+            write_entries(place, entries, step, self._runs)
         except Exception as error:  # noqa: BLE001 (the other places are written to)
             self._failed(error, count)
 

@@ -42,8 +42,7 @@ def from_nnunet(spec: Spec) -> Built:
         state = content["network_weights"]
     except (KeyError, TypeError) as error:
         raise ModelError(
-            f"{checkpoint} lacks {describe(error, 60)}: it is no checkpoint of nnU-Net v2; give one that its training"
-            " wrote"
+            f"{checkpoint} {_lacking(error)}: it is no checkpoint of nnU-Net v2; give one that its training wrote"
         ) from error
     try:
         configuration = _configuration(plans, name, folder)
@@ -54,7 +53,7 @@ def from_nnunet(spec: Spec) -> Built:
         if isinstance(error, ModelError):
             raise
         raise ModelError(
-            f"{folder}: its plans or its dataset.json are not as nnU-Net v2 writes them ({describe(error, 100)}): give"
+            f"{folder}: its plans or its dataset.json are not as nnU-Net v2 writes them ({_lacking(error)}): give"
             " the folder as the training left it"
         ) from error
     try:
@@ -75,6 +74,11 @@ def from_nnunet(spec: Spec) -> Built:
         notes=notes,
         preparation=preparation,
     )
+
+
+def _lacking(error: Exception) -> str:
+    """What is wrong with a file's content: that it lacks a name, else what Python says of it."""
+    return f"lacks {one_line(repr(error.args[0]), 60)}" if isinstance(error, KeyError) else describe(error, 100)
 
 
 def _places(given: Path) -> tuple[Path, Path, tuple[str, ...]]:

@@ -12,7 +12,7 @@ import cfcam
 from cfcam.capture import Detections, Detector
 from cfcam.capture.targets.boxes import BoxScore
 from cfcam.capture.targets.scores import Scores
-from cfcam.errors import TargetError
+from cfcam.errors import OutputError, TargetError
 
 X = torch.zeros(1, 2, 4, 8)
 X[0, 0, :2, :4] = 2.0  # class 0 in the left half: a mean of 1 over its 16 places
@@ -167,7 +167,9 @@ def test_a_box_that_fits_two_is_refused():
         (cfcam.Box(LEFT, "lamp"), "no class is called 'lamp'"),
         (cfcam.MissingBox(LEFT, 5), "class 5 is out of range"),
         (cfcam.TopBoxes(1, 9), "class 9 is out of range"),
-        (cfcam.TopBoxes(3), "the detector has 2 in image 0"),
+        (cfcam.TopBoxes(3), "top-3 boxes: the detector has 2 in image 0; give a k of 1 to 2"),
+        (cfcam.TopBoxes(0), r"TopBoxes\(0\): k is how many objects, a whole number from 1"),
+        (cfcam.TopBoxes(-1), r"TopBoxes\(-1\): k is how many"),
         (cfcam.Box([3, 0, 5, 4]), r"overlaps \(3, 0, 5, 4\) by a half \(the nearest, .* by 0.20\)"),
     ],
 )
@@ -175,6 +177,12 @@ def test_what_does_not_fit_is_said_in_one_line(target, said):
     with pytest.raises(TargetError, match=said) as error:
         explained(target, classes=["left", "right"])
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("target", [None, 1, "top-2", "left"])
+def test_a_class_of_a_detector_is_asked_for_box_by_box(target):
+    with pytest.raises(OutputError, match=r"a detector, whose classes .* give targets=TopBoxes\(1\), Box\(...\) or"):
+        explained(target, classes=["left", "right"])
 
 
 def test_class_names_of_another_number_and_a_network_that_is_no_detector():

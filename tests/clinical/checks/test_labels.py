@@ -24,6 +24,9 @@ def here(tmp_path: Path) -> Path:
         ("scan", np.random.default_rng(0).random((4, 5, 6), np.float32), affine),
         ("seg", LABELS, affine),
         ("moved", LABELS, affine + np.diag([0.5, 0, 0, 0])),
+        ("shifted", LABELS, affine + np.eye(4, k=3) * 7),
+        ("backwards", LABELS[:, ::-1], affine @ [[1, 0, 0, 0], [0, -1, 0, 4], [0, 0, 1, 0], [0, 0, 0, 1]]),
+        ("upright", LABELS.transpose(2, 0, 1), affine[:, [2, 0, 1, 3]]),
         ("small", LABELS[:3], affine),
         ("soft", LABELS * np.float32(0.5), affine),
         ("empty", LABELS * np.uint8(0), affine),
@@ -49,6 +52,14 @@ def test_the_labels_of_a_volume_lie_where_they_lay(here: Path) -> None:
     assert not regions["spleen"].any()
 
 
+@pytest.mark.parametrize("name", ["backwards", "upright"])
+def test_the_same_voxels_in_another_order_or_direction_are_turned(here: Path, name: str) -> None:
+    volume = read_volume(here / "scan.nii.gz")
+    regions, due = (read_labels(here / f"{one}.nii.gz", volume) for one in (name, "seg"))
+    assert list(regions) == list(due)
+    assert all(bool((regions[region] == due[region]).all()) for region in due)
+
+
 def test_grey_values_and_colours_of_a_picture_are_labels(here: Path) -> None:
     picture = read_image(here / "picture.png")
     grey = read_labels(here / "grey.png", picture, {2: "heart"})
@@ -60,7 +71,8 @@ def test_grey_values_and_colours_of_a_picture_are_labels(here: Path) -> None:
 @pytest.mark.parametrize(
     ("file", "of", "said"),
     [
-        ("moved.nii.gz", "scan.nii.gz", "are on another grid"),
+        ("moved.nii.gz", "scan.nii.gz", "lie elsewhere than the image, a corner 1.5 mm away"),
+        ("shifted.nii.gz", "scan.nii.gz", "lie elsewhere than the image, a corner 7 mm away"),
         ("small.nii.gz", "scan.nii.gz", r"are on another grid \(3 x 5 x 6\) than the image \(4 x 5 x 6\)"),
         ("soft.nii.gz", "scan.nii.gz", "hold other values than whole numbers"),
         ("empty.nii.gz", "scan.nii.gz", "are 0 everywhere"),

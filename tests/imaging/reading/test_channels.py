@@ -10,7 +10,7 @@ import pytest
 
 from cfcam.errors import ImageError, InputError
 from cfcam.imaging import read_channels, read_volume
-from cfcam.imaging.reading.channels import channel_files, is_further_channel
+from cfcam.imaging.reading.channels import channel_files, first_channel
 
 AFFINE = np.array([[0.0, -1.2, 0.0, 30], [0.9, 0.0, 0.0, -5], [0.0, 0.0, 3.0, 8], [0, 0, 0, 1]])
 
@@ -84,7 +84,9 @@ def test_files_are_found_by_how_their_names_end(tmp_path):
     endings = ("_0000", "_0001")
     assert channel_files(first, endings) == (first, second)
     assert channel_files(alone, ("_0000",)) == (alone,)
-    assert [is_further_channel(path, endings) for path in (first, second, alone)] == [False, True, False]
+    assert [first_channel(path, endings) for path in (first, second, alone)] == [None, first, None]
+    with pytest.raises(ImageError, match=r"^scan_0001 is channel 1 of a study: name scan_0000.nii.gz$"):
+        channel_files(second, endings)
     with pytest.raises(ImageError, match=r"channel 2 \(T2\) of 3 is missing: scan_0002.nii.gz does not lie beside it"):
         channel_files(first, (*endings, "_0002"), ("CT", "T1", "T2"))
     with pytest.raises(

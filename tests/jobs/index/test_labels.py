@@ -82,3 +82,12 @@ def test_the_folder_that_is_named_may_itself_be_the_class(tmp_path):
 def test_folders_that_are_no_classes_are_refused_with_near_names(tmp_path, names, classes, words):
     with pytest.raises(CfcamError, match=words):
         read_labels("folders", inputs_of(tmp_path / "in", *names), classes)
+
+
+def test_a_table_without_labels_says_which_columns_it_takes(tmp_path):
+    inputs = inputs_of(tmp_path / "in", "a.png")
+    table = tmp_path / "labels.csv"
+    table.write_text("image,class\nin/a.png,benign\n")
+    said = r"labels.csv: no line has a label: .*columns file \(or image\) and label; columns not used: class"
+    with pytest.raises(CfcamError, match=said):
+        read_labels(str(table), inputs, CLASSES)

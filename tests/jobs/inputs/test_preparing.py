@@ -8,7 +8,8 @@ from torch import nn
 from cfcam.errors import InputError
 from cfcam.imaging import Preprocess, VolumePreprocess
 from cfcam.jobs import preprocess_of, volume_preprocess_of
-from cfcam.jobs.inputs.preparing import assumption_notes, prepared_for, prepared_volumes_for
+from cfcam.jobs.inputs.find import Input, Kind
+from cfcam.jobs.inputs.preparing import VolumeSettings, assumption_notes, prepared_for, prepared_volumes_for
 from cfcam.models import LoadedModel
 
 IMAGENET = "normalised with ImageNet's mean and SD: not stated by the network"
@@ -101,3 +102,13 @@ def test_one_kind_is_not_taken_for_the_other():
         prepared_for(model(), VolumePreprocess())
     assert prepared_for(model(), None).assumptions[0] == IMAGENET
     assert prepared_for(model(), Preprocess()).assumptions == ()  # made by hand: given
+
+
+def test_a_further_channel_is_left_out_where_its_first_is_among_the_inputs(tmp_path):
+    paths = [tmp_path / f"scan_000{n}.nii.gz" for n in (0, 1)]
+    for path in paths:
+        path.touch()
+    first, second = (Input(path, kind=Kind.VOLUME) for path in paths)
+    how = VolumeSettings(endings=("_0000", "_0001"))
+    assert how.studies([first, second]) == [first]
+    assert how.studies([second]) == [second]  # named by itself: reading it says what to name

@@ -477,3 +477,18 @@ def test_the_real_example_learns_and_holds_its_maps_against_the_labels(data, tmp
     saved = nib.load(tmp_path / name)
     front = (label.affine @ [*np.argwhere(np.asarray(label.dataobj) == 1).mean(0), 1])[1]
     assert abs((saved.affine @ [0, saved.shape[1] / 2, 0, 1])[1] - front) < 3  # the crop knows where it lies
+
+
+@pytest.mark.parametrize(("channels", "due"), [(2, "2 files"), (1, "1 file, as a path")])
+def test_files_of_channels_are_as_many_as_the_network_takes(tmp_path, channels, due):
+    paths = tuple(scan(tmp_path / f"{name}.nii.gz") for name in ("t1", "t2", "flair"))
+    model = load(f"{NETWORKS}:bright", channels=channels)
+    with pytest.raises(InputError, match=f"--channels names 3 files, and the network takes .*: give {due}$"):
+        VolumeRun(model, find_inputs(paths[:1], output=tmp_path / "o"), Settings(tmp_path / "o"),
+                  VolumeSettings(channels=paths))  # fmt: skip
+
+
+def test_one_file_for_a_network_of_two_channels_names_the_option_for_two_files(tmp_path):
+    volume = read_volume(scan(tmp_path / "t1.nii.gz"))
+    with pytest.raises(InputError, match=r"give 2 files in the order of its training \(--channels\), or one file with"):
+        VolumePreprocess(mean=(0.0, 0.0), std=(1.0, 1.0))(volume)

@@ -145,7 +145,9 @@ class TopBoxes(ScoreTarget):
     label: int | str | None = None
 
     def resolve(self, first: FirstPass) -> list[ImageScore]:
-        """Returns k scores; raises `TargetError` if an image has fewer objects."""
+        """Returns k scores; raises `TargetError` if an image has fewer objects, or k is no number of them."""
+        if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
+            raise TargetError(f"TopBoxes({self.k!r}): k is how many objects, a whole number from 1")
         found = _detections(first.output)
         probability, labels = _asked(found, self.label, first.classes)
         chosen = []
@@ -153,9 +155,8 @@ class TopBoxes(ScoreTarget):
             best = best_queries(boxes, probability[n], labels[n], self.k)
             if len(best) < self.k or not best:
                 what = "" if self.label is None else f" of {class_words(self.label, first.classes)}"
-                raise TargetError(
-                    f"top-{self.k} boxes{what}: the detector has {len(best)} in image {n}; give a k from 1"
-                )
+                advice = f"give a k of 1 to {len(best)}" if best else "leave the image out, or ask for a MissingBox"
+                raise TargetError(f"top-{self.k} boxes{what}: the detector has {len(best)} in image {n}; {advice}")
             chosen.append(best)
         queries = torch.tensor(chosen, device=found.boxes.device)
         return [_score(found, queries[:, k], labels, k, first) for k in range(self.k)]

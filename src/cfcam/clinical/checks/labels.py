@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cfcam import csv_text
-from cfcam.clinical.checks.mask_place import Lying, is_same, way_to_mask
+from cfcam.clinical.checks.mask_place import SAME_INDEX, Lying, is_reordering, way_to_mask
 from cfcam.errors import InputError
+from cfcam.imaging.geometry import Affine
 from cfcam.imaging.image import Image
+from cfcam.imaging.nifti_space import corners_apart
 from cfcam.imaging.reading.files import is_nifti
 from cfcam.imaging.reading.nifti import read_nifti
 from cfcam.imaging.reading.pictures import read_image
@@ -29,7 +31,8 @@ def read_labels(
 ) -> dict[str, Tensor]:
     """Reads the regions of an image, each under its name.
 
-    Unlike a mask (`read_mask`) a label map is never resampled: neighbours of two organs would change hands.
+    Unlike a mask (`read_mask`) a label map is never resampled: neighbours of two organs would change hands. One of the
+    same voxels with axes in another order or direction is turned.
 
     Args:
         path: a NIfTI whose voxels are labels; for a picture also a grey picture whose values are labels, or a coloured
@@ -105,12 +108,26 @@ def _of_nifti(path: str | os.PathLike[str], image: Image | Volume, name: str) ->
     if not place:
         raise InputError(f"the regions {name} are a NIfTI and the picture has no place in space: give a picture")
     here = Lying.of(image)
-    if labels.voxels.shape != here.size or not is_same(way_to_mask(Lying.of(labels), here, name)[0]):
-        raise InputError(
-            f"the regions {name} are on another grid ({_by(labels.voxels.shape)}) than the image ({_by(here.size)}):"
-            " resample the labels to the image's grid, by nearest neighbours"
-        )
-    return whole.astype(np.int64).reshape(image.size)
+    turned = _turned(whole.astype(np.int64), way_to_mask(Lying.of(labels), here, name)[0], here.size)
+    if turned is None:
+        told = f"the regions {name} are on another grid ({_by(labels.voxels.shape)}) than the image ({_by(here.size)})"
+        if labels.voxels.shape == here.size:
+            apart = corners_apart(labels.affine, here.affine, here.size)
+            told = f"the regions {name} lie elsewhere than the image, a corner {apart:.3g} mm away"
+        raise InputError(f"{told}: resample the labels to the image's grid, by nearest neighbours")
+    return turned.reshape(image.size)
+
+
+def _turned(values: NDArray[np.int64], way: Affine, size: tuple[int, ...]) -> NDArray[np.int64] | None:
+    """Labels of the image's very voxels with their axes in its order and directions; None if they are of others."""
+    if not is_reordering(way) or values.ndim != len(size):
+        return None
+    axes = np.abs(way[:3, :3]).argmax(0)  # of the labels, for each of the image
+    back = way[axes, range(3)] < 0
+    first = np.where(back, np.array(values.shape)[axes] - 1, 0)
+    if np.abs(way[axes, 3] - first).max() >= SAME_INDEX or values.transpose(axes).shape != size:
+        return None
+    return np.flip(values.transpose(axes), np.flatnonzero(back)).copy()
 
 
 def _of_picture(path: str | os.PathLike[str], image: Image | Volume, name: str) -> NDArray[np.integer]:

@@ -92,6 +92,9 @@ def channel_files(path: Path, endings: Sequence[str], names: Sequence[str] = ())
     if len(endings) < 2:
         return (path,)
     stem, extension = _split(path.name)
+    if (first := first_channel(path, endings)) is not None:
+        number = next(n for n, ending in enumerate(endings) if n and stem.endswith(ending))
+        raise ImageError(f"{stem} is channel {number} of a study: name {first.name}")
     if not is_nifti(path) or not stem.endswith(endings[0]):
         raise ImageError(
             f"{path.name}: the network takes {len(endings)} channels{_named(names)} in as many files: give that of the"
@@ -108,8 +111,8 @@ def channel_files(path: Path, endings: Sequence[str], names: Sequence[str] = ())
     return files
 
 
-def is_further_channel(path: Path, endings: Sequence[str]) -> bool:
-    """Tells whether a file is another than the first channel of a study whose first one lies beside it.
+def first_channel(path: Path, endings: Sequence[str]) -> Path | None:
+    """Returns the first channel of the study that a file is a further channel of; None: none lies beside it.
 
     Args:
         path: any file.
@@ -117,7 +120,10 @@ def is_further_channel(path: Path, endings: Sequence[str]) -> bool:
     """
     stem, extension = _split(path.name)
     ending = next((ending for ending in endings[1:] if stem.endswith(ending)), None)
-    return ending is not None and path.with_name(stem.removesuffix(ending) + endings[0] + extension).exists()
+    if ending is None:
+        return None
+    first = path.with_name(stem.removesuffix(ending) + endings[0] + extension)
+    return first if first.exists() else None
 
 
 def _split(name: str) -> tuple[str, str]:

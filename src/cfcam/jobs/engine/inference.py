@@ -241,6 +241,8 @@ class Engine:
             hint = f"it takes {channels} channel{'s' if channels > 1 else ''}: give mean and std {channels} number" + (
                 "s each" if channels > 1 else " each, e.g. --mean 0.5 --std 0.5"
             )
+            if len(shape) == 5 and channels > 1:
+                hint += ", and the files of its channels (--channels)"
         return f"the network cannot run on an input of shape {shape}: {describe_first(error)}: {hint}"
 
     def provenance(self) -> dict[str, Any]:

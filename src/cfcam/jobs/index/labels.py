@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from cfcam.errors import CfcamError, InputError, few, nearest
-from cfcam.jobs.cases.case import ignore_notice, resolve_label
+from cfcam.jobs.cases.case import resolve_label
 from cfcam.jobs.cases.table import read_table
 from cfcam.jobs.inputs.find import Input, absolute
 from cfcam.jobs.inputs.privacy import comes_from_dicom
@@ -72,7 +72,8 @@ def _of_table(path: Path, inputs: Sequence[Input], classes: Sequence[str] | None
         return found
 
     by_path: dict[str, int] = {}
-    for case in read_table(path, ignore_notice, also=_ALSO):
+    told: list[str] = []
+    for case in read_table(path, told.append, also=_ALSO):
         if case.label is None:
             continue
         try:
@@ -85,6 +86,11 @@ def _of_table(path: Path, inputs: Sequence[Input], classes: Sequence[str] | None
                 f"{option} {path.name}: a picture is called {case.label!r} in one line and otherwise in another: give"
                 " each picture one label"
             )
+    if not by_path:
+        unused = next((f"; {line.partition(': ')[2]}" for line in told if "columns not used" in line), "")
+        raise InputError(
+            f"{option} {path.name}: no line has a label: it takes the columns file (or image) and label{unused}"
+        )
     found = {
         str(source.absolute): by_path[str(source.absolute)] for source in inputs if str(source.absolute) in by_path
     }

@@ -13,7 +13,7 @@ from cfcam.errors import InputError
 from cfcam.explainer_windows import Windows
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_image, read_volume
 from cfcam.imaging.bundle_preprocess import prepared_by
-from cfcam.imaging.reading.channels import channel_files, is_further_channel
+from cfcam.imaging.reading.channels import channel_files, first_channel
 from cfcam.imaging.stated import ASSUMED, GIVEN
 from cfcam.jobs.inputs.find import Input, Kind
 from cfcam.models import LoadedModel
@@ -265,10 +265,20 @@ class VolumeSettings:
         return self.channels or channel_files(path, self.endings, self.names)
 
     def studies(self, inputs: Sequence[Input]) -> Sequence[Input]:
-        """Returns the inputs without the further channels of those whose first one is among them."""
+        """Returns the inputs without the further channels of those whose first one is among them.
+
+        One that is named without its first is kept, so that reading it says what to name.
+        """
         if len(self.endings) < 2:
             return inputs
-        return [one for one in inputs if one.kind is not Kind.VOLUME or not is_further_channel(one.path, self.endings)]
+        named = {one.key for one in inputs if one.kind is Kind.VOLUME}
+        return [
+            one
+            for one in inputs
+            if one.kind is not Kind.VOLUME
+            or (first := first_channel(one.path, self.endings)) is None
+            or replace(one, path=first, label=None).key not in named
+        ]
 
     def drawn(self) -> dict[str, Any]:
         """Returns all of it as plain values, for what changes the files."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cfcam.capture.layers.placement import upsampled
-from cfcam.errors import CfcamError
+from cfcam.errors import CfcamError, InputError
 from cfcam.explainer_windows import Windows
 from cfcam.explanation import Explanation, unique_columns
 from cfcam.files import sha256_of
@@ -64,9 +64,15 @@ class Volumes:
         """Returns the volumes of a run, prepared as its settings or the network say.
 
         Raises:
-            InputError: the settings prepare pictures.
+            InputError: the settings prepare pictures, or the files of a study are not as many as the channels.
         """
         how, preprocess = how.of(model), prepared_volumes_for(model, settings.preprocess)
+        if how.channels and not preprocess.by and len(how.channels) != preprocess.channels:
+            due = "1 file, as a path" if preprocess.channels == 1 else f"{preprocess.channels} files"
+            raise InputError(
+                f"--channels names {len(how.channels)} files, and the network takes {preprocess.channels}"
+                f" channel{'s' * (preprocess.channels > 1)}: give {due}"
+            )
         return cls(how, preprocess, VolumeArtist(settings, preprocess, model.spec))
 
     @property
