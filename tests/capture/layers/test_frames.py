@@ -146,7 +146,8 @@ def test_frames_are_not_mixed_when_drawn():
 
 @pytest.mark.parametrize("fold", ["flatten", "frames first", "loop"])
 def test_every_method_works_or_says_why_not(fold):
-    net, x = built(fold=fold), clip(2, 3, 3, 8, 8)
+    # In float64: in float32 a channel between two clusters of cf-cam may fall to either, by how its batch is rounded.
+    net, x = built(fold=fold).double(), clip(2, 3, 3, 8, 8).double()
     worked, refused = set(), {}
     for method in cfcam.list_methods():
         try:

@@ -127,7 +127,7 @@ def _turned(values: NDArray[np.int64], way: Affine, size: tuple[int, ...]) -> ND
     first = np.where(back, np.array(values.shape)[axes] - 1, 0)
     if np.abs(way[axes, 3] - first).max() >= SAME_INDEX or values.transpose(axes).shape != size:
         return None
-    return np.flip(values.transpose(axes), np.flatnonzero(back)).copy()
+    return np.flip(values.transpose(axes), tuple(np.flatnonzero(back).tolist())).copy()
 
 
 def _of_picture(path: str | os.PathLike[str], image: Image | Volume, name: str) -> NDArray[np.integer]:

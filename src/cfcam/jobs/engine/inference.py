@@ -256,8 +256,7 @@ class Engine:
             For each its explanation (of one image, on the CPU), or in one line why there is none.
 
         Raises:
-            CfcamError: no picture was explained yet, and none of these can be for a reason that lies in the
-                set-up.
+            CfcamError: none was explained yet, and none of these can be for a reason that lies in the set-up.
         """
         return [one if isinstance(one, str) else one.alone() for one in self.in_batches(inputs)]
 
