@@ -13,7 +13,7 @@ from cfcam.jobs.cases.case import load_case
 from cfcam.jobs.cases.folder import find_cases
 from cfcam.jobs.inputs import objects
 from cfcam.jobs.inputs.find import find_inputs
-from cfcam.jobs.inputs.lists import paths_in
+from cfcam.jobs.inputs.lists import entries_in
 from cfcam.jobs.inputs.objects import Address, address
 from cfcam.jobs.inputs.places import given
 from cfcam.jobs.inputs.shard import Shard
@@ -66,7 +66,7 @@ def test_a_prefix_a_pattern_an_object_and_a_list_name_inputs(store, scans):
     assert keys(f"{url}/list.csv") == [far, near[0]]
     store.pipe_file(f"{scans}/up.csv", b"path\n../secret.png\n")
     with pytest.raises(InputError, match=r"up\.csv: line 2: .* has an empty part, '\.' or '\.\.' in its key"):
-        paths_in(given(f"{url}/up.csv"))
+        entries_in(given(f"{url}/up.csv"))
 
 
 def test_lists_here_name_objects_and_parquet_there_names_files(store, scans, tmp_path):

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel as nib
@@ -38,6 +39,7 @@ from cfcam.models import load
 from tests.imaging.dicoms import AXIAL, PLANTED, ct, ct_series, enhanced, phantom, positions, radiograph, save
 from tests.imaging.grids import affine_of
 from tests.jobs.world import NETWORKS as FLAT_NETWORKS
+from tests.jobs.volume_networks import bright
 from tests.jobs.world import draw, lines, pixels, written
 
 NETWORKS = str(FLAT_NETWORKS).replace("user_networks", "volume_networks")
@@ -482,7 +484,7 @@ def test_the_real_example_learns_and_holds_its_maps_against_the_labels(data, tmp
 @pytest.mark.parametrize(("channels", "due"), [(2, "2 files"), (1, "1 file, as a path")])
 def test_files_of_channels_are_as_many_as_the_network_takes(tmp_path, channels, due):
     paths = tuple(scan(tmp_path / f"{name}.nii.gz") for name in ("t1", "t2", "flair"))
-    model = load(f"{NETWORKS}:bright", channels=channels)
+    model = replace(load(f"{NETWORKS}:bright"), module=bright(channels))
     with pytest.raises(InputError, match=f"--channels names 3 files, and the network takes .*: give {due}$"):
         VolumeRun(model, find_inputs(paths[:1], output=tmp_path / "o"), Settings(tmp_path / "o"),
                   VolumeSettings(channels=paths))  # fmt: skip

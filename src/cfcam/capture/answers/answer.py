@@ -14,7 +14,6 @@ from cfcam.capture.answers.activation import Listener, Trace, recorded_end
 from cfcam.capture.answers.heads import Leaf, Wanted, class_scores, column_shape, leaves, named_leaf
 from cfcam.capture.answers.probabilities import Kind, Probability
 from cfcam.capture.answers.readings import Reading, check_given, read
-from cfcam.capture.detectors.detections import Detections
 from cfcam.errors import OutputError
 
 
@@ -168,11 +167,8 @@ class Answers:
         except OutputError as error:
             if not want.scores:
                 return None
-            if isinstance(output, Detections):
-                raise OutputError(
-                    f"{name} is a detector, whose classes are asked for box by box: give targets=TopBoxes(1), Box(...)"
-                    " or MissingBox(...)"
-                ) from None
+            if (advice := getattr(output, "no_class_scores", None)) is not None:
+                raise OutputError(f"{name} {advice}") from None
             raise OutputError(f"{name} {error}") from None
 
     def _trace(self, output: Any, leaf: Leaf, listener: Listener | None) -> Trace | None:

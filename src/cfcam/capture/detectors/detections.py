@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -41,6 +41,7 @@ class Detections:
         boxes: (N, Q, 4) corners x0, y0, x1, y1 in pixels of the input.
         values: (N, Q, C) what is said of each class; (N, Q, C + 1) with "softmax", "no object" last.
         reading: how values become probabilities: "sigmoid", "softmax", or "given": they are probabilities.
+        no_class_scores: what to ask for in place of a class of the image.
 
     Raises:
         OutputError: the shapes do not fit, or the reading is unknown.
@@ -49,6 +50,9 @@ class Detections:
     boxes: Tensor
     values: Tensor
     reading: Reading = "sigmoid"
+    no_class_scores: ClassVar[str] = (
+        "is a detector, whose classes are asked for box by box: give targets=TopBoxes(1), Box(...) or MissingBox(...)"
+    )
 
     def __post_init__(self) -> None:
         if self.reading not in ("sigmoid", "softmax", "given"):
