@@ -38,8 +38,8 @@ from cfcam.jobs import (
 from cfcam.models import load
 from tests.imaging.dicoms import AXIAL, PLANTED, ct, ct_series, enhanced, phantom, positions, radiograph, save
 from tests.imaging.grids import affine_of
-from tests.jobs.world import NETWORKS as FLAT_NETWORKS
 from tests.jobs.volume_networks import bright
+from tests.jobs.world import NETWORKS as FLAT_NETWORKS
 from tests.jobs.world import draw, lines, pixels, written
 
 NETWORKS = str(FLAT_NETWORKS).replace("user_networks", "volume_networks")
