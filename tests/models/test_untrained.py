@@ -42,6 +42,12 @@ def constant():
     return network
 
 
+def trained_here():
+    network = fresh().train()
+    network(torch.rand(4, 3, 8, 8))
+    return network
+
+
 def once():
     if hasattr(sys, "_cfcam_made"):
         raise RuntimeError("only once")
@@ -103,3 +109,9 @@ def test_the_second_network_moves_no_random_numbers_and_says_nothing(
     assert capsys.readouterr().out.count("made") == 2
     again = load(f"{file}:fresh", num_classes=5)
     assert torch.equal(first.module[4].weight, again.module[4].weight)
+
+
+def test_a_factory_that_trains_its_network_each_time_is_not_called_random(file: Path) -> None:
+    (note,) = load(f"{file}:trained_here").notes
+    assert note != RANDOM
+    assert "makes other weights each time it is called" in note

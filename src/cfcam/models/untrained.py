@@ -47,11 +47,21 @@ def untrained_note(spec: Spec, module: nn.Module) -> str | None:
     if not drawn:
         return None
     if len(drawn) == len(varied):
-        return RANDOM
+        if not _was_trained(module):
+            return RANDOM
+        return (
+            f"no weights given, and {one_line(spec.name, 40)} makes other weights each time it is called: the maps are"
+            " of those that it made now"
+        )
     return (
         f"no weights given, and {one_line(spec.name, 40)} draws {len(drawn)} of {len(varied)} tensors at random"
         f" ({few(drawn, 2)}): maps that depend on them mean nothing"
     )
+
+
+def _was_trained(module: nn.Module) -> bool:
+    """Whether a normalisation has seen batches: a factory that trains its network draws it at random first."""
+    return any(name.endswith("num_batches_tracked") and bool(seen > 0) for name, seen in module.named_buffers())
 
 
 def _differ(one: torch.Tensor, other: torch.Tensor) -> bool:
