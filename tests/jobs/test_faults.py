@@ -139,8 +139,8 @@ def test_a_run_on_a_disk_that_fills_stops_at_the_first_and_goes_on_once_there_is
     ballast.write_bytes(b"0" * 200_000)
     with pytest.raises(DiskError, match=rf"^{out}: cannot be written into any more \(No space left on device\)"):
         list(run(tmp_path / "in", out, batch_size=2))
-    before = lines(out)
-    assert {line["status"] for line in before} <= {"done"}
+    before = Manifest.read(out)  # where the disk ended in the middle of a line, the last is torn
+    assert {str(line.status) for line in before} <= {"done"}
     assert len(before) < 24
     ballast.unlink()
     list(run(tmp_path / "in", out, batch_size=2))
