@@ -47,7 +47,9 @@ def bare(model: nn.Module, x: Tensor) -> Callable[[], object]:
     return call
 
 
-def measure(method: str, model: nn.Module, x: Tensor, layer: str, device: str, dtype: str) -> dict[str, Any]:
+def measure(
+    method: str, model: nn.Module, x: Tensor, layer: str, device: str, dtype: str, rounds: int = 15
+) -> dict[str, Any]:
     """Returns a record of a method in a precision."""
     net, seen = model.to(device, DTYPES[dtype]), x.to(device, DTYPES[dtype])
     explainer = cfcam.Explainer(net, [get_method(method)], layer=layer)
@@ -58,9 +60,11 @@ def measure(method: str, model: nn.Module, x: Tensor, layer: str, device: str, d
     maps = call()
     once, alone = timed(call), bare(net, seen)
     alone()
-    times = {} if once > SHORT else interleaved({"map": call, "forward": alone}, rounds=15, budget=2)
+    times = {}
+    if once <= SHORT:
+        times = interleaved({"map": call, "forward": alone}, rounds=rounds, budget=2, least=min(3, rounds))
     forward = times["forward"].median if times else timed(alone)
-    peaks = [peak_of(one, device, calls=1 if once > SHORT else 3).used for one in (call, alone)]
+    peaks = [peak_of(one, device, calls=1 if once > SHORT or rounds == 1 else 3).used for one in (call, alone)]
     return {
         "method": method,
         "dtype": dtype,
@@ -105,13 +109,15 @@ def main(arguments: argparse.Namespace) -> None:
     found: list[dict[str, Any]] = []
     try:
         for name in names:
-            found += of_method(name, model, x, subject.layer, device, end)
+            found += of_method(name, model, x, subject.layer, device, end, 1 if arguments.quick else 15)
             print(name, *(f"{one['dtype']}: {one.get('why', 'done')}" for one in found if one["method"] == name))
     finally:
         _write(arguments, subject.title, batch, found)
 
 
-def of_method(name: str, model: nn.Module, x: Tensor, layer: str, device: str, end: float) -> list[dict[str, Any]]:
+def of_method(
+    name: str, model: nn.Module, x: Tensor, layer: str, device: str, end: float, rounds: int
+) -> list[dict[str, Any]]:
     """Returns a record of a method in each precision; where there is none, why."""
     found: list[dict[str, Any]] = []
     reference = None
@@ -121,7 +127,7 @@ def of_method(name: str, model: nn.Module, x: Tensor, layer: str, device: str, e
                 raise TimeoutError("no time was left")
             if reference is None and name not in LAST:
                 reference = next(iter(cfcam.explain(model, x, get_method(name), targets=0, layer=layer).maps.values()))
-            one = measure(name, copy.deepcopy(model), x, layer, device, dtype)
+            one = measure(name, copy.deepcopy(model), x, layer, device, dtype, rounds)
         except (CfcamError, RuntimeError, TimeoutError) as error:  # also of memory, or of an operator without a kernel
             found.append({"method": name, "dtype": dtype, "why": describe_first(error)})
             continue
