@@ -18,7 +18,7 @@ from cfcam.explainer_windows import Windows, explain_windows
 from cfcam.explanation import Explanation
 from cfcam.imaging import Preprocess
 from cfcam.jobs.engine.batch import Batch, One
-from cfcam.jobs.engine.lanes import LEAST, LIGHT, LIGHT_INPUT, Lanes, copies_of, explained, lane_count, multiply_adds
+from cfcam.jobs.engine.lanes import LEAST, LIGHT, Lanes, copies_of, explained, lane_count, multiply_adds
 from cfcam.methods import ScoreCAM, named_methods
 from cfcam.methods.base import Method
 from cfcam.models import LoadedModel
@@ -76,7 +76,6 @@ class Engine:
         self._explainer = self._make()
         self._succeeded = False
         self._lanes: Lanes | None = None
-        self.is_light = False
 
     @classmethod
     def of(
@@ -180,26 +179,15 @@ class Engine:
 
     def open_lanes(self, preprocess: Preprocess) -> None:
         """Has the parts of large batches explained side by side from here on, where that can be; after `rehearse`."""
-        if not self.layer or self.windows is not None or preprocess.input_size is None:
+        further = lane_count(self.batch_size) - 1
+        if not self.layer or further < 1 or self.windows is not None:
             return
         x = torch.zeros(1, preprocess.channels, *preprocess.input_size)
-        self.is_light = not self.on_gpu and self._is_light(x)
-        if (further := lane_count(self.batch_size) - 1) < 1:
-            return
-        if self.is_light:
+        if not self.on_gpu and multiply_adds(self.network, x) * self.batch_size < LIGHT:
             self._lanes = Lanes([self._explainer], cores=1)
         elif copies := copies_of(self.network, x, self.layer, further):
             models = [self.network.model, *copies]
             self._lanes = Lanes([self._make(model, layer=self.layer, fingerprint=False) for model in models])
-
-    def _is_light(self, x: Tensor) -> bool:
-        """Tells whether a batch of such inputs takes milliseconds; of large ones that is not even tried."""
-        if x.numel() * self.batch_size > LIGHT_INPUT:
-            return False
-        try:
-            return multiply_adds(self.network, x) * self.batch_size < LIGHT
-        except Exception:  # noqa: BLE001 (a network may refuse zeros with any error; pictures will tell)
-            return False
 
     def _try(self, name: str, method: Method, capture: Capture, *, leave_out: bool) -> None:
         try:

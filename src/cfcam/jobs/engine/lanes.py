@@ -26,9 +26,6 @@ LIGHT = 400_000_000
 """Multiply-adds of a batch below which one core does it all: what Python does around it is most of the time, and
 threads that wait for each other at the end of an operator only keep those that read and write from their core."""
 
-LIGHT_INPUT = 1 << 20
-"""Numbers of a batch of inputs beyond which no network is light."""
-
 
 def lane_count(batch_size: int) -> int:
     """Returns how many lanes the threads of torch and the size of the batches are enough for."""

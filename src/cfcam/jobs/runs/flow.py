@@ -74,10 +74,8 @@ class Flow:
     def __init__(self, work: Work, settings: Settings, known: Known) -> None:
         self._work, self._settings, self._known = work, settings, known
         self._readers, self._drawers = threads(_READERS, "cfcam-read"), threads(_DRAWERS, "cfcam-draw")
-        self._beside = threads(1, "cfcam-explain") if work.engine.is_light else None
-        self._explaining: Future[None] | None = None
         self._pending: deque[_Pending] = deque()
-        self._drawing = self._drawn = 0  # so many were begun, each by who explains, and taken off by who yields
+        self._drawn = 0  # of those that are pending
         self._large = threading.Semaphore(1)
         self._mine, self._asides = threading.local(), list[Aside]()  # each reader has its own
         self.stages = Stages()
@@ -111,29 +109,20 @@ class Flow:
                 batch = []
             while pending:
                 head = pending[0]
-                if not head.settled() and reading and self._crowd <= 2 * _DRAWERS + self._settings.batch_size:
+                if not head.settled() and reading and self._drawn <= 2 * _DRAWERS + self._settings.batch_size:
                     break
-                if not head.settled():
-                    self._explained()
                 if head.drawing is not None:
                     head.drawing.result()
-                    self._drawn += 1
+                    self._drawn -= 1
                 yield pending.popleft().task
 
     def close(self) -> list[Task]:
         """Ends the threads; returns the tasks that were under way, some of which may be settled."""
-        if self._beside is not None:
-            self._beside.shutdown(wait=True, cancel_futures=True)
         self._readers.shutdown(wait=True, cancel_futures=True)
         self._drawers.shutdown(wait=True, cancel_futures=True)
         for aside in self._asides:
             aside.close()
         return [one.task for one in self._pending]
-
-    @property
-    def _crowd(self) -> int:
-        """How many of those that are pending are drawn, or were."""
-        return self._drawing - self._drawn
 
     def _ahead(self) -> int:
         """How many inputs are read before they are explained; of studies only one is held in memory."""
@@ -191,33 +180,12 @@ class Flow:
         return aside(wanted)
 
     def _explain(self, batch: Sequence[_Pending]) -> None:
-        """Explains a batch; where that takes milliseconds the one before is entered meanwhile.
-
-        Elsewhere it is done here, so that Ctrl-C ends it wherever it is.
-        """
-        if self._beside is None:
-            self._in_turn(batch)
-        else:
-            self._explained()
-            self._explaining = self._beside.submit(self._in_turn, batch)
-
-    def _explained(self) -> None:
-        """Waits for the batch that is explained beside.
-
-        Raises:
-            CfcamError: see `__call__`.
-        """
-        running, self._explaining = self._explaining, None
-        if running is not None:
-            running.result()
-
-    def _in_turn(self, batch: Sequence[_Pending]) -> None:
         with self.stages(MAPS):  # whatever of it is the network's own pass, the engine counts apart
             self._work.explain([one.task for one in batch])
         for one in batch:
             if one.task.outcome is None:
-                self._drawing += 1
                 one.drawing = self._drawers.submit(self._draw, one.task)
+                self._drawn += 1
                 if self._settings.asks_again:  # it needs the network, which the next must not use meanwhile
                     one.drawing.result()
 
