@@ -54,6 +54,7 @@ TABLES = {
     "jobs/evidence/run.py": "test_csv_text.py::test_a_formula_is_written_as_text",
     "jobs/evidence/trace.py": "test_csv_text.py::test_a_formula_is_written_as_text",
     "jobs/study/pages.py": HERE + "explain",
+    "maps/shares.py": "test_csv_text.py::test_a_formula_is_written_as_text",
     "metrics/scorecard/card.py": HERE + "evaluat",
 }
 """Writes CSV, each through `cfcam.csv_text`."""

@@ -156,7 +156,7 @@ def test_a_volume_of_one_value_stays_finite(intensity):
 @pytest.mark.parametrize("channels", [2, 4, 5])
 def test_one_channel_is_not_made_up_for_a_network_of_several(channels):
     prepare = VolumePreprocess(mean=(0.0,) * channels, std=(1.0,) * channels)
-    with pytest.raises(InputError, match=f"one channel for a network with {channels}: give a file with exactly"):
+    with pytest.raises(InputError, match=f"one channel for a network with {channels}: give {channels} files in"):
         prepare(Volume(phantom(), np.eye(4)))
 
 

@@ -148,7 +148,16 @@ def test_a_table_of_any_spreadsheet_is_read(tmp_path, separator, mark):
     path = table(tmp_path / "cases.csv", line, separator=separator)
     path.write_text(mark + path.read_text(encoding="utf-8"), encoding="utf-8")
     assert find_cases(path) == [
-        Case("x/a.png", tmp_path / "x" / "a.png", "nodule", (), ((1, 2, 3, 4.5),), "P1", "Basel")
+        Case(
+            "x/a.png",
+            tmp_path / "x" / "a.png",
+            "nodule",
+            (),
+            ((1, 2, 3, 4.5),),
+            "P1",
+            "Basel",
+            where="line 2 of cases.csv",
+        )
     ]
 
 

@@ -8,7 +8,7 @@ from cfcam import Explainer
 from cfcam.capture import Network
 from cfcam.imaging import Preprocess
 from cfcam.jobs import State
-from cfcam.jobs.engine import inference
+from cfcam.jobs.engine import lanes
 from cfcam.jobs.engine.inference import Engine
 from cfcam.jobs.engine.lanes import Lanes, copies_of, lane_count, multiply_adds, threads
 from cfcam.methods import GradCAM
@@ -78,7 +78,7 @@ class Telling(nn.Module):
 
 @pytest.mark.parametrize(("light", "seen"), [(8 * 107_136, {(4, 1)}), (8 * 107_136 + 1, {(8, 1)})])
 def test_a_light_network_runs_on_one_core_in_one_piece(monkeypatch, light, seen):
-    monkeypatch.setattr(inference, "LIGHT", light)
+    monkeypatch.setattr(lanes, "LIGHT", light)
     engine = Engine(Telling(), {"grad-cam": GradCAM()}, [0], layer="net.3")
     engine.rehearse(Preprocess(size=16))
     engine.open_lanes(Preprocess(size=16))
@@ -173,7 +173,7 @@ def test_a_folder_goes_down_two_lanes_and_a_bad_picture_stays_alone(tmp_path, mo
         return found
 
     monkeypatch.setattr(Lanes, "__call__", watched)
-    monkeypatch.setattr(inference, "LIGHT", 0)
+    monkeypatch.setattr(lanes, "LIGHT", 0)
     alone = {o.path.name: o for o in run(tmp_path / "in", tmp_path / "one", "delicate", batch_size=4)}
     assert parts == []
     both = {o.path.name: o for o in run(tmp_path / "in", tmp_path / "two", "delicate", batch_size=8)}

@@ -291,7 +291,7 @@ def test_what_does_not_fit_is_reported_one_by_one_and_the_others_are_measured(tm
     card = run(data, tmp_path / "out")()
     assert {row.image for row in card.rows} == {"0.nii.gz #1", "1.nii.gz"}
     for name, words in {
-        "broken.nii.gz": "broken.nii.gz",
+        "broken.nii.gz": "the gzip archive is cut off or broken",
         "missing.nii.gz": "no such file",
         "flat.png": "is neither NIfTI",
         "series.nii.gz": "holds 5 volumes",

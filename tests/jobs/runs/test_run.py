@@ -357,7 +357,7 @@ def test_few_pictures_are_held_at_a_time(tmp_path, monkeypatch):
 
     monkeypatch.setattr(reading, "read_image", counted)
     assert len(list(run(tmp_path / "in", tmp_path / "out", batch_size=2))) == 80
-    assert 2 <= most <= 2 * module._READERS + 2 * module._DRAWERS + 8  # one batch is explained beside the one before
+    assert 2 <= most <= 2 * module._READERS + 2 * module._DRAWERS + 6
 
 
 def test_of_large_pictures_one_at_a_time_is_prepared(tmp_path, monkeypatch):

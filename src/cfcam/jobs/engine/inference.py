@@ -18,7 +18,7 @@ from cfcam.explainer_windows import Windows, explain_windows
 from cfcam.explanation import Explanation
 from cfcam.imaging import Preprocess
 from cfcam.jobs.engine.batch import Batch, One
-from cfcam.jobs.engine.lanes import LEAST, LIGHT, Lanes, copies_of, explained, lane_count, multiply_adds
+from cfcam.jobs.engine.lanes import LEAST, Lanes, copies_of, explained, is_light, lane_count
 from cfcam.methods import ScoreCAM, named_methods
 from cfcam.methods.base import Method
 from cfcam.models import LoadedModel
@@ -183,7 +183,7 @@ class Engine:
         if not self.layer or further < 1 or self.windows is not None:
             return
         x = torch.zeros(1, preprocess.channels, *preprocess.input_size)
-        if not self.on_gpu and multiply_adds(self.network, x) * self.batch_size < LIGHT:
+        if not self.on_gpu and is_light(self.network, x, self.batch_size):
             self._lanes = Lanes([self._explainer], cores=1)
         elif copies := copies_of(self.network, x, self.layer, further):
             models = [self.network.model, *copies]

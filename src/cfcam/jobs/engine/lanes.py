@@ -26,6 +26,8 @@ LIGHT = 400_000_000
 """Multiply-adds of a batch below which one core does it all: what Python does around it is most of the time, and
 threads that wait for each other at the end of an operator only keep those that read and write from their core."""
 
+_LIGHT_INPUT = 1 << 20  # numbers of a batch of inputs beyond which no network is light
+
 
 def lane_count(batch_size: int) -> int:
     """Returns how many lanes the threads of torch and the size of the batches are enough for."""
@@ -117,6 +119,16 @@ def multiply_adds(network: Network, x: Tensor) -> int:
         for hook in hooks:
             hook.remove()
     return sum(counts)
+
+
+def is_light(network: Network, x: Tensor, batch_size: int) -> bool:
+    """Tells whether a batch of such inputs is worked through in milliseconds; of large ones that is not even tried."""
+    if x.numel() * batch_size > _LIGHT_INPUT:
+        return False
+    try:
+        return multiply_adds(network, x) * batch_size < LIGHT
+    except Exception:  # noqa: BLE001 (a network may refuse zeros with any error; pictures will tell)
+        return False
 
 
 def copies_of(network: Network, x: Tensor, layer: str, count: int) -> list[nn.Module]:
