@@ -105,8 +105,9 @@ def growth(rows: list[dict[str, float]], name: str, of: Callable[[list[float]], 
 def run(folder: Path, count: int) -> dict[str, Any]:
     """Sends so many instances at least, and looks at the gateway 40 times meanwhile."""
     from tests.imaging.dicoms import ct_series
-    from tests.jobs.gateway.senders import free_port, radiographs, storescu
+    from tests.jobs.gateway.senders import radiographs, storescu
     from tests.jobs.gateway.whole import RULES, Archive, config, running, until
+    from tests.waiting import free_port
 
     archive = Archive(folder / "archive").up()
     archive.keeps = False

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import math
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 
+import benchmarks
 import pytest
 import torch
 from benchmarks.__main__ import main
@@ -130,3 +133,12 @@ def test_an_evaluation_beside_quantus_gives_the_same_numbers(tmp_path: Path) -> 
     ours, theirs = record["said"]["cfcam"], record["said"]["Quantus"]
     assert (ours["energy"], ours["hit-rate"]) == pytest.approx((theirs["energy"], theirs["hit-rate"]))
     assert ours["deletion-black"] == pytest.approx(theirs["deletion-black"], rel=0.1)  # ends of the curve, see there
+
+
+def test_what_benchmarks_take_from_the_tests_is_there() -> None:
+    """Most of it is imported where it is used, so that nobody would see it go."""
+    for path in sorted(Path(benchmarks.__file__).parent.glob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("tests."):
+                module = import_module(str(node.module))
+                assert not [one.name for one in node.names if not hasattr(module, one.name)], path.name
