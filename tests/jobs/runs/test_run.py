@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -504,3 +506,9 @@ def test_overlay_and_sheet_of_a_radiograph_say_left_and_right_and_those_of_a_sil
         assert changed.any()  # R and L stand on the other side
     changed = (shown["hung"][0] != shown["silent"][0]).any(axis=2)
     assert not changed[22:-22, 22:-22].any()
+
+
+def test_what_a_run_is_set_up_with_brings_no_statistics():
+    """They take longer to import than a tiny network to load, and 40 MB."""
+    code = "import sys, cfcam.jobs.runs.run, cfcam.jobs.runs.settings; sys.exit('scipy.stats' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)

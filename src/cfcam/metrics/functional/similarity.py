@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from scipy.stats import rankdata
 from torch import Tensor
 
 from cfcam.errors import InputError
@@ -108,6 +107,8 @@ def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _ranks(rows: Tensor) -> Tensor:
+    from scipy.stats import rankdata  # not above: every run would wait 0.4 s for it, and hold 40 MB more
+
     return torch.from_numpy(rankdata(rows.detach().cpu().double().numpy(), axis=1))
 
 
