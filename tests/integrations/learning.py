@@ -77,6 +77,6 @@ def trained(each_epoch: Callable[[nn.Module, int], Any], epochs: int = 3, autoca
 
 
 def optional(*libraries: str) -> None:
-    """Skips a test of what another library does with ours, for those who have it: no dependency, also of a full run."""
+    """Skips a test of what another library does with ours where that is not installed; a full run has it."""
     for library in libraries:
-        pytest.importorskip(library, reason=f"optional, beside what the tests need: pip install {library}")
+        pytest.importorskip(library, reason=f"{library} is not installed")
