@@ -1,6 +1,7 @@
 """Formulas of the pages as MathML, which browsers draw by themselves: no script, and nothing from elsewhere.
 
-A hook of MkDocs (``hooks`` in mkdocs.yml). ``$...$`` stands in a line, ``$$...$$`` by itself; code is left alone.
+A hook of MkDocs (``hooks`` in mkdocs.yml). ``$...$`` stands in a line, ``$$...$$`` by itself, in a box that scrolls where the page is too
+narrow; code is left alone.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ def on_page_markdown(markdown: str, *, page: Any, **_: Any) -> str:
 
     def taken(match: re.Match[str]) -> str:
         block = match["block"] is not None
-        found.append(mathml(match["block"] if block else match["inline"], block=block))
+        drawn = mathml(match["block"] if block else match["inline"], block=block)
+        found.append(f'<span style="display: block; overflow-x: auto">{drawn}</span>' if block else drawn)
         return f"FORMULA{len(found) - 1}ENDS"
 
     parts, end = [], 0

@@ -1,7 +1,10 @@
-"""Makes the pictures of the README and the documentation, of phantoms only: `python docs/pictures.py`."""
+"""Makes the pictures of the README and the documentation, of phantoms only: `python docs/pictures.py [NAME...]`."""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +16,7 @@ import cfcam
 from cfcam.capture import Detections
 from cfcam.imaging import Image, Panel, Preprocess, contact_sheet
 from cfcam.integrations import TrainingMaps
+from cfcam.methods import SESS, GradCAM
 from cfcam.models.demo import CLASSES, EXAMPLES, load_demo_captioner, load_demo_network, make_phantom
 
 FOLDER = Path(__file__).parent / "images"
@@ -31,16 +35,36 @@ RELATIVES = [
     "refine-cam",
     "occlusion",
 ]
-RIVALS = ["grad-cam", "recipro-cam", "vit-recipro-cam", "winsor-cam", "shapley-cam", "expected-grad-cam", "kpca-cam"]
+RIVALS = [
+    "grad-cam",
+    "recipro-cam",
+    "vit-recipro-cam",
+    "winsor-cam",
+    "shapley-cam",
+    "expected-grad-cam",
+    "kpca-cam",
+    "dff",
+    SESS(GradCAM()),
+]
+FOUR = ["grad-cam", "grad-cam++", "score-cam", "cf-cam"]
+BOTH = ["nodule", "effusion"]
 PIXELS = ["integrated-gradients", "smooth-grad", "full-grad", "guided-backprop", "guided-grad-cam"]
 
 
 def sheet(
-    example: str, methods: list, targets: object, *, shortcut: bool = False, title: str = "", pixels: bool = False
+    example: str,
+    methods: list,
+    targets: object,
+    *,
+    shortcut: bool = False,
+    title: str = "",
+    pixels: bool = False,
+    a_row: bool = False,
 ) -> np.ndarray:
     """A contact sheet of one example picture, explained by the honest or by the shortcut network.
 
-    Maps of pixels are drawn without an outline, which would be all of the picture, and denser.
+    Maps of pixels are drawn without an outline, which would be all of the picture, and denser. All classes of one
+    method may stand in a row.
     """
     image = Image(make_phantom(**EXAMPLES[example]).image, None, "")
     network = load_demo_network(shortcut=shortcut)
@@ -49,8 +73,7 @@ def sheet(
     panels = [
         Panel(
             PREPROCESS.to_original(e.heatmaps(method)[0, k], image.size),
-            method,
-            e.label(0, k),
+            *((e.label(0, k), method) if a_row else (method, e.label(0, k))),
             e.probability(0, k),
             e.status[method][0, k],
             threshold=1.0 if pixels else None,
@@ -59,7 +82,8 @@ def sheet(
         for method in e.methods
     ]
     footer = f"{'' if pixels else f'layer {e.layer}, '}phantom, research use only"
-    return contact_sheet(image.rgb(), panels, title=title, footer=footer, **({"opacity": 1.0} if pixels else {}))
+    opacity = {"opacity": 1.0} if pixels else {}
+    return contact_sheet(image.rgb(), panels, title=title, footer=footer, **opacity)
 
 
 def words() -> np.ndarray:
@@ -164,52 +188,67 @@ def detector() -> np.ndarray:
 
 
 def smaller(picture: np.ndarray, width: int = 1600) -> np.ndarray:
+    width = min(width, picture.shape[1])
     height = round(picture.shape[0] * width / picture.shape[1])
     resized = PILImage.fromarray(picture).resize((width, height), PILImage.Resampling.LANCZOS)
     return np.asarray(resized)
 
 
-def main() -> None:
+both = partial(sheet, "effusion-and-nodule")
+PICTURES: dict[str, Callable[[], np.ndarray]] = {
+    "words": words,
+    "readme": partial(both, FOUR, BOTH, title="two findings, four methods, one forward pass for all but Score-CAM"),
+    "methods": partial(sheet, "consolidation", ["cam", *FOUR], None, title="the methods side by side"),
+    "cam": partial(both, ["cam", "grad-cam"], ["effusion"], title="CAM, and Grad-CAM, here its positive part"),
+    "grad-cam": partial(both, ["grad-cam"], [*BOTH, "consolidation"], title="a map a class, found or not", a_row=True),
+    "grad-cam-plus-plus": partial(
+        both, ["grad-cam", "grad-cam++"], ["effusion"], title="positive gradients alone: a bit of the nodule, too"
+    ),
+    "score-cam": partial(both, ["grad-cam", "score-cam"], ["effusion"], title="by gradients, and by masks"),
+    "relatives": partial(both, RELATIVES, ["nodule"], title="the relatives, asked for the nodule"),
+    "rivals": partial(both, RIVALS, ["nodule"], title="the rivals, asked for the nodule"),
+    "pixels": partial(both, PIXELS, ["nodule"], title="companions on the input's own grid", pixels=True),
+    "presets": partial(
+        sheet,
+        "consolidation",
+        [
+            "cf-cam",
+            "cf-cam-steady",
+            "cf-cam-best",
+            "cf-cam-hierarchical",
+            "cf-cam-bilateral",
+            "cf-cam-guided",
+            "cf-cam-reference",
+        ],
+        None,
+        title="CF-CAM: the default, over views, by masks, and the published settings",
+    ),
+    "shortcut": partial(
+        sheet,
+        "pacemaker",
+        ["grad-cam", "score-cam", "cf-cam"],
+        "consolidation",
+        shortcut=True,
+        title="the network that has learnt the pacemaker calls this consolidation",
+    ),
+    "honest": partial(
+        sheet,
+        "pacemaker",
+        ["grad-cam", "score-cam", "cf-cam"],
+        ["no finding", "consolidation"],
+        title="the honest network, same picture",
+    ),
+    "training": training,
+    "detector": detector,
+}
+
+
+def main(names: list[str]) -> None:
     FOLDER.mkdir(exist_ok=True)
-    four = ["grad-cam", "grad-cam++", "score-cam", "cf-cam"]
-    pictures = {
-        "words": words(),
-        "readme": sheet(
-            "effusion-and-nodule",
-            four,
-            ["nodule", "effusion"],
-            title="two findings, four methods, one forward pass for all but Score-CAM",
-        ),
-        "methods": sheet("consolidation", ["cam", *four], None, title="the methods side by side"),
-        "relatives": sheet("effusion-and-nodule", RELATIVES, ["nodule"], title="the relatives, asked for the nodule"),
-        "rivals": sheet("effusion-and-nodule", RIVALS, ["nodule"], title="the rivals, asked for the nodule"),
-        "pixels": sheet(
-            "effusion-and-nodule", PIXELS, ["nodule"], title="companions on the input's own grid", pixels=True
-        ),
-        "presets": sheet(
-            "consolidation",
-            ["cf-cam", "cf-cam-bilateral", "cf-cam-guided", "cf-cam-reference"],
-            None,
-            title="CF-CAM: the default and the published settings",
-        ),
-        "shortcut": sheet(
-            "pacemaker",
-            ["grad-cam", "score-cam", "cf-cam"],
-            "consolidation",
-            shortcut=True,
-            title="the network that has learnt the pacemaker calls this consolidation",
-        ),
-        "honest": sheet(
-            "pacemaker",
-            ["grad-cam", "score-cam", "cf-cam"],
-            ["no finding", "consolidation"],
-            title="the honest network, same picture",
-        ),
-    }
-    pictures["training"], pictures["detector"] = training(), detector()
-    for name, picture in pictures.items():
-        PILImage.fromarray(smaller(picture)).save(FOLDER / f"{name}.jpg", quality=88, optimize=True)
+    for name in names or PICTURES:
+        picture = PILImage.fromarray(smaller(PICTURES[name]()))
+        picture.save(FOLDER / f"{name}.jpg", quality=88, optimize=True)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

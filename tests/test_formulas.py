@@ -33,6 +33,7 @@ def test_what_is_a_formula_and_what_is_code():
     back = formulas.on_page_content(f"<p>{taken}</p>", page=page)
     assert back.count("<math ") == 2
     assert 'display="block"' in back
+    assert back.count("overflow-x: auto") == 1  # a wide one scrolls by itself
 
 
 PAGES = [page for page in sorted(DOCS.rglob("*.md")) if "$" in page.read_text(encoding="utf-8")]

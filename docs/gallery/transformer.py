@@ -44,7 +44,7 @@ with torch.no_grad():
 # %%
 # The chosen layer is the last one at which the patches still count: behind the last attention only the class
 # token does. Methods for maps and methods for attention stand side by side.
-methods = ["grad-cam", "hires-cam", "legrad", "attention-rollout"]
+methods = ["grad-cam", "hires-cam", "libra-grad", "legrad", "attention-rollout"]
 e = cfcam.explain(network, x[:3], methods, targets=y[:3], classes=["bright", "dark"])
 print(e.layer, tuple(e.maps["grad-cam"].shape[2:]))
 e.plot(x[:3]).savefig("transformer.png")

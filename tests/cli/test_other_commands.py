@@ -28,7 +28,11 @@ def test_methods_lists_every_method_with_what_it_costs_and_where_it_comes_from()
     assert {"cam", "score-cam", "recipro-cam", "occlusion", "attention-rollout", "kpca-cam"} <= without
     assert without.isdisjoint({"grad-cam", "finer-cam", "refine-cam", "legrad", "winsor-cam", "cf-cam-best"})
     assert {row["gradients"] for row in told} == {"yes", "no"}
+    assert by_name["winsor-cam"]["cost"] == "2 + backward"
+    assert by_name["libra-grad"]["scorecard"] == "not in the scorecard"
     table = cfcam("methods").stdout
+    (line,) = re.findall(r"^grad-cam  .*$", table, re.MULTILINE)
+    assert re.split(r"  +", line.strip())[-1] == by_name["grad-cam"]["scorecard"] == "what the others are compared with"
     assert all(name in table for name in list_methods())
 
 

@@ -15,10 +15,10 @@ from cfcam.cli.output.console import out, print_json
 
 @dataclass(frozen=True, kw_only=True)
 class Methods(Command):
-    """List the methods: what each does and is for, what it costs, whether it takes gradients, where it comes from.
+    """List the methods: what each is for, its passes, whether it takes gradients, what the scorecard says of it.
 
     The backward pass covers only what lies behind the target layer. All methods of one run share their
-    passes.
+    passes. --json tells also what each does and where it comes from; docs/methods has a page of each.
     """
 
     examples: ClassVar[str] = """
@@ -26,7 +26,7 @@ class Methods(Command):
 
     cfcam methods
 
-    cfcam methods --json | jq '.[].name'
+    cfcam methods --json | jq '.[] | select(.name == "winsor-cam")'
 """
 
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False
@@ -34,6 +34,7 @@ class Methods(Command):
     def __call__(self) -> None:
         """Shows a table, or JSON."""
         from cfcam.methods import list_methods, list_pixel_methods
+        from cfcam.methods.measured import NOT_MEASURED
 
         rows = [describe(name) for name in (*list_methods(), *list_pixel_methods())]
         if self.as_json:
@@ -43,17 +44,18 @@ class Methods(Command):
         from rich.text import Text
 
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for title in ("method", "what it is for", "passes", "gradients", "what it is", "source"):
+        for title in ("method", "what it is for", "passes", "gradients", "the scorecard says"):
             table.add_column(title, no_wrap=title == "method", overflow="fold")
         for row in rows:
-            plain = [Text(row[key]) for key in ("for", "cost", "gradients", "what")]
-            table.add_row(Text(row["name"], "cyan"), *plain, Text(row["source"], "dim"))
+            plain = [Text(row[key]) for key in ("for", "cost", "gradients")]
+            style = "dim" if row["scorecard"] == NOT_MEASURED else ""
+            table.add_row(Text(row["name"], "cyan"), *plain, Text(row["scorecard"], style))
         out().print(table)
 
 
 def describe(name: str) -> dict[str, str]:
-    """Returns name, what, for, cost, gradients and source of a method, mostly as its docstrings tell them."""
-    from cfcam.methods import get_method, purpose
+    """Returns what is told of a method, by name, mostly as its docstrings have it."""
+    from cfcam.methods import get_method, measured, purpose
 
     method = get_method(name)
     kind = type(method)
@@ -69,5 +71,6 @@ def describe(name: str) -> dict[str, str]:
         "for": purpose(name),
         "cost": method.cost,
         "gradients": "yes" if method.needs_gradients else "no",
+        "scorecard": measured.said(name),
         "source": " ".join(source[1].split()) if source else "",
     }

@@ -91,7 +91,7 @@ _FOR: dict[str, str] = {
     "score-cam": "no gradients, at any price",
     "cf-cam": "one pass, channels that agree weighed together",
     "cf-cam-best": "faithfulness, for 64 passes",
-    "cf-cam-steady": "a map that holds still: five passes over small motions and faint noise",
+    "cf-cam-steady": "a map that holds still: five passes over small motions of the input",
     "cf-cam-hierarchical": "research: important channels apart from clusters",
     "cf-cam-bilateral": "reproducing a published setting",
     "cf-cam-guided": "reproducing a published setting",

@@ -153,16 +153,21 @@ def test_a_view_that_moves_the_answer_is_left_out_and_that_is_said() -> None:
 class OnlyWhole(GapNet):
     """Fails on what is not made of whole numbers, as noise is not."""
 
+    error: type[Exception] = OverflowError
+
     def forward(self, x: Tensor) -> Tensor:
         if not torch.equal(x, x.round()):
-            raise OverflowError("no whole\nnumbers")
+            raise self.error("no whole\nnumbers")
         return super().forward(x)
 
 
-def test_a_view_on_which_the_network_fails_is_left_out_and_that_is_said() -> None:
+@pytest.mark.parametrize("error", [OverflowError, ValueError])  # the second is put into words elsewhere
+def test_a_view_on_which_the_network_fails_is_left_out_and_that_is_said(error: type[Exception]) -> None:
     net, x = network(kind=OnlyWhole), torch.randint(-4, 5, (2, 3, 14, 10)).float()
+    net.error = error
     found = explained(net, x, CFCAM(views=(*STEPS, View(noise=0.1))))
-    said = "cf-cam: the network fails on the view noise of 0.1, which is left out (OverflowError: no whole numbers)"
+    why = f"{error.__name__}: no whole numbers"
+    said = f"cf-cam: the network fails on the view noise of 0.1, which is left out ({why})"
     assert found.said == ((said,), (said,))
     assert_same(found.maps["map"], explained(net, x, CFCAM(views=STEPS)).maps["map"])
 

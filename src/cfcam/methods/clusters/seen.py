@@ -12,6 +12,7 @@ from torch import Tensor
 from cfcam.capture import Capture, ImageScore, LayerInfo, Scores, probe_layers
 from cfcam.capture.layers.calls import split_call
 from cfcam.capture.views import answer_beside, mixes, of_views
+from cfcam.errors import describe
 from cfcam.methods.clusters.agreement import beyond_retest
 from cfcam.methods.clusters.views import View
 from cfcam.methods.scored.score_cam import chunk_size
@@ -142,7 +143,7 @@ def _run(
             if len(part) == 1 and (part[0] == 0 or isinstance(error, torch.OutOfMemoryError)):
                 raise
             if len(part) == 1:
-                failed[part[0]] = f"{type(error).__name__}: {' '.join(str(error).split())[:120]}"
+                failed[part[0]] = describe(error.__cause__ or error, 120)
             parts = [[v] for v in part] + parts if len(part) > 1 else parts
             continue
         if network.apart is None and part[0] == 0 and len(part) > 1:
