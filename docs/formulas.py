@@ -1,7 +1,7 @@
 """Formulas of the pages as MathML, which browsers draw by themselves: no script, and nothing from elsewhere.
 
-A hook of MkDocs (``hooks`` in mkdocs.yml). ``$...$`` stands in a line, ``$$...$$`` by itself, in a box that scrolls where the page is too
-narrow; code is left alone.
+A hook of MkDocs (``hooks`` in mkdocs.yml). ``$...$`` stands in a line, ``$$...$$`` by itself, in a box that scrolls
+where the page is too narrow; code is left alone.
 """
 
 from __future__ import annotations

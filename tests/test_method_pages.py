@@ -1,4 +1,4 @@
-"""Each method has a page, or a part of one: formula, picture, when to use it and when not, what it costs, its source."""
+"""Each method has a page, or a part of one: formula, picture, when to use it, when not, what it costs, its source."""
 
 from __future__ import annotations
 
