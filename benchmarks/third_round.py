@@ -1,7 +1,7 @@
 """``python -m benchmarks third-round``: the scorecard's third round, by the protocol in ``third_round.md``.
 
-The pictures that are done are kept line by line beside the results: a run that was ended goes on where it was. With
-``--quick`` a rehearsal on pictures of the tuning parts, which proves nothing and touches no test part.
+The pictures that are done are kept line by line beside the results, in a folder that is not committed: a run that was
+ended goes on where it was. With ``--quick`` a rehearsal on pictures of the tuning parts, which proves nothing and touches no test part.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from typing import Any
 from benchmarks import report
 from benchmarks.datasets import Study, study
 from benchmarks.scorecard import prepared
+from benchmarks.scorecard_figure import draw_third
 from cfcam.methods import CFCAM, GradCAM, ScoreCAM, WinsorCAM
 from cfcam.methods.base import Method
 from cfcam.metrics import METRICS
@@ -29,6 +30,7 @@ from cfcam.metrics.scorecard.samples import Row, batches
 from cfcam.metrics.scorecard.statistics import holm
 
 PROTOCOL = Path(__file__).with_suffix(".md")
+FIGURE = Path("docs/images/scorecard-third.svg")
 PICTURES = {
     "imagenet-v2": 250,
     "imagenet-v1": 250,
@@ -135,7 +137,9 @@ def main(arguments: argparse.Namespace) -> None:
         "comparisons": [{"set": name} | asdict(line) for name, line in compared],
         "verdicts": dict(verdicts(compared)),
     }
-    report.write(place, "third", title, page(cards, compared), data)
+    report.write(results, "third", title, page(cards, compared), data)
+    if arguments.out == Path("benchmarks/results"):
+        print(draw_third(data, FIGURE))
 
 
 def _passes(part: Part) -> float:
@@ -179,7 +183,7 @@ def run(part: Part, place: Path, clock: Clock, *, quick: bool) -> None:
     left = [sample for sample in subject.samples if sample.name not in done]
     clock.skip(_passes(part) * (len(subject.samples) - len(left)))
     with file.open("a", encoding="utf-8") as out:
-        for some in batches(left, 1 if part.of == "adrenal" else BATCH):
+        for some in batches(left, BATCH):
             started = time.perf_counter()
             for row in evaluator(some):
                 out.write(json.dumps(asdict(replace(row, extra={}))) + "\n")
@@ -316,5 +320,5 @@ def page(cards: dict[str, Scorecard], compared: Sequence[tuple[str, Comparison]]
             for method in one.methods
         ]
         titles = [f"{METRICS[m].title} {METRICS[m].arrow}" for m in shown]
-        text += ["", f"## {name}, {one.images} pictures", "", report.table(["method", "empty", *titles], table)]
+        text += ["", f"### {name}, {one.images} pictures", "", report.table(["method", "empty", *titles], table)]
     return "\n".join(text)
