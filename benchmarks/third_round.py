@@ -1,7 +1,8 @@
 """``python -m benchmarks third-round``: the scorecard's third round, by the protocol in ``third_round.md``.
 
 The pictures that are done are kept line by line beside the results, in a folder that is not committed: a run that was
-ended goes on where it was. With ``--quick`` a rehearsal on pictures of the tuning parts, which proves nothing and touches no test part.
+ended goes on where it was. With ``--quick`` a rehearsal on pictures of the tuning parts, which proves nothing and
+touches no test part.
 """
 
 from __future__ import annotations
