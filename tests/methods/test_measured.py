@@ -19,9 +19,9 @@ def test_words_are_few_and_of_methods_that_there_are() -> None:
 
 def test_what_the_tables_of_the_page_measure_has_words_and_nothing_else() -> None:
     page = SCORECARD.read_text(encoding="utf-8")
-    tables = re.findall(r'--8<-- "(.*?/scorecard/.*?\.md)"', page)
+    tables = re.findall(r'--8<-- "(.*?/scorecard/.*?\.md)(?::\d+)?"', page)
     assert len(tables) > 5
     texts = [(SCORECARD.parents[1] / table).read_text(encoding="utf-8") for table in tables]
-    measured = set(re.findall(r"^\| \*?([a-z][a-z0-9+-]+)\*? \| \d", "\n".join(texts), re.MULTILINE))
+    measured = set(re.findall(r"^\| \*?([a-z][a-z0-9+-]+)\*? +\| \d", "\n".join(texts), re.MULTILINE))
     assert measured & {*list_methods(), *list_pixel_methods()} <= _SAID.keys()
     assert all(re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", "\n".join([page, *texts])) for name in _SAID)
