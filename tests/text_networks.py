@@ -95,8 +95,24 @@ def _restless(model, seed: int = 0, scale: float = 4.0):
                 parameter.copy_(torch.randn(parameter.shape, generator=rng) * scale / parameter.shape[-1] ** 0.5 / 2)
         image = getattr(model.config, "image_token_id", None)
         if image is not None:
-            model.lm_head.weight[image] = 0  # it would rather not write that here is a picture
+            model.get_output_embeddings().weight[image] = 0  # it would rather not write that here is a picture
     return model.eval()
+
+
+FAMILIES = (
+    *("vit_gpt2", "blip", "blip_answers", "blip2", "blip2_t5", "git", "llava", "pixtral", "mistral3", "paligemma"),
+    *("gemma3", "qwen", "qwen25", "qwen3", "internvl", "smolvlm", "llava_next"),
+)
+GRIDS = {"pixtral": (8, 8), "gemma3": (2, 2), "llava_next": (8, 8)}
+"""Cells of the map of a picture of `SIZES`; (4, 4) of the others."""
+SIZES = dict.fromkeys(("pixtral", "mistral3", "qwen", "qwen25", "qwen3", "internvl", "smolvlm", "llava_next"), (64, 64))
+APART = ("vit_gpt2", "blip", "blip_answers", "blip2", "blip2_t5")
+"""Those that have no logits at image tokens."""
+QUESTION = "is there a nodule ?"
+
+
+def pictures(name: str, count: int = 2) -> list[Image.Image]:
+    return [picture(seed, SIZES.get(name, (40, 40))) for seed in range(count)]
 
 
 VIT = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -384,3 +400,172 @@ def qwen():
     )
     pixels = Qwen2VLImageProcessorPil(patch_size=8, size={"shortest_edge": 32 * 32, "longest_edge": 64 * 64})
     return _restless(Qwen2VLForConditionalGeneration(config)), QwenProcessor(pixels, words), words
+
+
+def qwen3():
+    """Qwen3-VL: the same, with a learnt position of each patch, and tokens of an earlier layer beside (DeepStack)."""
+    from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration
+
+    _, processor, words = qwen()
+    ids = {n: words.convert_tokens_to_ids(f"<|{n}|>") for n in ("vision_start", "vision_end", "image_pad", "video_pad")}
+    vision = {
+        "depth": 2,
+        "hidden_size": 16,
+        "out_hidden_size": 16,
+        "num_heads": 2,
+        "intermediate_size": 32,
+        "patch_size": 8,
+        "num_position_embeddings": 16,
+        "deepstack_visual_indexes": [0],
+    }
+    text = {**_qwen_text(len(words)), "head_dim": 8}
+    config = Qwen3VLConfig(
+        text_config=text,
+        vision_config=vision,
+        image_token_id=ids["image_pad"],
+        video_token_id=ids["video_pad"],
+        vision_start_token_id=ids["vision_start"],
+        vision_end_token_id=ids["vision_end"],
+    )
+    return _restless(Qwen3VLForConditionalGeneration(config)), processor, words
+
+
+class PixtralProcessor:
+    """What `PixtralProcessor` gives for a picture and a prompt; that one needs torchvision. Lines end with a token."""
+
+    image_token = "<image>"
+
+    def __init__(self, pixels, words, merge):
+        self.image_processor, self.tokenizer, self.merge = pixels, words, merge
+
+    def __call__(self, images, text, return_tensors):
+        step = 8 * self.merge
+        found = self.image_processor(images=images, patch_size=step, return_tensors=return_tensors)
+        rows, columns = (int(n) // step for n in found["image_sizes"][0])
+        lines = [self.image_token * columns] * rows
+        prompt = text[0].replace(self.image_token, "<extra>".join(lines) + "<fake>")
+        return {**found, "input_ids": self.tokenizer(prompt, return_tensors=return_tensors)["input_ids"]}
+
+
+def _pixtral(merge):
+    from transformers.models.pixtral.image_processing_pil_pixtral import PixtralImageProcessorPil
+
+    words = tokenizer()
+    vision = {
+        "model_type": "pixtral",
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "image_size": 64,
+        "patch_size": 8,
+    }
+    pixels = PixtralImageProcessorPil(patch_size={"height": 8, "width": 8}, size={"longest_edge": 64})
+    said = {
+        "vision_config": vision,
+        "image_token_id" if merge == 1 else "image_token_index": words.convert_tokens_to_ids("<image>"),
+        "vision_feature_layer": -1,
+    }
+    return said, PixtralProcessor(pixels, words, merge), words
+
+
+def pixtral():
+    """Pixtral's tower in LLaVA: pictures of their own size."""
+    from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+    said, processor, words = _pixtral(1)
+    config = LlavaConfig(**said, text_config=_llama(), vision_feature_select_strategy="full")
+    return _restless(LlavaForConditionalGeneration(config)), processor, words
+
+
+def mistral3():
+    """Mistral 3: the same tower, four patches merged into one token."""
+    from transformers import Mistral3Config, Mistral3ForConditionalGeneration
+
+    said, processor, words = _pixtral(2)
+    text = {**_llama(), "model_type": "mistral", "head_dim": 8}
+    return _restless(Mistral3ForConditionalGeneration(Mistral3Config(**said, text_config=text))), processor, words
+
+
+class InternProcessor:
+    """What `InternVLProcessor` gives for a picture and a prompt; that one needs torchvision for films."""
+
+    image_token = "<image>"
+
+    def __init__(self, pixels, words):
+        self.image_processor, self.tokenizer = pixels, words
+
+    def __call__(self, images, text, return_tensors):
+        found = self.image_processor(images=images, crop_to_patches=True, return_tensors=return_tensors)
+        prompt = text[0].replace(self.image_token, f"<extra>{self.image_token * 4 * len(found['pixel_values'])}<fake>")
+        ids = self.tokenizer(prompt, return_tensors=return_tensors)["input_ids"]
+        return {"pixel_values": found["pixel_values"], "input_ids": ids}
+
+
+def internvl():
+    """InternVL: tiles and the small whole, each pooled by pixel shuffle."""
+    from transformers import InternVLConfig, InternVLForConditionalGeneration
+    from transformers.models.got_ocr2.image_processing_pil_got_ocr2 import GotOcr2ImageProcessorPil
+
+    words = tokenizer()
+    vision = {**VIT, "image_size": [32, 32], "patch_size": [8, 8]}
+    text = {**_llama(), "model_type": "qwen2"}
+    image = words.convert_tokens_to_ids("<image>")
+    config = InternVLConfig(vision_config=vision, text_config=text, image_token_id=image, image_seq_length=4)
+    pixels = GotOcr2ImageProcessorPil(size={"height": 32, "width": 32}, max_patches=4)
+    return _restless(InternVLForConditionalGeneration(config)), InternProcessor(pixels, words), words
+
+
+def _blip2(text, **said):
+    from transformers import Blip2Config, Blip2ForConditionalGeneration, Blip2Processor
+
+    words = tokenizer()
+    asks = {
+        "hidden_size": 16,
+        "encoder_hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+        "cross_attention_frequency": 1,
+    }
+    config = Blip2Config(
+        vision_config={**VIT, "image_size": 32, "patch_size": 8},
+        qformer_config=asks,
+        text_config={**text, "vocab_size": len(words), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2},
+        num_query_tokens=3,
+        image_token_index=words.convert_tokens_to_ids("<image>"),
+        **said,
+    )
+    processor = Blip2Processor(image_processor(), words, num_query_tokens=3)
+    return _restless(Blip2ForConditionalGeneration(config)), processor, words
+
+
+def blip2():
+    """BLIP-2 with OPT, which reads queries and prompt in one sequence."""
+    return _blip2(
+        {
+            "model_type": "opt",
+            "hidden_size": 16,
+            "word_embed_proj_dim": 16,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 2,
+            "ffn_dim": 32,
+            "max_position_embeddings": 64,
+        }
+    )
+
+
+def blip2_t5():
+    """BLIP-2 with T5, whose encoder reads queries and prompt."""
+    return _blip2(
+        {
+            "model_type": "t5",
+            "d_model": 16,
+            "d_kv": 8,
+            "d_ff": 32,
+            "num_layers": 2,
+            "num_heads": 2,
+            "decoder_start_token_id": 0,
+        },
+        use_decoder_only_language_model=False,
+    )

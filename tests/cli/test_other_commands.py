@@ -5,7 +5,7 @@ from typer.testing import CliRunner
 
 from cfcam import list_methods
 from cfcam.cli.app import app
-from cfcam.methods import list_pixel_methods
+from cfcam.methods import list_pixel_methods, list_text_methods
 from tests.jobs.world import NETWORKS, draw, lines, written
 
 
@@ -15,7 +15,7 @@ def cfcam(*arguments):
 
 def test_methods_lists_every_method_with_what_it_costs_and_where_it_comes_from():
     told = json.loads(cfcam("methods", "--json").stdout)
-    assert [row["name"] for row in told] == [*list_methods(), *list_pixel_methods()]
+    assert [row["name"] for row in told] == [*list_methods(), *list_pixel_methods(), *list_text_methods()]
     assert all(row["what"] and row["cost"] for row in told)
     assert all(re.search(r"arXiv \d{4}\.\d{4,5}|IEEE|WACV", row["source"]) for row in told)
     by_name = {row["name"]: row for row in told}

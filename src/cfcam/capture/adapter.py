@@ -32,6 +32,7 @@ class Adapter(nn.Module):
         layer: the layer that is mapped where none is named; None: one is chosen by looking.
         grids: layer -> how its output is seen as maps (a `TokenGrid`), and where their cells lie on the input (a
             `Placement`; None: they share it evenly), where that is known and cannot be told by looking.
+        whole: whether the input is pictures as they are; if not, they come in parts, on which no mask can be laid.
         batched: whether gradients of many scores are known to be quicker together, whatever operators are in between.
 
     Example:
@@ -46,6 +47,7 @@ class Adapter(nn.Module):
         self.output = output
         self.layer: str | None = None
         self.grids: dict[str, tuple[Any, Any]] = {}
+        self.whole = True
         self.batched = False
 
     def forward(self, x: Tensor, images: Tensor | None = None) -> Any:

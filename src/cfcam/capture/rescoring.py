@@ -19,7 +19,6 @@ from cfcam.capture.layers.calls import split_call
 from cfcam.capture.recording import Recording
 from cfcam.capture.state.guarantee import Autocast, preserved
 from cfcam.capture.targets.scores import Scores
-from cfcam.errors import CfcamError
 
 
 class Rescorer:
@@ -154,7 +153,7 @@ class Rescorer:
         try:
             expected = self._scored_activations(seen.input[two], pair, two, targets, probability=False)
             found = self._scored_activations(seen.input[two[:1]], pair, two, targets, probability=False)
-        except (RuntimeError, CfcamError):  # as a concatenation with features from before the layer raises
+        except Exception:  # noqa: BLE001 (a concatenation with features from before the layer, or a network's own check)
             return False
         tolerance = {torch.float64: 1e-8, torch.float32: 1e-4}.get(seen.leaves[0].dtype, 2e-2)
         return found.shape == expected.shape and torch.allclose(

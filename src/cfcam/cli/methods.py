@@ -33,10 +33,10 @@ class Methods(Command):
 
     def __call__(self) -> None:
         """Shows a table, or JSON."""
-        from cfcam.methods import list_methods, list_pixel_methods
+        from cfcam.methods import list_methods, list_pixel_methods, list_text_methods
         from cfcam.methods.measured import NOT_MEASURED
 
-        rows = [describe(name) for name in (*list_methods(), *list_pixel_methods())]
+        rows = [describe(name) for name in (*list_methods(), *list_pixel_methods(), *list_text_methods())]
         if self.as_json:
             print_json(rows)
             return

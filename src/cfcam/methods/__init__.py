@@ -83,6 +83,8 @@ _PIXEL: dict[str, tuple[str, str, str | None]] = {
     "guided-backprop": ("pixel.input_gradients", "GuidedBackprop", None),
     "guided-grad-cam": ("pixel.input_gradients", "GuidedGradCAM", None),
 }
+# Companions for networks that write: they map words alone, and "all" leaves them out.
+_TEXT: dict[str, tuple[str, str, str | None]] = {"tam": ("tokens.token_activation", "TAM", None)}
 # what each is for, as `cfcam methods` says it; a method of one's own has a line here, or says nothing.
 _FOR: dict[str, str] = {
     "cam": "the exact share of each place, behind pooling and one linear layer",
@@ -123,14 +125,14 @@ _FOR: dict[str, str] = {
     "guided-backprop": "comparison with older work: edges of the picture, whatever the network",
     "guided-grad-cam": "comparison with older work: those edges where Grad-CAM is",
     "libra-grad": "a transformer whose map is to add up to the score",
+    "tam": "words of a network that writes (--prompt), without what earlier words explain",
 }
 _TEN_PASSES_A_CHANNEL = ("ss-cam", "is-cam")
-_LAZY = {cls: module for module, cls, _ in (*_REGISTRY.values(), *_PIXEL.values())} | {
+_LAZY = {cls: module for module, cls, _ in (*_REGISTRY.values(), *_PIXEL.values(), *_TEXT.values())} | {
     "Method": "base",
     "Augmented": "combined.augmentation",
     "Fusion": "combined.fusion",
     "SESS": "combined.sess",
-    "TAM": "tokens.token_activation",
     "Filter": "clusters.filters",
     "BilateralFilter": "clusters.filters",
     "GuidedFilter": "clusters.filters",
@@ -185,6 +187,7 @@ __all__ = [
     "get_method",
     "list_methods",
     "list_pixel_methods",
+    "list_text_methods",
     "named_methods",
     "purpose",
 ]
@@ -211,6 +214,11 @@ def list_pixel_methods() -> list[str]:
     return list(_PIXEL)
 
 
+def list_text_methods() -> list[str]:
+    """Returns the names of the companions that map the words of a network that writes, see `cfcam.explain_text`."""
+    return list(_TEXT)
+
+
 def purpose(name: str) -> str:
     """Returns what a method is for, in a few words; empty if nobody wrote it down."""
     return _FOR.get(name, "")
@@ -222,8 +230,8 @@ def check_name(name: str) -> None:
     Raises:
         MethodError: there is none; the nearest names are offered.
     """
-    if name not in _REGISTRY and name not in _PIXEL:
-        near = difflib.get_close_matches(name, [*_REGISTRY, *_PIXEL], n=3, cutoff=0.4) or _REGISTRY
+    if name not in (every := _REGISTRY | _PIXEL | _TEXT):
+        near = difflib.get_close_matches(name, every, n=3, cutoff=0.4) or _REGISTRY
         raise MethodError(f"no method is called {name!r}; nearest: {', '.join(near)} (all: cfcam methods)")
 
 
@@ -234,7 +242,7 @@ def get_method(name: str) -> Method:
         MethodError: there is none; the nearest names are offered.
     """
     check_name(name)
-    module, cls, preset = _REGISTRY[name] if name in _REGISTRY else _PIXEL[name]
+    module, cls, preset = (_REGISTRY | _PIXEL | _TEXT)[name]
     found = getattr(import_module(f"{__name__}.{module}"), cls)
     method: Method = getattr(found, preset)() if preset else found()
     return method

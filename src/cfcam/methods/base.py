@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from cfcam.capture import Capture
-from cfcam.errors import MethodError
+from cfcam.errors import LayerError, MethodError, TargetError
 
 
 class Method(ABC):
@@ -43,11 +43,26 @@ class Method(ABC):
         """Returns what calling the method gives, once it is known to be maps of this capture.
 
         Raises:
-            MethodError: the method returned something else than floating-point maps (N, K, *spatial).
+            MethodError: the method returned something else than floating-point maps (N, K, *spatial), or needs pictures
+                as they are, and the network gets them in parts.
         """
-        if self.pools and capture.framed:
-            return _checked(capture.frames_together(self(capture.frames_apart())), type(self).__name__, capture)
-        return _checked(self(capture), type(self).__name__, capture)
+        try:
+            apart = self.pools and capture.framed
+            found = capture.frames_together(self(capture.frames_apart())) if apart else self(capture)
+        except (ValueError, RuntimeError) as error:
+            own = isinstance(error, (MethodError, LayerError, TargetError, torch.OutOfMemoryError))
+            if own or getattr(capture.network.model, "whole", True):
+                raise
+            raise self._needs_whole() from error
+        if isinstance(found, Tensor) and found.ndim > capture.activations.ndim and not capture.network.model.whole:
+            raise self._needs_whole()
+        return _checked(found, type(self).__name__, capture)
+
+    def _needs_whole(self) -> MethodError:
+        return MethodError(
+            f"{self.label} needs the picture as it is, and this network gets it in tiles: take a method of gradients"
+            " and activations alone, such as grad-cam, hires-cam, cf-cam"
+        )
 
     def check(self) -> None:
         """Raises `MethodError` for a class that lacks what a method needs: a name, and fields for provenance."""

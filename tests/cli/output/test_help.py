@@ -203,9 +203,10 @@ def test_completion_knows_what_an_option_takes(typed, offered):
 
 
 def test_completion_knows_every_method():
-    from cfcam.methods import list_methods, list_pixel_methods
+    from cfcam.methods import list_methods, list_pixel_methods, list_text_methods
 
-    assert completed("explain", "--method", "") == [*list_methods(), *list_pixel_methods(), "all"]
+    every = [*list_methods(), *list_pixel_methods(), *list_text_methods(), "all"]
+    assert completed("explain", "--method", "") == every
 
 
 def test_what_is_repeated_here_to_spare_an_import_is_still_true():

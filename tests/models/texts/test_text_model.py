@@ -18,26 +18,13 @@ from cfcam.errors import InputError, MethodError, ModelError, TargetError
 from cfcam.methods import TAM
 from cfcam.models import TextModel
 from tests import text_networks
+from tests.text_networks import FAMILIES, GRIDS, QUESTION, SIZES, pictures
 
 pytest.importorskip("transformers")
-FAMILIES = (
-    "vit_gpt2",
-    "blip",
-    "blip_answers",
-    "git",
-    "llava",
-    "paligemma",
-    "qwen",
-    "qwen25",
-    "gemma3",
-    "smolvlm",
-    "llava_next",
-)
-QUESTION = "is there a nodule ?"
-GRIDS = {"smolvlm": (4, 4), "llava_next": (8, 8), "qwen": (4, 4), "qwen25": (4, 4), "gemma3": (2, 2)}
-SIZES = {"smolvlm": (64, 64), "llava_next": (64, 64), "qwen": (64, 64), "qwen25": (64, 64)}
 LOOKS = re.compile(r"vision|visual|image_encoder|^encoder\.")
-MIXES = re.compile(r"(out_proj|attention\.output\.dense|attn\.proj|self_attn\.projection|attention\.o_proj)$")
+MIXES = re.compile(
+    r"(out_proj|attention\.output\.dense|attn\.proj|self_attn\.projection|attention\.(o_proj|projection_layer))$"
+)
 
 
 @pytest.fixture(scope="module")
@@ -52,10 +39,6 @@ def models():
     return get
 
 
-def pictures(name, count=2):
-    return [text_networks.picture(seed, SIZES.get(name, (40, 40))) for seed in range(count)]
-
-
 @pytest.mark.parametrize("name", FAMILIES)
 def test_one_pass_over_the_text_scores_its_tokens_as_generate_did(models, name):
     passage = models(name).passage(pictures(name), QUESTION, most_tokens=5)
@@ -65,19 +48,6 @@ def test_one_pass_over_the_text_scores_its_tokens_as_generate_did(models, name):
         torch.testing.assert_close(found.scores[n, : len(known)], known, atol=2e-5, rtol=1e-4)
     assert tuple(found.maps["hires-cam"].shape[2:]) == GRIDS.get(name, (4, 4))
     assert found.maps["hires-cam"][:, 0].abs().amax((1, 2)).min() > 0
-
-
-@pytest.mark.parametrize("name", FAMILIES)
-def test_a_picture_alone_is_explained_as_in_a_batch_with_others(models, name):
-    model, seen = models(name), pictures(name)
-    both = model.passage(seen, QUESTION, "left nodule .", others=["no"])
-    alone = model.passage(seen[1], QUESTION, "left nodule .", others=["no"])
-    targets = [EachToken(), cfcam.Answer("left nodule .", "no")]
-    batch = cfcam.explain(both, both.x, ["grad-cam", "hires-cam"], targets=targets)
-    single = cfcam.explain(alone, alone.x, ["grad-cam", "hires-cam"], targets=targets)
-    torch.testing.assert_close(batch.scores[1:], single.scores, atol=1e-4, rtol=1e-4)
-    for method in batch.methods:
-        torch.testing.assert_close(batch.maps[method][1:], single.maps[method], atol=1e-5, rtol=1e-3)
 
 
 @pytest.mark.parametrize("name", FAMILIES)
@@ -287,3 +257,38 @@ def test_a_network_of_no_known_family_and_a_processor_without_a_tokenizer_are_re
     network, processor, _ = text_networks.vit_gpt2()
     with pytest.raises(ModelError, match="has no tokenizer"):
         TextModel(network, processor)
+
+
+def test_queries_that_no_place_was_kept_for_would_leave_the_picture_out():
+    model, processor, _ = text_networks.blip2()
+    processor.num_query_tokens = None
+    with pytest.raises(InputError, match="kept 0 places for a picture, and the network has 3 queries") as error:
+        TextModel(model, processor).passage(text_networks.picture(), QUESTION, "nodule")
+    assert "\n" not in str(error.value)
+
+
+def test_what_earlier_layers_give_the_language_model_beside_is_part_of_the_map(models):
+    """Of Qwen3-VL: without the tokens of its DeepStack the score is another, and their channels have gradients."""
+    model = models("qwen3")
+    passage = model.passage(pictures("qwen3", 1), QUESTION, "nodule")
+    capture = cfcam.Explainer(passage, "hires-cam").capture(passage.x, [cfcam.Token(0)])
+    assert capture.activations.shape[1] == 32  # 16 channels, and 16 of an earlier layer
+    assert capture.gradients[0, 0, 16:].abs().max() > 0
+
+
+def test_a_wide_picture_in_tiles_lies_as_it_is_cut(models):
+    passage = models("internvl").passage(text_networks.picture(0, (32, 96)), QUESTION, "nodule")
+    assert passage.grid.words == "1 x 3 tiles of 2 x 2 pooled patches; the small whole picture behind them left out"
+    assert passage.grid.size == (32, 96)
+    found = cfcam.explain(passage, passage.x, "hires-cam", targets=cfcam.Token(0))
+    assert tuple(found.maps["hires-cam"].shape[2:]) == (2, 6)
+    one = models("internvl").passage(text_networks.picture(0, (32, 32)), QUESTION, "nodule")
+    assert one.grid.words == "2 x 2 pooled patches"
+
+
+def test_pictures_of_their_own_size_have_their_own_grid(models):
+    for name, cells in (("pixtral", (4, 8)), ("mistral3", (2, 4)), ("qwen3", (2, 4))):
+        passage = models(name).passage(text_networks.picture(0, (32, 64)), QUESTION, "nodule")
+        assert passage.grid.size == (32, 64)
+        found = cfcam.explain(passage, passage.x, "hires-cam", targets=cfcam.Token(0))
+        assert tuple(found.maps["hires-cam"].shape[2:]) == cells

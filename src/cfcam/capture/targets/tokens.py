@@ -62,6 +62,10 @@ class TextOutput:
     """
 
     __slots__ = ("_found", "logits", "texts")
+    no_class_scores: ClassVar[str] = (
+        "writes a text, and gives no class scores: say what of it is explained, as targets=[cfcam.Token(0)],"
+        " cfcam.EachWord() or cfcam.Answer('yes', 'no')"
+    )
 
     def __init__(self, logits: Sequence[Tensor], texts: Sequence[Sequence[Text]]) -> None:
         self.logits, self.texts = tuple(logits), tuple(map(tuple, texts))

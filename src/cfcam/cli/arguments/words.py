@@ -101,12 +101,23 @@ def methods(names: Iterable[str]) -> None:
             method(name)
 
 
+def methods_of_anything(names: Iterable[str]) -> None:
+    """The same, where pictures may also be explained word by word."""
+    from cfcam.methods import list_text_methods
+
+    methods(name for name in names if name not in list_text_methods())
+
+
 def method(name: str) -> None:
-    """Refuses the name of a method that there is not."""
-    from cfcam.methods import check_name
+    """Refuses the name of a method that there is not, or that maps words."""
+    from cfcam.methods import check_name, list_text_methods
 
     word("--method", "the name of a method, see cfcam methods")(name)
     check_name(name)
+    if name in list_text_methods():
+        raise InputError(
+            f'{name} maps the words that a network writes: cfcam explain PICTURE --prompt "…" --method {name}'
+        )
 
 
 def is_table(text: str) -> bool:

@@ -24,9 +24,9 @@ def several(choices: Complete) -> Complete:
 
 def method(incomplete: str) -> list[str]:
     """Offers the names of methods."""
-    from cfcam.methods import list_methods, list_pixel_methods
+    from cfcam.methods import list_methods, list_pixel_methods, list_text_methods
 
-    return _beginning((*list_methods(), *list_pixel_methods(), "all"), incomplete)
+    return _beginning((*list_methods(), *list_pixel_methods(), *list_text_methods(), "all"), incomplete)
 
 
 def metric(incomplete: str) -> list[str]:

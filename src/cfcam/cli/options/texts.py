@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -57,6 +58,24 @@ class Texts(Layer):
         super().__post_init__()
         if self.text is not None and self.prompt is None:
             raise InputError('--text is what a network writes: give --prompt too, "" for a caption')
+
+
+def check_methods(names: Iterable[str], prompt: str | None) -> None:
+    """Refuses methods of words where there are none, and "all" where it would name those of classes.
+
+    Args:
+        names: as given.
+        prompt: likewise.
+
+    Raises:
+        InputError: one of them does not fit.
+    """
+    if prompt is None:
+        words.methods(names)
+    elif "all" in names:
+        raise InputError(
+            "--method all is for networks that classify: with --prompt name methods, as --method hires-cam"
+        )
 
 
 def tell(command: Any, sources: list[Path], stdout: TextIO) -> None:

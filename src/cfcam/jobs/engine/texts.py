@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cfcam.capture import Capture
 from cfcam.capture.targets.scores import ScoreTarget
 from cfcam.capture.targets.tokens import Answer, EachToken, EachWord, Text, Token, TokenScore
-from cfcam.errors import InputError, MethodError, OutputError, TargetError
+from cfcam.errors import InputError, OutputError, TargetError
 from cfcam.explainer import Explainer
 from cfcam.explanation import Explanation
 from cfcam.maps import Status
@@ -256,12 +256,12 @@ def read_asked(words: str, score: TokenScore = "log-odds") -> Token | Answer | E
         score: see `Token`.
 
     Raises:
-        TargetError: it is empty, or one answer against itself.
+        TargetError: it is empty, or one answer against itself or against nothing.
     """
     if words in ("words", "tokens"):
         return EachWord(score) if words == "words" else EachToken(score)
-    sides = re.fullmatch(r"(.+?)\s+vs\.?\s+(.+)", words.strip())
-    return Token(words.strip(), score) if sides is None else Answer(*sides.groups())
+    sides = re.split(r"(?:^|\s+)vs\.?(?:\s+|$)", words.strip(), maxsplit=1)
+    return Token(words.strip(), score) if len(sides) == 1 else Answer(*sides)
 
 
 def _wanted(targets: Any, score: TokenScore) -> list[Any]:
@@ -311,19 +311,10 @@ def _check_generated(capture: Capture, passage: Passage) -> None:
 
 
 def _explained(explainer: Explainer, capture: Capture, passage: Passage) -> Explanation:
-    tiles = passage.x.ndim == 5
-    try:
-        found = explainer.explained(capture)
-    except (ValueError, RuntimeError, NotImplementedError) as error:
-        if not tiles or isinstance(error, torch.OutOfMemoryError):
-            raise
-        raise MethodError(
-            f"of {', '.join(explainer.methods)} one needs the picture as it is, and this network gets it in tiles: take"
-            " methods of gradients and activations alone, such as grad-cam, hires-cam, cf-cam"
-        ) from error
+    found = explainer.explained(capture)
     if passage.grid is not None and found.layer == passage.layer:
         return replace(found, input_size=passage.grid.size)
-    return replace(found, input_size=tuple(passage.x.shape[-2:])) if tiles else found
+    return found if passage.whole else replace(found, input_size=tuple(passage.x.shape[-2:]))
 
 
 def _described(capture: Capture, wanted: Sequence[Any]) -> tuple[tuple[tuple[str, ...], ...], Tensor]:

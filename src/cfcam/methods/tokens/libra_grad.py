@@ -100,6 +100,7 @@ def _layer_norm(
     cudnn_enable: bool = True,
 ) -> Tensor:
     axes = tuple(range(-len(normalized_shape), 0))
+    input = input.contiguous()  # noqa: A001 (as torch's own gives it: networks take views of it)
     centred = input - input.mean(axes, keepdim=True)
     normed = centred * (input.var(axes, unbiased=False, keepdim=True) + eps).rsqrt().detach()
     normed = normed if weight is None else normed * weight
@@ -114,5 +115,6 @@ def _rms_norm(
 ) -> Tensor:
     axes = tuple(range(-len(normalized_shape), 0))
     least = torch.finfo(input.dtype).eps if eps is None else eps
+    input = input.contiguous()  # noqa: A001 (likewise)
     normed = input * (input.square().mean(axes, keepdim=True) + least).rsqrt().detach()
     return normed if weight is None else normed * weight

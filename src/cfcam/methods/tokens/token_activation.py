@@ -110,4 +110,5 @@ def rank_gaussian(maps: Tensor) -> Tensor:
     width = windows.std(-1, correction=0, keepdim=True) / mean.clamp(min=torch.finfo(maps.dtype).tiny)
     ranks = torch.arange(-4.0, 5.0, device=maps.device, dtype=maps.dtype)
     weights = torch.exp(-(ranks**2) / (2 * width.clamp(min=1e-6) ** 2))
-    return torch.where(mean[..., 0] > 0, (windows * weights).sum(-1) / weights.sum(-1), 0)
+    # Where there is nothing, there is nothing; what is no number stays none.
+    return torch.where(mean[..., 0] == 0, 0, (windows * weights).sum(-1) / weights.sum(-1))

@@ -78,6 +78,11 @@ class Family(ABC):
     def __init__(self, model: Any, processor: Any, tokenizer: Any) -> None:
         self.model, self.processor, self.tokenizer = model, processor, tokenizer
 
+    @classmethod
+    def knows(cls, model: Any) -> bool:
+        """Returns whether it is for this network."""
+        return type(model).__name__ in cls.types
+
     @property
     @abstractmethod
     def writer(self) -> Any:
@@ -237,88 +242,6 @@ class EncoderDecoder(Family):
     def grid(self, prompt: Prompt, tokens: Tensor) -> ImageGrid:
         """Returns the encoder's patches."""
         return patches(self._vision, prompt.x.shape[-2:], tokens.shape[1])
-
-
-class BlipCaptions(Family):
-    """BLIP's captions: a text part that looks at the picture's tokens (arXiv 2201.12086, section 3.1)."""
-
-    types = ("BlipForConditionalGeneration",)
-
-    @property
-    def writer(self) -> Any:
-        """The text part's."""
-        return self.model.config.text_config
-
-    def prompt(self, picture: Any, text: str) -> Prompt:
-        """Returns the picture, and the prompt behind the token with which texts start."""
-        return Prompt((self.writer.bos_token_id, *self._ids(text)), self.pixels(picture))
-
-    def encode(self, x: Tensor, visual: Tensors) -> Tensor:
-        """Returns the last hidden state of the part that looks."""
-        found: Tensor = self.model.vision_model(pixel_values=x).last_hidden_state
-        return found
-
-    def decode(self, tokens: Tensor, rows: Rows) -> Tensor:
-        """Returns the text part's logits."""
-        found: Tensor = self.model.text_decoder(
-            input_ids=rows.ids,
-            attention_mask=rows.mask,
-            encoder_hidden_states=tokens,
-            encoder_attention_mask=torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device),
-            logits_to_keep=rows.keep,
-            use_cache=False,
-        ).logits
-        return found
-
-    def generation(self, prompt: Prompt) -> dict[str, Tensor]:
-        """Returns the picture and the prompt, with the end of a sentence that ``generate`` takes away again."""
-        ids = torch.tensor([[*prompt.ids, self.writer.sep_token_id]])
-        return {"pixel_values": prompt.x, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
-
-    def grid(self, prompt: Prompt, tokens: Tensor) -> ImageGrid:
-        """Returns the patches of the part that looks, behind its class token."""
-        return patches(self._vision, prompt.x.shape[-2:], tokens.shape[1], least=1)
-
-
-class BlipAnswers(BlipCaptions):
-    """BLIP's answers: a question is read with the picture, and the text part looks at what was read."""
-
-    types = ("BlipForQuestionAnswering",)
-
-    def prompt(self, picture: Any, text: str) -> Prompt:
-        """Returns the picture and the question."""
-        if not text.strip():
-            raise InputError("BlipForQuestionAnswering answers questions: give one as the prompt")
-        question = tuple(self.tokenizer(text)["input_ids"])
-        most = self.context
-        if most is not None and len(question) > most:
-            raise InputError(f"the prompt is {len(question)} tokens long, and the network takes {most}: shorten it")
-        return Prompt((self.model.decoder_start_token_id,), self.pixels(picture), question=question)
-
-    def decode(self, tokens: Tensor, rows: Rows) -> Tensor:
-        """Returns the text part's logits."""
-        if rows.question is None:
-            raise InputError("BlipForQuestionAnswering needs a question")
-        ids, mask = rows.question
-        read = self.model.text_encoder(
-            input_ids=ids,
-            attention_mask=mask,
-            encoder_hidden_states=tokens,
-            encoder_attention_mask=torch.ones(tokens.shape[:2], dtype=torch.long, device=tokens.device),
-        )[0]
-        found: Tensor = self.model.text_decoder(
-            input_ids=rows.ids,
-            attention_mask=rows.mask,
-            encoder_hidden_states=read,
-            encoder_attention_mask=mask,
-            use_cache=False,
-        ).logits
-        return found
-
-    def generation(self, prompt: Prompt) -> dict[str, Tensor]:
-        """Returns the picture and the question."""
-        ids = torch.tensor([prompt.question])
-        return {"pixel_values": prompt.x, "input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
 class Git(Family):

@@ -1,8 +1,9 @@
-"""Language models that read a picture's tokens among those of the text: LLaVA, PaliGemma, Qwen2-VL, SmolVLM."""
+"""Language models that read a picture's tokens among those of the text: LLaVA, PaliGemma, Qwen-VL, SmolVLM."""
 
 from __future__ import annotations
 
 import inspect
+import math
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from cfcam.errors import InputError, ModelError
 from cfcam.models.texts.families import Family, Prompt, Rows, Tensors, processed
-from cfcam.models.texts.grids import ImageGrid, any_resolution, merged, patches, square, tiles
+from cfcam.models.texts.grids import ImageGrid, any_resolution, merged, patches, sides, square, tiles
 
 _IN_TEXT = ("token_type_ids", "mm_token_type_ids")
 
@@ -33,8 +34,6 @@ class InText(Family):
                 f"{type(model).__name__} of this transformers takes no image tokens from outside (mm_encoder_outputs):"
                 " upgrade transformers"
             )
-        if getattr(self._vision, "model_type", "") == "pixtral":
-            raise ModelError("a Pixtral tower gives tokens of pictures of any size in one row: this is not known here")
 
     @property
     def writer(self) -> Any:
@@ -85,15 +84,19 @@ class InText(Family):
         """Returns image tokens in the form in which this network has them."""
         return list(tokens)
 
-    def decode(self, tokens: Tensor, rows: Rows) -> Tensor:
-        """Returns the logits of the last places."""
+    def _seen_by(self, tokens: Tensor) -> Any:
+        """Returns what the part that looks would give to the language model."""
         from transformers.modeling_outputs import BaseModelOutputWithPooling
 
+        return BaseModelOutputWithPooling(pooler_output=self._handed(tokens))
+
+    def decode(self, tokens: Tensor, rows: Rows) -> Tensor:
+        """Returns the logits of the last places."""
         others = {name: rows.visual[name] for name in self._beside if name in rows.visual}
         found: Tensor = self.model(
             input_ids=rows.ids,
             attention_mask=rows.mask,
-            mm_encoder_outputs={"image": BaseModelOutputWithPooling(pooler_output=self._handed(tokens))},
+            mm_encoder_outputs={"image": self._seen_by(tokens)},
             logits_to_keep=rows.keep,
             use_cache=False,
             **rows.along,
@@ -118,6 +121,44 @@ class InText(Family):
     def grid(self, prompt: Prompt, tokens: Tensor) -> ImageGrid:
         """Returns the patches of the part that looks; a class token stays where the configuration keeps it."""
         return patches(self._vision, prompt.x.shape[-2:], tokens.shape[1])
+
+
+class Pixtral(InText):
+    """Pixtral's tower, in LLaVA or Mistral 3: pictures of their own size (arXiv 2410.07073, section 2.2)."""
+
+    types = ("LlavaForConditionalGeneration", "Mistral3ForConditionalGeneration")
+    _seen = ("image_sizes",)
+
+    @classmethod
+    def knows(cls, model: Any) -> bool:
+        """Returns whether it is one of these, with this tower."""
+        return super().knows(model) and getattr(model.config.vision_config, "model_type", "") == "pixtral"
+
+    def seen(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """Returns all of the picture."""
+        return 0.0, 0.0, 1.0, 1.0
+
+    def encode(self, x: Tensor, visual: Tensors) -> Tensor:
+        """Returns the picture's tokens, one picture after another: together they would be one sequence.
+
+        There the tower masks what is another picture's with a large number, which does not hold what is no number, and
+        takes time for it.
+        """
+        every = zip(x.split(1), visual["image_sizes"].split(1), strict=True)
+        return torch.cat([super(Pixtral, self).encode(one, {"image_sizes": size}) for one, size in every])
+
+    def _picture(self, x: Tensor, visual: Tensors) -> Tensor:
+        """Returns the picture without what was padded to the right and below."""
+        height, width = (int(n) for n in visual["image_sizes"][0])
+        if len(x) != 1:
+            raise InputError(f"the processor gives {len(x)} pictures for one: give one picture")
+        return x[..., :height, :width]
+
+    def grid(self, prompt: Prompt, tokens: Tensor) -> ImageGrid:
+        """Returns the patches, or the groups of patches that Mistral 3 merges."""
+        patch, merge = self._vision.patch_size, getattr(self.model.config, "spatial_merge_size", 1)
+        height, width = (n // patch for n in prompt.x.shape[-2:])
+        return merged((1, height, width), merge, patch, tokens.shape[1])
 
 
 class PaliGemma(InText):
@@ -211,10 +252,52 @@ class Tiled(InText):
         return tiles(rows, columns, each, tokens.shape[1], size)
 
 
+class InternVL(InText):
+    """InternVL: tiles and the small whole, each pooled by pixel shuffle (arXiv 2404.16821, section 3)."""
+
+    types = ("InternVLForConditionalGeneration",)
+    _seen = ()
+
+    def seen(self, height: int, width: int) -> tuple[float, float, float, float]:
+        """Returns all of the picture."""
+        return 0.0, 0.0, 1.0, 1.0
+
+    def prompt(self, picture: Any, text: str) -> Prompt:
+        """Returns picture and prompt, and how many rows and columns of tiles there are."""
+        from transformers.models.got_ocr2 import image_processing_pil_got_ocr2 as tiling
+
+        found = super().prompt(picture, text)
+        owner, views, (width, height) = self.processor.image_processor, found.x.shape[1], picture.size
+        rows, columns = 0, 0
+        if views > 1:
+            canvas: Any = tiling.get_optimal_tiled_canvas
+            tile = tuple(found.x.shape[-2:])
+            columns, rows = canvas((height, width), tile, owner.min_patches, owner.max_patches)
+        return replace(found, visual={"tiles": torch.tensor([[rows, columns]])})
+
+    def _picture(self, x: Tensor, visual: Tensors) -> Tensor:
+        """Returns the tiles of the one picture (1, tiles, C, H, W)."""
+        return self._sized(x, self._vision)[None]
+
+    def _given(self, x: Tensor, visual: Tensors) -> dict[str, Any]:
+        return {"pixel_values": x.flatten(0, 1)}
+
+    def _handed(self, tokens: Tensor) -> Any:
+        return tokens
+
+    def grid(self, prompt: Prompt, tokens: Tensor) -> ImageGrid:
+        """Returns the tiles' cells, put together."""
+        rows, columns = prompt.visual["tiles"][0].tolist()
+        size, ratio = prompt.x.shape[-2:], self.model.config.downsample_ratio
+        patch = sides(self._vision.patch_size) or (1, 1)
+        each = math.prod(round(n // p * ratio) for n, p in zip(size, patch, strict=True))
+        return tiles(rows, columns, each, tokens.shape[1], size)
+
+
 class QwenVL(InText):
     """Qwen2-VL and Qwen2.5-VL: pictures of their own size, four patches in one token (arXiv 2409.12191, 2.1)."""
 
-    types = ("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration")
+    types: ClassVar[tuple[str, ...]] = ("Qwen2VLForConditionalGeneration", "Qwen2_5_VLForConditionalGeneration")
     _seen = _beside = ("image_grid_thw",)
 
     def seen(self, height: int, width: int) -> tuple[float, float, float, float]:
@@ -255,3 +338,28 @@ class QwenVL(InText):
         vision = self._vision
         thw = prompt.visual["image_grid_thw"][0].tolist()
         return merged(thw, vision.spatial_merge_size, vision.patch_size, tokens.shape[1])
+
+
+class Qwen3VL(QwenVL):
+    """Qwen3-VL: the same, and tokens of earlier layers that the language model's first layers get beside (DeepStack).
+
+    All of them are one token of the map, their channels one behind the other (arXiv 2511.21631, section 2.1): a map of
+    the last ones alone would leave out what the network learns of the picture from the others.
+    """
+
+    types: ClassVar[tuple[str, ...]] = ("Qwen3VLForConditionalGeneration",)
+
+    def encode(self, x: Tensor, visual: Tensors) -> Tensor:
+        """Returns the picture's tokens, and behind them those of earlier layers, channels beside channels."""
+        found = self.model.get_image_features(**self._given(x, visual), return_dict=True)
+        every = (found.pooler_output, *found.deepstack_features)
+        if len({len(one) for one in found.pooler_output}) > 1:
+            raise InputError("the pictures have different numbers of image tokens: explain them one at a time")
+        return torch.cat([torch.stack(list(one)) for one in every], 2)
+
+    def _seen_by(self, tokens: Tensor) -> Any:
+        from transformers.models.qwen3_vl.modeling_qwen3_vl import BaseModelOutputWithDeepstackFeatures
+
+        own, *earlier = tokens.split(self._vision.out_hidden_size, 2)
+        output: Any = BaseModelOutputWithDeepstackFeatures
+        return output(pooler_output=list(own), deepstack_features=[list(one) for one in earlier])

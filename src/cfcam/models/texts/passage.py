@@ -71,6 +71,7 @@ class Passage(Adapter):
         self.batched = True
         self.family, self.prompts, self.grid = family, tuple(prompts), grid
         self.written, self.x = tuple(texts[0]), torch.cat([prompt.x for prompt in prompts])
+        self.whole = self.x.ndim < 5
         self._texts = tuple(tuple(one.text for one in each) for each in texts)
         if grid is not None:
             name = LAYER if family.inside is None else f"model.{family.inside}"
@@ -80,8 +81,12 @@ class Passage(Adapter):
         """Returns what the network says of the texts, for pictures (M, ...) made from those of the batch."""
         if images is None:
             images = torch.arange(len(x), device=x.device)
+        tokens = None
+        if self.family.inside is None:
+            tokens = self.image_tokens(self.family.encode(x, self._visual(images, 1)))
+            images = images.expand(len(tokens))  # of one picture, tokens may be given that are many versions of its own
         rows = self._rows(images)
-        logits = self._logits(x, images, rows)
+        logits = self._logits(x, tokens, rows)
         read = [self._of(logits, number, images, rows) for number in range(len(self._texts))]
         return TextOutput(read, self._texts)
 
@@ -97,7 +102,8 @@ class Passage(Adapter):
         images = torch.arange(len(x), device=x.device)
         rows, found = replace(self._rows(images), keep=0), []
         with preserved(self.model, x.device), torch.no_grad(), Keeper(self.model).kept(x.device, len(x)):
-            logits = self._logits(x, images, rows)
+            tokens = None if self.family.inside else self.family.encode(x, self._visual(images, 1))
+            logits = self._logits(x, tokens, rows)
         special = set(getattr(self.family.tokenizer, "all_special_ids", ()))
         for n, prompt in enumerate(self.prompts):
             places = self.family.image_places(rows.ids[n], logits.shape[1])
@@ -113,11 +119,10 @@ class Passage(Adapter):
             found.append(Everywhere(logits[n], places, ids, [p + shift for p in at], len(kept)))
         return found
 
-    def _logits(self, x: Tensor, images: Tensor, rows: Rows) -> Tensor:
-        """Returns the logits of all rows, those of the last places."""
-        if self.family.inside is not None:
+    def _logits(self, x: Tensor, tokens: Tensor | None, rows: Rows) -> Tensor:
+        """Returns the logits of all rows, those of the last places, for pictures or image tokens (M, P, C) of them."""
+        if tokens is None:
             return self.family.whole(x, rows)
-        tokens = self.image_tokens(self.family.encode(x, self._visual(images, 1)))
         return self.family.decode(tokens.repeat(len(self._texts), 1, 1), rows)
 
     def _visual(self, images: Tensor, repeats: int) -> dict[str, Tensor]:

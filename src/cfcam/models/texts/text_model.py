@@ -15,9 +15,20 @@ from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.state.keeping import Keeper
 from cfcam.errors import InputError, LayerError, ModelError, OutputError
 from cfcam.models.hugging_face import quiet
-from cfcam.models.texts.families import BlipAnswers, BlipCaptions, EncoderDecoder, Family, Git, Prompt
+from cfcam.models.texts.blip import Blip2, BlipAnswers, BlipCaptions
+from cfcam.models.texts.families import EncoderDecoder, Family, Git, Prompt
 from cfcam.models.texts.grids import ImageGrid
-from cfcam.models.texts.multimodal import Gemma3, InText, LlavaNext, PaliGemma, QwenVL, Tiled
+from cfcam.models.texts.multimodal import (
+    Gemma3,
+    InternVL,
+    InText,
+    LlavaNext,
+    PaliGemma,
+    Pixtral,
+    Qwen3VL,
+    QwenVL,
+    Tiled,
+)
 from cfcam.models.texts.passage import Passage, Written
 from cfcam.models.texts.words import text_of, unknown_words
 
@@ -25,13 +36,17 @@ _FAMILIES: tuple[type[Family], ...] = (
     EncoderDecoder,
     BlipCaptions,
     BlipAnswers,
+    Blip2,
     Git,
+    Pixtral,
     InText,
     PaliGemma,
     Gemma3,
     LlavaNext,
     Tiled,
+    InternVL,
     QwenVL,
+    Qwen3VL,
 )
 MOST_TOKENS = 32
 """Tokens that are generated at most, unless told otherwise."""
@@ -52,9 +67,9 @@ class TextModel:
 
     def __init__(self, model: nn.Module, processor: Any, tokenizer: Any = None) -> None:
         name = type(model).__name__
-        family = next((one for one in _FAMILIES if name in one.types), None)
+        family = next((one for one in _FAMILIES if one.knows(model)), None)
         if family is None:
-            known = ", ".join(kind for one in _FAMILIES for kind in one.types)
+            known = ", ".join(dict.fromkeys(kind for one in _FAMILIES for kind in one.types))
             raise ModelError(f"{name} is no network that is known to write about pictures; these are: {known}")
         tokenizer = getattr(processor, "tokenizer", None) if tokenizer is None else tokenizer
         if tokenizer is None:
