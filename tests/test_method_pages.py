@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cfcam.methods import list_methods, list_pixel_methods
+from cfcam.methods import list_methods, list_pixel_methods, list_text_methods
 
 PAGES = Path(__file__).parents[1] / "docs" / "methods"
 LINKS = dict(re.findall(r"\[`([\w+-]+)`\]\(([\w#.-]+)\)", (PAGES / "index.md").read_text(encoding="utf-8")))
@@ -32,7 +32,7 @@ def test_a_part_of_a_page_ends_where_the_next_begins() -> None:
     assert part(page, "two") == "z\n"
 
 
-@pytest.mark.parametrize("name", [*list_methods(), *list_pixel_methods()])
+@pytest.mark.parametrize("name", [*list_methods(), *list_pixel_methods(), *list_text_methods()])
 def test_each_method_has_a_page_that_says_what_it_is_when_it_is_of_use_and_what_it_costs(name: str) -> None:
     file, _, anchor = LINKS[name].partition("#")
     page = (PAGES / file).read_text(encoding="utf-8")
