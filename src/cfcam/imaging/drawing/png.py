@@ -19,9 +19,13 @@ from cfcam.files import write_whole, writing
 # Encoding is the dearest step of a folder run after the network, and Pillow spends most of it on trying five filters a
 # row. Here the picture decides between two. Drawings (flat areas) take the difference to the row above. Photographs
 # take that to the mean of the neighbours and, without isal, Huffman codes alone, since matches are rare. CPU time of an
-# overlay of 512 x 512: 6.6 ms (7 % more bytes), with isal 3 ms (2 % fewer), with Pillow at its level 1 17 ms.
+# overlay of 512 x 512: 6.6 ms (7 % more bytes), with isal 3.4 ms, with Pillow at its level 1 17 ms.
 # imagecodecs 2026.3.6, a dependency of 80 MB, takes 0.8 to 0.9 x the time without isal, 1.9 to 3 x that with it.
 PNG_COMPRESS_LEVEL = 1
+# At its levels 1 and 2 isal 1.9.1 packs the same data otherwise once in ten thousand times, by where in memory it works
+# (findings/isal-bytes-by-address.sh); at level 3 it does not. An overlay of 512 x 512 takes 1.8 ms there in place of
+# 1.4 ms (with zlib 6.6 ms), and 5 to 13 % more bytes.
+ISAL_LEVEL = 3
 # Share of zeros after filtering: photographs and ultrasound have 0.1 to 0.2, sheets 0.4 to 0.9.
 _DRAWING = 0.35
 _UP, _AVERAGE = 2, 3  # filter types, PNG (ISO/IEC 15948) section 9.2
@@ -94,7 +98,7 @@ def _filtered(rows: NDArray[np.uint8], step: int, kind: int) -> NDArray[np.uint8
 
 def _deflated(filtered: NDArray[np.uint8], *, drawing: bool) -> bytes:
     if (isal := _isal()) is not None:
-        return cast("bytes", isal.compress(filtered.data, PNG_COMPRESS_LEVEL))
+        return cast("bytes", isal.compress(filtered.data, ISAL_LEVEL))
     strategy = zlib.Z_DEFAULT_STRATEGY if drawing else zlib.Z_HUFFMAN_ONLY
     packer = zlib.compressobj(PNG_COMPRESS_LEVEL, strategy=strategy)
     return packer.compress(filtered.data) + packer.flush()
