@@ -101,11 +101,13 @@ def _restless(model, seed: int = 0, scale: float = 4.0):
 
 FAMILIES = (
     *("vit_gpt2", "blip", "blip_answers", "blip2", "blip2_t5", "git", "llava", "pixtral", "mistral3", "paligemma"),
-    *("gemma3", "qwen", "qwen25", "qwen3", "internvl", "smolvlm", "llava_next"),
+    *("gemma3", "qwen", "qwen25", "qwen3", "internvl", "idefics3", "smolvlm", "llava_next"),
 )
 GRIDS = {"pixtral": (8, 8), "gemma3": (2, 2), "llava_next": (8, 8)}
 """Cells of the map of a picture of `SIZES`; (4, 4) of the others."""
-SIZES = dict.fromkeys(("pixtral", "mistral3", "qwen", "qwen25", "qwen3", "internvl", "smolvlm", "llava_next"), (64, 64))
+SIZES = dict.fromkeys(
+    ("pixtral", "mistral3", "qwen", "qwen25", "qwen3", "internvl", "idefics3", "smolvlm", "llava_next"), (64, 64)
+)
 APART = ("vit_gpt2", "blip", "blip_answers", "blip2", "blip2_t5")
 """Those that have no logits at image tokens."""
 QUESTION = "is there a nodule ?"
@@ -266,9 +268,22 @@ def paligemma():
     return _restless(PaliGemmaForConditionalGeneration(config)), processor, words
 
 
-def smolvlm(small=True):
-    """SmolVLM (with the processor of Idefics3, which needs no video): tiles, each pooled by pixel shuffle."""
-    from transformers import Idefics3Processor, SmolVLMConfig, SmolVLMForConditionalGeneration
+def idefics3():
+    """Idefics3: tiles, each pooled by pixel shuffle."""
+    from transformers import Idefics3Config, Idefics3ForConditionalGeneration
+
+    return _tiled(Idefics3ForConditionalGeneration, Idefics3Config)
+
+
+def smolvlm():
+    """SmolVLM (with the processor of Idefics3, which needs no video): the same."""
+    from transformers import SmolVLMConfig, SmolVLMForConditionalGeneration
+
+    return _tiled(SmolVLMForConditionalGeneration, SmolVLMConfig)
+
+
+def _tiled(network, configuration):
+    from transformers import Idefics3Processor
     from transformers.models.idefics3.image_processing_pil_idefics3 import Idefics3ImageProcessorPil
 
     tiles = [f"<row_{r}_col_{c}>" for r in (1, 2, 3) for c in (1, 2, 3)]
@@ -276,10 +291,10 @@ def smolvlm(small=True):
     vision = {**VIT, "image_size": 32, "patch_size": 8}
     image = words.convert_tokens_to_ids("<image>")
     text = {**_llama(), "vocab_size": len(words), "max_position_embeddings": 256}
-    config = SmolVLMConfig(vision_config=vision, text_config=text, image_token_id=image, scale_factor=2)
+    config = configuration(vision_config=vision, text_config=text, image_token_id=image, scale_factor=2)
     pixels = Idefics3ImageProcessorPil(size={"longest_edge": 64}, max_image_size={"longest_edge": 32})
     processor = Idefics3Processor(pixels, words, image_seq_len=4)
-    return _restless(SmolVLMForConditionalGeneration(config)), processor, words
+    return _restless(network(config)), processor, words
 
 
 class QwenProcessor:

@@ -8,6 +8,9 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cfcam.cli.app import app
+from cfcam.cli.arguments import words
+from cfcam.errors import InputError
+from cfcam.jobs.engine import texts
 from cfcam.models.demo import make_phantom
 from tests import text_networks
 
@@ -89,3 +92,43 @@ def test_what_cannot_be_told_is_one_line(folder, picture, tmp_path, arguments, m
     assert result.exit_code in (1, 2)
     (line,) = result.stderr.splitlines()
     assert message in line
+
+
+def test_token_activation_maps_are_a_method_like_others(picture, tmp_path):
+    model, processor, _ = text_networks.llava()
+    for part in (model, processor):
+        part.save_pretrained(tmp_path / "llava")
+    asked = ["--prompt", "what is there ?", "--text", "left nodule", "--method", "tam", "--method", "grad-cam"]
+    result = cfcam("explain", picture, "-m", f"hf:{tmp_path / 'llava'}", "-o", tmp_path / "out", *asked)
+    assert result.exit_code == 0, result.output
+    names = ["scan_grad-cam_words.png", "scan_tam_words.png", "scan_words.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == names
+    maps = json.loads((tmp_path / "out" / "scan_words.json").read_text())["explained"][0]["maps"]
+    assert list(maps) == ["tam", "grad-cam"]
+
+
+def test_token_activation_maps_of_the_demo_network_are_refused_in_one_line(picture, tmp_path):
+    result = cfcam("explain", picture, "-o", tmp_path / "out", "--prompt", "", "--method", "tam")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert "has no logits at image tokens: TAM is for networks such as LLaVA" in line
+
+
+def test_a_network_that_writes_nothing_is_one_line(picture, tmp_path):
+    model, processor, tokenizer = text_networks.vit_gpt2()
+    end = tokenizer.eos_token_id
+    model.generation_config.suppress_tokens = [token for token in range(text_networks.vocabulary()) if token != end]
+    for part in (model, processor, tokenizer):
+        part.save_pretrained(tmp_path / "silent")
+    result = cfcam("explain", picture, "-m", f"hf:{tmp_path / 'silent'}", "-o", tmp_path / "out", "--prompt", "")
+    assert result.exit_code == 1
+    (line,) = result.stderr.splitlines()
+    assert "the text has no word: nothing was generated that could be explained (text=... gives one)" in line
+
+
+def test_one_answer_against_another_is_read_alike_before_torch_and_behind_it():
+    assert words.SIDES == texts.SIDES
+    words.answers(["yes vs no", "left vs. right", "nodule", "canvas"])
+    for wrong in ("yes vs ", "vs no", "yes vs yes"):
+        with pytest.raises(InputError, match=f"--target '{wrong}': give two different answers"):
+            words.answers([wrong])

@@ -103,6 +103,18 @@ def test_the_map_of_an_answer_against_another_lies_on_what_was_asked_for(model):
     assert np.median(shares) >= 3
 
 
+def test_in_half_precision_words_and_maps_are_the_same(explained):
+    rough = captioner.load_demo_captioner()
+    rough.model.bfloat16()
+    for finding in FINDINGS:
+        phantom, exact = explained[finding, SEEDS[0]]
+        found = cfcam.explain_text(rough, phantom.image, methods=["hires-cam", "grad-cam"])
+        assert found.texts == exact.texts
+        for method, maps in found.maps.items():
+            pair = torch.stack([maps[0, 0].flatten(), exact.maps[method][0, 0].flatten()])
+            assert torch.corrcoef(pair)[0, 1] > 0.98
+
+
 def test_training_teaches_what_writes_and_leaves_what_looks():
     before = captioner.captioning_network().state_dict()
     trained = train_captioner.train(range(5_000_000, 5_000_002), steps=2, batch=2).state_dict()

@@ -19,7 +19,7 @@ from cfcam.cli.options.network import DEMOS
 from cfcam.cli.options.question import chosen_methods
 from cfcam.cli.options.regions import ByRegion
 from cfcam.cli.options.study import Study, without_secrets
-from cfcam.cli.options.texts import Texts, check_methods, tell
+from cfcam.cli.options.texts import Texts, check_asked, tell
 from cfcam.cli.options.unchanged import left_by, note_of, watched
 from cfcam.cli.options.volumes import PicturesOrVolumes, Sliding
 from cfcam.cli.output.console import EXIT_FAILED, hint, print_json, prints_to_stderr, warn
@@ -242,7 +242,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         super().__post_init__()
         if self.preset is not None and (self.palette, self.opacity, self.blend) != LOOK:
             raise InputError(f"--preset {self.preset} says how maps are drawn: leave --palette, --opacity, --blend out")
-        check_methods(self.method or (), self.prompt)
+        check_asked(self)
         words.named_targets(self.classes, self.target or ())
         places.stdout(self.paths, self.as_json)
         places.audit_folder(self.record, self.output)

@@ -58,6 +58,19 @@ class Spec:
     called: bool = False
 
 
+def check_writes(spec: Spec) -> None:
+    """Refuse a network that cannot be asked to write about a picture.
+
+    Args:
+        spec: As it was read.
+
+    Raises:
+        ModelError: If it is none of the demo network that writes and folders of transformers.
+    """
+    if spec.source is not Source.HUGGING_FACE and spec.text.strip() != Source.DEMO:
+        raise ModelError(f"{spec.text} is asked to write, which demo and hf:FOLDER networks can: give one of these")
+
+
 def available_forms() -> list[tuple[str, str]]:
     """List the forms of a model spec, each with one example.
 

@@ -10,7 +10,7 @@ import torch
 from cfcam.errors import ModelError, describe
 from cfcam.models.built import import_library
 from cfcam.models.hugging_face import quiet
-from cfcam.models.spec import Source, Spec, check_place, is_folder, parse_spec
+from cfcam.models.spec import Source, Spec, check_place, check_writes, is_folder, parse_spec
 from cfcam.models.texts.text_model import TextModel
 
 
@@ -28,14 +28,13 @@ def load_text_model(spec: str, device: str | torch.device = "cpu") -> TextModel:
         MissingExtraError: If transformers is not installed.
     """
     parsed = parse_spec(spec)
+    check_writes(parsed)
     if parsed.source is Source.DEMO:
         from cfcam.models.demo.captioner import load_demo_captioner
 
         found = load_demo_captioner()
-    elif parsed.source is Source.HUGGING_FACE:
-        found = _from_folder(parsed)
     else:
-        raise ModelError(f"{parsed.text} is asked to write, which demo and hf:FOLDER networks can: give one of these")
+        found = _from_folder(parsed)
     found.model.to(device)
     return found
 

@@ -131,6 +131,8 @@ def test_targets_are_strings_as_on_the_command_line():
     assert read_asked("tokens", "logit") == cfcam.EachToken("logit")
     assert read_asked(" no nodule ") == cfcam.Token("no nodule")
     assert read_asked("yes vs. no") == cfcam.Answer("yes", "no")
+    with pytest.raises(TargetError, match="give two texts"):
+        read_asked("yes vs ")
 
 
 def test_words_that_the_tokenizer_does_not_know_are_refused_and_of_a_prompt_said(model):

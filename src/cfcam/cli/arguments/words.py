@@ -25,6 +25,9 @@ DEMO_NETWORKS = ("demo", "demo-shortcut")
 PICTURE_FORMATS = ("png", "jpg", "webp", "svg", "pdf")
 SMALLEST_PICTURE = 16
 
+# Likewise, of cfcam.jobs.engine.texts.
+SIDES = re.compile(r"(?:^|\s+)vs\.?(?:\s+|$)")
+
 _DEVICE = re.compile(r"auto|(cpu|cuda|mps|xpu|hpu|mtia|xla|meta)(:\d+)?")
 _AXES = ("RL", "AP", "SI")
 _TOP = re.compile(r"top-?(\d+)")
@@ -106,6 +109,14 @@ def methods_of_anything(names: Iterable[str]) -> None:
     from cfcam.methods import list_text_methods
 
     methods(name for name in names if name not in list_text_methods())
+
+
+def answers(targets: Iterable[str]) -> None:
+    """Refuses an answer against none, or against itself, among what is asked of a text."""
+    for text in targets:
+        sides = SIDES.split(text.strip(), maxsplit=1)
+        if len(sides) == 2 and (not all(sides) or sides[0] == sides[1]):
+            raise InputError(f"--target {text!r}: give two different answers, as 'yes vs no'")
 
 
 def method(name: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -16,6 +15,7 @@ from cfcam.cli.options.question import chosen_methods
 from cfcam.cli.output.console import EXIT_FAILED, out, print_json, warn
 from cfcam.cli.output.panels import Panel
 from cfcam.errors import InputError
+from cfcam.models.spec import check_writes, parse_spec
 from cfcam.shown import answer_text
 
 if TYPE_CHECKING:
@@ -60,22 +60,28 @@ class Texts(Layer):
             raise InputError('--text is what a network writes: give --prompt too, "" for a caption')
 
 
-def check_methods(names: Iterable[str], prompt: str | None) -> None:
-    """Refuses methods of words where there are none, and "all" where it would name those of classes.
+def check_asked(command: Any) -> None:
+    """Refuses what means nothing for a text, rather than leaving it out without a word; and texts without a prompt.
 
     Args:
-        names: as given.
-        prompt: likewise.
+        command: ``cfcam explain``.
 
     Raises:
-        InputError: one of them does not fit.
+        CfcamError: an option, a method or the network does not fit.
     """
-    if prompt is None:
-        words.methods(names)
-    elif "all" in names:
+    if command.prompt is None:
+        words.methods(command.method or ())
+        return
+    defaults = {field.name: field.default for field in fields(command)}
+    alone = [name for name in _OF_CLASSES if getattr(command, name) != defaults[name]]
+    if wrong := [*alone, *command.given(Panel.STUDY)]:
+        raise InputError(f"--{wrong[0].replace('_', '-')} is for networks that classify: leave it out with --prompt")
+    if "all" in (command.method or ()):
         raise InputError(
             "--method all is for networks that classify: with --prompt name methods, as --method hires-cam"
         )
+    check_writes(parse_spec(command.spec))
+    words.answers(command.target or ())
 
 
 def tell(command: Any, sources: list[Path], stdout: TextIO) -> None:
@@ -86,8 +92,6 @@ def tell(command: Any, sources: list[Path], stdout: TextIO) -> None:
         sources: files, folders and globs.
         stdout: where a summary as JSON goes.
     """
-    _check(command)
-
     from cfcam.imaging import list_images
     from cfcam.imaging.drawing.look import Look
     from cfcam.jobs.engine.text_files import TextSettings, write_texts
@@ -122,14 +126,6 @@ def tell(command: Any, sources: list[Path], stdout: TextIO) -> None:
         out().print(f"{done} of {len(told)} explained, in {command.output}/; research use only", markup=False)
     if any(one.problem for one in told):
         raise typer.Exit(EXIT_FAILED)
-
-
-def _check(command: Any) -> None:
-    """Raises `InputError` for options that mean nothing for a text, rather than leaving them out without a word."""
-    defaults = {field.name: field.default for field in fields(command)}
-    alone = [name for name in _OF_CLASSES if getattr(command, name) != defaults[name]]
-    if wrong := [*alone, *command.given(Panel.STUDY)]:
-        raise InputError(f"--{wrong[0].replace('_', '-')} is for networks that classify: leave it out with --prompt")
 
 
 def _line(one: Told) -> str:

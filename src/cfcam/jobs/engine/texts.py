@@ -27,6 +27,8 @@ Asked = str | Token | Answer | EachWord | EachToken
 DEFAULT_METHODS = ("hires-cam",)
 """Each cell by what it added: a word looks at few of the image tokens, and weights that are means over all of them, as
 Grad-CAM's, are mostly those of cells that it does not look at."""
+SIDES = re.compile(r"(?:^|\s+)vs\.?(?:\s+|$)")
+"""What stands between two answers, one of which is asked for against the other."""
 _EXACT, _ROUGH = 1e-3, 0.2
 """How far the log-probability of a token may lie from what ``generate`` found, in float32 and in half precision."""
 
@@ -260,7 +262,7 @@ def read_asked(words: str, score: TokenScore = "log-odds") -> Token | Answer | E
     """
     if words in ("words", "tokens"):
         return EachWord(score) if words == "words" else EachToken(score)
-    sides = re.split(r"(?:^|\s+)vs\.?(?:\s+|$)", words.strip(), maxsplit=1)
+    sides = SIDES.split(words.strip(), maxsplit=1)
     return Token(words.strip(), score) if len(sides) == 1 else Answer(*sides)
 
 
