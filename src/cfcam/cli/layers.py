@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -17,7 +20,7 @@ from cfcam.cli.options.network import Model, Network
 from cfcam.cli.options.preparation import Preparation
 from cfcam.cli.options.run import Run
 from cfcam.cli.output.console import EXIT_FAILED, error, hint, out, plain, print_json, warn
-from cfcam.errors import CfcamError, InputError, ModelError, describe_first
+from cfcam.errors import CfcamError, InputError, LayerError, ModelError, describe_first
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -186,18 +189,32 @@ class Layers(Run, Preparation, Network):
         """
         import torch
 
+        from cfcam.cli.output.ahead import Lines
         from cfcam.metrics import measure_layers
 
         preprocess, method = self._preprocess(loaded), self.method or "grad-cam"
         images = _read(paths, self.limit)
-        scores = measure_layers(
+        x = torch.stack([preprocess(image) for image in images])
+        measure = partial(
+            measure_layers,
             loaded.module,
-            torch.stack([preprocess(image) for image in images]),
             method=method,
             classes=loaded.classes,
             probability=loaded.probability,
             output=loaded.output,
         )
+        started = time.perf_counter()
+        with suppress(LayerError):  # of this one layer
+            measure(x[:1], most=1, fusions=False)
+        seconds, lines = time.perf_counter() - started, Lines("measuring", "layers and pairs of them")
+
+        def tell(done: int, total: int) -> None:
+            if done:
+                lines(done, total)
+            else:
+                lines.foretold(total, seconds * len(x) * total)
+
+        scores = measure(x, progress=tell)
         if self.picture is not None:
             _draw(loaded, preprocess, images[0], scores, self.picture, method=method)
         if self.as_json:

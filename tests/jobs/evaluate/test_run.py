@@ -397,6 +397,25 @@ def test_a_finished_run_measures_nothing_again_and_keeps_the_costs(tmp_path, mon
     assert second.costs["cam"]["forward-passes"] >= 1
 
 
+def test_the_first_picture_is_told_alone_and_what_methods_cost_is_measured_on_the_rest(tmp_path):
+    seen = []
+    evaluation = run(
+        phantoms(tmp_path / "in", 4), tmp_path / "out", batch_size=3, metrics=("average-drop", "milliseconds")
+    )
+    evaluator, sizes = type(evaluation.evaluator), []
+
+    class Counting(evaluator):
+        def __call__(self, samples):
+            rows = super().__call__(samples)
+            sizes.append((len(samples), bool(self.costs)))
+            return rows
+
+    evaluation.evaluator.__class__ = Counting
+    evaluation(seen.append)
+    assert [progress.done for progress in seen] == [0, 1, 3, 4]
+    assert sizes == [(1, False), (2, True), (1, True)]
+
+
 def test_a_picture_that_changed_is_measured_again(tmp_path, monkeypatch):
     data = phantoms(tmp_path / "in", 4)
     run(data, tmp_path / "out")()

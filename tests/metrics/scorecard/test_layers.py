@@ -31,7 +31,9 @@ def test_layers_are_ranked_and_the_best_is_used() -> None:
     net, x = Stages().eval(), torch.randn(3, 3, 32, 32)
     names = [info.name for info in candidate_layers(Network(net), x, most=3)]
     assert names == ["features.6", "features.7", "features.8"]
-    scores = measure_layers(net, x, most=3)
+    told: list[tuple[int, int]] = []
+    scores = measure_layers(net, x, most=3, progress=lambda done, total: told.append((done, total)))
+    assert told == [(n, 9) for n in range(10)]  # three layers, and three pairs in two ways
     assert [s.rank for s in scores] == sorted(s.rank for s in scores)
     assert {s.fusion for s in scores} == {None, "mean", "product"}
     best = measured_layer(net, x, most=3)

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cfcam import json_text
+from cfcam.cli.output.ahead import QUIET_SECONDS, Lines
 from cfcam.cli.output.console import err, hint, out, plain
 from cfcam.cli.output.run import log_failure
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 FAILURES_SHOWN = 10
 _COLUMNS, _NAME, _CELL = 6, 20, 19  # the most columns, and the widths of their kinds
-_QUIET_SECONDS = 10.0
 
 
 def follow(run: EvaluationRun, *, quiet: bool = False, log: Log | None = None) -> Scorecard:
@@ -65,7 +65,8 @@ def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[Progress], None]
         with _bar(console, total) as tell:
             yield tell
     else:
-        yield _Lines()
+        lines = Lines("evaluating", "images")
+        yield lambda p: lines(p.done, p.total, earlier=p.earlier, failed=p.failed)
 
 
 @contextmanager
@@ -107,7 +108,7 @@ def _logged(log: Log, total: int) -> Iterator[Callable[[Progress], None]]:
         rate = (progress.done - progress.earlier) / max(now - started, 1e-6)
         left = round((progress.total - progress.done) / rate, 1) if rate > 0 else None
         last = {"task": "evaluating", **progress.numbers(), "per_second": round(rate, 3), "seconds_left": left}
-        if now - told >= _QUIET_SECONDS:
+        if now - told >= QUIET_SECONDS:
             told = now
             log.info("progress", **last)
 
@@ -117,21 +118,6 @@ def _logged(log: Log, total: int) -> Iterator[Callable[[Progress], None]]:
         log.warn("stopped", **last)
         raise
     log.info("ended", **last)
-
-
-class _Lines:
-    """Progress for a log file: a line now and then."""
-
-    def __init__(self) -> None:
-        self._said = time.perf_counter()
-
-    def __call__(self, progress: Progress) -> None:
-        now = time.perf_counter()
-        if now - self._said < _QUIET_SECONDS:
-            return
-        self._said = now
-        failed = f", {progress.failed} failed" if progress.failed else ""
-        err().print(Text(f"evaluating: {progress.done} of {progress.total} images{failed}"), soft_wrap=True)
 
 
 def write(run: EvaluationRun, card: Scorecard, *, quiet: bool = False) -> tuple[Findings, list[Path]]:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cfcam.cli.arguments.words import PICTURE_FORMATS
+from cfcam.cli.output.ahead import duration
 from cfcam.cli.output.console import err, hint, out, plain
 from cfcam.cli.output.tally import FAILURES_SHOWN, ROWS_SHOWN, Tally
 from cfcam.memory import settled
@@ -177,13 +178,6 @@ def speed(rate: float) -> str:
     if rate <= 0:
         return ""
     return f"{rate:.1f} images/s" if rate >= 1 else f"{1 / rate:.1f} s/image"
-
-
-def duration(seconds: float) -> str:
-    """Returns a time in words, no more exact than one wants to know it."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def show_table(tally: Tally, run: FolderRun) -> None:

@@ -62,7 +62,8 @@ Exit codes: 0 told · 2 wrong usage.
 
 def told(found: Found) -> list[str]:
     """Returns a status in words, a line for each part of it."""
-    from cfcam.cli.output.run import duration, speed
+    from cfcam.cli.output.ahead import duration
+    from cfcam.cli.output.run import speed
 
     settled = found.done + found.failed
     share = f" ({settled / found.inputs:.0%})".replace("%", " %") if found.inputs else ""

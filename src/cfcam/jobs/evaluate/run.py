@@ -76,6 +76,7 @@ class EvaluationRun(EvaluationWork):
     ) -> None:
         settings.check()
         self._measure_all = measure
+        self._tell_first: Callable[[], None] = lambda: None
         self.stages = Stages()
         self._found = len(cases)
         self._places = {case.name: n for n, case in enumerate(cases)}
@@ -102,7 +103,7 @@ class EvaluationRun(EvaluationWork):
         """Does what is not done yet, and returns the scorecard of all cases.
 
         Args:
-            progress: called at the beginning and after each batch.
+            progress: called at the beginning, after the first case and after each batch.
 
         Raises:
             CfcamError: the network cannot be explained on any of the first pictures, another run is at work in the
@@ -120,7 +121,7 @@ class EvaluationRun(EvaluationWork):
         """Does what is not done yet of the cases, or of those that the shard takes.
 
         Args:
-            progress: called at the beginning and after each batch.
+            progress: called at the beginning, after the first case and after each batch.
 
         Returns:
             How far it is at the end.
@@ -169,6 +170,7 @@ class EvaluationRun(EvaluationWork):
                 todo.append((key, batch))
         done, self._succeeded = earlier, earlier > failed
         tell(Progress(done, total, failed, earlier))
+        self._tell_first = lambda: tell(Progress(earlier + 1, total, failed, earlier))
         with closing(self._measure_all(self, todo)) as parts:  # whatever ends the run, workers do not outlive it
             for part, (_, batch) in zip(parts, todo, strict=True):
                 with self.stages(WRITE):
@@ -178,6 +180,10 @@ class EvaluationRun(EvaluationWork):
                 done, failed = done + len(batch), failed + len(part.failed)
                 tell(Progress(done, total, failed, earlier, part.failed))
         return Progress(done, total, failed, earlier)
+
+    def _heard_first(self, part: Part) -> None:
+        if not part.failed:
+            self._tell_first()
 
     def _takes(self, key: str) -> bool:
         return self.settings.shard is None or self.settings.shard.takes(key)

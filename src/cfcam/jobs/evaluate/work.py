@@ -136,10 +136,27 @@ class EvaluationWork:
                 part.failed[case.name] = "it has no label, and the label is to be explained"
             else:
                 samples.append(sample)
+        if batch and batch[0].name == self.cases[0].name and len(samples) > 1:
+            self._first_alone(samples[0], part)
+            samples = samples[1:]
         self._measure(samples, part)
         if not self._succeeded and isinstance(self._error, CfcamError):
             raise self._error  # where nothing has succeeded, and the error is one of ours, all others would meet it too
         return replace(part, notes={name: lines for name, lines in part.notes.items() if lines})
+
+    def _first_alone(self, sample: Sample, part: Part) -> None:
+        """Measures the first of all cases by itself, so that it can be told how long all will take.
+
+        What methods cost is not measured on it: that is told of a batch.
+        """
+        costs = self.evaluator.costs
+        self.evaluator.costs = costs or {}
+        self._measure([sample], part)
+        self.evaluator.costs = costs
+        self._heard_first(part)
+
+    def _heard_first(self, part: Part) -> None:
+        """What is done when the first case is measured, and others of its batch are not."""
 
     def _measure(self, samples: Sequence[Sample], part: Part) -> None:
         """Enters rows, or a failure, for each sample.

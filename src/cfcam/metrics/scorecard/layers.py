@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, product
 from typing import Any, get_args
 
 import torch
@@ -116,6 +116,7 @@ def measure_layers(
     probability: Probability = "auto",
     output: str | int | None = None,
     seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[LayerScore]:
     """Ranks layers, and fusions of two of the best, by faithfulness and robustness on a few images.
 
@@ -133,6 +134,8 @@ def measure_layers(
         probability: how the output is read; see `cfcam.Explainer`.
         output: which tensor holds the class scores; see `cfcam.Explainer`.
         seed: of the noise, and of ties in the order of pixels.
+        progress: called with how many candidates are measured, and how many there are at most: at the beginning, and
+            after each.
 
     Returns:
         The candidates, best first.
@@ -146,12 +149,22 @@ def measure_layers(
     )
     chosen = get_method(method) if isinstance(method, str) else method
     trial = _Trial(network, images, targets, classes, chosen, seed)
-    scores = _ranked([score for name in names for score in trial.single(name)])
+    pairs = min(len(names), _FUSED) * (min(len(names), _FUSED) - 1) // 2 if fusions else 0
+    total, tell = len(names) + 2 * pairs, progress or (lambda done, total: None)
+    tell(0, total)
+    found: list[LayerScore] = []
+    for n, name in enumerate(names, 1):
+        found += trial.single(name)
+        tell(n, total)
+    scores = _ranked(found)
     if not scores:
         raise LayerError(f"none of these layers can be mapped: {', '.join(names)}")
     if fusions:
         best = [score.layers[0] for score in scores[:_FUSED]]
-        fused = [trial.fused(pair, how) for pair in combinations(best, 2) for how in ("mean", "product")]
+        fused = []
+        for n, (pair, how) in enumerate(product(combinations(best, 2), ("mean", "product")), len(names) + 1):
+            fused.append(trial.fused(pair, how))
+            tell(n, total)
         scores = _ranked([*scores, *fused])
     return scores
 
