@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import cfcam
 from cfcam import Status
-from cfcam.errors import LayerError, MethodError
+from cfcam.errors import InputError, LayerError, MethodError
 from cfcam.methods import ReciproCAM, ScoreCAM, ViTReciproCAM
 from cfcam.methods.scored.recipro_cam import place_masks
 from tests.methods.test_oracles import assert_equal_maps, inputs, network
@@ -133,6 +133,27 @@ class TestWithoutGradients:
             cfcam.explain(small, x, "grad-cam", targets=1, layer="features")
         heat = cfcam.explain(small, x, "recipro-cam", targets=1, layer="features").heatmaps("recipro-cam")
         assert np.corrcoef(heat.flatten(), exact.flatten())[0, 1] > 0.9
+
+    @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of torch's own quantisation, and of scripts
+    def test_a_layer_of_integers_and_a_script_are_refused_with_what_to_give_instead(self) -> None:
+        class Small(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.quant, self.dequant = torch.ao.quantization.QuantStub(), torch.ao.quantization.DeQuantStub()
+                self.features, self.classifier = nn.Conv2d(3, 4, 3), nn.Linear(4, 2)
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.dequant(self.classifier(self.features(self.quant(x)).mean((2, 3))))
+
+        net, x = Small().eval(), torch.randn(2, 3, 8, 8)
+        with pytest.raises(InputError, match="give the Python module that it was made from"):
+            cfcam.explain(torch.jit.script(net), x, "recipro-cam", layer="features")
+        torch.backends.quantized.engine = torch.backends.quantized.supported_engines[-1]
+        net.qconfig = torch.ao.quantization.get_default_qconfig(torch.backends.quantized.engine)
+        torch.ao.quantization.prepare(net, inplace=True)(x)
+        torch.ao.quantization.convert(net, inplace=True)
+        with pytest.raises(LayerError, match=r"torch.quint8.* give the network from before it was quantised"):
+            cfcam.explain(net, x, "recipro-cam", layer="features")
 
     def test_an_exported_network(self) -> None:
         torch.manual_seed(1)
