@@ -29,6 +29,28 @@ class _Deadly(torch.nn.Module):
         return self.inner(x)
 
 
+class _Once(torch.nn.Module):
+    """Ends its process when it first sees a bright picture, and leaves a file that says so.
+
+    Its last digits show how many shared a batch.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = user_networks.mixing()
+        self.done = os.environ.get("CFCAM_TESTS_ONCE", "")
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.done and not Path(self.done).exists() and bool((x.flatten(1).mean(dim=1) > 0.8).any()):
+            Path(self.done).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return self.inner(x)
+
+
+def once() -> torch.nn.Module:
+    return _Once()
+
+
 def deadly() -> torch.nn.Module:
     return _Deadly()
 

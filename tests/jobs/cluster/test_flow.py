@@ -15,7 +15,10 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from cfcam.errors import JobError
 from cfcam.jobs import FolderRun, Save, Settings, find_inputs
@@ -109,6 +112,29 @@ def test_each_input_is_done_once_with_the_bytes_of_one_machine_whoever_is_lost(t
     assert list(theirs) == [Path(name).stem for name in outcomes]
     assert {name: theirs[name] for name in ours} == ours
     assert not (out / ".cluster").exists()
+
+
+def test_what_a_lost_worker_left_over_is_done_in_the_batches_that_it_would_have_had(tmp_path, machines, monkeypatch):
+    """Alone each picture would have other last digits. The second of two batches of a part ends its first worker."""
+    generator, folder = np.random.default_rng(5), tmp_path / "in"
+    folder.mkdir()
+    for n in range(16):
+        low = 200 if n == 6 else 0
+        Image.fromarray(generator.integers(low, 256, (32, 32, 3), dtype=np.uint8)).save(folder / f"{n:02}.png")
+    of_all = {"batch_size": 4, "save": frozenset({Save.MAPS})}
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # as a worker has
+    try:
+        list(run(folder, tmp_path / "here", network="once", **of_all))
+        list(run(folder, tmp_path / "alone", network="once", **of_all | {"batch_size": 1}))
+    finally:
+        torch.set_num_threads(before)
+    monkeypatch.setenv("CFCAM_TESTS_ONCE", str(tmp_path / "done"))
+    list(run(folder, tmp_path / "there", machines, network="once", workers=1, **of_all))
+    assert (tmp_path / "done").exists()
+    one_by_one, here, there = (data(tmp_path / name) for name in ("alone", "here", "there"))
+    assert there == here
+    assert {name for name in here if one_by_one[name] != here[name]} >= {"06_maps/maps.safetensors"}
 
 
 EXPLAIN = """

@@ -24,6 +24,8 @@ from cfcam.jobs.runs.task import Outcome, Task
 from cfcam.jobs.runs.work import Work
 from cfcam.jobs.store.kept import Kept
 
+_WHOLE = ""  # what the losses of a part are counted under that is not done input by input
+
 
 @dataclass
 class _Share(Share):
@@ -48,9 +50,10 @@ def on_cluster(cluster: Cluster) -> MakeFlow:
 class ClusterFlow(Sharing[_Share]):
     """Takes tasks through the work on the workers of a cluster; a `cfcam.jobs.runs.flow.Way`.
 
-    The inputs that a lost worker left over go to another worker one after the other; an input at which two more
-    workers are lost is recorded as failed. What goes into a store instead of files is lost with a worker, and done
-    again.
+    The batches that a lost worker left over go to another worker as they are, since a network adds in another order
+    where fewer share a batch. Only a part that has ended two workers is done one input after the other; an input at
+    which two more are lost is recorded as failed. What goes into a store instead of files is lost with a worker, and
+    done again.
 
     Args:
         work: what is done to each.
@@ -119,13 +122,22 @@ class ClusterFlow(Sharing[_Share]):
         part = share.part
         told = self.place.journal(part).read()
         self._take_down(share)
-        given_up = lost.blame(part, told.open) if part.alone else []
+        given_up = lost.blame(part, told.open if part.alone else [_WHOLE])
         for item in part.items:
             if item.name in given_up:
                 share.ended[item.name] = (self._given_up(item.what.task), None, False)
-        part.items = tuple(item for item in part.items if item.name not in share.ended)
-        part.alone = True
+        part.alone = part.alone or bool(given_up)
+        left = [item for item in part.items if item.name not in share.ended]
+        part.items = tuple(left if part.alone or not left else part.items[self._begin(share, left[0]) :])
         self.again(share)
+
+    def _begin(self, share: _Share, first: Item) -> int:
+        """Returns where in a part the batch begins that its first unfinished input is in, as far as that is known."""
+        number = share.part.items.index(first)
+        before = (share.ended[item.name] for item in share.part.items[:number])
+        if all(record.status is State.DONE and not skipped for record, _, skipped in before):
+            return number - number % self._settings.batch_size
+        return 0  # what failed to be read, or was done before, was in no batch
 
     def _before(self, task: Task) -> Record | None:
         return self._known(task) or self._left.get(task.name)

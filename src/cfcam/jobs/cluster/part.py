@@ -29,7 +29,7 @@ class Part:
 
     Attributes:
         id: the same for the same things under the same settings.
-        items: what is left of it to do.
+        items: what is left of it to do; whole batches, unless they are done alone.
         attempt: how many workers were given it before.
         alone: one thing after the other, so that a worker that is lost leaves no doubt about which it was at.
         proven: something was done already, so that the set-up is right and each failure is an input's own.
