@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import inspect
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -128,3 +130,13 @@ def test_tensorboard_gets_them(tmp_path):
 def test_it_is_one_of_lightnings_callbacks():
     assert issubclass(LightningMaps, lightning.Callback)
     assert isinstance(Module(), nn.Module)
+
+
+def test_pictures_are_handed_over_as_lightnings_own_logger_of_weights_and_biases_takes_them():
+    from lightning.pytorch.loggers import WandbLogger
+
+    handed = inspect.signature(WandbLogger.log_image).bind(
+        None, key="cfcam/picture-0/map", images=[np.zeros((4, 4, 3), np.uint8)], step=3, caption=["epoch 3: nodule"]
+    )
+    assert {"key", "images", "step"} <= handed.arguments.keys()
+    assert handed.arguments["kwargs"] == {"caption": ["epoch 3: nodule"]}  # which it hands to wandb.Image, one by one

@@ -100,6 +100,20 @@ def test_the_numbers_of_a_network_that_is_worked_out_by_hand():
     assert all(math.isnan(second[name]) for name in ("insertion", "deletion", "energy", "entropy", "agreement"))
 
 
+def test_the_energy_of_a_map_of_two_channels_is_what_the_hand_works_out():
+    """The logit is 4 mean(A0) - 4 mean(A1): gradients 1 and -1 in each of four places, and the map is ReLU(A0 - A1)."""
+    net = nn.Sequential(nn.Conv2d(2, 2, 1, bias=False), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(2, 2)).eval()
+    net[0].weight.data = torch.eye(2)[..., None, None]
+    net[3].weight.data, net[3].bias.data = torch.tensor([[0.0, 0.0], [4.0, -4.0]]), torch.zeros(2)
+    x = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]], [[0.0, 3.0], [2.0, 0.0]]]])  # less the second: 1, -1, 1, 4
+    masks = torch.tensor([[[False, True], [False, True]]])
+    row = TrainingMaps(x, 1, masks=masks, layer="0", steps=0)(net, 1)[0]
+    assert row["energy"] == pytest.approx(4 / 6)
+    share = torch.tensor([1, 1, 4]) / 6
+    assert row["entropy"] == pytest.approx(float(-(share * share.log()).sum() / math.log(4)))
+    assert row["probability"] == pytest.approx(1 / (1 + math.exp(-4 * 2.5 + 4 * 1.25)))
+
+
 def test_entropy_is_0_of_one_cell_and_1_of_cells_that_are_alike():
     maps = torch.tensor([[0.0, 5.0, 0.0, 0.0], [2.0, 2.0, 2.0, 2.0], [1.0, 1.0, -3.0, 0.0], [-1.0, 0.0, 0.0, 0.0]])
     assert map_entropy(maps)[:3].tolist() == pytest.approx([0, 1, 0.5])
