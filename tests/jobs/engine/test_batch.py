@@ -47,7 +47,7 @@ def test_each_image_says_what_its_explanation_alone_says(explanation):
             assert batch.probability(n, k) == alone.probability(0, k)
             assert batch.margin(n, k) == alone.margin(0, k)
             for method in alone.methods:
-                assert batch.status(method)[n, k] is alone.status[method][0, k]
+                assert batch.statuses[method][n][k] == alone.status[method][0, k]
 
 
 def test_what_is_kept_of_an_image_is_its_map_over_its_greatest_value(explanation):

@@ -36,7 +36,7 @@ def folder(tmp_path_factory):
 
 
 def wanted(*paths):
-    return Wanted(tuple(map(str, paths)), 64_000_000, None)
+    return Wanted(paths, 64_000_000, None)
 
 
 def test_a_picture_that_was_read_aside_is_the_picture(folder):
@@ -58,12 +58,13 @@ def test_a_picture_that_was_read_aside_is_the_picture(folder):
 
 def test_a_stamp_is_that_of_before_and_what_unfolds_is_left_to_the_run(folder, monkeypatch):
     monkeypatch.setattr(aside, "is_settled", lambda stamp: True)
-    stamp, _ = aside._found(str(folder / "00.png"), wanted())
+    how = 64_000_000, None
+    stamp, _ = aside._found(str(folder / "00.png"), *how)
     assert stamp == stamp_of(folder / "00.png")
     monkeypatch.setattr(aside, "_LARGEST", 32 * 32 * 3 - 1)
-    assert aside._found(str(folder / "00.png"), wanted()) is None
-    assert aside._found(str(folder / "01.png"), wanted()) is not None  # grey: a third of the bytes
-    assert aside._found(str(folder / "00.png"), Wanted((), 100, None)) is None  # too many pixels: the run says so
+    assert aside._found(str(folder / "00.png"), *how) is None
+    assert aside._found(str(folder / "01.png"), *how) is not None  # grey: a third of the bytes
+    assert aside._found(str(folder / "00.png"), 100, None) is None  # too many pixels: the run says so
 
 
 def test_small_is_a_file_of_few_bytes(folder):
@@ -128,9 +129,10 @@ def test_a_run_goes_on_without_a_process_that_was_killed(folder, tmp_path, monke
 def test_the_process_ends_with_a_run_that_is_killed(folder):
     code = f"""
 import sys
+from pathlib import Path
 from cfcam.jobs.inputs.aside import Aside, Wanted
 reader = Aside()
-assert reader(Wanted(({str(folder / "00.png")!r},), 10**6, None))[0] is not None
+assert reader(Wanted((Path({str(folder / "00.png")!r}),), 10**6, None))[0] is not None
 print(reader._process.pid, flush=True)
 sys.stdin.read()
 """

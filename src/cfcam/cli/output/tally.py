@@ -57,7 +57,7 @@ class Tally:
         for notice in outcome.notices:
             name, count = self.notices.get(notice, (outcome.path.name, 0))
             self.notices[notice] = name, count + 1
-        if outcome.status == "done" and outcome.path.suffix.lower() in (".jpg", ".jpeg"):
+        if outcome.files and outcome.status == "done" and outcome.path.suffix.lower() in (".jpg", ".jpeg"):
             overlays = [f for f in outcome.files if f.suffix == ".png" and not f.name.endswith("_sheet.png")]
             self.written += sum(map(_size, overlays))
             self.read += _size(outcome.path) * len(overlays)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 from cfcam.explanation import Explanation
 
@@ -41,6 +40,8 @@ class Batch:
 
     def columns(self, n: int) -> list[int]:
         """Returns an image's columns, each class once; see `cfcam.explanation.unique_columns`."""
+        if len(self.targets[n]) == 1:
+            return [0]
         first: dict[tuple[int, str], int] = {}
         for k, index in enumerate(self.targets[n]):
             first.setdefault((index, self.label(n, k) if index < 0 else ""), k)
@@ -62,9 +63,13 @@ class Batch:
         margins = self.explanation.margins
         return self.scores[n][k] if margins and margins[k] else None
 
-    def status(self, method: str) -> Any:
-        """Returns the (N, K) array of `cfcam.maps.Status` of a method's maps."""
-        return self.explanation.status[method]
+    @cached_property
+    def statuses(self) -> dict[str, list[list[str]]]:
+        """Method -> (N, K) `cfcam.maps.Status` of its maps, in words."""
+        return {
+            method: [[str(one) for one in row] for row in found.tolist()]
+            for method, found in self.explanation.status.items()
+        }
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,7 +13,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from cfcam.files import Stamp, is_settled, stamp_of_file
 from cfcam.imaging.image import Image
@@ -24,6 +28,7 @@ SMALL = 1 << 15
 MANY = 2000
 """Inputs of a run that are worth the start of a process."""
 _LARGEST = 1 << 20  # bytes of pixels that are handed over; what unfolds to more is read where it is wanted
+_BUFFER = 1 << 16  # what a pipe holds: who reads it piece by piece waits for its turn among the threads each time
 _START = (
     "import pickle, sys; sys.path[:] = pickle.load(sys.stdin.buffer);"
     " from cfcam.jobs.inputs.aside import serve; serve()"
@@ -31,13 +36,16 @@ _START = (
 
 Found = tuple[Stamp | None, Image]
 """Stamp of a file before it was read, as in `cfcam.jobs.runs.standing.stamp_before`; and its picture."""
+_Row = tuple[Stamp | None, tuple[int, ...], str, tuple[Any, ...]]
+"""What travels of one: stamp, shape and type of its pixels, and the rest of its picture; the pixels follow, of all."""
+_REST = tuple(one.name for one in fields(Image) if one.name not in ("pixels", "path"))
 
 
 @dataclass(frozen=True)
 class Wanted:
     """Files that are to be read, and how; see `cfcam.imaging.read_image`."""
 
-    paths: tuple[str, ...]
+    paths: tuple[Path, ...]
     max_pixels: int
     window: str | tuple[float, float] | None
 
@@ -48,7 +56,7 @@ class Aside:
     def __init__(self) -> None:
         command = [sys.executable, "-c", _START]
         self._process = subprocess.Popen(  # noqa: S603 (our own code)
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, bufsize=_BUFFER
         )
         self._lost = False
         with suppress(OSError):
@@ -60,14 +68,15 @@ class Aside:
         if self._lost or self._process.stdout is None:
             return nothing
         try:
-            self._send(wanted)
-            found: list[Found | None] = pickle.load(self._process.stdout)  # noqa: S301 (what `serve` has written)
+            self._send((list(map(str, wanted.paths)), wanted.max_pixels, wanted.window))
+            length, rows = pickle.load(self._process.stdout)  # noqa: S301 (what `serve` has written)
+            pixels = self._process.stdout.read(length)
+            if len(pixels) < length:
+                raise EOFError
         except (OSError, EOFError, pickle.UnpicklingError):
             self._lost = True  # killed, perhaps since memory is short
             return nothing
-        for one in filter(None, found):
-            one[1].pixels.flags.writeable = False  # which does not travel
-        return found
+        return _unpacked(wanted.paths, rows, pixels)
 
     def close(self) -> None:
         """Ends the process."""
@@ -95,17 +104,45 @@ def serve() -> None:
     sys.stdout = sys.stderr  # whatever a decoder prints is no answer
     while True:
         try:
-            wanted: Wanted = pickle.load(asked)  # noqa: S301 (what `Aside` has written)
+            paths, max_pixels, window = pickle.load(asked)  # noqa: S301 (what `Aside` has written)
         except EOFError:
             return
-        pickle.dump([_found(path, wanted) for path in wanted.paths], answers, protocol=5)
+        rows, pixels = _packed([_found(path, max_pixels, window) for path in paths])
+        answers.write(pickle.dumps((len(pixels), rows), protocol=5) + pixels)
         answers.flush()
 
 
-def _found(path: str, how: Wanted) -> Found | None:
+def _packed(found: Sequence[Found | None]) -> tuple[list[_Row | None], bytes]:
+    """What travels: plain values of all, and then all pixels in one piece; arrays cost ten times as much one by one."""
+    rows: list[_Row | None] = []
+    for one in found:
+        if one is None:
+            rows.append(None)
+        else:
+            pixels = one[1].pixels
+            rows.append((one[0], pixels.shape, pixels.dtype.str, tuple([getattr(one[1], name) for name in _REST])))
+    return rows, b"".join([one[1].pixels.tobytes() for one in found if one is not None])
+
+
+def _unpacked(paths: Sequence[Path], rows: Sequence[_Row | None], pixels: bytes) -> list[Found | None]:
+    """Takes apart what `_packed` has put together; bytes cannot be written to, so neither can the pictures."""
+    found: list[Found | None] = []
+    place = 0
+    for path, row in zip(paths, rows, strict=True):
+        if row is None:
+            found.append(None)
+            continue
+        stamp, shape, kind, rest = row
+        own = np.ndarray(shape, kind, pixels, place)
+        place += own.nbytes
+        found.append((stamp, Image(own, path, *rest)))
+    return found
+
+
+def _found(path: str, max_pixels: int, window: str | tuple[float, float] | None) -> Found | None:
     try:
         stamp = stamp_of_file(path)
-        image = read_image(path, max_pixels=how.max_pixels, window=how.window)
+        image = read_image(path, max_pixels=max_pixels, window=window)
     except Exception:  # noqa: BLE001 (whatever it is, reading it again will meet it too, and say so)
         return None
     if image.pixels.nbytes > _LARGEST or image.bands is not None or stamp is None:

@@ -54,7 +54,8 @@ class Names(Sequence[str]):
         return self._odd.get(number) or plain_name(*self._inputs.place(number))
 
     def __iter__(self) -> Iterator[str]:
-        return map(self.__getitem__, range(len(self)))
+        odd, place = self._odd, self._inputs.place
+        return (odd.get(number) or plain_name(*place(number)) for number in range(len(self)))
 
     def __eq__(self, other: object) -> bool:
         return list(self) == list(other) if isinstance(other, Sequence) else NotImplemented

@@ -208,7 +208,7 @@ def explained(batch: Batch, n: int) -> tuple[Explained, ...]:
             index=batch.targets[n][k],
             label=batch.label(n, k),
             probability=batch.probability(n, k),
-            maps={method: str(batch.status(method)[n, k]) for method in batch.explanation.methods},
+            maps={method: found[n][k] for method, found in batch.statuses.items()},
             margin=batch.margin(n, k),
         )
         for k in batch.columns(n)

@@ -288,20 +288,20 @@ class Manifest:
         Raises:
             DiskError: they cannot be written, or the file is not where it was.
         """
-        lines = [record.line() for record in records]
+        path, lines = self.path, [record.line() for record in records]
         whole_of_it = b"".join(lines)
         try:
             if self._stream is None:
-                self._stream = self.path.open("ab", buffering=0)
+                self._stream = path.open("ab", buffering=0)
                 self._end = self._stream.tell()
             if self._stream.write(whole_of_it) < len(whole_of_it):  # the next write would say why, after a torn line
                 raise DiskError(self.folder, os.strerror(errno.ENOSPC))
-            if not os.path.samestat(os.fstat(self._stream.fileno()), self.path.stat()):
+            if not os.path.samestat(os.fstat(self._stream.fileno()), path.stat()):
                 raise DiskError(self.folder, "another file lies where the manifest was")
         except OSError as cause:
             raise DiskError(self.folder, cause) from cause
         for record, line in zip(records, lines, strict=True):
-            self._ledger.enter(self.path, self._end, len(line), record.input, record.name)
+            self._ledger.enter(path, self._end, len(line), record.input, record.name)
             self._end += len(line)
 
     def close(self, order: Iterable[str] = ()) -> None:

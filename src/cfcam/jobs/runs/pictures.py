@@ -81,7 +81,7 @@ class Pictures:
         )
         if not of_files or not is_small(sources[0].path):
             return None
-        return Wanted(tuple(str(source.path) for source in sources), self.settings.max_pixels, self.settings.window)
+        return Wanted(tuple(source.path for source in sources), self.settings.max_pixels, self.settings.window)
 
     def note(self, notice: str, source: Input) -> tuple[str, str]:
         """Returns what a run says of a notice, and of which notices it says so but once: of those in these words."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -33,7 +33,7 @@ from cfcam.jobs.runs.kind import InputKind
 from cfcam.jobs.runs.manifest import Record, State
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.runs.standing import stamp_before, stamps_of
-from cfcam.jobs.runs.task import Outcome, Task
+from cfcam.jobs.runs.task import Failing, Outcome, Task
 from cfcam.jobs.store.kept import Keeping
 from cfcam.jobs.study.explained import Results
 from cfcam.jobs.study.regions import ByRegion, RegionSettings, by_region, rows_of
@@ -217,15 +217,16 @@ class Work:
         asked = self._settings.classes
         classes = None if asked is None else [asked[str(task.input.absolute)] for task in ready]
         ones = self.engine.in_batches([task.tensor for task in ready if task.tensor is not None], classes)
-        for task, one in zip(ready, ones, strict=True):
-            if isinstance(one, str):
-                self._fail(task, one)
-                continue
-            task.explained, task.notices = one, (*task.notices, *one.said)
-            if self._settings.store:
-                self._keep(task, one)
-            elif not self._settings.asks_again:
-                task.tensor = None
+        with stage(DRAW) if self._settings.store else nullcontext():
+            for task, one in zip(ready, ones, strict=True):
+                if isinstance(one, str):
+                    self._fail(task, one)
+                    continue
+                task.explained, task.notices = one, (*task.notices, *one.said)
+                if self._settings.store:
+                    self._keep(task, one)
+                elif not self._settings.asks_again:
+                    task.tensor = None
 
     def reread(self, task: Task) -> None:
         """Reads an input again that is no longer held."""
@@ -286,10 +287,10 @@ class Work:
 
     def _keep(self, task: Task, one: One) -> None:
         """What a store takes of an input, in place of files; the probabilities of all classes are among its scores."""
-        with stage(DRAW), self._failing(task, _Step.DRAW):
+        with self._failing(task, _Step.DRAW):
             if self._keeping is None or self._keeping.batch is not one.batch:
                 self._keeping = Keeping(one.batch)
-            task.kept = self._keeping(one.number, source=task.input.key, sha256=task.sha256 or "", size=task.size)
+            task.kept = self._keeping(one.number, source=task.key, sha256=task.sha256 or "", size=task.size)
             targets = explained(one.batch, one.number)
             outcome = Outcome(task.input.shown, State.DONE, targets, seconds=_spent(task), notices=task.notices)
             task.record = self._record(task, outcome, {})
@@ -329,24 +330,20 @@ class Work:
             check_showable(image, source, allow_burned_in=self._settings.study.allow_burned_in)
         return renamed(image, source)
 
-    @contextmanager
-    def _failing(self, task: Task, step: _Step) -> Iterator[None]:
+    def _failing(self, task: Task, step: _Step) -> Failing:
         """What goes wrong with one of ten thousand does not stop the rest, unless it is where all are written."""
-        try:
-            yield
-        except CfcamError as error:
-            if step is _Step.DRAW:
-                self._stop_if_of_the_disk(error.__cause__)
+        return Failing(lambda error: self._went_wrong(task, step, error))
+
+    def _went_wrong(self, task: Task, step: _Step, error: Exception) -> None:
+        if step is _Step.DRAW:
+            self._stop_if_of_the_disk(error.__cause__ if isinstance(error, CfcamError) else error)
+        if isinstance(error, CfcamError):
             self._fail(task, str(error), error)
-        except MemoryError as error:
+        elif isinstance(error, MemoryError):
             self._fail(task, f"not enough memory to {step} the picture: make it smaller", error)
-        except Exception as error:  # noqa: BLE001 (a decoder may raise anything)
-            if step is _Step.DRAW:
-                self._stop_if_of_the_disk(error)
-            if step is _Step.READ:
-                self._fail(task, f"cannot be read ({_told(error, task.input)})", error)
-            else:
-                self._fail(task, f"cannot be drawn ({_told(error, task.input)})", error)
+        else:  # a decoder may raise anything
+            done = "read" if step is _Step.READ else "drawn"
+            self._fail(task, f"cannot be {done} ({_told(error, task.input)})", error)
 
     def _stop_if_of_the_disk(self, error: BaseException | None) -> None:
         """A disk that is full, or a folder that is gone, is none of the picture's: all others would meet it too."""
@@ -369,7 +366,7 @@ class Work:
 
     def _record(self, task: Task, outcome: Outcome, digests: dict[str, str], left_out: tuple[str, ...] = ()) -> Record:
         return Record(
-            input=task.input.key,
+            input=task.key,
             sha256=task.sha256,
             status=outcome.status,
             error=outcome.error,

@@ -84,7 +84,7 @@ class Keeping:
 
     def _map(self, n: int, k: int, method: str) -> KeptMap:
         batch, (values, maxima, errors) = self.batch, self._maps[method]
-        status = batch.status(method)[n, k]
+        status = batch.statuses[method][n][k]
         good, index = status == Status.OK, batch.targets[n][k]
         return KeptMap(
             method,
@@ -93,7 +93,7 @@ class Keeping:
                 "class_index": None if index < 0 else index,
                 "label": batch.label(n, k),
                 "method": method,
-                "status": str(status),
+                "status": status,
                 "score": batch.scores[n][k],
                 "probability": batch.probability(n, k),
                 "margin": batch.margin(n, k),
