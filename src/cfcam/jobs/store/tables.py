@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -71,8 +70,11 @@ def _vectors(pa: Any, rows: Sequence[NDArray[np.float32] | None]) -> Any:
     """A column of vectors, some of which may be missing."""
     values = [row for row in rows if row is not None]
     flat = np.concatenate(values) if values else np.empty(0, np.float32)
-    ends = pa.array([0, *itertools.accumulate(0 if row is None else len(row) for row in rows)], pa.int32())
-    numbers = pa.Array.from_buffers(pa.float32(), len(flat), [None, pa.py_buffer(flat)])  # pa.array imports pandas
+    ends = np.cumsum([0, *(0 if row is None else len(row) for row in rows)], dtype=np.int32)
+    ends, numbers = (  # pa.array imports pandas
+        pa.Array.from_buffers(kind, len(some), [None, pa.py_buffer(some)])
+        for kind, some in ((pa.int32(), ends), (pa.float32(), flat))
+    )
     return pa.ListArray.from_arrays(ends, numbers, mask=pa.array([row is None for row in rows], pa.bool_()))
 
 

@@ -216,11 +216,14 @@ class StoreWriter:
         """Appends maps to their arrays; returns array and row of each."""
         places: list[tuple[str, int] | None] = []
         waiting: dict[str, list[KeptMap]] = defaultdict(list)
+        root, paths = root_of(self._shard), dict[int, str]()  # by what maps have in common, which a batch shares
         for one in maps:
             if one.values is None:
                 places.append(None)
                 continue
-            path = array_of(root_of(self._shard), one.method, one.about["grid"], one.about["input_size"])
+            if (path := paths.get(id(one.about))) is None:
+                path = array_of(root, one.method, one.about["grid"], one.about["input_size"])
+                paths[id(one.about)] = path
             places.append((path, self._used[path] + len(waiting[path])))
             waiting[path].append(one)
         for path, some in waiting.items():
