@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -14,6 +13,7 @@ from torch import Tensor
 from cfcam.files import Stamp
 from cfcam.jobs.engine.batch import One
 from cfcam.jobs.inputs.find import Input
+from cfcam.jobs.inputs.many import Inputs
 from cfcam.jobs.runs.manifest import Explained, Record, State
 from cfcam.jobs.runs.plan import Plan
 from cfcam.jobs.store.kept import Kept
@@ -88,6 +88,7 @@ class Task:
         kept: what goes into a store, until it is there.
         outcome: what became of it, at the end of its way.
         record: the line of the manifest that says so.
+        key: how the manifest knows the input.
     """
 
     input: Input
@@ -105,11 +106,10 @@ class Task:
     kept: Kept | None = None
     outcome: Outcome | None = None
     record: Record | None = None
+    key: str = ""
 
-    @cached_property
-    def key(self) -> str:
-        """How the manifest knows its input."""
-        return self.input.key
+    def __post_init__(self) -> None:
+        self.key = self.key or self.input.key
 
 
 class Failing:
@@ -144,7 +144,9 @@ def tasks_of(plan: Plan, names: Sequence[str]) -> Iterator[Task]:
         names: of all inputs, from `Plan.names`.
     """
     return (
-        Task(source, name, number, len(names))
-        for number, (source, name) in enumerate(zip(plan.inputs, names, strict=True), start=1)
+        Task(source, name, number, len(names), key=key)
+        for number, (source, key, name) in enumerate(
+            zip(plan.inputs, Inputs.of(plan.inputs).keys(), names, strict=True), start=1
+        )
         if plan.takes(source)
     )
