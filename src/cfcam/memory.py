@@ -18,15 +18,26 @@ def give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
+_SELDOM = 50_000
+
+
 @contextmanager
-def settled() -> Iterator[None]:
+def settled(*, seldom: bool = False) -> Iterator[None]:
     """While active, Python's search for circular garbage passes over what was there before.
 
     Half a million objects of PyTorch and others stay anyway; over 100 000 tiny pictures to look through them is a tenth
     of the processor's time.
+
+    Args:
+        seldom: search only among so many new objects that those which wait to be written are no reason for it: of tiny
+            pictures that is a tenth of the time again. Garbage of large ones would be too much memory by then.
     """
+    first, *further = gc.get_threshold()
     gc.freeze()
+    if seldom:
+        gc.set_threshold(max(first, _SELDOM) if first else 0, *further)  # 0: somebody has turned it off
     try:
         yield
     finally:
+        gc.set_threshold(first, *further)
         gc.unfreeze()

@@ -54,7 +54,7 @@ def follow(
     quiet = quiet or log is not None
     with logged(log, task, len(run)) if log else _progress(len(run), quiet=quiet, task=task) as step:
         _say_new(run, said, quiet=quiet)
-        with settled():
+        with settled(seldom=run.light):
             for outcome in run:
                 tally.add(outcome)
                 step(outcome)

@@ -49,6 +49,7 @@ class Engine:
         notes: what the user should know about the set-up.
         batch_size: as given, or less if memory was short.
         windows: None, or how inputs are explained window by window, one window at a time.
+        light: whether a batch takes milliseconds, once `open_lanes` has run.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class Engine:
         self.batch_size = batch_size
         self.notes: list[str] = []
         self.windows: Windows | None = None
-        self.layer = layer or ""
+        self.layer, self.light = layer or "", False
         self._given = named_layer(layer)
         self._probability = probability
         self._explainer = self._make()
@@ -180,10 +181,13 @@ class Engine:
     def open_lanes(self, preprocess: Preprocess) -> None:
         """Has the parts of large batches explained side by side from here on, where that can be; after `rehearse`."""
         further = lane_count(self.batch_size) - 1
-        if not self.layer or further < 1 or self.windows is not None:
+        if not self.layer or self.windows is not None:
             return
         x = torch.zeros(1, preprocess.channels, *preprocess.input_size)
-        if not self.on_gpu and is_light(self.network, x, self.batch_size):
+        self.light = not self.on_gpu and is_light(self.network, x, self.batch_size)
+        if further < 1:
+            return
+        if self.light:
             self._lanes = Lanes([self._explainer], cores=1)
         elif copies := copies_of(self.network, x, self.layer, further):
             models = [self.network.model, *copies]

@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +36,8 @@ _START = (
 
 Found = tuple[Stamp | None, Image]
 """Stamp of a file before it was read, as in `cfcam.jobs.runs.standing.stamp_before`; and its picture."""
-_Row = tuple[Stamp | None, tuple[int, ...], str, tuple[Any, ...]]
+_Row = tuple[Stamp | None, tuple[int, ...], str, dict[str, Any]]
 """What travels of one: stamp, shape and type of its pixels, and the rest of its picture; the pixels follow, of all."""
-_REST = tuple(one.name for one in fields(Image) if one.name not in ("pixels", "path"))
 
 
 @dataclass(frozen=True)
@@ -119,8 +118,9 @@ def _packed(found: Sequence[Found | None]) -> tuple[list[_Row | None], bytes]:
         if one is None:
             rows.append(None)
         else:
-            pixels = one[1].pixels
-            rows.append((one[0], pixels.shape, pixels.dtype.str, tuple([getattr(one[1], name) for name in _REST])))
+            rest = dict(vars(one[1]))
+            pixels, _ = rest.pop("pixels"), rest.pop("path")
+            rows.append((one[0], pixels.shape, pixels.dtype.str, rest))
     return rows, b"".join([one[1].pixels.tobytes() for one in found if one is not None])
 
 
@@ -133,9 +133,10 @@ def _unpacked(paths: Sequence[Path], rows: Sequence[_Row | None], pixels: bytes)
             found.append(None)
             continue
         stamp, shape, kind, rest = row
-        own = np.ndarray(shape, kind, pixels, place)
+        own, image = np.ndarray(shape, kind, pixels, place), Image.__new__(Image)
         place += own.nbytes
-        found.append((stamp, Image(own, path, *rest)))
+        vars(image).update(rest, pixels=own, path=path)  # as pickle would: it was checked where it was made
+        found.append((stamp, image))
     return found
 
 

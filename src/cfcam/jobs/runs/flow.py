@@ -88,7 +88,8 @@ class Flow:
         """
         ahead, pending = self._ahead(), self._pending
         waiting = iter(tasks)
-        some = max(1, min(self._settings.batch_size, ahead) // (2 * _READERS))  # are read by one thread, in one go
+        batches = self._batches_ahead()
+        some = max(1, batches * min(self._settings.batch_size, ahead) // (2 * _READERS))  # by one thread, in one go
         reading: deque[tuple[Task, Future[None] | None]] = deque()
         batch: list[_Pending] = []
         while True:
@@ -128,7 +129,11 @@ class Flow:
         """How many inputs are read before they are explained; of studies only one is held in memory."""
         if self._settings.asks_again:
             return 1
-        return self._work.kind.most_ahead or 2 * _READERS + self._settings.batch_size
+        return self._work.kind.most_ahead or 2 * _READERS + self._batches_ahead() * self._settings.batch_size
+
+    def _batches_ahead(self) -> int:
+        """How many batches are read meanwhile: two, and in larger pieces, where only small tensors are held of them."""
+        return 2 if self._settings.store and self._work.engine.light else 1
 
     def _begun(self, tasks: Sequence[Task]) -> list[tuple[Task, Future[None] | None]]:
         """Begins to read inputs; those whose stamps say that they are done cost no thread."""

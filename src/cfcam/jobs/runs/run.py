@@ -106,6 +106,11 @@ class FolderRun:
         return self._count
 
     @property
+    def light(self) -> bool:
+        """Whether batches of it take milliseconds."""
+        return self._work.engine.light
+
+    @property
     def notes(self) -> list[str]:
         """What the user should know about the set-up."""
         return self._work.notes
