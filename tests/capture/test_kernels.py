@@ -11,20 +11,22 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from cfcam.capture import Capture, Network
+from cfcam.capture.deferred import Convolution
 from cfcam.capture.kernels import PackedKernels
+from cfcam.capture.packing import Packed
 
 pytestmark = pytest.mark.skipif(not PackedKernels.available(), reason="this PyTorch has no oneDNN")
 
 
 @pytest.fixture
 def packings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Number of axes of every kernel that is packed."""
+    """Number of axes of every kernel that is run packed."""
     seen: list[int] = []
     pack = PackedKernels._kernel
 
-    def watched(self: PackedKernels, weight: Tensor, settings: tuple) -> Tensor:
-        seen.append(weight.ndim)
-        return pack(self, weight, settings)
+    def watched(self: PackedKernels, of: Convolution) -> Packed:
+        seen.append(of.weight.ndim)
+        return pack(self, of)
 
     monkeypatch.setattr(PackedKernels, "_kernel", watched)
     return seen

@@ -16,6 +16,7 @@ from cfcam.capture.answers.probabilities import Kind, Probability
 from cfcam.capture.answers.readings import checked_probability
 from cfcam.capture.batches import of_one_size
 from cfcam.capture.inputs import check_type
+from cfcam.capture.kernels import PackedKernels
 from cfcam.capture.layers.choosing import candidates, choose_layer, with_reach
 from cfcam.capture.layers.dense import dense_layers
 from cfcam.capture.layers.frames import IMAGES, ClipEvidence, Layout
@@ -67,6 +68,31 @@ class Network:
         larger one is taken; None: not tried, see `capture.views`."""
         self.one_at_a_time = False
         """Whether the network was seen to take no second clip: one that takes the slices of one case as its batch."""
+        self.packed: PackedKernels | None = None
+        """Kernels that are packed for all passes to come, see `pack`; None: each capture packs some for its own."""
+
+    def pack(self) -> None:
+        """Has first passes run on packed kernels too, and keeps these: worth it where many captures follow."""
+        self.packed = self.kernels()
+
+    def kernels(self) -> PackedKernels | None:
+        """Returns packed kernels of the model as it is; None where there is nothing to pack them for."""
+        first = next(self.model.parameters(), None)
+        usable = first is not None and first.device.type == "cpu" and PackedKernels.available()
+        return PackedKernels(self.model.parameters()) if usable else None
+
+    def kernels_for(self, x: Tensor, *, watched: bool) -> PackedKernels | None:
+        """Returns packed kernels for a pass that is recorded, where they are worth it.
+
+        That is also for a single volume: PyTorch 2.13 takes those with few slices past oneDNN, ten times as slowly.
+
+        Args:
+            x: what the pass is of.
+            watched: whether hooks look at all layers in it, so that no steps are taken together.
+        """
+        if self.packed is None and x.ndim == 5 and len(x) == 1:
+            return self.kernels()
+        return None if watched else self.packed
 
     def knows(self, layer: str, given: Tensor) -> bool:
         """Tells whether it is known how a layer's output is seen as maps, by an earlier pass or by an `Adapter`."""

@@ -16,6 +16,7 @@ from cfcam.capture.answers.heads import Wanted
 from cfcam.capture.answers.outputs import find_tensor, replace_tensor
 from cfcam.capture.columns import MANY, all_gradients, is_batchable
 from cfcam.capture.half_precision import at_least_float32, gradients, takes_part
+from cfcam.capture.kernels import PackedKernels
 from cfcam.capture.layers.calls import check_calls, split_call
 from cfcam.capture.layers.frames import IMAGES, ClipEvidence, FrameGrid, Layout, layout_of, seen_picture, settled
 from cfcam.capture.layers.placement import Placement
@@ -194,25 +195,39 @@ class Recording:
         Raises:
             LayerError: see the class.
         """
-        network, given = together[0].network, together[0].given
-        evidence = ClipEvidence(tuple(given.shape), x=lambda: given)
-        known = [network.knows(one.layer, given) for one in together]
-        observed = nullcontext() if all(known) else evidence.collected(network.model)
-        with preserved(network.model, given.device), torch.set_grad_enabled(grad), observed:
-            handles = [handle for one in together for handle in one._listen(evidence, together, grad=grad)]
-            try:
-                first = together[0]
-                answer = network.answer(given, images=first.images, want=first.want, taken=first._taken)
-            finally:
-                for handle in handles:
-                    handle.remove()
-        for one in together:
-            one.answer = answer
+        network = together[0].network
+        known = all(network.knows(one.layer, one.given) for one in together)
+        packed = network.kernels_for(together[0].given, watched=not known)
+        try:
+            evidence = Recording._pass(together, packed, grad=grad)
+        except RuntimeError:
+            if packed is None:
+                raise
+            evidence = Recording._pass(together, None, grad=grad)
         if network.keeper.late:  # the graph holds what was put back: again, on copies
             Recording.run(together, grad=grad)
             return
         for one in together:
             one._understand(evidence)
+
+    @staticmethod
+    def _pass(together: Sequence[Recording], packed: PackedKernels | None, *, grad: bool) -> ClipEvidence:
+        network, given = together[0].network, together[0].given
+        evidence = ClipEvidence(tuple(given.shape), x=lambda: given)
+        known = all(network.knows(one.layer, given) for one in together)
+        observed = nullcontext() if known else evidence.collected(network.model)
+        with preserved(network.model, given.device), torch.set_grad_enabled(grad), observed:
+            handles = [handle for one in together for handle in one._listen(evidence, together, grad=grad)]
+            try:
+                first = together[0]
+                with packed or nullcontext():
+                    answer = network.answer(given, images=first.images, want=first.want, taken=first._taken)
+            finally:
+                for handle in handles:
+                    handle.remove()
+        for one in together:
+            one.answer = answer
+        return evidence
 
     def _checked(self, output: Any) -> Tensor:
         """Returns the tensor in the layer's output, once it is known to have gradients and maps."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -32,7 +32,8 @@ class Rescorer:
     def __init__(self, recording: Recording, autocast: Autocast) -> None:
         self._recording, self._autocast = recording, autocast
         self._alone: bool | None = None
-        self._packed: PackedKernels | None = None
+        self._packed = recording.network.packed
+        self._packs = recording.input.device.type == "cpu"
 
     def of_inputs(self, x: Tensor, images: Tensor, targets: Scores, *, probability: bool = False) -> Tensor:
         """Returns the scores (M, K) of other inputs, without a graph and without hooks.
@@ -49,11 +50,25 @@ class Rescorer:
         )
 
     def _scored(self, x: Tensor, images: Tensor, targets: Scores, *, probability: bool) -> Tensor:
-        seen = self._recording
-        if seen.input.device.type == "cpu":
+        if self._recording.input.device.type == "cpu":
             _keep_freed_memory()
+        if self._packs:
+            self._packed = self._packed or self._recording.network.kernels()
+            try:
+                return self._pass(x, images, targets, self._packed, probability=probability)
+            except RuntimeError:
+                if self._packed is None:
+                    raise
+        found = self._pass(x, images, targets, None, probability=probability)
+        self._packs = False  # it was them
+        return found
+
+    def _pass(
+        self, x: Tensor, images: Tensor, targets: Scores, packed: PackedKernels | None, *, probability: bool
+    ) -> Tensor:
+        seen = self._recording
         with torch.inference_mode(False), torch.no_grad(), preserved(seen.network.model, seen.input.device):
-            with self._autocast(), self._packed_kernels():
+            with self._autocast(), packed or nullcontext():
                 found = self.answer(x.to(seen.input.dtype), images)
             # A softmax in half precision would round away the small differences that masks make.
             scores = targets(found.output, at_least_float32(found.logits), images, probability=probability)
@@ -163,13 +178,6 @@ class Rescorer:
             atol=tolerance * float(expected.abs().nan_to_num().max()),
             equal_nan=True,
         )
-
-    def _packed_kernels(self) -> AbstractContextManager[Any]:
-        if self._recording.input.device.type != "cpu" or not PackedKernels.available():
-            return nullcontext()
-        if self._packed is None:
-            self._packed = PackedKernels(self._recording.network.model.parameters())
-        return self._packed
 
 
 @cache
