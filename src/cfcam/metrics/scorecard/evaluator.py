@@ -65,6 +65,7 @@ class Evaluator(Subject):
         **settings: Any,
     ) -> None:
         network = Network(model, probability, output)
+        network.pack()
         every = named_methods(methods)
         if controls:
             every |= {m.label: m for m in CONTROLS if m.label not in every}
