@@ -36,6 +36,7 @@ COMMANDS = {
     "gateway-latency": "how soon a radiograph's results are in a real Orthanc, and what the original waits",
     "gateway-soak": "a day of a gateway: memory, file descriptors, disk",
     "evaluation": "cfcam.evaluate beside Quantus and beside the bare passes that its numbers need",
+    "masked": "exact Score-CAM beside torch-cam, CFCAM.best() beside an earlier checkout",
     "gpu": "each method on a CUDA device in three precisions: time, memory, agreement; ends in eight minutes",
     "training": "maps of fixed pictures at each epoch of a training: share of the epoch's time",
     "volume": "a 128 x 128 x 128 volume with a layer of 512 channels: time and memory",
@@ -55,6 +56,10 @@ def main(words: Sequence[str] | None = None) -> None:
             command.add_argument("--only", action="append", metavar="NAME", help="case, may hold *; repeatable")
             command.add_argument("--device", default="cpu", help="cpu or cuda")
             command.add_argument("--no-memory", action="store_true", help="leave out the processes that measure memory")
+        if name in ("evaluation", "masked"):
+            command.add_argument("--rounds", type=int, default=5, metavar="N", help="of each call, in turn")
+        if name == "masked":
+            command.add_argument("--former", type=Path, metavar="FOLDER", help="an earlier checkout of cfcam")
         if name == "libraries":
             command.add_argument("--claims", action="store_true", required=True, help="each line of docs/from/")
         if name == "gpu":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -24,8 +25,8 @@ HOW = f"""\
 for each picture. Numbers: deletion in {STEPS} steps with black, energy in the mask, hit of the mask, max-sensitivity
 with {DRAWS} draws. Quantus has the maps, upsampled, and asks the same Grad-CAM (cfcam's) for those of its draws;
 cfcam makes the maps itself, which is in its time. The bare passes are those that the numbers need, in batches of
-{AT_ONCE}: one of the picture, {STEPS} with pixels deleted, {DRAWS} of the draws, without a gradient. Medians of rounds
-in which all three run once, in a random order, in one process."""
+{AT_ONCE}: one of the picture, {STEPS} with pixels deleted, {DRAWS} of the draws, without a gradient. Medians of
+processor time over rounds in which all three run once, in a random order, in one process."""
 
 
 def steps_of(size: int) -> int:
@@ -108,7 +109,7 @@ def measure(subject: Subject, count: int, rounds: int) -> dict[str, Any]:
         "bare": bare(net, x),
     }
     said = {name: call() for name, call in calls.items()}
-    times = interleaved(calls, rounds=rounds, budget=float("inf"))
+    times = interleaved(calls, rounds=rounds, budget=float("inf"), clock=time.process_time)
     return {"network": subject.title, "said": said, "seconds": {name: times[name].seconds for name in calls}} | {
         name: times[name].median for name in calls
     }
@@ -117,7 +118,7 @@ def measure(subject: Subject, count: int, rounds: int) -> dict[str, Any]:
 def main(arguments: argparse.Namespace) -> None:
     """Measures and writes the table."""
     machine.use_threads(arguments.threads)
-    subjects, count, rounds = ((TINY,), 2, 1) if arguments.quick else ((RESNET50, MOBILENET), COUNT, 5)
+    subjects, count, rounds = ((TINY,), 2, 1) if arguments.quick else ((RESNET50, MOBILENET), COUNT, arguments.rounds)
     found = [measure(subject, count, rounds) for subject in subjects]
     columns = (
         "network",
