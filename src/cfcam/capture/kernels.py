@@ -12,7 +12,18 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from cfcam.capture.deferred import HARD_SWISH, RELU, SILU, Activation, Convolution, Deferred, Norm, Padding, clamp
+from cfcam.capture.deferred import (
+    HARD_SWISH,
+    RELU,
+    SILU,
+    Activation,
+    Convolution,
+    Deferred,
+    MovedError,
+    Norm,
+    Padding,
+    clamp,
+)
 from cfcam.capture.packing import Packed, packed
 
 _LARGEST = 1e38
@@ -50,6 +61,11 @@ class PackedKernels(TorchFunctionMode):
         """Tells whether this PyTorch has oneDNN, switched on, with the (private) operator for packed kernels."""
         usable = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
         return bool(usable and hasattr(torch.ops.mkldnn, "_convolution_pointwise"))
+
+    @staticmethod
+    def at_fault(error: RuntimeError) -> bool:
+        """Tells whether a pass failed for the steps that were taken together, and is to be run plainly."""
+        return isinstance(error, MovedError) or any(word in str(error) for word in ("data pointer", "storage"))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies pack for themselves."""

@@ -200,8 +200,8 @@ class Recording:
         packed = network.kernels_for(together[0].given, watched=not known)
         try:
             evidence = Recording._pass(together, packed, grad=grad)
-        except RuntimeError:
-            if packed is None:
+        except RuntimeError as error:
+            if packed is None or not packed.at_fault(error):
                 raise
             evidence = Recording._pass(together, None, grad=grad)
         if network.keeper.late:  # the graph holds what was put back: again, on copies

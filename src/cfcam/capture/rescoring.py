@@ -56,8 +56,8 @@ class Rescorer:
             self._packed = self._packed or self._recording.network.kernels()
             try:
                 return self._pass(x, images, targets, self._packed, probability=probability)
-            except RuntimeError:
-                if self._packed is None:
+            except RuntimeError as error:
+                if self._packed is None or not self._packed.at_fault(error):
                     raise
         found = self._pass(x, images, targets, None, probability=probability)
         self._packs = False  # it was them
