@@ -19,6 +19,12 @@ def settled(monkeypatch):
     monkeypatch.setattr("cfcam.files.time.time_ns", lambda: later)
 
 
+def fresh(monkeypatch):
+    """From here on the clock stands: what is written is never older than a moment, however long that takes."""
+    now = time.time_ns()
+    monkeypatch.setattr("cfcam.files.time.time_ns", lambda: now)
+
+
 def states(source, out, **settings):
     return [outcome.status for outcome in run(source, out, **settings)]
 
@@ -32,6 +38,7 @@ def unread(monkeypatch):
 
 
 def test_a_stamp_stands_for_a_file_once_its_clock_has_gone_on(tmp_path, monkeypatch):
+    fresh(monkeypatch)
     path = draw(tmp_path / "a.png")
     assert not is_settled(stamp_of(path))
     assert stamp_before(Input(path)) is None
@@ -82,7 +89,8 @@ def test_content_counts_where_stamps_do_not_and_where_it_is_asked_for(tmp_path, 
     assert asked == []
 
 
-def test_what_was_written_while_the_clock_stood_has_no_stamp(tmp_path):
+def test_what_was_written_while_the_clock_stood_has_no_stamp(tmp_path, monkeypatch):
+    fresh(monkeypatch)
     draw(tmp_path / "in" / "a.png")
     states(tmp_path / "in", tmp_path / "out")
     assert "stamps" not in lines(tmp_path / "out")[0]

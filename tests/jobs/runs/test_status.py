@@ -9,7 +9,7 @@ import pytest
 from cfcam.cli.runs.status import told
 from cfcam.errors import InputError
 from cfcam.jobs.inputs.shard import Shard
-from cfcam.jobs.runs.status import RunState, status
+from cfcam.jobs.runs.status import RunState, _kind, status
 from cfcam.locks import alone_in
 from tests.jobs.world import folder_of, run
 
@@ -123,3 +123,18 @@ def test_words_of_a_status(source, tmp_path):
     assert failures.strip().startswith("2 x ")
     assert shard.strip().startswith("shard 1/1: finished, 8 of 8")
     assert slowest.strip().startswith("slowest: ")
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("/data/case 7/a_mask.png: no such file or folder; check the path", "no such file or folder; check the path"),
+        ("masks/a.b.nii.gz: holds 3 labels: give --label", "holds N labels"),
+        ("a_mask.png: is empty (0 bytes)", "is empty"),
+        ("line 12: label 'cat' is not one of the classes", "label is not one of the classes"),
+        ("cannot be read (OSError: x/y.png: gone)", "cannot be read"),
+        ("", "no reason was entered"),
+    ],
+)
+def test_a_kind_of_failure_leaves_out_what_is_one_inputs_own(reason, kind):
+    assert _kind(reason) == kind

@@ -20,6 +20,9 @@ from cfcam.jobs.runs.manifest import FILE_NAME as MANIFEST
 from cfcam.locks import at_work
 
 _KINDS_SHOWN = 20
+_PLACE = re.compile(
+    r"[/\\]|\.\w{1,8}$|^(line|entry) \d+$"
+)  # such as a mask's path: what is wrong there stands behind it
 
 
 class RunState(StrEnum):
@@ -170,6 +173,9 @@ def _int(value: Any) -> int:
 
 
 def _kind(reason: str) -> str:
-    """A failure without what is this input's own: what stands in brackets, in quotes, behind a colon, and numbers."""
-    first = re.sub(r"\s*\([^)]*\)|'[^']*'|\"[^\"]*\"", "", reason).partition(": ")[0]
+    """A failure without what is this input's own: a place in front, brackets, quotes, what follows a colon, numbers."""
+    plain = re.sub(r"\s*\([^)]*\)|'[^']*'|\"[^\"]*\"", "", reason)
+    first, colon, rest = plain.partition(": ")
+    if colon and _PLACE.search(first):
+        first = rest.partition(": ")[0]
     return " ".join(re.sub(r"\d+", "N", first).split()) or "no reason was entered"
