@@ -211,6 +211,17 @@ def test_lists_name_members_and_a_study_of_one_is_refused(tmp_path):
     json.dumps([one.key for one in found])
 
 
+def test_of_what_a_list_names_and_a_tar_lacks_the_line_is_told(tmp_path):
+    data = drawn(tmp_path / "in", 1)[0]
+    packed(tmp_path / "x.tar", [("0.png", data)])
+    (tmp_path / "no.tar").write_bytes(b"no tar")
+    (tmp_path / "list.csv").write_text("path\nx.tar/9.png\nx.tar/0.png\nno.tar/0.png\n")
+    outcomes = list(run(tmp_path / "list.csv", tmp_path / "out"))
+    assert [outcome.status for outcome in outcomes] == ["failed", "done", "failed"]
+    assert outcomes[0].error == "is not in the tar; check the name (line 2 of list.csv)"
+    assert "tar" in outcomes[2].error
+
+
 def test_labels_find_members_of_one_name_in_several_tars(tmp_path):
     data = drawn(tmp_path / "in", 1)[0]
     shards = [packed(tmp_path / f"x-{n}.tar", [("0.png", data)]) for n in range(2)]

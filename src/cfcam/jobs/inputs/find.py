@@ -18,6 +18,7 @@ from cfcam.imaging.reading.series import has_several_planes, scan_folder
 from cfcam.jobs.inputs.lists import entries_in, is_list
 from cfcam.jobs.inputs.objects import Address
 from cfcam.jobs.inputs.places import given, lying, mirrored, root_of
+from cfcam.jobs.inputs.tars import NOT_THERE, missing
 
 
 class Kind(StrEnum):
@@ -119,8 +120,11 @@ def find_places(
             _enter(path, _root(path), out, recursive, found, order)
             continue
         entries, failed = entries_in(path), 0
+        gone = missing(one for _, one in entries)
         for where, one in entries:
             try:
+                if one in gone:
+                    raise ImageError(f"{shown_path(one)}: {NOT_THERE}")
                 _enter(one, path.parent, out, recursive, found, order)
             except ImageError as error:
                 if isinstance(one, Address) and error.__cause__ is not None:  # a store that is away would be for each

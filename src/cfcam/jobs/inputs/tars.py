@@ -22,6 +22,7 @@ from cfcam.imaging.reading.listing import EXTENSIONS
 from cfcam.jobs.inputs.marks import Lookup, hashes
 
 ENDING: Final = ".tar"
+NOT_THERE: Final = "is not in the tar; check the name"
 _BLOCK: Final = 512
 _MOST_OF_A_HEADER: Final = 1 << 20  # bytes of a long name, or of what POSIX.1-2001 adds to a header
 _COMPRESSED: Final = re.compile(rb"\x1f\x8b|BZh|\xfd7zXZ\0|\x28\xb5\x2f\xfd")
@@ -170,6 +171,26 @@ def beside(picture: Member, ending: str) -> Member | None:
     return Member(tar, other) if other in _index(str(tar), stamp_of(tar)) else None
 
 
+def missing(paths: Iterable[Path]) -> set[Path]:
+    """Returns which of some paths lead to nothing in their tar; the headers of each tar are read once.
+
+    Those of a tar that cannot be read are not among them: each says so when it is.
+    """
+    members: dict[Path, list[tuple[Path, str]]] = {}
+    for path in paths:
+        if isinstance(path, Member):
+            tar, name = path.parted
+            members.setdefault(tar, []).append((path, name))
+    found: set[Path] = set()
+    for tar, named in members.items():
+        try:
+            index = _index(str(tar), stamp_of(tar))
+        except (OSError, ImageError):
+            continue
+        found.update(path for path, name in named if name not in index)
+    return found
+
+
 def _pictures(found: Iterable[_Header]) -> list[str]:
     samples: dict[str, list[tuple[str, bool]]] = {}
     for one in dict.fromkeys(header.name for header in found):
@@ -239,7 +260,7 @@ class _Index:
             raise ImageError(wrong)
         number = next(self._places(name), None)
         if number is None:
-            raise ImageError("is not in the tar; check the name")
+            raise ImageError(NOT_THERE)
         return self._offsets[number], self._sizes[number]
 
 
