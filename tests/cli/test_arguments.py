@@ -372,3 +372,12 @@ def test_the_command_a_run_and_a_study_explain_with_the_same_methods_unless_told
     of_a_run = Settings.__dataclass_fields__["methods"].default
     of_studies = {signature(door).parameters["methods"].default for door in (explain_study, StudyExplainer)}
     assert {DEFAULT_METHODS, of_a_run} | of_studies == {DEFAULT_METHODS}
+
+
+@pytest.mark.parametrize(
+    "line", ["audit verify {}", "{}", "audit {}", "explain a.png --batch-size {}", "audit log --from {}"]
+)
+def test_what_is_said_of_an_argument_repeats_no_password(line):
+    result = CliRunner().invoke(app, line.format("postgresql://u:geheim@host:5/x?password=geheim").split())
+    assert result.exit_code == 2
+    assert "geheim" not in result.output

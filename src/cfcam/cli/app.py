@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+import typer.core
 
 from cfcam.cli.assess import Assess
 from cfcam.cli.audit import audit
@@ -27,9 +28,24 @@ from cfcam.cli.pacs.fetch import Fetch
 from cfcam.cli.pacs.send import Send
 from cfcam.cli.runs.status import Status
 from cfcam.cli.view import View
+from cfcam.urls import shown_url
+
+
+class _Commands(typer.core.TyperGroup):
+    """The commands, whose complaints of arguments repeat no password of an address that was typed at a wrong place."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except Exception as error:
+            if isinstance(message := getattr(error, "message", None), str) and hasattr(error, "format_message"):
+                error.message = shown_url(message)  # type: ignore[attr-defined]
+            raise
+
 
 app = typer.Typer(
     name="cfcam",
+    cls=_Commands,
     help="What did a PyTorch vision model look at? Class activation maps you can trust.",
     epilog="New here? Type **cfcam demo**: it needs no data, no network and half a minute.",
     no_args_is_help=True,
