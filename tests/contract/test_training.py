@@ -14,7 +14,7 @@ from cfcam.integrations import TrainingMaps
 from cfcam.methods import list_pixel_methods
 from tests.integrations.learning import pictures, trained
 
-MANY_PASSES = {"ss-cam", "is-cam", "integrated-gradients"}
+MANY_PASSES = {"ss-cam", "is-cam", "integrated-gradients", "cf-cam-hierarchical", "cf-cam-bilateral", "cf-cam-guided"}
 NEEDS_ATTENTION = {"attention-rollout", "legrad"}
 METHODS = [name for name in (*cfcam.list_methods(), *list_pixel_methods()) if name not in MANY_PASSES]
 
