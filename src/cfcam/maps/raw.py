@@ -50,12 +50,9 @@ def evidence_of(maps: Tensor, size: Sequence[int], placement: Placement | None =
 def statuses_of(maps: Tensor, scores: Tensor | None = None) -> np.ndarray[Any, Any]:
     """Returns the (N, K) array of `Status` of raw maps (N, K, *spatial), and of their scores (N, K) where known."""
     flat = maps.flatten(2)
-    finite, positive = flat.isfinite().all(2).tolist(), (flat > 0).any(2).tolist()
-    codes = np.empty(flat.shape[:2], dtype=object)
-    for n, k in np.ndindex(*codes.shape):
-        codes[n, k] = (
-            Status.NOT_FINITE if not finite[n][k] else Status.OK if positive[n][k] else Status.NO_POSITIVE_EVIDENCE
-        )
+    finite, positive = (found.cpu().numpy() for found in (flat.isfinite().all(2), (flat > 0).any(2)))
+    words = np.array([Status.NO_POSITIVE_EVIDENCE, Status.OK, Status.NOT_FINITE], dtype=object)
+    codes = words[np.where(finite, positive.astype(int), 2)]
     if scores is not None:
         none = scores.isnan().cpu().numpy()
         codes[none & (codes == Status.NO_POSITIVE_EVIDENCE)] = Status.NOTHING_TO_EXPLAIN

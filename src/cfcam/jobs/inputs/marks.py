@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,8 +50,9 @@ class Marks:
 
     def update(self, texts: Iterable[str]) -> None:
         """Takes further texts in."""
-        for text in texts:
-            self._fresh.add(hash(text))
+        numbers = map(hash, texts)
+        while some := list(islice(numbers, _MERGED)):
+            self._fresh.update(some)
             if len(self._fresh) >= _MERGED:
                 self._merge()
 

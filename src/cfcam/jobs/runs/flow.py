@@ -92,6 +92,7 @@ class Flow:
         some = max(1, batches * min(self._settings.batch_size, ahead) // (2 * _READERS))  # by one thread, in one go
         reading: deque[tuple[Task, Future[None] | None]] = deque()
         batch: list[_Pending] = []
+        read: Future[None] | None = None
         while True:
             while len(reading) <= ahead - some and (begun := self._begun(list(islice(waiting, some)))):
                 reading += begun
@@ -99,8 +100,9 @@ class Flow:
                 return
             if reading:
                 task, future = reading.popleft()
-                if future is not None:
+                if future is not None and future is not read:  # many are read in one go
                     future.result()
+                    read = future
                 pending.append(_Pending(task))
                 if task.outcome is None:
                     batch.append(pending[-1])
