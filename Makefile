@@ -20,7 +20,7 @@ ifneq ($(wildcard ../shared/data),)
 export CFCAM_DATA ?= $(abspath ../shared/data)
 endif
 
-.PHONY: help demo test quick soak lint docs lock sbom audit wheel clean
+.PHONY: help demo test quick soak lint docs lock sbom audit dist clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -107,7 +107,7 @@ sbom: $(VENV)/.dev  ## write dist/sbom.cdx.json: parts, licences, needs and hash
 audit: $(VENV)/.dev  ## compare what is locked with an export of advisories, offline (ADVISORIES=all.zip)
 	$(BIN)/python -m supply.advisories $(ADVISORIES)
 
-wheel: $(VENV)/.dev  ## build the wheel into dist/, the same bytes each time
+dist: $(VENV)/.dev  ## build the wheel into dist/, the same bytes each time
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:  ## remove the environment and everything built

@@ -32,8 +32,11 @@ EXAMPLES = (
     "contrast",
     "own_layer",
     "transformer",
+    "words",
+    "detector",
     "regions",
     "volume",
+    "training",
     "scorecard",
     "own_method",
     "doctor",
@@ -161,7 +164,8 @@ def save_small(picture: Path, target: Path) -> None:
 
 def index() -> str:
     """Returns the page that leads to the examples."""
-    lines = ["# Gallery", "", "Each example is a script that runs in a few seconds, without data or internet.", ""]
+    lines = ["# Gallery", "", "Each example is a script that runs in a few seconds, without data or internet."]
+    lines += ["Each is a notebook, too: `pip install '.[notebook]'`, then `jupyter lab docs/gallery`.", ""]
     for name in EXAMPLES:
         title, introduction, _ = read(FOLDER / f"{name}.py")
         first = introduction.split("\n\n")[0].replace("\n", " ")

@@ -20,8 +20,8 @@ HERE = Path(__file__).parent
 LOCKS = ("runtime", "all", "dev")
 
 # torchvision's and timm's wheels want another build of torch: they are installed apart from the environment. nnU-Net's
-# networks ask for timm, which those that are explained do not need.
-_APART = {"torchvision", "timm", "nnunet", "all"}
+# networks ask for timm, which those that are explained do not need. Jupyter shows notebooks, and nothing here runs in it.
+_APART = {"torchvision", "timm", "nnunet", "notebook", "all"}
 # What `pip install --editable .` builds with.
 _BUILD = "hatchling\neditables\n"
 # The builds of torch for one processor lie elsewhere than at the index that uv asks: CPython 3.11, Linux, x86-64.

@@ -205,3 +205,23 @@ def test_detectors_of_torchvision(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == ["RetinaNet", "FCOS", "FasterRCNN"]
+
+
+@pytest.mark.parametrize("reading", ["sigmoid", "softmax"])
+def test_of_probabilities_that_are_1_to_all_digits_the_greater_score_is_first(reading: str) -> None:
+    boxes = torch.tensor([[[0.0, 0.0, 4.0, 4.0], [0.0, 1.0, 4.0, 5.0], [9.0, 9.0, 12.0, 12.0]]])  # two of one object
+    values = torch.tensor([[[40.0, 0.0], [60.0, 0.0], [0.0, 70.0]]])
+    if reading == "softmax":
+        values = torch.cat([values, torch.full((1, 3, 1), -40.0)], 2)
+    found = Detections(boxes, values, reading)
+    assert found.probabilities.amax(2).tolist() == [[1.0, 1.0, 1.0]]
+    assert [(one.box, one.label) for one in found.found()[0]] == [((9, 9, 12, 12), 1), ((0, 1, 4, 5), 0)]
+
+
+@pytest.mark.parametrize("reading", ["sigmoid", "softmax"])
+def test_the_order_is_the_log_odds(reading: str) -> None:
+    values = 3 * torch.randn(2, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = Detections(torch.rand(2, 5, 4), values, reading)
+    torch.testing.assert_close(found.order, torch.logit(found.probabilities))
+    given = Detections(torch.rand(2, 5, 4), found.probabilities.round(), "given")
+    assert (given.order == -torch.inf).tolist() == (given.probabilities == 0).tolist()

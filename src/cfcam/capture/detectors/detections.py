@@ -74,6 +74,17 @@ class Detections:
             return values.softmax(2)[..., :-1]
         return values if self.reading == "given" else values.sigmoid()
 
+    @property
+    def order(self) -> Tensor:
+        """(N, Q, C) what grows with probabilities and differs where they are 1 to all digits; -inf where they are 0."""
+        values, probabilities = at_least_float32(self.values.detach()), self.probabilities
+        if self.reading == "softmax":
+            largest = values.argmax(2, keepdim=True)
+            others = values.scatter(2, largest, -torch.inf).logsumexp(2, keepdim=True)
+            odds = values.log_softmax(2) - torch.log1p(-values.softmax(2))  # exact but for the largest
+            values = odds.scatter(2, largest, values.gather(2, largest) - others)[..., :-1]
+        return torch.where(probabilities > 0, values, -torch.inf)
+
     def log_odds(self, queries: Tensor, labels: Tensor) -> Tensor:
         """Returns (N,) log p / (1 - p) of one class of one box of each image, with its graph.
 
@@ -96,11 +107,12 @@ class Detections:
         Args:
             least: probability that an object has at least.
         """
-        probability, labels = self.probabilities.max(2)
+        order, labels = self.order.max(2)
+        probability = self.probabilities.gather(2, labels[..., None])[..., 0]
         return [
             [
                 Found(tuple(self.boxes[n, q].tolist()), int(labels[n, q]), float(probability[n, q]))
-                for q in best_queries(self.boxes[n].detach(), probability[n], labels[n])
+                for q in best_queries(self.boxes[n].detach(), order[n], labels[n])
                 if float(probability[n, q]) >= least
             ]
             for n in range(len(self.boxes))
@@ -120,20 +132,20 @@ def iou(boxes: Tensor, others: Tensor) -> Tensor:
     return torch.where(shared > 0, shared / union, 0)
 
 
-def best_queries(boxes: Tensor, probability: Tensor, labels: Tensor, most: int | None = None) -> list[int]:
+def best_queries(boxes: Tensor, order: Tensor, labels: Tensor, most: int | None = None) -> list[int]:
     """Returns the numbers of an image's boxes from the most probable on, of those round one object only the best.
 
     Args:
         boxes: (Q, 4).
-        probability: (Q,) of each box's class; 0: there is none.
+        order: (Q,) of each box's class, see `Detections.order`; -inf: there is none.
         labels: (Q,) that class.
         most: how many are wanted at most.
     """
-    left = probability.clone()
+    left = order.clone()
     chosen: list[int] = []
-    while (most is None or len(chosen) < most) and bool((left > 0).any()):
+    while (most is None or len(chosen) < most) and bool((left > -torch.inf).any()):
         best = int(left.argmax())
         chosen.append(best)
-        left[(iou(boxes, boxes[best]) >= SAME) & (labels == labels[best])] = 0
-        left[best] = 0
+        left[(iou(boxes, boxes[best]) >= SAME) & (labels == labels[best])] = -torch.inf
+        left[best] = -torch.inf
     return chosen

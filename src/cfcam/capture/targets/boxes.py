@@ -111,7 +111,7 @@ class Box(ScoreTarget):
         return [self._column(found, wanted[:, k], k, first) for k in range(wanted.shape[1])]
 
     def _column(self, found: Detections, wanted: Tensor, k: int, first: FirstPass) -> BoxScore:
-        probability, labels = _asked(found, self.label, first.classes)
+        probability, labels, _ = _asked(found, self.label, first.classes)
         overlap = iou(found.boxes.detach(), wanted[:, None])
         match = torch.where(overlap >= SAME, overlap * probability, 0)
         for n in (match.amax(1) == 0).nonzero()[:1, 0].tolist():
@@ -149,10 +149,10 @@ class TopBoxes(ScoreTarget):
         if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
             raise TargetError(f"TopBoxes({self.k!r}): k is how many objects, a whole number from 1")
         found = _detections(first.output)
-        probability, labels = _asked(found, self.label, first.classes)
+        _, labels, order = _asked(found, self.label, first.classes)
         chosen = []
         for n, boxes in enumerate(found.boxes.detach()):
-            best = best_queries(boxes, probability[n], labels[n], self.k)
+            best = best_queries(boxes, order[n], labels[n], self.k)
             if len(best) < self.k or not best:
                 what = "" if self.label is None else f" of {class_words(self.label, first.classes)}"
                 advice = f"give a k of 1 to {len(best)}" if best else "leave the image out, or ask for a MissingBox"
@@ -183,7 +183,7 @@ class MissingBox(Box):
         self.__post_init__()
 
     def _column(self, found: Detections, wanted: Tensor, k: int, first: FirstPass) -> BoxScore:
-        _, labels = _asked(found, self.label, first.classes)
+        _, labels, _ = _asked(found, self.label, first.classes)
         match = _matches(found, wanted, labels[:, 0], 0.0)
         for n in (match.amax(1) == 0).nonzero()[:1, 0].tolist():
             raise TargetError(
@@ -210,16 +210,17 @@ def _matches(found: Detections, boxes: Tensor, labels: Tensor, least: float) -> 
     return torch.where(overlap >= least, overlap * found.probabilities.gather(2, index)[..., 0], 0)
 
 
-def _asked(found: Detections, label: int | str | None, classes: Sequence[str] | None) -> tuple[Tensor, Tensor]:
-    """Returns (N, Q) the probability of the class that is asked for at each box, and which that is."""
+def _asked(found: Detections, label: int | str | None, classes: Sequence[str] | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns (N, Q) the probability of the class that is asked for at each box, which that is, and its `order`."""
     if classes is not None and len(classes) != found.classes:
         raise TargetError(f"{len(classes)} class names for a detector with {found.classes} classes: give one for each")
+    order = found.order
     if label is None:
-        best = found.probabilities.max(2)
-        return best.values, best.indices
-    index = known_class(label, found.classes, classes)
-    probability = found.probabilities[..., index]
-    return probability, torch.full_like(probability, index, dtype=torch.long)
+        labels = order.argmax(2)
+    else:
+        labels = torch.full(order.shape[:2], known_class(label, found.classes, classes), device=order.device)
+    own = labels[..., None]
+    return found.probabilities.gather(2, own)[..., 0], labels, order.gather(2, own)[..., 0]
 
 
 def _score(found: Detections, queries: Tensor, labels: Tensor, k: int, first: FirstPass) -> BoxScore:
