@@ -20,7 +20,7 @@ HERE = Path(__file__).parent
 LOCKS = ("runtime", "all", "dev")
 
 # torchvision's and timm's wheels want another build of torch: they are installed apart from the environment. nnU-Net's
-# networks ask for timm, which those that are explained do not need. Jupyter shows notebooks, and nothing here runs in it.
+# networks ask for timm, which those that are explained do not need. Jupyter only shows notebooks.
 _APART = {"torchvision", "timm", "nnunet", "notebook", "all"}
 # What `pip install --editable .` builds with.
 _BUILD = "hatchling\neditables\n"
