@@ -53,7 +53,7 @@ def test_what_is_there_is_passed_over_while_a_run_is_followed_and_not_afterwards
 def test_garbage_of_tiny_pictures_is_searched_for_less_often_meanwhile():
     before = gc.get_threshold()
     with settled(seldom=True):
-        assert gc.get_threshold() == (25_000, *before[1:])
+        assert gc.get_threshold() == (10_000, *before[1:])
     with settled():
         assert gc.get_threshold() == before
     gc.set_threshold(0)

@@ -18,7 +18,7 @@ def give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-_SELDOM = 25_000
+_SELDOM = 10_000
 
 
 @contextmanager
