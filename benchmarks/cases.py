@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from benchmarks.libraries import PEERS, Adapter, forward, one_after_another, ours
-from benchmarks.networks import RESNET18, RESNET50, STAGE_BEFORE, TINY, Subject
+from benchmarks.networks import CLASSES, RESNET18, RESNET50, STAGE_BEFORE, TINY, Subject
 from cfcam.methods import ScoreCAM
 from cfcam.methods.base import Method
 
 OURS = "cfcam"
 BARE = "forward"
 GRADIENT_METHODS = ("grad-cam", "grad-cam++", "cf-cam")
+POOLED_METHODS = (*GRADIENT_METHODS, "hires-cam", "xgrad-cam", "layer-cam")
 # Where a peer computes something else by the same name, so that its map is not expected to be ours.
 DIFFERENCES = {
     ("grad-cam++", "torch-cam"): "its alpha is g^2: the division is done on a copy and lost",
@@ -205,6 +206,23 @@ def _many(subject: Subject, batch: int, targets: int, *, peers: bool) -> Case:
     return Case(f"targets@{batch}", subject, batch, (*competitors, *extra), judge)
 
 
+def _all_classes(subject: Subject) -> Case:
+    """All classes of the network beside one, of each method that makes its maps from gradients of one pass."""
+    competitors = [_ours(method, targets=k) for method in POOLED_METHODS for k in (1, CLASSES)]
+
+    def judge(rows: Rows) -> list[Verdict]:
+        verdicts = []
+        for method in POOLED_METHODS:
+            one, every = _find(rows, method), _find(rows, method, CLASSES)
+            what = f"{method}, batch 1, K = {CLASSES} instead of 1"
+            verdicts.append(Verdict(f"{what}, least times", every.ratio_of_least / one.ratio_of_least, 3))
+            if one.memory_share is not None and every.memory_share is not None:
+                verdicts.append(Verdict(f"{what}, memory", (1 + every.memory_share) / (1 + one.memory_share), 1.5))
+        return verdicts
+
+    return Case("all-classes@1", subject, 1, tuple(competitors), judge, budget=90)
+
+
 def _score_cam(name: str, subject: Subject, channels: int, targets: int, *, only_if_named: bool = False) -> Case:
     exact = f"score-cam | {OURS} | 1"
     softmax = "score-cam, softmax form"
@@ -270,6 +288,7 @@ def all_cases(*, quick: bool = False) -> list[Case]:
         _steady(deep, large),
         _many(deep, 1, targets, peers=True),
         _many(deep, large, targets, peers=False),
+        _all_classes(deep),
         _score_cam("score-cam", shallow, 48 if quick else 512, targets),
         _recipro_cam("recipro-cam", shallow, 48 if quick else 512, only_if_named=True),
         _recipro_cam("recipro-cam-2048x7x7", deep, 48 if quick else 2048, only_if_named=True),

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from cfcam.capture.answers.answer import Answer, Taken
 from cfcam.capture.answers.probabilities import Kind
+from cfcam.capture.columns import stacked
 from cfcam.capture.inputs import check_rows
 from cfcam.capture.layers.finding import find_layer
 from cfcam.capture.layers.frames import FrameGrid
@@ -24,7 +25,7 @@ from cfcam.capture.rescoring import Rescorer
 from cfcam.capture.state.guarantee import Autocast
 from cfcam.capture.targets.classes import check_names, check_targets, resolve_targets, wanted_of
 from cfcam.capture.targets.scores import Scores
-from cfcam.capture.together import Together, curvatures, stacked
+from cfcam.capture.together import Together, curvatures
 from cfcam.errors import InputError
 
 T = TypeVar("T")
@@ -74,18 +75,7 @@ class Capture:
             self.autocast = Autocast.current(given.device.type)
             self.want = wanted_of(rules, classes)
             self._record(given)
-            answer = self._recording.answer
-            check_names(classes, answer.logits, answer.outputs, self.want)
-            with torch.enable_grad():
-                self.targets: Scores = resolve_targets(
-                    rules,
-                    answer.logits,
-                    classes,
-                    answer.kind,
-                    answer.output,
-                    self.input.shape[2:],
-                    answer.numbers,
-                )
+            self.targets = self._resolved(rules, classes)
             check_rows(len(self.targets.indices), given.shape)
             self._score()
         self._memo: dict[Any, Any] = {}
@@ -93,9 +83,8 @@ class Capture:
         self._together: tuple[Together, int] | None = None
 
     def _record(self, given: Tensor, taken: Taken | None = None, *, grad: bool = False) -> None:
-        self._recording = Recording(
-            self.network, given, self.layer, self._module, want=self.want, taken=taken, grad=grad
-        )
+        what = self.network, given, self.layer, self._module
+        self._recording = Recording(*what, want=self.want, taken=taken, grad=grad)
         self._rescorer = Rescorer(self._recording, self.autocast)
 
     def _score(self) -> None:
@@ -104,6 +93,12 @@ class Capture:
             # The tail ran under the model's own no_grad block around the target layer: record all of the pass.
             self._record(self.given, self._recording.answer.taken, grad=True)
             self._scores = self._scored(self._recording)
+
+    def _resolved(self, rules: list[Any], classes: Sequence[str] | None) -> Scores:
+        of, size = self._recording.answer, self.input.shape[2:]
+        check_names(classes, of.logits, of.outputs, self.want)
+        with torch.enable_grad():
+            return resolve_targets(rules, of.logits, classes, of.kind, of.output, size, of.numbers)
 
     def _scored(self, recording: Recording) -> Tensor:
         with torch.enable_grad():
@@ -179,12 +174,12 @@ class Capture:
             LayerError: a score does not depend on the layer.
         """
         # Images do not mix in evaluation mode, so the gradient of a sum over a batch is theirs, one by one.
-        columns = range(self._scores.shape[1])
         if self._together is None:
-            found = stacked(self._recording.gradients(self._scores, self.autocast))
+            found = self._recording.gradients(self._scores, self.autocast)
         else:
             together, first = self._together
-            found = stacked([together.gradient(self._recording, first + k) for k in columns])
+            columns = range(first, first + self._scores.shape[1])
+            found = stacked([together.gradient(self._recording, k) for k in columns])
         return found if self._change is None else self._change(found)
 
     @cached_property
@@ -314,12 +309,13 @@ class Capture:
         with torch.inference_mode(False), self.autocast():
             known = self.memo(("at", *[name for name, _ in found]), recorded)
             scores = self._scored(known[0][0])
-        shared, captures = Together([one for one, _, _ in known], scores, self.autocast), []
+        shared = (Together([one for one, _, _ in known], scores, self.autocast), 0) if len(known) > 1 else None
+        captures = []
         for one, rescorer, memo in known:
             other = self._copy()
             other.layer, other._module = one.layer, one.module
             other._recording, other._rescorer, other._memo = one, rescorer, memo
-            other._scores, other._together = scores, (shared, 0)
+            other._scores, other._together = scores, shared
             captures.append(other)
         return captures
 
@@ -341,11 +337,8 @@ class Capture:
         vector = answer.logits.ndim == 2 and answer.logits.shape[1] >= want.least
         if not vector or replace(want, least=0, vector=False) != replace(self.want, least=0, vector=False):
             return None
-        with torch.inference_mode(False), torch.enable_grad():
-            scores = resolve_targets(
-                rules, answer.logits, classes, answer.kind, answer.output, self.input.shape[2:], answer.numbers
-            )
-        return self.again(targets=scores)
+        with torch.inference_mode(False):
+            return self.again(targets=self._resolved(rules, classes))
 
     def memo(self, key: Any, compute: Callable[[], T]) -> T:
         """Returns ``compute()``, evaluated once per capture and key: what methods share (distances, clusters)."""
@@ -370,30 +363,37 @@ class Capture:
         """Yields captures of some of the targets each, such that no gradient takes more than ``limit`` bytes.
 
         They share this pass, its graph and its memo. Many targets of a wide layer (1000 classes x 2048 channels) would
-        otherwise fill the memory; on a CPU, what methods make of a small part stays in its cache and on pages that it
-        has.
+        otherwise fill the memory; on a CPU, what methods make of a small part stays in its cache.
 
         Args:
             limit: None: 8 MiB on a CPU, 256 MiB elsewhere.
         """
         limit = limit or (1 << 23 if self.input.device.type == "cpu" else 1 << 28)
-        columns = self._scores.shape[1]
-        numbers = sum(leaf.numel() * max(4, leaf.element_size()) for leaf in self._recording.leaves)
-        step = max(1, limit // max(1, numbers))
-        if step >= columns:
+        own = self._together is None and self._change is None and "gradients" not in self.__dict__
+        places = self._recording.tail(self._scores, self.autocast).places if own else 1
+        numbers = max(1, sum(leaf.numel() * max(4, leaf.element_size()) for leaf in self._recording.leaves))
+        step = max(1, limit // numbers)
+        if step >= (columns := self._scores.shape[1]):
             yield self
             return
-        for start in range(0, columns, step):
-            part = self._copy()
-            part.__dict__["activations"] = self.activations
-            if "gradients" in self.__dict__:
-                part.__dict__["gradients"] = self.gradients[:, start : start + step]
-            part.targets = self.targets.select(slice(start, start + step))
-            if self._together is not None:
-                part._together = self._together[0], self._together[1] + start
-            with torch.inference_mode(False), torch.enable_grad():
-                part._scores = self._scores[:, start : start + step]
-            yield part
+        # Gradients that are the same at all places are small; an eighth of the limit is left to them.
+        wide = max(1, limit // 8 * places // numbers // step) * step
+        for start in range(0, columns, wide):
+            block = self._part(start, start + wide)
+            if places > 1 and (found := self._recording.at_once(block._scores, self.autocast)) is not None:
+                block.__dict__["gradients"] = found  # the parts have views of them
+            yield from (block._part(first, first + step) for first in range(0, block._scores.shape[1], step))
+
+    def _part(self, start: int, end: int) -> Capture:
+        part = self._copy()
+        part.__dict__["activations"] = self.activations
+        if "gradients" in self.__dict__:
+            part.__dict__["gradients"] = self.gradients[:, start:end]
+        part.targets = self.targets.select(slice(start, end))
+        part._together = self._together and (self._together[0], self._together[1] + start)
+        with torch.inference_mode(False), torch.enable_grad():
+            part._scores = self._scores[:, start:end]
+        return part
 
     def quiet(self) -> ExitStack:
         """Returns the context in which methods compute: no graph, no autocast, no inference mode."""

@@ -14,8 +14,9 @@ from cfcam.capture.adapter import Adapter
 from cfcam.capture.answers.answer import Answer, Taken
 from cfcam.capture.answers.heads import Wanted
 from cfcam.capture.answers.outputs import find_tensor, replace_tensor
-from cfcam.capture.columns import MANY, all_gradients, is_batchable
+from cfcam.capture.columns import MANY, Tail, all_gradients, refusal, seen_together, stacked, tail_of, whole
 from cfcam.capture.half_precision import at_least_float32, gradients, takes_part
+from cfcam.capture.halves import small_convolutions
 from cfcam.capture.kernels import PackedKernels
 from cfcam.capture.layers.calls import check_calls, split_call
 from cfcam.capture.layers.frames import IMAGES, ClipEvidence, FrameGrid, Layout, layout_of, seen_picture, settled
@@ -61,7 +62,7 @@ class Recording:
     input: Tensor
     images: Tensor | None = None
     """(M,) of what is given, the image of an earlier pass that each row was made from; None: it is that batch."""
-    _asked: tuple[Any, bool] | None = None
+    _asked: tuple[Any, Tail] | None = None
 
     def __init__(
         self,
@@ -138,6 +139,7 @@ class Recording:
             grad: whether all of the pass is recorded.
         """
         self.leaves, self.inside, self._calls, self._readings = [], False, 0, list[TokenGrid]()
+        self._handed: list[Tensor] = []
         call, place, grids = split_call(self.layer)[1], self.place, self.network.grids
 
         def hook(module: nn.Module, args: Any, output: Any) -> Any:
@@ -156,6 +158,7 @@ class Recording:
                 self.leaves.append(tensor if begun and tensor.requires_grad else tensor.detach().requires_grad_())
                 # The tail gets a copy: an in-place activation behind the layer must not change what was captured.
                 handed = self.leaves[-1].clone()
+                self._handed.append(handed)
             torch.set_grad_enabled(True)
             return replace_tensor(output, handed)
 
@@ -173,6 +176,7 @@ class Recording:
     def _understand(self, evidence: ClipEvidence) -> None:
         """Settles, after the pass, how the layer's output is seen as maps, and the input as images."""
         leaves, readings, grids = self.leaves, self._readings, self.network.grids
+        self._hooked, self._handed = any(one._backward_hooks for one in self._handed), []  # the model changes gradients
         if self.place not in grids:
             if len(leaves) > 1:
                 readings = evidence.looped(leaves[0].shape, self._calls)
@@ -216,7 +220,7 @@ class Recording:
         evidence = ClipEvidence(tuple(given.shape), x=lambda: given)
         known = all(network.knows(one.layer, given) for one in together)
         observed = nullcontext() if known else evidence.collected(network.model)
-        with preserved(network.model, given.device), torch.set_grad_enabled(grad), observed:
+        with preserved(network.model, given.device), torch.set_grad_enabled(grad), observed, small_convolutions(given):
             handles = [handle for one in together for handle in one._listen(evidence, together, grad=grad)]
             try:
                 first = together[0]
@@ -304,23 +308,29 @@ class Recording:
         """
         return self.seen(Recording.differentiate([self], scores, k, autocast)[0])
 
-    def gradients(self, scores: Tensor, autocast: Autocast) -> list[Tensor]:
-        """Returns `gradient` of each column of scores (N, K); of many, where that is possible, from one pass back."""
-        leaves, count = self.leaves, scores.shape[1]
-        if count >= MANY and scores.requires_grad and not self.network.quantised and self._batchable(scores):
-            half = self.network.half or takes_part(*leaves, self.answer.logits, scores, autocast=autocast)
-            found = None if half else all_gradients(scores, leaves)
-            if found is not None:
-                return [self.seen([None if of is None else of[k] for of in found]) for k in range(count)]
-        return [self.gradient(scores, k, autocast) for k in range(count)]
+    def gradients(self, scores: Tensor, autocast: Autocast) -> Tensor:
+        """Returns `gradient` of each column of scores, (N, K, C', *layer_spatial); see `at_once`."""
+        found, columns = self.at_once(scores, autocast), range(scores.shape[1])
+        return stacked([self.gradient(scores, k, autocast) for k in columns]) if found is None else found
 
-    def _batchable(self, scores: Tensor) -> bool:
-        """Asks once of parts of the same scores: before them are the same operators, but for the one that picks."""
+    def at_once(self, scores: Tensor, autocast: Autocast) -> Tensor | None:
+        """Returns `gradients` from one pass back, expanded behind pooling; None: they are few, or it refuses or is slower."""
+        tail = self.tail(scores, autocast)
+        if scores.shape[1] < MANY or not tail.batchable:
+            return None
+        return seen_together(all_gradients(scores, self.leaves, tail.pool), self.seen, isinstance(self.grid, FrameGrid))
+
+    def tail(self, scores: Tensor, autocast: Autocast) -> Tail:
+        """Returns what lies between the layer and scores (N, K); asked once of all slices of the same scores."""
+        last, odd = whole(scores), self.network.quantised or self.network.half
+        if last is None or odd or takes_part(*self.leaves, self.answer.logits, scores, autocast=autocast):
+            return Tail(batchable=False)
         if isinstance(self.network.model, Adapter) and self.network.model.batched:
-            return True
-        before = scores.grad_fn.next_functions[0][0] if scores.grad_fn is not None else None
-        if self._asked is None or self._asked[0] is not before:
-            self._asked = before, is_batchable(scores, self.leaves)
+            return Tail(batchable=True)
+        before = tuple(node for node, _ in last.next_functions)
+        if self._asked is None or self._asked[0] != before:
+            tail = tail_of(scores, self.leaves)
+            self._asked = before, tail._replace(pool=None) if self._hooked else tail
         return self._asked[1]
 
     @staticmethod
@@ -352,19 +362,9 @@ class Recording:
                 try:
                     found = gradients(scores[:, k], leaves, rows, half=half, retain_graph=True, allow_unused=True)
                 except RuntimeError as error:
-                    layers = ", ".join(repr(one.layer) for one in together)
-                    if "modified by an inplace operation" in str(error):
-                        raise LayerError(
-                            f"behind layer {layers} the network overwrites in place what a gradient needs, so that it"
-                            " has none there: name a later layer, as the one that is chosen automatically"
-                        ) from error
-                    if "checkpoint" not in str(error).lower():
+                    if (why := refusal(error, [one.layer for one in together])) is None:
                         raise
-                    raise LayerError(
-                        f"an activation checkpoint between layer {layers} and the score refuses gradients to a"
-                        " layer: switch it off for the call, with gradient_checkpointing_disable() or"
-                        " use_reentrant=False"
-                    ) from error
+                    raise LayerError(why) from error
         rest = iter(found)
         return [[next(rest) for _ in one.leaves] for one in together]
 

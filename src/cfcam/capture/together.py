@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from cfcam.capture.columns import stacked
 from cfcam.capture.half_precision import at_least_float32, takes_part
 from cfcam.capture.recording import Recording
 from cfcam.capture.state.guarantee import Autocast
@@ -85,10 +86,3 @@ def curvature(recording: Recording, scores: Tensor, k: int, autocast: Autocast) 
             ) from error
     known = [torch.zeros_like(leaf) if h is None else h for h, leaf in zip(second, leaves, strict=True)]
     return recording.seen([at_least_float32(h) for h in known])
-
-
-def stacked(columns: list[Tensor]) -> Tensor:
-    """Returns columns (N, ...) as (N, K, ...): of a single one, in the usual layout, without a copy."""
-    if len(columns) == 1 and columns[0].is_contiguous():
-        return columns[0].unsqueeze(1)
-    return torch.stack(columns, dim=1)

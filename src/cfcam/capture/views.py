@@ -86,12 +86,13 @@ def of_views(
     with torch.inference_mode(False), capture.autocast():
         known = capture.memo(("views", key), recorded)
         scores = scored(known[0][0])
-    together, captures = Together([one for one, _ in known], scores, capture.autocast), []
+    together = (Together([one for one, _ in known], scores, capture.autocast), 0) if len(known) > 1 else None
+    captures = []
     for one, rescorer in known:
         other = capture._copy()
         other.layer, other._module = one.layer, one.module
         other._recording, other._rescorer, other._memo = one, rescorer, {}
-        other.targets, other._scores, other._together = scores_of, scores, (together, 0)
+        other.targets, other._scores, other._together = scores_of, scores, together
         if (change := capture._change) is not None:  # what is done to gradients of N images, to those of each view
             other._change = lambda g, change=change: torch.cat([change(part) for part in g.split(count)])
         captures.append(other)

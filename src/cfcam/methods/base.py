@@ -108,7 +108,29 @@ def weighted_sum(weights: Tensor, activations: Tensor) -> Tensor:
 
 def spatial_mean(tensor: Tensor, axes_before: int) -> Tensor:
     """Returns the mean over all axes behind the first ``axes_before``."""
-    return tensor.flatten(axes_before).mean(-1)
+    return places(tensor, axes_before).mean(-1)
+
+
+def places(tensor: Tensor, axes_before: int = 3) -> Tensor:
+    """Returns a tensor with one axis S in place of those behind the first ``axes_before``: its places.
+
+    S is 1 for what is expanded along them, as the gradients of many targets behind pooling are: the same number at all
+    places is worked with once.
+    """
+    flat = tensor.flatten(axes_before)
+    return flat[..., :1] if flat.stride(-1) == 0 else flat
+
+
+def sum_of_products(gradients: Tensor, activations: Tensor) -> Tensor:
+    """Returns ``sum_k g_k A_k`` (N, K, *spatial), place by place.
+
+    Args:
+        gradients: (N, K, C, S) or (N, K, C, 1), see `places`.
+        activations: (N, C, *spatial).
+    """
+    if gradients.shape[3] == 1:
+        return weighted_sum(gradients[..., 0], activations)
+    return (gradients * activations.flatten(2)[:, None]).sum(2).unflatten(2, activations.shape[2:])
 
 
 Methods = str | Method | Iterable[str | Method] | Mapping[str, str | Method]

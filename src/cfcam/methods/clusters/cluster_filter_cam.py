@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cfcam.capture import Capture
 from cfcam.errors import MethodError
-from cfcam.methods.base import Method, spatial_mean, weighted_sum
+from cfcam.methods.base import Method, places, spatial_mean, weighted_sum
 from cfcam.methods.clustering import dbscan, k_means, one_hot, squared_distances, squared_radius
 from cfcam.methods.clusters.cluster_evidence import updated
 from cfcam.methods.clusters.filters import FILTERS, Filter
@@ -259,11 +259,18 @@ class CFCAM(Method):
     def _cluster_weights(self, gradients: Tensor, membership: Tensor) -> Tensor:
         """Returns (N, K, L) the spatial mean of each cluster's filtered mean gradient."""
         size = membership.sum(-1).clamp(min=1)[:, None, :, None]
-        mean = membership[:, None] @ gradients.flatten(3) / size  # (N, K, L, S)
-        if self.filter is None:
+        filtering = self.filter if isinstance(self.filter, Filter) or self.filter is None else FILTERS[self.filter]
+        g, spatial = places(gradients), gradients.shape[3:]  # (N, K, C, S)
+        if g.shape[3] == 1 < spatial.numel():  # one number each: a product of matrices, and mostly nothing to filter
+            mean = (g[..., 0] @ membership.mT)[..., None] / size
+            if filtering is None or filtering.keeps_constants:
+                return mean[..., 0]
+            mean = mean.expand(-1, -1, -1, spatial.numel())
+        else:
+            mean = membership[:, None] @ g / size  # (N, K, L, S)
+        if filtering is None:
             return mean.mean(-1)
-        filtering = self.filter if isinstance(self.filter, Filter) else FILTERS[self.filter]
-        filtered = filtering(mean.flatten(0, 2).unflatten(1, gradients.shape[3:]))
+        filtered = filtering(mean.flatten(0, 2).unflatten(1, spatial))
         return spatial_mean(filtered, 1).unflatten(0, mean.shape[:3])
 
     def clusters(self, capture: Capture) -> Clusters:

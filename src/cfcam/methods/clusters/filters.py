@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +18,13 @@ _CONV: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
 class Filter(ABC):
-    """A filter of maps (B, *spatial); each of the B maps is filtered by itself."""
+    """A filter of maps (B, *spatial); each of the B maps is filtered by itself.
+
+    Attributes:
+        keeps_constants: whether a map that is the same everywhere stays what it is, and need not be filtered.
+    """
+
+    keeps_constants: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, maps: Tensor) -> Tensor:
@@ -39,6 +45,7 @@ class BilateralFilter(Filter):
     Source: Tomasi and Manduchi 1998, eq. 5.
     """
 
+    keeps_constants: ClassVar[bool] = True
     radius: int = 2
     sigma_space: float = 1.5
     sigma_range: float = 1.0
@@ -79,6 +86,7 @@ class GuidedFilter(Filter):
     Source: He, Sun and Tang 2013, "Guided image filtering", eq. 5, 6 and 8.
     """
 
+    keeps_constants: ClassVar[bool] = True
     radius: int | None = None
     regularization: float = 0.1
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cfcam.capture import Capture
-from cfcam.methods.base import Method, spatial_mean, weighted_sum
+from cfcam.methods.base import Method, places, spatial_mean, weighted_sum
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,8 @@ class GradCAMPlusPlus(Method):
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive."""
-        positive = capture.gradients.flatten(3).relu()  # (N, K, C, S)
+        positive = places(capture.gradients).relu()  # (N, K, C, S)
+        alike = capture.activations.flatten(2).shape[2] // positive.shape[3]
         total = capture.activations.flatten(2).sum(-1)[:, None, :, None]
         # g^2 is divided out of the fraction, so that a gradient of 1e-15 does not underflow when it is cubed. Where g
         # is not positive its weight is 0 through ReLU(g), so ReLU(g) may stand for g throughout.
@@ -50,4 +51,4 @@ class GradCAMPlusPlus(Method):
         if bool((total < 0).any()):  # behind a ReLU the denominator is never zero
             denominator.masked_fill_(denominator == 0, torch.inf)
         weights = positive.div_(denominator).sum(-1)
-        return weighted_sum(weights, capture.activations).relu_()
+        return weighted_sum(weights if alike == 1 else weights * alike, capture.activations).relu_()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from cfcam.capture import Capture
-from cfcam.methods.base import Method, weighted_sum
+from cfcam.methods.base import Method, places, sum_of_products, weighted_sum
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class HiResCAM(Method):
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns signed maps (N, K, *layer_spatial)."""
-        return (capture.gradients * capture.activations[:, None]).sum(2)
+        return sum_of_products(places(capture.gradients), capture.activations)
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class LayerCAM(Method):
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive."""
-        return (capture.gradients.relu() * capture.activations[:, None]).sum(2).relu_()
+        return sum_of_products(places(capture.gradients).relu(), capture.activations).relu_()
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class XGradCAM(Method):
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive."""
         A = capture.activations.flatten(2)
-        products = torch.einsum("nkcs,ncs->nkc", capture.gradients.flatten(3), A)
-        total = A.sum(-1)[:, None]
+        g, total = places(capture.gradients), A.sum(-1)[:, None]
+        products = torch.einsum("nkcs,ncs->nkc", g, A) if g.shape[3] == A.shape[2] else g[..., 0] * total
         weights = torch.where(total == 0, 0, products / total)
         return weighted_sum(weights, capture.activations).relu_()
