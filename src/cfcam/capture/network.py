@@ -81,17 +81,14 @@ class Network:
         usable = first is not None and first.device.type == "cpu" and PackedKernels.available()
         return PackedKernels(self.model.parameters()) if usable else None
 
-    def kernels_for(self, x: Tensor, *, watched: bool) -> PackedKernels | None:
-        """Returns packed kernels for a pass that is recorded, where they are worth it.
+    def kernels_for(self, *, watched: bool) -> PackedKernels | None:
+        """Returns packed kernels for a pass that is recorded, if they are kept: for one pass alone packing takes longer.
 
-        That is also for a single volume: PyTorch 2.13 takes those with few slices past oneDNN, ten times as slowly.
+        Small convolutions of a single volume are seen to by `cfcam.capture.halves`.
 
         Args:
-            x: what the pass is of.
             watched: whether hooks look at all layers in it, so that no steps are taken together.
         """
-        if self.packed is None and x.ndim == 5 and len(x) == 1:
-            return self.kernels()
         return None if watched else self.packed
 
     def knows(self, layer: str, given: Tensor) -> bool:

@@ -201,7 +201,7 @@ class Recording:
         """
         network = together[0].network
         known = all(network.knows(one.layer, one.given) for one in together)
-        packed = network.kernels_for(together[0].given, watched=not known)
+        packed = network.kernels_for(watched=not known)
         try:
             evidence = Recording._pass(together, packed, grad=grad)
         except RuntimeError as error:
@@ -314,7 +314,7 @@ class Recording:
         return stacked([self.gradient(scores, k, autocast) for k in columns]) if found is None else found
 
     def at_once(self, scores: Tensor, autocast: Autocast) -> Tensor | None:
-        """Returns `gradients` from one pass back, expanded behind pooling; None: they are few, or it refuses or is slower."""
+        """Returns `gradients` from one pass back, expanded behind pooling; None: they are few, or it is slower."""
         tail = self.tail(scores, autocast)
         if scores.shape[1] < MANY or not tail.batchable:
             return None
