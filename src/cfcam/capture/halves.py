@@ -49,7 +49,8 @@ def _is_slow(
     kernel = weight.shape[2:]
     plain = x.ndim == 5 and x.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
     small = len(x) == 1 and groups == 1 and math.prod(x.shape[:4]) <= _SMALL and min(kernel[1:]) <= 3
-    worth = x.shape[1] > _FEW and max(kernel) > 1
+    back = torch.is_grad_enabled() and x.requires_grad
+    worth = x.shape[1] > (_FEW if back else 0) and max(kernel) > 1
     return plain and small and worth and max(_sizes(x, kernel, stride, padding, dilation)) > 1
 
 

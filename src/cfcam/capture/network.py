@@ -82,7 +82,7 @@ class Network:
         return PackedKernels(self.model.parameters()) if usable else None
 
     def kernels_for(self, *, watched: bool) -> PackedKernels | None:
-        """Returns packed kernels for a pass that is recorded, if they are kept: for one pass alone packing takes longer.
+        """Returns packed kernels for a recorded pass, if they are kept: for one pass alone packing takes longer.
 
         Small convolutions of a single volume are seen to by `cfcam.capture.halves`.
 
