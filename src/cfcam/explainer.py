@@ -18,7 +18,7 @@ from cfcam.capture import Capture, Network, automatic_layer, find_layer, probabi
 from cfcam.capture.answers.probabilities import Probability
 from cfcam.capture.inputs import check_type
 from cfcam.capture.targets.classes import class_names, wanted_of
-from cfcam.capture.targets.scores import function_name
+from cfcam.capture.targets.scores import boxes_of, function_name
 from cfcam.explanation import Explanation
 from cfcam.methods import named_methods
 from cfcam.methods.base import Methods
@@ -195,6 +195,7 @@ class Explainer:
                 function_name(functions[k]) if k in functions else None for k in range(capture.scores.shape[1])
             ),
             margins=tuple(getattr(functions.get(k), "is_margin", False) for k in range(capture.scores.shape[1])),
+            boxes=boxes_of(capture.targets),
             said=tuple(tuple(line for line, images in notes.items() if n in images) for n in range(len(logits))),
             provenance=self._provenance_of(notes, len(logits)),
         )

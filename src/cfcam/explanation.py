@@ -52,6 +52,7 @@ class Explanation:
         placements: method -> where the cells of its maps lie on the input, for those that do not share it evenly:
             patches that leave a rim, or pad it.
         frames: axis of the input on which the frames of clips lie, 1 or 2, if the first axis of maps is these; else 0.
+        boxes: (N, K, 4) corners x0, y0, x1, y1 of a detector's boxes, in pixels of the input; NaN, or None, of no box.
         said: what methods found out about each image, as views that were left out; saved in the provenance alone.
         pictures: what is shown under the maps, if `with_pictures` was told; it is not saved.
     """
@@ -70,6 +71,7 @@ class Explanation:
     placements: dict[str, Placement] = field(default_factory=dict)
     frames: int = 0
     margins: tuple[bool, ...] = ()
+    boxes: Tensor | None = None
     said: tuple[tuple[str, ...], ...] = ()
 
     @property
@@ -132,8 +134,10 @@ class Explanation:
         return self.classes[index] if self.classes else f"class {index}"
 
     def probability(self, image: int, target: int) -> float | None:
-        """Returns the probability of the explained class in [0, 1]; None for a callable."""
+        """Returns the probability of the explained class, or of a box's class, in [0, 1]; None for a callable."""
         index = int(self.targets[image, target])
+        if index < 0 and self.boxes is not None and not bool(self.boxes[image, target].isnan().any()):
+            return float(self.scores[image, target].sigmoid())
         return None if index < 0 or self.probabilities is None else float(self.probabilities[image, index])
 
     def margin(self, image: int, target: int) -> float | None:
@@ -179,6 +183,7 @@ class Explanation:
             scores=cut(self.scores, images, targets),
             logits=cut(self.logits, images),
             probabilities=None if self.probabilities is None else cut(self.probabilities, images),
+            boxes=None if self.boxes is None else cut(self.boxes, images, targets),
             target_names=self.target_names[targets],
             margins=self.margins[targets],
             said=self.said[images],
@@ -283,8 +288,8 @@ class Explanation:
             InputError: there is no such image or target, or a mask has another shape than the input, or is none.
         """
         method = method or self.methods[0]
-        raw = self._sized(method, None)[0]
-        return shares_of(self, method, raw, (image, target), masks, names=names, removal=removal)
+        maps = self._sized(method, None)[0]
+        return shares_of(self, method, maps, (image, target), masks, names=names, removal=removal)
 
     def _repr_html_(self) -> str:
         """The maps and a table of classes, probabilities and statuses, for a notebook."""
@@ -308,8 +313,8 @@ class Explanation:
         folder.mkdir(parents=True, exist_ok=True)
         tensors = {f"maps/{name}": maps for name, maps in self.maps.items()}
         tensors |= {"targets": self.targets, "scores": self.scores, "logits": self.logits}
-        if self.probabilities is not None:
-            tensors["probabilities"] = self.probabilities
+        further = {"probabilities": self.probabilities, "boxes": self.boxes}
+        tensors |= {name: tensor for name, tensor in further.items() if tensor is not None}
         with whole(folder / "maps.safetensors") as temporary:
             save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, temporary)
         header = {
@@ -324,8 +329,7 @@ class Explanation:
             "provenance": self.provenance,
         }
         if header["format"] == _FORMAT:
-            header["placements"] = {method: placement.plain() for method, placement in self.placements.items()}
-            header["frames"] = self.frames
+            header |= {"placements": {m: p.plain() for m, p in self.placements.items()}, "frames": self.frames}
         write_whole(folder / "explanation.json", json.dumps(header, indent=1).encode())
         return folder
 
@@ -359,6 +363,7 @@ class Explanation:
                 scores=tensors["scores"],
                 logits=tensors["logits"],
                 probabilities=tensors.get("probabilities"),
+                boxes=tensors.get("boxes"),
                 layer=header["layer"],
                 input_size=tuple(header["input_size"]),
                 classes=None if header["classes"] is None else tuple(header["classes"]),
@@ -378,9 +383,8 @@ class Explanation:
         except (SafetensorError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
             if isinstance(error, ExplanationError):
                 raise
-            raise ExplanationError(
-                f"{folder}: the saved explanation is broken: {error}; explain the images again"
-            ) from error
+            why = f"{folder}: the saved explanation is broken: {error}; explain the images again"
+            raise ExplanationError(why) from error
 
     def __repr__(self) -> str:
         n, k = self.targets.shape

@@ -20,6 +20,7 @@ from cfcam.cli.options.question import chosen_methods
 from cfcam.cli.options.regions import ByRegion
 from cfcam.cli.options.study import Study, without_secrets
 from cfcam.cli.options.texts import Texts, check_asked, tell
+from cfcam.cli.options.together import check_together
 from cfcam.cli.options.unchanged import left_by, note_of, watched
 from cfcam.cli.options.volumes import PicturesOrVolumes, Sliding
 from cfcam.cli.output.console import EXIT_FAILED, hint, print_json, prints_to_stderr, warn
@@ -44,12 +45,6 @@ PRESETS = {"seeds": ("jet", 0.4, "uniform")}
 MOST_IN_ONE_PAGE = 1000
 
 
-_OF_PICTURES = (
-    *("palette", "opacity", "blend", "preset", "save", "format", "max_size", "html"),
-    *("output", "index", "labels", "self_contained", "by_region", "region_names"),
-)
-
-
 @dataclass(frozen=True, kw_only=True)
 class Explain(Spread, Study, Sliding, ByRegion, PicturesOrVolumes, Texts):
     """Show what a network looked at in each picture or volume, as heat maps over it.
@@ -72,9 +67,16 @@ class Explain(Spread, Study, Sliding, ByRegion, PicturesOrVolumes, Texts):
 
     cfcam explain chest.png -m hf:my-model --prompt "is there an effusion?"
 
+    cfcam explain chest.png -m detector.py:net --layer model.backbone --target box-1
+
     cfcam explain scans/ -m networks.py:my_net --mean 0.5 --std 0.25 --save maps
 
     cfcam explain "shards/train-{000..012}.tar" s3://bucket/scans/ -m networks.py:my_net
+
+Boxes of a detector, in pixels of the picture: box-1 (the most probable, box-2 the next), "mass in box-1" (another
+class there), boxes-0.5 (all of a probability of 0.5 or more), "box at 40,60" (the nearest to a point x,y, of 0.5 or
+more), "box at 10,20,60,80" and "mass at 10,20,60,80" (corners x0,y0,x1,y1 of one that was found), "no mass at
+10,20,60,80" (why there is none).
 
 Of a tar, such as WebDataset writes, the pictures are read at their place. What opens an object store stands in the
 environment, never in the URL.
@@ -113,8 +115,9 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         list[str] | None,
         typer.Option(
             metavar="CLASS",
-            help="Index, name, predicted, top-3 or all; repeatable; or a CSV file (file,label). [default: predicted]",
-            autocompletion=complete.target,
+            help="Index, name, predicted, top-3 or all; repeatable; or a CSV file (file,label). Of a detector box-1,"
+            " boxes-0.5 or others of those below. [default: predicted]",
+            autocompletion=complete.asked,
             show_default=False,
         ),
         Checked(words.targets_or_table),
@@ -240,26 +243,8 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
     def __post_init__(self) -> None:
         """Looks at options that exclude each other, at named classes, and at whether the audit may be where it is."""
         super().__post_init__()
-        if self.preset is not None and (self.palette, self.opacity, self.blend) != LOOK:
-            raise InputError(f"--preset {self.preset} says how maps are drawn: leave --palette, --opacity, --blend out")
+        check_together(self, LOOK)
         check_asked(self)
-        words.named_targets(self.classes, self.target or ())
-        places.stdout(self.paths, self.as_json)
-        places.audit_folder(self.record, self.output)
-        if self.store is not None:
-            self._check_store()
-        if self.channels is not None and (self.paths or self.channel is not None):
-            raise InputError("--channels names all files of one study: leave --channel and further paths out")
-        if self.index is False and (self.labels is not None or self.self_contained):
-            raise InputError("--labels and --self-contained are for index.html: leave --no-index out")
-
-    def _check_store(self) -> None:
-        """A store holds no pictures and no studies: what is asked for of them would be left out without a word."""
-        fields = type(self).__dataclass_fields__
-        of_pictures = [name for name in _OF_PICTURES if getattr(self, name) != fields[name].default]
-        if wrong := [*of_pictures, *self.given(Panel.STUDY)]:
-            option = wrong[0].replace("_", "-")
-            raise InputError(f"--store holds maps and scores, and no files of each picture: leave --{option} out")
 
     def __call__(self) -> None:
         """Explains one input after the other, and says what became of them."""

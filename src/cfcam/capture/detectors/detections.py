@@ -51,7 +51,8 @@ class Detections:
     values: Tensor
     reading: Reading = "sigmoid"
     no_class_scores: ClassVar[str] = (
-        "is a detector, whose classes are asked for box by box: give targets=TopBoxes(1), Box(...) or MissingBox(...)"
+        "is a detector, whose classes are asked for box by box: give the target box-1 (the most probable one) or"
+        " boxes-0.5 (all of a probability of 0.5 or more), in Python also TopBoxes(1), Box(...) or MissingBox(...)"
     )
 
     def __post_init__(self) -> None:

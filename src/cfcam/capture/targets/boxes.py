@@ -52,7 +52,7 @@ class BoxScore(ImageScore):
 
     def __call__(self, output: Any, logits: Tensor, images: Tensor, *, probability: bool) -> Tensor:
         """Returns the log-odds (M,), or the probabilities; see `ImageScore`."""
-        found = _detections(output)
+        found = detections_of(output)
         labels = self.labels[images]
         match = _matches(found, self.boxes[images], labels, self.overlap)
         best = match.max(1)
@@ -102,16 +102,16 @@ class Box(ScoreTarget):
         for corners in self.boxes.reshape(-1, 4).tolist():
             _check_box(corners, spatial)
 
-    def resolve(self, first: FirstPass) -> list[ImageScore]:
+    def resolve(self, first: FirstPass) -> list[BoxScore]:
         """Returns a score for each of the K boxes."""
-        found = _detections(first.output)
+        found = detections_of(first.output)
         wanted = self.boxes.to(found.boxes)
         wanted = wanted.expand(len(found.boxes), 4) if wanted.ndim == 1 else wanted
         wanted = wanted[:, None] if wanted.ndim == 2 else wanted
         return [self._column(found, wanted[:, k], k, first) for k in range(wanted.shape[1])]
 
     def _column(self, found: Detections, wanted: Tensor, k: int, first: FirstPass) -> BoxScore:
-        probability, labels, _ = _asked(found, self.label, first.classes)
+        probability, labels, _ = asked_probabilities(found, self.label, first.classes)
         overlap = iou(found.boxes.detach(), wanted[:, None])
         match = torch.where(overlap >= SAME, overlap * probability, 0)
         for n in (match.amax(1) == 0).nonzero()[:1, 0].tolist():
@@ -126,7 +126,7 @@ class Box(ScoreTarget):
                     f"image {n}: {_corners(wanted[n])} fits two boxes of the detector, {_corners(boxes[one])} and"
                     f" {_corners(boxes[rival])}, about equally: give the corners of the one that is meant"
                 )
-        return _score(found, best, labels, k, first)
+        return score_of(found, best, labels, k, first)
 
 
 @dataclass(frozen=True)
@@ -148,8 +148,8 @@ class TopBoxes(ScoreTarget):
         """Returns k scores; raises `TargetError` if an image has fewer objects, or k is no number of them."""
         if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
             raise TargetError(f"TopBoxes({self.k!r}): k is how many objects, a whole number from 1")
-        found = _detections(first.output)
-        _, labels, order = _asked(found, self.label, first.classes)
+        found = detections_of(first.output)
+        _, labels, order = asked_probabilities(found, self.label, first.classes)
         chosen = []
         for n, boxes in enumerate(found.boxes.detach()):
             best = best_queries(boxes, order[n], labels[n], self.k)
@@ -159,7 +159,7 @@ class TopBoxes(ScoreTarget):
                 raise TargetError(f"top-{self.k} boxes{what}: the detector has {len(best)} in image {n}; {advice}")
             chosen.append(best)
         queries = torch.tensor(chosen, device=found.boxes.device)
-        return [_score(found, queries[:, k], labels, k, first) for k in range(self.k)]
+        return [score_of(found, queries[:, k], labels, k, first) for k in range(self.k)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,7 +183,7 @@ class MissingBox(Box):
         self.__post_init__()
 
     def _column(self, found: Detections, wanted: Tensor, k: int, first: FirstPass) -> BoxScore:
-        _, labels, _ = _asked(found, self.label, first.classes)
+        _, labels, _ = asked_probabilities(found, self.label, first.classes)
         match = _matches(found, wanted, labels[:, 0], 0.0)
         for n in (match.amax(1) == 0).nonzero()[:1, 0].tolist():
             raise TargetError(
@@ -194,7 +194,8 @@ class MissingBox(Box):
         return BoxScore(wanted, labels[:, 0], first.spatial or (), words, overlap=0.0)
 
 
-def _detections(output: Any) -> Detections:
+def detections_of(output: Any) -> Detections:
+    """Returns what a detector returned; raises `TargetError` for the output of another network."""
     if not isinstance(output, Detections):
         raise TargetError(
             f"a box is explained of a detector, and the network returns a {type(output).__name__}: wrap it in"
@@ -210,7 +211,9 @@ def _matches(found: Detections, boxes: Tensor, labels: Tensor, least: float) -> 
     return torch.where(overlap >= least, overlap * found.probabilities.gather(2, index)[..., 0], 0)
 
 
-def _asked(found: Detections, label: int | str | None, classes: Sequence[str] | None) -> tuple[Tensor, Tensor, Tensor]:
+def asked_probabilities(
+    found: Detections, label: int | str | None, classes: Sequence[str] | None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Returns (N, Q) the probability of the class that is asked for at each box, which that is, and its `order`."""
     if classes is not None and len(classes) != found.classes:
         raise TargetError(f"{len(classes)} class names for a detector with {found.classes} classes: give one for each")
@@ -223,7 +226,19 @@ def _asked(found: Detections, label: int | str | None, classes: Sequence[str] | 
     return found.probabilities.gather(2, own)[..., 0], labels, order.gather(2, own)[..., 0]
 
 
-def _score(found: Detections, queries: Tensor, labels: Tensor, k: int, first: FirstPass) -> BoxScore:
+def score_of(found: Detections, queries: Tensor, labels: Tensor, k: int, first: FirstPass) -> BoxScore:
+    """Returns the score of a box of each image.
+
+    Args:
+        found: what the detector returned.
+        queries: (N,) number of the box.
+        labels: (N, Q) class of each box.
+        k: number of the score, from 0, by which it is named where boxes differ.
+        first: of the pass.
+
+    Raises:
+        TargetError: a probability is 1 to all digits, and has no log-odds.
+    """
     images = torch.arange(len(queries), device=queries.device)
     boxes, own = found.boxes[images, queries].detach(), labels[images, queries]
     with torch.no_grad():
@@ -270,7 +285,7 @@ def _none_there(
     )
     return (
         f"image {n}: no {what} of the detector overlaps {_corners(wanted[n])} by a half ({nearest}): give a box that it"
-        " returned, or ask why there is none, cfcam.MissingBox(box, label)"
+        ' returned, or ask why there is none, "no NAME at X0,Y0,X1,Y1" or MissingBox(box, label)'
     )
 
 

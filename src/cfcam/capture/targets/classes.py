@@ -13,6 +13,8 @@ from torch import Tensor
 
 from cfcam.capture.answers.heads import Wanted
 from cfcam.capture.answers.probabilities import Kind, signed_logits
+from cfcam.capture.targets.asked_boxes import AskedBoxes
+from cfcam.capture.targets.box_words import read_box
 from cfcam.capture.targets.dense import Segmentation, dense_columns, without_background
 from cfcam.capture.targets.numbers import Contrast, Regression
 from cfcam.capture.targets.scores import (
@@ -84,8 +86,9 @@ def check_targets(targets: Any, batch: int, spatial: Sequence[int] | None = None
 
     Args:
         targets: None (the predicted class of each image), an int, a name, ``"predicted"``, ``"all"``, ``"top-3"``,
-            ``"a vs b"`` (`Contrast`) or ``"output-0"`` (`Regression`), a `Target`, a `ScoreTarget`, a callable, a list
-            of these (the same for every image), or an integer tensor (N,) or (N, K) (image by image).
+            ``"a vs b"`` (`Contrast`), ``"output-0"`` (`Regression`), ``"box-1"`` (of a detector), a `Target`, a
+            `ScoreTarget`, a callable, a list of these (the same for every image), or an integer tensor (N,) or (N, K)
+            (image by image).
         batch: number of images N.
         spatial: *spatial of the input, for targets with a place; None: not checked.
 
@@ -119,7 +122,8 @@ def _check_one(target: Any, batch: int, spatial: Sequence[int] | None) -> Rule:
     if target is None:
         return TopK(1)
     if isinstance(target, str):
-        return TopK(1) if target == "predicted" else _keyword(target) or ClassTarget(target)
+        rule = TopK(1) if target == "predicted" else _keyword(target) or ClassTarget(target)
+        return _check_one(rule, batch, spatial) if isinstance(rule, ScoreTarget) else rule
     if isinstance(target, bool):
         raise TargetError(f"target {target} is a bool: give a class index, a name, a Target or a callable")
     if isinstance(target, ScoreTarget):
@@ -216,6 +220,8 @@ def check_names(classes: Sequence[str] | None, logits: Tensor, outputs: int, wan
 
 
 def _keyword(name: str) -> Rule | None:
+    if boxes := read_box(name):
+        return AskedBoxes(boxes)
     if name == "all":
         return AllClasses()
     if top := re.fullmatch(r"top-?(\d+)", name):

@@ -194,6 +194,17 @@ def _called(function: ScoreFunction, output: Any) -> Any:
     return score
 
 
+def boxes_of(scores: Scores) -> Tensor | None:
+    """Returns (N, K, 4) the boxes that scores are of, in pixels of the input; NaN for others, None of none at all."""
+    found = {
+        k: boxes for k, function in scores.functions.items() if (boxes := getattr(function, "boxes", None)) is not None
+    }
+    if not found:
+        return None
+    none = next(iter(found.values())).new_full((len(scores.indices), 4), torch.nan)
+    return torch.stack([found.get(k, none) for k in range(scores.indices.shape[1])], dim=1)
+
+
 def function_name(function: ScoreFunction | ImageScore) -> str:
     """Returns a callable's name as it is shown to people."""
     if isinstance(function, ImageScore):

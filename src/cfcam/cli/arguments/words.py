@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
+from cfcam.capture.targets.box_words import read_box
 from cfcam.cli.arguments.read import check_words, class_names, read_numbers, read_target, read_words
 from cfcam.errors import InputError, ModelError
 
@@ -51,7 +52,8 @@ def named_targets(given: str | None, targets: Iterable[str], *, model: str | Non
     classes = DEMO_CLASSES if given is None else read_classes(class_names(given))
     folded = {name.casefold() for name in classes}
     for text in targets:
-        target = read_target(text)
+        box = read_box(text)
+        target = read_target(text) if box is None else box.label
         if (
             isinstance(target, str)
             and not is_table(target)
@@ -147,9 +149,9 @@ def asked(texts: Sequence[str] | None) -> tuple[int | str, ...]:
 
 
 def targets_or_table(texts: Sequence[str]) -> None:
-    """Refuses targets that no network has; a table of them stands alone, and is there."""
+    """Refuses targets that no network has; a table of them stands alone, and is there; boxes of a detector may be."""
     if not any(map(is_table, texts)):
-        targets(texts)
+        targets(text for text in texts if read_box(text) is None)
     elif len(texts) > 1:
         raise InputError("--target: a table says which one class of each input is explained: give it alone")
     elif not Path(texts[0]).is_file():
@@ -160,6 +162,8 @@ def targets(texts: Iterable[str]) -> None:
     """Refuses targets that no network has."""
     for text in texts:
         word("--target", "an index, a name, predicted, top-3 or all")(text)
+        if read_box(text) is not None:
+            raise InputError(f"--target {text!r}: boxes of a detector are explained by cfcam explain, and not here")
         top = _TOP.fullmatch(text.strip())
         if top is not None and int(top[1]) < 1:
             raise InputError(f"--target {text!r}: give top-1 or more")

@@ -38,6 +38,7 @@ def metric(incomplete: str) -> list[str]:
 
 model = of("demo", "demo-shortcut", "torchvision:", "timm:", "hf:", "monai:", "nnunet:", "monai-bundle:")
 target = of("predicted", "all", "top-3")
+asked = of("predicted", "all", "top-3", "box-1", "boxes-0.5")  # with boxes of a detector
 
 
 def _beginning(choices: Iterable[str], incomplete: str) -> list[str]:

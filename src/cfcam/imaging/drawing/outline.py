@@ -12,6 +12,8 @@ from cfcam.maps import otsu_threshold
 LIGHT, DARK = (90, 235, 255), (0, 0, 0)
 """Colours of the line on the inner and the outer side of the border."""
 
+_BOX = 255, 255, 255  # with a dark line on both sides, so that it shows on any tissue and in any palette
+
 _SIDE_OF_ONE = 768  # pixels of the longer side for each pixel of a line's width, so that it stays thin and is seen
 
 
@@ -99,6 +101,30 @@ def draw_outline(
     part = picture[near]
     part[dark] = DARK
     part[light] = LIGHT
+
+
+def boxed(picture: NDArray[np.uint8], box: tuple[float, float, float, float] | None) -> NDArray[np.uint8]:
+    """Returns a picture with a box drawn into it; what lies outside of the picture is drawn along its edge.
+
+    Args:
+        picture: uint8 `(H, W, 3)`.
+        box: its corners x0, y0, x1, y1, in pixels; None: the picture is returned as it is.
+
+    Returns:
+        uint8 `(H, W, 3)`, a new array where there is a box.
+    """
+    if box is None:
+        return picture
+    drawn, width = picture.copy(), line_width(picture.shape)
+    sides = np.asarray(drawn.shape[1::-1])  # width, height
+    low = np.clip(np.round(box[:2]), 0, sides - 1).astype(int)
+    high = np.clip(np.round(box[2:]), low + 1, sides).astype(int)
+    for colour, out, thick in ((DARK, width, 3 * width), (_BOX, 0, width)):
+        (x0, y0), (x1, y1) = np.maximum(low - out, 0), np.minimum(high + out, sides)
+        ring = np.ones((y1 - y0, x1 - x0), dtype=bool)
+        ring[thick:-thick, thick:-thick] = False
+        drawn[y0:y1, x0:x1][ring] = colour
+    return drawn
 
 
 def _grown(mask: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cfcam.errors import InputError
 from cfcam.imaging.drawing.look import OPACITY, Look
+from cfcam.imaging.drawing.outline import boxed
 from cfcam.imaging.drawing.overlay import check_rgb, overlay
 from cfcam.imaging.drawing.page import Page
 from cfcam.imaging.drawing.palettes import EMBER, check_unit_range, table
@@ -53,6 +54,7 @@ class Panel:
             drawn.
         margin: of a contrast of two classes, in the place of a probability: see `cfcam.Explanation.margin`.
         threshold: of the map's outline, in (0, 1]; None: by Otsu.
+        box: of a detector, which is explained: corners x0, y0, x1, y1 in pixels of the picture; None: there is none.
 
     Raises:
         InputError: the status is "ok", but there is no map.
@@ -65,6 +67,7 @@ class Panel:
     status: str = "ok"
     margin: float | None = None
     threshold: float | None = None
+    box: tuple[float, float, float, float] | None = None
 
     @property
     def answer(self) -> str:
@@ -279,8 +282,10 @@ def _drawn(
                 f"panel {panel.method!r}, {panel.label!r}: its map of shape {values.shape} does not fit the "
                 f"picture of {shape}; bring it onto the picture's grid first (Preprocess.to_original)"
             )
+    down, across = picture.shape[0] / shape[0], picture.shape[1] / shape[1]
+    box = panel.box and (panel.box[0] * across, panel.box[1] * down, panel.box[2] * across, panel.box[3] * down)
     if panel.status != "ok":
-        return (picture * np.float32(0.45)).astype(np.uint8)
+        return boxed((picture * np.float32(0.45)).astype(np.uint8), box)
     check_unit_range(values)  # all of them, before they are thinned out and blurred
     height, width = picture.shape[:2]
     step = max(1, min(values.shape[0] // (2 * height), values.shape[1] // (2 * width)))
@@ -288,4 +293,4 @@ def _drawn(
     small = PILImage.fromarray(thinned).resize((width, height), PILImage.Resampling.BILINEAR)
     level = look.threshold(values, "otsu" if panel.threshold is None else panel.threshold)
     thresholds += [] if level is None else [level]
-    return overlay(picture, np.clip(np.asarray(small), 0, 1), **look._asdict(), threshold=level)
+    return boxed(overlay(picture, np.clip(np.asarray(small), 0, 1), **look._asdict(), threshold=level), box)

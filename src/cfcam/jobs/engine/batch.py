@@ -56,6 +56,8 @@ class Batch:
 
     def probability(self, n: int, k: int) -> float | None:
         """Returns the probability of an explained class; see `Explanation.probability`."""
+        if self.explanation.boxes is not None:
+            return self.explanation.probability(n, k)
         return None if self.targets[n][k] < 0 or self._probabilities is None else self._probabilities[n][k]
 
     def margin(self, n: int, k: int) -> float | None:

@@ -18,6 +18,7 @@ from cfcam.explainer_windows import Windows, explain_windows
 from cfcam.explanation import Explanation
 from cfcam.imaging import Preprocess
 from cfcam.jobs.engine.batch import Batch, One
+from cfcam.jobs.engine.boxes import View, anywhere, asks_boxes, seen_in
 from cfcam.jobs.engine.lanes import LEAST, Lanes, copies_of, explained, is_light, lane_count
 from cfcam.methods import ScoreCAM, named_methods
 from cfcam.methods.base import Method
@@ -50,6 +51,7 @@ class Engine:
         batch_size: as given, or less if memory was short.
         windows: None, or how inputs are explained window by window, one window at a time.
         light: whether a batch takes milliseconds, once `open_lanes` has run.
+        asks_boxes: whether boxes of a detector are explained, each input by itself.
     """
 
     def __init__(
@@ -66,9 +68,10 @@ class Engine:
     ) -> None:
         self.network = Network(model, probability, output)
         self.targets = list(targets)
+        self.asks_boxes = asks_boxes(self.targets)
         self.classes = classes
         self.methods = methods
-        self.batch_size = batch_size
+        self.batch_size = 1 if self.asks_boxes else batch_size  # images have boxes of other numbers and places
         self.notes: list[str] = []
         self.windows: Windows | None = None
         self.layer, self.light = layer or "", False
@@ -155,10 +158,11 @@ class Engine:
         shape = (1, preprocess.channels, *preprocess.input_size)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         try:
-            self.layer = self._explainer.layer_for(noise, self.targets)
-            capture = Capture(self.network, noise, layer=self.layer, targets=self.targets, classes=self.classes)
+            targets = anywhere(self.targets)
+            self.layer = self._explainer.layer_for(noise, targets)
+            capture = Capture(self.network, noise, layer=self.layer, targets=targets, classes=self.classes)
         except NotPredictedError:
-            return  # noise need not hold the class that a segmentation network is asked for; each picture will tell
+            return  # noise need not hold the class or the box that is asked for; each picture will tell
         except CfcamError:
             raise
         except Exception as error:
@@ -252,20 +256,24 @@ class Engine:
         """
         return [one if isinstance(one, str) else one.alone() for one in self.in_batches(inputs)]
 
-    def in_batches(self, inputs: Sequence[Tensor], classes: Sequence[int] | None = None) -> list[One | str]:
+    def in_batches(
+        self, inputs: Sequence[Tensor], classes: Sequence[int] | None = None, views: Sequence[View | None] | None = None
+    ) -> list[One | str]:
         """Explains prepared pictures; see `__call__`. Those of one batch are left together.
 
         Args:
             inputs: see there.
             classes: the class of each that is explained; None: the engine's targets.
+            views: of each what the input shows of its picture, in whose pixels boxes are asked for; None: the input's.
         """
         results: list[One | str] = []
         errors: list[Exception] = []
         while len(results) < len(inputs):
             batch = inputs[len(results) :][: self.batch_size]
             asked = None if classes is None else classes[len(results) :][: self.batch_size]
+            view = views[len(results)] if views is not None and self.asks_boxes else None
             try:
-                explained = self._explained(torch.stack(list(batch)), asked)
+                explained = self._explained(torch.stack(list(batch)), asked, view)
             except Exception as error:  # noqa: BLE001 (a user's network may raise anything)
                 if len(batch) == 1 and is_out_of_memory(error) and self._fewer_masks():
                     pass
@@ -299,9 +307,11 @@ class Engine:
                 results.append(self._reason(error))
         return results
 
-    def _explained(self, x: Tensor, classes: Sequence[int] | None = None) -> list[One | str]:
+    def _explained(self, x: Tensor, classes: Sequence[int] | None = None, view: View | None = None) -> list[One | str]:
         """Explains a batch (N, C, *spatial) and returns its images; of those that failed, why."""
         targets: Any = self.targets if classes is None else torch.tensor(classes)[:, None]
+        if view is not None:
+            targets = seen_in(view, targets)
         if self.windows is not None:
             how = self.windows
             parts = [explain_windows(self._explainer, x, how.size, how.overlap, targets, aggregate=how.aggregate)]

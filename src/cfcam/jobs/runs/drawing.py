@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
@@ -27,6 +27,7 @@ from cfcam.imaging.drawing.page import Page
 from cfcam.jobs.engine.batch import Batch
 from cfcam.jobs.index.glance import Glance
 from cfcam.jobs.inputs.names import label_names, safe
+from cfcam.jobs.runs.boxes import Corners, box_on
 from cfcam.jobs.runs.manifest import Explained
 from cfcam.jobs.runs.settings import Save, Settings
 from cfcam.jobs.study.regions import ByRegion
@@ -182,11 +183,27 @@ def on_sheet(explanation: Explanation, columns: list[int]) -> tuple[list[int], s
     return shown, f" (the first {len(shown)} of {len(columns)} classes)" if len(shown) < len(columns) else ""
 
 
-def panel_of(explanation: Explanation, method: str, k: int, heat: Any, threshold: float | None = None) -> Panel:
-    """Returns a map of one image's explanation, on its sheet; the threshold is that of its outline, if it is known."""
+def panel_of(
+    explanation: Explanation,
+    method: str,
+    k: int,
+    heat: Any,
+    threshold: float | None = None,
+    box: Corners | None = None,
+) -> Panel:
+    """Returns a map of one image's explanation, on its sheet.
+
+    Args:
+        explanation: of one image.
+        method: whose map it is.
+        k: column of the targets.
+        heat: on the picture's grid; None where there is no map to show.
+        threshold: of its outline, if it is known.
+        box: of a detector, which is explained, on the picture's grid.
+    """
     status = str(explanation.status[method][0, k])
     probability, margin = explanation.probability(0, k), explanation.margin(0, k)
-    return Panel(heat, method, explanation.label(0, k), probability, status, margin, threshold)
+    return Panel(heat, method, explanation.label(0, k), probability, status, margin, threshold, box)
 
 
 def heat_of(explanation: Explanation, method: str, k: int) -> Tensor | None:
@@ -201,8 +218,15 @@ def beside(stem: Path, method: str, suffix: str) -> Path:
     return stem.with_name(f"{stem.name}_{safe(method, 40)}{suffix}")
 
 
-def explained(batch: Batch, n: int) -> tuple[Explained, ...]:
-    """Returns what the explanation of an image of a batch says, without its maps."""
+def explained(batch: Batch, n: int, preprocess: Any = None, size: Sequence[int] = ()) -> tuple[Explained, ...]:
+    """Returns what the explanation of an image of a batch says, without its maps.
+
+    Args:
+        batch: that was explained.
+        n: number of the image there.
+        preprocess: what was done to it, for boxes of a detector.
+        size: of the picture itself.
+    """
     return tuple(
         Explained(
             index=batch.targets[n][k],
@@ -210,6 +234,7 @@ def explained(batch: Batch, n: int) -> tuple[Explained, ...]:
             probability=batch.probability(n, k),
             maps={method: found[n][k] for method, found in batch.statuses.items()},
             margin=batch.margin(n, k),
+            box=box_on(batch.explanation, k, preprocess, size),
         )
         for k in batch.columns(n)
     )

@@ -47,6 +47,7 @@ class Explained:
         maps: method -> status of its map, "ok" or why there is none.
         where: of a study, in which part of the picture the first method's map is hottest, and how steady that is.
         margin: of a contrast ("a vs b"), how far the logit of the first class lies above that of the second; else None.
+        box: of a detector, corners x0, y0, x1, y1 in pixels of the picture; None: no box is explained.
         regions: method -> what lies in each region of the input, as `cfcam.maps.RegionShare` has it; {} if not asked.
     """
 
@@ -56,6 +57,7 @@ class Explained:
     maps: dict[str, str]
     where: str = ""
     margin: float | None = None
+    box: tuple[float, ...] | None = None
     regions: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
@@ -136,15 +138,13 @@ class Record:
         """Returns the record as one line of JSON, in ASCII."""
         values = dict(vars(self))  # asdict would copy each value that is in it, which takes longer than all the rest
         values["targets"] = [
-            {name: value for name, value in vars(target).items() if value or name != "regions"}
+            {name: value for name, value in vars(target).items() if value or name not in ("regions", "box")}
             for target in self.targets
         ]
         values["glance"] = self.glance and asdict(self.glance)
-        for name in ("left_out", "probabilities", "glance", "stamps"):
-            if not values[name]:
-                del values[name]
-        if self.scale == 1:
-            del values["scale"]
+        empty = [name for name in ("left_out", "probabilities", "glance", "stamps") if not values[name]]
+        for name in empty + ["scale"] * (self.scale == 1):
+            del values[name]
         return _ENCODED(values).encode("ascii") + b"\n"
 
 

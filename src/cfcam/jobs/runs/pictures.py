@@ -15,7 +15,7 @@ from torch import Tensor
 from cfcam.explanation import Explanation, unique_columns
 from cfcam.files import sha256_of
 from cfcam.imaging import Image, Preprocess, banner, overlay
-from cfcam.imaging.drawing.outline import border
+from cfcam.imaging.drawing.outline import border, boxed
 from cfcam.imaging.drawing.page import Page, shrunk
 from cfcam.imaging.drawing.sheet import contact_page
 from cfcam.imaging.drawing.sides import Letters, lettered, letters_of
@@ -25,6 +25,7 @@ from cfcam.jobs.inputs.aside import Wanted, is_small
 from cfcam.jobs.inputs.find import Input, Kind
 from cfcam.jobs.inputs.preparing import prepared_for
 from cfcam.jobs.inputs.reading import load_picture
+from cfcam.jobs.runs.boxes import box_on
 from cfcam.jobs.runs.drawing import FIGURE_LOCK, Artist, Places, beside, column_suffixes, heat_of, on_sheet, panel_of
 from cfcam.jobs.runs.settings import Save, Settings
 from cfcam.models import LoadedModel
@@ -171,11 +172,14 @@ class PictureArtist(Artist):
     ) -> NDArray[np.uint8]:
         method, k = which
         heat = self._heat(explanation, method, k, rgb)
+        box = box_on(explanation, k, self.preprocess, rgb.shape[:2])
         if heat is None:
             return banner(
-                lettered(rgb, letters), f"{method}: {explanation.status[method][0, k]} for {explanation.label(0, k)}"
+                lettered(boxed(rgb, box), letters),
+                f"{method}: {explanation.status[method][0, k]} for {explanation.label(0, k)}",
             )
-        return lettered(overlay(rgb, heat, **self.settings.look(), threshold=levels.get(which, "otsu")), letters)
+        drawn = overlay(rgb, heat, **self.settings.look(), threshold=levels.get(which, "otsu"))
+        return lettered(boxed(drawn, box), letters)
 
     def _heat(self, explanation: Explanation, method: str, k: int, rgb: NDArray[np.uint8]) -> Tensor | None:
         """A heatmap in [0, 1] on a picture's grid; None if there is no map to show."""
@@ -191,8 +195,9 @@ class PictureArtist(Artist):
         shown, which = on_sheet(explanation, columns)
         small = reduced(rgb, _SHEET_SIDE)
         panels = [
-            panel_of(explanation, method, k, self._heat(explanation, method, k, small), levels.get((method, k)))
+            panel_of(explanation, method, k, self._heat(explanation, method, k, small), levels.get((method, k)), box)
             for k in shown
+            for box in [box_on(explanation, k, self.preprocess, small.shape[:2])]
             for method in explanation.methods
         ]
         with FIGURE_LOCK:

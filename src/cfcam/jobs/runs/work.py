@@ -27,6 +27,7 @@ from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import assumption_notes
 from cfcam.jobs.inputs.privacy import labelled, renamed, without_paths
 from cfcam.jobs.inputs.reading import check_showable
+from cfcam.jobs.runs import boxes
 from cfcam.jobs.runs.drawing import explained
 from cfcam.jobs.runs.further import Seen
 from cfcam.jobs.runs.kind import InputKind
@@ -216,7 +217,8 @@ class Work:
             return
         asked = self._settings.classes
         classes = None if asked is None else [asked[str(task.input.absolute)] for task in ready]
-        ones = self.engine.in_batches([task.tensor for task in ready if task.tensor is not None], classes)
+        views = [boxes.view_of(self.kind.preprocess, task.size) for task in ready] if self.engine.asks_boxes else None
+        ones = self.engine.in_batches([task.tensor for task in ready if task.tensor is not None], classes, views)
         with stage(DRAW) if self._settings.store else nullcontext():
             for task, one in zip(ready, ones, strict=True):
                 if isinstance(one, str):
@@ -251,7 +253,7 @@ class Work:
             return
         with self._failing(task, _Step.DRAW):
             assert one is not None  # noqa: S101 (the step before)
-            explanation, targets = one.alone(), explained(one.batch, one.number)
+            explanation, targets = one.alone(), explained(one.batch, one.number, self.kind.preprocess, image.size)
             files = self.kind.draw(image, explanation, task.name)
             left_out: tuple[str, ...] = ()
             if self._settings.further is not None:
