@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ import torch
 
 from cfcam.models import load
 from cfcam.models.built import RANDOM
+from cfcam.models.untrained import looks_untrained
 
 FILE = """
 import sys
@@ -53,6 +55,37 @@ def once():
         raise RuntimeError("only once")
     sys._cfcam_made = True
     return fresh()
+
+
+def seeded():
+    torch.manual_seed(4)
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(8, 4),
+    )
+
+
+def a_step(part=""):
+    network = seeded().eval()
+    parameters = [one for name, one in network.named_parameters() if name.startswith(part)]
+    optimizer = torch.optim.SGD(parameters, lr=1e-4)
+    network(torch.rand(4, 3, 16, 16))[:, 0].sum().backward()
+    optimizer.step()
+    return network
+
+
+def only_the_head():
+    return a_step("6.")
+
+
+def seen_a_batch():
+    network = seeded().train()
+    network(torch.rand(4, 3, 16, 16))
+    return network
+
+
+def rounded():
+    return seeded().half().float()
 
 
 network = fresh()
@@ -115,3 +148,41 @@ def test_a_factory_that_trains_its_network_each_time_is_not_called_random(file: 
     (note,) = load(f"{file}:trained_here").notes
     assert note != RANDOM
     assert "makes other weights each time it is called" in note
+
+
+def test_a_seeded_network_at_its_start_looks_untrained(file: Path) -> None:
+    (note,) = load(f"{file}:seeded").notes
+    assert note.startswith("no weights given, and the network looks untrained: all of its 4 normalisations and layers")
+    assert "\n" not in note
+
+
+@pytest.mark.parametrize("name", ["a_step", "only_the_head", "seen_a_batch", "rounded"])
+def test_one_step_of_training_of_one_layer_is_enough_to_say_nothing(file: Path, name: str) -> None:
+    assert load(f"{file}:{name}").notes == ()
+
+
+@pytest.mark.parametrize("kind", ["ViT", "ConvNext", "ResNet", "Swin"])
+def test_networks_of_transformers_before_and_after_a_step(kind: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    small = {
+        "ViT": {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24,
+                "image_size": 32, "patch_size": 8},
+        "ConvNext": {"hidden_sizes": [8, 8, 8, 16], "depths": [1, 1, 1, 1]},
+        "ResNet": {"embedding_size": 8, "hidden_sizes": [8, 8, 8, 16], "depths": [1, 1, 1, 1]},
+        "Swin": {"image_size": 32, "embed_dim": 8, "depths": [1, 1], "num_heads": [2, 2], "window_size": 4},
+    }[kind]  # fmt: skip
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{kind}Config")(**small, num_labels=4)
+    network = getattr(transformers, f"{kind}ForImageClassification")(config).eval()
+    assert "looks untrained" in str(looks_untrained(network))
+    network(torch.rand(2, 3, 32, 32)).logits[:, 0].sum().backward()
+    torch.optim.AdamW(network.parameters(), lr=1e-6).step()
+    assert looks_untrained(network) is None
+
+
+@pytest.mark.skipif("CFCAM_DATA" not in os.environ, reason="CFCAM_DATA names no folder")
+@pytest.mark.parametrize(
+    "name", ["imagenet_mobilenet_v2", "imagenet_mobilenet_v1", "cxr_mobilenet_v2", "busi_mobilenet_v2"]
+)
+def test_trained_networks_are_never_called_untrained(name: str) -> None:
+    assert load(f"{os.environ['CFCAM_DATA']}/networks.py:{name}").notes == ()

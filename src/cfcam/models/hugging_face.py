@@ -8,6 +8,7 @@ from pickle import UnpicklingError
 from typing import Any, Final
 
 from cfcam import json_text
+from cfcam.capture import Detector
 from cfcam.errors import ModelError, describe, few
 from cfcam.models.built import RANDOM, Built, Probability, hub_answers, import_library
 from cfcam.models.spec import Spec, check_place, is_folder
@@ -22,11 +23,12 @@ _WEIGHTS: Final = (
 )
 _OTHER_WEIGHTS: Final = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack"})
 _PREPROCESSORS: Final = ("preprocessor_config.json", "processor_config.json")
+_DETECTION: Final = "ObjectDetection"
 _NO_NAME: Final = re.compile(r"LABEL_\d+")
 
 
 def from_hugging_face(spec: Spec) -> Built:
-    """Build ``hf:FOLDER_OR_NAME`` as an image classifier.
+    """Build ``hf:FOLDER_OR_NAME`` as an image classifier, or as a detector if its configuration says that it is one.
 
     Raises:
         ModelError: If the folder is not one of transformers', the name cannot be fetched, or the weights do
@@ -45,14 +47,16 @@ def from_hugging_face(spec: Spec) -> Built:
             "be reached: fetch it where there is a network and give its folder, e.g. hf:path/to/folder"
         )
     cached = local or _is_cached(source)
+    kind = _kind(source, local=local, cached=cached)
     with quiet(transformers):
+        made = getattr(transformers, f"AutoModelFor{kind}")
         if local and not any((folder / name).is_file() for name in _WEIGHTS):
-            module, untrained, notes = _from_config(transformers, folder)
+            module, untrained, notes = _from_config(transformers, made, folder)
         else:
-            module, untrained, notes = _from_weights(transformers, source, local_only=cached)
+            module, untrained, notes = _from_weights(made, source, local_only=cached)
     config = module.config
     return Built(
-        module.float(),
+        Detector(module.float()) if kind == _DETECTION else module.float(),
         _class_names(config),
         _stated(config, *_preprocessor_config(source, local=local, cached=cached)),
         _probability(config),
@@ -61,10 +65,19 @@ def from_hugging_face(spec: Spec) -> Built:
     )
 
 
-def _from_config(transformers: Any, folder: Path) -> tuple[Any, str | None, tuple[str, ...]]:
+def _kind(source: str, *, local: bool, cached: bool) -> str:
+    """Which task the configuration says that the network was made for: to classify images, unless it finds objects."""
+    file = _file(source, "config.json", local=local, cached=cached)
+    content = {} if file is None else json_text.read(file, ModelError, shown=str(file), then="repair it")
+    names = content.get("architectures") if isinstance(content, Mapping) else None
+    found = isinstance(names, list) and any(str(name).endswith(f"For{_DETECTION}") for name in names)
+    return _DETECTION if found else "ImageClassification"
+
+
+def _from_config(transformers: Any, made: Any, folder: Path) -> tuple[Any, str | None, tuple[str, ...]]:
     try:
         config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-        module = transformers.AutoModelForImageClassification.from_config(config, trust_remote_code=False)
+        module = made.from_config(config, trust_remote_code=False)
     except Exception as error:
         raise ModelError(_failure(str(folder), error)) from error
     others = sorted(file.name for file in folder.iterdir() if file.suffix in _OTHER_WEIGHTS)
@@ -75,13 +88,13 @@ def _from_config(transformers: Any, folder: Path) -> tuple[Any, str | None, tupl
 
 
 def _from_weights(
-    transformers: Any,
+    made: Any,
     source: str,
     *,
     local_only: bool,
 ) -> tuple[Any, str | None, tuple[str, ...]]:
     try:
-        module, report = transformers.AutoModelForImageClassification.from_pretrained(
+        module, report = made.from_pretrained(
             source,
             local_files_only=local_only,
             trust_remote_code=False,
@@ -110,7 +123,7 @@ def _failure(source: str, error: BaseException) -> str:
         cause = cause.__cause__ or cause.__context__
     return (
         f"transformers cannot load {source} as an image classifier ({describe(error)}): "
-        "give a folder written by save_pretrained of a ...ForImageClassification model"
+        "give a folder written by save_pretrained of a ...ForImageClassification or ...ForObjectDetection model"
     )
 
 

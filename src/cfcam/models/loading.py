@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from cfcam.capture import Detector
 from cfcam.errors import ModelError, describe, one_line
 from cfcam.models.built import Built, Preparation, Probability
 from cfcam.models.classes import read_classes
@@ -100,7 +101,8 @@ def load(
             built = replace(built, untrained=untrained_note(parsed, built.module))
         changed = num_classes is not None and _set_classes(built.module, num_classes)
         if state is not None:
-            notes += fit_weights(built.module, state, source=str(weights), network=one_line(parsed.text, 80))
+            own = built.module.model if isinstance(built.module, Detector) else built.module  # what was saved
+            notes += fit_weights(own, state, source=str(weights), network=one_line(parsed.text, 80))
         try:
             module = built.module.to(place).eval()
         except (RuntimeError, AssertionError, NotImplementedError) as error:

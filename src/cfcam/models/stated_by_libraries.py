@@ -90,6 +90,8 @@ def _sizes(config: Mapping[str, Any]) -> dict[str, object]:
     size = config.get("size")
     crop = sides(config.get("crop_size")) if config.get("do_center_crop") else None
     edge = size.get("shortest_edge") if isinstance(size, Mapping) else size if crop else None
+    if isinstance(edge, int) and not crop and isinstance(size, Mapping) and "longest_edge" in size:
+        return {"size": edge}  # a detector's: it keeps the picture whole, each in a shape of its own
     if isinstance(edge, int):
         fraction = config.get("crop_pct")  # ConvNeXt: below 384 pixels resize to edge / crop_pct, then crop to edge
         if fraction and edge >= 384:
