@@ -95,7 +95,7 @@ def test_all_boxes_of_a_probability_or_more():
     with pytest.raises(NotPredictedError, match=r"no box has a probability of 0.9 or more, the greatest is 0.88"):
         explained("boxes-0.9")
     two = torch.cat([X, X * torch.tensor([1.0, 0.0])[:, None, None]])
-    with pytest.raises(NotPredictedError, match=r"have from 1 to 2 boxes of a probability of 0.5 or more: explain them"):
+    with pytest.raises(NotPredictedError, match=r"have from 1 to 2 boxes of a probability of 0.5 or more: ex"):
         explained("boxes-0.5", x=two)
 
 

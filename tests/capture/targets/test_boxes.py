@@ -181,7 +181,9 @@ def test_what_does_not_fit_is_said_in_one_line(target, said):
 
 @pytest.mark.parametrize("target", [None, 1, "top-2", "left"])
 def test_a_class_of_a_detector_is_asked_for_box_by_box(target):
-    with pytest.raises(OutputError, match=r"a detector, whose classes .* give targets=TopBoxes\(1\), Box\(...\) or"):
+    with pytest.raises(
+        OutputError, match=r"a detector, whose classes .* give the target box-1 .* TopBoxes\(1\), Box\(...\) or"
+    ):
         explained(target, classes=["left", "right"])
 
 

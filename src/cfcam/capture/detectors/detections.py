@@ -86,6 +86,11 @@ class Detections:
             values = odds.scatter(2, largest, values.gather(2, largest) - others)[..., :-1]
         return torch.where(probabilities > 0, values, -torch.inf)
 
+    @property
+    def most_of_each_class(self) -> Tensor:
+        """(N, C) the log-odds of each class at the box where it is most probable, detached."""
+        return torch.logit(self.probabilities.amax(1), eps=_SMALL if self.values.dtype == torch.float64 else 1e-6)
+
     def log_odds(self, queries: Tensor, labels: Tensor) -> Tensor:
         """Returns (N,) log p / (1 - p) of one class of one box of each image, with its graph.
 

@@ -9,7 +9,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from cfcam.capture import Capture, ImageScore, LayerInfo, Scores, probe_layers
+from cfcam.capture import Capture, Detections, ImageScore, LayerInfo, Scores, probe_layers
 from cfcam.capture.layers.calls import split_call
 from cfcam.capture.views import answer_beside, mixes, of_views
 from cfcam.errors import describe
@@ -200,7 +200,7 @@ def _kept(
         for v, part in zip(one.which, _answer(one.captures[0]).split(count), strict=True):
             answers[v] = part
     answers[0] = own
-    lost = beyond_retest(own, answers, [view.is_retest for view in views], centred=capture.kind == "softmax")
+    lost = beyond_retest(own, answers, [view.is_retest for view in views], centred=_is_softmax(capture))
     lost[0] = False
     said: dict[str, list[int]] = capture.memo("notes", dict)  # line -> images
     for v, view in enumerate(views):
@@ -215,8 +215,17 @@ def _kept(
     return ~lost
 
 
+def _is_softmax(capture: Capture) -> bool:
+    return capture.kind == "softmax" and not isinstance(capture.output, Detections)
+
+
 def _answer(capture: Capture) -> Tensor:
-    """Returns the answer (M, J) that is compared: class scores, of a segmentation their means; else the scores."""
+    """Returns the answer (M, J) that is compared: class scores, of a segmentation their means; else the scores.
+
+    Of a detector it is what it says of each class, so that it does not depend on which boxes are asked for.
+    """
+    if isinstance(capture.output, Detections):
+        return capture.output.most_of_each_class
     logits = capture.logits.float()
     if logits.ndim < 2 or logits.shape[1] == 0:
         return capture.scores.float()
