@@ -13,7 +13,6 @@ from PIL import Image as PILImage
 from torch import nn
 
 import cfcam
-from cfcam.capture import Detections
 from cfcam.imaging import Image, Panel, Preprocess, contact_sheet
 from cfcam.integrations import TrainingMaps
 from cfcam.methods import SESS, GradCAM
@@ -119,74 +118,6 @@ def training() -> np.ndarray:
     return maps.strip(most=10)
 
 
-class Finder(nn.Module):
-    """For each of 12 x 12 cells two logits, of a consolidation and an effusion, and the corners of its box."""
-
-    def __init__(self) -> None:
-        super().__init__()
-
-        def block(inputs: int, outputs: int) -> list[nn.Module]:
-            return [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs), nn.ReLU()]
-
-        widths = [*block(1, 12), nn.MaxPool2d(2), *block(12, 24), nn.MaxPool2d(2), *block(24, 48), nn.MaxPool2d(2)]
-        self.trunk = nn.Sequential(*widths, *block(48, 48), *block(48, 48))
-        self.head = nn.Conv2d(48, 6, 1)
-
-    def forward(self, x: torch.Tensor) -> Detections:
-        raw = self.head(self.trunk(x)).flatten(2).transpose(1, 2)
-        rows, columns = torch.meshgrid(torch.arange(12) * 8.0 + 4, torch.arange(12) * 8.0 + 4, indexing="ij")
-        centres, reach = torch.stack([columns, rows], -1).reshape(1, -1, 2), 8 * nn.functional.softplus(raw[..., 2:])
-        boxes = torch.cat([centres - reach[..., :2], centres + reach[..., 2:]], -1)
-        return Detections(boxes, raw[..., :2] - 3)
-
-
-def detector() -> np.ndarray:
-    """Maps of two boxes of a small detector, and of one that it has not found."""
-    torch.manual_seed(0)
-    names = ["consolidation", "effusion"]
-    phantoms = [
-        make_phantom(n, findings=[name for bit, name in enumerate(names) if n >> bit & 1], size=96) for n in range(400)
-    ]
-    pixels = torch.stack([torch.from_numpy(one.image).float()[None] for one in phantoms])
-    x, truth, known = (pixels - pixels.mean()) / pixels.std(), torch.zeros(400, 144, 2), torch.zeros(400, 144, 4)
-    for n, one in enumerate(phantoms):
-        for label, name in enumerate(names):
-            if one.masks.get(name) is not None and one.masks[name].any():
-                rows, columns = one.masks[name].nonzero()
-                box = [columns.min(), rows.min(), columns.max() + 1, rows.max() + 1]
-                cell = int((box[1] + box[3]) / 2 // 8) * 12 + int((box[0] + box[2]) / 2 // 8)
-                truth[n, cell, label], known[n, cell] = 1, torch.tensor(np.array(box, float))
-    network = Finder()
-    optimizer = torch.optim.Adam(network.parameters(), 3e-3)
-    for _ in range(30):
-        network.train()
-        for batch in torch.randperm(len(x)).split(16):
-            found, there = network(x[batch]), truth[batch].amax(2) > 0
-            wrong = nn.functional.binary_cross_entropy_with_logits(
-                found.values, truth[batch], reduction="none", pos_weight=torch.tensor(10.0)
-            )
-            off = nn.functional.l1_loss(found.boxes[there], known[batch][there])
-            (wrong.sum() / len(batch) + off / 8).backward()
-            optimizer.step()
-            optimizer.zero_grad()
-    shown = x[3:4]  # a phantom with both
-    network.eval()
-    targets = [cfcam.TopBoxes(2), cfcam.MissingBox([74, 68, 92, 90], 1)]
-    e = cfcam.explain(network, shown, "hires-cam", targets=targets, layer="trunk.11", classes=names)
-    image = np.repeat(phantoms[3].image[..., None], 3, axis=2).repeat(4, 0).repeat(4, 1)
-    for found in e.target_names:
-        x0, y0, x1, y1 = (4 * int(corner) for corner in found.split("(")[1].rstrip(")").split(", "))
-        x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, 383), min(y1, 383)
-        for side in (np.s_[y0 : y1 + 1, [x0, x1]], np.s_[[y0, y1], x0 : x1 + 1]):
-            image[side] = (90, 220, 255)
-    panels = [
-        Panel(e.heatmaps("hires-cam", (384, 384))[0, k], e.label(0, k), "hires-cam", float(e.scores[0, k].sigmoid()),
-              e.status["hires-cam"][0, k])
-        for k in range(3)
-    ]  # fmt: skip
-    return contact_sheet(image, panels, title="two boxes, and one that is not there", columns=4)
-
-
 def smaller(picture: np.ndarray, width: int = 1600) -> np.ndarray:
     width = min(width, picture.shape[1])
     height = round(picture.shape[0] * width / picture.shape[1])
@@ -239,7 +170,6 @@ PICTURES: dict[str, Callable[[], np.ndarray]] = {
         title="the honest network, same picture",
     ),
     "training": training,
-    "detector": detector,
 }
 
 

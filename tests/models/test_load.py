@@ -461,7 +461,7 @@ def test_hugging_face_folders_that_are_refused(hf, tmp_path):
     assert "transformers cannot load" in refused(f"hf:{folder}")
     assert not (tmp_path / "ran").exists()
     (folder / "config.json").write_text("{")
-    assert "transformers cannot load" in refused(f"hf:{folder}")
+    assert "config.json: is no JSON" in refused(f"hf:{folder}")
     (folder / "config.json").unlink()
     assert "holds no config.json" in refused(f"hf:{folder}")
     assert "is not a folder" in refused(f"hf:{folder / 'evil.py'}")

@@ -243,8 +243,8 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
     def __post_init__(self) -> None:
         """Looks at options that exclude each other, at named classes, and at whether the audit may be where it is."""
         super().__post_init__()
-        check_together(self, LOOK)
         check_asked(self)
+        check_together(self, LOOK)
 
     def __call__(self) -> None:
         """Explains one input after the other, and says what became of them."""

@@ -46,9 +46,41 @@ def yolos() -> nn.Module:
     return YolosForObjectDetection(config).eval()
 
 
+WIDE = {
+    "embedding_size": 32,
+    "hidden_sizes": [32] * 4,
+    "depths": [1] * 4,
+    "out_features": ["stage2", "stage3", "stage4"],
+}
+
+
+def deformable() -> nn.Module:
+    from transformers import DeformableDetrConfig, DeformableDetrForObjectDetection, ResNetConfig
+
+    two = {"d_model": 64, "decoder_layers": 2}  # of one layer transformers 5.23 cannot tie the boxes' weights
+    config = DeformableDetrConfig(**SMALL | two, backbone_config=ResNetConfig(**WIDE))
+    return DeformableDetrForObjectDetection(config).eval()
+
+
+def rt_detr() -> nn.Module:
+    from transformers import RTDetrConfig, RTDetrForObjectDetection, RTDetrResNetConfig
+
+    config = RTDetrConfig(
+        backbone_config=RTDetrResNetConfig(**WIDE, layer_type="basic"), encoder_in_channels=[32] * 3,
+        encoder_hidden_dim=16, encoder_ffn_dim=24, encoder_attention_heads=2, d_model=16, decoder_in_channels=[16] * 3,
+        decoder_ffn_dim=24, decoder_attention_heads=2, decoder_layers=2, num_queries=5, num_labels=3, num_denoising=0,
+    )  # fmt: skip
+    network = RTDetrForObjectDetection(config).eval()
+    for parameter in network.parameters():  # at its start the encoder hardly depends on the picture
+        parameter.data += 0.1 * torch.randn(parameter.shape)
+    return network
+
+
 MODELS = {  # what is built, how its scores are read, a layer
     "detr": (detr, "softmax", "model.model.backbone.model.encoder.stages.3"),
     "conditional-detr": (conditional, "sigmoid", "model.model.backbone.model.encoder.stages.3"),
+    "deformable-detr": (deformable, "sigmoid", "model.model.backbone.model.encoder.stages.3"),
+    "rt-detr": (rt_detr, "sigmoid", "model.model.backbone.model.encoder.stages.3"),
     "yolos": (yolos, "softmax", "model.vit.encoder.layer.0"),
 }
 
@@ -57,6 +89,7 @@ MODELS = {  # what is built, how its scores are read, a layer
 def test_a_detector_of_transformers_is_explained_box_by_box(name):
     pytest.importorskip("transformers")
     build, reading, layer = MODELS[name]
+    torch.manual_seed(0)
     model = build()
     detector, x = Detector(model), torch.randn(2, 3, 64, 64)
     with torch.no_grad():
