@@ -16,6 +16,7 @@ from cfcam.capture.answers.heads import Wanted
 from cfcam.capture.answers.probabilities import Kind, Probability
 from cfcam.capture.answers.readings import checked_probability
 from cfcam.capture.batches import of_one_size
+from cfcam.capture.detectors.detections import Detections
 from cfcam.capture.inputs import check_type
 from cfcam.capture.kernels import PackedKernels
 from cfcam.capture.layers.choosing import candidates, choose_layer, with_reach
@@ -29,7 +30,7 @@ from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.state.keeping import Keeper
 from cfcam.capture.strides import watched_strides
 from cfcam.capture.targets.classes import check_targets, wanted_of
-from cfcam.errors import InputError, OutputError
+from cfcam.errors import InputError, LayerError, OutputError
 
 
 class Network:
@@ -68,6 +69,8 @@ class Network:
         self.apart: bool | None = None
         """Whether views of images run one after another, because an answer depends on what else is in the batch, or no
         larger one is taken; None: not tried, see `capture.views`."""
+        self.detects = False
+        """Whether boxes of a detector were seen among its answers."""
         self.one_at_a_time = False
         """Whether the network was seen to take no second clip: one that takes the slices of one case as its batch."""
         self.packed: PackedKernels | None = None
@@ -257,7 +260,9 @@ def _probed(network: Network, sample: Tensor, want: Wanted) -> tuple[list[LayerI
     shape: list[tuple[int, ...]] = []
 
     def logits() -> Tensor:
-        return network.answer(sample, want=want).or_anything()
+        answer = network.answer(sample, want=want)
+        network.detects = isinstance(answer.output, Detections)
+        return answer.or_anything()
 
     def run() -> None:
         shape.append(tuple(logits().shape))
@@ -280,4 +285,12 @@ def automatic_layer(network: Network, x: Tensor, targets: Any = None, classes: S
     if isinstance(network.model, Adapter) and network.model.layer is not None:
         return network.model.layer
     layers, output_shape = probe_layers(network, x, targets, classes)
+    if network.detects:
+        last = [i for i in layers if i.plain and not i.reducing and i.shape is not None and len(i.shape) == x.ndim]
+        last = [i for i in last if "backbone" in i.name] or last
+        such = f", such as {last[-1].name!r}" if last else ""
+        raise LayerError(
+            "no layer can be chosen for a detector, whose boxes may come from several scales: name the end of its"
+            f" backbone (layer=, --layer){such}"
+        )
     return choose_layer(layers, (network.batch or 1, *x.shape[1:]), output_shape).name

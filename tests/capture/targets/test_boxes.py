@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ import cfcam
 from cfcam.capture import Detections, Detector
 from cfcam.capture.targets.boxes import BoxScore
 from cfcam.capture.targets.scores import Scores
-from cfcam.errors import OutputError, TargetError
+from cfcam.errors import LayerError, OutputError, TargetError
 
 X = torch.zeros(1, 2, 4, 8)
 X[0, 0, :2, :4] = 2.0  # class 0 in the left half: a mean of 1 over its 16 places
@@ -235,6 +236,20 @@ def test_a_probability_of_1_to_all_digits_has_no_gradient_and_says_so():
     with pytest.raises(TargetError, match="is 1 to all digits of"):
         explained(cfcam.TopBoxes(), net=net)
     assert explained(cfcam.TopBoxes(), net=net.double(), x=X.double() * 0.2).scores.isfinite().all()
+
+
+def test_no_layer_is_chosen_for_a_detector_and_one_is_offered():
+    with pytest.raises(LayerError, match=r"no layer can be chosen for a detector, .* such as 'features'$"):
+        cfcam.explain(Halves(), X, "grad-cam", targets="box-1")
+    detector = Detector(nn.Sequential(OrderedDict(backbone=Halves().features, other=nn.Conv2d(2, 2, 1))), _one_box)
+    with pytest.raises(
+        LayerError, match=r"name the end of its backbone \(layer=, --layer\), such as 'model.backbone'$"
+    ):
+        cfcam.explain(detector, X, "grad-cam", targets="box-1")
+
+
+def _one_box(maps, size):
+    return Detections(torch.tensor([[LEFT]]).expand(len(maps), 1, 4), maps.mean((2, 3))[:, None])
 
 
 def test_the_network_is_left_as_it_was():
