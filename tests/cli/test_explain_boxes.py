@@ -107,6 +107,15 @@ def test_the_overlay_shows_the_map_by_hand_and_the_box_around_it(world):
     assert changed[75:105, 95:145].all()  # the green block
 
 
+def test_all_methods_explain_a_box_but_those_of_classes_and_of_attention(world):
+    result = explain(world, "--target", "box-1", "--method", "all", "--save", "maps", "--json", "-")
+    assert result.exit_code == 0, result.stderr
+    told = json.loads(result.stdout)
+    left_out = {note.partition(" is left out")[0] for note in told["notes"] if " is left out" in note}
+    assert left_out == {"cam", "finer-cam", "attention-rollout", "legrad", "winsor-cam"}
+    assert len(told["images"][0]["targets"][0]["maps"]) > 25
+
+
 def test_pictures_of_other_sizes_have_other_boxes_and_a_second_run_leaves_them(world):
     drawn = np.zeros((50, 40, 3), np.uint8)
     drawn[:20, 22:, 0] = 255

@@ -286,9 +286,9 @@ def automatic_layer(network: Network, x: Tensor, targets: Any = None, classes: S
         return network.model.layer
     layers, output_shape = probe_layers(network, x, targets, classes)
     if network.detects:
-        last = [i for i in layers if i.plain and not i.reducing and i.shape is not None and len(i.shape) == x.ndim]
-        last = [i for i in last if "backbone" in i.name] or last
-        such = f", such as {last[-1].name!r}" if last else ""
+        wide = [i for i in layers if i.plain and not i.reducing and i.shape is not None and len(i.shape) == x.ndim]
+        names = [i.name for i in wide if "backbone" in i.name]
+        such = f", such as {names[-1]!r}" if names else ", the last layer before its heads"
         raise LayerError(
             "no layer can be chosen for a detector, whose boxes may come from several scales: name the end of its"
             f" backbone (layer=, --layer){such}"

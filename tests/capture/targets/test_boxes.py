@@ -239,7 +239,7 @@ def test_a_probability_of_1_to_all_digits_has_no_gradient_and_says_so():
 
 
 def test_no_layer_is_chosen_for_a_detector_and_one_is_offered():
-    with pytest.raises(LayerError, match=r"no layer can be chosen for a detector, .* such as 'features'$"):
+    with pytest.raises(LayerError, match=r"no layer can be chosen for a detector, .* the last layer before its heads$"):
         cfcam.explain(Halves(), X, "grad-cam", targets="box-1")
     detector = Detector(nn.Sequential(OrderedDict(backbone=Halves().features, other=nn.Conv2d(2, 2, 1))), _one_box)
     with pytest.raises(

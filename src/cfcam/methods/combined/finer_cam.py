@@ -35,6 +35,7 @@ class FinerCAM(Wrapper):
     """
 
     name: ClassVar[str] = "finer-cam"
+    selective: ClassVar[bool] = True  # it applies to classes alone
     gamma: float = 0.6
     references: int | tuple[int, ...] = 3
 
