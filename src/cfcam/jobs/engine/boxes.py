@@ -26,8 +26,10 @@ def anywhere(targets: Sequence[Any]) -> list[Any]:
     ]
 
 
-def seen_in(view: View, targets: Sequence[Any]) -> list[Any]:
-    """Returns what a picture is asked: boxes in its own pixels."""
+def seen_in(view: View | None, targets: Any) -> Any:
+    """Returns what a picture is asked: boxes in its own pixels; without a view the targets as they are."""
+    if view is None:
+        return targets
     return [
         target if box is None else AskedBoxes(box, *view)
         for target in targets

@@ -158,8 +158,7 @@ class Engine:
         shape = (1, preprocess.channels, *preprocess.input_size)
         noise = torch.randn(shape, generator=torch.Generator().manual_seed(0))
         try:
-            targets = anywhere(self.targets)
-            self.layer = self._explainer.layer_for(noise, targets)
+            self.layer = self._explainer.layer_for(noise, targets := anywhere(self.targets))
             capture = Capture(self.network, noise, layer=self.layer, targets=targets, classes=self.classes)
         except NotPredictedError:
             return  # noise need not hold the class or the box that is asked for; each picture will tell
@@ -310,8 +309,7 @@ class Engine:
     def _explained(self, x: Tensor, classes: Sequence[int] | None = None, view: View | None = None) -> list[One | str]:
         """Explains a batch (N, C, *spatial) and returns its images; of those that failed, why."""
         targets: Any = self.targets if classes is None else torch.tensor(classes)[:, None]
-        if view is not None:
-            targets = seen_in(view, targets)
+        targets = seen_in(view, targets)
         if self.windows is not None:
             how = self.windows
             parts = [explain_windows(self._explainer, x, how.size, how.overlap, targets, aggregate=how.aggregate)]
