@@ -84,7 +84,8 @@ def _at_start(part: nn.Module) -> bool | None:
     if any(nn.parameter.is_lazy(one) for one in own.values()):
         return None
     if isinstance(part, nn.modules.batchnorm._NormBase) and part.running_mean is not None:
-        fresh = bool((part.running_mean == 0).all()) and bool((part.running_var == 1).all())
+        seen = dict(part.named_buffers(recurse=False))
+        fresh = bool((seen["running_mean"] == 0).all()) and bool((seen["running_var"] == 1).all())
         return fresh and _is_identity(own)
     if isinstance(part, (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)):
         return _is_identity(own) if own else None
