@@ -353,3 +353,18 @@ def test_a_single_volume_is_not_left_to_the_slow_kernel() -> None:
     assert "aten::slow_conv3d" in " ".join(operators(lambda: net(x)))  # else PyTorch has changed, and the rule may go
     ran = operators(lambda: Capture(Network(net), x, layer="1", targets=[0]))
     assert "aten::slow_conv3d" not in " ".join(ran)
+
+
+def test_inference_mode_within_a_network_is_its_own_affair() -> None:
+    net, x = nn.Sequential(Block(), Block()), torch.randn(2, 4, 6, 6)
+    expected = net(x)
+    with packed(net), torch.inference_mode():
+        found = net(x)
+        again = net(found)
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(again, net(expected), rtol=1e-5, atol=1e-5)
+    with torch.inference_mode():
+        made = Block()
+        kept = made(x)
+    with packed(made):
+        torch.testing.assert_close(made(x), kept, rtol=1e-5, atol=1e-5)

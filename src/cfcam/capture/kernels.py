@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -26,6 +26,7 @@ from cfcam.capture.deferred import (
 )
 from cfcam.capture.packing import Packed, packed
 
+T = TypeVar("T")
 _LARGEST = 1e38
 """Sums whose terms' magnitudes add up to less do not overflow in float32, in any order."""
 _PLAIN = (Tensor, nn.Parameter)
@@ -62,9 +63,26 @@ class PackedKernels(TorchFunctionMode):
         usable = torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
         return bool(usable and hasattr(torch.ops.mkldnn, "_convolution_pointwise"))
 
+    def run(self, steps: Callable[[], T], plain: Callable[[], T]) -> T:
+        """Runs a pass, again as long as it shows results used twice: numbers must not depend on what ran before.
+
+        Args:
+            steps: runs it in this mode.
+            plain: runs it without, if it fails for the steps that are taken together.
+        """
+        try:
+            known, found = len(self._alone), steps()
+            while known != len(self._alone):
+                known, found = len(self._alone), steps()
+        except RuntimeError as error:
+            if not self.at_fault(error):
+                raise
+            return plain()
+        return found
+
     @staticmethod
     def at_fault(error: RuntimeError) -> bool:
-        """Tells whether a pass failed for the steps that were taken together, and is to be run plainly."""
+        """Tells whether a pass failed for the steps that were taken together."""
         return isinstance(error, MovedError) or any(word in str(error) for word in ("data pointer", "storage"))
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -148,7 +166,7 @@ class PackedKernels(TorchFunctionMode):
             of = of.of_padded(x.of) or of
             x.used = of.x is not x
         self._resolve(of.x)
-        if not _is_plain(of.x):
+        if not all(_is_plain(t) for t in (of.x, weight, *([] if bias is None else [bias]))):
             return None
         return self._compute(of.held()) if id(weight) in self._alone else self._wait(of.held())
 
@@ -177,7 +195,7 @@ class PackedKernels(TorchFunctionMode):
             return None
         norm = Norm(running_mean, running_var, weight, bias, eps)
         size = x.of.weight.shape[:1]
-        fits = all(type(t) in _PLAIN and t.dtype == torch.float32 and t.shape == size for t in norm.tensors)
+        fits = all(_is_plain(t) and t.shape == size for t in norm.tensors)
         if not fits or x.of.norm is not None or x.of.other is not None or eps < 0:
             return None
         found = self._wait(x.of.followed_by(norm=norm))
@@ -282,7 +300,8 @@ def _magnitude(x: Tensor) -> float:
 
 
 def _note(x: Tensor, bound: float) -> None:
-    x._cfcam_bound = x._version, bound  # type: ignore[attr-defined]
+    if not x.is_inference():  # under a network's own inference mode
+        x._cfcam_bound = x._version, bound  # type: ignore[attr-defined]
 
 
 def _activation(activation: Activation, *, inplace: bool = False) -> Callable[..., Tensor | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -195,24 +196,19 @@ class Recording:
         Args:
             together: of one network and input; what was taken in an earlier pass is the first one's.
             grad: whether all of the pass is recorded, as behind a ``no_grad`` block of the model's own.
-
-        Raises:
-            LayerError: see the class.
         """
-        network = together[0].network
-        known = all(network.knows(one.layer, one.given) for one in together)
+        network, given = together[0].network, together[0].given
+        known = all(network.knows(one.layer, given) for one in together)
         packed = network.kernels_for(watched=not known)
-        try:
-            evidence = Recording._pass(together, packed, grad=grad)
-        except RuntimeError as error:
-            if packed is None or not packed.at_fault(error):
-                raise
-            evidence = Recording._pass(together, None, grad=grad)
-        if network.keeper.late:  # the graph holds what was put back: again, on copies
-            Recording.run(together, grad=grad)
-            return
-        for one in together:
+        plain = partial(Recording._pass, together, None, grad=grad)
+        run = partial(Recording._pass, together, packed, grad=grad)
+        evidence = plain() if packed is None else packed.run(run, plain)
+        late = network.keeper.late  # the graph holds what was put back: again, on copies
+        for one in () if late else together:
             one._understand(evidence)
+        # Later passes are packed, and their numbers are not to differ from the first one's.
+        if late or (not known and network.packed is not None):
+            Recording.run(together, grad=grad)
 
     @staticmethod
     def _pass(together: Sequence[Recording], packed: PackedKernels | None, *, grad: bool) -> ClipEvidence:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -33,7 +33,6 @@ class Rescorer:
         self._recording, self._autocast = recording, autocast
         self._alone: bool | None = None
         self._packed = recording.network.packed
-        self._packs = recording.input.device.type == "cpu"
 
     def of_inputs(self, x: Tensor, images: Tensor, targets: Scores, *, probability: bool = False) -> Tensor:
         """Returns the scores (M, K) of other inputs, without a graph and without hooks.
@@ -50,18 +49,14 @@ class Rescorer:
         )
 
     def _scored(self, x: Tensor, images: Tensor, targets: Scores, *, probability: bool) -> Tensor:
-        if self._recording.input.device.type == "cpu":
+        seen = self._recording
+        if seen.input.device.type == "cpu":
             _keep_freed_memory()
-        if self._packs:
-            self._packed = self._packed or self._recording.network.kernels()
-            try:
-                return self._pass(x, images, targets, self._packed, probability=probability)
-            except RuntimeError as error:
-                if self._packed is None or not self._packed.at_fault(error):
-                    raise
-        found = self._pass(x, images, targets, None, probability=probability)
-        self._packs = False  # it was them
-        return found
+        if self._packed is None and seen.input.device.type == "cpu":
+            self._packed = seen.network.kernels()
+        plain = partial(self._pass, x, images, targets, None, probability=probability)
+        steps = partial(self._pass, x, images, targets, self._packed, probability=probability)
+        return plain() if self._packed is None else self._packed.run(steps, plain)
 
     def _pass(
         self, x: Tensor, images: Tensor, targets: Scores, packed: PackedKernels | None, *, probability: bool
