@@ -184,7 +184,7 @@ class Engine:
     def open_lanes(self, preprocess: Preprocess) -> None:
         """Has the parts of large batches explained side by side from here on, where that can be; after `rehearse`."""
         further = lane_count(self.batch_size) - 1
-        if not self.layer or self.windows is not None:
+        if not self.layer or self.windows is not None or preprocess.input_size is None:  # each in a size of its own
             return
         x = torch.zeros(1, preprocess.channels, *preprocess.input_size)
         self.light = not self.on_gpu and is_light(self.network, x, self.batch_size)
