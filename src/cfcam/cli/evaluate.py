@@ -134,8 +134,8 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         str | None,
         typer.Option(
             metavar="A,B",
-            help="Measure insertion and deletion with each of these in place of what is removed, and show how far it"
-            " decides: blur, mean, black, noise.",
+            help="Measure insertion, deletion, Average Drop and its kin with each of these in place of what is removed,"
+            " and show how far it decides: blur, mean, black, noise.",
             autocompletion=complete.several(complete.of("blur", "mean", "black", "noise")),
         ),
         Checked(words.baselines),

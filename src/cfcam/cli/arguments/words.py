@@ -192,7 +192,7 @@ def metrics(names: str) -> None:
 
 
 def baselines(names: str) -> None:
-    """Refuses baselines of insertion and deletion that there are not."""
+    """Refuses baselines that there are not."""
     from cfcam.metrics.scorecard.catalogue import BASELINES
 
     unknown = [name for name in read_words("--baselines", names) if name not in BASELINES]

@@ -1,4 +1,4 @@
-"""How far insertion and deletion depend on what is shown in place of what is removed."""
+"""How far metrics depend on what is shown in place of what is removed, or of what a map leaves out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cfcam.metrics.scorecard.card import Summary, format_number
-from cfcam.metrics.scorecard.catalogue import BASELINES, MASKING, METRICS
+from cfcam.metrics.scorecard.catalogue import MASKING, METRICS, columns
 
 
 @dataclass(frozen=True)
@@ -65,15 +65,15 @@ def baseline_ranges(summary: Sequence[Summary], compared: Sequence[str]) -> list
     """
     cells = {(line.metric, line.method): line for line in summary}
     methods = list(dict.fromkeys(line.method for line in summary))
+    known = {line.metric for line in summary if not math.isnan(line.mean)}
     found = []
     for metric in MASKING:
-        known = {line.metric for line in summary if not math.isnan(line.mean)}
-        kinds = tuple(kind for kind in BASELINES if f"{metric}-{kind}" in known)
+        names = {kind: name for kind, name in columns(metric).items() if name in known}
+        kinds = tuple(names)
         if len(kinds) < 2:
             continue
-        names = [f"{metric}-{kind}" for kind in kinds]
-        lines = {method: tuple(cells[name, method] for name in names) for method in methods}
-        info = METRICS[names[0]]
+        lines = {method: tuple(cells[name, method] for name in names.values()) for method in methods}
+        info = METRICS[names[kinds[0]]]
         orders = _orders(lines, [m for m in methods if m in compared], better=info.higher_is_better)
         found.append(BaselineRange(info.title.removesuffix(f" ({kinds[0]})"), info.arrow, kinds, lines, orders))
     return found

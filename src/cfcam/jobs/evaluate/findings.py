@@ -80,7 +80,7 @@ class Findings:
         return (chosen or self.assessed(self.card.metrics))[:most]
 
     def baseline_ranges(self) -> list[baselines.BaselineRange]:
-        """Returns insertion and deletion with several baselines side by side, as far as they were measured."""
+        """Returns each metric that was measured with several baselines, with all of them side by side."""
         return baselines.baseline_ranges(self.summary, [*self.subjects, REFERENCE])
 
     def groups(self) -> dict[str, list[MetricInfo]]:

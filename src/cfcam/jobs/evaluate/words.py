@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from cfcam.metrics.scorecard.catalogue import METRICS, PERTURBATIONS, SIMILARITIES
+from cfcam.metrics.scorecard.catalogue import METRICS, NAMED, PERTURBATIONS, SIMILARITIES
 
 GROUP_QUESTIONS = {
     "faithfulness": "Does the network's answer depend on what the map marks?",
@@ -101,6 +101,9 @@ def meaning(metric: str) -> str:
     if metric in _PLAIN:
         return _PLAIN[metric]
     for kind, words in _SHOWN.items():
+        if metric in NAMED and metric.endswith(f"-{kind}"):
+            plain = _PLAIN[metric.removesuffix(f"-{kind}")].removesuffix(".")
+            return f"{plain}; what the map leaves out becomes {words}."
         if metric == f"insertion-{kind}":
             return f"Mean probability while the picture is restored from {words}, in the order of the map."
         if metric == f"deletion-{kind}":
@@ -118,6 +121,8 @@ def needs(metric: str) -> str:
     """Returns what a metric needs beside the images; empty if nothing."""
     if metric in _NEEDS:
         return _NEEDS[metric]
+    if metric in NAMED:
+        return "its name, or --baselines"
     if METRICS[metric].group == "localization":
         return "ground truth"
     if metric.startswith("gradient-noise"):

@@ -127,18 +127,19 @@ def rank_positions(heatmap: Tensor, seed: int = 0) -> Tensor:
     return shuffled[flat[:, shuffled].argsort(dim=1, descending=True, stable=True)]
 
 
-def masked_input(x: Tensor, heatmap: Tensor) -> Tensor:
-    """Returns the images times their maps, channel by channel: (B, C, *spatial), as the network takes them.
+def masked_input(x: Tensor, heatmap: Tensor, baseline: Tensor | None = None) -> Tensor:
+    """Returns the images under their maps, ``M x + (1 - M) b`` for each channel: (B, C, *spatial), as it takes them.
 
-    Where the map is 0 the network sees the value 0: black only if preprocessing leaves black at 0, the mean colour of
-    the data set with ImageNet's normalisation. This is the convention of the published figures.
+    Without a baseline the network sees the value 0 where the map is 0: black only if preprocessing leaves black at 0,
+    the mean colour of the data set with ImageNet's normalisation. This is the convention of the published figures.
 
     Args:
         x: (B, C, *spatial).
         heatmap: (B, *spatial) in [0, 1].
+        baseline: (B, C, *spatial) what is shown where the map is 0, see `baseline_image`; None: zeros.
 
     Raises:
-        InputError: the maps are not of the images' size.
+        InputError: the maps or the baseline are not of the images' size.
 
     Source: Chattopadhay et al. 2018, arXiv 1710.11063, "Objective evaluation for object recognition".
 
@@ -148,7 +149,11 @@ def masked_input(x: Tensor, heatmap: Tensor) -> Tensor:
                  [3., 8.]]])
     """
     check_maps(x, heatmap)
-    return x * heatmap.unsqueeze(1).to(x.dtype)
+    share = heatmap.unsqueeze(1).to(x.dtype)
+    if baseline is None:
+        return x * share
+    _check_baseline(x, baseline)
+    return torch.lerp(baseline, x, share)  # exact at 0 and at 1
 
 
 def check_maps(x: Tensor, heatmap: Tensor) -> None:
@@ -160,24 +165,29 @@ def check_maps(x: Tensor, heatmap: Tensor) -> None:
         )
 
 
-def masked_probability(score: Score, x: Tensor, heatmap: Tensor, *, batch_size: int = 16) -> Tensor:
-    """Returns (B,) the probabilities of the images times their maps; NaN for a map without evidence.
+def masked_probability(
+    score: Score, x: Tensor, heatmap: Tensor, *, baseline: Tensor | None = None, batch_size: int = 16
+) -> Tensor:
+    """Returns (B,) the probabilities of the images under their maps; NaN for a map without evidence.
 
     Args:
         score: see `Score`.
         x: (B, C, *spatial).
         heatmap: (B, *spatial) in [0, 1].
+        baseline: (B, C, *spatial), see `masked_input`.
         batch_size: inputs in one pass.
 
     Raises:
-        InputError: the maps are not of the images' size, or ``score`` returns anything but (M,).
+        InputError: maps or baseline are not of the images' size, or ``score`` returns anything but (M,).
     """
     check_maps(x, heatmap)
+    if baseline is not None:
+        _check_baseline(x, baseline)
     assessed = has_evidence(heatmap).nonzero().squeeze(1)
 
     def make(pairs: Tensor) -> Tensor:
         images = assessed[pairs]
-        return masked_input(x[images], heatmap[images])
+        return masked_input(x[images], heatmap[images], None if baseline is None else baseline[images])
 
     return spread(score_pairs(score, make, assessed, batch_size), assessed, len(x))
 
@@ -253,9 +263,13 @@ def perturbation_curve(
     return spread(curves, assessed, len(x))
 
 
-def _check_curve(x: Tensor, baseline: Tensor, mode: str, steps: int, positions: int) -> None:
+def _check_baseline(x: Tensor, baseline: Tensor) -> None:
     if baseline.shape != x.shape:
         raise InputError(f"the baseline is {tuple(baseline.shape)} for images {tuple(x.shape)}: see baseline_image")
+
+
+def _check_curve(x: Tensor, baseline: Tensor, mode: str, steps: int, positions: int) -> None:
+    _check_baseline(x, baseline)
     if mode not in ("deletion", "insertion"):
         raise InputError(f"mode {mode!r}: 'deletion' or 'insertion'")
     if not 1 <= steps <= positions:

@@ -24,10 +24,11 @@ from cfcam.metrics.functional import (
     similarity,
     trust,
 )
-from cfcam.metrics.scorecard.batch import Batch, explained_probability, predicted
-from cfcam.metrics.scorecard.catalogue import SIMILARITIES
+from cfcam.metrics.scorecard.batch import Batch, predicted
+from cfcam.metrics.scorecard.catalogue import SIMILARITIES, columns
 from cfcam.metrics.scorecard.curves import CURVES, ROAD_PERCENTILES, stored
 from cfcam.metrics.scorecard.left_out import PEAK_CHANGES
+from cfcam.metrics.scorecard.masked import assess_masked
 from cfcam.metrics.scorecard.samples import packed
 
 _INPUT_NOISE, _GRADIENT_NOISE, _JPEG_QUALITY = 0.2, 3.0, 30
@@ -43,39 +44,10 @@ _COMPARED: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 def assess_faithfulness(batch: Batch) -> None:
     """Enters what the network's answer says of each map."""
     for method in batch.methods:
-        _masked(batch, method)
+        coherencies = assess_masked(batch, method)
         _curves(batch, method)
-        _road(batch, method)
+        _road(batch, method, coherencies)
     _parts(batch)
-
-
-def _masked(batch: Batch, method: str) -> None:
-    if not batch.settings.wants(
-        "average-drop", "increase-in-confidence", "average-gain", "coherency", "complexity", "adcc", "arcc"
-    ):
-        return
-    heat, original = batch.heatmaps[method], batch.probability
-    unreadable = ~perturbation.has_evidence(heat)
-    seen = perturbation.masked_input(batch.x, heat.nan_to_num())
-    if batch.settings.wants("coherency", "adcc", "arcc"):
-        capture, maps = batch.again(seen, [method])
-        masked = explained_probability(capture)
-        coherency = faithfulness.coherency(heat, batch.drawn(maps[method]))
-        complexity = faithfulness.complexity(heat)
-        batch.add(method, "coherency", coherency)
-        batch.add(method, "complexity", complexity)
-        drop = faithfulness.average_drop(original, masked).masked_fill(unreadable, torch.nan)
-        batch.add(method, "adcc", faithfulness.adcc(coherency, complexity, drop))
-        batch.values.setdefault(method, {})["_coherency"] = coherency.cpu()
-    else:
-        masked = batch.score(seen, torch.arange(len(seen), device=seen.device))
-        batch.add(method, "complexity", faithfulness.complexity(heat))
-    for name, function in (
-        ("average-drop", faithfulness.average_drop),
-        ("increase-in-confidence", faithfulness.increase_in_confidence),
-        ("average-gain", faithfulness.average_gain),
-    ):
-        batch.add(method, name, function(original, masked).masked_fill(unreadable, torch.nan))
 
 
 def _curves(batch: Batch, method: str) -> None:
@@ -85,7 +57,7 @@ def _curves(batch: Batch, method: str) -> None:
         both = f"insertion-deletion-{kind}"
         if not settings.wants(*names, both):
             continue
-        baseline, ends = batch.baseline(kind, _black(batch))
+        baseline, ends = batch.baseline(kind)
         areas = {}
         modes: tuple[perturbation.Mode, ...] = ("insertion", "deletion")
         for mode, name in zip(modes, names, strict=True):
@@ -113,16 +85,10 @@ def _keep(batch: Batch, method: str, name: str, curves: Tensor) -> None:
     batch.remember(method, CURVES[name].key, stored(curves))
 
 
-def _black(batch: Batch) -> Any:
-    return _levels(batch, batch.settings.black)
-
-
-def _levels(batch: Batch, value: float | tuple[float, ...] | None) -> Any:
-    return batch.x.new_tensor(value) if isinstance(value, tuple) else value
-
-
-def _road(batch: Batch, method: str) -> None:
-    if not batch.settings.wants("road", "arcc"):
+def _road(batch: Batch, method: str, coherencies: dict[str, Tensor]) -> None:
+    """Enters ROAD, and ARCC with the coherency (N,) of each baseline."""
+    arcc = columns("arcc")
+    if not batch.settings.wants("road", *arcc.values()):
         return
     heat = batch.heatmaps[method]
     morf, lerf = faithfulness.road_curves(
@@ -138,9 +104,8 @@ def _road(batch: Batch, method: str) -> None:
     for name, curves in (("road-morf", morf), ("road-lerf", lerf)):
         if batch.settings.wants(*CURVES[name].metrics):
             _keep(batch, method, name, curves)
-    if "_coherency" in batch.values.get(method, {}):
-        coherency = batch.values[method]["_coherency"].to(road)
-        batch.add(method, "arcc", faithfulness.arcc(coherency, faithfulness.complexity(heat), road))
+    for kind, coherency in coherencies.items():
+        batch.add(method, arcc[kind], faithfulness.arcc(coherency, faithfulness.complexity(heat), road))
 
 
 def _parts(batch: Batch) -> None:
@@ -302,7 +267,7 @@ def _max_sensitivity(batch: Batch) -> None:
 def _peak_shift(batch: Batch) -> None:
     if not batch.settings.wants("peak-shift"):
         return
-    black, white = _black(batch), _levels(batch, batch.settings.white)
+    black, white = batch.level(batch.settings.black), batch.level(batch.settings.white)
     found: dict[str, list[Tensor]] = {name: [] for name in batch.methods}
     shifts, tried = [], [set[str]() for _ in batch.samples]
     for change in peaks.small_changes(batch.x, black, white):

@@ -36,6 +36,7 @@ class Batch:
     maps: dict[str, Tensor]
     values: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     extra: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    _fillings: dict[str, Tensor] = field(default_factory=dict)
     _baselines: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     @property
@@ -71,10 +72,21 @@ class Batch:
         heat[broken] = torch.nan
         return heat
 
-    def baseline(self, kind: perturbation.Baseline, black: Any) -> tuple[Tensor, Tensor]:
+    def level(self, value: float | tuple[float, ...] | None) -> Any:
+        """Returns a value of the network's input as the functions take it: a number, one a channel (C,), or None."""
+        return self.x.new_tensor(value) if isinstance(value, tuple) else value
+
+    def filling(self, kind: perturbation.Baseline) -> Tensor:
+        """Returns what pixels that are not shown become: (N, C, *spatial)."""
+        if kind not in self._fillings:
+            black = self.level(self.settings.black)
+            self._fillings[kind] = perturbation.baseline_image(self.x, kind, black, seed=self.settings.seed)
+        return self._fillings[kind]
+
+    def baseline(self, kind: perturbation.Baseline) -> tuple[Tensor, Tensor]:
         """Returns what removed pixels become (N, C, *spatial), and the probabilities (N, 2) of input and baseline."""
         if kind not in self._baselines:
-            filled = perturbation.baseline_image(self.x, kind, black, seed=self.settings.seed)
+            filled = self.filling(kind)
             answer = self.score(filled, torch.arange(len(filled), device=filled.device))
             self._baselines[kind] = filled, torch.stack([self.probability.to(answer), answer], dim=1)
         return self._baselines[kind]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cfcam.errors import CfcamError
 
@@ -12,8 +12,12 @@ GROUPS = ("faithfulness", "localization", "robustness", "sanity", "trust", "cost
 PROTOCOL = "protocol"
 """Group of the published CF-CAM's own figures, which is no part of "all"."""
 BASELINES = ("black", "mean", "blur", "noise")
-MASKING = ("insertion", "deletion", "insertion-deletion")
-"""Metrics that depend on what is shown in place of what is removed: each has a column for each baseline."""
+ZEROS = "zero"
+"""The filling of the published masked picture, x . M: the value 0 of the network's input."""
+MASKED = ("average-drop", "increase-in-confidence", "average-gain", "coherency", "adcc", "arcc")
+"""Metrics of the picture under the map: as published with zeros beside it, and a column for each baseline."""
+MASKING = (*MASKED, "insertion", "deletion", "insertion-deletion")
+"""Metrics that depend on what is shown in place of what is removed."""
 PERTURBATIONS = {
     "gradient-noise": "noise on the gradients, 3 standard deviations",
     "input-noise": "noise on the input, 0.2 standard deviations",
@@ -57,20 +61,30 @@ class MetricInfo:
 
 
 def _faithfulness() -> Iterable[MetricInfo]:
-    yield MetricInfo("average-drop", "Average Drop", "faithfulness", False, "%", "arXiv 1710.11063")
-    yield MetricInfo("increase-in-confidence", "Increase in Confidence", "faithfulness", True, "%", "arXiv 1710.11063")
-    yield MetricInfo("average-gain", "Average Gain", "faithfulness", True, "%", "arXiv 2301.07002")
+    published = "arXiv 1710.11063"
+    yield from _masked(MetricInfo("average-drop", "Average Drop", "faithfulness", False, "%", published))
+    yield from _masked(
+        MetricInfo("increase-in-confidence", "Increase in Confidence", "faithfulness", True, "%", published)
+    )
+    yield from _masked(MetricInfo("average-gain", "Average Gain", "faithfulness", True, "%", "arXiv 2301.07002"))
     for b in BASELINES:
         yield MetricInfo(f"insertion-{b}", f"Insertion ({b})", "faithfulness", True, "", "arXiv 1806.07421")
         yield MetricInfo(f"deletion-{b}", f"Deletion ({b})", "faithfulness", False, "", "arXiv 1806.07421")
         yield MetricInfo(f"insertion-deletion-{b}", f"Insertion − Deletion ({b})", "faithfulness", True)
-    yield MetricInfo("coherency", "Coherency", "faithfulness", True, "", "arXiv 2104.10252")
+    yield from _masked(MetricInfo("coherency", "Coherency", "faithfulness", True, "", "arXiv 2104.10252"))
     yield MetricInfo("complexity", "Complexity", "faithfulness", False, "", "arXiv 2104.10252")
-    yield MetricInfo("adcc", "ADCC", "faithfulness", True, "", "arXiv 2104.10252")
+    yield from _masked(MetricInfo("adcc", "ADCC", "faithfulness", True, "", "arXiv 2104.10252"))
     yield MetricInfo("road", "ROAD", "faithfulness", True, "", "arXiv 2202.00449")
-    yield MetricInfo("arcc", "ARCC", "faithfulness", True, "", "arXiv 2605.14641")
+    yield from _masked(MetricInfo("arcc", "ARCC", "faithfulness", True, "", "arXiv 2605.14641"))
     yield MetricInfo("part-removal", "Part removal", "faithfulness", True)
     yield MetricInfo("part-removal-ceiling", "Part removal, perfect map", "faithfulness", None)
+
+
+def _masked(info: MetricInfo) -> Iterable[MetricInfo]:
+    """The metric as published, and with each baseline."""
+    yield info
+    for b in BASELINES:
+        yield replace(info, name=f"{info.name}-{b}", title=f"{info.title} ({b})", source=f"after {info.source}")
 
 
 def _localization() -> Iterable[MetricInfo]:
@@ -121,7 +135,9 @@ METRICS: dict[str, MetricInfo] = {
     info.name: info for make in (_faithfulness, _localization, _robustness, _others, _protocol) for info in make()
 }
 CATALOGUE = tuple(name for name, info in METRICS.items() if info.group != PROTOCOL)
-"""Names that can be asked for; "all" of them."""
+"""Names that can be asked for."""
+NAMED = frozenset(f"{metric}-{kind}" for metric in MASKED for kind in BASELINES)
+"""Those that are part of neither "all" nor a group: measured where they are named, or their baseline is."""
 QUICK = (
     "average-drop",
     "coherency",
@@ -142,6 +158,12 @@ QUICK = (
 """The default choice: every group that needs neither a second network nor hundreds of passes."""
 
 
+def columns(metric: str) -> dict[str, str]:
+    """Returns baseline -> name, of the columns of one of `MASKING`; `ZEROS` is the first of one of `MASKED`."""
+    published = {ZEROS: metric} if metric in MASKED else {}
+    return published | {kind: f"{metric}-{kind}" for kind in BASELINES}
+
+
 def with_baselines(names: Iterable[str], baselines: Iterable[str]) -> tuple[str, ...]:
     """Returns the names, and with them each masking metric among them once more for each of some baselines.
 
@@ -156,13 +178,13 @@ def with_baselines(names: Iterable[str], baselines: Iterable[str]) -> tuple[str,
     if unknown := [kind for kind in kinds if kind not in BASELINES]:
         raise MetricError(f"no baseline is called {unknown[0]!r}: there are {', '.join(BASELINES)}")
     asked = set(resolve_metrics(given))
-    masking = [m for m in MASKING if any(f"{m}-{kind}" in asked for kind in BASELINES)]
+    masking = [m for m in MASKING if not asked.isdisjoint(columns(m).values())]
     if kinds and not masking:
         raise MetricError(
-            "baselines are for insertion and deletion, and no metric that was asked for is one of them: add"
+            f"baselines are for {', '.join(MASKING)}, and no metric that was asked for is one of them: add"
             f" insertion-deletion-{kinds[0]}"
         )
-    more = [f"{m}-{kind}" for m in masking for kind in kinds]
+    more = [columns(m)[kind] for m in masking for kind in kinds]
     return (*given, *(name for name in more if name not in asked))
 
 
@@ -178,11 +200,11 @@ def resolve_metrics(names: str | Iterable[str] = "quick") -> tuple[str, ...]:
     chosen: set[str] = set()
     for name in [names] if isinstance(names, str) else names:
         if name == "all":
-            chosen |= set(CATALOGUE)
+            chosen |= set(CATALOGUE) - NAMED
         elif name == "quick":
             chosen |= set(QUICK)
         elif name in GROUPS:
-            chosen |= {info.name for info in METRICS.values() if info.group == name}
+            chosen |= {info.name for info in METRICS.values() if info.group == name} - NAMED
         elif name in CATALOGUE:
             chosen.add(name)
         else:
