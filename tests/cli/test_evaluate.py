@@ -118,13 +118,19 @@ def test_a_table_with_boxes_and_its_notices(tmp_path):
 
 
 def test_the_demo_takes_parts_away_and_shows_several_baselines(tmp_path):
-    metrics = ["--metrics", "part-removal,part-removal-ceiling,deletion-blur", "--baselines", "mean,blur"]
+    metrics = ["--metrics", "part-removal,part-removal-ceiling,deletion-blur,adcc", "--baselines", "mean,blur"]
     result = cfcam("evaluate", "demo", "--limit", "3", "--methods", "cam", "--no-controls", *metrics, "-o", tmp_path)
     assert result.exit_code == 0, result.output
-    assert "Deletion with mean and blur: cam" in " ".join(result.output.split())
+    said = " ".join(result.output.split())
+    assert "Deletion with mean and blur: cam" in said
+    assert "ADCC with zero, mean and blur: cam" in said
+    assert "the published definition of Average Drop" in (tmp_path / "index.html").read_text()
     names = json.loads((tmp_path / "scorecard.json").read_text())["info"]["settings"]["metrics"]
-    assert names == ["deletion-mean", "deletion-blur", "part-removal", "part-removal-ceiling"]
+    assert names == [
+        "deletion-mean", "deletion-blur", "adcc", "adcc-mean", "adcc-blur", "part-removal", "part-removal-ceiling"
+    ]  # fmt: skip
     rows = list(csv.DictReader((tmp_path / "per_image.csv").open()))
+    assert all(len({row["adcc"], row["adcc-mean"], row["adcc-blur"]}) == 3 for row in rows)
     assert any(float(row["part-removal"] or 0) for row in rows)
 
 

@@ -11,7 +11,7 @@ from cfcam.jobs.evaluate.findings import Findings
 from cfcam.jobs.evaluate.findings import markdown as summary_of
 from cfcam.jobs.evaluate.page import render
 from cfcam.metrics import MetricError, Row, Scorecard
-from cfcam.metrics.scorecard.catalogue import with_baselines
+from cfcam.metrics.scorecard.catalogue import MASKED, with_baselines
 
 KINDS = ("mean", "blur", "noise")
 NAMES = tuple(f"insertion-deletion-{kind}" for kind in KINDS)
@@ -55,6 +55,23 @@ def test_another_leader_or_another_order_behind_it_is_said() -> None:
     assert str(one).endswith("cf-cam is first with each, the order behind it depends on the baseline.")
 
 
+def test_rounding_alone_puts_no_method_before_another() -> None:
+    one = found(cf_cam=(0.1, 0.3, 0.2), grad_cam=(0.1 - 1e-8, 0.3 + 1e-8, 0.2))
+    assert one.steady
+
+
+def test_what_is_shown_under_a_map_stands_beside_its_published_definition() -> None:
+    names = ("average-drop", "average-drop-blur", "adcc-blur", "adcc")
+    rows = [
+        Row("a", method, 0, "c", 0.9, "ok", dict(zip(names, numbers, strict=True)))
+        for method, numbers in (("grad-cam", (30, 10, 0.4, 0.5)), ("cam", (20, 15, 0.3, 0.4)))
+    ]
+    drop, adcc = Findings.of(Scorecard(rows, names)).baseline_ranges()
+    assert (drop.title, drop.kinds) == ("Average Drop", ("zero", "blur"))
+    assert str(drop).endswith("which method is best depends on the baseline (cam with zero, grad-cam with blur).")
+    assert adcc.orders == (("grad-cam", "cam"),) * 2
+
+
 def test_of_deletion_the_least_is_first() -> None:
     names = ("deletion-mean", "deletion-blur")
     rows = [Row("a", m, 0, "c", 0.9, "ok", dict.fromkeys(names, v)) for m, v in (("grad-cam", 0.3), ("cam", 0.1))]
@@ -93,10 +110,14 @@ def test_masking_metrics_are_asked_for_with_each_baseline() -> None:
         "insertion-deletion-blur", "energy", "insertion-deletion-noise",
     )  # fmt: skip
     assert set(with_baselines(("quick",), ("mean",))) == {
-        "quick", "insertion-mean", "deletion-mean", "insertion-deletion-mean",
+        "quick", "average-drop-mean", "coherency-mean", "adcc-mean",
+        "insertion-mean", "deletion-mean", "insertion-deletion-mean",
     }  # fmt: skip
-    assert with_baselines(("all",), ("mean", "noise")) == ("all",)
+    assert set(with_baselines(("all",), ("mean", "noise"))) == {
+        "all", *(f"{metric}-{kind}" for metric in MASKED for kind in ("mean", "noise"))
+    }  # fmt: skip
+    assert with_baselines(("average-gain-blur",), ("black",)) == ("average-gain-blur", "average-gain-black")
     with pytest.raises(MetricError, match="no baseline is called 'grey': there are black, mean, blur, noise"):
         with_baselines(("quick",), ("grey",))
     with pytest.raises(MetricError, match="add insertion-deletion-mean"):
-        with_baselines(("energy",), ("mean",))
+        with_baselines(("energy", "road", "complexity"), ("mean",))

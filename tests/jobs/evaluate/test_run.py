@@ -620,6 +620,8 @@ def test_every_metric_is_explained_and_needs_are_known_ones():
         assert meaning(name).endswith("."), name
     assert needs("hit-rate") == "ground truth"
     assert needs("average-drop") == ""
+    assert needs("average-drop-blur") == "its name, or --baselines"
+    assert meaning("average-drop-blur").endswith("; what the map leaves out becomes a blurred copy.")
 
 
 def test_a_table_that_cannot_be_written_leaves_nothing_behind(tmp_path):

@@ -261,6 +261,26 @@ def test_the_probability_of_a_masked_image_is_that_of_the_product() -> None:
     assert (masked_input(x, torch.ones(3, 4, 5)) == x).all()
 
 
+def test_a_baseline_shows_where_a_map_lets_it() -> None:
+    x, heatmap, baseline = torch.rand(3, 2, 4, 5), torch.rand(3, 4, 5), torch.rand(3, 2, 4, 5)
+    m = heatmap[:, None]
+    seen = masked_input(x, heatmap, baseline)
+    torch.testing.assert_close(seen, m * x + (1 - m) * baseline)
+    torch.testing.assert_close(masked_input(x, heatmap, torch.zeros_like(x)), masked_input(x, heatmap))
+    assert masked_input(x, torch.ones(3, 4, 5), baseline).equal(x)
+    assert masked_input(x, torch.zeros(3, 4, 5), baseline).equal(baseline)
+    heatmap[1] = 0
+    masked = masked_probability(mean_score, x, heatmap, baseline=baseline, batch_size=1)
+    assert masked.isnan().tolist() == [False, True, False]
+    torch.testing.assert_close(masked[[0, 2]], seen[[0, 2]].flatten(1).mean(1))
+    for wrong in (
+        lambda b: masked_input(x, heatmap, b),
+        lambda b: masked_probability(mean_score, x, heatmap, baseline=b),
+    ):
+        with pytest.raises(InputError, match="see baseline_image"):
+            wrong(baseline[:1])
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -82,8 +82,14 @@ def baseline_ranges(summary: Sequence[Summary], compared: Sequence[str]) -> list
 def _orders(
     lines: dict[str, tuple[Summary, ...]], compared: Sequence[str], better: bool | None
 ) -> tuple[tuple[str, ...], ...]:
-    """For each baseline the methods that have a number with all of them, from the best to the worst."""
-    means = {m: [line.mean for line in lines[m]] for m in compared}
+    """For each baseline the methods that have a number with all of them, from the best to the worst.
+
+    Numbers that are shown alike count as equal: rounding alone decides nothing.
+    """
+    means = {
+        m: [math.nan if math.isnan(line.mean) else float(format_number(line.mean)) for line in lines[m]]
+        for m in compared
+    }
     whole = {m: values for m, values in means.items() if not any(map(math.isnan, values))}
     columns = zip(*whole.values(), strict=True)
     return tuple(
