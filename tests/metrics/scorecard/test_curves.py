@@ -108,7 +108,7 @@ def test_the_area_under_the_mean_curve_is_the_mean_of_the_metric() -> None:
 @pytest.mark.parametrize(
     ("metrics", "kept", "inputs"),
     [
-        (["complexity"], [], 1),  # the capture and the picture under its map
+        (["complexity"], [], 1),  # the capture: no picture is masked for it
         (["insertion-black"], ["insertion-black"], 1 + 1 + 3),  # capture, baseline, inner points
         (["insertion-deletion-black"], BOTH, 1 + 1 + 2 * 3),
         (["insertion-deletion-black", *BOTH], BOTH, 1 + 1 + 2 * 3),
