@@ -64,6 +64,7 @@ class EvaluationRun(EvaluationWork):
     """
 
     kind = "picture"
+    _tell_first: Callable[[], None] | None = None  # a run on a worker of a cluster tells nobody
 
     def __init__(
         self,
@@ -76,7 +77,6 @@ class EvaluationRun(EvaluationWork):
     ) -> None:
         settings.check()
         self._measure_all = measure
-        self._tell_first: Callable[[], None] = lambda: None
         self.stages = Stages()
         self._found = len(cases)
         self._places = {case.name: n for n, case in enumerate(cases)}
@@ -182,7 +182,7 @@ class EvaluationRun(EvaluationWork):
         return Progress(done, total, failed, earlier)
 
     def _heard_first(self, part: Part) -> None:
-        if not part.failed:
+        if self._tell_first is not None and not part.failed:
             self._tell_first()
 
     def _takes(self, key: str) -> bool:
