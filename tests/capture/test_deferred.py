@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
+import cfcam
 from cfcam.capture import Capture, Network
 from cfcam.capture.deferred import Deferred, MovedError
 from cfcam.capture.kernels import PackedKernels
@@ -368,3 +369,58 @@ def test_inference_mode_within_a_network_is_its_own_affair() -> None:
         kept = made(x)
     with packed(made):
         torch.testing.assert_close(made(x), kept, rtol=1e-5, atol=1e-5)
+
+
+class Odd(nn.Module):
+    """A network that notices how its results are laid out, in one way or another."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.conv, self.again = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.norm, self.head = nn.BatchNorm2d(8), nn.Linear(8, 4)
+        self.way, self.wide = way, nn.Linear(8 * 8 * 8, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = F.relu(self.conv(x))
+        if self.way == "view":
+            return self.wide(F.max_pool2d(y, 2).view(len(y), -1))
+        if self.way == "reshape":  # reaches y only where no copy is made
+            y.reshape(len(y), -1).mul_(0.25)
+        if self.way == "contiguous":
+            y.contiguous().sub_(0.5)
+        if self.way == "branch" and not y.is_contiguous():
+            y = y * 3
+        act = {"silu": F.silu, "relu6": F.relu6, "hardtanh": F.hardtanh, "hardswish": F.hardswish}.get(self.way, F.relu)
+        return self.head(act(self.norm(self.again(y)) + y).mean((2, 3)))
+
+
+WAYS = ("view", "reshape", "contiguous", "branch", "silu", "relu6", "hardtanh", "hardswish", "none")
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_network_that_notices_the_layout_gets_its_own_numbers(way: str) -> None:
+    torch.manual_seed(0)
+    model, x = Odd(way).eval(), torch.randn(2, 3, 16, 16)
+    methods = ["score-cam", "cf-cam-best", "occlusion"]
+    found = cfcam.explain(model, x, methods, layer="conv" if way == "view" else "again", targets=1)
+    with torch.backends.mkldnn.flags(enabled=False):
+        plain = cfcam.explain(model, x, methods, layer="conv" if way == "view" else "again", targets=1)
+    for method in methods:
+        largest = float(plain.maps[method].abs().max())
+        torch.testing.assert_close(found.maps[method], plain.maps[method], rtol=1e-3, atol=1e-4 * largest)
+
+
+@pytest.mark.parametrize("way", ["view", "reshape"])
+def test_an_evaluation_of_such_a_network_has_its_own_numbers(way: str) -> None:
+    torch.manual_seed(0)
+    model, x = Odd(way).eval(), torch.randn(3, 3, 16, 16)
+    cards = []
+    for enabled in (True, False):
+        with torch.backends.mkldnn.flags(enabled=enabled):
+            card = cfcam.evaluate(
+                model, x, ["grad-cam"], ["average-drop", "insertion-blur"], layer="conv" if way == "view" else "again"
+            )
+        cards.append([row.values for row in card.rows if row.method == "grad-cam"])
+    for found, plain in zip(*cards, strict=True):
+        assert found.keys() == plain.keys()
+        assert found == pytest.approx(plain, rel=1e-3, abs=1e-4, nan_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import torch
@@ -19,7 +20,6 @@ from cfcam.capture.deferred import (
     Activation,
     Convolution,
     Deferred,
-    MovedError,
     Norm,
     Padding,
     clamp,
@@ -30,6 +30,30 @@ T = TypeVar("T")
 _LARGEST = 1e38
 """Sums whose terms' magnitudes add up to less do not overflow in float32, in any order."""
 _PLAIN = (Tensor, nn.Parameter)
+_ROUNDING = 1e-3
+"""Of the largest score; sums in another order differ by less than a hundredth of it."""
+
+
+@dataclass
+class Trust:
+    """Whether passes in steps have given a network's numbers.
+
+    Attributes:
+        agreed: False: they are not run any more; None: nobody has compared them.
+    """
+
+    agreed: bool | None = None
+
+    def compared(self, found: Tensor, plain: Tensor) -> bool:
+        """Tells whether they have, from scores of a pass in steps and of a plain one, the first time they are given."""
+        if self.agreed is None:
+            found, plain = found.detach(), plain.detach()
+            largest = float(plain.abs().nan_to_num(0.0, 0.0, 0.0).max()) if plain.numel() else 0.0
+            alike = found.shape == plain.shape and found.dtype == plain.dtype
+            self.agreed = alike and torch.allclose(
+                found, plain, rtol=_ROUNDING, atol=_ROUNDING * largest, equal_nan=True
+            )
+        return self.agreed
 
 
 class PackedKernels(TorchFunctionMode):
@@ -42,13 +66,19 @@ class PackedKernels(TorchFunctionMode):
 
     Kernels that a module computes anew in each pass are no parameters, and left alone, as is all that records a graph.
 
+    Results are laid out with their channels last, which a network can notice: a ``view`` that fails, a ``reshape``
+    that copies where a later change was to reach what it was taken from. So the numbers of a first pass are held
+    against those of a plain one, and where they are not the same, or a pass fails, all passes are plain.
+
     Args:
         parameters: of the model; those of float32 on a CPU are packed when they are first used, and again when they
             have changed.
+        trust: what earlier passes of the network have told; None: nothing.
     """
 
-    def __init__(self, parameters: Iterable[Tensor]) -> None:
+    def __init__(self, parameters: Iterable[Tensor], trust: Trust | None = None) -> None:
         super().__init__()
+        self.trust = Trust() if trust is None else trust
         self._own = {
             id(p): p for p in parameters if p.ndim in (4, 5) and p.dtype == torch.float32 and p.device.type == "cpu"
         }
@@ -68,26 +98,35 @@ class PackedKernels(TorchFunctionMode):
 
         Args:
             steps: runs it in this mode.
-            plain: runs it without, if it fails for the steps that are taken together.
+            plain: runs it without: if steps may not be taken together, or it fails, whose own error is then told.
         """
+        if self.trust.agreed is False:
+            return plain()
         try:
             known, found = len(self._alone), steps()
             while known != len(self._alone):
                 known, found = len(self._alone), steps()
-        except RuntimeError as error:
-            if not self.at_fault(error):
-                raise
-            return plain()
+        except Exception:  # noqa: BLE001 (a network's own words for memory that is laid out in another way, too)
+            found = plain()
+            self.trust.agreed = False
         return found
 
-    @staticmethod
-    def at_fault(error: RuntimeError) -> bool:
-        """Tells whether a pass failed for the steps that were taken together."""
-        return isinstance(error, MovedError) or any(word in str(error) for word in ("data pointer", "storage"))
+    def checked(self, steps: Callable[[], Tensor], plain: Callable[[], Tensor]) -> Tensor:
+        """Runs a pass like `run`, and, if that was never done for the network, holds its numbers against a plain one's.
+
+        Args:
+            steps: runs it in this mode.
+            plain: runs it without.
+        """
+        found = self.run(steps, plain)
+        if self.trust.agreed is None:
+            expected = plain()
+            return found if self.trust.compared(found, expected) else expected
+        return found
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Copies pack for themselves."""
-        return PackedKernels, (list(self._own.values()),)
+        return PackedKernels, (list(self._own.values()), Trust(self.trust.agreed))
 
     def __exit__(self, *raised: Any) -> None:
         """Leaves no tensor behind that waits."""
@@ -247,7 +286,8 @@ class PackedKernels(TorchFunctionMode):
                 found = of.norm.plain(self._compute(of.alone()))
                 found = found if of.other is None else found.add_(of.other)
                 return found if activation is None else activation.plain(found)
-            late = activation if hidden else None
+            # Behind a sum oneDNN has no other activation.
+            late = activation if hidden or (of.other is not None and activation not in (None, RELU)) else None
             name, numbers = ("none", ()) if activation is None or late else (activation.name, activation.numbers)
             operator = torch.ops.mkldnn._convolution_pointwise
             if of.other is None:

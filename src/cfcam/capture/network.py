@@ -18,7 +18,7 @@ from cfcam.capture.answers.readings import checked_probability
 from cfcam.capture.batches import of_one_size
 from cfcam.capture.detectors.detections import Detections
 from cfcam.capture.inputs import check_type
-from cfcam.capture.kernels import PackedKernels
+from cfcam.capture.kernels import PackedKernels, Trust
 from cfcam.capture.layers.choosing import candidates, choose_layer, with_reach
 from cfcam.capture.layers.dense import dense_layers
 from cfcam.capture.layers.frames import IMAGES, ClipEvidence, Layout
@@ -75,6 +75,8 @@ class Network:
         """Whether the network was seen to take no second clip: one that takes the slices of one case as its batch."""
         self.packed: PackedKernels | None = None
         """Kernels that are packed for all passes to come, see `pack`; None: each capture packs some for its own."""
+        self.trust = Trust()
+        """Whether passes on packed kernels have given the network's numbers."""
 
     def pack(self) -> None:
         """Has first passes run on packed kernels too, and keeps these: worth it where many captures follow."""
@@ -84,7 +86,7 @@ class Network:
         """Returns packed kernels of the model as it is; None where there is nothing to pack them for."""
         first = next(self.model.parameters(), None)
         usable = first is not None and first.device.type == "cpu" and PackedKernels.available()
-        return PackedKernels(self.model.parameters()) if usable else None
+        return PackedKernels(self.model.parameters(), self.trust) if usable and self.trust.agreed is not False else None
 
     def kernels_for(self, *, watched: bool) -> PackedKernels | None:
         """Returns packed kernels for a recorded pass, if they are kept: for one pass alone packing takes longer.

@@ -208,7 +208,11 @@ class Recording:
             one._understand(evidence)
         # Later passes are packed, and their numbers are not to differ from the first one's.
         if late or (not known and network.packed is not None):
+            plain_answer = together[0].answer
             Recording.run(together, grad=grad)
+            packs = network.packed is not None and not known
+            if packs and not network.trust.compared(together[0].answer.logits, plain_answer.logits):
+                Recording.run(together, grad=grad)
 
     @staticmethod
     def _pass(together: Sequence[Recording], packed: PackedKernels | None, *, grad: bool) -> ClipEvidence:

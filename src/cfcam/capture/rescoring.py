@@ -56,7 +56,7 @@ class Rescorer:
             self._packed = seen.network.kernels()
         plain = partial(self._pass, x, images, targets, None, probability=probability)
         steps = partial(self._pass, x, images, targets, self._packed, probability=probability)
-        return plain() if self._packed is None else self._packed.run(steps, plain)
+        return plain() if self._packed is None else self._packed.checked(steps, plain)
 
     def _pass(
         self, x: Tensor, images: Tensor, targets: Scores, packed: PackedKernels | None, *, probability: bool
