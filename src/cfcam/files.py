@@ -186,7 +186,7 @@ def own_output(
             if made:  # before the lock, so that it comes after it
                 stack.push(lambda kind, _error, _trace: _gone(folder) if kind is not None else None)
             stack.enter_context(alone_in(folder, error, part=part, shown=shown, option=option))
-            _sweep(folder, older=_STALE_SECONDS if part else 0)
+            sweep(folder, older=_STALE_SECONDS if part else 0)
         except OSError as cause:
             raise error(
                 f"{shown or folder}: cannot be written into ({cause.strerror}): choose another {option}"
@@ -203,8 +203,13 @@ def _temporary(folder: Path) -> Path:
     return folder / f".{secrets.token_hex(8)}.tmp"  # nobody can guess it, and lay a link there
 
 
-def _sweep(folder: Path, older: float) -> None:
-    """Removes the temporary files of runs that were killed; folders in it that other runs hold are left alone."""
+def sweep(folder: Path, older: float = 0) -> None:
+    """Removes the temporary files of runs that were killed; folders in it that other runs hold are left alone.
+
+    Args:
+        folder: which nobody writes into.
+        older: than so many seconds; 0: all.
+    """
     for place, folders, names in os.walk(folder):
         if Path(place) != folder and any(map(is_lock, names)):
             folders.clear()

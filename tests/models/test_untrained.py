@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -180,9 +179,8 @@ def test_networks_of_transformers_before_and_after_a_step(kind: str) -> None:
     assert looks_untrained(network) is None
 
 
-@pytest.mark.skipif("CFCAM_DATA" not in os.environ, reason="CFCAM_DATA names no folder")
 @pytest.mark.parametrize(
     "name", ["imagenet_mobilenet_v2", "imagenet_mobilenet_v1", "cxr_mobilenet_v2", "busi_mobilenet_v2"]
 )
-def test_trained_networks_are_never_called_untrained(name: str) -> None:
-    assert load(f"{os.environ['CFCAM_DATA']}/networks.py:{name}").notes == ()
+def test_trained_networks_are_never_called_untrained(name: str, data: Path) -> None:
+    assert load(f"{data}/networks.py:{name}").notes == ()

@@ -46,15 +46,16 @@ class Method(ABC):
             MethodError: the method returned something else than floating-point maps (N, K, *spatial), or needs pictures
                 as they are, and the network gets them in parts.
         """
+        tiled = not getattr(capture.network.model, "whole", True)
         try:
             apart = self.pools and capture.framed
             found = capture.frames_together(self(capture.frames_apart())) if apart else self(capture)
         except (ValueError, RuntimeError) as error:
             own = isinstance(error, (MethodError, LayerError, TargetError, torch.OutOfMemoryError))
-            if own or getattr(capture.network.model, "whole", True):
+            if own or not tiled:
                 raise
             raise self._needs_whole() from error
-        if isinstance(found, Tensor) and found.ndim > capture.activations.ndim and not capture.network.model.whole:
+        if tiled and isinstance(found, Tensor) and found.ndim > capture.activations.ndim:
             raise self._needs_whole()
         return _checked(found, type(self).__name__, capture)
 

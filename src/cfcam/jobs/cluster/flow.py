@@ -10,6 +10,7 @@ from itertools import chain, islice
 
 from cfcam._version import __version__
 from cfcam.errors import JobError
+from cfcam.files import sweep
 from cfcam.jobs.cluster.explaining import Explaining, Todo, record_of
 from cfcam.jobs.cluster.journal import journals
 from cfcam.jobs.cluster.part import Answer, Ended, Item, Part, id_of, size_of_parts
@@ -72,6 +73,7 @@ class ClusterFlow(Sharing[_Share]):
         self._left = {} if settings.store or settings.overwrite else self._left_over()
         super().__init__(Place.made(settings.output, cluster.cores), work.notes)
         self._waiting: Iterator[Task] = iter(())
+        self._torn = False  # whether a lost worker may have left a file half written
         job = pickle.dumps(Explaining(work, settings))
         self._pool = Pool(cluster, job, self.place, on_gpu=work.engine.on_gpu)
         work.notes.extend(self._pool.notes)
@@ -94,6 +96,8 @@ class ClusterFlow(Sharing[_Share]):
             self._take_down(share)
             found += [task for task in self._settled(share) if task.outcome is not None]
         self.place.leave(whole=self.whole)
+        if self._torn:
+            sweep(self._settings.output)
         return found
 
     def make(self, workers: int) -> _Share | None:
@@ -119,6 +123,7 @@ class ClusterFlow(Sharing[_Share]):
 
     def lost(self, share: _Share, lost: Lost) -> None:
         """Takes down what the worker wrote, and makes a part of what it left over; see `Sharing.lost`."""
+        self._torn = True
         part = share.part
         told = self.place.journal(part).read()
         self._take_down(share)
