@@ -7,10 +7,10 @@ NOT_MEASURED = "not in the scorecard"
 # Of docs/scorecard.md, on test pictures; a method that is not there was not measured.
 _SAID: dict[str, str] = {
     "grad-cam": "what the others are compared with",
-    "score-cam": "ADCC above cf-cam-steady's on two sets of six; on ImageNet its peak moves most often",
+    "score-cam": "ADCC above cf-cam-steady's on two sets of six; its peak moves more often on three",
     "cf-cam": "as faithful as Grad-CAM; on ImageNet steadier, with 64 channels less steady",
     "cf-cam-steady": "peak stays more often than Grad-CAM's on five sets of six, as faithful",
-    "winsor-cam": "peak hardly ever stays; on chest films the most faithful",
+    "winsor-cam": "peak hardly ever stays; on chest films the best insertion − deletion",
     "cf-cam-best": "on pictures better than Grad-CAM in some respects, worse in none",
     "cf-cam-hierarchical": "no better than the default",
     "cf-cam-bilateral": "empty on nearly every real picture",

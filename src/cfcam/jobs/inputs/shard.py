@@ -39,7 +39,8 @@ class Shard:
 
     def __post_init__(self) -> None:
         if not 1 <= self.number <= self.count:
-            raise InputError(f"there is no shard {self.number} of {self.count}: the shards of 4 are 1/4 to 4/4")
+            of = self.count
+            raise InputError(f"there is no shard {self.number} of {of}: the shards of {of} are 1/{of} to {of}/{of}")
 
     @classmethod
     def parse(cls, text: str) -> Shard:
