@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 import torch
@@ -24,36 +23,12 @@ from cfcam.capture.deferred import (
     Padding,
     clamp,
 )
-from cfcam.capture.packing import Packed, packed
+from cfcam.capture.packing import Packed, Trust, packed
 
 T = TypeVar("T")
 _LARGEST = 1e38
 """Sums whose terms' magnitudes add up to less do not overflow in float32, in any order."""
 _PLAIN = (Tensor, nn.Parameter)
-_ROUNDING = 1e-3
-"""Of the largest score; sums in another order differ by less than a hundredth of it."""
-
-
-@dataclass
-class Trust:
-    """Whether passes in steps have given a network's numbers.
-
-    Attributes:
-        agreed: False: they are not run any more; None: nobody has compared them.
-    """
-
-    agreed: bool | None = None
-
-    def compared(self, found: Tensor, plain: Tensor) -> bool:
-        """Tells whether they have, from scores of a pass in steps and of a plain one, the first time they are given."""
-        if self.agreed is None:
-            found, plain = found.detach(), plain.detach()
-            largest = float(plain.abs().nan_to_num(0.0, 0.0, 0.0).max()) if plain.numel() else 0.0
-            alike = found.shape == plain.shape and found.dtype == plain.dtype
-            self.agreed = alike and torch.allclose(
-                found, plain, rtol=_ROUNDING, atol=_ROUNDING * largest, equal_nan=True
-            )
-        return self.agreed
 
 
 class PackedKernels(TorchFunctionMode):
@@ -86,6 +61,11 @@ class PackedKernels(TorchFunctionMode):
         self._alone: set[int] = set()  # kernels whose results are used twice
         self._waiting: dict[int, weakref.ref[Deferred]] = {}
         self._held = False  # whether something has held a tensor, so that it still stands for its numbers
+
+    @property
+    def any(self) -> bool:
+        """Whether there are kernels that can be packed."""
+        return bool(self._own)
 
     @staticmethod
     def available() -> bool:

@@ -18,13 +18,14 @@ from cfcam.capture.answers.readings import checked_probability
 from cfcam.capture.batches import of_one_size
 from cfcam.capture.detectors.detections import Detections
 from cfcam.capture.inputs import check_type
-from cfcam.capture.kernels import PackedKernels, Trust
+from cfcam.capture.kernels import PackedKernels
 from cfcam.capture.layers.choosing import candidates, choose_layer, with_reach
 from cfcam.capture.layers.dense import dense_layers
 from cfcam.capture.layers.frames import IMAGES, ClipEvidence, Layout
 from cfcam.capture.layers.placement import Placement
 from cfcam.capture.layers.probing import LayerInfo, probe
 from cfcam.capture.layers.tokens import TokenGrid
+from cfcam.capture.packing import Trust
 from cfcam.capture.state.checkpoints import without_checkpoints
 from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.state.keeping import Keeper
@@ -84,9 +85,10 @@ class Network:
 
     def kernels(self) -> PackedKernels | None:
         """Returns packed kernels of the model as it is; None where there is nothing to pack them for."""
-        first = next(self.model.parameters(), None)
-        usable = first is not None and first.device.type == "cpu" and PackedKernels.available()
-        return PackedKernels(self.model.parameters(), self.trust) if usable and self.trust.agreed is not False else None
+        if self.trust.agreed is False or not PackedKernels.available():
+            return None
+        packed = PackedKernels(self.model.parameters(), self.trust)
+        return packed if packed.any else None
 
     def kernels_for(self, *, watched: bool) -> PackedKernels | None:
         """Returns packed kernels for a recorded pass, if they are kept: for one pass alone packing takes longer.
