@@ -284,7 +284,8 @@ def test_state_after_the_model_raised(method: str, x: Tensor) -> None:
     with pytest.raises(RuntimeError, match="the user's own error"):
         maps_of(method, failing, x, targets=1)
     assert snapshot(failing) == state
-    assert len(failing.passes) == failing.fail_at
+    # What fails on packed kernels is run once more, plainly, so that the error told is the model's own.
+    assert len(failing.passes) in (failing.fail_at, failing.fail_at + 1)
 
 
 @pytest.mark.parametrize("mistake", [{"targets": 99}, {"layer": "pool"}, {"targets": lambda out: out}])
