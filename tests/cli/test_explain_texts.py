@@ -80,6 +80,7 @@ def test_a_picture_that_fails_is_told_of_and_the_next_is_explained(folder, pictu
     [
         (["--text", "nodule"], "--text is what a network writes: give --prompt too"),
         (["--prompt", "", "--classes", "a,b"], "--classes is for networks that classify"),
+        (["--prompt", "", "--device", "cuda:99"], "the device 'cuda:99' cannot be used"),
         (
             ["--prompt", "", "--target", "lung", "--text", "nodule"],
             "'lung' was never generated: the text holds 'nodule'",
@@ -132,3 +133,24 @@ def test_one_answer_against_another_is_read_alike_before_torch_and_behind_it():
     for wrong in ("yes vs ", "vs no", "yes vs yes"):
         with pytest.raises(InputError, match=f"--target '{wrong}': give two different answers"):
             words.answers([wrong])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("--size 64", "--mean 0.5", "--std 0.5", "--resize pad", "--window lung", "--format jpg", "--save maps"),
+        *("--max-size 64", "--preset seeds", "--html", "--index", "--batch-size 2", "--verify", "--sliding 64"),
+        *("--shard 1/2", "--log-json", "--trust-bundle"),
+    ],
+)
+def test_an_option_that_means_nothing_for_a_text_is_refused(picture, tmp_path, given):
+    result = cfcam("explain", picture, "-o", tmp_path / "out", "--prompt", "", *given.split())
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert f"{given.split()[0]} is for networks that classify: leave it out with --prompt" in line
+
+
+def test_no_index_asks_for_what_is_done_anyway(picture, tmp_path):
+    asked = ["--prompt", "", "--text", "nodule", "--no-index", "--overwrite", "--opacity", "0.4"]
+    result = cfcam("explain", picture, "-o", tmp_path / "out", *asked)
+    assert result.exit_code == 0, result.output

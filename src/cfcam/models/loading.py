@@ -85,7 +85,7 @@ def load(
         MissingExtraError: If the library that the spec names is not installed.
     """
     parsed = parse_spec(spec)
-    place = _device(device)
+    place = usable_device(device)
     names = None if classes is None else read_classes(classes)
     if names is not None and num_classes is not None and len(names) != num_classes:
         raise ModelError(f"{len(names)} class names for {num_classes} classes: give one name for each")
@@ -203,7 +203,8 @@ def _set_classes(module: nn.Module, num_classes: int) -> bool:
     return had != num_classes
 
 
-def _device(device: str | torch.device) -> torch.device:
+def usable_device(device: str | torch.device) -> torch.device:
+    """Returns a device; raises `ModelError` where this machine or this PyTorch has none of that name."""
     try:
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError, NotImplementedError, TypeError) as error:

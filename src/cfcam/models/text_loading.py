@@ -10,6 +10,7 @@ import torch
 from cfcam.errors import ModelError, describe
 from cfcam.models.built import import_library
 from cfcam.models.hugging_face import quiet
+from cfcam.models.loading import usable_device
 from cfcam.models.spec import Source, Spec, check_place, check_writes, is_folder, parse_spec
 from cfcam.models.texts.text_model import TextModel
 
@@ -24,18 +25,20 @@ def load_text_model(spec: str, device: str | torch.device = "cpu") -> TextModel:
         device: Where the network is put.
 
     Raises:
-        ModelError: If it is another kind of spec, or the folder lacks something or holds another kind of network.
+        ModelError: If it is another kind of spec, or the folder lacks something or holds another kind of network, or the device
+            cannot be used.
         MissingExtraError: If transformers is not installed.
     """
     parsed = parse_spec(spec)
     check_writes(parsed)
+    place = usable_device(device)
     if parsed.source is Source.DEMO:
         from cfcam.models.demo.captioner import load_demo_captioner
 
         found = load_demo_captioner()
     else:
         found = _from_folder(parsed)
-    found.model.to(device)
+    found.model.to(place)
     return found
 
 

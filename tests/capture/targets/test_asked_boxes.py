@@ -11,7 +11,7 @@ import torch
 import cfcam
 from cfcam.capture.targets.asked_boxes import AskedBoxes
 from cfcam.capture.targets.box_words import BoxWords, read_box
-from cfcam.capture.targets.scores import NotPredictedError
+from cfcam.capture.targets.scores import NotPredictedError, class_index
 from cfcam.errors import TargetError
 from tests.capture.targets.test_boxes import LEFT, RIGHT, X, explained
 
@@ -94,6 +94,8 @@ def test_all_boxes_of_a_probability_or_more():
     assert explained(f"boxes-{p - 0.01:.3f}", classes=NAMES).target_names == ("box 1: left", "box 2: right")
     with pytest.raises(NotPredictedError, match=r"no box has a probability of 0.9 or more, the greatest is 0.88"):
         explained("boxes-0.9")
+    with pytest.raises(NotPredictedError, match=r"or more, the greatest is 0\.880797:"):
+        explained("boxes-0.88080")  # sigmoid(2) is 0.880797
     two = torch.cat([X, X * torch.tensor([1.0, 0.0])[:, None, None]])
     with pytest.raises(NotPredictedError, match=r"have from 1 to 2 boxes of a probability of 0.5 or more: ex"):
         explained("boxes-0.5", x=two)
@@ -155,3 +157,20 @@ def test_a_box_beside_a_class_of_another_target():
     e = explained(["box-1", lambda found: found.values[:, 0, 0]])
     assert e.boxes[0, 1].isnan().all()
     assert e.probability(0, 1) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["box 1", "box1", "BOX-1", "box-1.5", "boxes 0.5", "box at 10", "box at a,b", "left in box 1"],
+)
+def test_mistyped_words_for_boxes_are_told_which_there_are(text):
+    assert read_box(text) is None
+    with pytest.raises(TargetError, match=r"no class is called .* boxes of a detector are asked for as box-1, "):
+        class_index(text, NAMES)
+
+
+@pytest.mark.parametrize("name", ["zebra", "boxer", "no finding", "boxfish"])
+def test_another_unknown_name_is_told_of_no_boxes(name):
+    with pytest.raises(TargetError) as told:
+        class_index(name, NAMES)
+    assert "detector" not in str(told.value)

@@ -259,3 +259,16 @@ def test_the_network_is_left_as_it_was():
     assert detector.training
     assert torch.equal(before, torch.get_rng_state())
     assert not detector.model.features._forward_hooks
+
+
+@pytest.mark.parametrize("kind", [cfcam.Box, lambda boxes: cfcam.MissingBox(boxes, 0)])
+@pytest.mark.parametrize("boxes", ["abc", None, [[1, 2, 3, 4], [1]], {"x0": 1}])
+def test_what_is_no_corners_is_one_line(kind, boxes):
+    with pytest.raises(TargetError, match=r"Box: boxes are corners x0, y0, x1, y1 in pixels, .*, and no ") as told:
+        kind(boxes)
+    assert "\n" not in str(told.value)
+
+
+def test_a_missing_box_is_of_a_class():
+    with pytest.raises(TargetError, match=r"give the class that is missing there"):
+        cfcam.MissingBox(LEFT)

@@ -113,8 +113,8 @@ class AskedBoxes(ScoreTarget):
                 most = float(probability[n].amax()) if probability.shape[1] else 0.0
                 what = "box" if label is None else f"box of {class_words(label, first.classes)}"
                 raise TargetError(
-                    f"image {n}: no {what} has a probability of {least:g} or more, the greatest is {most:.2g}: ask for"
-                    ' less (boxes-0.1), for box-1, or why there is none ("no NAME at X0,Y0,X1,Y1")'
+                    f"image {n}: no {what} has a probability of {least:g} or more, the greatest is {_below(most, least)}:"
+                    ' ask for less (boxes-0.1), for box-1, or why there is none ("no NAME at X0,Y0,X1,Y1")'
                 )
             if words.rank is not None:
                 best = best[-1:]
@@ -136,3 +136,8 @@ def _distance(boxes: Tensor, point: Sequence[float]) -> Tensor:
     at = boxes.new_tensor(list(point))
     beside = torch.maximum(boxes[:, :2] - at, at - boxes[:, 2:]).clamp(min=0)
     return beside.norm(dim=1)
+
+
+def _below(most: float, least: float) -> str:
+    """Returns a probability below another in as few digits, from two, as show that it is."""
+    return next((text for digits in range(2, 17) if float(text := f"{most:.{digits}g}") < least), f"{most!r}")

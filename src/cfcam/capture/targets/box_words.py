@@ -14,6 +14,7 @@ from cfcam.errors import TargetError
 FORMS = 'box-1, "NAME in box-1", boxes-0.5, "box at X,Y", "NAME at X0,Y0,X1,Y1" or "no NAME at X0,Y0,X1,Y1"'
 """How boxes are asked for, in one line."""
 
+_LIKE_BOXES = re.compile(r"box(?:es)?(?![a-z])|no .+ at\b|.+ in box\b|.+ at [-+0-9.]+\s*,", re.IGNORECASE)
 _RANK = re.compile(r"(?:(?P<label>.+) in )?box-(?P<rank>\d+)")
 _LEAST = re.compile(r"boxes-(?P<least>[0-9.]+)")
 _PLACE = re.compile(r"(?P<no>no )?(?P<label>.+) at (?P<numbers>[-+0-9.eE]+(?:\s*,\s*[-+0-9.eE]+)+)")
@@ -70,6 +71,15 @@ def read_box(text: str) -> BoxWords | None:
     if found := _PLACE.fullmatch(text):
         return _placed(text, bool(found["no"]), found["label"], found["numbers"])
     return None
+
+
+def box_hint(name: str) -> str:
+    """Returns what to add to an unknown class's name that looks like mistyped words for boxes; "" of another name.
+
+    Args:
+        name: that no class has.
+    """
+    return f"; boxes of a detector are asked for as {FORMS}" if _LIKE_BOXES.match(name.strip()) else ""
 
 
 def _placed(text: str, missing: bool, label: str, numbers: str) -> BoxWords:

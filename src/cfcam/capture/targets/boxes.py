@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cfcam.capture.detectors.detections import SAME, Detections, best_queries, iou
 from cfcam.capture.targets.scores import FirstPass, ImageScore, ScoreTarget, class_words, known_class
-from cfcam.errors import TargetError
+from cfcam.errors import TargetError, one_line
 
 _NEARLY = 0.9
 """Share of the best match from which on another object's box is as good a match."""
@@ -87,7 +87,14 @@ class Box(ScoreTarget):
     label: int | str | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "boxes", torch.as_tensor(self.boxes, dtype=torch.float32).detach())
+        try:
+            boxes = torch.as_tensor(self.boxes, dtype=torch.float32).detach()
+        except (TypeError, ValueError, RuntimeError) as error:  # torch's own words differ from kind to kind
+            raise TargetError(
+                f"{type(self).__name__}: boxes are corners x0, y0, x1, y1 in pixels, as (10, 20, 60, 80), and no"
+                f" {one_line(repr(self.boxes), 60)}"
+            ) from error
+        object.__setattr__(self, "boxes", boxes)
 
     def check(self, batch: int, spatial: Sequence[int] | None) -> None:
         """Raises `TargetError` for boxes of another number of images, outside of them, or empty."""
@@ -177,7 +184,9 @@ class MissingBox(Box):
 
     label: int | str
 
-    def __init__(self, boxes: Any, label: int | str) -> None:
+    def __init__(self, boxes: Any, label: int | str | None = None) -> None:
+        if label is None:
+            raise TargetError("MissingBox(boxes, label): give the class that is missing there, by index or name")
         object.__setattr__(self, "boxes", boxes)
         object.__setattr__(self, "label", label)
         self.__post_init__()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from cfcam.capture.answers.heads import leaves
 from cfcam.capture.answers.probabilities import Kind, probabilities, signed_logits
+from cfcam.capture.targets.box_words import box_hint
 from cfcam.errors import CfcamError, TargetError
 
 ScoreFunction = Callable[[Any], Tensor]
@@ -219,7 +220,9 @@ def class_index(name: str, classes: Sequence[str] | None) -> int:
         TargetError: the name is unknown (the nearest names are offered), ambiguous, or no names are known.
     """
     if classes is None:
-        raise TargetError(f"target {name!r} is a name, but no class names are known: pass classes=[...] or an index")
+        raise TargetError(
+            f"target {name!r} is a name, but no class names are known: pass classes=[...] or an index{box_hint(name)}"
+        )
     for fold in (str, str.casefold):
         found = [i for i, known in enumerate(classes) if fold(known) == fold(name)]
         if len(found) == 1:
@@ -227,7 +230,9 @@ def class_index(name: str, classes: Sequence[str] | None) -> int:
         if found:
             raise TargetError(f"class name {name!r} stands for classes {found}: give the index")
     near = difflib.get_close_matches(name, list(classes), n=3, cutoff=0.5) or list(classes[:3])
-    raise TargetError(f"no class is called {name!r}; nearest of {len(classes)}: {', '.join(map(repr, near))}")
+    raise TargetError(
+        f"no class is called {name!r}; nearest of {len(classes)}: {', '.join(map(repr, near))}{box_hint(name)}"
+    )
 
 
 def known_class(label: int | str, count: int, classes: Sequence[str] | None) -> int:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from cfcam.capture.targets.box_words import read_box
+from cfcam.capture.targets.box_words import box_hint, read_box
 from cfcam.cli.arguments.read import check_words, class_names, read_numbers, read_target, read_words
 from cfcam.errors import InputError, ModelError
 
@@ -61,7 +61,8 @@ def named_targets(given: str | None, targets: Iterable[str], *, model: str | Non
             and target.casefold() not in folded
         ):
             near = few(map(repr, nearest(target, classes) or classes[:3]))
-            raise InputError(f"--target {text!r}: no class is called so; nearest of {len(classes)}: {near}")
+            called, hint = ("so", box_hint(text)) if box is None else (repr(target), "")
+            raise InputError(f"--target {text!r}: no class is called {called}; nearest of {len(classes)}: {near}{hint}")
 
 
 def word(option: str, due: str) -> Callable[[str], None]:

@@ -23,9 +23,13 @@ if TYPE_CHECKING:
 
 DEFAULT_METHODS = ("hires-cam",)
 # Not Grad-CAM: its weights are means over all tokens, of which a word looks at few (docs/how-to).
-_OF_CLASSES = (
-    *("weights", "num_classes", "classes", "head", "probability", "store", "html", "labels", "self_contained"),
-    *("by_region", "region_names", "channels"),
+
+# All that means something for a text; an option that is not among these is refused rather than left out.
+_OF_TEXTS = frozenset(
+    (
+        *("paths", "model", "device", "layer", "prompt", "text", "method", "target", "palette", "opacity", "blend"),
+        *("output", "overwrite", "recursive", "limit", "max_megapixels", "as_json", "quiet", "debug"),
+    )
 )
 
 
@@ -72,9 +76,10 @@ def check_asked(command: Any) -> None:
     if command.prompt is None:
         words.methods(command.method or ())
         return
-    defaults = {field.name: field.default for field in fields(command)}
-    alone = [name for name in _OF_CLASSES if getattr(command, name) != defaults[name]]
-    if wrong := [*alone, *command.given(Panel.STUDY)]:
+    of_classes = [field for field in fields(command) if field.name not in _OF_TEXTS]
+    given = [field.name for field in of_classes if getattr(command, field.name) != field.default]
+    # --no-index asks for what is done anyway.
+    if wrong := [name for name in given if getattr(command, name) is not False]:
         raise InputError(f"--{wrong[0].replace('_', '-')} is for networks that classify: leave it out with --prompt")
     if "all" in (command.method or ()):
         raise InputError(
