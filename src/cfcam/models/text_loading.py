@@ -25,8 +25,8 @@ def load_text_model(spec: str, device: str | torch.device = "cpu") -> TextModel:
         device: Where the network is put.
 
     Raises:
-        ModelError: If it is another kind of spec, or the folder lacks something or holds another kind of network, or the device
-            cannot be used.
+        ModelError: If it is another kind of spec, or the folder lacks something or holds another kind of network, or
+            the device cannot be used.
         MissingExtraError: If transformers is not installed.
     """
     parsed = parse_spec(spec)

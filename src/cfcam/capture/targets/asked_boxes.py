@@ -113,7 +113,8 @@ class AskedBoxes(ScoreTarget):
                 most = float(probability[n].amax()) if probability.shape[1] else 0.0
                 what = "box" if label is None else f"box of {class_words(label, first.classes)}"
                 raise TargetError(
-                    f"image {n}: no {what} has a probability of {least:g} or more, the greatest is {_below(most, least)}:"
+                    f"image {n}: no {what} has a probability of {least:g} or more, the greatest is"
+                    f" {_below(most, least)}:"
                     ' ask for less (boxes-0.1), for box-1, or why there is none ("no NAME at X0,Y0,X1,Y1")'
                 )
             if words.rank is not None:
