@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import cfcam
-from cfcam.capture.targets.asked_boxes import AskedBoxes
+from cfcam.capture.targets.asked_boxes import AskedBoxes, _below
 from cfcam.capture.targets.box_words import BoxWords, read_box
 from cfcam.capture.targets.scores import NotPredictedError, class_index
 from cfcam.errors import TargetError
@@ -94,8 +94,9 @@ def test_all_boxes_of_a_probability_or_more():
     assert explained(f"boxes-{p - 0.01:.3f}", classes=NAMES).target_names == ("box 1: left", "box 2: right")
     with pytest.raises(NotPredictedError, match=r"no box has a probability of 0.9 or more, the greatest is 0.88"):
         explained("boxes-0.9")
-    with pytest.raises(NotPredictedError, match=r"or more, the greatest is 0\.880797:"):
+    with pytest.raises(NotPredictedError, match=r"of 0.8808 or more, the greatest is 0.88:"):
         explained("boxes-0.88080")  # sigmoid(2) is 0.880797
+    assert [_below(p, 0.9999) for p in (0.99988, 0.99, 0.9998999)] == ["0.99988", "0.99", "0.9998999"]
     two = torch.cat([X, X * torch.tensor([1.0, 0.0])[:, None, None]])
     with pytest.raises(NotPredictedError, match=r"have from 1 to 2 boxes of a probability of 0.5 or more: ex"):
         explained("boxes-0.5", x=two)
