@@ -1,8 +1,10 @@
 """Every error that cfcam raises on purpose: one line that says what was wrong, where, and what to do next."""
 
 import errno
+import operator
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import Any
 
 
 class CfcamError(Exception):
@@ -113,3 +115,62 @@ def nearest(name: str, names: Iterable[str], count: int = 3) -> list[str]:
     for known in names:
         by_lower.setdefault(known.lower(), known)
     return [by_lower[match] for match in get_close_matches(name.lower(), by_lower, n=count, cutoff=0.6)]
+
+
+def shown(value: object) -> str:
+    """Write what was given as an argument in a few words: a short text or a number as it is, of all else its kind."""
+    if value is None or isinstance(value, (str, bytes, int, float, complex)):
+        return one_line(repr(value), 40)
+    if isinstance(value, type):
+        return f"the class {value.__name__}"
+    kind = type(value).__name__
+    return f"a {kind}" if isinstance(value, (list, tuple, dict, set)) else f"an object of type {kind}"
+
+
+def whole_number(value: Any, name: str, least: int | None = None, error: type[CfcamError] = InputError) -> int:
+    """Return an argument as a whole number, also one of numpy's, of a tensor, or 2.0.
+
+    Args:
+        value: what was given.
+        name: of the argument.
+        least: the smallest that makes sense; None: any.
+        error: what is raised.
+
+    Raises:
+        CfcamError: of the kind ``error``: it is something else, or too small.
+    """
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = int(value) if isinstance(value, float) and value.is_integer() else operator.index(value)
+        if least is None or number >= least:
+            return number
+    except (TypeError, RuntimeError):  # torch's, of a tensor that is no whole number
+        pass
+    raise error(f"{name}={shown(value)}: give a whole number" + ("" if least is None else f", {least} or more"))
+
+
+def check_text(value: Any, name: str, error: type[CfcamError] = InputError, *, meant: str = "a text") -> None:
+    """Raise ``error`` for an argument that is no text.
+
+    Args:
+        value: what was given.
+        name: of the argument.
+        error: what is raised.
+        meant: what is to be given, in words.
+    """
+    if not isinstance(value, str):
+        raise error(f"{name} is {shown(value)}: give {meant}")
+
+
+def check_called(value: Any, name: str, meant: str, error: type[CfcamError] = InputError) -> None:
+    """Raise ``error`` for an argument that cannot be called, or is a class.
+
+    Args:
+        value: what was given.
+        name: of the argument.
+        meant: what is to be given, in words.
+        error: what is raised.
+    """
+    if isinstance(value, type) or not callable(value):
+        raise error(f"{name} is {shown(value)}: give {meant}")

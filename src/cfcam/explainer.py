@@ -63,7 +63,7 @@ class Explainer:
         self.classes = class_names(classes)
         self._network = Network(model, probability, output)
         self._network.want = wanted_of([], self.classes)
-        self._measured = layer == MEASURED
+        self._measured = isinstance(layer, str) and layer == MEASURED
         self._layer = None if layer is None or self._measured else find_layer(self._network.model, layer)[0]
         self._automatic: dict[tuple[int, ...], str] = {}
         self._fingerprint = fingerprint

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from cfcam import json_text
 from cfcam.capture.layers.placement import Placement
-from cfcam.errors import CfcamError
+from cfcam.errors import CfcamError, shown
 from cfcam.files import whole, write_whole
-from cfcam.maps import RegionShares, check_together, evidence_of, heatmaps_of, shares_of, statuses_of
+from cfcam.maps import RegionShares, check_together, evidence_of, heatmaps_of, shares_of, sides_of, statuses_of
 from cfcam.maps.frame import frame_of
 
 _FORMAT = 2
@@ -113,7 +113,7 @@ class Explanation:
 
     def _sized(self, method: str, size: Sequence[int] | None) -> tuple[Tensor, tuple[int, ...]]:
         """The raw maps of a method, with as many frames as are wanted, and the size that is meant."""
-        maps, size = self._of(method), self.input_size if size is None else tuple(size)
+        maps, size = self._of(method), self.input_size if size is None else sides_of(size)
         if len(size) != maps.ndim - 2:
             raise ExplanationError(f"size {tuple(size)} for maps of {maps.ndim - 2} axes: give one number for each")
         if self.frames and size[0] != maps.shape[2]:  # frames are repeated or left out, and never mixed
@@ -287,7 +287,7 @@ class Explanation:
             ExplanationError: there are no maps of this method.
             InputError: there is no such image or target, or a mask has another shape than the input, or is none.
         """
-        method = method or self.methods[0]
+        method = self.methods[0] if method is None else method
         maps = self._sized(method, None)[0]
         return shares_of(self, method, maps, (image, target), masks, names=names, removal=removal)
 
@@ -298,8 +298,8 @@ class Explanation:
         return html(self)
 
     def _of(self, method: str) -> Tensor:
-        if method not in self.maps:
-            raise ExplanationError(f"no maps of {method!r} in this explanation; it has {', '.join(self.maps)}")
+        if not isinstance(method, str) or method not in self.maps:
+            raise ExplanationError(f"no maps of {shown(method)} in this explanation; it has {', '.join(self.maps)}")
         return self.maps[method]
 
     def save(self, directory: str | Path) -> Path:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture.inputs import what_is_due
-from cfcam.errors import CfcamError, InputError
+from cfcam.errors import CfcamError, InputError, check_called, shown
 
 Arguments = Callable[[Tensor, Tensor], Any]
 
@@ -42,6 +42,11 @@ class Adapter(nn.Module):
 
     def __init__(self, model: nn.Module, arguments: Arguments, output: Callable[[Any], Any] | None = None) -> None:
         super().__init__()
+        if not isinstance(model, nn.Module):
+            raise InputError(f"Adapter: the model is {shown(model)}: give the torch.nn.Module that is called")
+        check_called(arguments, "Adapter: arguments", "a function, lambda x, images: what the model is called with")
+        if output is not None:
+            check_called(output, "Adapter: output", "a function from what the model returned to logits (M, classes)")
         self.model = model
         self.arguments = arguments
         self.output = output
@@ -55,6 +60,10 @@ class Adapter(nn.Module):
         if images is None:
             images = torch.arange(len(x), device=x.device)
         given = self.arguments(x, images)
+        if given is None:
+            raise InputError(
+                "Adapter: arguments returned None: return what the model is called with, a tuple or a mapping"
+            )
         if isinstance(given, Mapping):
             result = self.model(**given)
         else:

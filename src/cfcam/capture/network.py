@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from cfcam.capture.adapter import Adapter, call, unwrapped
 from cfcam.capture.answers.answer import Answer, Answers, Taken
-from cfcam.capture.answers.heads import Wanted
+from cfcam.capture.answers.heads import Wanted, checked_output
 from cfcam.capture.answers.probabilities import Kind, Probability
 from cfcam.capture.answers.readings import checked_probability
 from cfcam.capture.batches import of_one_size
@@ -52,10 +52,10 @@ class Network:
     def __init__(self, model: nn.Module, probability: Probability = "auto", output: str | int | None = None) -> None:
         self.model = unwrapped(model)
         self.probability = checked_probability(probability)
-        self.output = output
+        self.output = checked_output(output)
         self.want = Wanted()
         """What class scores must fit in passes that ask for nothing else."""
-        self.answers = Answers(self.probability, output)
+        self.answers = Answers(self.probability, self.output)
         self.keeper = Keeper(self.model)
         self._lazy = True  # until its parameters were seen to be there
         self.batch: int | None = None

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any
 
 from cfcam.errors import MissingExtraError
-from cfcam.integrations.training import TrainingMaps
+from cfcam.integrations.training import TrainingMaps, check_maps
 
 
 def _callback() -> Any:
@@ -31,6 +31,7 @@ class LightningMaps(_callback()):  # type: ignore[misc]  # what is asked for whe
 
     def __init__(self, maps: TrainingMaps) -> None:
         super().__init__()
+        check_maps(maps)
         self.maps = maps
         self._step = 0
 

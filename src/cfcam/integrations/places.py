@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.csv_text import Writer, read_text, rows_of
-from cfcam.errors import InputError
+from cfcam.errors import InputError, shown
 from cfcam.files import writing
 from cfcam.imaging.drawing.png import save_image
 
@@ -50,8 +50,7 @@ def check_place(place: Any) -> Any:
         return Path(place)
     if not isinstance(place, type) and any(_way(place, name) for name in ("add_scalar", "log_metrics", "log_image")):
         return place
-    what = f"the class {place.__name__}" if isinstance(place, type) else f"a {type(place).__name__}"
-    raise InputError(f"maps cannot be written to {what}: give {_WAYS}")
+    raise InputError(f"maps cannot be written to {shown(place)}: give {_WAYS}")
 
 
 def write_entries(place: Any, entries: Sequence[Entry], step: int, runs: MutableMapping[Path, int]) -> None:

@@ -15,16 +15,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from cfcam.capture.answers.heads import checked_output
 from cfcam.capture.answers.probabilities import Probability
+from cfcam.capture.answers.readings import checked_probability
 from cfcam.capture.inputs import check_type
 from cfcam.capture.state.process import Process
 from cfcam.capture.targets.classes import check_targets, class_names
-from cfcam.errors import InputError, MethodError, describe
+from cfcam.errors import InputError, LayerError, MethodError, check_called, describe, shown, whole_number
 from cfcam.explainer import Explainer
 from cfcam.explanation import Explanation
-from cfcam.files import stays_inside
 from cfcam.imaging.drawing.drawable import as_pictures
 from cfcam.imaging.drawing.overlay import banner, overlay
+from cfcam.integrations.checked import checked_masks, checked_names, checked_pictures
 from cfcam.integrations.places import Entry, check_place, write_entries, write_picture
 from cfcam.integrations.scoring import numbers_of
 from cfcam.integrations.strip import Moment, plane_of, spaced, strip
@@ -99,29 +101,34 @@ class TrainingMaps:
             raise InputError(
                 f"the images have shape {tuple(images.shape)}: give a batch (N, C, H, W) or (N, C, D, H, W)"
             )
-        if unit not in ("epoch", "step"):
-            raise InputError(f"unit {unit!r}: 'epoch' or 'step'")
-        if every < 1 or steps < 0:
-            raise InputError(f"every={every}, steps={steps}: give every >= 1 and steps >= 0")
+        if not isinstance(unit, str) or unit not in ("epoch", "step"):
+            raise InputError(f"unit={shown(unit)}: give 'epoch' or 'step'")
         check_targets(targets, len(images), images.shape[2:])
         self.unit: Unit = unit
-        self.every = every
+        self.every = whole_number(every, "every", 1)
         self.failures: list[str] = []
         self.seconds = 0.0
         self._images, self._targets = images.detach().clone(), targets
-        self._names = _checked_names(names, len(images))
-        self._masks = _checked_masks(masks, images)
-        self._shown = self._images if pictures is None else pictures
+        self._names = checked_names(names, len(images))
+        self._masks = checked_masks(masks, images)
+        self._shown = checked_pictures(pictures, self._images)
         self._methods = named_methods(method if isinstance(method, str) else [method])
         if len(self._methods) != 1:
             raise MethodError(f"{len(self._methods)} methods: while a network is trained one is followed")
+        if layer is not None and not isinstance(layer, (str, tuple, nn.Module)):
+            raise LayerError(f"layer is {shown(layer)}: give one dotted name, or one module")
         self._how: dict[str, Any] = {
-            "layer": layer, "classes": class_names(classes), "probability": probability, "output": output
-        }  # fmt: skip
+            "layer": layer,
+            "classes": class_names(classes),
+            "probability": checked_probability(probability),
+            "output": checked_output(output),
+        }
+        if network is not None:
+            check_called(network, "network", "a function from what is trained to the network that is explained")
         self._inside = network
         self._places = _checked_places(to)
         self._runs: dict[Path, int] = {}
-        self._steps = steps
+        self._steps = whole_number(steps, "steps", 0)
         self._known: tuple[nn.Module, Explainer] | None = None
         self._moments: list[Moment] = []
         self._stride, self._times = 1, 0
@@ -147,14 +154,18 @@ class TrainingMaps:
             if they are of one class; NaN where a number was not assessed); the seconds that this time took, and the
             share that they are of the time since the last. None if it is not time, or something went wrong.
         """
-        if count % self.every:
-            return None
         began = time.perf_counter()
         try:
+            number = whole_number(count, f"the count of {self.unit}s")
+            at = number if step is None else whole_number(step, "step")
+            if number % self.every:
+                return None
+            if not isinstance(network, nn.Module):
+                raise InputError(f"the network is {shown(network)}: give the torch.nn.Module that is trained")
             with self._untouched(network):
-                entries = self._entries(network, count, began)
+                entries = self._entries(network, number, began)
                 for place in (*self._places, *_checked_places(to)):
-                    self._written(place, entries, count if step is None else step, count)
+                    self._written(place, entries, at, number)
         except Exception as error:  # noqa: BLE001 (a training of days does not end for a picture)
             self._failed(error, count)
             return None
@@ -177,11 +188,12 @@ class TrainingMaps:
             InputError: there is no such picture, or nothing was explained yet.
         """
         known = dict(zip(self._names, range(len(self._names)), strict=True))
-        image = known.get(picture, -1) if isinstance(picture, str) else picture
+        image = known.get(picture, -1) if isinstance(picture, str) else whole_number(picture, "picture")
         if not 0 <= image < len(self._names):
             raise InputError(f"no picture {picture!r}: give 0 to {len(self._names) - 1}, or one of {self._names}")
-        if not self._moments or most < 2:
-            raise InputError("nothing was explained yet" if most >= 2 else f"most={most}: give 2 at least")
+        most = whole_number(most, "most", 2)
+        if not self._moments:
+            raise InputError("nothing was explained yet: call this object after an epoch, maps(network, 1)")
         shown = self._drawn[image]
         return strip(
             _rgb(shown, self._plane),
@@ -205,10 +217,11 @@ class TrainingMaps:
             return
         count = self._last.count
         try:
+            at = count if step is None else whole_number(step, "step")
             for number, name in enumerate(self._names):
                 drawn = self.strip(number)
                 for place in (*self._places, *_checked_places(to)):
-                    write_picture(place, name, "strip", drawn, name, count if step is None else step)
+                    write_picture(place, name, "strip", drawn, name, at)
         except Exception as error:  # noqa: BLE001 (likewise)
             self._failed(error, count)
 
@@ -298,8 +311,8 @@ class TrainingMaps:
         except Exception as error:  # noqa: BLE001 (the other places are written to)
             self._failed(error, count)
 
-    def _failed(self, error: Exception, count: int) -> None:
-        line = f"maps of {self.unit} {count}: {describe(error)}"
+    def _failed(self, error: Exception, count: Any) -> None:
+        line = f"maps of {self.unit} {shown(count)}: {describe(error)}"
         self.failures.append(line)
         if len(self.failures) == 1:
             said = f"{line}; the training goes on, and what fails again is said in TrainingMaps.failures alone"
@@ -307,6 +320,12 @@ class TrainingMaps:
                 warnings.warn(said, RuntimeWarning, stacklevel=3)
             except RuntimeWarning:  # where warnings are errors, this one is none
                 logging.getLogger(__name__).warning(said)
+
+
+def check_maps(maps: Any) -> None:
+    """Raises `InputError` for what no callback can explain with."""
+    if not isinstance(maps, TrainingMaps):
+        raise InputError(f"maps is {shown(maps)}: give TrainingMaps(images, labels, to=...)")
 
 
 def _moment(explanation: Explanation, method: str, count: int) -> Moment:
@@ -328,26 +347,6 @@ def _rgb(shown: NDArray[np.uint8], plane: int | None) -> NDArray[np.uint8]:
 def _checked_places(to: Any) -> list[Any]:
     several = isinstance(to, Iterable) and not isinstance(to, str)
     return [check_place(place) for place in (to if several else [to])]
-
-
-def _checked_names(names: Sequence[str] | None, count: int) -> tuple[str, ...]:
-    if names is None:
-        return tuple(f"picture-{number}" for number in range(count))
-    found = tuple(map(str, names))
-    if len(found) != count or len(set(found)) != count:
-        raise InputError(f"{len(found)} names, {len(set(found))} of them different, for {count} images: give one each")
-    if wrong := [name for name in found if not stays_inside(name) or set(name) & set('/\\:*?"<>|')]:
-        raise InputError(f"the name {wrong[0]!r} cannot name a file: use letters, digits, '-' and '_'")
-    return found
-
-
-def _checked_masks(masks: Any, images: Tensor) -> Tensor | None:
-    if masks is None:
-        return None
-    found, due = torch.as_tensor(masks).detach().cpu(), (len(images), *images.shape[2:])
-    if found.shape != due or not bool(((found == 0) | (found == 1)).all()):
-        raise InputError(f"masks of shape {tuple(found.shape)}: give {due}, True or 1 where the evidence is to lie")
-    return found.bool()
 
 
 def _plane(masks: Tensor | None, images: Tensor) -> int | None:

@@ -6,8 +6,8 @@ import importlib.util
 from importlib import import_module
 from typing import Any, Self
 
-from cfcam.errors import MissingExtraError
-from cfcam.integrations.training import TrainingMaps
+from cfcam.errors import InputError, MissingExtraError, shown
+from cfcam.integrations.training import TrainingMaps, check_maps
 
 
 def _callback() -> Any:
@@ -30,11 +30,14 @@ class TransformersMaps(_callback()):  # type: ignore[misc]  # what is asked for 
     """
 
     def __init__(self, maps: TrainingMaps) -> None:
+        check_maps(maps)
         self.maps = maps
         self._trainer: Any = None
 
     def add_to(self, trainer: Any) -> Self:
         """Adds itself to a trainer's callbacks: numbers go through ``trainer.log``, overlays to its TensorBoard."""
+        if not callable(getattr(trainer, "add_callback", None)):
+            raise InputError(f"the trainer is {shown(trainer)}: give the transformers.Trainer, once it is built")
         self._trainer = trainer
         trainer.add_callback(self)
         return self

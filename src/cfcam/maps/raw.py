@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from cfcam.capture.layers.placement import Placement, upsampled
+from cfcam.errors import InputError, shown, whole_number
 
 _BINS = 256
 _LARGEST_INPUT = 2**29  # pixels or voxels: the most that is read
@@ -45,6 +46,16 @@ def evidence_of(maps: Tensor, size: Sequence[int], placement: Placement | None =
     """Returns the positive part of raw maps at a size (N, K, *size), in the maps' own unit; see `heatmaps_of`."""
     usable = maps.flatten(2).isfinite().all(2).reshape(*maps.shape[:2], *[1] * (maps.ndim - 2))
     return upsampled(torch.where(usable, maps, 0).clamp_(min=0), size, placement)
+
+
+def sides_of(size: Any) -> tuple[int, ...]:
+    """Returns a size that was given for maps; raises `InputError` for what is no sequence of whole numbers."""
+    try:
+        return tuple(whole_number(side, "size", 1) for side in size)
+    except TypeError as error:
+        raise InputError(
+            f"size is {shown(size)}: give one number of cells for each axis, such as (224, 224)"
+        ) from error
 
 
 def statuses_of(maps: Tensor, scores: Tensor | None = None) -> np.ndarray[Any, Any]:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from cfcam import csv_text
 from cfcam.capture.layers.placement import Placement, upsampled
-from cfcam.errors import InputError
+from cfcam.errors import InputError, check_called, shown, whole_number
 from cfcam.maps.raw import Status, evidence_of, statuses_of
 
 Fall = Callable[[Tensor], float | None]
@@ -139,6 +139,8 @@ def region_shares(
         InputError: a mask has another shape than the input, or is none.
     """
     found = read_regions(masks, tuple(size), names)
+    if removal is not None:
+        check_called(removal, "removal", "cfcam.clinical.removal.Removal(...), or a function from a mask to a number")
     maps = raw.detach().cpu().double()[None, None]
     status = statuses_of(maps)[0, 0]
     evidence, signed, total, whole = None, None, 0.0, 0.0
@@ -194,7 +196,7 @@ def shares_of(
     Raises:
         InputError: there is no such image or target, or a mask does not fit.
     """
-    image, target = which
+    image, target = (whole_number(number, name) for number, name in zip(which, ("image", "target"), strict=True))
     count, columns = maps.shape[:2]
     if not (0 <= image < count and 0 <= target < columns):
         raise InputError(f"image {image}, target {target}: there are {count} and {columns}, counted from 0")
@@ -221,10 +223,13 @@ def read_regions(masks: Any, size: tuple[int, ...], names: Mapping[int, str] | N
         if not masks:
             raise InputError("no regions: give a mask for each, or a label map")
         return {str(name): _mask(_fitting(mask, size, f"the mask {name!r}"), str(name)) for name, mask in masks.items()}
+    if names is not None and not isinstance(names, Mapping):
+        raise InputError(f"names is {shown(names)}: give a mapping from labels to names, such as {{1: 'liver'}}")
     labels = _fitting(masks, size, "the label map")
     if labels.is_floating_point() or labels.is_complex():
         raise InputError(f"a label map of {labels.dtype}: give whole numbers, 0 where there is no region")
-    named = {int(index): str(name) for index, name in (names or {}).items() if int(index)}
+    by_label = {whole_number(label, "names: a label", 0): str(name) for label, name in (names or {}).items()}
+    named = {label: name for label, name in by_label.items() if label}
     present = [int(label) for label in labels.unique().tolist() if label]
     if len(present) > _MOST:
         raise InputError(f"a label map with {len(present)} labels, more than {_MOST}: is it a picture?")
@@ -237,7 +242,12 @@ def read_regions(masks: Any, size: tuple[int, ...], names: Mapping[int, str] | N
 
 
 def _fitting(values: Any, size: tuple[int, ...], what: str) -> Tensor:
-    tensor = values.detach().cpu() if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
+    try:
+        tensor = values.detach().cpu() if isinstance(values, Tensor) else torch.from_numpy(np.array(values))
+    except (TypeError, ValueError) as error:  # numpy's and torch's own words differ from kind to kind
+        raise InputError(
+            f"{what} is {shown(values)}, which holds no numbers: give an array or a tensor {size}, one number a place"
+        ) from error
     if tuple(tensor.shape) != size:
         raise InputError(
             f"{what} has the shape {tuple(tensor.shape)} and the network's input {size}: bring it onto the input's grid"

@@ -231,8 +231,9 @@ def check_name(name: str) -> None:
         MethodError: there is none; the nearest names are offered.
     """
     if name not in (every := _REGISTRY | _PIXEL | _TEXT):
-        near = difflib.get_close_matches(name, every, n=3, cutoff=0.4) or _REGISTRY
-        raise MethodError(f"no method is called {name!r}; nearest: {', '.join(near)} (all: cfcam methods)")
+        near = difflib.get_close_matches(name, every, n=3, cutoff=0.4)
+        nearest = f"; nearest: {', '.join(near)}" if near else ""
+        raise MethodError(f"no method is called {name!r}{nearest} (all: cfcam methods)")
 
 
 def get_method(name: str) -> Method:
@@ -292,5 +293,5 @@ def named_methods(
                     f" methods={{'a': {method.label}, 'b': ...}}"
                 )
     if not named:
-        raise MethodError(f"no method given: choose from {', '.join(_REGISTRY)}")
+        raise MethodError("no method given: name one or several, such as 'grad-cam' (all: cfcam methods)")
     return named

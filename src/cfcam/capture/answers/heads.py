@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from cfcam.capture.answers.outputs import LOGIT_KEYS
-from cfcam.errors import OutputError
+from cfcam.errors import OutputError, shown
 
 # Not what a network answers, but what it passed through, or was taught by.
 _BESIDES = {
@@ -95,6 +95,13 @@ def _members(output: Any) -> Iterator[tuple[str, str, Any]]:
         yield from ((f.name, f.name, getattr(output, f.name)) for f in fields(output))
     elif type(output).__module__ != "builtins" and hasattr(output, "__dict__") and not isinstance(output, type):
         yield from ((name, name, value) for name, value in vars(output).items() if not name.startswith("__"))
+
+
+def checked_output(asked: Any) -> str | int | None:
+    """Returns a user's ``output``; raises `OutputError` for what is no key and no place."""
+    if asked is not None and (isinstance(asked, bool) or not isinstance(asked, (str, int))):
+        raise OutputError(f"output is {shown(asked)}: give a key, a place or a dotted path, such as 'logits' or 0")
+    return asked
 
 
 def named_leaf(output: Any, wish: str | int) -> Leaf:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from torch import Tensor
 from cfcam.capture.answers.activation import Trace
 from cfcam.capture.answers.probabilities import Kind, Probability
 from cfcam.capture.half_precision import at_least_float32
-from cfcam.errors import InputError, OutputError
+from cfcam.errors import InputError, OutputError, shown
 
 _SUMS = 1e-4
 _OUTSIDE = 1e-3
@@ -84,11 +84,11 @@ class Reading:
 def checked_probability(asked: Any) -> Probability:
     """Returns a user's ``probability``; raises `InputError` with the nearest choice if there is none such."""
     choices = get_args(Probability)
-    if asked in choices:
-        return asked
+    if isinstance(asked, str) and asked in choices:
+        return cast(Probability, asked)
     near = difflib.get_close_matches(str(asked), choices, n=1, cutoff=0.5)
     which = f"did you mean {near[0]!r}?" if near else f"give one of {', '.join(map(repr, choices))}"
-    raise InputError(f"probability={asked!r} is unknown: {which}")
+    raise InputError(f"probability={shown(asked)} is unknown: {which}")
 
 
 def read(output: Tensor, trace: Trace | None, asked: Probability, usual: Kind) -> Reading:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from cfcam.capture.half_precision import at_least_float32
-from cfcam.errors import OutputError
+from cfcam.errors import OutputError, shown
 
 Reading = Literal["sigmoid", "softmax", "given"]
 SAME = 0.5
@@ -56,8 +56,13 @@ class Detections:
     )
 
     def __post_init__(self) -> None:
-        if self.reading not in ("sigmoid", "softmax", "given"):
-            raise OutputError(f"reading {self.reading!r} of a detector's values: 'sigmoid', 'softmax' or 'given'")
+        given: Any
+        for name, given in (("boxes", self.boxes), ("values", self.values)):
+            if not isinstance(given, Tensor):
+                due = "(N, Q, 4)" if name == "boxes" else "(N, Q, classes)"
+                raise OutputError(f"Detections: {name} is {shown(given)}: give a tensor {due}")
+        if not isinstance(self.reading, str) or self.reading not in ("sigmoid", "softmax", "given"):
+            raise OutputError(f"reading {shown(self.reading)} of a detector's values: 'sigmoid', 'softmax' or 'given'")
         shapes = tuple(self.boxes.shape), tuple(self.values.shape)
         if self.boxes.ndim != 3 or self.values.ndim != 3 or shapes[0] != (*shapes[1][:2], 4):
             raise OutputError(f"boxes {shapes[0]} and values {shapes[1]}: give (N, Q, 4), and (N, Q, classes) for them")

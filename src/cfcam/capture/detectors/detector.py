@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from cfcam.capture.detectors.detections import Detections
 from cfcam.capture.detectors.reading import Read, check_padding, reader_of
-from cfcam.errors import OutputError
+from cfcam.errors import InputError, OutputError, check_called, shown
 
 
 class Detector(nn.Module):
@@ -24,6 +24,10 @@ class Detector(nn.Module):
 
     def __init__(self, model: nn.Module, read: Read | None = None) -> None:
         super().__init__()
+        if not isinstance(model, nn.Module):
+            raise InputError(f"Detector: the model is {shown(model)}: give the torch.nn.Module that finds objects")
+        if read is not None:
+            check_called(read, "Detector: read", "a function of the model's output and (height, width) to Detections")
         self.model = model
         self.read = read
 

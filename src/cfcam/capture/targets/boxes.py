@@ -20,7 +20,7 @@ from torch import Tensor
 
 from cfcam.capture.detectors.detections import SAME, Detections, best_queries, iou
 from cfcam.capture.targets.scores import FirstPass, ImageScore, ScoreTarget, class_words, known_class
-from cfcam.errors import TargetError, one_line
+from cfcam.errors import TargetError, one_line, shown
 
 _NEARLY = 0.9
 """Share of the best match from which on another object's box is as good a match."""
@@ -154,7 +154,7 @@ class TopBoxes(ScoreTarget):
     def resolve(self, first: FirstPass) -> list[ImageScore]:
         """Returns k scores; raises `TargetError` if an image has fewer objects, or k is no number of them."""
         if isinstance(self.k, bool) or not isinstance(self.k, int) or self.k < 1:
-            raise TargetError(f"TopBoxes({self.k!r}): k is how many objects, a whole number from 1")
+            raise TargetError(f"TopBoxes({shown(self.k)}): k is how many objects, a whole number from 1")
         found = detections_of(first.output)
         _, labels, order = asked_probabilities(found, self.label, first.classes)
         chosen = []

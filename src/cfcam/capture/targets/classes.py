@@ -23,10 +23,11 @@ from cfcam.capture.targets.scores import (
     ScoreFunction,
     Scores,
     ScoreTarget,
+    check_label,
     check_range,
     known_class,
 )
-from cfcam.errors import TargetError
+from cfcam.errors import TargetError, whole_number
 
 
 class Target:
@@ -47,6 +48,9 @@ class ClassTarget(Target):
 
     label: int | str
 
+    def __post_init__(self) -> None:
+        check_label(self.label)
+
     def indices(self, logits: Tensor, classes: Sequence[str] | None) -> Tensor:
         """Returns (N, 1); raises `TargetError` for a class that the network does not have."""
         index = known_class(self.label, logits.shape[1], classes)
@@ -61,6 +65,9 @@ class TopK(Target):
     """
 
     k: int = 1
+
+    def __post_init__(self) -> None:
+        whole_number(self.k, "TopK: k", error=TargetError)
 
     def indices(self, logits: Tensor, classes: Sequence[str] | None) -> Tensor:
         """Returns (N, k), most probable first; raises `TargetError` if there are fewer than k classes."""

@@ -10,8 +10,16 @@ import torch
 from torch import Tensor
 
 from cfcam.capture.answers.probabilities import Kind, probabilities, signed_logits
-from cfcam.capture.targets.scores import FirstPass, ImageScore, ScoreTarget, class_words, function_name, known_class
-from cfcam.errors import TargetError
+from cfcam.capture.targets.scores import (
+    FirstPass,
+    ImageScore,
+    ScoreTarget,
+    check_label,
+    class_words,
+    function_name,
+    known_class,
+)
+from cfcam.errors import TargetError, check_called, shown, whole_number
 
 
 @dataclass(frozen=True)
@@ -32,6 +40,9 @@ class Contrast(ScoreTarget):
     b: int | str | None = None
 
     def __post_init__(self) -> None:
+        for label in (self.a, self.b):
+            if label is not None:
+                check_label(label)
         if self.a is not None and self.a == self.b:
             raise TargetError(f"Contrast({self.a!r}, {self.b!r}): a class against itself is 0 everywhere")
 
@@ -101,6 +112,11 @@ class Regression(ScoreTarget):
     index: int = 0
     lower: bool = False
 
+    def __post_init__(self) -> None:
+        whole_number(self.index, "Regression: index", error=TargetError)
+        if not isinstance(self.lower, bool):
+            raise TargetError(f"Regression: lower={shown(self.lower)}: give True or False")
+
     def resolve(self, first: FirstPass) -> list[ImageScore]:
         """Returns one score; raises `TargetError` if there is no such output."""
         logits = first.vector("a regression")
@@ -148,6 +164,9 @@ class PerImage(ScoreTarget, ImageScore):
     needs_logits: ClassVar[bool] = False
     function: Callable[[Any, Tensor], Tensor]
     words: str | None = None
+
+    def __post_init__(self) -> None:
+        check_called(self.function, "PerImage: function", "a function of the output and of images (M,)", TargetError)
 
     @property
     def name(self) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 from cfcam.capture.answers.heads import leaves
 from cfcam.capture.answers.probabilities import Kind, probabilities, signed_logits
 from cfcam.capture.targets.box_words import box_hint
-from cfcam.errors import CfcamError, TargetError
+from cfcam.errors import CfcamError, InputError, TargetError, shown, whole_number
 
 ScoreFunction = Callable[[Any], Tensor]
 
@@ -241,9 +241,20 @@ def known_class(label: int | str, count: int, classes: Sequence[str] | None) -> 
     Raises:
         TargetError: there is no such class.
     """
-    index = class_index(label, classes) if isinstance(label, str) else label
+    check_label(label)
+    index = class_index(label, classes) if isinstance(label, str) else int(label)
     _check_class(index, count)
     return index
+
+
+def check_label(label: Any) -> None:
+    """Raises `TargetError` for a class that is given neither by index nor by name."""
+    if isinstance(label, str):
+        return
+    try:
+        whole_number(label, "class")
+    except InputError as error:
+        raise TargetError(f"a class is {shown(label)}: give its index or its name") from error
 
 
 def class_words(label: int | str, classes: Sequence[str] | None) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from cfcam.capture.half_precision import at_least_float32
 from cfcam.capture.targets.scores import FirstPass, ImageScore, ScoreTarget
-from cfcam.errors import TargetError
+from cfcam.errors import TargetError, shown
 
 TokenScore = Literal["log-odds", "logit", "log-probability"]
 _SCORES = ("log-odds", "logit", "log-probability")
@@ -119,7 +119,7 @@ class Token(ScoreTarget):
     def __post_init__(self) -> None:
         _check_score(self.score)
         if isinstance(self.which, bool) or not isinstance(self.which, (int, str)) or self.which == "":
-            raise TargetError(f"Token({self.which!r}): give a token's number, from 0, or a word of the text")
+            raise TargetError(f"Token({shown(self.which)}): give a token's number, from 0, or a word of the text")
 
     def resolve(self, first: FirstPass) -> list[ImageScore]:
         """Returns one score; raises `TargetError` if the word or the token is not in an image's text."""
@@ -217,7 +217,7 @@ class Answer(ScoreTarget):
 
     def __post_init__(self) -> None:
         if not (isinstance(self.a, str) and isinstance(self.b, str) and self.a.strip() and self.b.strip()):
-            raise TargetError(f"Answer({self.a!r}, {self.b!r}): give two texts")
+            raise TargetError(f"Answer({shown(self.a)}, {shown(self.b)}): give two texts")
         if self.a.strip() == self.b.strip():
             raise TargetError(f"Answer({self.a!r}, {self.b!r}): an answer against itself is 0 everywhere")
 
@@ -298,8 +298,8 @@ class Against(ImageScore):
 
 
 def _check_score(score: str) -> None:
-    if score not in _SCORES:
-        raise TargetError(f"score {score!r} of a token is none of {', '.join(map(repr, _SCORES))}")
+    if not isinstance(score, str) or score not in _SCORES:
+        raise TargetError(f"score {shown(score)} of a token is none of {', '.join(map(repr, _SCORES))}")
 
 
 def _output(first: FirstPass, target: ScoreTarget) -> TextOutput:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from cfcam.capture import Capture
 from cfcam.capture.targets.scores import ScoreTarget
 from cfcam.capture.targets.tokens import Answer, EachToken, EachWord, Text, Token, TokenScore
-from cfcam.errors import InputError, OutputError, TargetError
+from cfcam.errors import InputError, OutputError, TargetError, shown, whole_number
 from cfcam.explainer import Explainer
 from cfcam.explanation import Explanation
 from cfcam.maps import Status
@@ -98,7 +98,8 @@ class TextExplanation:
         Args:
             image: its number.
         """
-        found, text = self.explanation, self.texts[image]
+        found, image = self.explanation, self._number(image)
+        text = self.texts[image]
         heats = {method: self.heatmaps(method)[image] for method in self.maps}
         entries = []
         for k, name in enumerate(self.names[image]):
@@ -148,10 +149,10 @@ class TextExplanation:
         """
         from cfcam.imaging.drawing.strip import MappedWord, word_strip
 
-        whole = np.asarray(as_picture(picture))
+        image, whole = self._number(image), np.asarray(as_picture(picture))
         top, left, bottom, right = _part(self.seen[image], *whole.shape[:2])
         pixels = whole[top:bottom, left:right]
-        method = method or self.explanation.methods[0]
+        method = self.explanation.methods[0] if method is None else method
         heat = self.heatmaps(method, pixels.shape[:2])[image]
         status, proba = self.explanation.status[method][image], self.log_probabilities[image].exp().tolist()
         margins = [self.explanation.margin(image, k) for k in range(len(proba))]
@@ -163,6 +164,13 @@ class TextExplanation:
         drawing.setdefault("title", f"{self.prompt}  {self.texts[image].whole}".strip())
         drawing.setdefault("footer", f"{method}, {self.explanation.layer}; research use only")
         return word_strip(pixels, words, **drawing)
+
+    def _number(self, image: Any) -> int:
+        """Returns the number of one of the pictures."""
+        number = whole_number(image, "image")
+        if not 0 <= number < len(self.texts):
+            raise InputError(f"image {number}: there are {len(self.texts)}, counted from 0")
+        return number
 
     def _peak(self, heat: Tensor, image: int) -> dict[str, int]:
         """Where a heat map (h, w) is highest, in pixels of the picture: the middle of the input's highest pixel."""
@@ -271,7 +279,8 @@ def _wanted(targets: Any, score: TokenScore) -> list[Any]:
     found = [read_asked(each, score) if isinstance(each, str) else each for each in ([targets] if one else targets)]
     if wrong := [each for each in found if not isinstance(each, (Token, Answer, EachWord, EachToken))]:
         raise TargetError(
-            f"target {wrong[0]!r} of a text: give 'words', 'tokens', a word, 'yes vs no', Token(...) or Answer(...)"
+            f"target {shown(wrong[0])} of a text: give 'words', 'tokens', a word, 'yes vs no', Token(...) or"
+            " Answer(...)"
         )
     if not found:
         raise TargetError("targets is empty: give 'words', 'tokens', Token(...) or Answer(...)")

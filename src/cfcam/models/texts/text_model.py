@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.state.keeping import Keeper
-from cfcam.errors import InputError, LayerError, ModelError, OutputError
+from cfcam.errors import InputError, LayerError, ModelError, OutputError, check_called, check_text, shown, whole_number
 from cfcam.models.hugging_face import quiet
 from cfcam.models.texts.blip import Blip2, BlipAnswers, BlipCaptions
 from cfcam.models.texts.families import EncoderDecoder, Family, Git, Prompt
@@ -66,12 +66,19 @@ class TextModel:
     """
 
     def __init__(self, model: nn.Module, processor: Any, tokenizer: Any = None) -> None:
+        if not isinstance(model, nn.Module):
+            raise ModelError(f"the model is {shown(model)}: give a network of transformers that writes about pictures")
         name = type(model).__name__
         family = next((one for one in _FAMILIES if one.knows(model)), None)
         if family is None:
             known = ", ".join(dict.fromkeys(kind for one in _FAMILIES for kind in one.types))
             raise ModelError(f"{name} is no network that is known to write about pictures; these are: {known}")
-        tokenizer = getattr(processor, "tokenizer", None) if tokenizer is None else tokenizer
+        if tokenizer is None:
+            tokenizer = getattr(processor, "tokenizer", None)
+        else:
+            check_called(
+                tokenizer, "the tokenizer", "that of the network, AutoTokenizer.from_pretrained(...)", ModelError
+            )
         if tokenizer is None:
             raise ModelError(
                 f"{type(processor).__name__} has no tokenizer: give the network's,"
@@ -103,6 +110,12 @@ class TextModel:
                 the tokenizer does not know a word of a text.
             LayerError: where the image tokens lie cannot be told.
         """
+        check_text(prompt, "the prompt", meant='one text for all pictures, "" for none')
+        if text is not None:
+            check_text(text, "the text", meant="the words that are explained; None: what the network writes")
+        if isinstance(others, str) or not isinstance(others, Sequence):
+            raise InputError(f"others is {shown(others)}: give a list of texts")
+        most_tokens = whole_number(most_tokens, "most_tokens", 1)
         seen = [as_picture(one) for one in (pictures if isinstance(pictures, (list, tuple)) else [pictures])]
         if not seen:
             raise InputError("no picture: give one, or several")
@@ -181,7 +194,7 @@ class TextModel:
     def _given(self, text: str, prompt: Prompt) -> Written:
         ids = self.family.tokenizer(text, add_special_tokens=False)["input_ids"] if isinstance(text, str) else []
         if not ids:
-            raise InputError(f"text {text!r} has no token that could be explained")
+            raise InputError(f"text {shown(text)} has no token that could be explained")
         if unknown := self.unknown(text):
             raise InputError(f"text {text!r}: {unknown}: give words that it knows, as it spells them")
         self._check_room(prompt, len(ids))
@@ -226,7 +239,12 @@ def as_picture(picture: Any) -> Any:
         raise InputError(
             "a picture is a tensor: give the picture itself (PIL, or bytes (H, W, 3)), not what is made of it"
         )
-    array = np.asarray(pixels)
+    try:
+        array = np.asarray(pixels)
+    except ValueError as error:  # lists of different lengths
+        raise InputError(
+            f"a picture is {shown(picture)}: give bytes (H, W) or (H, W, 3), PIL, or a cfcam.imaging.Image"
+        ) from error
     if array.dtype != np.uint8 or array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] != 3):
         raise InputError(
             f"a picture is {array.dtype} {array.shape}: give bytes (H, W) or (H, W, 3), a PIL picture, or a"
