@@ -1,4 +1,4 @@
-"""How people are told: of numbers of the network's answer (programs read every digit), and of what is not there."""
+"""How people are told: of numbers of the network's answer (programs read every digit), of counts, and of what lacks."""
 
 from __future__ import annotations
 
@@ -59,6 +59,16 @@ def answer_text(probability: float | None, margin: float | None = None, decimals
         ('0.25', 'margin -1.50', '')
     """
     return probability_text(probability, decimals) if margin is None else margin_text(margin)
+
+
+def counted(count: int, what: str, several: str = "") -> str:
+    """Returns a count with its noun.
+
+    Example:
+        >>> counted(1, "check"), counted(3, "check")
+        ('1 check', '3 checks')
+    """
+    return f"{count} {what if count == 1 else several or what + 's'}"
 
 
 def absence(path: str | os.PathLike[str], what: str = "file") -> str:

@@ -47,7 +47,16 @@ def test_its_maps_are_those_of_the_class_alone(tmp_path):
     ("rows", "more", "said"),
     [
         ("in/picture0.png,bright\n", [], "labels.csv: 1 of 2 inputs have no line with a label, the first of them is"),
-        ("in/picture0.png,grey\nin/picture1.png,dark\n", [], "labels.csv: "),
+        (
+            "in/picture0.png,bright\nin/picture1.png,\n",
+            [],
+            "have no line with a label, the first of them is line 3 (picture1.png), whose label is empty",
+        ),
+        (
+            "in/picture0.png,bright\nin/picture1.png,grey\n",
+            [],
+            "labels.csv: line 3 (picture1.png): no class is called 'grey'",
+        ),
         ("in/picture0.png,bright\n", ["--target", "0"], "--target: a table says which one class"),
         ("elsewhere.png,bright\n", [], "labels.csv: none of its pictures is among those to explain"),
     ],

@@ -197,7 +197,7 @@ def test_pictures_unlike_those_of_training_tell_nothing(wide):
 def test_few_pictures_and_little_time_tell_nothing(wide, monkeypatch):
     network = remembering(wide[:24], prepared(96))
     finding = examined(network, wide[:5], prepared(224))["size"]
-    assert "there are 5 pictures, and 8 to 16 are needed" in finding.means
+    assert "it was given 5 pictures, and 8 to 16 are needed" in finding.means
     monkeypatch.setattr(diagnosis_fit, "SECONDS", 0.0)
     assert "that would take more than 0 seconds" in examined(network, wide[24:], prepared(224))["size"].means
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from cfcam.errors import InputError, OutputError
+from cfcam.shown import counted
 
 
 def check_type(x: Any) -> None:
@@ -103,7 +104,7 @@ def what_is_due(model: nn.Module, shape: tuple[int, ...]) -> str | None:
     if len(shape) == axes + 2 and shape[1] != channels:
         if shape[-1] == channels:
             return f"its channels are last, and (N, C, {_axes(axes)}) is due: give x.movedim(-1, 1)"
-        return f"its first convolution takes {channels} channels, and the input has {shape[1]}"
+        return f"its first convolution takes {counted(channels, 'channel')}, and the input has {shape[1]}"
     return None
 
 

@@ -11,6 +11,7 @@ import typer
 
 from cfcam.cli.command import Command, add
 from cfcam.cli.output.console import EXIT_FAILED, error, hint, out, print_json
+from cfcam.shown import counted
 
 if TYPE_CHECKING:
     from cfcam.clinical.audit import Record
@@ -104,9 +105,11 @@ class Verify(InAudit):
         if self.as_json:
             print_json(asdict(verified))
         elif verified.ok:
-            out().print(f"whole: {verified.count} records, head {verified.head}", soft_wrap=True)
+            out().print(f"whole: {counted(verified.count, 'record')}, head {verified.head}", soft_wrap=True)
         if not verified.ok:
-            error(f"record {verified.first_bad}: {verified.reason}; {verified.count} records before it are whole")
+            error(
+                f"record {verified.first_bad}: {verified.reason}; before it {counted(verified.count, 'whole record')}"
+            )
             raise typer.Exit(EXIT_FAILED)
         if self.against is None and not self.as_json:
             hint("records cut off at the end are only noticed with --against an earlier export")

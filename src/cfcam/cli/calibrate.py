@@ -12,6 +12,7 @@ import typer
 from cfcam.cli.arguments import places
 from cfcam.cli.command import Checked, Command
 from cfcam.cli.output.console import hint, out, print_json
+from cfcam.shown import counted
 
 if TYPE_CHECKING:
     pass
@@ -83,7 +84,8 @@ predictions.csv, a column of logits for each class; of a multi-label network "la
         interval = "" if math.isnan(temperature.low) else f" [{temperature.low:.3f}, {temperature.high:.3f}]"
         who = "cases" if patients is None else "patients"
         out().print(
-            f"temperature {temperature.value:.3f}{interval}, {temperature.n} cases, {temperature.patients} {who}"
+            f"temperature {temperature.value:.3f}{interval}, {counted(temperature.n, 'case')},"
+            f" {temperature.patients} {who}"
         )
         if patients is None:
             hint("there is no column 'patient': each case counts as a patient of its own")

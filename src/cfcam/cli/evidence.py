@@ -22,6 +22,7 @@ from cfcam.cli.output.console import EXIT_FAILED, err, error, hint, out, plain, 
 from cfcam.cli.output.help import folding
 from cfcam.cli.output.panels import Panel
 from cfcam.errors import InputError
+from cfcam.shown import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -184,7 +185,7 @@ Exit codes: 0 nothing flagged · 1 a rule flagged, a case failed, or a file chan
         scored = said.follow(run.scorecard, quiet=self.quiet)
         if not scored.rows:
             said.show_failures(scored)
-            error(f"none of {len(scored.failed)} cases could be measured")
+            error(f"none of {counted(len(scored.failed), 'case')} could be measured")
             raise typer.Exit(EXIT_FAILED)
         with _bar(quiet=self.quiet) as progress:
             records = run.measure(progress)
@@ -267,7 +268,9 @@ class Verify(Command):
         if self.as_json:
             print_json(asdict(found) | {"ok": found.ok})
         elif found.ok:
-            out().print(f"whole: {found.files} files, SHA-256 of the list {found.manifest_sha256}", soft_wrap=True)
+            out().print(
+                f"whole: {counted(found.files, 'file')}, SHA-256 of the list {found.manifest_sha256}", soft_wrap=True
+            )
         for kind, names in (("changed", found.changed), ("missing", found.missing), ("added", found.added)):
             for name in names:
                 error(f"{kind}: {plain(name)}")

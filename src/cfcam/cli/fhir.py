@@ -13,6 +13,7 @@ from cfcam.cli.arguments import places
 from cfcam.cli.command import Checked, Command
 from cfcam.cli.output.console import EXIT_FAILED, error, hint, out
 from cfcam.errors import InputError
+from cfcam.shown import counted
 
 
 def _time(text: str) -> datetime:
@@ -119,7 +120,7 @@ Exit codes: 0 written, posted · 1 the server is not reached, or does not take i
             hint(note)
         if self.output is not None:
             save(self.output, data)
-            hint(f"{len(made['entry'])} resources in {self.output}")
+            hint(f"{counted(len(made['entry']), 'resource')} in {self.output}")
         if self.post is not None:
             try:
                 answer = post(data, self.post, token=token, timeout_s=self.timeout)

@@ -17,6 +17,7 @@ from cfcam.diagnosis.setup import MOST_IMAGES, Setup, attempt, cells, size_optio
 from cfcam.diagnosis.size import size_is_assumed
 from cfcam.imaging import Preprocess
 from cfcam.models.expects import direct_convolution, known_size
+from cfcam.shown import counted
 
 _RAW_RANGE = 30.0
 """Greatest absolute value of a normalised picture; 8-bit pixels go to 255, and (1 - 0.4) / 0.2 is 3."""
@@ -62,7 +63,7 @@ def check_tensor(x: Any, model: nn.Module) -> tuple[Tensor | None, list[Finding]
                 "input",
                 problem,
                 f"the input has shape {tuple(x.shape)}, channels last",
-                f"the network takes {first.in_channels} channels at axis 1",
+                f"the network takes {counted(first.in_channels, 'channel')} at axis 1",
                 "x.movedim(-1, 1)",
             )
         )

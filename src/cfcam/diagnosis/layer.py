@@ -17,6 +17,7 @@ from cfcam.diagnosis.findings import Finding, Severity, not_assessed, ok
 from cfcam.diagnosis.setup import Setup, attempt, cells, count, size_option
 from cfcam.errors import CfcamError, LayerError, TargetError, describe
 from cfcam.methods import get_method
+from cfcam.shown import counted
 
 _COARSE = 3
 """Places along an axis of a grid; with fewer a map can say little more than a side of the picture."""
@@ -222,7 +223,7 @@ def check_activations(setup: Setup, capture: Capture) -> Iterator[Finding]:
     zero = bool((flat == 0).all())
     values = {"channels": channels, "dead": dead, "min": float(low.min()), "max": float(high.max())}
     seen = (
-        f"{channels} channels of {setup.layer!r}, values from {values['min']:.3g} to {values['max']:.3g},"
+        f"{counted(channels, 'channel')} of {setup.layer!r}, values from {values['min']:.3g} to {values['max']:.3g},"
         f" {dead:.0%} of the channels the same at all places of {'this picture' if n == 1 else f'these {n} pictures'}"
     )
     surely = Severity.WARNING if setup.synthetic else Severity.PROBLEM
@@ -369,7 +370,7 @@ def _why_empty(setup: Setup, capture: Capture, empty: Tensor, low: float) -> str
     if not needs_gradients(setup.method):
         return f"showing more of any part of the picture does not raise the score of the class, {score:.3g}"
     weights = capture.gradients[where[0], where[1]].flatten(1).mean(1)
-    speaking = f"{int((weights > 0).sum())} of {len(weights)} channels speak for the class on average"
+    speaking = f"{int((weights > 0).sum())} of {counted(len(weights), 'channel')} speak for the class on average"
     if float(activations.min()) < 0:
         return (
             f"{speaking}, but the layer's values are signed (from {float(activations.min()):.2g}), and channels that"

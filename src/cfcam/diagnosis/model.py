@@ -13,6 +13,7 @@ from cfcam.capture.state.guarantee import is_compiled
 from cfcam.diagnosis.findings import Finding, Severity, ok
 from cfcam.diagnosis.passes import is_trained
 from cfcam.diagnosis.setup import Setup
+from cfcam.shown import counted
 
 _SHOWN = 3
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
@@ -50,7 +51,7 @@ def check_model(setup: Setup) -> Iterator[Finding]:
     words = ", all frozen, which does not matter: gradients go to the layer" if all_frozen else ""
     yield ok(
         "model",
-        f"{type(module).__name__}, {total:,} parameters in {len(parameters)} tensors{words}",
+        f"{type(module).__name__}, {total:,} parameters in {counted(len(parameters), 'tensor')}{words}",
         parameters=total,
         frozen_tensors=frozen,
     )
@@ -74,7 +75,7 @@ def check_device(setup: Setup) -> Iterator[Finding]:
         yield Finding(
             "device",
             Severity.WARNING,
-            f"parameters on {len(devices)} devices: {', '.join(devices)}",
+            f"parameters on {counted(len(devices), 'device')}: {', '.join(devices)}",
             "inputs go to the device of the first parameter; a network that does not move them on will fail",
             "model.to('cuda:0'), or device_map=None when it is loaded",
         )
@@ -109,7 +110,7 @@ def check_weights(setup: Setup) -> Iterator[Finding]:
         yield Finding(
             "weights",
             Severity.PROBLEM,
-            f"{len(broken)} of {len(floating)} tensors hold NaN or infinity: {_few(broken)}"
+            f"{len(broken)} of {counted(len(floating), 'tensor')} hold NaN or infinity: {_few(broken)}"
             f" ({bad} of {first.numel()} numbers in the first)",
             "the training diverged, or the checkpoint is damaged; no map can be made of it",
             "--weights ANOTHER_CHECKPOINT",
@@ -129,7 +130,7 @@ def check_weights(setup: Setup) -> Iterator[Finding]:
             {"modules": untrained},
         )
         return
-    yield ok("weights", f"{len(floating)} tensors, all finite", tensors=len(floating))
+    yield ok("weights", f"{counted(len(floating), 'tensor')}, all finite", tensors=len(floating))
 
 
 def check_mode(setup: Setup) -> Iterator[Finding]:

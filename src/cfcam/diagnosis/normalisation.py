@@ -19,6 +19,7 @@ from cfcam.capture.answers.outputs import find_tensor
 from cfcam.diagnosis.findings import Finding, Severity, not_assessed, ok
 from cfcam.diagnosis.setup import Setup, attempt
 from cfcam.models.head import find_head
+from cfcam.shown import counted
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 CAFFE = (103.939, 116.779, 123.68)  # of blue, green and red bytes, as Caffe's networks have it
@@ -100,7 +101,10 @@ def check_answers(setup: Setup, pixels: Tensor) -> Iterator[Finding]:
     """
     check = "normalisation"
     if len(pixels) < _FEWEST:
-        why = f"the network has no BatchNorm, which alone remembers its data, and there are {len(pixels)} pictures"
+        why = (
+            "the network has no BatchNorm, which alone remembers its data, and was given"
+            f" {counted(len(pixels), 'picture')}"
+        )
         yield not_assessed(check, why, f"give {_FEWEST} to {MOST_PICTURES} pictures of several classes")
         return
     tried = normalised(pixels)
@@ -126,7 +130,7 @@ def check_answers(setup: Setup, pixels: Tensor) -> Iterator[Finding]:
             check,
             Severity.NOTE,
             f"not assessed: which normalisation the network wants cannot be judged from its answers to these"
-            f" {len(pixels)} pictures ({told}; nats)",
+            f" {counted(len(pixels), 'picture')} ({told}; nats)",
             f"it is surest with {surest}, and its answers differ most with {telling}; a normalisation is named only"
             " where both are one, in nearly all resamples of the pictures, and mirrored pictures agree best with it,"
             " too",

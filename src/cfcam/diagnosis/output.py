@@ -16,6 +16,7 @@ from cfcam.diagnosis.setup import Setup, size_option
 from cfcam.diagnosis.size import Runs, runs, sizes_that_run
 from cfcam.errors import CfcamError, describe
 from cfcam.models.expects import direct_convolution, known_size
+from cfcam.shown import counted
 
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory")
 _OF_SIZE = (RuntimeError, ValueError, AssertionError, IndexError)  # what networks raise on sizes that do not fit
@@ -147,14 +148,14 @@ def check_classes(setup: Setup) -> Iterator[Finding]:
         yield Finding(
             "classes",
             Severity.PROBLEM,
-            f"{len(setup.classes)} class names for {outputs} classes ({seen})",
+            f"{counted(len(setup.classes), 'class name')} for {outputs} classes ({seen})",
             "names stand beside the wrong maps",
             f"--classes with {outputs} names, in the order of training; or --num-classes {len(setup.classes)} with the"
             " weights that belong to it",
             {"names": len(setup.classes), "outputs": outputs},
         )
     else:
-        yield ok("classes", f"{seen}, {len(setup.classes)} class names", outputs=outputs)
+        yield ok("classes", f"{seen}, {counted(len(setup.classes), 'class name')}", outputs=outputs)
 
 
 def check_output(setup: Setup) -> Iterator[Finding]:

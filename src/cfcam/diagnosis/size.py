@@ -14,6 +14,7 @@ from cfcam.diagnosis.setup import Setup, attempt, cells, size_option, smooth_noi
 from cfcam.imaging import Image, Preprocess, read_image
 from cfcam.imaging.stated import is_assumed
 from cfcam.models.expects import known_size
+from cfcam.shown import counted
 
 Size = tuple[int, ...]
 
@@ -144,7 +145,7 @@ def _judged(
     if how is None or not images:
         return "noise is made for any size, give pictures" if setup.synthetic else "no files of pictures are known"
     if len(images) < FEWEST:
-        return f"there are {len(images)} pictures, and {FEWEST} to {MOST} are needed"
+        return f"it was given {counted(len(images), 'picture')}, and {FEWEST} to {MOST} are needed"
     if (setup.network.batch or 1) != 1:
         return "it takes no single picture"
     tall, wide = how.input_size

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cfcam.errors import InputError, shown
 from cfcam.files import stays_inside
+from cfcam.shown import counted
 
 
 def checked_names(names: Any, count: int) -> tuple[str, ...]:
@@ -18,10 +19,13 @@ def checked_names(names: Any, count: int) -> tuple[str, ...]:
     if names is None:
         return tuple(f"picture-{number}" for number in range(count))
     if isinstance(names, (str, bytes)) or not isinstance(names, Iterable) or isinstance(names, Mapping):
-        raise InputError(f"names is {shown(names)}: give a list of {count} texts, one for each image")
+        raise InputError(f"names is {shown(names)}: give a list of {counted(count, 'text')}, one for each image")
     found = tuple(map(str, names))
     if len(found) != count or len(set(found)) != count:
-        raise InputError(f"{len(found)} names, {len(set(found))} of them different, for {count} images: give one each")
+        raise InputError(
+            f"{counted(len(found), 'name')}, {len(set(found))} of them different, for"
+            f" {counted(count, 'image')}: give one each"
+        )
     if wrong := [name for name in found if not stays_inside(name) or set(name) & set('/\\:*?"<>|')]:
         raise InputError(f"the name {wrong[0]!r} cannot name a file: use letters, digits, '-' and '_'")
     return found
@@ -35,7 +39,9 @@ def checked_pictures(pictures: Any, images: Tensor) -> Any:
     several = several and bool(getattr(pictures, "ndim", 1))  # an array of one number has no pictures
     if not several or len(pictures) != len(images):
         count = f" of {len(pictures)}" if several else ""
-        raise InputError(f"pictures is {shown(pictures)}{count}: give {len(images)} pictures, one for each image")
+        raise InputError(
+            f"pictures is {shown(pictures)}{count}: give {counted(len(images), 'picture')}, one for each image"
+        )
     return pictures
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from cfcam import json_text
 from cfcam.errors import ModelError, one_line
+from cfcam.shown import counted
 
 _EXPECTED = (
     'a list ["cat", "dog"], or an object {"0": "cat", "1": "dog"} or {"cat": 0, "dog": 1} '
@@ -81,7 +82,10 @@ def _from_json(text: str, path: Path) -> tuple[str, ...]:
             raise ModelError(f"{path} does not say which class has which index: it holds {_EXPECTED}")
         gap = next((index for index in range(len(content)) if index not in by_index), None)
         if gap is not None:
-            raise ModelError(f"{path} names {len(content)} classes but none has index {gap}: count from 0 without gaps")
+            raise ModelError(
+                f"{path} names {counted(len(content), 'class', 'classes')} but none has index {gap}: count"
+                " from 0 without gaps"
+            )
         return _names([by_index[index] for index in range(len(content))], path)
     if content in ([], {}):
         return ()

@@ -23,6 +23,7 @@ from cfcam.models.stated import Stated, beside, from_json
 from cfcam.models.stated_by_module import of_module, of_transform
 from cfcam.models.untrained import untrained_note
 from cfcam.models.weights import fit_weights, read_checkpoint
+from cfcam.shown import counted
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def load(
     place = usable_device(device)
     names = None if classes is None else read_classes(classes)
     if names is not None and num_classes is not None and len(names) != num_classes:
-        raise ModelError(f"{len(names)} class names for {num_classes} classes: give one name for each")
+        raise ModelError(f"{counted(len(names), 'class name')} for {num_classes} classes: give one name for each")
     if parsed.source in (Source.NNUNET, Source.BUNDLE) and (weights is not None or num_classes is not None):
         raise ModelError(
             f"{one_line(parsed.text, 80)} brings its own weights and classes: give no others (of nnU-Net, a fold"

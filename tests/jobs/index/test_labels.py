@@ -41,9 +41,20 @@ def test_pictures_that_lie_elsewhere_are_known_by_names_that_leave_no_doubt(tmp_
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("image,label\nin/a.png,maligant\n", "no class is called 'maligant'; nearest of 3: 'malignant'"),
-        ("image,label\nin/a.png,7\n", "out of range"),
-        ("image,label\nin/a.png,benign\nin/a.png,normal\n", "'normal' in one line and otherwise in another"),
+        (
+            "image,label\nin/a.png,maligant\n",
+            r"labels.csv: line 2 \(a.png\): no class is called 'maligant'; nearest of 3: 'm",
+        ),
+        ("image,label\n\nin/a.png,7\n", r"labels.csv: line 3 \(a.png\): the label 7 is out of range"),
+        ("image,label\nin/z.png,7\n", r"labels.csv: line 2: the label 7 is out of range"),
+        (
+            "image,label\nin/a.png,benign\nin/a.png,normal\n",
+            r"picture \(a.png\) of line 3 is called 'normal' there and 'benign' in line 2: give each picture one",
+        ),
+        ("image,label\nin/a.png,benign\n,normal\n", "labels.csv: line 3 names no image"),
+        ("image,label\nin/a.png,nodule, small\n", "labels.csv: line 2 has 3 fields for 2 columns: put fields that"),
+        ("image,label\nin/a.png,\nin/b.png,\n", "the column label is empty in all of its 2 lines: write a class's"),
+        ("image,\nin/a.png,benign\n", r"no column is called label; columns found: image, \(no name\); it takes file"),
         ("image,label\nin/z.png,benign\n", "none of its pictures"),
         ("name,label\nin/a.png,benign\n", "no column is called image"),
     ],
@@ -88,6 +99,6 @@ def test_a_table_without_labels_says_which_columns_it_takes(tmp_path):
     inputs = inputs_of(tmp_path / "in", "a.png")
     table = tmp_path / "labels.csv"
     table.write_text("image,class\nin/a.png,benign\n")
-    said = r"labels.csv: no line has a label: .*columns file \(or image\) and label; columns not used: class"
+    said = r"labels.csv: no column is called label; columns found: image, class; it takes file \(or image\) and label"
     with pytest.raises(CfcamError, match=said):
         read_labels(str(table), inputs, CLASSES)

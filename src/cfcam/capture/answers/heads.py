@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cfcam.capture.answers.outputs import LOGIT_KEYS
 from cfcam.errors import OutputError, shown
+from cfcam.shown import counted
 
 # Not what a network answers, but what it passed through, or was taught by.
 _BESIDES = {
@@ -217,7 +218,7 @@ def _listed(found: Sequence[Leaf]) -> str:
 
 
 def _asked(want: Wanted) -> str:
-    asked = [f"{want.names} class names"] if want.names is not None else []
+    asked = [f"{counted(want.names, 'class name')}"] if want.names is not None else []
     asked += [f"class {want.least - 1}"] if want.least else []
     asked += ["a segmentation"] if want.dense else []
     return f" ({', '.join(asked)})" if asked else ""

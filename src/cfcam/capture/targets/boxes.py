@@ -21,6 +21,7 @@ from torch import Tensor
 from cfcam.capture.detectors.detections import SAME, Detections, best_queries, iou
 from cfcam.capture.targets.scores import FirstPass, ImageScore, ScoreTarget, class_words, known_class
 from cfcam.errors import TargetError, one_line, shown
+from cfcam.shown import counted
 
 _NEARLY = 0.9
 """Share of the best match from which on another object's box is as good a match."""
@@ -225,7 +226,9 @@ def asked_probabilities(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns (N, Q) the probability of the class that is asked for at each box, which that is, and its `order`."""
     if classes is not None and len(classes) != found.classes:
-        raise TargetError(f"{len(classes)} class names for a detector with {found.classes} classes: give one for each")
+        raise TargetError(
+            f"{counted(len(classes), 'class name')} for a detector with {found.classes} classes: give one for each"
+        )
     order = found.order
     if label is None:
         labels = order.argmax(2)

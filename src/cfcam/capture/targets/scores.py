@@ -15,6 +15,7 @@ from cfcam.capture.answers.heads import leaves
 from cfcam.capture.answers.probabilities import Kind, probabilities, signed_logits
 from cfcam.capture.targets.box_words import box_hint
 from cfcam.errors import CfcamError, InputError, TargetError, shown, whole_number
+from cfcam.shown import counted
 
 ScoreFunction = Callable[[Any], Tensor]
 
@@ -272,4 +273,6 @@ def check_range(indices: Tensor, count: int) -> None:
 
 def _check_class(index: int, count: int) -> None:
     if not 0 <= index < count:
-        raise TargetError(f"class {index} is out of range: the network has {count} classes, 0 to {count - 1}")
+        raise TargetError(
+            f"class {index} is out of range: the network has {counted(count, 'class', 'classes')}, 0 to {count - 1}"
+        )

@@ -12,6 +12,7 @@ from cfcam.clinical.report.planes import Slice, planes_of
 from cfcam.clinical.study_result import Heat, MapResult, StudyResult, Uncertainty
 from cfcam.clinical.where import steadiness, where
 from cfcam.imaging.drawing.look import Look
+from cfcam.shown import counted
 
 OK = "ok"
 EVIDENCE = "share of this map's highest value"
@@ -98,7 +99,7 @@ def uncertainty_section(study: StudyResult, one: Uncertainty, look: Look) -> Unc
         rows += [PictureRow("", (_original(study, plane), mean_map)), PictureRow("", (varied, marked))]
     return UncertaintySection(
         title=words.SOURCES.get(one.source, one.source),
-        subject=f"{words.counted(one.samples, 'sample')}; map: {one.method}; class: {one.class_name}",
+        subject=f"{counted(one.samples, 'sample')}; map: {one.method}; class: {one.class_name}",
         meaning=words.SOURCE_MEANINGS.get(one.source, ""),
         note=one.note,
         rows=tuple(rows),

@@ -10,6 +10,7 @@ from cfcam.clinical.report.planes import is_volume
 from cfcam.clinical.report.sections import OK
 from cfcam.clinical.study_result import MapResult, StudyResult
 from cfcam.clinical.where import steadiness, where
+from cfcam.shown import counted
 
 
 def summary(study: StudyResult) -> list[str]:
@@ -35,7 +36,7 @@ def _maps(study: StudyResult) -> list[str]:
 
 def _where(study: StudyResult, one: MapResult) -> str:
     region = one.regions.regions[0]
-    parts = words.counted(region.components, "part")
+    parts = counted(region.components, "part")
     marked = f"marks {words.size(region.size, region.unit)} in {parts}" if region.count else "marks no region"
     what = "volume" if is_volume(study) else "picture"
     doubt = words.doubt(study, one)
@@ -48,7 +49,7 @@ def _where(study: StudyResult, one: MapResult) -> str:
 
 def _without(study: StudyResult, failed: list[MapResult]) -> str:
     reasons = "; ".join(f"{one.method} for “{one.class_name}”: {one.status}" for one in failed)
-    return f"{len(failed)} of {words.counted(len(study.maps), 'map')} cannot be read ({reasons})."
+    return f"{len(failed)} of {counted(len(study.maps), 'map')} cannot be read ({reasons})."
 
 
 def _checks(study: StudyResult) -> str:
@@ -56,7 +57,7 @@ def _checks(study: StudyResult) -> str:
         return ""
     counts = Counter(check.outcome for check in study.checks)
     return (
-        f"Of {words.counted(len(study.checks), 'check')}, {counts[Outcome.FLAG] or 'none'} flagged,"
+        f"Of {counted(len(study.checks), 'check')}, {counts[Outcome.FLAG] or 'none'} flagged,"
         f" {counts[Outcome.PASS] or 'none'} passed, {counts[Outcome.NOT_ASSESSED] or 'none'} not assessed."
     )
 
@@ -65,14 +66,13 @@ def _uncertainty(study: StudyResult) -> list[str]:
     known = [one for one in study.uncertainty if one.agreement is not None]
     said = [
         f"{words.SOURCES.get(one.source, one.source).lower()}: {words.number(one.agreement)}"
-        f" over {words.counted(one.samples, 'sample')}"
+        f" over {counted(one.samples, 'sample')}"
         for one in known
         if one.source != "methods"
     ]
     lines = [f"How far repeated maps overlap (1 is the same map, 0 nothing): {'; '.join(said)}."] if said else []
     methods = [
-        f"Maps of {words.counted(one.samples, 'method')} overlap by {words.number(one.agreement)}."
-        f" {words.BY_CONSTRUCTION}"
+        f"Maps of {counted(one.samples, 'method')} overlap by {words.number(one.agreement)}. {words.BY_CONSTRUCTION}"
         for one in known
         if one.source == "methods"
     ]

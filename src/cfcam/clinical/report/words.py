@@ -179,13 +179,3 @@ def limit(result: CheckResult) -> str:
         return shown
     above = result.value > result.limit
     return f"at least {shown}" if above == (result.outcome is Outcome.PASS) else f"at most {shown}"
-
-
-def counted(count: int, what: str, several: str = "") -> str:
-    """Returns a count with its noun.
-
-    Example:
-        >>> counted(1, "check"), counted(3, "check")
-        ('1 check', '3 checks')
-    """
-    return f"{count} {what if count == 1 else several or what + 's'}"

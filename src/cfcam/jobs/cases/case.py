@@ -17,6 +17,7 @@ from cfcam.imaging.reading.elsewhere import Elsewhere
 from cfcam.imaging.reading.files import shown_path
 from cfcam.jobs.inputs.ground_truth import Box, CaseError, Notice, fill_boxes, reaching, read_masks
 from cfcam.metrics.scorecard.samples import Part, Sample
+from cfcam.shown import counted
 
 
 def ignore_notice(line: str) -> None:
@@ -175,6 +176,10 @@ def resolve_label(label: int | str | None, classes: Sequence[str] | int | None) 
         return class_index(label, names)
     count = classes if isinstance(classes, int) else None if names is None else len(names)
     if label < 0 or (count is not None and label >= count):
-        known = "classes count from 0" if count is None else f"the network has {count} classes, 0 to {count - 1}"
+        known = (
+            "classes count from 0"
+            if count is None
+            else f"the network has {counted(count, 'class', 'classes')}, 0 to {count - 1}"
+        )
         raise CaseError(f"the label {label} is out of range: {known}")
     return label

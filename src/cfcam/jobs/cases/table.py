@@ -41,6 +41,11 @@ def read_table(path: Path, notice: Notice, *, also: Collection[str] = ()) -> lis
     return _told_apart(cases, notice)
 
 
+def columns_of(path: Path, *, also: Collection[str] = ()) -> list[str]:
+    """Returns what the columns of a CSV file are called; see `read_table`."""
+    return _names(next(_lines(path, also), (0, []))[1], also)
+
+
 def _lines(path: Path, also: Collection[str]) -> Iterator[tuple[int, list[str]]]:
     text = csv_text.read_text(path, JobError, shown=str(path))
     first = text.lstrip().partition("\n")[0]

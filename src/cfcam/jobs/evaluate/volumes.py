@@ -17,6 +17,7 @@ from cfcam.jobs.evaluate.settings import EvaluationSettings
 from cfcam.jobs.inputs.preparing import prepared_volumes_for, refuse_windows
 from cfcam.metrics.scorecard.catalogue import resolve_metrics
 from cfcam.models import LoadedModel
+from cfcam.shown import counted
 
 _VOXELS_AT_ONCE, _PASSES_AT_ONCE = 4 * 2**20, 16  # of changed inputs in one pass: 16 of 64 x 64 x 64 voxels
 _NEED_A_NETWORK = ("repeatability", "reproducibility")
@@ -74,7 +75,7 @@ class VolumeEvaluationRun(EvaluationRun):
                 first = first or error
             else:
                 return size
-        raise JobError(f"none of {len(self.cases)} volumes can be read; the first: {first}") from first
+        raise JobError(f"none of {counted(len(self.cases), 'volume')} can be read; the first: {first}") from first
 
     def _metrics(self) -> str | tuple[str, ...]:
         chosen = self.settings.metrics

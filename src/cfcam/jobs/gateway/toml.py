@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from cfcam.bounded import read_bounded
 from cfcam.errors import InputError, JobError, nearest
+from cfcam.shown import counted
 
 T = TypeVar("T")
 
@@ -115,7 +116,7 @@ def _value(value: Any, hint: Any, where: str, folder: Path) -> Any:
         if not isinstance(value, list):
             raise JobError(f"{where}: is to be a list, such as {_listed(inner[0])}")
         if inner[-1] is not Ellipsis and len(value) != len(inner):
-            raise JobError(f"{where}: has {len(value)} values: give {len(inner)}")
+            raise JobError(f"{where}: has {counted(len(value), 'value')}: give {len(inner)}")
         return tuple(_value(one, inner[0], f"{where}, value {n}", folder) for n, one in enumerate(value, 1))
     if origin is dict:
         if not isinstance(value, Mapping):

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
 from cfcam.errors import CfcamError, InputError, few, nearest
-from cfcam.jobs.cases.case import resolve_label
-from cfcam.jobs.cases.table import read_table
+from cfcam.jobs.cases.case import Case, resolve_label
+from cfcam.jobs.cases.table import columns_of, read_table
 from cfcam.jobs.inputs.find import Input, absolute
 from cfcam.jobs.inputs.privacy import comes_from_dicom
+from cfcam.shown import counted
 
 FOLDERS = "folders"
 """What is given in place of a file where the folders of the pictures are called like classes."""
@@ -28,11 +29,13 @@ class Labels:
         of: absolute path of an input -> index of its class.
         missing: how many inputs have none.
         unused: how many lines of the file belong to no input.
+        empty: absolute path -> the line that lists it, and leaves its label empty.
     """
 
     of: Mapping[str, int]
     missing: int = 0
     unused: int = 0
+    empty: Mapping[str, str] = field(default_factory=dict)
 
     def notes(self) -> list[str]:
         """Returns what a user should know of them; no picture is named, for its name may be a patient's."""
@@ -71,26 +74,33 @@ def _of_table(path: Path, inputs: Sequence[Input], classes: Sequence[str] | None
         assert found is not None  # noqa: S101 (a text is a label)
         return found
 
+    known = {str(source.absolute): source.shown.name for source in inputs}
     by_path: dict[str, int] = {}
-    told: list[str] = []
-    for case in read_table(path, told.append, also=_ALSO):
+    first: dict[str, Case] = {}
+    empty: dict[str, str] = {}
+    cases = read_table(path, lambda told: None, also=_ALSO)
+    for case in cases:
+        place = str(absolute(case.image))
+        named = f" ({known[place]})" if place in known else ""  # other names are as they may be, a patient's too
+        if case.problem is not None:  # of such a line nobody knows which label is whose
+            what = case.problem if case.problem.startswith("line ") else f"{case.where}: {case.problem}"
+            raise InputError(f"{option} {path.name}: {what}")
         if case.label is None:
+            empty[place] = f"{case.where.partition(' of ')[0]}{named}"
             continue
         try:
             label = index(str(case.label))
         except CfcamError as error:
-            raise InputError(f"{option} {path.name}: {error}") from error
-        place = str(absolute(case.image))
+            raise InputError(f"{option} {path.name}: {case.where.partition(' of ')[0]}{named}: {error}") from error
+        before = first.setdefault(place, case)
         if by_path.setdefault(place, label) != label:
             raise InputError(
-                f"{option} {path.name}: a picture is called {case.label!r} in one line and otherwise in another: give"
-                " each picture one label"
+                f"{option} {path.name}: the picture{named} of {case.where.partition(' of ')[0]} is called"
+                f" {case.label!r} there and {before.label!r} in {before.where.partition(' of ')[0]}: give each picture"
+                " one label"
             )
     if not by_path:
-        unused = next((f"; {line.partition(': ')[2]}" for line in told if "columns not used" in line), "")
-        raise InputError(
-            f"{option} {path.name}: no line has a label: it takes the columns file (or image) and label{unused}"
-        )
+        raise InputError(f"{option} {path.name}: {_without_labels(path, len(cases))}")
     found = {
         str(source.absolute): by_path[str(source.absolute)] for source in inputs if str(source.absolute) in by_path
     }
@@ -100,7 +110,16 @@ def _of_table(path: Path, inputs: Sequence[Input], classes: Sequence[str] | None
         raise InputError(
             f"{option} {path.name}: none of its pictures is among those to explain: paths are relative to the file"
         )
-    return _labels(found, inputs, unused=len(by_path) - len(found))
+    return replace(_labels(found, inputs, unused=len(by_path) - len(found)), empty=empty)
+
+
+def _without_labels(path: Path, lines: int) -> str:
+    """Returns in words why no line of a table has a label."""
+    columns = columns_of(path, also=_ALSO)
+    if "label" not in columns:
+        found = few((name or "(no name)" for name in columns), 8)
+        return f"no column is called label; columns found: {found}; it takes file (or image) and label"
+    return f"the column label is empty in all of its {counted(lines, 'line')}: write a class's name or index there"
 
 
 def read_targets(path: Path, inputs: Sequence[Input], classes: Sequence[str] | None) -> Mapping[str, int]:
@@ -112,9 +131,11 @@ def read_targets(path: Path, inputs: Sequence[Input], classes: Sequence[str] | N
     labels = read_labels(str(path), inputs, classes, "--target")
     if labels.missing:
         first = next(source for source in inputs if str(source.absolute) not in labels.of)
+        empty = labels.empty.get(str(first.absolute))
+        which = first.shown.name if empty is None else f"{empty}, whose label is empty"
         raise InputError(
             f"--target {path.name}: {labels.missing} of {len(inputs)} inputs have no line with a label, the first of"
-            f" them is {first.shown.name}: add them, or leave the inputs out"
+            f" them is {which}: add them, or leave the inputs out"
         )
     return labels.of
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from cfcam.errors import InputError
 from cfcam.models.texts.families import Family, Prompt, Rows, Tensors, processed
 from cfcam.models.texts.grids import ImageGrid, patches
+from cfcam.shown import counted
 
 
 class BlipCaptions(Family):
@@ -65,7 +66,9 @@ class BlipAnswers(BlipCaptions):
         question = tuple(self.tokenizer(text)["input_ids"])
         most = self.context
         if most is not None and len(question) > most:
-            raise InputError(f"the prompt is {len(question)} tokens long, and the network takes {most}: shorten it")
+            raise InputError(
+                f"the prompt is {counted(len(question), 'token')} long, and the network takes {most}: shorten it"
+            )
         return Prompt((self.model.decoder_start_token_id,), self.pixels(picture), question=question)
 
     def decode(self, tokens: Tensor, rows: Rows) -> Tensor:

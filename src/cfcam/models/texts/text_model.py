@@ -31,6 +31,7 @@ from cfcam.models.texts.multimodal import (
 )
 from cfcam.models.texts.passage import Passage, Written
 from cfcam.models.texts.words import text_of, unknown_words
+from cfcam.shown import counted
 
 _FAMILIES: tuple[type[Family], ...] = (
     EncoderDecoder,
@@ -182,7 +183,9 @@ class TextModel:
     def _check_room(self, prompt: Prompt, more: int) -> None:
         most = self.family.context
         if most is not None and len(prompt.ids) + more > most:
-            what = f"the prompt is {len(prompt.ids)} tokens long" + (f", and the text {more}" if more > 1 else "")
+            what = f"the prompt is {counted(len(prompt.ids), 'token')} long" + (
+                f", and the text {more}" if more > 1 else ""
+            )
             raise InputError(f"{what}; the network's context holds {most}: shorten it (those of the picture count too)")
 
     def _check_marks(self, ids: Sequence[int]) -> None:
