@@ -253,3 +253,41 @@ def test_a_text_and_a_function_are_asked_for_in_words():
         check_text(3, "name")
     with pytest.raises(MethodError, match=r"^read is the class int: give a function$"):
         check_called(int, "read", "a function", MethodError)
+
+
+@pytest.mark.parametrize(
+    ("target", "asked"),
+    [
+        (lambda output: output[:, 0], "a callable"),
+        (cfcam.PerImage(lambda output, images: output[:, 0]), "a callable"),
+        (cfcam.Contrast(0, 1), "a contrast of two classes"),
+        (cfcam.Regression(0), "a number that the network estimates"),
+    ],
+)
+def test_methods_of_classes_say_what_they_were_asked_instead(target, asked):
+    net = network()
+    with pytest.raises(MethodError, match=f"^cam explains classes only, and a target is {asked}: use grad-cam"):
+        cfcam.explain(net, X, "cam", targets=target)
+    with pytest.raises(MethodError, match=f"^finer-cam compares classes, and a target is {asked}: use grad-cam for it"):
+        cfcam.explain(net, X, "finer-cam", targets=target)
+
+
+@pytest.mark.parametrize(
+    ("method", "said"),
+    [
+        ("cam", "a target is a word of a text: use grad-cam"),
+        ("finer-cam", "a target is a word of a text: use grad-cam"),
+        ("legrad", "legrad reads the attention of networks that classify, and VisionEncoderDecoderModel writes a text"),
+        ("attention-rollout", "networks that classify, and VisionEncoderDecoderModel writes a text: use hires-cam"),
+    ],
+)
+def test_methods_that_map_no_words_say_so(method, said):
+    with pytest.raises(MethodError) as raised:
+        cfcam.explain_text(load_demo_captioner(), PICTURE, "", "nodule", methods=method)
+    assert said in str(raised.value)
+
+
+@pytest.mark.parametrize("method", ["cam", "finer-cam"])
+def test_methods_of_classes_map_no_boxes(method):
+    with pytest.raises(MethodError, match=r"a target is a box of a detector: use grad-cam"):
+        cfcam.explain(cfcam.Detector(Finder().eval(), read), X, method, targets=cfcam.TopBoxes(1), layer="model.c")

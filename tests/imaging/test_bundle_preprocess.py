@@ -117,7 +117,7 @@ def test_channels_of_a_volume_are_those_of_the_bundle():
     )
     assert torch.equal(several(volume), torch.from_numpy(voxels))
     with pytest.raises(
-        InputError, match="a volume with 1 channels for a bundle that reads t1, t2: give a file for each"
+        InputError, match="a volume with 1 channel for a bundle that reads t1, t2: give a file for each"
     ):
         several(Volume(voxels[0], AFFINE))
     with pytest.raises(

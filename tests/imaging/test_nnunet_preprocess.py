@@ -182,7 +182,7 @@ def test_what_is_out_of_range_is_one_line(how, complaint):
 
 
 def test_what_does_not_fit_the_network_is_one_line():
-    with pytest.raises(InputError, match="a volume with 1 channels for a network with 2: give a file for each"):
+    with pytest.raises(InputError, match="a volume with 1 channel for a network with 2: give a file for each"):
         prepare(schemes=("NoNormalization",) * 2, within=(False,) * 2, properties=({}, {}))(line(1, 2))
     with pytest.raises(InputError, match="channel 0 goes from 1 to 300, and RGBTo01Normalization takes 0 to 255"):
         prepare(schemes=("RGBTo01Normalization",))(line(1, 300))

@@ -20,6 +20,7 @@ from cfcam.imaging import stated
 from cfcam.imaging.nnunet_preprocess import NnunetPreprocess
 from cfcam.imaging.volume import Volume
 from cfcam.imaging.volume_preprocess import Axis, VolumePreprocess
+from cfcam.shown import counted
 
 LOADERS: Final = ("LoadImage", "LoadImaged")
 """What a bundle reads files with, which is done before: in its place stands the volume that was read."""
@@ -121,7 +122,8 @@ class BundlePreprocess(VolumePreprocess):
         if not isinstance(found, Tensor) or found.ndim != 4 or found.shape[0] != self.channels:
             shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
             raise InputError(
-                f"the bundle's transforms make {shape} of a volume with {volume.channels} channels, and its network"
+                f"the bundle's transforms make {shape} of a volume with"
+                f" {counted(volume.channels, 'channel')}, and its network"
                 f" takes ({self.channels}, depth, height, width): give a file for each channel (--channels)"
             )
         plain = found.as_tensor() if hasattr(found, "as_tensor") else found
@@ -142,7 +144,8 @@ class BundlePreprocess(VolumePreprocess):
         several = len(self.keys) > 1
         if several and volume.channels != len(self.keys):
             raise InputError(
-                f"a volume with {volume.channels} channels for a bundle that reads {', '.join(self.keys)}: give a file"
+                f"a volume with {counted(volume.channels, 'channel')} for a bundle that reads"
+                f" {', '.join(self.keys)}: give a file"
                 " for each (--channels)"
             )
         where = next((one["channel_dim"] for one in self.transforms if isinstance(one.get("channel_dim"), int)), 0)

@@ -18,6 +18,7 @@ from cfcam.imaging import stated
 from cfcam.imaging.geometry import axis_codes, turned
 from cfcam.imaging.volume import Volume
 from cfcam.imaging.volume_preprocess import Axis, VolumePreprocess
+from cfcam.shown import counted
 
 SCHEMES: Final = (
     "CTNormalization",
@@ -107,7 +108,8 @@ class NnunetPreprocess(VolumePreprocess):
         """
         if volume.channels != self.channels:
             raise InputError(
-                f"a volume with {volume.channels} channels for a network with {self.channels}: give a file for each, in"
+                f"a volume with {counted(volume.channels, 'channel')} for a network with {self.channels}:"
+                " give a file for each, in"
                 " the order of its training"
             )
         values = self.unpadded(volume)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Capture, Scores
+from cfcam.capture.targets.scores import what_is_asked
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, spatial_mean, weighted_sum
 
@@ -23,7 +24,7 @@ class CAM(Method):
     stands for two classes with weights -W and W.
 
     Raises:
-        MethodError: the network has no such classifier behind this layer, or a target is a callable.
+        MethodError: the network has no such classifier behind this layer, or a target is no class.
 
     Source: Zhou et al. 2016, arXiv 1512.04150, eq. 2.
     """
@@ -36,7 +37,9 @@ class CAM(Method):
     def __call__(self, capture: Capture) -> Tensor:
         """Returns signed maps (N, K, *layer_spatial)."""
         if capture.targets.functions:
-            raise MethodError(f"cam explains classes only, and a target is a callable: {_ADVICE}")
+            raise MethodError(
+                f"cam explains classes only, and a target is {what_is_asked(capture.targets.functions)}: {_ADVICE}"
+            )
         weight = classifier_weight(capture)
         if weight.shape[0] == 1:
             weight = torch.cat([-weight, weight])

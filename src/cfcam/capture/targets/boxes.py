@@ -40,6 +40,7 @@ class BoxScore(ImageScore):
         overlap: IoU that a box must have to be the same.
     """
 
+    asked: ClassVar[str] = "a box of a detector"
     boxes: Tensor
     labels: Tensor
     size: tuple[int, ...]

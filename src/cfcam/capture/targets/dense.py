@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -124,6 +124,7 @@ class MaskedScore(ImageScore):
         kind: how logits become probabilities.
     """
 
+    asked: ClassVar[str] = "a region of a segmentation"
     indices: Tensor
     mask: Tensor
     words: str

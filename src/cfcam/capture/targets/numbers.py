@@ -81,6 +81,7 @@ class Difference(ImageScore):
         kind: how logits become probabilities.
     """
 
+    asked: ClassVar[str] = "a contrast of two classes"
     is_margin: ClassVar[bool] = True
     own: Tensor
     other: Tensor
@@ -135,6 +136,7 @@ class Estimate(ImageScore):
         numbers: where it is in the network's output; None: among the logits.
     """
 
+    asked: ClassVar[str] = "a number that the network estimates"
     target: Regression
     numbers: Callable[[Any, int], Tensor] | None = None
 
@@ -161,6 +163,7 @@ class PerImage(ScoreTarget, ImageScore):
         words: what is explained, as shown to people; None: the function's name.
     """
 
+    asked: ClassVar[str] = "a callable"
     needs_logits: ClassVar[bool] = False
     function: Callable[[Any, Tensor], Tensor]
     words: str | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -70,6 +70,8 @@ class ImageScore(ABC):
 
     is_margin: ClassVar[bool] = False
     """Whether the scores are how far the logit of one class lies above that of another."""
+    asked: ClassVar[str] = "a score of its own"
+    """What a target of this kind is, as messages call it."""
 
     @property
     @abstractmethod
@@ -234,6 +236,16 @@ def class_index(name: str, classes: Sequence[str] | None) -> int:
     raise TargetError(
         f"no class is called {name!r}; nearest of {len(classes)}: {', '.join(map(repr, near))}{box_hint(name)}"
     )
+
+
+def what_is_asked(functions: Mapping[int, Any]) -> str:
+    """Returns what the targets are that are no classes, in words: the first kind of them.
+
+    Args:
+        functions: of `Scores.functions`, at least one.
+    """
+    first = functions[min(functions)]
+    return first.asked if isinstance(first, ImageScore) else "a callable"
 
 
 def known_class(label: int | str, count: int, classes: Sequence[str] | None) -> int:

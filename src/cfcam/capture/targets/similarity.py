@@ -43,6 +43,7 @@ class Similarity(ScoreTarget, ImageScore):
     text, the score of Radford et al. 2021, "CLIP", arXiv 2103.00020.
     """
 
+    asked: ClassVar[str] = "a likeness to a reference"
     needs_logits: ClassVar[bool] = False
     reference: Any
     of: Embedding = None

@@ -238,6 +238,7 @@ class Passages(ImageScore):
         names: (N,) the same image by image, where they differ; () where not.
     """
 
+    asked: ClassVar[str] = "a word of a text"
     spans: tuple[tuple[int, int], ...]
     words: str
     kind: TokenScore
@@ -274,6 +275,7 @@ class Against(ImageScore):
         words: what is explained.
     """
 
+    asked: ClassVar[str] = "an answer against another"
     is_margin: ClassVar[bool] = True
     own: int
     other: int

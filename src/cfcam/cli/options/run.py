@@ -56,7 +56,7 @@ class ManyInputs(LongRun):
         bool,
         typer.Option(
             "--log-json",
-            help="Say how far it is as JSON, one object a line on stderr, without names or paths.",
+            help="Say how far it is as JSON, one object a line on stderr; an input is named if it fails.",
             rich_help_panel=Panel.RUN,
         ),
     ] = False

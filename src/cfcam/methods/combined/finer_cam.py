@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cfcam.capture import Capture, Scores, probabilities
 from cfcam.capture.answers.probabilities import signed_logits
+from cfcam.capture.targets.scores import what_is_asked
 from cfcam.errors import MethodError, TargetError
 from cfcam.methods.cam import CAM
 from cfcam.methods.wrapping import Wrapper
@@ -28,7 +29,7 @@ class FinerCAM(Wrapper):
             of their indices.
 
     Raises:
-        MethodError: a target is a callable, or the output is no vector of classes.
+        MethodError: a target is no class, or the output is no vector of classes.
         TargetError: a reference is out of range, or is the explained class.
 
     Source: Zhang et al. 2025, arXiv 2501.11309.
@@ -54,8 +55,13 @@ class FinerCAM(Wrapper):
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns the wrapped method's maps (N, K, *layer_spatial) of the differences."""
-        if capture.targets.functions or capture.logits.ndim != 2:
-            raise MethodError("finer-cam compares classes, and a target is a callable: explain the callable by itself")
+        if capture.targets.functions:
+            asked = what_is_asked(capture.targets.functions)
+            raise MethodError(f"finer-cam compares classes, and a target is {asked}: use {self.base.label} for it")
+        if capture.logits.ndim != 2:
+            raise MethodError(
+                f"finer-cam compares classes, and the output is no vector of them: use {self.base.label} here"
+            )
         targets, logits = capture.targets, signed_logits(capture.logits)
         if isinstance(self.references, tuple):
             references = self._given(logits, targets.indices)

@@ -10,11 +10,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture import Capture
+from cfcam.capture import Adapter, Capture
 from cfcam.capture.answers.outputs import find_tensor, replace_tensor
 from cfcam.capture.half_precision import at_least_float32, gradients, takes_part
 from cfcam.capture.layers.attention import AttentionMap, AttentionRecorder
 from cfcam.capture.state.guarantee import preserved
+from cfcam.capture.targets.tokens import TextOutput
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method
 
@@ -164,7 +165,13 @@ def _structure(capture: Capture, method: str) -> _Structure:
 
 
 def _check(capture: Capture, recorder: AttentionRecorder, method: str) -> None:
-    model = type(capture.network.model).__name__
+    inner = capture.network.model
+    model = type(inner.model if isinstance(inner, Adapter) else inner).__name__
+    if isinstance(capture.output, TextOutput):
+        raise MethodError(
+            f"{method} reads the attention of networks that classify, and {model} writes a text: use hires-cam or"
+            " grad-cam, which need no attention"
+        )
     if not recorder.maps and not recorder.other:
         raise MethodError(
             f"{method} needs the attention maps of a transformer, and {model} computes none that can be seen: set"
