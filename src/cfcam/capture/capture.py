@@ -369,13 +369,13 @@ class Capture:
             limit: None: 8 MiB on a CPU, 256 MiB elsewhere.
         """
         limit = limit or (1 << 23 if self.input.device.type == "cpu" else 1 << 28)
-        own = self._together is None and self._change is None and "gradients" not in self.__dict__
-        places = self._recording.tail(self._scores, self.autocast).places if own else 1
         numbers = max(1, sum(leaf.numel() * max(4, leaf.element_size()) for leaf in self._recording.leaves))
         step = max(1, limit // numbers)
         if step >= (columns := self._scores.shape[1]):
             yield self
             return
+        own = self._together is None and self._change is None and "gradients" not in self.__dict__
+        places = self._recording.tail(self._scores, self.autocast).places if own else 1
         # Gradients that are the same at all places are small; an eighth of the limit is left to them.
         wide = max(1, limit // 8 * places // numbers // step) * step
         for start in range(0, columns, wide):

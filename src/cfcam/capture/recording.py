@@ -315,8 +315,7 @@ class Recording:
 
     def at_once(self, scores: Tensor, autocast: Autocast) -> Tensor | None:
         """Returns `gradients` from one pass back, expanded behind pooling; None: they are few, or it is slower."""
-        tail = self.tail(scores, autocast)
-        if scores.shape[1] < MANY or not tail.batchable:
+        if scores.shape[1] < MANY or not (tail := self.tail(scores, autocast)).batchable:
             return None
         return seen_together(all_gradients(scores, self.leaves, tail.pool), self.seen, isinstance(self.grid, FrameGrid))
 

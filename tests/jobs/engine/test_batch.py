@@ -43,9 +43,9 @@ def test_each_image_says_what_its_explanation_alone_says(explanation):
         for k in columns:
             assert batch.targets[n][k] == int(alone.targets[0, k])
             assert batch.scores[n][k] == float(alone.scores[0, k])
-            assert batch.label(n, k) == alone.label(0, k)
-            assert batch.probability(n, k) == alone.probability(0, k)
-            assert batch.margin(n, k) == alone.margin(0, k)
+            assert batch.labels[n][k] == alone.label(0, k)
+            assert batch.probabilities[n][k] == alone.probability(0, k)
+            assert batch.margins[n][k] == alone.margin(0, k)
             for method in alone.methods:
                 assert batch.statuses[method][n][k] == alone.status[method][0, k]
 
@@ -56,14 +56,14 @@ def test_what_is_kept_of_an_image_is_its_map_over_its_greatest_value(explanation
         kept = keeping(n, source="a", sha256="b", size=(8, 8))
         assert kept.logits.tolist() == explanation.logits[n].tolist()
         for one in kept.maps:
-            raw = explanation.maps[one.method][n, one.index["target"]].numpy()
-            assert one.index["status"] == explanation.status[one.method][n, one.index["target"]]
-            if one.index["status"] != Status.OK:
-                assert (one.values, one.index["maximum"], one.index["max_abs_error"]) == (None, None, None)
+            raw = explanation.maps[one.method][n, one.target].numpy()
+            assert one.status == explanation.status[one.method][n, one.target]
+            if one.status != Status.OK:
+                assert (one.values, one.maximum, one.max_abs_error) == (None, None, None)
                 continue
             exact = np.maximum(raw, 0) / raw.max()
-            assert one.index["maximum"] == raw.max()
-            assert one.index["max_abs_error"] == np.abs(one.values.astype(np.float32) - exact).max() <= 2**-12
+            assert one.maximum == raw.max()
+            assert one.max_abs_error == np.abs(one.values.astype(np.float32) - exact).max() <= 2**-12
             assert np.array_equal(one.values, exact.astype(np.float16))
-    statuses = [one.index["status"] for n in (EMPTY, BROKEN) for one in keeping(n, source="", sha256="", size=()).maps]
+    statuses = [one.status for n in (EMPTY, BROKEN) for one in keeping(n, source="", sha256="", size=()).maps]
     assert {Status.NO_POSITIVE_EVIDENCE, Status.NOT_FINITE} <= set(statuses)

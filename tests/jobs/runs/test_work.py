@@ -18,6 +18,7 @@ from torch import nn
 from cfcam.errors import CfcamError, JobError, ModelError
 from cfcam.imaging import VolumePreprocess
 from cfcam.jobs import FolderRun, Save, Settings, State, StudySettings, VolumeRun, VolumeSettings, Windows, find_inputs
+from cfcam.jobs.engine import lanes
 from cfcam.jobs.runs.manifest import Manifest
 from cfcam.jobs.runs.pictures import Pictures
 from cfcam.jobs.runs.plan import Plan, named
@@ -126,7 +127,8 @@ def test_studies_in_another_process_keep_the_patient_out_and_enter_the_audit(tmp
         assert connection.execute("SELECT count(*) FROM audit_record").fetchone() == (3,)
 
 
-def test_a_work_that_threads_are_busy_with_is_sent_without_them(tmp_path):
+def test_a_work_that_threads_are_busy_with_is_sent_without_them(monkeypatch, tmp_path):
+    monkeypatch.setattr(lanes, "LIGHT", 0)
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:

@@ -37,7 +37,7 @@ def _switch(step: int) -> None:
     with _lock:
         if step > 0 and _passes == 0:
             for name, make in (
-                ("CheckpointFunction", _function),
+                ("CheckpointFunction", _Function),
                 ("_checkpoint_without_reentrant_generator", _generator),
             ):
                 if hasattr(_torch, name):
@@ -50,13 +50,12 @@ def _switch(step: int) -> None:
             _originals.clear()
 
 
-def _function(original: Any) -> Any:
-    class Direct:
-        @staticmethod
-        def apply(run: Callable[..., Any], preserve: bool, *args: Any) -> Any:
-            return run(*args) if getattr(_here, "depth", 0) else original.apply(run, preserve, *args)
+class _Function:
+    def __init__(self, original: Any) -> None:
+        self._original = original
 
-    return Direct
+    def apply(self, run: Callable[..., Any], preserve: bool, *args: Any) -> Any:
+        return run(*args) if getattr(_here, "depth", 0) else self._original.apply(run, preserve, *args)
 
 
 def _generator(original: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -42,7 +43,7 @@ class Tally:
     read: int = 0
     written: int = 0
     _counts: Counter[str] = field(default_factory=Counter)
-    _folder: Path | None = None
+    _folder: str | None = None
     _several: bool = False
 
     def add(self, outcome: Outcome) -> None:
@@ -68,7 +69,7 @@ class Tally:
         self.rows += len(outcome.targets)
         self.placed |= any(target.where for target in outcome.targets)
         if not self._several:
-            folder = outcome.path.parent
+            folder = os.path.dirname(outcome.path)  # noqa: PTH120 (paths are slow, and tiny pictures many)
             self._several = self._folder is not None and folder != self._folder
             self._folder = folder
 

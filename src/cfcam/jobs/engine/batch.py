@@ -32,38 +32,36 @@ class Batch:
         return self.explanation.scores.tolist()
 
     @cached_property
-    def _probabilities(self) -> list[list[float]] | None:
-        if (found := self.explanation.probabilities) is None:
-            return None
-        asked = found.gather(1, self.explanation.targets.clamp(min=0).to(found.device))
-        return asked.tolist()
+    def labels(self) -> list[list[str]]:
+        """(N, K) what each map explains; see `Explanation.label`."""
+        names, classes = self.explanation.target_names, self.explanation.classes
+        return [
+            [
+                (names[k] or "score") if index < 0 else classes[index] if classes else f"class {index}"
+                for k, index in enumerate(row)
+            ]
+            for row in self.targets
+        ]
 
-    def columns(self, n: int) -> list[int]:
-        """Returns an image's columns, each class once; see `cfcam.explanation.unique_columns`."""
-        if len(self.targets[n]) == 1:
-            return [0]
-        first: dict[tuple[int, str], int] = {}
-        for k, index in enumerate(self.targets[n]):
-            first.setdefault((index, self.label(n, k) if index < 0 else ""), k)
-        return list(first.values())
+    @cached_property
+    def probabilities(self) -> list[list[float | None]]:
+        """(N, K) of the explained classes; see `Explanation.probability`."""
+        of = self.explanation
+        if of.boxes is not None:
+            return [[of.probability(n, k) for k in range(len(row))] for n, row in enumerate(self.targets)]
+        if of.probabilities is None:
+            return [[None] * len(row) for row in self.targets]
+        found = of.probabilities.gather(1, of.targets.clamp(min=0).to(of.probabilities.device)).tolist()
+        return [
+            [None if index < 0 else one for index, one in zip(row, values, strict=True)]
+            for row, values in zip(self.targets, found, strict=True)
+        ]
 
-    def label(self, n: int, k: int) -> str:
-        """Returns what a map explains; see `Explanation.label`."""
-        of, index = self.explanation, self.targets[n][k]
-        if index < 0:
-            return of.target_names[k] or "score"
-        return of.classes[index] if of.classes else f"class {index}"
-
-    def probability(self, n: int, k: int) -> float | None:
-        """Returns the probability of an explained class; see `Explanation.probability`."""
-        if self.explanation.boxes is not None:
-            return self.explanation.probability(n, k)
-        return None if self.targets[n][k] < 0 or self._probabilities is None else self._probabilities[n][k]
-
-    def margin(self, n: int, k: int) -> float | None:
-        """Returns the margin of a contrast; see `Explanation.margin`."""
-        margins = self.explanation.margins
-        return self.scores[n][k] if margins and margins[k] else None
+    @cached_property
+    def margins(self) -> list[list[float | None]]:
+        """(N, K) of contrasts; see `Explanation.margin`."""
+        of = self.explanation.margins or (False,) * self.explanation.targets.shape[1]
+        return [[one if is_margin else None for one, is_margin in zip(row, of, strict=True)] for row in self.scores]
 
     @cached_property
     def statuses(self) -> dict[str, list[list[str]]]:
@@ -72,6 +70,15 @@ class Batch:
             method: [[str(one) for one in row] for row in found.tolist()]
             for method, found in self.explanation.status.items()
         }
+
+    def columns(self, n: int) -> list[int]:
+        """Returns an image's columns, each class once; see `cfcam.explanation.unique_columns`."""
+        if len(self.targets[n]) == 1:
+            return [0]
+        first: dict[tuple[int, str], int] = {}
+        for k, index in enumerate(self.targets[n]):
+            first.setdefault((index, self.labels[n][k] if index < 0 else ""), k)
+        return list(first.values())
 
 
 @dataclass(frozen=True, eq=False)

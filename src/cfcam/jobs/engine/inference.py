@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from copy import copy
 from dataclasses import replace
 from typing import Any
@@ -19,7 +20,7 @@ from cfcam.explanation import Explanation
 from cfcam.imaging import Preprocess
 from cfcam.jobs.engine.batch import Batch, One
 from cfcam.jobs.engine.boxes import View, anywhere, asks_boxes, seen_in
-from cfcam.jobs.engine.lanes import LEAST, Lanes, copies_of, explained, is_light, lane_count
+from cfcam.jobs.engine.lanes import LEAST, Lanes, copies_of, explained, is_light, lane_count, on_one_core
 from cfcam.methods import ScoreCAM, named_methods
 from cfcam.methods.base import Method
 from cfcam.models import LoadedModel
@@ -188,11 +189,7 @@ class Engine:
             return
         x = torch.zeros(1, preprocess.channels, *preprocess.input_size)
         self.light = not self.on_gpu and is_light(self.network, x, self.batch_size)
-        if further < 1:
-            return
-        if self.light:
-            self._lanes = Lanes([self._explainer], cores=1)
-        elif copies := copies_of(self.network, x, self.layer, further):
+        if further and not self.light and (copies := copies_of(self.network, x, self.layer, further)):
             models = [self.network.model, *copies]
             self._lanes = Lanes([self._make(model, layer=self.layer, fingerprint=False) for model in models])
 
@@ -272,7 +269,7 @@ class Engine:
             asked = None if classes is None else classes[len(results) :][: self.batch_size]
             view = views[len(results)] if views is not None and self.asks_boxes else None
             try:
-                explained = self._explained(torch.stack(list(batch)), asked, view)
+                explained = self._explained(batch, asked, view)
             except Exception as error:  # noqa: BLE001 (a user's network may raise anything)
                 if len(batch) == 1 and is_out_of_memory(error) and self._fewer_masks():
                     pass
@@ -299,26 +296,29 @@ class Engine:
         results: list[One | str] = []
         for n, x in enumerate(inputs):
             try:
-                results += self._explained(x[None], None if classes is None else classes[n : n + 1])
+                results += self._explained([x], None if classes is None else classes[n : n + 1])
                 self._succeeded = True
             except Exception as error:  # noqa: BLE001 (as above)
                 errors.append(error)
                 results.append(self._reason(error))
         return results
 
-    def _explained(self, x: Tensor, classes: Sequence[int] | None = None, view: View | None = None) -> list[One | str]:
-        """Explains a batch (N, C, *spatial) and returns its images; of those that failed, why."""
-        targets: Any = self.targets if classes is None else torch.tensor(classes)[:, None]
-        targets = seen_in(view, targets)
-        if self.windows is not None:
-            how = self.windows
-            parts = [explain_windows(self._explainer, x, how.size, how.overlap, targets, aggregate=how.aggregate)]
-        elif self._lanes is not None and len(x) >= 2 * LEAST:  # fewer run faster in one piece, on all cores
-            provenance = self._explainer.provenance()
-            parts = [replace(part, provenance=provenance) for part in self._lanes(x, targets)]
-        else:
-            parts = [explained(self._explainer, x, targets)]
-        return [one for part in parts for one in _ones(part)]
+    def _explained(
+        self, inputs: Sequence[Tensor], classes: Sequence[int] | None = None, view: View | None = None
+    ) -> list[One | str]:
+        """Explains inputs (C, *spatial) as one batch and returns its images; of those that failed, why."""
+        targets: Any = seen_in(view, self.targets if classes is None else torch.tensor(classes)[:, None])
+        with on_one_core() if self.light else nullcontext():
+            x = torch.stack(list(inputs))
+            if self.windows is not None:
+                how = self.windows
+                parts = [explain_windows(self._explainer, x, how.size, how.overlap, targets, aggregate=how.aggregate)]
+            elif self._lanes is not None and len(x) >= 2 * LEAST:  # fewer run faster in one piece, on all cores
+                provenance = self._explainer.provenance()
+                parts = [replace(part, provenance=provenance) for part in self._lanes(x, targets)]
+            else:
+                parts = [explained(self._explainer, x, targets)]
+            return [one for part in parts for one in _ones(part)]
 
     def _reason(self, error: Exception) -> str:
         if isinstance(error, CfcamError):

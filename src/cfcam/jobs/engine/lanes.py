@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import itertools
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -51,6 +52,17 @@ def _use(torch_threads: int) -> None:
     torch.set_num_threads(torch_threads)
 
 
+@contextmanager
+def on_one_core() -> Iterator[None]:
+    """Keeps torch on one core meanwhile, in this thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class Lanes:
     """Explains the parts of a batch at the same time, each on its own copy of the network.
 
@@ -60,13 +72,12 @@ class Lanes:
     The copies share parameters and buffers with the network, so they take no memory to speak of.
 
     Args:
-        explainers: one for each copy, and one for the network itself.
-        cores: of each lane; None: its share of torch's threads.
+        explainers: one for each copy, and one for the network itself; each has its share of torch's threads.
     """
 
-    def __init__(self, explainers: Sequence[Explainer], *, cores: int | None = None) -> None:
+    def __init__(self, explainers: Sequence[Explainer]) -> None:
         self._explainers = list(explainers)
-        share = max(1, torch.get_num_threads() // len(self._explainers)) if cores is None else cores
+        share = max(1, torch.get_num_threads() // len(self._explainers))
         self._pool = threads(len(self._explainers), "cfcam-lane", torch_threads=share)
 
     def __call__(self, x: Tensor, targets: Sequence[int | str] | Tensor) -> list[Explanation]:

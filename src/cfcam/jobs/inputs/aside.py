@@ -22,6 +22,7 @@ import numpy as np
 from cfcam.files import Stamp, is_settled, stamp_of_file
 from cfcam.imaging.image import Image
 from cfcam.imaging.reading.pictures import read_image
+from cfcam.memory import settled
 
 SMALL = 1 << 15
 """Bytes of a file that is small; larger ones spend their time in the decoder."""
@@ -101,14 +102,12 @@ def serve() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the run closes what it has begun
     asked, answers = sys.stdin.buffer, sys.stdout.buffer
     sys.stdout = sys.stderr  # whatever a decoder prints is no answer
-    while True:
-        try:
+    with settled(seldom=True), suppress(EOFError):
+        while True:
             paths, max_pixels, window = pickle.load(asked)  # noqa: S301 (what `Aside` has written)
-        except EOFError:
-            return
-        rows, pixels = _packed([_found(path, max_pixels, window) for path in paths])
-        answers.write(pickle.dumps((len(pixels), rows), protocol=5) + pixels)
-        answers.flush()
+            rows, pixels = _packed([_found(path, max_pixels, window) for path in paths])
+            answers.write(pickle.dumps((len(pixels), rows), protocol=5) + pixels)
+            answers.flush()
 
 
 def _packed(found: Sequence[Found | None]) -> tuple[list[_Row | None], bytes]:

@@ -230,10 +230,10 @@ def explained(batch: Batch, n: int, preprocess: Any = None, size: Sequence[int] 
     return tuple(
         Explained(
             index=batch.targets[n][k],
-            label=batch.label(n, k),
-            probability=batch.probability(n, k),
+            label=batch.labels[n][k],
+            probability=batch.probabilities[n][k],
             maps={method: found[n][k] for method, found in batch.statuses.items()},
-            margin=batch.margin(n, k),
+            margin=batch.margins[n][k],
             box=box_on(batch.explanation, k, preprocess, size),
         )
         for k in batch.columns(n)

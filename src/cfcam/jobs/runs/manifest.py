@@ -25,7 +25,7 @@ from cfcam.json_text import parse_line
 from cfcam.stages import WRITE, stage
 
 FILE_NAME = "manifest.jsonl"
-_ENCODED = json.JSONEncoder(separators=(",", ":")).encode
+_ENCODED = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode  # plain values: none is in itself
 
 
 class State(StrEnum):

@@ -69,6 +69,10 @@ class Plan:
         """Tells whether an input is among those that are taken."""
         return self.shard is None or self.shard.takes(content_path(source))
 
+    def count(self) -> int:
+        """Returns how many inputs are taken."""
+        return len(self.inputs) if self.shard is None else sum(map(self.takes, self.inputs))
+
     def make_folder(self) -> None:
         """Makes the output folder and tries to write into it.
 
@@ -132,7 +136,7 @@ class Plan:
         entry = {
             "settings": meaning,
             "command": [shown_url(word) if "://" in word else word for word in command],
-            "inputs": sum(map(self.takes, self.inputs)),
+            "inputs": self.count(),
             "earlier": earlier,
             "others": others,
             **({} if self.shard is None else {"shard": str(self.shard), "of_inputs": len(self.inputs)}),

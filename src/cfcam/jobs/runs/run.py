@@ -91,7 +91,7 @@ class FolderRun:
         self._plan = Plan(
             self.inputs, settings.output, self._work.sha256, settings.overwrite, settings.shard, settings.option
         )
-        self._count = len(self.inputs) if settings.shard is None else sum(map(self._plan.takes, self.inputs))
+        self._count = self._plan.count()
         self._plan.make_folder()
         _check_what_is_there(settings)
         self._work.open()

@@ -8,7 +8,6 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import replace
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +33,7 @@ from cfcam.jobs.runs.kind import InputKind
 from cfcam.jobs.runs.manifest import Record, State
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.runs.standing import stamp_before, stamps_of
-from cfcam.jobs.runs.task import Failing, Outcome, Task
+from cfcam.jobs.runs.task import Outcome, Step, Task, failing
 from cfcam.jobs.store.kept import Keeping
 from cfcam.jobs.study.explained import Results
 from cfcam.jobs.study.regions import ByRegion, RegionSettings, by_region, rows_of
@@ -44,11 +43,6 @@ from cfcam.models.packing import packed, unpacked
 from cfcam.stages import DRAW, stage
 
 _KEPT_BYTES = 8_000_000  # a larger picture is read a second time to be drawn, rather than held in between
-
-
-class _Step(StrEnum):
-    READ = "read"
-    DRAW = "draw"
 
 
 class Work:
@@ -168,19 +162,18 @@ class Work:
         self.draw(task)
         return task
 
+    @failing(Step.READ)
     def read(self, task: Task) -> None:
         """Reads an input."""
         task.started = time.perf_counter()
-        with self._failing(task, _Step.READ):
-            if task.input.problem is not None:
-                raise ImageError(task.input.problem)
-            self._take(task, stamp_before(task.input), self.kind.read(task.input))
+        if task.input.problem is not None:
+            raise ImageError(task.input.problem)
+        self._take(task, stamp_before(task.input), self.kind.read(task.input))
 
     def take(self, tasks: Sequence[Task], found: Sequence[Found]) -> None:
         """Takes pictures that a process of its own has read, and prepares them; see `read` and `prepare`."""
         for task, (stamp, image) in zip(tasks, found, strict=True):
-            with self._failing(task, _Step.READ):
-                self._take(task, stamp, image)
+            self._take(task, stamp, image)
         good = [task for task in tasks if task.outcome is None]
         try:
             tensors = self.kind.preprocess.together([task.image for task in good])
@@ -190,21 +183,22 @@ class Work:
             task.tensor = tensor
             self.prepare(task)
 
+    @failing(Step.READ)
     def _take(self, task: Task, stamp: Stamp | None, image: Any) -> None:
         task.stamp, task.image = stamp, self._accepted(image, task.input)
         task.sha256 = task.image.sha256
         task.notices = self.kind.preprocess.notices(task.image)
 
+    @failing(Step.READ)
     def prepare(self, task: Task) -> None:
         """Brings what was read to the network's input; a large picture is not held any longer."""
         if task.outcome is not None:
             return
-        with self._failing(task, _Step.READ):
-            if task.tensor is None:
-                task.tensor = self.kind.preprocess(task.image)
-            task.size = tuple(map(int, task.image.size))
-            if self._settings.store or (self._studies is None and self.kind.memory(task.image) > _KEPT_BYTES):
-                task.image = None
+        if task.tensor is None:
+            task.tensor = self.kind.preprocess(task.image)
+        task.size = tuple(map(int, task.image.size))
+        if self._settings.store or (self._studies is None and self.kind.memory(task.image) > _KEPT_BYTES):
+            task.image = None
 
     def explain(self, tasks: Sequence[Task]) -> None:
         """Explains inputs of one shape, side by side.
@@ -230,17 +224,18 @@ class Work:
                 elif not self._settings.asks_again:
                     task.tensor = None
 
+    @failing(Step.READ)
     def reread(self, task: Task) -> None:
         """Reads an input again that is no longer held."""
         if task.outcome is not None or task.image is not None or self._settings.store:
             return
-        with self._failing(task, _Step.READ):
-            image = self._loaded(task.input)
-            if image.sha256 != task.sha256:
-                self._fail(task, "the picture changed while it was explained: run again")
-            else:
-                task.image = image
+        image = self._loaded(task.input)
+        if image.sha256 != task.sha256:
+            self._fail(task, "the picture changed while it was explained: run again")
+        else:
+            task.image = image
 
+    @failing(Step.DRAW)
     def draw(self, task: Task) -> None:
         """Writes the files of an input; those of its study use the network.
 
@@ -251,53 +246,50 @@ class Work:
         task.image = task.explained = task.tensor = None
         if task.outcome is not None:
             return
-        with self._failing(task, _Step.DRAW):
-            assert one is not None  # noqa: S101 (the step before)
-            explanation, targets = one.alone(), explained(one.batch, one.number, self.kind.preprocess, image.size)
-            files = self.kind.draw(image, explanation, task.name)
-            left_out: tuple[str, ...] = ()
-            if self._settings.further is not None:
-                further = self._settings.further(self._seen(task, image, explanation))
-                files, left_out = [*files, *further.files], further.left_out
-                self.engine.notes.extend(further.left_out)
-            if self._settings.regions is not None and x is not None:
-                found = self._by_region(self._settings.regions, task, image, x, explanation)
-                files += self.kind.draw.regions(image, explanation, found, task.name)
-                columns = {(int(explanation.targets[0, k]), explanation.label(0, k)): k for _, k in found.shares}
-                targets = tuple(
-                    replace(t, regions=rows_of(found, columns.get((t.index, t.label), -1))) for t in targets
-                )
-            if self._studies is not None and x is not None:
-                study = self._studies(image, explanation, x, task.name, task.input)
-                files, left_out = [*files, *study.files], (*left_out, *study.left_out)
-                targets = tuple(replace(t, where=study.places.get((t.index, t.label), "")) for t in targets)
-            if (glance := self._glance(task, image, explanation)) is not None:
-                files = [*files, *(self._settings.output / file for file in glance.files)]
-            digests = {file.relative_to(self._settings.output).as_posix(): sha256_of(file) for file in files}
-            outcome = Outcome(
-                task.input.shown,
-                State.DONE,
-                targets,
-                tuple(files),
-                seconds=_spent(task),
-                notices=task.notices,
-                probabilities=explanation.class_probabilities(0),
-                scale=self._settings.scale_of(image.size) if len(image.size) == 2 else 1.0,
-            )
-            task.record = replace(self._record(task, outcome, digests, left_out), glance=glance)
-            task.outcome = outcome
+        assert one is not None  # noqa: S101 (the step before)
+        explanation, targets = one.alone(), explained(one.batch, one.number, self.kind.preprocess, image.size)
+        files = self.kind.draw(image, explanation, task.name)
+        left_out: tuple[str, ...] = ()
+        if self._settings.further is not None:
+            further = self._settings.further(self._seen(task, image, explanation))
+            files, left_out = [*files, *further.files], further.left_out
+            self.engine.notes.extend(further.left_out)
+        if self._settings.regions is not None and x is not None:
+            found = self._by_region(self._settings.regions, task, image, x, explanation)
+            files += self.kind.draw.regions(image, explanation, found, task.name)
+            columns = {(int(explanation.targets[0, k]), explanation.label(0, k)): k for _, k in found.shares}
+            targets = tuple(replace(t, regions=rows_of(found, columns.get((t.index, t.label), -1))) for t in targets)
+        if self._studies is not None and x is not None:
+            study = self._studies(image, explanation, x, task.name, task.input)
+            files, left_out = [*files, *study.files], (*left_out, *study.left_out)
+            targets = tuple(replace(t, where=study.places.get((t.index, t.label), "")) for t in targets)
+        if (glance := self._glance(task, image, explanation)) is not None:
+            files = [*files, *(self._settings.output / file for file in glance.files)]
+        digests = {file.relative_to(self._settings.output).as_posix(): sha256_of(file) for file in files}
+        outcome = Outcome(
+            task.input.shown,
+            State.DONE,
+            targets,
+            tuple(files),
+            seconds=_spent(task),
+            notices=task.notices,
+            probabilities=explanation.class_probabilities(0),
+            scale=self._settings.scale_of(image.size) if len(image.size) == 2 else 1.0,
+        )
+        task.record = replace(self._record(task, outcome, digests, left_out), glance=glance)
+        task.outcome = outcome
 
+    @failing(Step.DRAW)
     def _keep(self, task: Task, one: One) -> None:
         """What a store takes of an input, in place of files; the probabilities of all classes are among its scores."""
-        with self._failing(task, _Step.DRAW):
-            if self._keeping is None or self._keeping.batch is not one.batch:
-                self._keeping = Keeping(one.batch)
-            task.kept = self._keeping(one.number, source=task.key, sha256=task.sha256 or "", size=task.size)
-            targets = explained(one.batch, one.number)
-            outcome = Outcome(task.input.shown, State.DONE, targets, seconds=_spent(task), notices=task.notices)
-            task.record = self._record(task, outcome, {})
-            task.image = task.tensor = task.explained = None
-            task.outcome = outcome
+        if self._keeping is None or self._keeping.batch is not one.batch:
+            self._keeping = Keeping(one.batch)
+        task.kept = self._keeping(one.number, source=task.key, sha256=task.sha256 or "", size=task.size)
+        targets = explained(one.batch, one.number)
+        outcome = Outcome(task.input.shown, State.DONE, targets, seconds=_spent(task), notices=task.notices)
+        task.record = self._record(task, outcome, {})
+        task.image = task.tensor = task.explained = None
+        task.outcome = outcome
 
     def _seen(self, task: Task, image: Any, explanation: Explanation) -> Seen:
         name = task.input.label or labelled(task.input.path).label or task.input.path.name
@@ -332,19 +324,16 @@ class Work:
             check_showable(image, source, allow_burned_in=self._settings.study.allow_burned_in)
         return renamed(image, source)
 
-    def _failing(self, task: Task, step: _Step) -> Failing:
-        """What goes wrong with one of ten thousand does not stop the rest, unless it is where all are written."""
-        return Failing(lambda error: self._went_wrong(task, step, error))
-
-    def _went_wrong(self, task: Task, step: _Step, error: Exception) -> None:
-        if step is _Step.DRAW:
+    def went_wrong(self, task: Task, step: Step, error: Exception) -> None:
+        """Enters that a step failed, unless it is where all are written; see `failing`."""
+        if step is Step.DRAW:
             self._stop_if_of_the_disk(error.__cause__ if isinstance(error, CfcamError) else error)
         if isinstance(error, CfcamError):
             self._fail(task, str(error), error)
         elif isinstance(error, MemoryError):
             self._fail(task, f"not enough memory to {step} the picture: make it smaller", error)
         else:  # a decoder may raise anything
-            done = "read" if step is _Step.READ else "drawn"
+            done = "read" if step is Step.READ else "drawn"
             self._fail(task, f"cannot be {done} ({_told(error, task.input)})", error)
 
     def _stop_if_of_the_disk(self, error: BaseException | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,21 +14,40 @@ from cfcam.jobs.engine.batch import Batch
 from cfcam.maps import Status
 
 
-@dataclass(frozen=True, eq=False)
-class KeptMap:
-    """One map.
+class KeptMap(NamedTuple):
+    """One map: what the index says of it, but where it lies, and then its values.
 
     Attributes:
         method: that made it.
-        index: what the index says of it, but where it lies.
+        target: column of the explanation's targets.
+        class_index: the class; None for a score of none.
+        label: what it explains.
+        status: "ok", or why there is no map to show.
+        score: that is explained.
+        probability: of the class.
+        margin: of a contrast.
+        maximum: greatest value of the raw map.
+        max_abs_error: what rounding errs by.
         values: (*cells) float16 in [0, 1]; None where there is no map to show.
-        about: what all maps of its array have in common, beside the method.
+        about: what all maps of its array have in common.
     """
 
     method: str
-    index: dict[str, Any]
+    target: int
+    class_index: int | None
+    label: str
+    status: str
+    score: float
+    probability: float | None
+    margin: float | None
+    maximum: float | None
+    max_abs_error: float | None
     values: NDArray[np.float16] | None
     about: dict[str, Any]
+
+
+OF_INDEX = KeptMap._fields[: KeptMap._fields.index("values")]
+"""What the index says."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,7 +72,7 @@ class Kept:
 
 
 class Keeping:
-    """Takes a batch into what is kept of each of its images; the numbers are worked out for all of them together.
+    """Takes a batch into what is kept of each of its images; what can be is worked out for all of them together.
 
     Args:
         batch: what was explained.
@@ -64,8 +83,8 @@ class Keeping:
 
     def __init__(self, batch: Batch) -> None:
         self.batch, explanation = batch, batch.explanation
-        self._maps = {method: _rounded(maps) for method, maps in explanation.maps.items()}
-        self._about = {method: _about(explanation, method) for method in explanation.methods}
+        of_methods = [_kept_of(batch, method) for method in explanation.methods]
+        self._maps = list(zip(*of_methods, strict=True))  # by target, method and image
         vector = explanation.logits.ndim == 2
         self._logits = explanation.logits.float().numpy() if vector else None
         probabilities = explanation.probabilities
@@ -77,32 +96,39 @@ class Keeping:
             source,
             sha256,
             size,
-            tuple(self._map(n, k, method) for k in self.batch.columns(n) for method in self._about),
+            tuple([maps[n] for k in self.batch.columns(n) for maps in self._maps[k]]),
             None if self._logits is None else self._logits[n],
             None if self._probabilities is None else self._probabilities[n],
         )
 
-    def _map(self, n: int, k: int, method: str) -> KeptMap:
-        batch, (values, maxima, errors) = self.batch, self._maps[method]
-        status = batch.statuses[method][n][k]
-        good, index = status == Status.OK, batch.targets[n][k]
-        return KeptMap(
-            method,
-            {
-                "target": k,
-                "class_index": None if index < 0 else index,
-                "label": batch.label(n, k),
-                "method": method,
-                "status": status,
-                "score": batch.scores[n][k],
-                "probability": batch.probability(n, k),
-                "margin": batch.margin(n, k),
-                "maximum": maxima[n][k] if good else None,
-                "max_abs_error": errors[n][k] if good else None,
-            },
-            values[n, k] if good else None,
-            self._about[method],
-        )
+
+def _kept_of(batch: Batch, method: str) -> list[list[KeptMap]]:
+    """Returns the maps (K, N) of a method."""
+    values, maxima, errors = _rounded(batch.explanation.maps[method])
+    about = _about(batch.explanation, method)
+    told = batch.targets, batch.labels, batch.statuses[method], batch.scores, batch.probabilities, batch.margins
+    return [
+        [
+            KeptMap(
+                method,
+                k,
+                None if index < 0 else index,
+                label,
+                status,
+                score,
+                probability,
+                margin,
+                maximum if status == Status.OK else None,
+                error if status == Status.OK else None,
+                shown if status == Status.OK else None,
+                about,
+            )
+            for index, label, status, score, probability, margin, maximum, error, shown in zip(
+                *([row[k] for row in rows] for rows in (*told, maxima, errors)), values[:, k], strict=True
+            )
+        ]
+        for k in range(values.shape[1])
+    ]
 
 
 def _rounded(maps: Tensor) -> tuple[NDArray[np.float16], list[list[float]], list[list[float]]]:

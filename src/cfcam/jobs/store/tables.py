@@ -9,9 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cfcam.jobs.store.kept import Kept, KeptMap
-
-_OF_MAP = ("target", "class_index", "label", "method", "status", "score", "probability", "margin", "maximum")
+from cfcam.jobs.store.kept import OF_INDEX, Kept, KeptMap
 
 
 def index_schema(pa: Any) -> Any:
@@ -49,7 +47,7 @@ def index_of(pa: Any, inputs: Sequence[Kept], places: Sequence[tuple[str, int] |
         "input": [item.input for item, _ in maps],
         "sha256": [item.sha256 for item, _ in maps],
         "source_size": [item.size for item, _ in maps],
-        **{name: [one.index[name] for _, one in maps] for name in (*_OF_MAP, "max_abs_error")},
+        **{name: [one[place] for _, one in maps] for place, name in enumerate(OF_INDEX)},
         "map_array": [None if place is None else place[0] for place in places],
         "map_row": [None if place is None else place[1] for place in places],
     }
@@ -105,12 +103,7 @@ def rows_of(group: Any, pa: Any, index: Any, scores: Any, inputs: Sequence[str])
             rows[of[source][0]]["sha256"],
             tuple(rows[of[source][0]]["source_size"]),
             tuple(
-                KeptMap(
-                    rows[n]["method"],
-                    {key: rows[n][key] for key in (*_OF_MAP, "max_abs_error")},
-                    values.get(n),
-                    about.get(n, {}),
-                )
+                KeptMap(**{name: rows[n][name] for name in OF_INDEX}, values=values.get(n), about=about.get(n, {}))
                 for n in of[source]
             ),
             *(_vector(numbers_of[source][key]) for key in ("logits", "probabilities")),
