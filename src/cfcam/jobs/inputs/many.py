@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,6 +11,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any, overload
 
 from cfcam.jobs.inputs.find import Input, Kind, Place, absolute, find_places
+from cfcam.memory import give_back
+
+_MANY = 10_000  # inputs whose finding leaves much behind
 
 
 class Inputs(Sequence[Input]):
@@ -41,6 +45,9 @@ class Inputs(Sequence[Input]):
         inputs = cls()
         for place in find_places(paths, output, recursive):
             inputs._add(place)
+        if len(inputs) >= _MANY:
+            gc.collect()  # what Python keeps of freed tuples would be twice what is held of the inputs
+            give_back()
         return inputs
 
     def _add(self, place: Place) -> None:
