@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 import cfcam
 from cfcam.cli.app import app
 from tests.jobs.world import lines, pixels
+from tests.web.offline_pages import held
 
 NET = '''
 import cfcam
@@ -88,6 +89,34 @@ def test_each_box_has_a_map_a_probability_and_its_place_in_the_picture(world):
     assert (world / "out" / "a_hires-cam_box-1-nodule.png").is_file()
 
 
+def test_a_store_holds_each_box_with_its_map_and_its_place_in_the_picture(world):
+    Image.fromarray(np.asarray(Image.open(world / "a.png"))[:, ::-1].copy()).save(world / "b.png")
+    how = [*asking("box-1", "box at 120,90"), "--output", "output", "--store", world / "maps.zarr"]
+    result = explain(world, *how, paths=("a.png", "b.png"))
+    assert result.exit_code == 0, result.stderr
+    store = cfcam.open_store(world / "maps.zarr")
+    found = {(row.input[-5:], row.label): list(row.box) for row in store.table.itertuples()}
+    assert found == {  # in b.png the red block is on the right, and the green one on the left below
+        ("a.png", "box 1: nodule"): [0, 0, 80, 60],
+        ("a.png", "mass at 120,90"): [80, 60, 160, 120],
+        ("b.png", "box 1: nodule"): [80, 0, 160, 60],
+        ("b.png", "nodule at 120,90"): [80, 0, 160, 60],  # the nearest of 0.5 or more
+    }
+    right = np.flatnonzero(store.table.input.str.endswith("b.png"))[0]
+    heat = store.heatmap(right, (120, 160))
+    assert heat[:, 80:].sum() > 100 * max(heat[:, :70].sum(), 1e-6)
+
+
+def test_the_page_in_one_file_holds_the_box_of_each_map(world):
+    result = explain(world, *asking("box-1", "box-2"), "--html")
+    assert result.exit_code == 0, result.stderr
+    (detail,) = held((world / "out" / "a_view.html").read_bytes())["details"].values()
+    assert {one["class_name"]: one["box"] for one in detail["maps"]} == {
+        "box 1: nodule": [0, 0, 80, 60],
+        "box 2: mass": [80, 60, 160, 120],
+    }
+
+
 def test_the_overlay_shows_the_map_by_hand_and_the_box_around_it(world):
     """Gradient times activation is positive where the class's colour is, and nowhere else."""
     assert explain(world, "--target", "box-2", "--save", "overlay").exit_code == 0
@@ -155,17 +184,13 @@ def test_a_picture_without_such_a_box_fails_in_one_line_and_others_do_not(world,
         (["--target", "box at 9,9,3,3"], "is empty"),
         (["--target", "lamp in box-1"], "no class is called 'lamp'; nearest of 2: 'nodule', 'mass'"),
         (["--target", "no lamp at 1,2,30,40"], "no class is called 'lamp'"),
-        (["--target", "box-1", "--store", "maps.zarr"], "--store is not for boxes of a detector"),
-        (["--target", "box-1", "--by-region", "slic:9"], "--by-region is not for boxes of a detector"),
-        (["--target", "box-1", "--html"], "--html is not for boxes of a detector"),
-        (["--target", "box-1", "--sliding", "32"], "--sliding is not for boxes of a detector"),
+        (["--target", "box-1", "--by-region", "slic:9"], "--by-region asks other passes than that in which boxes"),
+        (["--target", "box-1", "--sliding", "32"], "--sliding asks other passes than that in which boxes are found"),
         ([], "classes are asked for box by box: give the target box-1 (the most probable one) or boxes-0.5"),
     ],
 )
 def test_a_mistake_is_one_line_and_nothing_is_written(world, arguments, said):
-    given = [str(world / one) if one == "maps.zarr" else one for one in arguments]
-    without = ["--output", "output"] if "--store" in arguments else []
-    result = explain(world, *given, *without)
+    result = explain(world, *arguments)
     assert result.exit_code == 2
     assert said in result.stderr.splitlines()[-1]
     assert not (world / "out").exists()

@@ -28,6 +28,7 @@ from cfcam.imaging import Volume
 from cfcam.imaging.drawing.look import Look
 from cfcam.imaging.drawing.palettes import table
 from cfcam.imaging.drawing.visibility import note
+from cfcam.jobs.runs.boxes import Corners, box_on
 from cfcam.jobs.runs.further import Seen, Written
 from cfcam.web.library.cache import Cache
 from cfcam.web.library.explained import RULE, maps_of
@@ -130,10 +131,14 @@ def study_of(seen: Seen) -> Study:
         moved: Tensor = seen.preprocess.to_original(heat.float().cpu(), grid)
         return moved
 
+    def box_of(k: int) -> Corners | None:
+        return None if isinstance(image, Volume) else box_on(explained, k, seen.preprocess, image.size)
+
     def maps(study: Study) -> list[StudyMap]:
         made_by = {name: explained.provenance.get(name) for name in ("model", "methods", "output")}
         key = json.dumps(made_by, sort_keys=True, default=str)
-        return sorted(maps_of(explained, study.facts(), onto, key=key), key=lambda one: -(one.probability or 0))
+        found = maps_of(explained, study.facts(), onto, key=key, box_of=box_of)
+        return sorted(found, key=lambda one: -(one.probability or 0))
 
     kind: Any = "volume" if isinstance(image, Volume) else "picture"
     return Study(image.sha256, seen.name, kind, lambda: image, Cache(2**62), said=lambda: said, maps=maps)

@@ -80,6 +80,9 @@ class Map(BaseModel):
     url: str
     source: Literal["file", "live"] = "file"
     under: Under | None = Field(None, description="What it lies on; null: the study itself.")
+    box: list[float] | None = Field(
+        None, description="Of a detector, which it explains: corners x0, y0, x1, y1 in pixels of the picture."
+    )
 
 
 class Values(BaseModel):

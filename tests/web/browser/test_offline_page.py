@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from PIL import Image
 
 from cfcam.clinical.regions import measure
 from cfcam.jobs.runs.further import Seen
@@ -85,6 +91,26 @@ def test_its_pixels_are_those_of_the_server(opened: Any, browser: Any, tmp_path:
                 planes.append(shown.evaluate(PLANE))
             assert planes[0] == planes[1]
         theirs.close()
+
+
+@needs_browser
+def test_the_box_of_a_detector_is_drawn_around_what_its_map_explains(opened: Any, tmp_path: Path) -> None:
+    one = seen(tmp_path)
+    box = torch.tensor([[[torch.nan] * 4, [16.0, 8.0, 28.0, 20.0]]])  # of an input of 32, which shows 64 pixels
+    boxed = replace(one, explanation=replace(one.explanation, boxes=box))
+    drawn = []
+    for each in (one, boxed):
+        shown = opened(each, "#list=0")
+        shown.wait_for_selector("html[data-shown]")
+        shown.evaluate("() => cfcam.viewer.drawn()")
+        width, height, url = shown.evaluate(PLANE)
+        drawn.append(np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB"), int))
+    rows, columns = np.nonzero(np.abs(drawn[0] - drawn[1]).sum(2) > 60)
+    # The picture has 0.5 x 0.25 mm a pixel, and is shown at its proportions: as wide as half of its height.
+    scale = min(height / SIDE, 2 * width / SIDE)
+    left, top = (width - SIDE * scale / 2) / 2, (height - SIDE * scale) / 2
+    edges = [left + 32 * scale / 2, left + 56 * scale / 2, top + 16 * scale, top + 40 * scale]
+    assert [columns.min(), columns.max(), rows.min(), rows.max()] == pytest.approx(edges, abs=3)
 
 
 @needs_browser

@@ -50,8 +50,8 @@ def _check_store(given: Any) -> None:
 
 
 def _check_boxes(given: Any) -> None:
-    """Boxes lie on pictures, and are other ones in each: what compares targets from picture to picture has none."""
-    wrong = [name for name in ("store", "by_region", "sliding", "html") if getattr(given, name)]
+    """Boxes are found in a pass over the whole picture: windows, pictures without a region, and studies have others."""
+    wrong = [name for name in ("by_region", "sliding") if getattr(given, name)]
     if wrong := [*wrong, *given.given(Panel.STUDY)]:
         option = wrong[0].replace("_", "-")
-        raise InputError(f"--{option} is not for boxes of a detector (--target): leave one of them out")
+        raise InputError(f"--{option} asks other passes than that in which boxes are found (--target): leave one out")

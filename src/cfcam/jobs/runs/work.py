@@ -284,8 +284,9 @@ class Work:
         """What a store takes of an input, in place of files; the probabilities of all classes are among its scores."""
         if self._keeping is None or self._keeping.batch is not one.batch:
             self._keeping = Keeping(one.batch)
-        task.kept = self._keeping(one.number, source=task.key, sha256=task.sha256 or "", size=task.size)
-        targets = explained(one.batch, one.number)
+        targets = explained(one.batch, one.number, self.kind.preprocess, task.size)
+        at, digest = [target.box for target in targets] if self.engine.asks_boxes else None, task.sha256 or ""
+        task.kept = self._keeping(one.number, source=task.key, sha256=digest, size=task.size, boxes=at)
         outcome = Outcome(task.input.shown, State.DONE, targets, seconds=_spent(task), notices=task.notices)
         task.record = self._record(task, outcome, {})
         task.image = task.tensor = task.explained = None

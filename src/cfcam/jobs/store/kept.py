@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ class KeptMap(NamedTuple):
         margin: of a contrast.
         maximum: greatest value of the raw map.
         max_abs_error: what rounding errs by.
+        box: of a detector, which is explained: corners in pixels of the source; None of no box.
         values: (*cells) float16 in [0, 1]; None where there is no map to show.
         about: what all maps of its array have in common.
     """
@@ -42,6 +44,7 @@ class KeptMap(NamedTuple):
     margin: float | None
     maximum: float | None
     max_abs_error: float | None
+    box: list[float] | None
     values: NDArray[np.float16] | None
     about: dict[str, Any]
 
@@ -90,13 +93,34 @@ class Keeping:
         probabilities = explanation.probabilities
         self._probabilities = None if probabilities is None else probabilities.float().numpy()
 
-    def __call__(self, n: int, *, source: str, sha256: str, size: tuple[int, ...]) -> Kept:
-        """Returns what is kept of an image; see `Kept`."""
+    def __call__(
+        self,
+        n: int,
+        *,
+        source: str,
+        sha256: str,
+        size: tuple[int, ...],
+        boxes: Sequence[tuple[float, ...] | None] | None = None,
+    ) -> Kept:
+        """Returns what is kept of an image; see `Kept`.
+
+        Args:
+            n: its number in the batch.
+            source: how the manifest knows it.
+            sha256: of the source.
+            size: of the source.
+            boxes: of a detector, one for each of the batch's columns of this image, in pixels of the source.
+        """
+        columns = self.batch.columns(n)
+        kept = [maps[n] for k in columns for maps in self._maps[k]]
+        if boxes is not None:
+            at = {k: None if box is None else list(box) for k, box in zip(columns, boxes, strict=True)}
+            kept = [one._replace(box=at[one.target]) for one in kept]
         return Kept(
             source,
             sha256,
             size,
-            tuple([maps[n] for k in self.batch.columns(n) for maps in self._maps[k]]),
+            tuple(kept),
             None if self._logits is None else self._logits[n],
             None if self._probabilities is None else self._probabilities[n],
         )
@@ -120,6 +144,7 @@ def _kept_of(batch: Batch, method: str) -> list[list[KeptMap]]:
                 margin,
                 maximum if status == Status.OK else None,
                 error if status == Status.OK else None,
+                None,  # `Keeping` is told of boxes with each image
                 shown if status == Status.OK else None,
                 about,
             )

@@ -30,6 +30,7 @@ def index_schema(pa: Any) -> Any:
         "max_abs_error": pa.float64(),
         "map_array": pa.string(),
         "map_row": pa.int64(),
+        "box": pa.list_(pa.float64()),
     }
     return pa.schema(list(kinds.items()))
 
@@ -103,7 +104,7 @@ def rows_of(group: Any, pa: Any, index: Any, scores: Any, inputs: Sequence[str])
             rows[of[source][0]]["sha256"],
             tuple(rows[of[source][0]]["source_size"]),
             tuple(
-                KeptMap(**{name: rows[n][name] for name in OF_INDEX}, values=values.get(n), about=about.get(n, {}))
+                KeptMap(**{name: rows[n].get(name) for name in OF_INDEX}, values=values.get(n), about=about.get(n, {}))
                 for n in of[source]
             ),
             *(_vector(numbers_of[source][key]) for key in ("logits", "probabilities")),

@@ -95,7 +95,7 @@ class StoreWriter:
         shards = [path for path in self._parts(INDEX) if not path.name.startswith("all-")]
         if not shards:
             return
-        index = self._pa.concat_tables([self._pq.read_table(path) for path in shards])
+        index = self._pa.concat_tables([self._pq.read_table(path) for path in shards], promote_options="default")
         scores = self._pa.concat_tables([self._pq.read_table(self._folder / SCORES / path.name) for path in shards])
         place = {source: number for number, source in enumerate(order)}
         inputs = sorted(set(index["input"].to_pylist()), key=lambda one: (place.get(one, -1), one))
@@ -138,7 +138,7 @@ class StoreWriter:
         waiting = None
         for name in names:
             part = self._pq.read_table(self._folder / table / name, use_threads=False, pre_buffer=False)
-            waiting = part if waiting is None else self._pa.concat_tables([waiting, part])
+            waiting = part if waiting is None else self._pa.concat_tables([waiting, part], promote_options="default")
             while waiting.num_rows >= _GROUP:
                 yield waiting.slice(0, _GROUP).combine_chunks()
                 waiting = waiting.slice(_GROUP)

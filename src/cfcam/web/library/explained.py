@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -32,6 +33,7 @@ def maps_of(
     key: str,
     source: Literal["file", "live"] = "file",
     seconds: float | None = None,
+    box_of: Callable[[int], tuple[float, float, float, float] | None] = lambda k: None,
 ) -> Iterator[StudyMap]:
     """Yields the maps of the first image of an explanation, each class once.
 
@@ -42,11 +44,12 @@ def maps_of(
         key: what tells maps of one study apart beside method, class and layer: the network and its settings.
         source: where the explanation came from.
         seconds: that it took.
+        box_of: returns the box of a detector that is explained in a column of targets, in pixels of the picture.
     """
     for k in unique_columns(explanation):
         for method in explanation.methods:
             one = explanation.select(slice(0, 1), slice(k, k + 1), [method])
-            yield _map_of(one, method, facts, onto, key, source, seconds)
+            yield replace(_map_of(one, method, facts, onto, key, source, seconds), box=box_of(k))
 
 
 def _map_of(

@@ -39,6 +39,7 @@ class StudyMap:
             cannot be read.
         raw: returns the raw map on the source's grid, signed, float32; None: ``heat`` times ``scale_max``.
         under: what it lies on; None: the study.
+        box: corners of a detector's box, which it explains, in pixels of the picture; None: it is of none.
         about: whatever else a room wants to know of a map that it made; it is never sent.
     """
 
@@ -61,6 +62,7 @@ class StudyMap:
     source: Literal["file", "live"] = "file"
     raw: Callable[[], Heat] | None = field(default=None, repr=False)
     under: Under | None = None
+    box: tuple[float, float, float, float] | None = None
     about: Any = field(default=None, repr=False)
 
     def described(self, study: str) -> Map:
@@ -90,6 +92,7 @@ class StudyMap:
             under=None
             if self.under is None
             else UnderMap(url=f"/api/studies/{study}/maps/{self.id}/under.nii", window=self.under.window),
+            box=None if self.box is None else list(self.box),
         )
 
     def raw_values(self) -> Heat:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from cfcam.web.library.about import about_run
 from cfcam.web.library.facts import Facts
 from cfcam.web.library.maps import Heat, StudyMap
 from cfcam.web.library.study import Said, Study
+
+if TYPE_CHECKING:
+    from cfcam.explanation import Explanation
 
 EXPLANATION = "explanation.json"
 _SETTINGS = "run.json"
@@ -284,7 +287,21 @@ def _maps_saved(folder: Path, image: int, study: Study, preprocess: Mapping[str,
         found = Explanation.load(folder).select(slice(image, image + 1))
     except ExplanationError as error:
         raise ImageError(f"{study.name}: its saved explanation is broken: explain it again") from error
-    yield from maps_of(found, study.facts(), _onto(found.input_size, study, preprocess), key="file")
+    onto, box_of = _onto(found.input_size, study, preprocess), _boxes(found, study, preprocess)
+    yield from maps_of(found, study.facts(), onto, key="file", box_of=box_of)
+
+
+def _boxes(
+    found: Explanation, study: Study, preprocess: Mapping[str, Any] | None
+) -> Callable[[int], tuple[float, float, float, float] | None]:
+    """Returns what tells the box of a detector that a column of a saved explanation is of, in pixels of the study."""
+    from cfcam.imaging.preprocess import Preprocess
+    from cfcam.jobs.runs.boxes import box_on
+
+    if found.boxes is None:
+        return lambda k: None
+    plain, (height, width) = Preprocess(**(preprocess or {"size": found.input_size})), study.facts().shape[:2]
+    return lambda k: box_on(found, k, plain, (height, width))
 
 
 def _onto(size: tuple[int, ...], study: Study, preprocess: Mapping[str, Any] | None) -> Callable[[Any], Any]:

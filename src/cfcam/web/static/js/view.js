@@ -62,6 +62,12 @@
     }
   }
 
+  /** The four sides of a box x0, y0, x1, y1 in pixels of the picture, from its rim, as `cfcam.contour.lines` has them. */
+  function boxLines(box, by) {
+    const [x0, y0, x1, y1] = box.map((at) => at / by - 0.5);
+    return [x0, y0, x1, y0, x1, y0, x1, y1, x1, y1, x0, y1, x0, y1, x0, y0];
+  }
+
   function drawCross(context, [x, y], ratio, strong) {
     const [gap, arm] = [5 * ratio, (strong ? 14 : 9) * ratio];
     context.beginPath();
@@ -120,7 +126,7 @@
 
     /**
      * @param {object} frame address, file (null: not there yet, and nothing is drawn in its place), grid, cursor,
-     *     window, zoom, pan, smooth, mip, cross (drawn at the cursor), hover (index or null) and map: null or {address, file, key, table, signed, level: 0..255 of its line or null}
+     *     window, zoom, pan, smooth, mip, cross (drawn at the cursor), hover (index or null) and map: null or {address, file, key, table, signed, level: 0..255 of its line or null, box: that it explains, or null}
      */
     function draw(frame) {
       const view = frame.grid.views[plane];
@@ -146,6 +152,7 @@
           cfcam.contour.lines(mapOf(frame, view, by, slice), frame.map.level));
         strokeLines(context, lines, place, by, ratio);
       }
+      if (frame.file && frame.map && frame.map.box) strokeLines(context, boxLines(frame.map.box, by), place, by, ratio);
       if (frame.cross) drawCross(context, pointAt(frame.cursor), ratio, true);
       if (frame.hover) drawCross(context, pointAt(frame.hover), ratio, false);
       label(frame, view, slice);

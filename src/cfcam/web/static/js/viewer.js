@@ -185,7 +185,7 @@
       address: map.url, file, key, signed: how.signed,
       grid: { ...original.grid, strides: cfcam.grid.of(study, file).strides },
       table: cfcam.store.once(`table|${key}`, () => cfcam.lut.table(paletteOf(map), how)),
-      level: level === null || level <= 0 ? null : (255 * level) / how.factor,
+      level: level === null || level <= 0 ? null : (255 * level) / how.factor, box: map.box || null,
     };
   }
 
