@@ -228,12 +228,19 @@ def test_looks_without_opacity_by_value_say_so(monkeypatch):
     assert "0.5" not in lines  # no colours, no bar
 
 
+def test_a_box_is_written_with_all_of_its_corners_also_over_a_narrow_picture(monkeypatch):
+    one = Panel(np.ones((300, 90), np.float32), "grad-cam", "no pleural effusion at 1034.5,2088.25,1302,1404", 0.1234)
+    lines, _ = drawn_lines(monkeypatch, np.zeros((300, 90, 3), np.uint8), [one])
+    written = "".join(lines[lines.index("original") + 2 :])
+    assert written.replace(" ", "").startswith("nopleuraleffusionat1034.5,2088.25,1302,14040.12")
+
+
 def test_long_names_are_broken_and_shortened_but_the_probability_stays(monkeypatch):
-    name = "a very long class name, such as those of ImageNet, with synonyms, and more synonyms, and more"
+    name = "a very long class name, such as those of ImageNet, with synonyms," + 16 * " and more synonyms,"
     lines, sheet = drawn_lines(monkeypatch, picture(), [Panel(heat(), "m" * 90, name, 0.25)], title="t" * 500)
     assert next(line for line in lines if line.startswith("mmm")).endswith("…")
     assert lines[lines.index("original") + 2].startswith("a very long class name")
-    assert lines[lines.index("original") + 3].endswith("… 0.25")
+    assert lines[lines.index("original") + 7].endswith("… 0.25")
     assert all(
         figure_text.text_width(line, figure_text.HEAD_SIZE) < 330
         for line in lines

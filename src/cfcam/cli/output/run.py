@@ -187,7 +187,7 @@ def show_table(tally: Tally, run: FolderRun) -> None:
     rows = [(outcome, k) for outcome in tally.shown for k in range(len(outcome.targets))]
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("image", overflow="ellipsis", no_wrap=True, ratio=3)
-    table.add_column("class", overflow="ellipsis", no_wrap=True, ratio=2)
+    table.add_column("class", overflow="fold", ratio=2)  # whole: of a box it ends with where the box is
     table.add_column("probability", justify="right", no_wrap=True)
     table.add_column("maps", overflow="fold", ratio=2)
     if tally.placed:

@@ -37,7 +37,7 @@ from cfcam.imaging.image import as_array
 from cfcam.shown import answer_text
 
 MAX_COLUMNS = 6
-_CLASS_LINES = 2
+_CLASS_LINES = 6  # a box ends with its corners, which tell it from another
 
 
 @dataclass(frozen=True, eq=False)

@@ -163,6 +163,7 @@
     const said = make("span", { className: "said" });
     if (failed(n)) said.append(of(n, "error"));
     else said.append(make("b", { textContent: shownClass(answer) }), ` ${probability(n, "confidence") || probability(n, "probability")}`);
+    said.title = said.textContent;  // which is cut to a line
     told.append(make("span", { className: "name", textContent: of(n, "name") }), said);
     if (data.labelled) {
       const label = of(n, "label");
