@@ -150,6 +150,13 @@ def test_lists_of_torchvision_are_padded_with_boxes_that_nobody_finds():
     assert read_torchvision([none], (8, 8)).found() == [[]]
 
 
+def test_a_detector_that_says_it_is_read_otherwise_is_not_read_as_the_others():
+    model = rt_detr()
+    model.config.use_focal_loss = False
+    with pytest.raises(cfcam.CfcamError, match="use_focal_loss=False, and not whether its last class is no object"):
+        Detector(model)(torch.zeros(1, 3, 64, 64))
+
+
 def test_an_output_that_nobody_knows_and_a_function_that_returns_something_else():
     net, x = nn.Conv2d(3, 3, 1), torch.zeros(1, 3, 8, 8)
     with pytest.raises(OutputError, match="Conv2d returns Tensor, and neither pred_boxes"):

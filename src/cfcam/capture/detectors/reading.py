@@ -83,7 +83,13 @@ def reader_of(model: nn.Module, output: Any) -> Read:
         OutputError: it is neither.
     """
     if hasattr(output, "pred_boxes") and hasattr(output, "logits"):
-        labels = getattr(getattr(model, "config", None), "num_labels", None)
+        config = getattr(model, "config", None)
+        if getattr(config, "use_focal_loss", True) is False:
+            raise OutputError(
+                f"{type(model).__name__} says use_focal_loss=False, and not whether its last class is no object: give"
+                " Detector(model, read=...) a function from the output and (height, width) to Detections"
+            )
+        labels = getattr(config, "num_labels", None)
         return lambda out, size: read_transformers(out, size, labels)
     if is_list_of_boxes(output):
         labels = _torchvision_classes(model)
