@@ -8,8 +8,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 
 import torch
 from torch import Tensor
@@ -17,28 +18,40 @@ from torch import Tensor
 import cfcam
 from benchmarks import machine, report
 from benchmarks.libraries import Scene, pearson, torch_cam
-from benchmarks.networks import MOBILENET, RESNET50, TINY, Subject, pictures
-from cfcam.methods import CFCAM, Method, ScoreCAM
+from benchmarks.networks import MOBILENET, RESNET50, TINY, pictures
+from cfcam.methods import CFCAM, ScoreCAM
 
 SOFTMAX_FORM = ScoreCAM(score="logit", normalize="softmax")  # what torch-cam calls Score-CAM
 EARLY = "net.resnet.encoder.stages.0"  # 256 channels, so that rounds end
+SHAPES = {"RESNET50": RESNET50, "MOBILENET": MOBILENET}
+TRAINED = ("imagenet-v2", "imagenet-v1", "ultrasound", "chest")  # of benchmarks.datasets
+PICTURES = 4
 HOW = """\
-One phantom of 224 pixels, one class, random weights. Seconds of processor time, the least of the rounds, in which all
-run once, in turn. Score-CAM in the form that torch-cam has (logits, softmax) at the first stage, with its 256 channels:
-as many masked passes. `CFCAM.best()` at the last layer, 62 masked passes, beside an earlier checkout (`--former`),
-which runs in a process of its own. Agreement is Pearson's correlation of the two maps."""
+Seconds of processor time, the least of the rounds, in which all run once, in turn. Score-CAM in the form that torch-cam
+has (logits, softmax) at the first stage, with its 256 channels: as many masked passes; one phantom, one class, random
+weights. `CFCAM.best()` at the last layer, up to 62 masked passes, beside an earlier checkout (`--former`), which runs in
+a process of its own: medians over 4 pictures, of the times and of their ratios. These are phantoms for random weights;
+the trained MobileNets (`CFCAM_DATA`) have tuning pictures and their own class. Agreement is Pearson's correlation of the
+two maps, the least of the pictures."""
 WORKER = """\
 import sys, time, torch, cfcam
 from benchmarks import networks
 from cfcam.methods import CFCAM
-torch.set_num_threads(int(sys.argv[2]))
-subject = getattr(networks, sys.argv[1])
-net, x = subject.build(), networks.pictures(1, subject.size)
+name, threads, place = sys.argv[1:]
+torch.set_num_threads(int(threads))
+if hasattr(networks, name):
+    subject = getattr(networks, name)
+    net, layer = subject.build(), subject.layer
+else:
+    from benchmarks.datasets import study
+    subject = study(name, 1, "tune")
+    net, layer = subject.model, subject.layer
 for line in sys.stdin:
+    x, target = torch.load(place)
     begun = time.process_time()
-    found = cfcam.explain(net, x, CFCAM.best(), targets=[0], layer=subject.layer)
+    found = cfcam.explain(net, x, CFCAM.best(), targets=[target], layer=layer)
     taken = time.process_time() - begun
-    torch.save(next(iter(found.maps.values())), sys.argv[3])
+    torch.save(next(iter(found.maps.values())), place)
     print(taken, flush=True)
 """
 
@@ -56,13 +69,7 @@ def timed(call: Callable[[], dict[str, Tensor]]) -> Timed:
     return run
 
 
-def ours(subject: Subject, method: Method, layer: str) -> Timed:
-    """Returns cfcam's call, with a network of its own."""
-    net, x = subject.build(), pictures(1, subject.size)
-    return timed(lambda: cfcam.explain(net, x, method, targets=[0], layer=layer).maps)
-
-
-def former(name: str, checkout: Path, threads: int) -> Timed:
+def former(name: str, checkout: Path, threads: int) -> Callable[[Tensor, int], tuple[float, Tensor]]:
     """Returns the call of an earlier checkout, in a process that waits for its turn."""
     place = tempfile.NamedTemporaryFile(suffix=".pt")  # noqa: SIM115 (as long as the call)
     worker = subprocess.Popen(  # noqa: S603
@@ -73,22 +80,57 @@ def former(name: str, checkout: Path, threads: int) -> Timed:
         text=True,
     )
 
-    def run() -> tuple[float, Tensor]:
+    def run(x: Tensor, target: int) -> tuple[float, Tensor]:
         assert worker.stdin is not None
         assert worker.stdout is not None
+        torch.save((x, target), place.name)
         print("again", file=worker.stdin, flush=True)
         return float(worker.stdout.readline()), torch.load(place.name)
 
     return run
 
 
-def row(title: str, mine: Timed, other: Timed, rounds: int) -> dict[str, object]:
-    """Returns the least times of both, and how alike their maps are."""
-    maps = [call()[1] for call in (mine, other)]  # the first call also warms up
-    least = [float("inf"), float("inf")]
+def row(title: str, pairs: Sequence[tuple[Timed, Timed]], rounds: int) -> dict[str, object]:
+    """Returns the least times of cfcam and another in each pair, and how alike their maps are."""
+    maps = [[call()[1] for call in pair] for pair in pairs]  # the first call also warms up
+    least = [[float("inf")] * 2 for _ in pairs]
     for _ in range(rounds):
-        least = [min(best, call()[0]) for best, call in zip(least, (mine, other), strict=True)]
-    return {"what": title, "cfcam": least[0], "other": least[1], "agreement": pearson(*maps)}
+        least = [
+            [min(best, call()[0]) for best, call in zip(before, pair, strict=True)]
+            for before, pair in zip(least, pairs, strict=True)
+        ]
+    mine, other = (median(times) for times in zip(*least, strict=True))
+    return {
+        "what": title,
+        "cfcam": mine,
+        "other": other,
+        "ratio": median(one / two for one, two in least),
+        "agreement": min(pearson(*two) for two in maps),
+        "times": least,
+    }
+
+
+def beside_former(name: str, checkout: Path, rounds: int, *, quick: bool) -> dict[str, object]:
+    """Returns the row of `CFCAM.best()` on one network, beside an earlier checkout."""
+    if name in TRAINED:
+        from benchmarks.datasets import study
+
+        found = study(name, PICTURES, "tune")
+        net, layer, title = found.model, found.layer, f"trained, {name}"
+        asked = [(sample.image[None], sample.target) for sample in found.samples]
+    else:
+        subject = TINY if quick else SHAPES[name]
+        net, layer, title = subject.build(), subject.layer, f"{subject.title}, random weights"
+        asked = [(one, 0) for one in pictures(1 if quick else PICTURES, subject.size).split(1)]
+    before = former(name, checkout.resolve(), torch.get_num_threads())
+    pairs: list[tuple[Timed, Timed]] = [
+        (
+            timed(lambda x=x, k=k: cfcam.explain(net, x, CFCAM.best(), targets=[k], layer=layer).maps),
+            lambda x=x, k=k: before(x, k),
+        )
+        for x, k in asked
+    ]
+    return row(f"CFCAM.best(), {title}: an earlier checkout", pairs, rounds)
 
 
 def main(arguments: argparse.Namespace) -> None:
@@ -97,21 +139,21 @@ def main(arguments: argparse.Namespace) -> None:
     deep, rounds = (TINY, 1) if arguments.quick else (RESNET50, arguments.rounds)
     scene = Scene(deep.build(), EARLY, deep.head, pictures(1, deep.size), (0,))
     theirs = timed(torch_cam(scene, "ScoreCAM", "score-cam"))
-    found = [row(f"exact Score-CAM, {deep.title}: torch-cam", ours(deep, SOFTMAX_FORM, EARLY), theirs, rounds)]
+    mine = deep.build(), pictures(1, deep.size)
+    exact = timed(lambda: cfcam.explain(*mine, SOFTMAX_FORM, targets=[0], layer=EARLY).maps)
+    found = [row(f"exact Score-CAM, {deep.title}: torch-cam", [(exact, theirs)], rounds)]
     if arguments.former is not None:
-        subjects = {"TINY": TINY} if arguments.quick else {"RESNET50": RESNET50, "MOBILENET": MOBILENET}
-        for name, subject in subjects.items():
-            before = former(name, arguments.former.resolve(), torch.get_num_threads())
-            mine = ours(subject, CFCAM.best(), subject.layer)
-            found.append(row(f"CFCAM.best(), {subject.title}: an earlier checkout", mine, before, rounds))
+        trained = TRAINED if "CFCAM_DATA" in os.environ and not arguments.quick else ()
+        names = ("TINY",) if arguments.quick else (*SHAPES, *trained)
+        found += [beside_former(name, arguments.former, rounds, quick=arguments.quick) for name in names]
     columns = ("what, and beside what", "cfcam, s", "other, s", "cfcam beside other", "agreement")
     rows = [
         (
             str(one["what"]),
             f"{one['cfcam']:.2f}",
             f"{one['other']:.2f}",
-            f"{one['cfcam'] / one['other']:.2f} x",
-            f"{one['agreement']:.6f}",
+            f"{one['ratio']:.2f} x",
+            f"{one['agreement']:.4f}",
         )
         for one in found
     ]

@@ -61,7 +61,7 @@ class CFCAM(Method):
     Per image: (1) channels whose L2 norm is at or above the ``important_quantile`` of all keep their own gradient;
     (2) the others are clustered; (3) outliers of DBSCAN are dropped; (4) the mean gradient of each cluster is filtered;
     (5) a channel's weight is ``w_k = (1 - shrinkage) mean_s(own) + shrinkage mean_s(its cluster's)``; (6)
-    ``ReLU(sum_k w_k A_k)``. With ``evidence``, two masked passes per cluster correct that map, see
+    ``ReLU(sum_k w_k A_k)``. With ``evidence``, two masked passes per cluster correct that map until it holds still, see
     `cfcam.methods.clusters.cluster_evidence`. With ``views`` it is the mean of the maps of several views of the input,
     laid back, with clusters of their mean activations; views, clusters and ``layers`` count by how they agree, see
     `cfcam.methods.clusters.agreement`, and a view that moves the network's answer beyond its test-retest is left out.
@@ -79,8 +79,10 @@ class CFCAM(Method):
         groups: clusters of k-means.
         shrinkage: in [0, 1], share of the cluster's gradient in the weight of its channels; 1 as published. None: as
             the views have it, see `cfcam.methods.clusters.agreement.pooling`.
-        evidence: correct the map by ``2 groups + 2`` masked passes; needs k-means.
+        evidence: correct the map by up to ``2 groups + 2`` masked passes; needs k-means.
         doubt: of the evidence, see `cfcam.methods.clusters.cluster_evidence.updated`; above 0.
+        tolerance: no more masks are shown once those left are expected to move the map by less, as 1 - its correlation
+            with that of all, see `cfcam.methods.clusters.cluster_evidence.Posterior.movement`; 0: all are shown.
         views: how many views of the input besides itself, of the standard series (steps of one and two pixels, faint
             noise), or these `View`s, a `View` of one pixel's step among them.
         layers: how many layers, the target and the last blocks before it, or their names; several take one more pass.
@@ -104,6 +106,7 @@ class CFCAM(Method):
     shrinkage: float | None = 0.5
     evidence: bool = False
     doubt: float = 1.0
+    tolerance: float = 5e-4
     views: int | tuple[View, ...] = 0
     layers: int | tuple[str, ...] = 1
     important_quantile: float | None = None
@@ -124,6 +127,8 @@ class CFCAM(Method):
             raise MethodError(f"CFCAM(groups={self.groups}): a number of clusters, 1 or more")
         if not self.doubt > 0:
             raise MethodError(f"CFCAM(doubt={self.doubt}): a number above 0")
+        if not self.tolerance >= 0:
+            raise MethodError(f"CFCAM(tolerance={self.tolerance}): a number, 0 or more")
         if self.evidence and self.clustering != "k-means":
             raise MethodError("CFCAM(evidence=True, clustering='dbscan'): masks are made of the clusters of k-means")
         self._check_views()
@@ -184,7 +189,7 @@ class CFCAM(Method):
 
     @classmethod
     def best(cls) -> CFCAM:
-        """The default, cautiously corrected by 62 masked passes: between Grad-CAM and Score-CAM in cost."""
+        """The default, cautiously corrected by 10 to 62 masked passes: between Grad-CAM and Score-CAM in cost."""
         return cls(groups=30, evidence=True, doubt=5.0)
 
     @classmethod
@@ -194,9 +199,10 @@ class CFCAM(Method):
 
     @property
     def cost(self) -> str:  # type: ignore[override]
-        """Passes of the network for one image, with the masked ones of the evidence."""
+        """Passes of the network for one image, with the masked ones of the evidence, of which not all may be run."""
         views = self.views if isinstance(self.views, int) else len(self.views)
-        return f"{3 + 2 * self.groups if self.evidence else 1 + views + (self.layers != 1)} + backward"
+        passes = f"up to {3 + 2 * self.groups}" if self.evidence else str(1 + views + (self.layers != 1))
+        return f"{passes} + backward"
 
     @property
     def pools(self) -> bool:  # type: ignore[override]
@@ -226,7 +232,8 @@ class CFCAM(Method):
         maps = weighted_sum(self.weights(capture), capture.activations)
         if self.evidence:
             masks, _ = unit_range(capture.activations)
-            maps = updated(capture, maps, masks, self.clusters(capture).labels, self.groups, self.doubt)
+            labels = self.clusters(capture).labels
+            maps = updated(capture, maps, masks, labels, self.groups, self.doubt, self.tolerance)
         return maps.relu_()
 
     def weights(self, capture: Capture) -> Tensor:

@@ -1,0 +1,177 @@
+"""Masked passes end when those left are not expected to move the map; the update itself is in test_oracles.py."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+import cfcam
+from cfcam.errors import MethodError
+from cfcam.methods import CFCAM
+from cfcam.methods.clusters.cluster_evidence import ROUND, Posterior
+from cfcam.methods.scored.score_cam import blurred
+from tests import oracles
+from tests.networks import GapNet, redundant, rescale
+
+GROUPS = 12
+
+
+class Counted(nn.Module):
+    """A network whose inputs are counted, in the class: what a network keeps itself is as before after a map."""
+
+    seen: ClassVar[int] = 0
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        Counted.seen += len(x)
+        return self.net(x)
+
+
+class Blind(nn.Module):
+    """Its logits do not depend on the picture, but the layer has channels alight in eight places."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Conv2d(8, 8, 1, bias=False)
+        nn.init.dirac_(self.features.weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0 * self.features(x).mean((2, 3))
+
+
+def trained(seed: int = 1) -> GapNet:
+    torch.manual_seed(seed)
+    return redundant(rescale(GapNet(channels=24).double().eval()), groups=9)
+
+
+def passes(
+    net: nn.Module, x: Tensor, tolerance: float, targets: object = 1, groups: int = GROUPS
+) -> tuple[int, Tensor]:
+    """Returns how many inputs the network saw for masks, with those of the whole and of nothing, and the maps."""
+    counts = []
+    for method in (CFCAM(groups=groups), CFCAM(groups=groups, evidence=True, doubt=5.0, tolerance=tolerance)):
+        before = Counted.seen
+        maps = cfcam.explain(Counted(net), x, {"it": method}, targets=targets, layer="net.features").maps["it"]
+        counts.append(Counted.seen - before)
+    return counts[1] - counts[0], maps
+
+
+def by_hand(net: GapNet, x: Tensor, shown: int) -> np.ndarray:
+    """The map of class 1 from the largest masks alone, by explicit inverses."""
+    A = net.features(x).detach()
+    leaf = A.clone().requires_grad_()
+    net.tail(leaf)[0, 1].backward()
+    prior, labels = oracles.cf_cam_shrunk(A[0].numpy(), leaf.grad[0].numpy(), groups=GROUPS, signed=True)
+    masks = oracles.group_masks(A[0].numpy(), labels, GROUPS)
+    masks = sorted(masks, key=lambda mask: -mask.sum())[:shown]
+    hidden = blurred(blurred(blurred(x)))
+
+    def odds(picture: Tensor) -> float:
+        with torch.no_grad():
+            return float(net(picture).softmax(1)[0, 1].logit())
+
+    rows, y = [np.ones(prior.size)], [odds(x) - odds(hidden)]
+    for mask in masks:
+        up = interpolate(torch.from_numpy(mask)[None, None], x.shape[2:], mode="bilinear", align_corners=False)
+        rows += [mask.ravel()] * 2
+        y += [odds(up * x + (1 - up) * hidden) - odds(hidden), odds(x) - odds((1 - up) * x + up * hidden)]
+    return oracles.posterior(prior, np.array(rows), np.array(y), 5.0)
+
+
+@pytest.mark.parametrize(("tolerance", "shown"), [(100.0, ROUND), (0.0, GROUPS), (1e-12, GROUPS)])
+def test_a_map_is_that_of_the_masks_shown_the_largest_first(tolerance: float, shown: int) -> None:
+    net, x = trained(), torch.randn(1, 3, 14, 10, dtype=torch.float64)
+    count, maps = passes(net, x, tolerance)
+    assert count == 2 + 2 * shown
+    expected = by_hand(net, x, shown)
+    assert np.abs(maps[0, 0].numpy() - expected).max() <= 1e-4 * expected.max()
+
+
+def test_a_network_that_does_not_look_is_shown_one_round() -> None:
+    """No answer differs from another, and the gradient is 0: nothing is left that could move the map."""
+    x = torch.eye(8, dtype=torch.float64).reshape(1, 8, 2, 4)
+    count, maps = passes(Blind().double(), x, 1e-9, groups=8)
+    assert count == 2 + 2 * ROUND
+    assert not maps.any()
+
+
+def test_images_and_targets_stop_for_themselves() -> None:
+    """What an image's map is made of does not depend on the images and the classes beside it."""
+    net, x = trained(), torch.randn(6, 3, 14, 10, dtype=torch.float64)
+    tolerance = 0.002
+    alone = [[passes(net, one, tolerance, targets=k) for k in (0, 1)] for one in x.split(1)]
+    counts = torch.tensor([[count for count, _ in row] for row in alone])
+    assert len(counts.unique()) > 1  # some stop early, and not all at once
+    together, maps = passes(net, x, tolerance, targets=[0, 1])
+    assert together == int(counts.amax(1).sum())  # an image's passes serve all of its classes
+    for n, row in enumerate(alone):
+        for k, (_, one) in enumerate(row):
+            assert torch.allclose(maps[n, k], one[0, 0], rtol=1e-6, atol=1e-9)
+
+
+def test_the_expected_movement_by_hand() -> None:
+    """Two places with prior variances 1 and 3 and a mask each, none shown: the gains are 1/2 and 3/4.
+
+    Answers scatter by 1 + 2/2 and 3 + 2/2, so the squares of the movements are 1/2 and 9/4; the map (3, 1) has 2
+    about its mean.
+    """
+    design = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], dtype=torch.float64)
+    spread = design * torch.tensor([1.0, 3.0])
+    two = torch.full((1, 1, 1), 2.0, dtype=torch.float64)
+    found = Posterior(
+        maps=torch.tensor([[[3.0, 1.0]]], dtype=torch.float64),
+        known=torch.zeros(1, 1, 5, dtype=torch.float64),
+        spread=spread[None, None],
+        gram=(spread @ design.T)[None, None],
+        covariance=2 * torch.eye(5, dtype=torch.float64)[None, None],
+        residual=two,
+        noise=two,
+    )
+    movement = {left: found.movement(torch.tensor([[left]])).item() for left in ((True, True), (False, True))}
+    assert movement[True, True] == pytest.approx((1 / 2 + 9 / 4) / 2 / 2)
+    assert movement[False, True] == pytest.approx(9 / 4 / 2 / 2)
+    assert found.movement(torch.tensor([[(False, False)]])).item() == 0
+
+
+def test_the_expected_movement_is_that_of_answers_drawn_from_the_model() -> None:
+    generator = np.random.default_rng(0)
+    H, prior, y = generator.random((4, 6)), generator.normal(size=6) + 1, generator.normal(size=9) + 2
+    known = torch.tensor([[[True, False, True, False]]])
+    found = Posterior.of(
+        torch.from_numpy(prior)[None, None],
+        torch.from_numpy(H)[None],
+        torch.from_numpy(y)[None, None],
+        known,
+        doubt=3.0,
+    )
+    noise, residual = found.noise.item(), found.residual.item()
+    V = np.diag(found.spread[0, 0, -1].numpy())  # the whole sees each place as it is
+    seen, rest = np.vstack([H[[0, 2, 0, 2]], np.ones(6)]), H[[1, 3, 1, 3]]
+    before = np.linalg.inv(V) + seen.T @ seen / noise  # precision of the map so far
+    after = before + rest.T @ rest / noise
+    center = found.maps[0, 0].numpy()
+    truth = generator.multivariate_normal(center, np.linalg.inv(before), size=40_000)
+    answers = truth @ rest.T + generator.normal(size=(40_000, 4)) * residual**0.5
+    maps = np.linalg.solve(after, (before @ center)[:, None] + rest.T @ answers.T / noise).T
+    moved = np.square(maps - center).sum(1).mean()
+    shown = np.maximum(center, 0)
+    expected = moved / np.square(shown - shown.mean()).sum() / 2
+    assert found.movement(~known).item() == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize("tolerance", [-1e-3, float("nan")])
+def test_a_tolerance_is_not_below_0(tolerance: float) -> None:
+    with pytest.raises(MethodError, match=r"CFCAM\(tolerance="):
+        CFCAM(tolerance=tolerance)
+
+
+def test_its_passes_are_told_as_a_bound() -> None:
+    assert CFCAM.best().cost == "up to 63 + backward"  # the pass of the picture, it again, it blurred, twice 30 masks
