@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -29,10 +30,10 @@ PICTURES = 4
 HOW = """\
 Seconds of processor time, the least of the rounds, in which all run once, in turn. Score-CAM in the form that torch-cam
 has (logits, softmax) at the first stage, with its 256 channels: as many masked passes; one phantom, one class, random
-weights. `CFCAM.best()` at the last layer, up to 62 masked passes, beside an earlier checkout (`--former`), which runs in
-a process of its own: medians over 4 pictures, of the times and of their ratios. These are phantoms for random weights;
-the trained MobileNets (`CFCAM_DATA`) have tuning pictures and their own class. Agreement is Pearson's correlation of the
-two maps, the least of the pictures."""
+weights. `CFCAM.best()` at the last layer, up to 62 masked passes, beside an earlier checkout (`--former`), which runs
+in a process of its own: medians over 4 pictures, of the times and of their ratios. These are phantoms for random
+weights; the trained MobileNets (`CFCAM_DATA`) have tuning pictures and their own class. Agreement is Pearson's
+correlation of the two maps, the least of the pictures."""
 WORKER = """\
 import sys, time, torch, cfcam
 from benchmarks import networks
@@ -117,19 +118,17 @@ def beside_former(name: str, checkout: Path, rounds: int, *, quick: bool) -> dic
 
         found = study(name, PICTURES, "tune")
         net, layer, title = found.model, found.layer, f"trained, {name}"
-        asked = [(sample.image[None], sample.target) for sample in found.samples]
+        asked = [(sample.image[None], int(sample.label or 0)) for sample in found.samples]
     else:
         subject = TINY if quick else SHAPES[name]
         net, layer, title = subject.build(), subject.layer, f"{subject.title}, random weights"
         asked = [(one, 0) for one in pictures(1 if quick else PICTURES, subject.size).split(1)]
     before = former(name, checkout.resolve(), torch.get_num_threads())
-    pairs: list[tuple[Timed, Timed]] = [
-        (
-            timed(lambda x=x, k=k: cfcam.explain(net, x, CFCAM.best(), targets=[k], layer=layer).maps),
-            lambda x=x, k=k: before(x, k),
-        )
-        for x, k in asked
-    ]
+
+    def ours(x: Tensor, target: int) -> dict[str, Tensor]:
+        return cfcam.explain(net, x, CFCAM.best(), targets=[target], layer=layer).maps
+
+    pairs = [(timed(partial(ours, *one)), partial(before, *one)) for one in asked]
     return row(f"CFCAM.best(), {title}: an earlier checkout", pairs, rounds)
 
 
