@@ -106,7 +106,7 @@ class CFCAM(Method):
     shrinkage: float | None = 0.5
     evidence: bool = False
     doubt: float = 1.0
-    tolerance: float = 5e-4
+    tolerance: float = 3e-4
     views: int | tuple[View, ...] = 0
     layers: int | tuple[str, ...] = 1
     important_quantile: float | None = None
