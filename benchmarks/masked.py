@@ -35,7 +35,8 @@ BESIDE = """\
 `CFCAM.best()` at the last layer, up to 62 masked passes, beside an earlier checkout (`--former`), which runs in a
 process of its own. Seconds of processor time, the least of the rounds, in which both run once, in turn: medians over 3
 pictures, of the times and of their ratios. These are phantoms for random weights; the trained MobileNets (`CFCAM_DATA`)
-have tuning pictures and their own class. Agreement is Pearson's correlation of the two maps, the least of the pictures."""
+have tuning pictures and their own class. Agreement is Pearson's correlation of the two maps, the least of the
+pictures."""
 WORKER = """\
 import sys, time, torch, cfcam
 from benchmarks import networks
