@@ -321,3 +321,39 @@ def test_files_and_a_store_do_not_lie_in_one_folder(tmp_path):
         run(tmp_path / "in", tmp_path / "maps.zarr")
     with pytest.raises(JobError, match="holds the files of a run, and no store: choose another --store"):
         stored(tmp_path / "in", tmp_path / "files")
+
+
+ROWS = """
+import sys
+import numpy as np, pyarrow as pa, pyarrow.parquet as pq
+from cfcam.jobs.store.kept import Kept, KeptMap
+from cfcam.jobs.store.tables import index_of, scores_of
+
+none, box, vector = None, [1.0, 2, 3, 4.5], np.array([0.5, -1], dtype=np.float32)
+good = KeptMap("grad-cam", 0, 3, "l\\u00e4ufer", "ok", -1.5, 0.25, none, 2.0, 1e-5, none, np.zeros((1, 1)), {})
+bad = KeptMap("grad-cam", 1, none, "a vs b", "not finite", float("nan"), none, 0.5, none, none, box, none, {})
+inputs = [Kept("a.png", "0" * 64, (5, 4), (good, bad), vector, none), Kept("b.png", "1" * 64, (), (bad,), none, vector)]
+index, scores = index_of(pa, inputs, [("maps/one", 7), none, none]), scores_of(pa, inputs)
+for table in (index, scores):
+    table.validate(full=True)
+    pq.write_table(table, sys.argv[1])
+    assert pq.ParquetFile(sys.argv[1]).read() == table or table is index  # which holds a NaN
+assert "pandas" not in sys.modules
+expected = [
+    ["a.png", "a.png", "b.png"], ["0" * 64, "0" * 64, "1" * 64], [[5, 4], [5, 4], []], [0, 1, 1], [3, none, none],
+    ["l\\u00e4ufer", "a vs b", "a vs b"], ["grad-cam"] * 3, ["ok", "not finite", "not finite"], none,
+    [0.25, none, none], [none, 0.5, 0.5], [2.0, none, none], [1e-5, none, none], ["maps/one", none, none],
+    [7, none, none], [none, box, box],
+]
+for name, column in zip(index.column_names, expected, strict=True):
+    assert column is none or index[name].to_pylist() == column, name
+assert str(index["score"].to_pylist()) == "[-1.5, nan, nan]"
+assert scores.to_pylist() == [
+    {"input": "a.png", "logits": [0.5, -1.0], "probabilities": none},
+    {"input": "b.png", "logits": none, "probabilities": [0.5, -1.0]},
+]
+"""
+
+
+def test_tables_have_what_is_missing_as_such_and_are_made_without_pandas(tmp_path):
+    subprocess.run([sys.executable, "-c", ROWS, str(tmp_path / "one.parquet")], check=True)

@@ -17,7 +17,7 @@ from cfcam.jobs.store.layout import ROWS
 from cfcam.jobs.store.write import StoreWriter
 
 _SECONDS = 0.5  # between two writes
-_MOST = 16 * ROWS  # records that wait
+_MOST = 8 * ROWS  # records that wait
 
 
 class Book(Protocol):

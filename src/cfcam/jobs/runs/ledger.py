@@ -86,6 +86,9 @@ class Ledger:
     def several(self) -> list[list[int]]:
         """Returns the lines whose name others have too, by name, the first entered first."""
         names = self.names()
+        ordered = np.sort(names)
+        if not (ordered[1:] == ordered[:-1]).any():  # as ever but where something was done again
+            return []
         places = np.flatnonzero(~alone(names))
         order = places[np.argsort(names[places], kind="stable")]
         ends = np.flatnonzero(np.diff(names[order])) + 1

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cfcam.jobs.store.kept import OF_INDEX, Kept, KeptMap
+
+_NUMBERS = {"int32": np.int32, "int64": np.int64, "float": np.float32, "double": np.float64}
 
 
 def index_schema(pa: Any) -> Any:
@@ -44,37 +45,51 @@ def scores_schema(pa: Any) -> Any:
 def index_of(pa: Any, inputs: Sequence[Kept], places: Sequence[tuple[str, int] | None]) -> Any:
     """Returns the rows of inputs, whose maps lie in these arrays and rows."""
     maps = [(item, one) for item in inputs for one in item.maps]
-    columns = {  # by column: Arrow takes four times as long for rows
+    sizes = {size: np.array(size, dtype=np.int32) for size in {item.size for item in inputs}}
+    columns: dict[str, Sequence[Any]] = {  # by column: Arrow takes four times as long for rows
         "input": [item.input for item, _ in maps],
         "sha256": [item.sha256 for item, _ in maps],
-        "source_size": [item.size for item, _ in maps],
+        "source_size": [sizes[item.size] for item, _ in maps],
         **{name: [one[place] for _, one in maps] for place, name in enumerate(OF_INDEX)},
         "map_array": [None if place is None else place[0] for place in places],
         "map_row": [None if place is None else place[1] for place in places],
     }
-    return pa.table(columns, index_schema(pa))
+    return _table(pa, columns, index_schema(pa))
 
 
 def scores_of(pa: Any, inputs: Sequence[Kept]) -> Any:
     """Returns the rows of inputs."""
-    columns = {
+    columns: dict[str, Sequence[Any]] = {
         "input": [one.input for one in inputs],
-        "logits": _vectors(pa, [one.logits for one in inputs]),
-        "probabilities": _vectors(pa, [one.probabilities for one in inputs]),
+        "logits": [one.logits for one in inputs],
+        "probabilities": [one.probabilities for one in inputs],
     }
-    return pa.table(columns, scores_schema(pa))
+    return _table(pa, columns, scores_schema(pa))
 
 
-def _vectors(pa: Any, rows: Sequence[NDArray[np.float32] | None]) -> Any:
-    """A column of vectors, some of which may be missing."""
-    values = [row for row in rows if row is not None]
-    flat = np.concatenate(values) if values else np.empty(0, np.float32)
-    ends = np.cumsum([0, *(0 if row is None else len(row) for row in rows)], dtype=np.int32)
-    ends, numbers = (  # pa.array imports pandas
-        pa.Array.from_buffers(kind, len(some), [None, pa.py_buffer(some)])
-        for kind, some in ((pa.int32(), ends), (pa.float32(), flat))
-    )
-    return pa.ListArray.from_arrays(ends, numbers, mask=pa.array([row is None for row in rows], pa.bool_()))
+def _table(pa: Any, columns: Mapping[str, Sequence[Any]], schema: Any) -> Any:
+    return pa.Table.from_arrays([_column(pa, field.type, columns[field.name]) for field in schema], schema=schema)
+
+
+def _column(pa: Any, kind: Any, values: Sequence[Any]) -> Any:
+    """A column of texts, numbers or vectors, some of which may be missing; ``pa.array`` imports pandas: 50 MB."""
+    there = np.array([value is not None for value in values], dtype=bool)
+    valid = None if there.all() else pa.py_buffer(np.packbits(there, bitorder="little"))
+    if pa.types.is_string(kind):
+        texts = [b"" if value is None else value.encode() for value in values]
+        return pa.Array.from_buffers(kind, len(texts), [valid, _ends(pa, texts), pa.py_buffer(b"".join(texts))])
+    if pa.types.is_list(kind):
+        none = np.empty(0, _NUMBERS[str(kind.value_type)])
+        rows = [none if value is None else value for value in values]
+        flat = np.concatenate([none, *rows])
+        items = pa.Array.from_buffers(kind.value_type, len(flat), [None, pa.py_buffer(flat)])
+        return pa.Array.from_buffers(kind, len(rows), [valid, _ends(pa, rows)], children=[items])
+    flat = np.array([0 if value is None else value for value in values], _NUMBERS[str(kind)])
+    return pa.Array.from_buffers(kind, len(flat), [valid, pa.py_buffer(flat)])
+
+
+def _ends(pa: Any, rows: Sequence[Any]) -> Any:
+    return pa.py_buffer(np.cumsum([0, *map(len, rows)], dtype=np.int32))
 
 
 def rows_of(group: Any, pa: Any, index: Any, scores: Any, inputs: Sequence[str]) -> list[Kept]:

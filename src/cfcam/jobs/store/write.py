@@ -95,8 +95,8 @@ class StoreWriter:
         shards = [path for path in self._parts(INDEX) if not path.name.startswith("all-")]
         if not shards:
             return
-        index = self._pa.concat_tables([self._pq.read_table(path) for path in shards], promote_options="default")
-        scores = self._pa.concat_tables([self._pq.read_table(self._folder / SCORES / path.name) for path in shards])
+        index = self._pa.concat_tables([self._read(path) for path in shards], promote_options="default")
+        scores = self._pa.concat_tables([self._read(self._folder / SCORES / path.name) for path in shards])
         place = {source: number for number, source in enumerate(order)}
         inputs = sorted(set(index["input"].to_pylist()), key=lambda one: (place.get(one, -1), one))
         for start in range(0, len(inputs), ROWS):
@@ -137,13 +137,18 @@ class StoreWriter:
         """Yields the rows of parts of a table, so many at a time; so the bytes do not say when each was written."""
         waiting = None
         for name in names:
-            part = self._pq.read_table(self._folder / table / name, use_threads=False, pre_buffer=False)
+            part = self._read(self._folder / table / name)
             waiting = part if waiting is None else self._pa.concat_tables([waiting, part], promote_options="default")
             while waiting.num_rows >= _GROUP:
                 yield waiting.slice(0, _GROUP).combine_chunks()
                 waiting = waiting.slice(_GROUP)
         if waiting is not None and waiting.num_rows:
             yield waiting.combine_chunks()
+
+    def _read(self, path: Path, columns: Sequence[str] | None = None) -> Any:
+        """Reads a part of a table; ``read_table`` imports pandas, and reads in threads, each with memory of its own."""
+        with self._pq.ParquetFile(path) as part:
+            return part.read(columns, use_threads=False)
 
     def _give_back(self) -> None:
         """Arrow and the C library keep what was freed; over a hundred thousand inputs that adds up."""
@@ -181,7 +186,7 @@ class StoreWriter:
     def _tidy(self, is_done: Callable[[str, str], bool]) -> None:
         """Reads what is there, and takes out what is told of twice, or of inputs that are not done."""
         for path in reversed(self._parts(INDEX)):
-            columns = self._pq.read_table(path, columns=["input", "sha256", "map_array", "map_row"])
+            columns = self._read(path, ["input", "sha256", "map_array", "map_row"])
             own = self._shard is None or path.name.startswith(f"{self._name}-")
             if path.name.startswith(f"{self._name}-"):
                 self._next = max(self._next, int(path.stem.rpartition("-")[2]) + 1)
@@ -205,7 +210,7 @@ class StoreWriter:
             path = self._folder / table / name
             if not path.exists():
                 continue
-            held = self._pq.read_table(path)
+            held = self._read(path)
             mask = self._pa.array([one in stay for one in held["input"].to_pylist()])
             if stay:
                 self._write(table, name, held.filter(mask))
