@@ -10,6 +10,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from cfcam.capture import Capture, Network
 from cfcam.capture.halves import InHalves, in_halves, small_convolutions
+from cfcam.errors import InputError
 
 ONE, TWO = (1, 1, 1), (2, 2, 2)
 
@@ -40,6 +41,13 @@ def test_forwards_and_backwards_as_one(kernel, size):
         torch.testing.assert_close(found, whole)
         back = torch.randn_like(whole)
         torch.testing.assert_close(*(torch.autograd.grad(y, x, back)[0] for y in (found, whole)))
+
+
+@pytest.mark.parametrize("size", [(2, 20, 21), (20, 2, 21), (20, 21, 2)])
+def test_a_kernel_that_does_not_fit_is_told_with_the_size_that_was_given(size):
+    model = nn.Sequential(nn.Conv3d(6, 2, 3), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(2, 2))
+    with pytest.raises(InputError, match=rf"too small: .*\({' x '.join(map(str, size))}\). Kernel size: \(3 x 3 x 3\)"):
+        Capture(model, torch.randn(1, 6, *size), layer="0")
 
 
 def network():

@@ -150,7 +150,7 @@ WRONG = [
     ("compare {picture} {picture} --mask liver=nowhere.nii", "--mask liver: nowhere.nii: no such file"),
     ("compare {picture} {picture} --target all", "one class is looked at here"),
     ("doctor {picture} --target=", "--target ''"),
-    ("doctor {picture} --size 1x2x3", "--size '1x2x3'"),
+    ("doctor {picture} --size 1x2x3x4", "--size '1x2x3x4'"),
     ("layers --picture x.png", "--picture and --limit are for --measure"),
     ("layers --measure {picture} --picture x.jpg", "let the name end in .png"),
     ("layers --measure {picture} --picture nowhere/x.png", "there is no folder nowhere"),

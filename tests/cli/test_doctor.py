@@ -1,5 +1,6 @@
 import json
 
+import nibabel as nib
 import numpy as np
 import pytest
 import torch
@@ -8,6 +9,7 @@ from typer.testing import CliRunner
 
 from cfcam.cli.app import app
 from cfcam.models.demo import EXAMPLES, make_phantom
+from tests import nnunet
 from tests.jobs.world import NETWORKS, draw
 
 
@@ -190,3 +192,29 @@ def test_the_size_that_batch_norms_leave_out_is_told_of_a_folder(tmp_path):
     assert size["values"]["fits"] == [[64, 64]]
     assert size["advice"] == "--size 64, if that is how it was trained"
     assert told["ok"]
+
+
+def test_a_network_of_volumes_is_examined_on_noise_of_any_size_or_on_a_study(tmp_path):
+    model = f"{NETWORKS.with_name('volume_networks.py')}:bright"
+    assert found("-m", model)["input_shape"] == [1, 1, 64, 64, 64]
+    assert found("-m", model, "--size", "6x9x12")["input_shape"] == [1, 1, 6, 9, 12]
+    files = [tmp_path / f"scan_{n:04d}.nii.gz" for n in (0, 1)]
+    for file in files:
+        nib.save(nib.Nifti1Image(np.random.default_rng(0).normal(size=(9, 12, 6)).astype(np.float32), np.eye(4)), file)
+    told = found(files[0], "-m", model, "--size", "6x6x9")
+    assert told["input_shape"] == [1, 1, 6, 6, 9]
+    assert "--intensity, --spacing, --orientation, --size" in by_check(told, "preparation")["advice"]
+    two = found("-m", f"{model}(channels=2)", "--channels", ",".join(map(str, files)))
+    assert two["input_shape"] == [1, 2, 9, 12, 6]
+    several = doctor(*files, "-m", model)
+    assert "note: of several volumes the first is looked at" in several.stderr
+    assert "takes pictures: give one that takes volumes" in doctor(files[0]).stderr
+
+
+def test_a_network_that_says_how_it_is_prepared_is_given_no_other_advice(tmp_path):
+    pytest.importorskip("dynamic_network_architectures", reason="dynamic-network-architectures is not installed")
+    told = found("-m", f"nnunet:{nnunet.folder(tmp_path / 'net')}")
+    assert told["input_shape"] == [1, 2, 8, 8, 8]
+    advice = " ".join(finding["advice"] for finding in told["findings"])
+    assert "nothing can be given here: nnunet says how it is prepared" in advice
+    assert not any(option in advice for option in ("--size", "--mean", "--std", "--num-classes"))

@@ -1,46 +1,81 @@
-"""``cfcam layers --measure --picture``: the best layers' maps side by side."""
+"""``cfcam layers`` of networks of volumes: noise of their size, a study's window, and maps of it."""
 
-from __future__ import annotations
+import json
 
-import torch
+import nibabel as nib
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
 
-from cfcam import explain
-from cfcam.cli import layers
-from cfcam.imaging import read_image
-from cfcam.metrics import LayerScore
-from cfcam.models import load
-from tests.jobs.world import NETWORKS, PLAIN, draw
+from cfcam.cli.app import app
+from tests import nnunet
+from tests.jobs.world import NETWORKS
 
-
-def score(name, rank, *more, fusion=None):
-    return LayerScore((name, *more), fusion, (4, 4), 0.1, 0.2, 0.3, rank, 0)
-
-
-def test_single_layers_are_drawn_best_first_with_their_rank_and_the_networks_name(tmp_path, monkeypatch):
-    drawn = {}
-
-    def sheet(rgb, panels, **texts):
-        drawn.update(rgb=rgb, panels=panels, **texts)
-        return rgb
-
-    monkeypatch.setattr("cfcam.imaging.contact_sheet", sheet)
-    loaded = load(f"{NETWORKS}:brightness", classes=["bright", "dark"])
-    image = read_image(draw(tmp_path / "a.png"))
-    scores = [score("features", 1.0), score("features", 1.5, "features", fusion="mean"), score("features", 2.0)]
-    layers._draw(loaded, PLAIN, image, scores, tmp_path / "layers.png", most=9)
-    assert (tmp_path / "layers.png").stat().st_size > 0
-    assert [panel.method for panel in drawn["panels"]] == ["features: rank 1.0", "features: rank 2.0"]
-    assert {panel.label for panel in drawn["panels"]} == {"bright"}
-    assert drawn["footer"] == "user_networks.py:brightness"
-    e = explain(loaded.module, PLAIN(image)[None], "grad-cam", layer="features")
-    right = PLAIN.to_original(e.heatmaps("grad-cam")[0, 0], drawn["rgb"].shape[:2])
-    assert torch.allclose(torch.as_tensor(drawn["panels"][0].heatmap), right, atol=1e-6)
+BRIGHT = f"{NETWORKS.with_name('volume_networks.py')}:bright"
 
 
-def test_no_more_layers_are_drawn_than_can_be_looked_at(tmp_path, monkeypatch):
-    panels = []
-    monkeypatch.setattr("cfcam.imaging.contact_sheet", lambda rgb, shown, **_: panels.extend(shown) or rgb)
-    loaded = load(f"{NETWORKS}:brightness")
-    image = read_image(draw(tmp_path / "a.png"))
-    layers._draw(loaded, PLAIN, image, [score("features", n) for n in range(5)], tmp_path / "b.png", most=3)
-    assert [panel.method for panel in panels] == [f"features: rank {n}.0" for n in range(3)]
+def layers(*words):
+    return CliRunner(env={"COLUMNS": "140"}).invoke(app, ["layers", *map(str, words)])
+
+
+def shape(*words):
+    found = layers(*words, "--json")
+    assert found.exit_code == 0, found.output
+    told = json.loads(found.stdout)
+    return told["input_shape"], told["chosen"]
+
+
+@pytest.fixture(scope="module")
+def scans(tmp_path_factory):
+    folder, rng = tmp_path_factory.mktemp("scans"), np.random.default_rng(0)
+    for n in (0, 1):
+        image = nib.Nifti1Image(rng.normal(100, 30, (15, 14, 9)).astype(np.float32), np.eye(4))
+        nib.save(image, folder / f"scan_{n:04d}.nii.gz")
+    return folder
+
+
+def test_a_network_of_volumes_is_run_on_a_volume_of_noise(scans):
+    assert shape(BRIGHT) == ([1, 1, 64, 64, 64], "features")
+    assert shape(BRIGHT, "--size", "12x15x9") == ([1, 1, 12, 15, 9], "features")
+    assert shape(BRIGHT, "--size", "9") == ([1, 1, 9, 9, 9], "features")
+    assert shape(BRIGHT, "--image", scans / "scan_0000.nii.gz") == ([1, 1, 15, 14, 9], "features")
+    assert "each part of the volume (3 x 3 x 3)" in layers(BRIGHT, "--size", "9").stdout
+    two = ("--channels", ",".join(str(scans / f"scan_{n:04d}.nii.gz") for n in (0, 1)))
+    assert shape(f"{BRIGHT}(channels=2)", *two)[0] == [1, 2, 15, 14, 9]
+
+
+def test_a_network_of_nnunet_on_its_own_window(tmp_path, scans):
+    pytest.importorskip("dynamic_network_architectures", reason="dynamic-network-architectures is not installed")
+    spec = f"nnunet:{nnunet.folder(tmp_path / 'net')}"
+    assert shape(spec) == ([1, 2, 8, 8, 8], "decoder.stages.0")
+    assert shape(spec, "--size", "8x16x4")[0] == [1, 2, 8, 16, 4]
+    assert shape(spec, "--image", scans / "scan_0000.nii.gz")[0] == [1, 2, 8, 8, 8]
+    measured = layers(spec, "--measure", scans, "--picture", tmp_path / "layers.png")
+    assert measured.exit_code == 0, measured.output
+    assert "grad-cam ranked on 1 volume by" in measured.stdout  # its two files are one study
+    assert Image.open(tmp_path / "layers.png").size[0] > 500
+    one = layers(spec, "--image", scans / "scan_0001.nii.gz")
+    assert "scan_0001 is channel 1 of a study: name scan_0000.nii.gz" in one.stderr
+    refused = layers(spec, "--image", scans / "scan_0000.nii.gz", "--size", "8")
+    assert "nnunet says itself how its volumes are prepared: leave --size out" in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ((BRIGHT, "--size", "8x8"), "size is (8, 8): it must be a positive whole number or three"),
+        (("demo", "--size", "8x8x8"), "--size: the network takes pictures: give a number of pixels, or height and"),
+        (("demo", "--image", "{scan}"), "is a volume, and the network takes pictures"),
+        (("demo", "--channels", "{scan},{scan}"), "--channels: the network takes pictures, each of which is one file"),
+        ((BRIGHT, "--channels", "{scan},{scan}", "--image", "{scan}"), "leave --image and --measure out"),
+        ((BRIGHT, "--image", "{picture}"), "is a picture, and the network takes volumes"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(scans, tmp_path, words, told):
+    Image.new("L", (9, 9)).save(tmp_path / "a.png")
+    given = [str(word).format(scan=scans / "scan_0000.nii.gz", picture=tmp_path / "a.png") for word in words]
+    found = layers(*given)
+    assert found.exit_code != 0
+    assert told in found.stderr.splitlines()[-1]
+    assert found.stderr.count("error: ") == 1

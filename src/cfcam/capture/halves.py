@@ -51,7 +51,10 @@ def _is_slow(
     small = len(x) == 1 and groups == 1 and math.prod(x.shape[:4]) <= _SMALL and min(kernel[1:]) <= 3
     back = torch.is_grad_enabled() and x.requires_grad
     worth = x.shape[1] > (_FEW if back else 0) and max(kernel) > 1
-    return plain and small and worth and max(_sizes(x, kernel, stride, padding, dilation)) > 1
+    if not (plain and small and worth):
+        return False
+    sizes = _sizes(x, kernel, stride, padding, dilation)
+    return min(sizes) > 0 and max(sizes) > 1  # of one that does not fit PyTorch is to name the size that it was given
 
 
 def in_halves(x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sizes, padding: Sizes, dilation: Sizes) -> Tensor:

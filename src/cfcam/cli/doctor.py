@@ -10,18 +10,18 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from cfcam.cli.arguments import places, words
-from cfcam.cli.arguments.read import read_size, read_target
+from cfcam.cli.arguments.read import read_target, read_volume_size
 from cfcam.cli.command import Checked
-from cfcam.cli.options.preparation import Resizing
 from cfcam.cli.options.question import Question, method_option, target_option
 from cfcam.cli.options.run import Run
-from cfcam.cli.output.console import EXIT_FAILED, out, plain, print_json
+from cfcam.cli.options.volumes import Modalities, PicturesOrVolumes
+from cfcam.cli.output.console import EXIT_FAILED, hint, out, plain, print_json, warn
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from cfcam.diagnosis.findings import Diagnosis, Finding
-    from cfcam.imaging import Preprocess
+    from cfcam.imaging import Preprocess, VolumePreprocess
     from cfcam.models import LoadedModel
 
 _STYLES = {"ok": "green", "note": "cyan", "warning": "yellow", "problem": "bold red"}
@@ -29,7 +29,7 @@ _MOST_PICTURES = 32
 
 
 @dataclass(frozen=True, kw_only=True)
-class Doctor(Run, Resizing, Question):
+class Doctor(Run, Modalities, PicturesOrVolumes, Question):
     """Check a setup, and explain in plain words what is wrong with it and what to change.
 
     About ten passes of the network, more where nobody states size or resizing. Give some of your own pictures:
@@ -42,6 +42,8 @@ class Doctor(Run, Resizing, Question):
     cfcam doctor --model networks.py:my_net --weights best.pt
 
     cfcam doctor scans/a.png scans/b.png -m networks.py:my_net --mean 0.5 --std 0.25 --classes names.txt
+
+    cfcam doctor scan_0000.nii.gz -m nnunet:nnUNetTrainer__nnUNetPlans__3d_fullres
 
     cfcam doctor scans/ -m hf:my-model --json | jq '.findings[] | select(.severity == "problem")'
 
@@ -76,6 +78,7 @@ Exit codes: 0 no problem · 1 a problem · 2 wrong usage.
             method=self.method,
             preprocess=preprocess,
             files=files,
+            brought="" if loaded.preparation is None else loaded.preparation.by,
         )
         if self.as_json:
             print_json({"spec": loaded.spec, "notes": list(loaded.notes), **found.as_dict()})
@@ -84,27 +87,38 @@ Exit codes: 0 no problem · 1 a problem · 2 wrong usage.
         if not found.ok:
             raise typer.Exit(EXIT_FAILED)
 
-    def _input(self, loaded: LoadedModel) -> tuple[Tensor | None, Preprocess | None, list[Path]]:
-        """The prepared pictures or volume, None without any; what prepared pictures, and their files."""
+    def _input(self, loaded: LoadedModel) -> tuple[Tensor | None, Preprocess | VolumePreprocess | None, list[Path]]:
+        """The prepared pictures or volume, None without any; what prepared them, and the files of pictures."""
         import torch
 
-        from cfcam.imaging import list_images, read_image, read_volume
-        from cfcam.jobs import volume_preprocess_of
+        from cfcam.imaging import list_images
+        from cfcam.jobs.inputs.find import find_study
         from cfcam.jobs.inputs.preparing import shape_of_pictures
+        from cfcam.jobs.inputs.reading import load_picture
         from cfcam.models.expects import takes_volumes
 
-        side = read_size(self.size)
         if takes_volumes(loaded.module):
-            if not self.images:
-                return None, None, []
-            prepare = volume_preprocess_of(loaded, **self.normalisation, size=side)
-            return prepare(read_volume(self.images[0]))[None], None, []
+            return (*self._volume(loaded), [])
+        self.refuse_modalities()
         if not self.images:
-            return None, shape_of_pictures(loaded, side), []
+            return None, shape_of_pictures(loaded, self.size_of_pictures()), []
         preprocess = self.prepared_pictures(loaded)
         files = list_images(self.images)
         spread = files[:: math.ceil(len(files) / _MOST_PICTURES)]  # folders are often in the order of the classes
-        return torch.stack([preprocess(read_image(path)) for path in spread]), preprocess, spread
+        return torch.stack([preprocess(load_picture(find_study(path))) for path in spread]), preprocess, spread
+
+    def _volume(self, loaded: LoadedModel) -> tuple[Tensor | None, VolumePreprocess]:
+        from cfcam.jobs.inputs.probing import probes, shape_of_volumes
+
+        if not self.images and self.channels is None:
+            return None, shape_of_volumes(loaded, read_volume_size(self.size))
+        preprocess = self.prepared_volumes(loaded)
+        found, failed = probes(loaded, self.images or [], self.reading(), preprocess, most=1)
+        for line in failed:
+            warn(line)
+        if self.images and len(self.images) > 1:
+            hint("of several volumes the first is looked at")
+        return found[0].x, preprocess
 
 
 def _show(found: Diagnosis, notes: tuple[str, ...]) -> None:

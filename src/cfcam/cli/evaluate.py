@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 import typer
 
 from cfcam.cli.arguments import places, words
-from cfcam.cli.arguments.read import WINDOWS, read_volume_size, read_window, read_words
+from cfcam.cli.arguments.read import WINDOWS, read_window, read_words
 from cfcam.cli.command import Checked
 from cfcam.cli.options import complete
 from cfcam.cli.options.cluster import Spread
@@ -99,14 +99,6 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         Checked(places.data_anywhere),
     ] = None
     model: Model = None
-    size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="N|HxW|DxHxW",
-            help="Input size of the network. [default: its own, else 224; of volumes: as they come]",
-        ),
-        Checked(read_volume_size),
-    ] = None
     window: Annotated[
         str | None,
         typer.Option(metavar="NAME|C,W", help=f"Grey window to clip to: {', '.join(WINDOWS)}, or centre and width."),

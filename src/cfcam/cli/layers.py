@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -13,32 +12,31 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from cfcam.cli.arguments import places, words
-from cfcam.cli.arguments.read import read_size
+from cfcam.cli.arguments.read import read_volume_size
 from cfcam.cli.command import Checked
 from cfcam.cli.options import complete
 from cfcam.cli.options.network import Model, Network
-from cfcam.cli.options.preparation import Preparation
 from cfcam.cli.options.run import Run
+from cfcam.cli.options.volumes import Modalities, VolumePreparation
+from cfcam.cli.output import layers as said
 from cfcam.cli.output.console import EXIT_FAILED, error, hint, out, plain, print_json, warn
 from cfcam.errors import CfcamError, InputError, LayerError, ModelError, describe_first
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from cfcam.capture import LayerInfo
-    from cfcam.imaging import Image, Preprocess
-    from cfcam.metrics import LayerScore
+    from cfcam.imaging import Image, Preprocess, VolumePreprocess
+    from cfcam.jobs.inputs.probing import Probe
     from cfcam.models import LoadedModel
 
-_FEWEST_ROWS = 6
 _PICTURES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layers(Run, Preparation, Network):
+class Layers(Run, Modalities, VolumePreparation, Network):
     """List a network's layers, and which of them is mapped unless you name another.
 
-    The network runs once. Shapes are those of the output, for one picture.
+    The network runs once. Shapes are those of the output, for one picture, or one window of a volume.
     """
 
     examples: ClassVar[str] = """
@@ -47,6 +45,10 @@ class Layers(Run, Preparation, Network):
     cfcam layers torchvision:resnet50
 
     cfcam layers networks.py:my_net --size 512 --all
+
+    cfcam layers networks.py:my_3d_net --size 96x96x64
+
+    cfcam layers nnunet:nnUNetTrainer__nnUNetPlans__3d_fullres --measure scan_0000.nii.gz
 """
 
     network: Annotated[
@@ -61,7 +63,9 @@ class Layers(Run, Preparation, Network):
     ] = None
     model: Model = None
     image: Annotated[
-        Path | None, typer.Option(help="Run the network on this picture, instead of on noise."), Checked(places.input_)
+        Path | None,
+        typer.Option(help="Run the network on this picture or volume, instead of on noise."),
+        Checked(places.input_),
     ] = None
     inner: Annotated[bool, typer.Option("--all", help="List the modules inside of blocks too.")] = False
     measure: Annotated[
@@ -100,6 +104,8 @@ class Layers(Run, Preparation, Network):
             raise InputError("--picture and --limit are for --measure: name the pictures with it")
         if self.image is not None and self.measure:
             raise InputError("--image is for the list of layers: with --measure its pictures are used")
+        if self.channels is not None and (self.image is not None or self.measure):
+            raise InputError("--channels names the one study that is looked at: leave --image and --measure out")
 
     @property
     def spec(self) -> str:
@@ -133,10 +139,10 @@ class Layers(Run, Preparation, Network):
         chosen, reason, problem_line = None, "", ""
         try:
             chosen = capture.choose_layer(found, tuple(x.shape), output_shape)
-            reason = _reason(chosen, found, tuple(x.shape))
+            reason = said.reason(chosen, found, tuple(x.shape))
         except CfcamError as problem:
             problem_line = str(problem)
-        shown = found if self.inner else _outer(found, None if chosen is None else chosen.name)
+        shown = found if self.inner else said.outer(found, None if chosen is None else chosen.name)
         if self.as_json:
             print_json(
                 {
@@ -144,13 +150,13 @@ class Layers(Run, Preparation, Network):
                     "input_shape": list(x.shape),
                     "chosen": None if chosen is None else chosen.name,
                     "reason": reason or problem_line,
-                    "layers": [_row(i, chosen, tuple(x.shape)) for i in shown],
+                    "layers": [said.row(i, chosen, tuple(x.shape)) for i in shown],
                 }
             )
         else:
             for note in loaded.notes:
                 warn(note)
-            _show(shown, chosen, tuple(x.shape))
+            said.show(shown, chosen, tuple(x.shape))
             if len(shown) < len(found):
                 out().print(f"{len(found) - len(shown)} modules inside of blocks are not listed (--all)", style="dim")
             if chosen is not None:
@@ -160,26 +166,41 @@ class Layers(Run, Preparation, Network):
             raise typer.Exit(EXIT_FAILED)
 
     def _input(self, loaded: LoadedModel) -> Tensor:
-        """A picture, or noise of the size of one."""
-        import torch
-
-        from cfcam.imaging import read_image
+        """A picture or volume, or noise of the size of one."""
+        from cfcam.jobs.inputs.find import find_study
         from cfcam.jobs.inputs.preparing import shape_of_pictures
+        from cfcam.jobs.inputs.probing import shape_of_volumes
+        from cfcam.jobs.inputs.reading import load_picture
+        from cfcam.models.expects import takes_volumes
 
+        if takes_volumes(loaded.module):
+            if self.image is not None or self.channels is not None:
+                return self._probes(loaded, [self.image] if self.image is not None else [], 1)[0].x
+            return _noise(shape_of_volumes(loaded, read_volume_size(self.size)))
+        self.refuse_modalities()
         if self.image is not None:
-            return self._preprocess(loaded)(read_image(self.image))[None]
+            return self._preprocess(loaded)(load_picture(find_study(self.image)))[None]
         stated = self.mean is not None and self.std is not None
-        prepared = self.prepared_pictures(loaded) if stated else shape_of_pictures(loaded, read_size(self.size))
-        shape = (1, prepared.channels, *prepared.input_size)
-        return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+        size = self.size_of_pictures()
+        return _noise(self.prepared_pictures(loaded) if stated else shape_of_pictures(loaded, size))
 
-    def _preprocess(self, loaded: LoadedModel) -> Preprocess:
+    def _preprocess(self, loaded: LoadedModel) -> Any:
         from cfcam.jobs.inputs.preparing import assumption_notes
 
-        preprocess = self.prepared_pictures(loaded)
+        preprocess = self.prepared(loaded)
         for note in assumption_notes(preprocess):
             hint(note)
         return preprocess
+
+    def _probes(self, loaded: LoadedModel, paths: list[Path], most: int) -> list[Probe]:
+        from cfcam.jobs.inputs.probing import probes
+
+        found, failed = probes(loaded, paths, self.reading(), self._preprocess(loaded), most=most)
+        for line in failed:
+            warn(line)
+        for note in dict.fromkeys(note for one in found for note in one.volume.notices):
+            hint(note)
+        return found
 
     def _rank(self, loaded: LoadedModel, paths: list[Path]) -> None:
         """Shows the candidates, best first, and draws their maps if a picture is asked for.
@@ -187,14 +208,11 @@ class Layers(Run, Preparation, Network):
         Raises:
             InputError: none of the pictures can be read.
         """
-        import torch
-
         from cfcam.cli.output.ahead import Lines
         from cfcam.metrics import measure_layers
 
-        preprocess, method = self._preprocess(loaded), self.method or "grad-cam"
-        images = _read(paths, self.limit)
-        x = torch.stack([preprocess(image) for image in images])
+        method = self.method or "grad-cam"
+        preprocess, images, x = self._seen(loaded, paths)
         measure = partial(
             measure_layers,
             loaded.module,
@@ -216,161 +234,55 @@ class Layers(Run, Preparation, Network):
 
         scores = measure(x, progress=tell)
         if self.picture is not None:
-            _draw(loaded, preprocess, images[0], scores, self.picture, method=method)
+            said.draw(
+                loaded,
+                preprocess,
+                images[0],
+                scores,
+                self.picture,
+                method=method,
+                windows=self.reading().of(loaded).windows,
+            )
         if self.as_json:
             rows = [{"name": score.name} | asdict(score) for score in scores]
             print_json({"model": loaded.spec, "method": method, "pictures": len(images), "layers": rows})
         else:
-            _show_ranking(scores, method, len(images))
+            what = "volume" if x.ndim == 5 else "picture"
+            said.show_ranking(scores, method, f"{len(images)} {what}{'s' * (len(images) > 1)}")
+
+    def _seen(self, loaded: LoadedModel, paths: list[Path]) -> tuple[Any, list[Any], Tensor]:
+        """What prepares the first of the pictures or volumes, these, and what the network sees of them."""
+        import torch
+
+        from cfcam.jobs.inputs.probing import stacked
+        from cfcam.models.expects import takes_volumes
+
+        if takes_volumes(loaded.module):
+            found = self._probes(loaded, paths, self.limit)
+            return self.prepared(loaded), [one.volume for one in found], stacked(found)
+        self.refuse_modalities()
+        preprocess, images = self._preprocess(loaded), _read(paths, self.limit)
+        return preprocess, images, torch.stack([preprocess(image) for image in images])
 
 
-def _outer(found: Sequence[LayerInfo], chosen: str | None) -> list[LayerInfo]:
-    """The modules of the first level that shows something, and the chosen one with its siblings."""
-    deepest = max((i.name.count(".") for i in found), default=0)
-    depth = next((d for d in range(deepest + 1) if sum(i.name.count(".") <= d for i in found) >= _FEWEST_ROWS), deepest)
-    beside = None if chosen is None else chosen.rpartition(".")[0]
-    return [i for i in found if i.name.count(".") <= depth or i.name.rpartition(".")[0] == beside]
+def _noise(shape: Preprocess | VolumePreprocess) -> Tensor:
+    import torch
 
-
-def _reason(chosen: LayerInfo, found: Sequence[LayerInfo], input_shape: tuple[int, ...]) -> str:
-    extent = " x ".join(map(str, chosen.grid or ()))
-    spatial = [i for i in found if i.spatial(input_shape)]
-    after = found[found.index(chosen) + 1 :]
-    if chosen.tokens and any(i.reaches is False and i.shape == chosen.shape for i in after):
-        return (
-            f"chosen as the last layer at which the class depends on the tokens of the grid ({extent}): behind it the"
-            " classifier reads another token; name another with --layer"
-        )
-    pooling = next((i.name for i in after if i.reducing), None)
-    behind = f", before {pooling} pools it" if pooling else ", before the classifier"
-    return (
-        f"chosen as the last of {len(spatial)} modules whose output still has a place for each part of the picture"
-        f" ({extent}){behind}; name another with --layer"
-    )
-
-
-def _grid(info: LayerInfo) -> str:
-    """The grid of a layer's maps, and how many other tokens are before it; empty if there is none."""
-    if info.grid is None:
-        return ""
-    prefix = info.readings[0].prefix
-    return " x ".join(map(str, info.grid)) + (f" (+{prefix})" if prefix else "")
-
-
-def _row(info: LayerInfo, chosen: LayerInfo | None, input_shape: tuple[int, ...]) -> dict[str, Any]:
-    extent = info.spatial(input_shape)
-    return {
-        "name": info.name,
-        "kind": info.kind,
-        "shape": None if info.shape is None else list(info.shape),
-        "calls": info.calls,
-        "spatial": None if extent is None else list(extent),
-        "other_tokens": info.readings[0].prefix if extent is not None else None,
-        "chosen": info is chosen,
-    }
-
-
-def _show(shown: Sequence[LayerInfo], chosen: LayerInfo | None, input_shape: tuple[int, ...]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from cfcam.capture.layers.calls import call_names
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for title in ("", "layer", "kind", "output", "grid", ""):
-        table.add_column(title, no_wrap=title in ("", "layer", "output", "grid"))
-    for info in shown:
-        mapped = info.spatial(input_shape) is not None
-        style = "bold green" if info is chosen else "" if mapped else "dim"
-        shape = "no tensor" if info.shape is None else " x ".join(map(str, info.shape[1:]))
-        remark = "" if mapped else "no spatial extent"
-        if info.calls > 1 and not info.looped and len(info.shape or ()) > 2:
-            remark = f"runs {info.calls} times: {call_names(plain(info.name), info.calls)}"
-        remark = "its places do not count" if info.reaches is False else remark
-        table.add_row(
-            Text(">" if info is chosen else ""),
-            Text(plain(info.name)),
-            Text(info.kind),
-            Text(shape),
-            Text(_grid(info)),
-            Text("chosen" if info is chosen else remark),
-            style=style,
-        )
-    out().print(table)
+    return torch.randn((1, shape.channels, *(shape.input_size or ())), generator=torch.Generator().manual_seed(0))
 
 
 def _read(paths: list[Path], limit: int) -> list[Image]:
-    from cfcam.imaging import read_image
     from cfcam.jobs import find_inputs
+    from cfcam.jobs.inputs.reading import load_picture
 
     images: list[Image] = []
     for found in find_inputs(paths, output=Path()):
         if len(images) == limit:
             break
         try:
-            images.append(read_image(found.path))
+            images.append(load_picture(found))
         except CfcamError as problem:
             warn(str(problem))
     if not images:
         raise InputError("--measure: none of the pictures can be read: give pictures, or a folder of them")
     return images
-
-
-def _show_ranking(scores: list[LayerScore], method: str, pictures: int) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("layer", no_wrap=True)
-    for title in ("grid", "rank", "insertion - deletion", "ADCC", "stability", "empty maps"):
-        table.add_column(title, justify="right")
-    for score in scores:
-        numbers = (f"{v:.3f}" for v in (score.insertion_deletion, score.adcc, score.stability))
-        table.add_row(score.name, " x ".join(map(str, score.grid)), f"{score.rank:.1f}", *numbers, str(score.empty))
-    out().print(table)
-    best = scores[0]
-    use = f"--layer {best.name}" if best.fusion is None else "see cfcam.methods.Fusion to use a pair of layers"
-    out().print(
-        f"{method} ranked on {pictures} pictures by the mean of three ranks: insertion - deletion, ADCC, stability"
-        f" under noise; {use}",
-        markup=False,
-        soft_wrap=True,
-    )
-
-
-def _draw(
-    loaded: LoadedModel,
-    preprocess: Preprocess,
-    image: Image,
-    scores: list[LayerScore],
-    path: Path,
-    *,
-    method: str = "grad-cam",
-    most: int = 9,
-) -> None:
-    """Writes the first picture with the maps of the best single layers."""
-    from cfcam import explain
-    from cfcam.imaging import Panel, contact_sheet, save_image
-    from cfcam.imaging.drawing.sides import letters_of
-    from cfcam.models.spec import model_name
-
-    panels = []
-    rgb = image.rgb()
-    for score in [s for s in scores if s.fusion is None][:most]:
-        e = explain(
-            loaded.module,
-            preprocess(image)[None],
-            method,
-            layer=score.layers[0],
-            classes=loaded.classes,
-            probability=loaded.probability,
-            output=loaded.output,
-        )
-        status = str(e.status[method][0, 0])
-        size = (rgb.shape[0], rgb.shape[1])
-        heat = preprocess.to_original(e.heatmaps(method)[0, 0], size).clamp_(0, 1) if status == "ok" else None
-        named = f"{score.name}: rank {score.rank:.1f}"
-        panels.append(Panel(heat, named, e.label(0, 0), e.probability(0, 0), status, e.margin(0, 0)))
-    sheet = contact_sheet(
-        rgb, panels, title="Layers, best first", footer=model_name(loaded.spec), letters=letters_of(image)
-    )
-    save_image(sheet, path)

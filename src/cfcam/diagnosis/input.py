@@ -171,7 +171,7 @@ def check_normalisation(setup: Setup) -> Iterator[Finding]:
     """
     modules = list(setup.module.modules())
     if not any(isinstance(m, _BatchNorm) for m in modules):
-        if setup.preprocess is not None and setup.x.ndim == 4 and not setup.synthetic:
+        if isinstance(setup.preprocess, Preprocess) and setup.x.ndim == 4 and not setup.synthetic:
             yield from check_answers(setup, _raw(setup.pictures, setup.preprocess))
             return
         kinds = sorted({type(m).__name__ for m in modules if "Norm" in type(m).__name__})
@@ -231,7 +231,7 @@ def _trials(setup: Setup) -> dict[str, float]:
 def _pixels(setup: Setup) -> list[Tensor]:
     """Returns the pictures as pixels in 0..1, in every way in which the input can have been made of such."""
     x = setup.x.float()
-    if setup.preprocess is not None and x.ndim == 4:
+    if isinstance(setup.preprocess, Preprocess) and x.ndim == 4:
         return [_raw(x, setup.preprocess)]
     mean, std = imagenet(x)
     ways = [x, (x + 1) / 2, x / 255, x * std + mean]
@@ -252,12 +252,14 @@ def check_preparation(setup: Setup) -> Iterator[Finding]:
     if not setup.preprocess.assumptions:
         yield ok("preparation", setup.preprocess.told)
         return
+    pictures = isinstance(setup.preprocess, Preprocess)
+    options = "--mean, --std, --size, --resize" if pictures else "--intensity, --spacing, --orientation, --size"
     yield Finding(
         "preparation",
         Severity.WARNING,
         setup.preprocess.told,
         "what is not stated decides every number, and a network does not fail on the wrong one",
-        "what was used in training: --mean, --std, --size, --resize, or a file NAME.preprocess.json beside the weights",
+        f"what was used in training: {options}, or a file NAME.preprocess.json beside the weights",
         {"assumed": list(setup.preprocess.assumptions)},
     )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +34,7 @@ from cfcam.diagnosis.repeat import check_repeat
 from cfcam.diagnosis.setup import Setup, attempt, made_up_input
 from cfcam.diagnosis.size import check_resizing
 from cfcam.errors import InputError, describe
-from cfcam.imaging import Preprocess
+from cfcam.imaging import Preprocess, VolumePreprocess
 
 __all__ = ["Diagnosis", "Finding", "Severity", "diagnose"]
 
@@ -50,6 +52,9 @@ PASS_CHECKS = (
 """In this order, once a pass of the network succeeds."""
 
 
+_OF_PREPARATION = re.compile(r"--(size|resize|mean|std|spacing|num-classes|weights)\b")
+
+
 def diagnose(
     model: nn.Module,
     x: Tensor | None = None,
@@ -60,8 +65,9 @@ def diagnose(
     probability: Probability = "auto",
     output: str | int | None = None,
     method: str = "grad-cam",
-    preprocess: Preprocess | None = None,
+    preprocess: Preprocess | VolumePreprocess | None = None,
     files: Sequence[str | os.PathLike[str]] = (),
+    brought: str = "",
 ) -> Diagnosis:
     """Checks a setup, and says in plain words what is wrong with it and what to change.
 
@@ -78,8 +84,11 @@ def diagnose(
         probability: as for `cfcam.explain`.
         output: as for `cfcam.explain`.
         method: the method whose maps are looked at.
-        preprocess: what made ``x`` of pictures, if that is known: other normalisations are then tried on their pixels.
+        preprocess: what made ``x``, if that is known: other normalisations are then tried on the pixels of pictures.
+            Without ``x`` it says of which size and how many channels the noise is.
         files: the pictures that ``x`` was made of: where size or resizing is assumed, others are tried on them.
+        brought: whose words say how inputs are prepared, where they say all of it ("nnunet"): no option is advised then
+            that would say it otherwise.
 
     Returns:
         The findings; print it, or leave it as the last line of a notebook's cell.
@@ -117,8 +126,19 @@ def diagnose(
     )
     network.want = setup.want
     findings += _examined(setup)
+    findings = [_fitting(one, brought) for one in findings] if brought else findings
     mapped, _ = attempt(lambda: setup.layer) if "layer" in {f.check for f in findings} else (None, None)
     return Diagnosis(tuple(findings), name, mapped, tuple(setup.x.shape), setup.synthetic)
+
+
+def _fitting(finding: Finding, brought: str) -> Finding:
+    """A finding without advice to prepare inputs otherwise than the network's source says."""
+    kept = [one for one in finding.advice.split(", or ") if not _OF_PREPARATION.search(one)]
+    if len(kept) == len(finding.advice.split(", or ")):
+        return finding
+    return replace(
+        finding, advice=", or ".join(kept) or f"nothing can be given here: {brought} says how it is prepared"
+    )
 
 
 def _further(given: Tensor, first: Tensor) -> Tensor | None:

@@ -20,7 +20,7 @@ from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.targets.classes import TopK, check_targets, wanted_of
 from cfcam.diagnosis.passes import Pass, observed, undisturbed
 from cfcam.diagnosis.variation import Variation, variation
-from cfcam.imaging import Preprocess
+from cfcam.imaging import Preprocess, VolumePreprocess
 from cfcam.models.expects import first_convolution, known_size
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class Setup:
         wanted_layer: the layer that was named; None: the automatic one.
         targets: as for `cfcam.explain`.
         classes: class names, if known.
-        preprocess: what made the input of a picture, if known.
+        preprocess: what made the input of pictures or a volume, if known.
         method: name of the method whose maps are looked at.
         further: images beyond the first `MOST_IMAGES`, which are looked at for the normalisation alone.
         files: the files that the images were made of, if known: they can be prepared otherwise.
@@ -54,7 +54,7 @@ class Setup:
     wanted_layer: str | nn.Module | None = None
     targets: Any = None
     classes: Sequence[str] | None = None
-    preprocess: Preprocess | None = None
+    preprocess: Preprocess | VolumePreprocess | None = None
     method: str = "grad-cam"
     further: Tensor | None = None
     files: Sequence[Path] = ()
@@ -139,8 +139,10 @@ def attempt(run: Callable[[], T]) -> tuple[T, None] | tuple[None, Exception]:
         return None, error
 
 
-def made_up_input(model: nn.Module, preprocess: Preprocess | None = None) -> Tensor:
+def made_up_input(model: nn.Module, preprocess: Preprocess | VolumePreprocess | None = None) -> Tensor:
     """Returns an input (1, C, *spatial) of the network's size: noise with the smoothness of pictures, mean 0, std 1.
+
+    Its channels and size are those of ``preprocess``, where that is of as many axes as the network and says them.
 
     Its amplitude falls with one over the frequency, as in pictures of the world (Field 1987, J. Opt. Soc. Am. A 4(12)).
     """
@@ -148,8 +150,8 @@ def made_up_input(model: nn.Module, preprocess: Preprocess | None = None) -> Ten
     axes = 2 if first is None else len(first.kernel_size)
     channels = 3 if first is None else first.in_channels
     size = known_size(model, axes) or (_USUAL_SIDE[axes],) * axes
-    if preprocess is not None and axes == 2:
-        channels, size = preprocess.channels, preprocess.input_size
+    if preprocess is not None and axes == (3 if isinstance(preprocess, VolumePreprocess) else 2):
+        channels, size = preprocess.channels, preprocess.input_size or size
     return smooth_noise((1, channels, *size))
 
 

@@ -100,7 +100,7 @@ def size_is_assumed(setup: Setup) -> bool:
 
 def check_resizing(setup: Setup) -> Iterator[Finding]:
     """Looks for the size and the way of resizing of training, if they are assumed; after the first pass."""
-    how = setup.preprocess
+    how = setup.preprocess if isinstance(setup.preprocess, Preprocess) else None
     way_is_open = how is not None and not setup.synthetic and is_assumed(how.sources.get("resize"))
     size_is_open = size_is_assumed(setup)
     if size_is_open:

@@ -11,6 +11,7 @@ from cfcam.cli.arguments import words
 from cfcam.cli.arguments.read import (
     WINDOWS,
     read_channels,
+    read_size,
     read_sliding,
     read_spacing,
     read_volume_size,
@@ -18,7 +19,7 @@ from cfcam.cli.arguments.read import (
     voxels_of,
 )
 from cfcam.cli.command import Checked, Command
-from cfcam.cli.options.preparation import SIZE, Preparation, Resizing
+from cfcam.cli.options.preparation import Preparation, Resizing
 from cfcam.cli.output.panels import Panel
 from cfcam.errors import InputError
 
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 INTENSITIES = ("z-score", "unit", "none")
 AGGREGATES = ("mean", "max")
 IRREGULAR = ("refuse", "resample")
+
+SIZE = typer.Option(
+    metavar="N|HxW|DxHxW", help="Input size of the network. [default: its own, else 224; of volumes: as they come]"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,11 +79,16 @@ class VolumePreparation(Preparation):
         Checked(words.one_of("--intensity", INTENSITIES)),
     ] = None
 
-    def prepared_pictures(self, loaded: LoadedModel) -> Preprocess:
-        """What is done to pictures for this network."""
+    def size_of_pictures(self) -> int | tuple[int, int] | None:
+        """What --size says to a network of pictures."""
         size = read_volume_size(self.size)
         if isinstance(size, tuple) and len(size) != 2:
             raise InputError("--size: the network takes pictures: give a number of pixels, or height and width")
+        return read_size(self.size)
+
+    def prepared_pictures(self, loaded: LoadedModel) -> Preprocess:
+        """What is done to pictures for this network."""
+        self.size_of_pictures()
         return super().prepared_pictures(loaded)
 
     def prepared_volumes(self, loaded: LoadedModel) -> VolumePreprocess:
@@ -151,7 +161,32 @@ class VolumeReading(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sliding(VolumeReading):
+class Modalities(VolumeReading):
+    """Options of commands that read one study of several files too."""
+
+    panel: ClassVar[Panel | None] = Panel.VOLUMES
+
+    channels: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A,B",
+            help="The files of one study's modalities on one grid, in the order of the network's channels.",
+        ),
+        Checked(read_channels),
+    ] = None
+
+    def reading(self) -> VolumeSettings:
+        """How volumes are read."""
+        return replace(super().reading(), channels=read_channels(self.channels))
+
+    def refuse_modalities(self) -> None:
+        """Refuses files of modalities for a network of pictures."""
+        if self.channels is not None:
+            raise InputError("--channels: the network takes pictures, each of which is one file: leave it out")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sliding(Modalities):
     """Options of commands that can explain a volume window by window."""
 
     panel: ClassVar[Panel | None] = Panel.VOLUMES
@@ -167,14 +202,6 @@ class Sliding(VolumeReading):
     overlap: Annotated[
         float, typer.Option(metavar="0..0.9", help="Overlap of these windows."), Checked(words.overlap)
     ] = 0.5
-    channels: Annotated[
-        str | None,
-        typer.Option(
-            metavar="A,B",
-            help="The files of one study's modalities on one grid, in the order of the network's channels.",
-        ),
-        Checked(read_channels),
-    ] = None
     aggregate: Annotated[
         str,
         typer.Option(metavar="WAY", help="mean or max of the windows' scores is the volume's."),
@@ -186,10 +213,6 @@ class Sliding(VolumeReading):
         super().__post_init__()
         if self.sliding is None and (self.overlap != 0.5 or self.aggregate != "mean"):
             raise InputError("--overlap and --aggregate are for windows: give their size with --sliding")
-
-    def reading(self) -> VolumeSettings:
-        """How volumes are read."""
-        return replace(super().reading(), channels=read_channels(self.channels))
 
     def _windows(self) -> Windows | None:
         from cfcam.jobs import Windows
