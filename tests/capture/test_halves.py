@@ -47,7 +47,7 @@ def test_forwards_and_backwards_as_one(kernel, size):
 def test_a_kernel_that_does_not_fit_is_told_with_the_size_that_was_given(size):
     model = nn.Sequential(nn.Conv3d(6, 2, 3), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(2, 2))
     with pytest.raises(InputError, match=rf"too small: .*\({' x '.join(map(str, size))}\). Kernel size: \(3 x 3 x 3\)"):
-        Capture(model, torch.randn(1, 6, *size), layer="0")
+        Capture(Network(model), torch.randn(1, 6, *size), layer="0")
 
 
 def network():
