@@ -63,6 +63,18 @@ def test_a_folder_counts_each_study_once_and_a_changed_modality_is_seen(made, tm
     assert [one["status"] for one in json.loads(explain(*words).stdout)["images"]] == ["skipped", "done"]
 
 
+def test_larger_windows_than_the_volume_see_it_filled_up_and_those_it_cannot_take_are_one_line(made, tmp_path):
+    model = ("--model", f"nnunet:{made / 'network'}", "-o", tmp_path / "out")
+    found = explain(made / "scan_0000.nii.gz", *model, "--sliding", "64x48x48")
+    assert found.exit_code == 0, found.output
+    heat = nib.load(tmp_path / "out" / "scan_0000_hires-cam.nii.gz").get_fdata()
+    lesion = nib.load(made / "labels.nii.gz").get_fdata() == 2
+    assert np.maximum(heat, 0)[lesion].sum() / np.maximum(heat, 0).sum() > 0.6
+    odd = explain(made / "scan_0000.nii.gz", *model, "--sliding", "17").output
+    assert "check the windows (--sliding): their sides are to be ones that it can divide" in odd
+    assert "--size" not in odd
+
+
 def test_a_study_in_python_takes_the_windows_and_the_files_of_the_plans(made):
     found = explain_study(load(f"nnunet:{made / 'network'}"), made / "scan_0000.nii.gz", ("hires-cam",), "lesion")
     (explained,) = found.maps

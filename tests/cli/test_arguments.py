@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
+import re
 import subprocess
 import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
+import cfcam
 from cfcam.cli import command as commands
 from cfcam.cli.app import app
 from cfcam.cli.arguments import words
@@ -381,3 +385,25 @@ def test_what_is_said_of_an_argument_repeats_no_password(line):
     result = CliRunner().invoke(app, line.format("postgresql://u:geheim@host:5/x?password=geheim").split())
     assert result.exit_code == 2
     assert "geheim" not in result.output
+
+
+_OF_OTHERS = {"--junit-xml", "--shortcut", "--help", "--version"}  # pytest's, that of cfcam.models.demo.train, typer's
+
+
+def test_every_option_that_a_text_of_the_library_names_is_there():
+    named = dict.fromkeys(_OF_OTHERS, "")
+    for command in _all_commands():
+        named |= dict.fromkeys(option for one in command.params for option in (*one.opts, *one.secondary_opts))
+    for file in sorted(Path(cfcam.__file__).parent.rglob("*.py")):
+        nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        for text in (node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)):
+            for option in re.findall(r"(?<![\w-])--[a-z]+(?:-[a-z]+)*", text):
+                assert option in named, f"{file}: {text[:80]!r} names {option}"
+
+
+def _all_commands(group=None):
+    group = group or typer.main.get_command(app)
+    for command in group.commands.values():
+        yield command
+        if hasattr(command, "commands"):
+            yield from _all_commands(command)

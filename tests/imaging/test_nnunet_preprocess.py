@@ -168,7 +168,7 @@ def test_a_record_of_it_makes_it_again():
         ({"spacing": None}, "nnU-Net's has three numbers of mm"),
         ({"transpose": (0, 1, 1)}, "must hold 0, 1 and 2"),
         ({"patch": (0, 1, 1)}, "three positive whole numbers"),
-        ({"schemes": ("Mine",)}, "a normalisation is 'Mine': nnU-Net has CTNormalization, "),
+        ({"schemes": ("Mine",)}, "the normalisation of channel 0 is 'Mine': nnU-Net has CTNormalization, "),
         ({"within": (True, False)}, "1 normalisations with 2 masks and 1 sets"),
         (
             {"schemes": ("CTNormalization",)},

@@ -133,9 +133,10 @@ def test_maps_of_two_classes_are_not_compared():
 
 
 def test_what_goes_wrong_is_said_once_and_the_training_goes_on(tmp_path):
+    blocked = maps_of(to=tmp_path / "file")
     (tmp_path / "file").write_text("no folder", encoding="utf-8")
     without = trained(lambda net, epoch: None)
-    for wrong in (maps_of(layer="features.77"), maps_of(targets=7), maps_of(to=tmp_path / "file")):
+    for wrong in (maps_of(layer="features.77"), maps_of(targets=7), blocked):
         with pytest.warns(RuntimeWarning, match="the training goes on") as said:
             beside = trained(wrong)
         assert len(said) == 1
@@ -233,6 +234,14 @@ def test_of_a_long_training_times_are_left_out_but_not_the_first_and_the_last():
         (lambda x: TrainingMaps(x, names=["a"]), "1 name, 1 of them different, for 2 images"),
         (lambda x: TrainingMaps(x, names=["a", "../b"]), "cannot name a file"),
         (lambda x: TrainingMaps(x, to=[3]), "cannot be written to 3: give a folder, a SummaryWriter"),
+        (
+            lambda x: TrainingMaps(x, to=__file__),
+            "test_training.py is a file, and maps are written into a folder",
+        ),
+        (
+            lambda x: TrainingMaps(x, to=f"{__file__}/maps"),
+            "test_training.py is a file, and maps",
+        ),
         (lambda x: TrainingMaps(x, method="grad-camm"), "grad-cam"),
         (lambda x: TrainingMaps(x, every=0), "every=0: give a whole number, 1 or more"),
         (lambda x: TrainingMaps(x, unit="hour"), "'epoch' or 'step'"),

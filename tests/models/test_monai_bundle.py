@@ -171,6 +171,10 @@ def test_a_place_that_is_none_is_told_before_anything_is_read(tmp_path):
     place = bundle(tmp_path / "net", state={"other": torch.zeros(1)})
     with pytest.raises(ModelError, match="does not fit the bundle's network_def"):
         load(f"monai-bundle:{place}")
+    three = bundle(tmp_path / "three", network_def={"_target_": "UNet", **NET, "out_channels": 3})
+    with pytest.raises(ModelError, match="does not fit the bundle's network_def") as told:
+        load(f"monai-bundle:{three}")
+    assert "--num-classes" not in str(told.value)
     (place / "models" / "model.pt").unlink()
     with pytest.raises(ModelError, match=r"models/model.pt does not exist"):
         load(f"monai-bundle:{place}")

@@ -134,7 +134,7 @@ class Layers(Run, Modalities, VolumePreparation, Network):
         except Exception as problem:
             raise ModelError(
                 f"the network cannot run on an input of shape {tuple(x.shape)} ({describe_first(problem)}): check"
-                " --size, --mean and --std"
+                f" {'--size' if x.ndim == 5 else '--size, --mean and --std'}"
             ) from problem
         chosen, reason, problem_line = None, "", ""
         try:

@@ -84,8 +84,9 @@ class NnunetPreprocess(VolumePreprocess):
             raise InputError(f"transpose is {self.transpose}: it must hold 0, 1 and 2")
         if len(self.patch) != 3 or not all(isinstance(n, int) and n >= 1 for n in self.patch):
             raise InputError(f"patch is {self.patch}: it must be three positive whole numbers")
-        if unknown := [scheme for scheme in self.schemes if scheme not in SCHEMES]:
-            raise InputError(f"a normalisation is {unknown[0]!r}: nnU-Net has {', '.join(SCHEMES)}")
+        if unknown := [(n, scheme) for n, scheme in enumerate(self.schemes) if scheme not in SCHEMES]:
+            n, own = unknown[0]
+            raise InputError(f"the normalisation of channel {n} is {own!r}: nnU-Net has {', '.join(SCHEMES)}")
         if not len(self.within) == len(self.properties) == channels:
             raise InputError(f"{channels} normalisations with {len(self.within)} masks and {len(self.properties)} sets")
         for n, (scheme, known) in enumerate(zip(self.schemes, self.properties, strict=True)):
@@ -108,9 +109,8 @@ class NnunetPreprocess(VolumePreprocess):
         """
         if volume.channels != self.channels:
             raise InputError(
-                f"a volume with {counted(volume.channels, 'channel')} for a network with {self.channels}:"
-                " give a file for each, in"
-                " the order of its training"
+                f"a volume with {counted(volume.channels, 'channel')} for a network with {self.channels}: give a file"
+                " for each, in the order of its training (--channels)"
             )
         values = self.unpadded(volume)
         around = [(0, 0), *map(self._around, values.shape[1:], self.patch)]

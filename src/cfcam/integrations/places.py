@@ -44,10 +44,13 @@ def check_place(place: Any) -> Any:
     """Returns a place that can be written to, a text as a path.
 
     Raises:
-        InputError: it has none of the known ways in.
+        InputError: it has none of the known ways in, or a file lies where the folder is to be.
     """
     if isinstance(place, (str, Path)):
-        return Path(place)
+        folder = Path(place)
+        if file := next((one for one in (folder, *folder.parents) if one.exists() and not one.is_dir()), None):
+            raise InputError(f"to={str(place)!r}: {file} is a file, and maps are written into a folder: name one")
+        return folder
     if not isinstance(place, type) and any(_way(place, name) for name in ("add_scalar", "log_metrics", "log_image")):
         return place
     raise InputError(f"maps cannot be written to {shown(place)}: give {_WAYS}")

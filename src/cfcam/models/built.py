@@ -37,6 +37,7 @@ class Preparation:
         channels: What its channels are.
         overlap: Share that two such windows have in common.
         endings: How the names of their files end, where each channel has a file of its own.
+        file: Where all of this is written.
     """
 
     by: str
@@ -46,6 +47,7 @@ class Preparation:
     channels: tuple[str, ...] = ()
     endings: tuple[str, ...] = ()
     overlap: float = 0.5
+    file: str = ""
 
 
 @dataclass(frozen=True)

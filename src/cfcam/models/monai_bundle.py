@@ -57,7 +57,8 @@ def from_monai_bundle(spec: Spec, *, trust: bool = False) -> Built:
         )
     weights = folder / "models" / "model.pt"
     state, notes = read_state_dict(weights)
-    notes += fit_weights(module, state, source=str(weights), network="the bundle's network_def")
+    of = {"network": "the bundle's network_def", "classes_of": f"configs/{file.name}"}
+    notes += fit_weights(module, state, source=str(weights), **of)
     metadata = folder / "configs" / "metadata.json"
     about = _read(metadata) if metadata.is_file() else {}
     preparation, told = _preparation(settle, module, about)
@@ -242,7 +243,8 @@ def _preparation(settle: _Settling, module: nn.Module, about: Mapping[str, Any])
     sources = {"transforms": f"stated by the network (configs/{settle.file.name})"}
     names = keys if len(keys) > 1 else _names(about, "inputs", "image") or ()
     names = names if len(names) == channels else ()
-    return Preparation("monai-bundle", values, sources, window, names, overlap=overlap), told
+    file = str(settle.file)
+    return Preparation("monai-bundle", values, sources, window, names, overlap=overlap, file=file), told
 
 
 def _inferer(settle: _Settling) -> tuple[tuple[int, ...] | None, float, tuple[str, ...]]:

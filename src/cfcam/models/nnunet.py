@@ -57,7 +57,8 @@ def from_nnunet(spec: Spec) -> Built:
             " the folder as the training left it"
         ) from error
     try:
-        notes += fit_weights(network, state, source=str(checkpoint), network="the network of its plans")
+        words = {"network": "the network of its plans", "classes_of": "dataset.json"}
+        notes += fit_weights(network, state, source=str(checkpoint), **words)
     except ModelError as error:
         whose = "" if trainer == _TRAINER else f"; it is of the trainer {trainer}, whose network may be its own code's"
         raise ModelError(f"{error}{whose}") from error
@@ -200,7 +201,8 @@ def _preparation(
     }
     source = "stated by the network (plans.json)"
     endings = tuple(f"_{n:04d}" for n in range(len(channels)))
-    return Preparation("nnunet", values, dict.fromkeys(values, source), patch, channels, endings)
+    sources = dict.fromkeys(values, source)
+    return Preparation("nnunet", values, sources, patch, channels, endings, file=str(folder / "plans.json"))
 
 
 def _network(configuration: Mapping[str, Any], channels: int, classes: int, purpose: str) -> nn.Module:

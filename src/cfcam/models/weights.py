@@ -121,8 +121,18 @@ def load_weights(module: nn.Module, path: str | Path, *, network: str = "the net
     return notes + fit_weights(module, state, source=str(path), network=network)
 
 
-def fit_weights(module: nn.Module, state: Mapping[str, Tensor], *, source: str, network: str) -> tuple[str, ...]:
-    """Load weights that were read before; see `load_weights`."""
+def fit_weights(
+    module: nn.Module, state: Mapping[str, Tensor], *, source: str, network: str, classes_of: str | None = None
+) -> tuple[str, ...]:
+    """Load weights that were read before; see `load_weights`.
+
+    Args:
+        module: The network.
+        state: Its weights.
+        source: What messages call these.
+        network: What messages call the network.
+        classes_of: The file that says how many classes the network has, where nothing else may say so.
+    """
     own = module.state_dict()
     state, notes = _named_as(own.keys(), state)
     _require_finite(state, source)
@@ -143,7 +153,7 @@ def fit_weights(module: nn.Module, state: Mapping[str, Tensor], *, source: str, 
         missing = [name for name in result.missing_keys if not name.endswith(_COUNTER)]
         unexpected = list(result.unexpected_keys)
     if shapes or missing or unexpected:
-        raise ModelError(_mismatch(module, len(own), missing, unexpected, shapes, source, network))
+        raise ModelError(_mismatch(module, len(own), missing, unexpected, shapes, source, network, classes_of))
     return notes
 
 
@@ -343,6 +353,7 @@ def _mismatch(
     shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]],
     source: str,
     network: str,
+    classes_of: str | None,
 ) -> str:
     parts = []
     if missing:
@@ -354,7 +365,7 @@ def _mismatch(
             f"{name} is {_shape(there)} in the file, {_shape(here)} here" for name, (there, here) in shapes.items()
         )
         parts.append(f"{len(shapes)} of another shape ({_few_shapes(pairs, len(shapes))})")
-    advice = _advice(module, size, missing, unexpected, shapes)
+    advice = _advice(module, size, missing, unexpected, shapes, classes_of)
     return f"{source} does not fit {network}: {'; '.join(parts)}: {advice}"
 
 
@@ -364,6 +375,7 @@ def _advice(
     missing: list[str],
     unexpected: list[str],
     shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]],
+    classes_of: str | None,
 ) -> str:
     found = find_head(module)
     if found is not None:
@@ -372,7 +384,11 @@ def _advice(
         if not missing and not unexpected and all(name.startswith(head) for name in shapes):
             there = next(iter(shapes.values()))[0]
             weight = shapes.get(f"{head}weight", (there, ()))[0]
-            return f"only the classifier differs, use --num-classes {weight[0]}" if weight else "check the classifier"
+            if not weight:
+                return "check the classifier"
+            if classes_of is not None:
+                return f"only the classifier differs, it has {weight[0]} classes: give the {classes_of} of its training"
+            return f"only the classifier differs, use --num-classes {weight[0]}"
         if all(name.startswith(head) for name in differing):
             return "only the classifier differs, it is built another way: name your network as FILE.py:FACTORY"
     if len(missing) >= size - sum(_COUNTER in name for name in module.state_dict()):

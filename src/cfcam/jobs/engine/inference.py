@@ -227,7 +227,11 @@ class Engine:
         channels = input_channels(self.network.model)
         what = "volumes" if len(shape) == 5 else "2-D pictures"
         hint = f"check the size (--size), and that it is a classifier of {what}"
-        if len(shape) == 5 and is_out_of_memory(error):
+        if self.windows is not None:
+            hint = "check the windows (--sliding): their sides are to be ones that it can divide"
+            if is_out_of_memory(error):
+                hint = "give smaller windows (--sliding)"
+        elif len(shape) == 5 and is_out_of_memory(error):
             hint = "explain it in windows (--sliding 96), or give a smaller --size"
         if channels is not None and channels != shape[1]:
             hint = f"it takes {channels} channel{'s' if channels > 1 else ''}: give mean and std {channels} number" + (
@@ -324,8 +328,8 @@ class Engine:
         if isinstance(error, CfcamError):
             return str(error)
         if is_out_of_memory(error):
-            windows = ", windows (--sliding)" if self.windows is None else ", smaller windows"
-            return f"out of memory with this one alone: take fewer targets, a smaller input size{windows}, or the CPU"
+            smaller = "a smaller input size, windows (--sliding)" if self.windows is None else "smaller windows"
+            return f"out of memory with this one alone: take fewer targets, {smaller}, or the CPU"
         return f"the network failed on this picture ({describe_first(error)})"
 
     def _fewer_masks(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -35,9 +36,12 @@ def preprocess_of(
     each value whether it was given, stated by the network, or assumed.
 
     Raises:
-        InputError: a value is out of its range, or the network takes another number of channels than three, for which
-            nothing is usual, and nobody states its mean and standard deviation.
+        InputError: a value is out of its range, the network takes another number of channels than three, for which
+            nothing is usual, and nobody states its mean and standard deviation; or it is nnU-Net's or a bundle's.
     """
+    if model.preparation is not None:
+        by = model.preparation.by
+        raise InputError(f"{by}: the network takes volumes, and these are pictures: use cfcam explain")
     channels = input_channels(model.module) or 3
     given = {"size": size, "resize": resize, "mean": _spread(mean, channels), "std": _spread(std, channels)}
     values, sources = _settled(Preprocess, given, model)
@@ -93,7 +97,12 @@ def _brought(words: Preparation, given: Mapping[str, Any]) -> VolumePreprocess:
     if asked:
         raise InputError(f"{words.by} says itself how its volumes are prepared: leave --{asked[0]} out")
     values = {**words.values, "by": words.by, "sources": words.sources}
-    return prepared_by(values, trusted=bool(words.values.get("trusted")))
+    try:
+        return prepared_by(values, trusted=bool(words.values.get("trusted")))
+    except InputError as error:
+        called = dict(enumerate(words.channels))
+        told = re.sub(r"\bchannel (\d+)", lambda n: f"{n[0]} ({called.get(int(n[1]), 'unnamed')})", str(error))
+        raise InputError(f"{words.file}: {told}") from error
 
 
 def prepared_for(model: LoadedModel, given: Preprocess | VolumePreprocess | None) -> Preprocess:
@@ -255,6 +264,13 @@ class VolumeSettings:
         windows = self.windows or (None if words.window is None else Windows(words.window, words.overlap))
         endings = () if self.channels or self.channel == "all" else words.endings
         return replace(self, windows=windows, endings=endings, names=words.channels)
+
+    def filled(self, preprocess: VolumePreprocess) -> VolumePreprocess:
+        """Returns a preparation that fills volumes up to a window, where that is how the network's source does it."""
+        if self.windows is None or not preprocess.by:
+            return preprocess
+        size = self.windows.size
+        return replace(preprocess, patch=(size,) * 3 if isinstance(size, int) else tuple(size))  # type: ignore[call-arg]
 
     def files(self, path: Path) -> tuple[Path, ...]:
         """Returns the files that a study is read from.

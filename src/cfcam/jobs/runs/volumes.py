@@ -66,7 +66,8 @@ class Volumes:
         Raises:
             InputError: the settings prepare pictures, or the files of a study are not as many as the channels.
         """
-        how, preprocess = how.of(model), prepared_volumes_for(model, settings.preprocess)
+        how = how.of(model)
+        preprocess = how.filled(prepared_volumes_for(model, settings.preprocess))
         if how.channels and not preprocess.by and len(how.channels) != preprocess.channels:
             due = "1 file, as a path" if preprocess.channels == 1 else f"{preprocess.channels} files"
             raise InputError(

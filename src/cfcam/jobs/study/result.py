@@ -229,7 +229,8 @@ class StudyExplainer:
         return image
 
     def _preparation(self, *, volumes: bool) -> Preprocess | VolumePreprocess:
-        found = prepared_volumes_for(self._model, self._given) if volumes else prepared_for(self._model, self._given)
+        found: Any = (prepared_volumes_for if volumes else prepared_for)(self._model, self._given)
+        found = self._volumes.filled(found) if volumes else found
         self._engine.windows = self._volumes.windows if volumes else None
         self._engine.notes += assumption_notes(found)
         return found

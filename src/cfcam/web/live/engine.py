@@ -24,7 +24,13 @@ from cfcam.explainer_windows import Windows, explain_windows
 from cfcam.explanation import Explanation, unique_columns
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess
 from cfcam.jobs.engine.inference import DEFAULT_METHODS, Engine, by_image, is_out_of_memory
-from cfcam.jobs.inputs.preparing import assumption_notes, noise_shape, prepared_for, prepared_volumes_for
+from cfcam.jobs.inputs.preparing import (
+    VolumeSettings,
+    assumption_notes,
+    noise_shape,
+    prepared_for,
+    prepared_volumes_for,
+)
 from cfcam.methods import named_methods
 from cfcam.methods.base import Method
 from cfcam.models import LoadedModel, model_name
@@ -68,7 +74,8 @@ class LiveEngine:
     ) -> None:
         self.model, self.name, self.classes = model, model_name(model.spec), tuple(model.classes or ())
         self.forward = 0.0
-        self._layer, self._given, self._windows = layer, prepare, windows
+        self._layer, self._given = layer, prepare
+        self._windows = VolumeSettings(windows=windows).of(model).windows
         self._engines: dict[Kind, Engine] = {}
         self._prepared: dict[Kind, Any] = {}
         self._layers: tuple[str, ...] = ()
