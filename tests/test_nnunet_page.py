@@ -112,3 +112,31 @@ def test_what_is_missing_is_one_line(made, tmp_path):
     assert both.exit_code == 2
     option = explain(made / "scan_0000.nii.gz", "--spacing", "2", *model)
     assert "nnunet says itself how its volumes are prepared: leave --spacing out" in option.output
+
+
+def test_files_in_another_order_than_their_names_say_are_noted_beside_the_result_and_in_the_record(made, tmp_path):
+    model, out = ("--model", f"nnunet:{made / 'network'}"), tmp_path / "out"
+    names = [made / f"scan_000{n}.nii.gz" for n in (1, 0)]
+    found = explain("--channels", ",".join(map(str, names)), *model, "-o", out)
+    assert found.exit_code == 0, found.output
+    said = (
+        "the file name scan_0001 speaks of channel 1 (T1), and is read as channel 0 (CT): check the order of the files"
+    )
+    assert f"note: scan_0001.nii.gz: {said}" in found.stderr
+    told = json.loads(found.stdout)["images"][0]
+    assert told["channels"] == [
+        {"channel": "CT", "file": "scan_0001.nii.gz"},
+        {"channel": "T1", "file": "scan_0000.nii.gz"},
+    ]
+    record = json.loads((out / "manifest.jsonl").read_text())
+    assert record["channels"] == [["CT", "scan_0001.nii.gz"], ["T1", "scan_0000.nii.gz"]]
+    assert record["notices"][0] == told["notices"][0] == said
+    right = explain(made / "scan_0000.nii.gz", *model, "-o", tmp_path / "right")
+    assert json.loads(right.stdout)["images"][0]["notices"] == []
+    again = json.loads(explain(made / "scan_0000.nii.gz", *model, "-o", tmp_path / "right").stdout)["images"][0]
+    assert (again["status"], [one["file"] for one in again["channels"]]) == (
+        "skipped",
+        ["scan_0000.nii.gz", "scan_0001.nii.gz"],
+    )
+    study = explain_study(load(f"nnunet:{made / 'network'}"), made / "scan_0000.nii.gz", ("hires-cam",), "lesion")
+    assert study.provenance["channels"] == {"CT": "scan_0000.nii.gz", "T1": "scan_0001.nii.gz"}

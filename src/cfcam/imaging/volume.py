@@ -57,6 +57,7 @@ class Source:
         frame_of_reference_uid: the DICOM frame of reference.
         instances: the DICOM objects of the slices along the volume's first axis; empty where slices were resampled.
         nifti: how the header of a NIfTI places the voxels, which a map of it carries too.
+        channels: of a volume read from several files, each channel's name (or number) and the name of its file.
     """
 
     kind: Literal["nifti", "dicom", "memory"] = "memory"
@@ -67,6 +68,7 @@ class Source:
     frame_of_reference_uid: str | None = field(default=None, repr=False)
     instances: tuple[Instance, ...] = field(default=(), repr=False)
     nifti: NiftiSpace | None = field(default=None, repr=False)
+    channels: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -126,7 +126,7 @@ def _next_run(path: Path, row: Mapping[str, Any]) -> int:
 
 def _append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
     """Adds lines to a table, in which those of earlier trainings stay."""
-    with writing(path.name):
+    with writing(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("a", newline="", encoding="utf-8") as stream:
             writer = Writer(stream)
@@ -137,6 +137,6 @@ def _append(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _save(picture: NDArray[np.uint8], path: Path) -> None:
-    with writing(path.name):
+    with writing(str(path)):
         path.parent.mkdir(parents=True, exist_ok=True)
     save_image(picture, path)

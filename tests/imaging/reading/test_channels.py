@@ -93,3 +93,16 @@ def test_files_are_found_by_how_their_names_end(tmp_path):
         ImageError, match=r"other_0001.nii.gz: the network takes 2 channels \(CT, T1\) in as many files"
     ):
         channel_files(alone, endings, ("CT", "T1"))
+
+
+def test_which_file_became_which_channel_is_kept_and_a_name_that_speaks_of_another_is_told(tmp_path):
+    files = [save(tmp_path / name, value) for name, value in (("t2.nii.gz", 1), ("t1.nii", 2))]
+    named = read_channels(files, names=["T1", "T2"])
+    assert named.source.channels == (("T1", "t2.nii.gz"), ("T2", "t1.nii"))
+    assert [line.split(":")[0] for line in named.notices] == [
+        "the file name t2 speaks of channel 1 (T2), and is read as channel 0 (T1)",
+        "the file name t1 speaks of channel 0 (T1), and is read as channel 1 (T2)",
+    ]
+    unnamed = read_channels(files)
+    assert unnamed.source.channels == (("0", "t2.nii.gz"), ("1", "t1.nii"))
+    assert unnamed.notices == ()

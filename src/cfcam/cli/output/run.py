@@ -334,6 +334,7 @@ def summary(tally: Tally, run: FolderRun, notes: list[str]) -> dict[str, Any]:
                 "status": str(outcome.status),
                 "error": outcome.error,
                 "notices": list(outcome.notices),
+                "channels": [{"channel": name, "file": file} for name, file in outcome.channels],
                 "targets": [asdict(target) for target in outcome.targets],
                 "probabilities": outcome.probabilities,
                 "scale": outcome.scale,

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from cfcam.errors import ImageError, InputError
+from cfcam.imaging.reading.channel_names import contradictions
 from cfcam.imaging.reading.files import NIFTI_EXTENSIONS, is_nifti
 from cfcam.imaging.reading.volumes import read_volume
 from cfcam.imaging.volume import MAX_VOXELS, Volume
@@ -28,7 +29,8 @@ def read_channels(
     """Read the files of one study's modalities as the channels of one volume, in their order.
 
     The files must lie on one grid: as many voxels along each axis, and their corners in the same places to a hundredth
-    of a voxel. Nothing is resampled. Place, header and grey window are those of the first.
+    of a voxel. Nothing is resampled. Place, header and grey window are those of the first. Where channels have names,
+    and a file's name speaks of another one than it is put into, a notice says so.
 
     Args:
         paths: a file or a folder of DICOM slices for each channel.
@@ -54,12 +56,20 @@ def read_channels(
                 " first"
             )
     missing = [volume.missing for volume in volumes if volume.missing is not None]
+    files = [Path(path).name for path in paths]
+    swapped = contradictions([_split(file)[0] for file in files], names) if names else ()
     digests = "".join(volume.sha256 for volume in volumes)
     return replace(
         first,
         voxels=np.stack([volume.voxels.reshape(first.size) for volume in volumes]),
-        source=replace(first.source, sha256=hashlib.sha256(digests.encode()).hexdigest(), instances=()),
-        notices=tuple(
+        source=replace(
+            first.source,
+            sha256=hashlib.sha256(digests.encode()).hexdigest(),
+            instances=(),
+            channels=tuple(zip(names or map(str, range(len(files))), files, strict=True)),
+        ),
+        notices=swapped
+        + tuple(
             f"{channel}: {notice}" for volume, channel in zip(volumes, called, strict=True) for notice in volume.notices
         ),
         missing=np.any(missing, axis=0) if missing else None,

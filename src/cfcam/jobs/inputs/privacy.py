@@ -80,6 +80,19 @@ def renamed(image: Any, source: Input) -> Any:
     return replace(image, path=source.shown)
 
 
+def without_channel_names(volume: Volume) -> Volume:
+    """Returns a volume of several files without the names of those that are DICOM, which may be the patient's."""
+    channels = volume.source.channels
+    hidden = [file for _, file in channels if not file.lower().endswith(NIFTI_EXTENSIONS)]
+    if not hidden:
+        return volume
+    named = tuple((name, _HIDDEN if file in hidden else file) for name, file in channels)
+    notices = volume.notices
+    for file in sorted({stem for one in hidden for stem in (one, Path(one).stem)}, key=len, reverse=True):
+        notices = tuple(re.sub(rf"(?<![\w-]){re.escape(file)}(?![\w-])", _HIDDEN, notice) for notice in notices)
+    return replace(volume, source=replace(volume.source, channels=named), notices=notices)
+
+
 def without_paths(text: str, source: Input, number: int, count: int) -> str:
     """Returns a message about an input; for one with a label, without the names of its file, folder and slices.
 

@@ -81,9 +81,9 @@ class Record:
         notices: what a user should know of how the picture was read and prepared.
         probabilities: name of each class of the network -> its probability, in the order of the classes; empty where
             the network's output is no vector of classes, for a failure, and in lines that an earlier cfcam wrote.
-        scale: of the overlays of a picture that was larger than they may be, less than 1; 1 for all others. Maps and
-            numbers are of the picture as it is.
+        scale: of the overlays of a picture larger than they may be, less than 1; else 1. Numbers are of the picture.
         glance: what the page of the run shows of it at first; None without a page.
+        channels: of a study of several files, each channel's name and the name of its file; empty for all others.
         stamps: of the input ("") and of each of the files, see `cfcam.files.stamp_of`, as they were when their hashes
             were taken; empty where these say too little, as of a folder of slices.
     """
@@ -104,6 +104,7 @@ class Record:
     probabilities: dict[str, float] = field(default_factory=dict)
     scale: float = 1.0
     glance: Glance | None = None
+    channels: tuple[tuple[str, str], ...] = ()
     stamps: dict[str, Stamp] = field(default_factory=dict)
 
     @classmethod
@@ -113,13 +114,12 @@ class Record:
         What a line of an earlier cfcam lacks is empty, and what a later one added is passed over.
         """
         try:
-            values = parse_line(line)
-            if values is None:
+            if (values := parse_line(line)) is None:
                 return None
             values["targets"] = tuple(Explained(**_known(Explained, target)) for target in values["targets"])
             values["status"] = State(values["status"])
-            values["left_out"] = tuple(values.get("left_out", ()))
-            values["notices"] = tuple(values.get("notices", ()))
+            for name, kind in (("left_out", str), ("notices", str), ("channels", tuple)):
+                values[name] = tuple(map(kind, values.get(name, ())))
             values["probabilities"] = {str(name): float(p) for name, p in values.get("probabilities", {}).items()}
             values["glance"] = _glance(values.get("glance"))
             values["stamps"] = {name: _stamp(stamp) for name, stamp in values.get("stamps", {}).items()}
@@ -142,7 +142,7 @@ class Record:
             for target in self.targets
         ]
         values["glance"] = self.glance and asdict(self.glance)
-        empty = [name for name in ("left_out", "probabilities", "glance", "stamps") if not values[name]]
+        empty = [name for name in ("left_out", "probabilities", "glance", "channels", "stamps") if not values[name]]
         for name in empty + ["scale"] * (self.scale == 1):
             del values[name]
         return _ENCODED(values).encode("ascii") + b"\n"

@@ -12,6 +12,7 @@ from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 from torch import Tensor
 
 from cfcam.files import Stamp
+from cfcam.imaging import Volume
 from cfcam.jobs.engine.batch import One
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.many import Inputs
@@ -32,6 +33,7 @@ class Outcome:
         error: why it failed, one line.
         seconds: time spent on it.
         notices: what the user should know of how it was read and prepared.
+        channels: which file became which channel, see `Record`.
         probabilities: name of each class of the network -> its probability, see `Record`.
         scale: of its overlays, see `Record`.
     """
@@ -43,6 +45,7 @@ class Outcome:
     error: str | None = None
     seconds: float = 0.0
     notices: tuple[str, ...] = ()
+    channels: tuple[tuple[str, str], ...] = ()
     probabilities: dict[str, float] = field(default_factory=dict)
     scale: float = 1.0
 
@@ -66,6 +69,7 @@ class Outcome:
             notices=record.notices,
             probabilities=record.probabilities,
             scale=record.scale,
+            channels=record.channels,
         )
 
 
@@ -83,6 +87,7 @@ class Task:
         sha256: of the source, once it is read.
         image: picture or volume, as long as it is held in memory.
         notices: of how it was read and prepared.
+        channels: which file became which channel.
         tensor: (C, *spatial) as the network takes it, as long as that is needed.
         size: of the source, along the axes of the network's input, once it is read.
         explained: until it is drawn.
@@ -101,6 +106,7 @@ class Task:
     sha256: str | None = None
     image: Any = None
     notices: tuple[str, ...] = ()
+    channels: tuple[tuple[str, str], ...] = ()
     tensor: Tensor | None = None
     size: tuple[int, ...] = ()
     explained: One | None = None
@@ -146,6 +152,11 @@ def failing(step: Step) -> Callable[[Method[F, P]], Method[F, P]]:
         return tried
 
     return of
+
+
+def channels_of(image: Any) -> tuple[tuple[str, str], ...]:
+    """Returns which file became which channel, of a volume that was read from several; else ()."""
+    return image.source.channels if isinstance(image, Volume) else ()
 
 
 def tasks_of(plan: Plan, names: Sequence[str]) -> Iterator[Task]:

@@ -35,6 +35,7 @@ from cfcam.imaging.windows import named_window
 from cfcam.jobs.index.glance import SIDE, Glance, save_thumb
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import VolumeSettings, noise_shape, prepared_volumes_for
+from cfcam.jobs.inputs.privacy import without_channel_names
 from cfcam.jobs.inputs.reading import load_volume
 from cfcam.jobs.runs.drawing import FIGURE_LOCK, Artist, Places, beside, column_suffixes, heat_of, on_sheet, panel_of
 from cfcam.jobs.runs.settings import Save, Settings
@@ -108,7 +109,8 @@ class Volumes:
         Raises:
             ImageError: it cannot be read, or is a picture.
         """
-        return load_volume(source, self.how)
+        volume, study = load_volume(source, self.how), self.draw.settings.study
+        return volume if study is None or study.keep_names else without_channel_names(volume)
 
     def wanted(self, sources: Sequence[Input]) -> None:
         """Returns nothing: volumes are large."""

@@ -33,7 +33,7 @@ from cfcam.jobs.runs.kind import InputKind
 from cfcam.jobs.runs.manifest import Record, State
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.runs.standing import stamp_before, stamps_of
-from cfcam.jobs.runs.task import Outcome, Step, Task, failing
+from cfcam.jobs.runs.task import Outcome, Step, Task, channels_of, failing
 from cfcam.jobs.store.kept import Keeping
 from cfcam.jobs.study.explained import Results
 from cfcam.jobs.study.regions import ByRegion, RegionSettings, by_region, rows_of
@@ -187,7 +187,7 @@ class Work:
     def _take(self, task: Task, stamp: Stamp | None, image: Any) -> None:
         task.stamp, task.image = stamp, self._accepted(image, task.input)
         task.sha256 = task.image.sha256
-        task.notices = self.kind.preprocess.notices(task.image)
+        task.notices, task.channels = self.kind.preprocess.notices(task.image), channels_of(task.image)
 
     @failing(Step.READ)
     def prepare(self, task: Task) -> None:
@@ -273,6 +273,7 @@ class Work:
             tuple(files),
             seconds=_spent(task),
             notices=task.notices,
+            channels=task.channels,
             probabilities=explanation.class_probabilities(0),
             scale=self._settings.scale_of(image.size) if len(image.size) == 2 else 1.0,
         )
@@ -287,7 +288,7 @@ class Work:
         targets = explained(one.batch, one.number, self.kind.preprocess, task.size)
         at, digest = [target.box for target in targets] if self.engine.asks_boxes else None, task.sha256 or ""
         task.kept = self._keeping(one.number, source=task.key, sha256=digest, size=task.size, boxes=at)
-        outcome = Outcome(task.input.shown, State.DONE, targets, seconds=_spent(task), notices=task.notices)
+        outcome = Outcome(task.input.shown, State.DONE, targets, (), None, _spent(task), task.notices, task.channels)
         task.record = self._record(task, outcome, {})
         task.image = task.tensor = task.explained = None
         task.outcome = outcome
@@ -371,6 +372,7 @@ class Work:
             cfcam=__version__,
             left_out=left_out,
             notices=outcome.notices,
+            channels=outcome.channels,
             probabilities=outcome.probabilities,
             scale=outcome.scale,
             stamps=stamps_of(task.stamp, digests, self._settings.output) if outcome.status is State.DONE else {},

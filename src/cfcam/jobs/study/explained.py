@@ -178,7 +178,7 @@ class Results:
             if header is None
             else origin_of(header, affine=affine, volume=volume, keep_dates=self.how.keep_dates),
             limits=tuple(limits),
-            provenance=self._provenance(explanation),
+            provenance=self._provenance(explanation, image),
         )
 
     def _map(
@@ -229,13 +229,16 @@ class Results:
             classes=self._model.classes or (),
         )
 
-    def _provenance(self, explanation: Explanation) -> dict[str, Any]:
+    def _provenance(self, explanation: Explanation, image: Image | Volume) -> dict[str, Any]:
         windows = self.engine.windows
         return {
             **{key: value for key, value in explanation.provenance.items() if key != "methods"},
             "prepared": self.preprocess.told,
             "preprocess": self.preprocess.as_dict(),
             "windows": None if windows is None else vars(windows),
+            **(
+                {"channels": dict(image.source.channels)} if isinstance(image, Volume) and image.source.channels else {}
+            ),
             "settings": self._settings,
             "settings_sha256": self.settings_sha256,
         }

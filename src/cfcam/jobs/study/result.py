@@ -25,7 +25,7 @@ from cfcam.jobs.inputs.preparing import (
     prepared_for,
     prepared_volumes_for,
 )
-from cfcam.jobs.inputs.privacy import neutral, with_labels
+from cfcam.jobs.inputs.privacy import neutral, with_labels, without_channel_names
 from cfcam.jobs.inputs.reading import check_showable, load_picture, load_volume
 from cfcam.jobs.study.explained import Made, Results
 from cfcam.jobs.study.limits import NO_FILE
@@ -222,6 +222,7 @@ class StudyExplainer:
             _check_taken(image, volumes=volumes)
         elif volumes:
             image = load_volume(_known(given), self._volumes)
+            image = image if self._how.keep_names else without_channel_names(image)
         else:
             image = load_picture(_known(given), max_pixels=self._max_pixels, window=self._window)
         if given is not None:
