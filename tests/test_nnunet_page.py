@@ -61,6 +61,8 @@ def test_a_folder_counts_each_study_once_and_a_changed_modality_is_seen(made, tm
     changed = nib.load(scans / "b_0001.nii.gz")
     nib.save(nib.Nifti1Image(changed.get_fdata() * 1.5, changed.affine, changed.header), scans / "b_0001.nii.gz")
     assert [one["status"] for one in json.loads(explain(*words).stdout)["images"]] == ["skipped", "done"]
+    limited = json.loads(explain(*words, "--limit", "2").stdout)["images"]
+    assert [Path(one["path"]).name for one in limited] == ["a_0000.nii.gz", "b_0000.nii.gz"]  # studies, not files
 
 
 def test_larger_windows_than_the_volume_see_it_filled_up_and_those_it_cannot_take_are_one_line(made, tmp_path):
@@ -71,7 +73,7 @@ def test_larger_windows_than_the_volume_see_it_filled_up_and_those_it_cannot_tak
     lesion = nib.load(made / "labels.nii.gz").get_fdata() == 2
     assert np.maximum(heat, 0)[lesion].sum() / np.maximum(heat, 0).sum() > 0.6
     odd = explain(made / "scan_0000.nii.gz", *model, "--sliding", "17").output
-    assert "check the windows (--sliding): their sides are to be ones that it can divide" in odd
+    assert "give other windows (--sliding): smaller ones, or of sides that it can divide" in odd
     assert "--size" not in odd
 
 

@@ -267,8 +267,6 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         from cfcam.jobs.inputs.many import Inputs
 
         inputs = Inputs.found(sources, output=self.store or self.output, recursive=self.recursive)
-        if self.limit is not None:
-            inputs = inputs[: self.limit]
         if not inputs:
             raise InputError(f"there is nothing to explain: all pictures found lie in the output folder {self.output}")
         settings = self._settings(study, sources)
@@ -277,6 +275,8 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             loaded = self.load()
         if is_volume_run(loaded.module, inputs):
             inputs = Inputs.of(self.reading().of(loaded).studies(inputs))
+        if self.limit is not None:
+            inputs = inputs[: self.limit]
         if study is not None and self.ensemble:
             study = replace(study, ensemble=tuple(self.load(weights=str(path)) for path in self.ensemble))
         if not self.silent:

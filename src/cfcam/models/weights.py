@@ -124,15 +124,7 @@ def load_weights(module: nn.Module, path: str | Path, *, network: str = "the net
 def fit_weights(
     module: nn.Module, state: Mapping[str, Tensor], *, source: str, network: str, classes_of: str | None = None
 ) -> tuple[str, ...]:
-    """Load weights that were read before; see `load_weights`.
-
-    Args:
-        module: The network.
-        state: Its weights.
-        source: What messages call these.
-        network: What messages call the network.
-        classes_of: The file that says how many classes the network has, where nothing else may say so.
-    """
+    """Load weights that were read before; see `load_weights`. ``classes_of``: the file that alone names classes."""
     own = module.state_dict()
     state, notes = _named_as(own.keys(), state)
     _require_finite(state, source)

@@ -25,6 +25,7 @@ from cfcam.methods import ScoreCAM, named_methods
 from cfcam.methods.base import Method
 from cfcam.models import LoadedModel
 from cfcam.models.expects import input_channels
+from cfcam.shown import counted
 
 DEFAULT_METHODS = ("cf-cam", "grad-cam", "grad-cam++")
 """What a run and a study explain with unless told otherwise."""
@@ -224,21 +225,16 @@ class Engine:
             )
 
     def _cannot_run(self, shape: tuple[int, ...], error: Exception) -> str:
-        channels = input_channels(self.network.model)
-        what = "volumes" if len(shape) == 5 else "2-D pictures"
-        hint = f"check the size (--size), and that it is a classifier of {what}"
+        channels, volumes = input_channels(self.network.model), len(shape) == 5
+        hint = f"check the size (--size), and that it is a classifier of {'volumes' if volumes else '2-D pictures'}"
         if self.windows is not None:
-            hint = "check the windows (--sliding): their sides are to be ones that it can divide"
-            if is_out_of_memory(error):
-                hint = "give smaller windows (--sliding)"
-        elif len(shape) == 5 and is_out_of_memory(error):
+            hint = "give other windows (--sliding): smaller ones, or of sides that it can divide"
+        elif volumes and is_out_of_memory(error):
             hint = "explain it in windows (--sliding 96), or give a smaller --size"
         if channels is not None and channels != shape[1]:
-            hint = f"it takes {channels} channel{'s' if channels > 1 else ''}: give mean and std {channels} number" + (
-                "s each" if channels > 1 else " each, e.g. --mean 0.5 --std 0.5"
-            )
-            if len(shape) == 5 and channels > 1:
-                hint += ", and the files of its channels (--channels)"
+            hint = f"it takes {counted(channels, 'channel')}: give mean and std {counted(channels, 'number')} each"
+            several = ", and the files of its channels (--channels)" if volumes else ""
+            hint += ", e.g. --mean 0.5 --std 0.5" if channels == 1 else several
         return f"the network cannot run on an input of shape {shape}: {describe_first(error)}: {hint}"
 
     def provenance(self) -> dict[str, Any]:
