@@ -126,3 +126,41 @@ def test_masked_passes_pack_each_kernel_and_the_first_pass_none(packings: list[i
     net.features[0].weight += 1  # a later capture sees what the model has become
     other = Capture(Network(net), x, layer="features", targets=[0])
     torch.testing.assert_close(other.rescore(x, torch.arange(2)), net(x)[:, :1])
+
+
+class Wide(nn.Module):
+    """A network that tells how many pictures came in each pass.
+
+    Args:
+        count: how many it takes; None: any number.
+    """
+
+    def __init__(self, count: int | None = None) -> None:
+        super().__init__()
+        self.features, self.head = nn.Conv2d(1, 2, 8, stride=32), nn.Linear(2, 3)
+        self.count, self.seen = count, list[int]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(len(x))
+        if self.count not in (None, len(x)):
+            raise ValueError(f"batch of {len(x)}")
+        return self.head(self.features(x).mean((2, 3)))
+
+
+def test_large_pictures_are_scored_two_or_more_at_a_time() -> None:
+    """Of 640 x 640 pixels 0.98 fit into the memory that is kept; one alone might be taken for no batch."""
+    net, x = Wide().eval(), torch.randn(5, 1, 640, 640)
+    capture = Capture(Network(net), x[:2], layer="features", targets=[0, 2])
+    capture.rescore(x[:2], torch.arange(2))
+    net.seen.clear()
+    found = capture.rescore(x, torch.arange(5) % 2)
+    assert net.seen == [3, 2]
+    torch.testing.assert_close(found, net(x)[:, [0, 2]])
+    capture.rescore(x[:, :, :32, :32], torch.arange(5) % 2)
+    assert net.seen[2:] == [5, 5]
+
+
+def test_a_network_of_one_batch_size_is_given_it() -> None:
+    net, x = Wide(4).eval(), torch.randn(4, 1, 640, 640)
+    capture = Capture(Network(net), x, layer="features", targets=[1])
+    torch.testing.assert_close(capture.rescore(x, torch.arange(4)), net(x)[:, 1:2])

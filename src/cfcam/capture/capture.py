@@ -23,6 +23,7 @@ from cfcam.capture.network import Network
 from cfcam.capture.recording import Recording
 from cfcam.capture.rescoring import Rescorer
 from cfcam.capture.state.guarantee import Autocast
+from cfcam.capture.strides import rightly_read
 from cfcam.capture.targets.classes import check_names, check_targets, resolve_targets, wanted_of
 from cfcam.capture.targets.scores import Scores
 from cfcam.capture.together import Together, curvatures
@@ -102,7 +103,7 @@ class Capture:
 
     def _scored(self, recording: Recording) -> Tensor:
         with torch.enable_grad():
-            return self.targets(recording.answer.output, recording.answer.logits)
+            return rightly_read(self.targets(recording.answer.output, recording.answer.logits))
 
     @property
     def input(self) -> Tensor:

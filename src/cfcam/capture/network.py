@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import Any
 
@@ -29,7 +28,6 @@ from cfcam.capture.packing import Trust
 from cfcam.capture.state.checkpoints import without_checkpoints
 from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.state.keeping import Keeper
-from cfcam.capture.strides import watched_strides
 from cfcam.capture.targets.classes import check_targets, wanted_of
 from cfcam.errors import InputError, LayerError, OutputError
 
@@ -99,10 +97,6 @@ class Network:
             watched: whether hooks look at all layers in it, so that no steps are taken together.
         """
         return None if watched else self.packed
-
-    def right_strides(self) -> AbstractContextManager[None]:
-        """Returns what gradients of passes are right in; see `cfcam.capture.strides`."""
-        return watched_strides(self.model)
 
     def knows(self, layer: str, given: Tensor) -> bool:
         """Tells whether it is known how a layer's output is seen as maps, by an earlier pass or by an `Adapter`."""

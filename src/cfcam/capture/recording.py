@@ -224,7 +224,7 @@ class Recording:
             handles = [handle for one in together for handle in one._listen(evidence, together, grad=grad)]
             try:
                 first = together[0]
-                with packed or nullcontext(), network.right_strides():
+                with packed or nullcontext():
                     answer = network.answer(given, images=first.images, want=first.want, taken=first._taken)
             finally:
                 for handle in handles:

@@ -9,30 +9,35 @@ laid out anew is read rightly (findings/torch-norm-gradient-of-one-picture.sh).
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
+
+_ASKED = "cfcam: strides"
 
 
-@contextmanager
-def watched_strides(model: nn.Module) -> Iterator[None]:
-    """Has gradients of a model's normalisations laid out anew, where they would be misread, for passes in the block."""
-    kind = nn.modules.batchnorm._NormBase
-    handles = [part.register_forward_hook(_watch) for part in model.modules() if isinstance(part, kind)]
-    try:
-        yield
-    finally:
-        for handle in handles:
-            handle.remove()
+def rightly_read(scores: Tensor) -> Tensor:
+    """Returns scores whose graph lays gradients of normalisations out anew, where they would be misread.
+
+    It is the graph that is asked, and not the modules, so that `torch.nn.functional.batch_norm` in a network's own
+    forward is seen to as well. Operators that earlier scores of the same pass met are not asked again.
+    """
+    waiting = [scores.grad_fn]
+    while waiting:
+        node: Any = waiting.pop()
+        if node is None or _ASKED in node.metadata:
+            continue
+        node.metadata[_ASKED] = True
+        if "BatchNorm" in node.name():  # an instance normalisation is one, too
+            node.register_prehook(_laid_out)
+        waiting.extend(following for following, _ in node.next_functions)
+    return scores
 
 
-def _watch(module: nn.Module, args: Any, output: Any) -> None:
-    if isinstance(output, Tensor) and output.requires_grad and len(output) == 1:
-        output.register_hook(_laid_out)
+def _laid_out(gradients: tuple[Tensor | None, ...]) -> tuple[Tensor | None, ...]:
+    """Returns gradients in memory of their own if their stride along the batch is none that a batch would have."""
+    return tuple(g.contiguous() if g is not None and _misread(g) else g for g in gradients)
 
 
-def _laid_out(gradient: Tensor) -> Tensor | None:
-    """Returns a gradient in a memory of its own if its stride along the batch is none that a batch would have."""
-    return None if gradient.stride(0) == gradient[0].numel() else gradient.contiguous()
+def _misread(gradient: Tensor) -> bool:
+    return len(gradient) == 1 and gradient.stride(0) != gradient[0].numel()
