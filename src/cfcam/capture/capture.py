@@ -240,8 +240,7 @@ class Capture:
     def rescore_activations(self, activations: Tensor, images: Tensor, *, probability: bool = False) -> Tensor:
         """Returns the scores (M, K) with the target layer's output replaced, without a graph.
 
-        If all of it belongs to one image, and the network bears it, the head runs on that image once and only the tail
-        behind the layer runs M times. Whether it does is tried out once per capture; if not, all of it runs M times.
+        Of one image only the tail behind the layer runs M times, if the network bears it: tried once per capture.
 
         Args:
             activations: (M, C, *layer_spatial) what the target layer returns in place of its output.
@@ -285,7 +284,7 @@ class Capture:
 
     def _copy(self) -> Capture:
         other, members = object.__new__(Capture), vars(Capture)
-        computed = [name for name in members if isinstance(members[name], cached_property)]
+        computed = {name for name, member in members.items() if isinstance(member, cached_property)}
         other.__dict__.update({name: value for name, value in self.__dict__.items() if name not in computed})
         return other
 
