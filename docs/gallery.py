@@ -36,6 +36,7 @@ EXAMPLES = (
     "detector",
     "regions",
     "volume",
+    "nnunet",
     "training",
     "scorecard",
     "own_method",

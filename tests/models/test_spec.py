@@ -2,7 +2,9 @@
 
 import pytest
 
+from cfcam.errors import ModelError
 from cfcam.models import model_name
+from cfcam.models.spec import parse_spec
 
 
 @pytest.mark.parametrize(
@@ -35,3 +37,21 @@ def test_a_folder_that_is_only_pointed_to_is_named(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path / "vit")
     assert model_name("hf:.") == "hf:vit"
     assert model_name("hf:..") == f"hf:{tmp_path.name}"
+
+
+@pytest.mark.parametrize(
+    ("file", "given", "form"),
+    [
+        ("plans.json", "", "by nnU-Net's training give nnunet"),
+        ("plans.json", "fold_0", "by nnU-Net's training give nnunet"),
+        ("configs/inference.json", "", "of a MONAI bundle give monai-bundle"),
+        ("config.json", "", "by transformers' save_pretrained give hf"),
+    ],
+)
+def test_a_folder_without_its_scheme_is_told_which_one_is_meant(tmp_path, file, given, form):
+    for place in (tmp_path / "fold_0", (tmp_path / file).parent):
+        place.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("{}")
+    with pytest.raises(ModelError, match=f"{form}:") as told:
+        parse_spec(str(tmp_path / given))
+    assert str(told.value).endswith(f":{tmp_path / given}")

@@ -319,8 +319,17 @@ def _not_a_form(spec: str) -> str:
             f"the network too, e.g. --model torchvision:resnet50 --weights {shown}"
         )
     if is_folder(path):
-        return f"{shown!r} is a folder: for one written by transformers' save_pretrained give hf:{shown}"
+        return f"{shown!r} is a folder: for one {_written(path)}:{shown}"
     return f"{shown!r} is not a model spec: give one of {_examples()}"
+
+
+def _written(folder: Path) -> str:
+    """Who wrote a folder, as far as its files tell, and the form that it is given in."""
+    if any(is_file(place / "plans.json") for place in (folder, folder.parent)):
+        return "written by nnU-Net's training give nnunet"
+    if is_folder(folder / "configs"):
+        return "of a MONAI bundle give monai-bundle"
+    return "written by transformers' save_pretrained give hf"
 
 
 def is_file(path: Path) -> bool:
