@@ -105,8 +105,10 @@ def test_a_network_that_does_not_look_is_shown_one_round() -> None:
 
 def test_images_and_targets_stop_for_themselves() -> None:
     """What an image's map is made of does not depend on the images and the classes beside it."""
-    net, x = trained(), torch.randn(6, 3, 14, 10, dtype=torch.float64)
-    tolerance = 0.002
+    net, x, tolerance = trained(2), torch.randn(6, 3, 14, 10, dtype=torch.float64), 0.02
+    weight = net.classifier.weight.data  # two classes that half of the channels speak for, so that answers fit the maps
+    weight[:2] = weight[:2].abs() * (torch.arange(24) % 2 == torch.arange(2)[:, None])
+    weight[2:] = 0
     alone = [[passes(net, one, tolerance, targets=k) for k in (0, 1)] for one in x.split(1)]
     counts = torch.tensor([[count for count, _ in row] for row in alone])
     assert len(counts.unique()) > 1  # some stop early, and not all at once
@@ -134,6 +136,7 @@ def test_the_expected_movement_by_hand() -> None:
         covariance=2 * torch.eye(5, dtype=torch.float64)[None, None],
         residual=two,
         noise=two,
+        fits=torch.tensor([[True]]),
     )
     movement = {left: found.movement(torch.tensor([[left]])).item() for left in ((True, True), (False, True))}
     assert movement[True, True] == pytest.approx((1 / 2 + 9 / 4) / 2 / 2)
@@ -165,6 +168,20 @@ def test_the_expected_movement_is_that_of_answers_drawn_from_the_model() -> None
     shown = np.maximum(center, 0)
     expected = moved / np.square(shown - shown.mean()).sum() / 2
     assert found.movement(~known).item() == pytest.approx(expected, rel=0.03)
+
+
+@pytest.mark.parametrize(("answers", "known"), [((2.0, 2.0), True), ((2.0, -2.0), False)])
+def test_nothing_is_foretold_where_answers_do_not_follow_the_map(answers: tuple[float, float], known: bool) -> None:
+    """One mask of two places in which the map is 1, and the whole, which brings 2: each is foretold to bring 2.
+
+    Answers of 2 and 2 fit without error; of 2 and -2 the scale is (4 - 4 + 4) / 12, its error (16 / 3 / 12) ** 0.5.
+    """
+    H, y = torch.ones(1, 2, 2, dtype=torch.float64), torch.zeros(1, 1, 5, dtype=torch.float64)
+    y[..., 0], y[..., 2], y[..., 4] = *answers, 2.0
+    shown = torch.tensor([[[True, False]]])
+    found = Posterior.of(torch.ones(1, 1, 2, dtype=torch.float64), H, y, shown, 5.0)
+    assert found.fits.item() is known
+    assert known or found.movement(~shown).isinf().item()
 
 
 @pytest.mark.parametrize("tolerance", [-1e-3, float("nan")])
