@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 import cfcam
 from benchmarks import machine, report
+from benchmarks.cases import POOLED_METHODS
 from benchmarks.libraries import pearson
 from benchmarks.memory import peak_of
-from benchmarks.networks import RESNET50, TINY, pictures
+from benchmarks.networks import CLASSES, RESNET50, TINY, pictures
 from benchmarks.timing import interleaved, timed
 from cfcam.errors import CfcamError, describe_first
 from cfcam.methods import get_method, list_methods
@@ -35,6 +36,10 @@ than {short:g} s is timed once. Memory is what torch allocated at the highest be
 resident memory of the process). Agreement with the same method's maps in float32 on the
 CPU (of those with very many passes, which come last, with float32 on this device): the smallest Pearson correlation
 over the pictures, and the share of pictures whose hottest cell is the same."""
+
+HOW_CLASSES = f"""\
+All {CLASSES} classes of one picture beside one class of it, in float32, in turn: the ratio of the least times (issue
+17: at most 3), and of the memory at the highest (at most 1.5), that of the loaded network not counted."""
 
 
 def bare(model: nn.Module, x: Tensor) -> Callable[[], object]:
@@ -75,6 +80,25 @@ def measure(
     }
 
 
+def all_classes(name: str, model: nn.Module, x: Tensor, layer: str, device: str, rounds: int = 15) -> dict[str, Any]:
+    """Returns what all classes of the first picture take beside one of them, in time and in memory."""
+    net, seen = model.to(device), x[:1].to(device)
+    explainer = cfcam.Explainer(net, [get_method(name)], layer=layer)
+    calls: dict[str, Callable[[], object]] = {
+        "one": lambda: explainer(seen, [0]),
+        "all": lambda: explainer(seen, "all"),
+    }
+    for call in calls.values():
+        call()
+    times = interleaved(calls, rounds=rounds, budget=4, least=min(3, rounds))
+    peaks = {which: peak_of(call, device, calls=min(3, rounds)).used for which, call in calls.items()}
+    return {"method": name} | {
+        "seconds": {which: times[which].least for which in calls},
+        "time": times["all"].least / times["one"].least,
+        "memory": peaks["all"] / max(peaks["one"], 1),
+    }
+
+
 def agreement(ours: Tensor, theirs: Tensor) -> tuple[float, float]:
     """Returns the smallest correlation of maps (N, 1, h, w), and the share of those with the same hottest cell."""
     same = ours.flatten(2).argmax(-1) == theirs.flatten(2).argmax(-1)
@@ -107,12 +131,16 @@ def main(arguments: argparse.Namespace) -> None:
     model, x = subject.build(), pictures(batch, subject.size)
     names = arguments.method or [*(name for name in list_methods() if name not in LAST), *LAST]
     found: list[dict[str, Any]] = []
+    many: list[dict[str, Any]] = []
     try:
         for name in names:
-            found += of_method(name, model, x, subject.layer, device, end, 1 if arguments.quick else 15)
+            rounds = 1 if arguments.quick else 15
+            if name in POOLED_METHODS and time.monotonic() < end:
+                many.append(all_classes(name, copy.deepcopy(model), x, subject.layer, device, rounds))
+            found += of_method(name, model, x, subject.layer, device, end, rounds)
             print(name, *(f"{one['dtype']}: {one.get('why', 'done')}" for one in found if one["method"] == name))
     finally:
-        _write(arguments, subject.title, batch, found)
+        _write(arguments, subject.title, batch, found, many)
 
 
 def of_method(
@@ -138,8 +166,22 @@ def of_method(
     return found
 
 
-def _write(arguments: argparse.Namespace, subject: str, batch: int, found: list[dict[str, Any]]) -> None:
+def _write(
+    arguments: argparse.Namespace, subject: str, batch: int, found: list[dict[str, Any]], many: list[dict[str, Any]]
+) -> None:
     columns = ("method", "precision", "ms", "× forward", "MB above forward", "agreement", "same peak", "left out")
     told = f"{subject}, batch {batch}, one class. {HOW.format(short=SHORT)}"
     body = f"{told}\n\n{report.table(columns, [_line(one) for one in found])}"
-    report.write(arguments.out, "gpu", "Each method on a GPU", body, {"records": found}, arguments.device)
+    rows = [
+        (
+            one["method"],
+            *(f"{1e3 * one['seconds'][which]:.1f}" for which in ("one", "all")),
+            *(f"{one[what]:.2f} x" for what in ("time", "memory")),
+        )
+        for one in many
+    ]
+    if rows:
+        classes = ("method", "one class, ms", f"{CLASSES} classes, ms", "time", "memory")
+        body += f"\n\n## All classes\n\n{HOW_CLASSES}\n\n{report.table(classes, rows)}"
+    records = {"records": found, "all_classes": many}
+    report.write(arguments.out, "gpu", "Each method on a GPU", body, records, arguments.device)

@@ -121,6 +121,10 @@ def test_the_table_of_a_gpu_is_rehearsed_on_the_cpu(tmp_path: Path) -> None:
     assert [one["pearson"] for one in done[::3]] == pytest.approx([1, 1])
     assert all(one["pearson"] > 0.9 for one in done)
     assert {one["why"].split()[0] for one in records if "why" in one} == {"MethodError:"}
+    every = json.loads((tmp_path / "gpu.json").read_text())["all_classes"]
+    assert [one["method"] for one in every] == ["grad-cam", "cf-cam"]
+    assert all(one["time"] > 0 and one["memory"] > 0 for one in every)
+    assert "| 1000 classes, ms |" in (tmp_path / "gpu.md").read_text()
     main(["gpu", "--quick", "--device", "cpu", "--out", str(tmp_path), "--minutes", "0", *chosen])
     text = (tmp_path / "gpu.md").read_text()
     assert text.count("no time was left") == 9
