@@ -106,3 +106,22 @@ def test_shared_concepts_are_the_same_in_all_images_and_others_are_not() -> None
 def test_parameters_that_make_no_sense_are_refused(settings: dict) -> None:
     with pytest.raises(MethodError, match="a whole number, 1 or more"):
         DeepFeatureFactorization(**settings)
+
+
+def test_many_classes_share_one_factorisation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The classes come in blocks, as those of a wide layer do; each has the map that it has alone."""
+    calls: list[int] = []
+
+    def watched(matrix: torch.Tensor, concepts: int, steps: int) -> tuple[torch.Tensor, torch.Tensor]:
+        calls.append(concepts)
+        return factorised(matrix, concepts, steps)
+
+    net, x = linear(torch.randn(12, 3, generator=torch.Generator().manual_seed(0)).tolist()), torch.rand(2, 3, 4, 4)
+    alone = [cfcam.explain(net, x, "dff", targets=[c], layer="0").maps["dff"] for c in range(12)]
+    monkeypatch.setattr("cfcam.methods.components.deep_feature_factorization.factorised", watched)
+    capture, method = Capture(Network(net), x, layer="0", targets="all"), DeepFeatureFactorization()
+    with capture.quiet():
+        blocks = [method(part) for part in capture.split(2 * x.numel() * 4)]
+    assert len(blocks) > 1
+    assert len(calls) == len(x)
+    torch.testing.assert_close(torch.cat(blocks, 1), torch.cat(alone, 1), rtol=1e-5, atol=1e-6)

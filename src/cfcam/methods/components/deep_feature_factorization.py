@@ -72,7 +72,14 @@ class DeepFeatureFactorization(Method):
 
     def factors(self, capture: Capture) -> Factors:
         """Returns the concepts themselves, in double precision; NaN for an image that is not finite."""
-        A = capture.activations
+        W, vectors = capture.memo(("dff", self), lambda: self._concepts(capture.activations))  # alike for all targets
+        amount = W / W.sum(1, keepdim=True).clamp(min=torch.finfo(W.dtype).tiny)
+        each = torch.einsum("njc,nsj->njcs", vectors, amount).flatten(2)
+        evidence = capture.gradients.flatten(2).double() @ each.mT
+        return Factors(W.mT.unflatten(2, capture.activations.shape[2:]), vectors, evidence)
+
+    def _concepts(self, A: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns where concepts are (N, S, J), and their vectors (N, J, C), of activations (N, C, *layer_spatial)."""
         matrices = A.flatten(2).mT.double()  # (N, S, C)
         split = torch.cat([matrices.relu(), (-matrices).relu()], 2)
         finite = split.isfinite().flatten(1).all(1)
@@ -89,11 +96,7 @@ class DeepFeatureFactorization(Method):
         vectors = H[..., : A.shape[1]] - H[..., A.shape[1] :]
         size = vectors.abs().amax(2, keepdim=True)
         size = torch.where(size == 0, 1, size)
-        W, vectors = W * size.mT, vectors / size
-        along = torch.einsum("nkcs,njc->nkjs", capture.gradients.flatten(3).double(), vectors)
-        amount = W.mT / W.mT.sum(2, keepdim=True).clamp(min=torch.finfo(W.dtype).tiny)
-        evidence = torch.einsum("nkjs,njs->nkj", along, amount)
-        return Factors(W.mT.unflatten(2, A.shape[2:]), vectors, evidence)
+        return W * size.mT, vectors / size
 
 
 # By hand, and not scikit-learn's NMF, which is no dependency and runs on the CPU: the tests hold this to its updates.
