@@ -121,10 +121,11 @@ class BundlePreprocess(VolumePreprocess):
         found = data.get(self.result)
         if not isinstance(found, Tensor) or found.ndim != 4 or found.shape[0] != self.channels:
             shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+            alone = "give its one file, as a path, or one channel of it (--channel)"
+            due = alone if self.channels == 1 else "give a file for each channel (--channels)"
             raise InputError(
-                f"the bundle's transforms make {shape} of a volume with"
-                f" {counted(volume.channels, 'channel')}, and its network"
-                f" takes ({self.channels}, depth, height, width): give a file for each channel (--channels)"
+                f"the bundle's transforms make {shape} of a volume with {counted(volume.channels, 'channel')}, and its"
+                f" network takes ({self.channels}, depth, height, width): {due}"
             )
         plain = found.as_tensor() if hasattr(found, "as_tensor") else found
         return plain.detach().to(torch.float32).contiguous(), affine
