@@ -33,8 +33,11 @@ PAGES = Path(__file__).parents[1] / "docs" / "from"
 PACKAGES = {"pytorch-grad-cam": "grad-cam", "torch-cam": "torchcam", "captum": "captum", "monai": "monai"}
 EQUAL, DIFFERS = 1e-5, 1e-3
 """Of maps stretched from 0 to 1: less apart is equal, more apart differs."""
+UP_TO_SIGN = "equal up to its sign"
 
-_ROW = re.compile(r"^\| `(.+?)` \| `(.+?)` \| (equal values|equal before ReLU|equal|differs)\b(.*?) \|$")
+_ROW = re.compile(
+    r"^\| `(.+?)` \| `(.+?)` \| (equal values|equal before ReLU|equal up to its sign|equal|differs)\b(.*?) \|$"
+)
 _CLASSES = {
     "pytorch-grad-cam": {
         "GradCAM": "grad-cam", "GradCAMPlusPlus": "grad-cam++", "XGradCAM": "xgrad-cam", "HiResCAM": "hires-cam",
@@ -48,6 +51,9 @@ _CLASSES = {
     },
     "monai": {"CAM": "cam", "GradCAM": "grad-cam", "GradCAMpp": "grad-cam++"},
 }  # fmt: skip
+
+_VERDICTS = {"CAM": "equal before ReLU", "KPCA_CAM": UP_TO_SIGN, "EigenGradCAM": UP_TO_SIGN}
+"""What is compared of a class whose map is not simply equal."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,7 @@ def lines() -> Iterator[Line]:
 
 
 class Small(nn.Module):
-    """Convolutions, a ReLU, pooling and a linear layer, in two or three dimensions."""
+    """Convolutions, a ReLU, pooling and a linear layer, in two or three dimensions; scores are not near 0."""
 
     def __init__(self, axes: int = 2, seed: int = 0) -> None:
         super().__init__()
@@ -88,21 +94,42 @@ class Small(nn.Module):
         return self.fc(self.pool(self.layer4(self.stem(x))).flatten(1))
 
 
+class Normalised(nn.Module):
+    """Convolutions with batch normalisation as they are at initialisation, whose scores are near 0."""
+
+    def __init__(self, axes: int = 2, seed: int = 0) -> None:
+        super().__init__()
+        kinds = (nn.Conv2d, nn.BatchNorm2d, nn.AdaptiveAvgPool2d), (nn.Conv3d, nn.BatchNorm3d, nn.AdaptiveAvgPool3d)
+        convolution, norm, pooling = kinds[axes - 2]
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.stem = nn.Sequential(convolution(3, 8, 3, padding=1, stride=2), norm(8), nn.ReLU())
+            self.layer4 = nn.Sequential(convolution(8, 24, 3, padding=1, stride=2), norm(24), nn.ReLU())
+            self.pool, self.fc = pooling(1), nn.Linear(24, 5)
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.pool(self.layer4(self.stem(x))).flatten(1))
+
+
 def batch(axes: int = 2, seed: int = 0) -> Tensor:
     """Returns two images (2, 3, *spatial)."""
     return torch.randn(2, 3, *((32, 32) if axes == 2 else (16,) * 3), generator=torch.Generator().manual_seed(seed))
 
 
-def run(line: Line, *, axes: int = 2, seed: int = 0) -> tuple[Tensor, Tensor]:
+def run(line: Line, *, axes: int = 2, seed: int = 0, network: type[nn.Module] = Small) -> tuple[Tensor, Tensor]:
     """Returns the maps of both calls of a line, (N, *spatial) each, as its verdict compares them."""
     x = batch(axes, seed)
-    theirs = _plain(_called(line.theirs, _of_library(line.page), x, axes, seed), line.page)
+    theirs = _plain(_called(line.theirs, _of_library(line.page), x, network(axes, seed)), line.page)
     own = {name: getattr(methods, name) for name in methods.__all__} | {"cfcam": cfcam}
-    (ours,) = _called(line.ours, own, x, axes, seed).maps.values()
+    (ours,) = _called(line.ours, own, x, network(axes, seed)).maps.values()
     ours = ours[:, 0]
     if line.verdict == "equal values" or line.page == "captum":
         scale = ours.abs().max()
         return theirs / scale, ours / scale
+    if line.verdict == UP_TO_SIGN:
+        theirs = stretched(_sized(theirs, x))
+        return theirs, _of_nearer_sign(theirs, *(stretched(_sized((s * ours).clamp(min=0), x)) for s in (1, -1)))
     if line.verdict != "equal before ReLU":
         ours = ours.clamp(min=0)
     return stretched(_sized(theirs, x)), stretched(_sized(ours, x))
@@ -120,6 +147,12 @@ def stretched(maps: Tensor) -> Tensor:
     return (maps - low) / torch.where(high > low, high - low, 1)
 
 
+def _of_nearer_sign(theirs: Tensor, as_is: Tensor, turned: Tensor) -> Tensor:
+    """Returns of each image whichever of two maps is nearer to theirs."""
+    pairs = zip(theirs, as_is, turned, strict=True)
+    return torch.stack([min(own, other, key=lambda one: apart(map_, one)) for map_, own, other in pairs])
+
+
 def _sized(maps: Tensor, x: Tensor) -> Tensor:
     mode = LINEAR[x.ndim - 2]
     return F.interpolate(maps[:, None], size=x.shape[2:], mode=mode, align_corners=False)[:, 0]
@@ -134,11 +167,11 @@ def _of_library(page: str) -> dict[str, Any]:
     return vars(import_module(MODULES[page]))
 
 
-def _called(call: str, names: dict[str, Any], x: Tensor, axes: int, seed: int) -> Any:
+def _called(call: str, names: dict[str, Any], x: Tensor, model: nn.Module) -> Any:
     """Each call has a network of its own: hooks that one leaves behind change nothing for the other."""
     with warnings.catch_warnings(), redirect_stderr(StringIO()), redirect_stdout(StringIO()):
         warnings.simplefilter("ignore")
-        return eval(call, {**names, "model": Small(axes, seed), "x": x.clone()})  # noqa: S307 (a line of our own page)
+        return eval(call, {**names, "model": model, "x": x.clone()})  # noqa: S307 (a line of our own page)
 
 
 def _plain(found: Any, page: str) -> Tensor:
@@ -156,7 +189,7 @@ def _class_rows(library: str) -> Iterator[list[str]]:
         row = [name]
         for axes in (2, 3):
             call = f'cfcam.explain(model, x, "{ours}", targets=1, layer="layer4")'
-            line = Line(library, _use(library, name), call, "equal before ReLU" if name == "CAM" else "equal")
+            line = Line(library, _use(library, name), call, _VERDICTS.get(name, "equal"))
             try:
                 row.append(f"runs; {_near(apart(*run(line, axes=axes)))}")
             except Exception as error:  # noqa: BLE001 (whatever it raises is the finding)

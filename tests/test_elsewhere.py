@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 import torch
 from benchmarks import claims
-from benchmarks.claims import DIFFERS, EQUAL, PAGES, Line, Small, apart, batch, stretched
+from benchmarks.claims import DIFFERS, EQUAL, PAGES, Line, Normalised, Small, apart, batch, stretched
 from benchmarks.libraries import reason_to_skip
 
 import cfcam
@@ -15,6 +16,7 @@ from cfcam.methods import EigenCAM
 from tests.test_docs import blocks
 
 LINES = list(claims.lines())
+SEEDS = (0, 1, 4, 6)
 
 
 def needed(library: str) -> None:
@@ -24,10 +26,24 @@ def needed(library: str) -> None:
 
 @pytest.mark.parametrize("line", LINES, ids=[f"{line.page}-{n}" for n, line in enumerate(LINES)])
 def test_a_line_of_a_page_runs_with_both_libraries_and_its_verdict_holds(line: Line) -> None:
+    """Of networks and seeds as many as show a sign that is arbitrary: of 16 maps of KPCA_CAM 2 are upside down."""
     needed(line.page)
-    for seed in (0, 1):
-        distance = apart(*claims.run(line, seed=seed))
-        assert distance > DIFFERS if line.verdict == "differs" else distance < EQUAL
+    found = [apart(*claims.run(line, seed=seed, network=kind)) for kind in (Small, Normalised) for seed in SEEDS]
+    if line.verdict == "differs":
+        assert max(found) > DIFFERS
+    else:
+        assert max(found) < (5e-3 if "KPCA_CAM" in line.theirs else EQUAL)  # which decomposes in 32 bits
+
+
+@pytest.mark.parametrize("name", ["KPCA_CAM", "EigenGradCAM"])
+def test_a_sign_that_is_said_to_be_arbitrary_is(name: str) -> None:
+    needed("pytorch-grad-cam")
+    (line,) = (line for line in LINES if name in line.theirs)
+    assert line.verdict == claims.UP_TO_SIGN
+    plain = replace(line, verdict="equal")
+    found = [apart(*claims.run(plain, seed=seed, network=kind)) for kind in (Small, Normalised) for seed in SEEDS]
+    assert max(found) > 0.5
+    assert min(found) < 1e-4
 
 
 @pytest.mark.parametrize("line", [line for line in LINES if line.page == "monai"][:2], ids=["grad-cam", "cam"])
@@ -45,7 +61,7 @@ def test_three_lines_give_the_map_of_pytorch_grad_cam(seed: int) -> None:
     names = {"cfcam": cfcam, "model": model, "x": x}
     exec(code, names)  # noqa: S102 (a block of our own page)
     line = Line("pytorch-grad-cam", LINES[0].theirs, "", "")
-    theirs = claims._called(line.theirs, claims._of_library(line.page), x, 2, seed)
+    theirs = claims._called(line.theirs, claims._of_library(line.page), x, Small(seed=seed))
     assert apart(torch.from_numpy(theirs), names["grayscale_cam"]) < EQUAL
 
 
@@ -64,7 +80,7 @@ def test_volumes_differ_from_pytorch_grad_cam_by_its_enlargement_alone() -> None
     from pytorch_grad_cam.utils.image import scale_cam_image
 
     x = batch(axes=3)
-    theirs = claims._called(LINES[0].theirs, claims._of_library("pytorch-grad-cam"), x, 3, 0)
+    theirs = claims._called(LINES[0].theirs, claims._of_library("pytorch-grad-cam"), x, Small(3))
     raw = cfcam.explain(Small(3), x, "grad-cam", targets=1, layer="layer4").maps["grad-cam"][:, 0].numpy()
     ours = scale_cam_image(scale_cam_image(raw, tuple(x.shape[2:])).clip(min=0))
     assert abs(ours - theirs).max() < EQUAL
