@@ -73,14 +73,31 @@ def test_log_odds_of_a_softmax_are_against_all_other_classes_and_no_object():
     assert float(e.maps["hires-cam"][0, 0, 3, 7]) == pytest.approx(-against * 3 / 16 * 1.6, abs=1e-5)
 
 
-def test_another_class_at_a_box_and_why_there_is_none():
-    e = explained([cfcam.Box(RIGHT, 0), cfcam.MissingBox([5, 1, 8, 4], 0)])
-    torch.testing.assert_close(e.scores, torch.full((1, 2), 3 * 0.1 - 1), rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("reading", ["sigmoid", "given"])
+def test_another_class_at_a_box_and_why_there_is_none(reading):
+    """What speaks for a box speaks against that there is none: a score of -z, and so a map of the other sign."""
+    e = explained([cfcam.Box(RIGHT, 0), cfcam.MissingBox([5, 1, 8, 4], 0)], net=Halves(reading))
+    z = 3 * 0.1 - 1
+    torch.testing.assert_close(e.scores, torch.tensor([[z, -z]]), rtol=1e-5, atol=1e-5)
     assert e.target_names == ("class 0 at (4, 0, 8, 4)", "no class 0 at (5, 1, 8, 4)")
+    p = 1 / (1 + math.exp(-z))
+    assert [e.probability(0, k) for k in (0, 1)] == pytest.approx([p, 1 - p], abs=1e-5)
     expected = torch.zeros(4, 8)
     expected[3, 7] = 3 / 16 * 1.6
-    for map_ in e.maps["hires-cam"][0]:
-        torch.testing.assert_close(map_, expected)
+    torch.testing.assert_close(e.maps["hires-cam"][0], torch.stack([expected, -expected]), rtol=1e-4, atol=1e-5)
+
+
+def test_what_speaks_against_a_box_is_the_map_of_why_there_is_none():
+    """A channel 2 on the left half that lowers the logit of each box there: it alone is why there is none."""
+    net = Halves()
+    net.features.weight.data[0, 1] = -1.0  # class 0 is lowered by what shows class 1
+    e = explained(cfcam.MissingBox(RIGHT, 0), ["hires-cam", "score-cam", "occlusion"], net=net)
+    expected = torch.zeros(4, 8)  # dz / dA_0 = 3 / 16, and A_0 = -4 where class 1 shows, 1.6 in the corner
+    expected[0, 4:], expected[3, 7] = 3 / 16 * 4, -3 / 16 * 1.6
+    torch.testing.assert_close(e.maps["hires-cam"][0, 0], expected, rtol=1e-4, atol=1e-5)
+    assert (e.heatmaps("hires-cam")[0, 0, 0, 4:] > 0.9).all()
+    assert e.heatmaps("hires-cam")[0, 0, :, :4].max() == 0
+    assert float(e.maps["occlusion"][0, 0, 0, 5]) > 0 > float(e.maps["occlusion"][0, 0, 3, 7])
 
 
 def test_a_map_for_each_box_of_each_image_from_one_pass():

@@ -38,6 +38,7 @@ class BoxScore(ImageScore):
         size: height and width of the input.
         words: what is explained.
         overlap: IoU that a box must have to be the same.
+        missing: that there is none is explained: the log-odds of no such box, the negative ones.
     """
 
     asked: ClassVar[str] = "a box of a detector"
@@ -46,6 +47,7 @@ class BoxScore(ImageScore):
     size: tuple[int, ...]
     words: str
     overlap: float = SAME
+    missing: bool = False
 
     @property
     def name(self) -> str:
@@ -60,6 +62,7 @@ class BoxScore(ImageScore):
         best = match.max(1)
         score = found.log_odds(best.indices, labels)
         score = torch.where(best.values > 0, score, torch.full_like(score, -torch.inf if probability else _LEAST))
+        score = -score if self.missing else score
         return score.sigmoid() if probability else score
 
     def moved(self, move: Callable[[Tensor], Tensor]) -> BoxScore:
@@ -173,10 +176,12 @@ class TopBoxes(ScoreTarget):
 
 @dataclass(frozen=True, eq=False)
 class MissingBox(Box):
-    """Why there is no box here: the log-odds of a class at the box of the detector that fits a given one best.
+    """Why there is no box here: what speaks against a class at the box of the detector that fits a given one best.
 
-    That is, of all that it returns (queries, anchors) and that overlap the given box at all, the one with the greatest
-    IoU times probability of the class. In each pass it is looked for anew. torchvision's detectors return no boxes
+    The score is the log-odds that there is none, log (1 - p) / p, and the probability 1 - p: a map is high where the
+    picture speaks against such a box, and negative where it speaks for one. p is that of the class at the box that fits
+    best: of all that the detector returns (queries, anchors) and that overlap the given one at all, the one with the
+    greatest IoU times p. In each pass it is looked for anew. torchvision's detectors return no boxes
     below their threshold: lower it first (`box_score_thresh`, `score_thresh`).
 
     Args:
@@ -202,7 +207,7 @@ class MissingBox(Box):
                 f" {_corners(wanted[n])}, so that there is no score to explain: lower its threshold"
             )
         words = f"no {class_words(self.label, first.classes)} {_place(wanted, k)}"
-        return BoxScore(wanted, labels[:, 0], first.spatial or (), words, overlap=0.0)
+        return BoxScore(wanted, labels[:, 0], first.spatial or (), words, overlap=0.0, missing=True)
 
 
 def detections_of(output: Any) -> Detections:
