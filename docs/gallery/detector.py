@@ -52,7 +52,7 @@ with torch.no_grad():
     print(f"right: {float((detector(x).values[..., 0].argmax(1) == cells).float().mean()):.0%} of 200 new pictures")
 
 # %%
-# The most probable box of each picture, and a box in a corner where there is nothing: its map is empty, and says so.
+# The most probable box of each picture, and why there is none in a corner: the mere noise there speaks against one.
 targets = [cfcam.TopBoxes(1), cfcam.MissingBox([24, 0, 32, 8], 0)]
 e = cfcam.explain(detector, x[:1], "hires-cam", targets=targets, layer="trunk", classes=["square"])
 for name in e.target_names:

@@ -76,7 +76,7 @@ class Explain(Spread, Study, Sliding, ByRegion, PicturesOrVolumes, Texts):
 Boxes of a detector, in pixels of the picture: box-1 (the most probable, box-2 the next), "mass in box-1" (another
 class there), boxes-0.5 (all of a probability of 0.5 or more), "box at 40,60" (the nearest to a point x,y, of 0.5 or
 more), "box at 10,20,60,80" and "mass at 10,20,60,80" (corners x0,y0,x1,y1 of one that was found), "no mass at
-10,20,60,80" (why there is none).
+10,20,60,80" (what speaks against one there).
 
 Of a tar, such as WebDataset writes, the pictures are read at their place. What opens an object store stands in the
 environment, never in the URL.

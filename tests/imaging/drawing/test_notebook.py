@@ -194,3 +194,17 @@ def test_the_outline_is_a_line_between_pixels_at_the_threshold_of_the_map() -> N
         np.testing.assert_array_equal(np.array(line.get_segments()), expected)
     assert dark.get_linewidth()[0] > light.get_linewidth()[0]
     assert not e.plot(pictures, methods=["b"], blend="uniform").axes[1].collections
+
+
+def test_the_box_of_each_map_of_a_detector_is_drawn_over_it_in_pixels_of_the_picture() -> None:
+    """Corners lie between pixels, whose middles the axes count; the picture is twice the input."""
+    boxes = torch.tensor([[[2.0, 1.0, 8.0, 6.0], [torch.nan] * 4]])
+    e = of((3, 4), (12, 16), n=1, k=2, boxes=boxes)
+    picture = np.zeros((1, 24, 32, 3), np.uint8)
+    cells = [axis for axis in e.plot(picture).axes if axis.images and axis.get_label() != "<colorbar>"]
+    drawn_there = [[patch.get_bbox().extents.tolist() for patch in axis.patches] for axis in cells]
+    box = [[3.5, 1.5, 15.5, 11.5]] * 2  # dark, and light over it
+    assert drawn_there == [[], box, box, [], []]  # the picture; two methods; of what is no box none
+    told = e.with_pictures(picture)._repr_html_()
+    plain = of((3, 4), (12, 16), n=1, k=2).with_pictures(picture)._repr_html_()
+    assert told != plain

@@ -13,6 +13,7 @@ from cfcam.errors import InputError
 from cfcam.imaging.image import Image
 
 Picture = NDArray[np.uint8]
+Corners = tuple[float, float, float, float]
 
 
 class Drawable(Protocol):
@@ -47,6 +48,10 @@ class Drawable(Protocol):
         """Axis of the input on which the frames of clips lie, 1 or 2; 0 without any."""
 
     @property
+    def boxes(self) -> Tensor | None:
+        """(N, K, 4) corners x0, y0, x1, y1 of a detector's boxes, in pixels of the input; NaN or None without any."""
+
+    @property
     def pictures(self) -> tuple[NDArray[Any], ...] | None:
         """What `as_pictures` made, for each image."""
 
@@ -66,6 +71,16 @@ class Drawable(Protocol):
         self, images: slice = slice(None), targets: slice = slice(None), methods: Sequence[str] | None = None
     ) -> Self:
         """Returns the same of some images, targets and methods, on the CPU."""
+
+
+def box_on(explanation: Drawable, image: int, target: int, size: Sequence[int]) -> Corners | None:
+    """Returns the explained box of a detector in pixels of a picture of this size; None of what is none."""
+    boxes = explanation.boxes
+    if boxes is None or bool(boxes[image, target].isnan().any()):
+        return None
+    down, across = (side / own for side, own in zip(size, explanation.input_size, strict=True))
+    x0, y0, x1, y1 = boxes[image, target].tolist()
+    return x0 * across, y0 * down, x1 * across, y1 * down
 
 
 def as_pictures(explanation: Drawable, images: Any) -> tuple[Picture, ...]:

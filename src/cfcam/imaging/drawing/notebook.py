@@ -17,13 +17,14 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.collections import LineCollection
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 from PIL import Image as PILImage
 
 from cfcam.errors import InputError
-from cfcam.imaging.drawing.drawable import Drawable, Picture, as_pictures
+from cfcam.imaging.drawing.drawable import Corners, Drawable, Picture, as_pictures, box_on
 from cfcam.imaging.drawing.look import OPACITY, Look
-from cfcam.imaging.drawing.outline import DARK, LIGHT, border_segments, threshold_of
+from cfcam.imaging.drawing.outline import BOX_COLOUR, DARK, LIGHT, border_segments, threshold_of
 from cfcam.imaging.drawing.overlay import blended, overlay
 from cfcam.imaging.drawing.palettes import EMBER, colorize, levels, table
 from cfcam.imaging.drawing.parts import COLORBAR_LABEL, MID_GREY, described_label
@@ -58,6 +59,7 @@ class _Row:
     titles: list[str]
     statuses: list[str]
     again: bool = False  # the picture stands above already
+    box: Corners | None = None  # of a detector, in pixels of what is shown
 
 
 def plot(
@@ -105,6 +107,8 @@ def plot(
             axes, row.heats, row.cuts, row.titles or [""] * len(axes), row.statuses, strict=True
         ):
             _draw(axis, row.picture, heat, level if look.outlined else None, status, look, flat=flat)
+            if row.box is not None:
+                _draw_box(axis, row.box)
             axis.set_title(title, fontsize=9)
     # two colours in turn: the upper half of the bar is the palette, the lower what becomes of it over mid-grey
     bar = figure.colorbar(
@@ -152,7 +156,8 @@ def _rows(
     if len(explanation.targets) > 1:
         label = f"image {n}\n{label}"
     if axes < _PLANES:
-        yield _Row(picture, heats, cuts, label, list(methods), statuses, again)
+        box = box_on(explanation, n, k, size) if axes == _PLANES - 1 else None
+        yield _Row(picture, heats, cuts, label, list(methods), statuses, again, box)
         return
     if explanation.frames:
         yield from _frame_rows(picture, heats, cuts, label, methods, statuses)
@@ -230,6 +235,14 @@ def _draw(
         )
 
 
+def _draw_box(axis: Axes, box: Corners) -> None:
+    """Draws the box of a detector, which is explained; its corners lie between pixels, whose middles axes count."""
+    x0, y0, x1, y1 = (corner - 0.5 for corner in box)
+    for width, colour in ((2.6, DARK), (1.3, BOX_COLOUR)):
+        rgb = [part / 255 for part in colour]
+        axis.add_patch(Rectangle((x0, y0), x1 - x0, y1 - y0, fill=False, linewidth=width, edgecolor=rgb))
+
+
 def _draw_signal(axis: Axes, picture: Picture | None, heat: NDArray[np.float32] | None, look: Look) -> None:
     """Draws a signal as lines, on a band in the colours of its map over white; an outline alone is as good as none."""
     if heat is not None:
@@ -274,6 +287,7 @@ def _sources(explanation: Drawable) -> list[str]:
                 explanation.probability(n, k),
                 str(explanation.status[m][n, k]),
                 explanation.margin(n, k),
+                box=box_on(explanation, n, k, picture.shape[:2]),
             )
             for k in range(explanation.targets.shape[1])
             for m in explanation.methods

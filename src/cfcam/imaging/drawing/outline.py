@@ -12,7 +12,7 @@ from cfcam.maps import otsu_threshold
 LIGHT, DARK = (90, 235, 255), (0, 0, 0)
 """Colours of the line on the inner and the outer side of the border."""
 
-_BOX = 255, 255, 255  # with a dark line on both sides, so that it shows on any tissue and in any palette
+BOX_COLOUR = 255, 255, 255  # with a dark line on both sides, so that it shows on any tissue and in any palette
 
 _SIDE_OF_ONE = 768  # pixels of the longer side for each pixel of a line's width, so that it stays thin and is seen
 
@@ -119,7 +119,7 @@ def boxed(picture: NDArray[np.uint8], box: tuple[float, float, float, float] | N
     sides = np.asarray(drawn.shape[1::-1])  # width, height
     low = np.clip(np.round(box[:2]), 0, sides - 1).astype(int)
     high = np.clip(np.round(box[2:]), low + 1, sides).astype(int)
-    for colour, out, thick in ((DARK, width, 3 * width), (_BOX, 0, width)):
+    for colour, out, thick in ((DARK, width, 3 * width), (BOX_COLOUR, 0, width)):
         (x0, y0), (x1, y1) = np.maximum(low - out, 0), np.minimum(high + out, sides)
         ring = np.ones((y1 - y0, x1 - x0), dtype=bool)
         ring[thick:-thick, thick:-thick] = False
