@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+from PIL import Image as PILImage
 
 pytest.importorskip("highdicom")
 pytest.importorskip("sqlalchemy")
@@ -236,3 +237,18 @@ def test_large_numbers_of_slices_make_one_overlay(tmp_path):
     assert run(tmp_path / "in", tmp_path / "out", *BRIGHT_3D, "--dicom", "sc").exit_code == 0
     (overlay,) = objects(tmp_path / "out", "sc")
     assert overlay.NumberOfFrames == SHAPE[0]
+
+
+def test_a_label_map_behind_regions_which_takes_no_file_is_not_explained_as_a_scan(tmp_path):
+    pixels, labels = np.random.default_rng(0).integers(0, 255, (32, 32)), np.zeros((32, 32))
+    labels[4:20, 4:20] = 3
+    for name, values in (("scan", pixels), ("other", pixels[::-1]), ("seg", labels)):
+        PILImage.fromarray(values.astype(np.uint8)).save(tmp_path / f"{name}.png")
+    asked = ["explain", tmp_path / "scan.png", *FLAT, "-o", tmp_path / "out", "--regions"]
+    result = cfcam(*asked, tmp_path / "seg.png")
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert "seg.png is a label map, and would be explained as a scan: --regions takes no file" in line
+    assert line.endswith("give --by-region seg.png in its place")
+    result = cfcam(*asked, tmp_path / "other.png")
+    assert result.exit_code == 0, result.output

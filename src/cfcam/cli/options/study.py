@@ -106,7 +106,10 @@ class Study(Command):
         Checked(_checkpoints),
     ] = None
     regions: Annotated[
-        bool, typer.Option("--regions", help="Write the numbers of the marked region as CSV and JSON.")
+        bool,
+        typer.Option(
+            "--regions", help="Write the numbers of the marked region as CSV and JSON (of organs: --by-region)."
+        ),
     ] = False
     threshold: Annotated[
         str,

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from cfcam.capture.targets.box_words import read_box
 from cfcam.cli.arguments import places, words
 from cfcam.cli.output.panels import Panel
 from cfcam.errors import InputError
+from cfcam.models.spec import is_file
 
 _OF_PICTURES = (
     *("palette", "opacity", "blend", "preset", "save", "format", "max_size", "html"),
     *("output", "index", "labels", "self_contained", "by_region", "region_names"),
 )
+_NAMED = 8
+"""Paths that somebody names one by one, and that are looked at beforehand."""
 
 
 def check_together(given: Any, look: tuple[str, float, str]) -> None:
@@ -30,6 +34,8 @@ def check_together(given: Any, look: tuple[str, float, str]) -> None:
     words.named_targets(given.classes, given.target or ())
     places.stdout(given.paths, given.as_json)
     places.audit_folder(given.record, given.output)
+    if given.regions and given.by_region is None and 1 < len(given.paths or ()) <= _NAMED:
+        _check_scans(given.paths)
     if given.store is not None:
         _check_store(given)
     if any(read_box(text) is not None for text in given.target or ()):
@@ -38,6 +44,18 @@ def check_together(given: Any, look: tuple[str, float, str]) -> None:
         raise InputError("--channels names all files of one study: leave --channel and further paths out")
     if given.index is False and (given.labels is not None or given.self_contained):
         raise InputError("--labels and --self-contained are for index.html: leave --no-index out")
+
+
+def _check_scans(paths: list[str]) -> None:
+    """A label map behind --regions, which takes no file, would be explained as a second scan."""
+    from cfcam.clinical.checks.labels import is_label_map
+
+    labels = [path for path in paths if is_file(Path(path)) and is_label_map(path)]
+    if labels and len(labels) < len(paths):
+        raise InputError(
+            f"{Path(labels[0]).name} is a label map, and would be explained as a scan: --regions takes no file; to"
+            f" measure maps in its organs give --by-region {Path(labels[0]).name} in its place"
+        )
 
 
 def _check_store(given: Any) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from cfcam import csv_text
 from cfcam.clinical.checks.mask_place import SAME_INDEX, Lying, is_reordering, way_to_mask
-from cfcam.errors import InputError
+from cfcam.errors import CfcamError, InputError
 from cfcam.imaging.geometry import Affine
 from cfcam.imaging.image import Image
 from cfcam.imaging.nifti_space import corners_apart
@@ -23,6 +23,7 @@ from cfcam.imaging.reading.pictures import read_image
 from cfcam.imaging.volume import Volume
 
 _MOST = 4096
+_FEW = 128  # values of a label map: 117 organs are the most that are usual, and a scan has more
 _COLUMNS = ("label", "name")
 
 
@@ -67,6 +68,20 @@ def read_labels(
     if len(set(named.values())) < len(named):
         raise InputError(f"two regions of {name} have one name: give each label its own")
     return {named[label]: torch.from_numpy(values == label) for label in sorted(named)}
+
+
+def is_label_map(path: str | os.PathLike[str]) -> bool:
+    """Whether a file looks like a label map: 0 and few other whole numbers above it; False of what cannot be read.
+
+    Args:
+        path: a NIfTI or a picture.
+    """
+    try:
+        values = read_nifti(path).voxels if is_nifti(path) else read_image(path).pixels
+    except (CfcamError, OSError):
+        return False
+    found = np.unique(values)[: _FEW + 1]
+    return 1 < len(found) <= _FEW and float(found[0]) == 0 and bool((np.rint(found) == found).all())
 
 
 def read_label_names(path: Path) -> dict[int, str]:
