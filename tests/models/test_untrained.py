@@ -49,6 +49,41 @@ def trained_here():
     return network
 
 
+def plain():
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2)
+    )
+
+
+def trained_without_normalisation():
+    network = plain()
+    optimizer = torch.optim.SGD(network.parameters(), lr=1e-2)
+    for _ in range(5):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(torch.randn(4, 3, 8, 8)), torch.tensor([0, 1, 0, 1])).backward()
+        optimizer.step()
+    return network
+
+
+def volume():
+    torch.manual_seed(4)
+    return nn.Sequential(
+        nn.Conv3d(1, 4, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
+
+
+def volume_with_a_trained_head():
+    network = volume().eval()
+    network(torch.rand(4, 1, 8, 8, 8))[:, 0].sum().backward()
+    torch.optim.SGD(network[4].parameters(), lr=1e-4).step()
+    return network
+
+
+def too_small():
+    torch.manual_seed(4)
+    return nn.Sequential(nn.Conv3d(1, 2, 3), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(2, 2))
+
+
 def once():
     if hasattr(sys, "_cfcam_made"):
         raise RuntimeError("only once")
@@ -96,11 +131,12 @@ def file(tmp_path: Path) -> Path:
     weights = tmp_path / "weights.pt"
     path = tmp_path / "networks.py"
     path.write_text(FILE.format(weights=str(weights)), encoding="utf-8")
-    torch.save(load(f"{path}:fresh").module.state_dict(), weights)
+    trained = {name: value * 1.1 for name, value in load(f"{path}:fresh").module.state_dict().items()}
+    torch.save(trained, weights)
     return path
 
 
-@pytest.mark.parametrize("name", ["fresh", "network"])
+@pytest.mark.parametrize("name", ["fresh", "network", "plain"])
 def test_a_network_at_its_initialisation_is_called_untrained(file: Path, name: str) -> None:
     assert load(f"{file}:{name}").notes == (RANDOM,)
 
@@ -121,13 +157,13 @@ def test_with_weights_nothing_is_said_and_it_is_made_once(file: Path, capsys: py
     assert capsys.readouterr().out.count("made") == 2  # the file itself makes one
 
 
-def test_a_factory_that_cannot_be_called_twice_is_taken_at_its_word(
+def test_of_a_factory_that_cannot_be_called_twice_the_one_network_is_looked_at(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import sys
 
     monkeypatch.delattr(sys, "_cfcam_made", raising=False)
-    assert load(f"{file}:once").notes == ()
+    assert "looks untrained" in load(f"{file}:once").notes[0]
     del sys._cfcam_made
 
 
@@ -143,8 +179,10 @@ def test_the_second_network_moves_no_random_numbers_and_says_nothing(
     assert torch.equal(first.module[4].weight, again.module[4].weight)
 
 
-def test_a_factory_that_trains_its_network_each_time_is_not_called_random(file: Path) -> None:
-    (note,) = load(f"{file}:trained_here").notes
+@pytest.mark.parametrize("name", ["trained_here", "trained_without_normalisation"])
+def test_a_factory_that_trains_its_network_each_time_is_not_called_random(file: Path, name: str) -> None:
+    (note,) = load(f"{file}:{name}").notes
+    assert "mean nothing if it does not train them" in note
     assert note != RANDOM
     assert "makes other weights each time it is called" in note
 
@@ -155,7 +193,13 @@ def test_a_seeded_network_at_its_start_looks_untrained(file: Path) -> None:
     assert "\n" not in note
 
 
-@pytest.mark.parametrize("name", ["a_step", "only_the_head", "seen_a_batch", "rounded"])
+def test_a_small_head_is_enough_to_tell_and_one_of_six_numbers_is_not(file: Path) -> None:
+    (note,) = load(f"{file}:volume").notes
+    assert note.startswith("no weights given, and the network looks untrained: all of its 2 normalisations and layers")
+    assert load(f"{file}:too_small").notes == ()
+
+
+@pytest.mark.parametrize("name", ["a_step", "only_the_head", "seen_a_batch", "rounded", "volume_with_a_trained_head"])
 def test_one_step_of_training_of_one_layer_is_enough_to_say_nothing(file: Path, name: str) -> None:
     assert load(f"{file}:{name}").notes == ()
 

@@ -1,7 +1,7 @@
 """Whether a user's factory returned a network as PyTorch initialised it: made twice, it has other weights.
 
-What differs between two networks of one factory was drawn at random, and nothing has trained it. What is equal was
-loaded by the factory, or set to a constant, as biases and normalisations are.
+What differs between two networks of one factory was drawn at random, and nothing has trained it, unless the factory
+has. What is equal was loaded by the factory, or set to a constant, as biases and normalisations are.
 
 A factory that seeds the generator itself returns the same network twice. Its network looks untrained if what training
 moves stands where PyTorch puts it: each normalisation at 1 and 0, and having seen no batch; each bias at 0, or, with
@@ -25,7 +25,7 @@ from cfcam.models.factory import from_file
 from cfcam.models.spec import Spec
 
 _LEAST_LAYERS: Final = 2
-_LEAST_NUMBERS: Final = 16  # each is by chance one that is drawn with a probability of 1 / e in the mean
+_LEAST_NUMBERS: Final = 8  # each is by chance one that is drawn with a probability of 1 / e in the mean
 _LARGEST: Final = 2 * 2**30
 """Bytes of a network that is not made a second time, as there may be no room for two."""
 
@@ -54,11 +54,11 @@ def untrained_note(spec: Spec, module: nn.Module) -> str | None:
     if not drawn:
         return looks_untrained(module)
     if len(drawn) == len(varied):
-        if not _was_trained(module):
+        if looks_untrained(module):
             return RANDOM
-        return (
+        return (  # drawn otherwise than PyTorch does, or trained by the factory
             f"no weights given, and {one_line(spec.name, 40)} makes other weights each time it is called: the maps are"
-            " of those that it made now"
+            " of those that it made now, and mean nothing if it does not train them"
         )
     return (
         f"no weights given, and {one_line(spec.name, 40)} draws {len(drawn)} of {len(varied)} tensors at random"
@@ -123,11 +123,6 @@ def _is_drawn(values: torch.Tensor, bound: float) -> bool:
         may_be = (drawn + least == flat) | ((number / 2**24 * width + least).float() == flat)
         found |= may_be & (number >= 0) & (number < 2**24)
     return bool(found.all())
-
-
-def _was_trained(module: nn.Module) -> bool:
-    """Whether a normalisation has seen batches: a factory that trains its network draws it at random first."""
-    return any(name.endswith("num_batches_tracked") and bool(seen > 0) for name, seen in module.named_buffers())
 
 
 def _differ(one: torch.Tensor, other: torch.Tensor) -> bool:
