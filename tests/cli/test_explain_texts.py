@@ -9,9 +9,11 @@ from typer.testing import CliRunner
 
 from cfcam.cli.app import app
 from cfcam.cli.arguments import words
+from cfcam.cli.options import texts as command_texts
 from cfcam.errors import InputError
 from cfcam.jobs.engine import texts
 from cfcam.models.demo import make_phantom
+from cfcam.models.texts.text_model import MOST_TOKENS
 from tests import text_networks
 
 pytest.importorskip("transformers")
@@ -79,6 +81,8 @@ def test_a_picture_that_fails_is_told_of_and_the_next_is_explained(folder, pictu
     ("arguments", "message"),
     [
         (["--text", "nodule"], "--text is what a network writes: give --prompt too"),
+        (["--most-tokens", "9"], "--most-tokens is for texts that the network writes: give --prompt"),
+        (["--prompt", "", "--text", "nodule", "--most-tokens", "9"], "--most-tokens is for texts that the network"),
         (["--prompt", "", "--classes", "a,b"], "--classes is for networks that classify"),
         (["--prompt", "", "--device", "cuda:99"], "the device 'cuda:99' cannot be used"),
         (
@@ -154,3 +158,14 @@ def test_no_index_asks_for_what_is_done_anyway(picture, tmp_path):
     asked = ["--prompt", "", "--text", "nodule", "--no-index", "--overwrite", "--opacity", "0.4"]
     result = cfcam("explain", picture, "-o", tmp_path / "out", *asked)
     assert result.exit_code == 0, result.output
+
+
+def test_a_text_that_is_cut_is_told_of_and_may_be_longer(folder, picture, tmp_path):
+    assert command_texts.MOST_TOKENS == MOST_TOKENS
+    asked = ["--prompt", "", "--target", "tokens", "-o", tmp_path / "out", "--most-tokens"]
+    result = cfcam("explain", picture, "-m", f"hf:{folder}", *asked, "2")
+    assert result.exit_code == 0, result.output
+    assert "scan.png: the text is cut at 2 tokens: give more (most_tokens=, --most-tokens)" in result.stderr
+    assert len(json.loads((tmp_path / "out" / "scan_words.json").read_text())["tokens"]) == 2
+    cfcam("explain", picture, "-m", f"hf:{folder}", *asked, "4")
+    assert len(json.loads((tmp_path / "out" / "scan_words.json").read_text())["tokens"]) == 4

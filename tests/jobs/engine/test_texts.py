@@ -176,3 +176,38 @@ def test_peaks_are_pixels_of_the_picture_where_the_processor_crops_it():
     for entry in plain["explained"]:
         peak = entry["maps"]["hires-cam"]
         assert peak["status"] != "ok" or (40 <= peak["peak_row"] < 360 and 240 <= peak["peak_column"] < 560)
+
+
+def test_a_text_that_is_cut_says_so_and_where(model):
+    cut = cfcam.explain_text(model, text_networks.picture(), targets="tokens", methods="grad-cam", most_tokens=3)
+    assert cut.notices == ("the text is cut at 3 tokens: give more (most_tokens=, --most-tokens)",)
+    assert cut.to_dict()["notices"] == list(cut.notices)
+    one = cfcam.explain_text(model, text_networks.picture(), targets="tokens", methods="grad-cam", most_tokens=1)
+    assert one.notices == ("the text is cut at 1 token: give more (most_tokens=, --most-tokens)",)
+    given = cfcam.explain_text(model, text_networks.picture(), text="no nodules", methods="grad-cam", most_tokens=1)
+    assert given.notices == ()
+    long = cfcam.explain_text(model, text_networks.picture(), targets="tokens", methods="grad-cam", most_tokens=500)
+    assert len(long.texts[0].ids) < 500
+    ended = long.texts[0].ids[-1] == model.model.generation_config.eos_token_id
+    assert ended or "where the network's context ends" in long.notices[0]
+
+
+def test_a_text_that_ends_with_the_last_token_that_it_may_have_is_not_cut(model, monkeypatch):
+    """Whichever token the network writes first is now the one that ends a text."""
+    cut = cfcam.explain_text(model, text_networks.picture(), targets="tokens", methods="grad-cam", most_tokens=1)
+    for ends in (cut.texts[0].ids[0], [99, cut.texts[0].ids[0]]):
+        monkeypatch.setattr(model.model.generation_config, "eos_token_id", ends)
+        whole = cfcam.explain_text(model, text_networks.picture(), targets="tokens", methods="grad-cam", most_tokens=1)
+        assert whole.notices == ()
+
+
+def test_of_a_word_that_recurs_the_first_is_explained_and_a_notice_says_so(model):
+    asked = {"text": "left lung, left nodule, left lung.", "methods": "grad-cam"}
+    found = cfcam.explain_text(model, text_networks.picture(), targets=["Left", "nodule", "left lung"], **asked)
+    assert found.notices == (
+        "'Left' stands 3 times in the text, and the first is explained: 'words' explains each",
+        "'left lung' stands 2 times in the text, and the first is explained: 'words' explains each",
+    )
+    every = cfcam.explain_text(model, text_networks.picture(), **asked)
+    assert every.notices == ()
+    torch.testing.assert_close(every.scores[0, 0], found.scores[0, 0])

@@ -104,7 +104,7 @@ class Token(ScoreTarget):
 
     Args:
         which: the number of a token, from 0 (the first that the network writes); or a word, as it stands in the text,
-            without regard to case: of several tokens their scores are added up.
+            without regard to case: of several tokens their scores are added up. Of one that recurs the first.
         score: "log-odds" of a token against all others (which a certain network still has a gradient of), its "logit",
             or its "log-probability", whose sum over the tokens of a word is that of the word.
 
@@ -139,17 +139,27 @@ class Token(ScoreTarget):
                     f" {len(text.ids) - 1}: {text.whole!r}"
                 )
             return self.which, self.which + 1
-        wanted = self.which.casefold().split()
         words = [word for word in text.words if any(map(str.isalnum, word.text))]
-        for start in range(len(words) - len(wanted) + 1):
-            found = words[start : start + len(wanted)]
-            if [word.text.casefold() for word in found] == wanted:
-                return found[0].first, found[-1].end
+        if spans := _spans(words, self.which):
+            return spans[0]
         near = ", ".join(repr(word.text) for word in words[:12]) or "no word"
         raise TargetError(
             f"{where}{self.which!r} was never generated: the text holds {near}; give one of these, or the text that"
             " is to be explained (text=...)"
         )
+
+
+def occurrences(text: Text, words: str) -> int:
+    """Returns how often words stand in a text, without regard to case: a `Token` is the first of them."""
+    return len(_spans([word for word in text.words if any(map(str.isalnum, word.text))], words))
+
+
+def _spans(words: Sequence[Word], wanted: str) -> list[tuple[int, int]]:
+    """Returns the first token, and the one behind the last, of each place where words stand."""
+    sought = wanted.casefold().split()
+    starts = range(len(words) - len(sought) + 1)
+    found = [words[start : start + len(sought)] for start in starts]
+    return [(one[0].first, one[-1].end) for one in found if [word.text.casefold() for word in one] == sought]
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,14 @@ if TYPE_CHECKING:
 DEFAULT_METHODS = ("hires-cam",)
 # Not Grad-CAM: its weights are means over all tokens, of which a word looks at few (docs/how-to).
 
+# Known here without importing torch; a test keeps it equal to that of TextModel.
+MOST_TOKENS = 32
+
 # All that means something for a text; an option that is not among these is refused rather than left out.
 _OF_TEXTS = frozenset(
     (
         *("paths", "model", "device", "layer", "prompt", "text", "method", "target", "palette", "opacity", "blend"),
-        *("output", "overwrite", "recursive", "limit", "max_megapixels", "as_json", "quiet", "debug"),
+        *("most_tokens", "output", "overwrite", "recursive", "limit", "max_megapixels", "as_json", "quiet", "debug"),
     )
 )
 
@@ -57,9 +60,23 @@ class Texts(Layer):
         Checked(words.word("--text", "the text that is explained")),
     ] = None
 
+    most_tokens: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="With --prompt: where a text that the network writes is cut.",
+            rich_help_panel=Panel.NETWORK,
+        ),
+    ] = MOST_TOKENS
+
     def __post_init__(self) -> None:
         """A text alone is about nothing."""
         super().__post_init__()
+        if self.most_tokens != MOST_TOKENS and (self.prompt is None or self.text is not None):
+            raise InputError(
+                '--most-tokens is for texts that the network writes: give --prompt, "" for a caption, alone'
+            )
         if self.text is not None and self.prompt is None:
             raise InputError('--text is what a network writes: give --prompt too, "" for a caption')
 
@@ -113,6 +130,7 @@ def tell(command: Any, sources: list[Path], stdout: TextIO) -> None:
         layer=command.layer,
         look=Look(command.palette, command.opacity, command.blend),
         max_pixels=int(command.max_megapixels * 1e6),
+        most_tokens=command.most_tokens,
     )
     told = []
     for one in write_texts(load_text_model(command.spec, read_device(command.device)), pictures, settings):

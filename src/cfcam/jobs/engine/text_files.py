@@ -11,7 +11,7 @@ from cfcam.files import write_json
 from cfcam.imaging import read_image, save_image
 from cfcam.imaging.drawing.look import Look
 from cfcam.jobs.engine.texts import DEFAULT_METHODS, Asked, TextExplanation, explain_text
-from cfcam.models.texts.text_model import TextModel
+from cfcam.models.texts.text_model import MOST_TOKENS, TextModel
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,7 @@ class TextSettings:
         layer: see `explain_text`.
         look: how maps are drawn.
         max_pixels: of a picture.
+        most_tokens: that are generated.
     """
 
     output: Path
@@ -37,6 +38,7 @@ class TextSettings:
     layer: str | None = None
     look: Look = field(default_factory=Look)
     max_pixels: int = 64_000_000
+    most_tokens: int = MOST_TOKENS
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,7 @@ def _written(model: TextModel, path: Path, name: str, settings: TextSettings) ->
         settings.methods,
         targets=settings.targets,
         layer=settings.layer,
+        most_tokens=settings.most_tokens,
     )
     draw: Callable[..., object] = found.strip
     files = []

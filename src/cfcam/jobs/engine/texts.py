@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from cfcam.capture import Capture
 from cfcam.capture.targets.scores import ScoreTarget
-from cfcam.capture.targets.tokens import Answer, EachToken, EachWord, Text, Token, TokenScore
+from cfcam.capture.targets.tokens import Answer, EachToken, EachWord, Text, Token, TokenScore, occurrences
 from cfcam.errors import InputError, OutputError, TargetError, shown, whole_number
 from cfcam.explainer import Explainer
 from cfcam.explanation import Explanation
@@ -213,7 +213,7 @@ def explain_text(
             a list of these.
         score: of targets that are given as strings, see `Token`.
         layer: see `cfcam.Explainer`.
-        most_tokens: that are generated.
+        most_tokens: that are generated; a text that has not ended by then is cut, and a notice says so.
 
     Raises:
         CfcamError: one of its subclasses: a word that the text does not hold or the tokenizer does not know, a prompt
@@ -254,7 +254,7 @@ def explain_text(
         passage.grid.words if own and passage.grid is not None else "",
         tuple(map(model.seen, shown)),
         tuple(as_picture(one).size[::-1] for one in shown),
-        (f"prompt: {unknown}",) if (unknown := model.unknown(prompt)) else (),
+        tuple(_notices(model, prompt, passage, wanted)),
     )
 
 
@@ -293,6 +293,22 @@ def _check_known(model: TextModel, passage: Passage, wanted: Sequence[Any]) -> N
     for word in (one.which for one in wanted if isinstance(one, Token) and isinstance(one.which, str)):
         if not all(word.casefold() in text for text in texts) and (unknown := model.unknown(word)):
             raise TargetError(f"target {word!r}: {unknown}: give words that it knows, as it spells them")
+
+
+def _notices(model: TextModel, prompt: str, passage: Passage, wanted: Sequence[Any]) -> Iterator[str]:
+    """Yields what a user should know: words that the network does not get, texts that were cut, words that recur."""
+    if unknown := model.unknown(prompt):
+        yield f"prompt: {unknown}"
+    several = len(passage.written) > 1
+    for n, written in enumerate(passage.written):
+        where = f"image {n}: " * several
+        if written.cut:
+            yield where + written.cut
+        for word in dict.fromkeys(one.which for one in wanted if isinstance(one, Token)):
+            times = occurrences(written.text, word) if isinstance(word, str) else 1
+            if times > 1:
+                first = "and the first is explained: 'words' explains each"
+                yield f"{where}{word!r} stands {times} times in the text, {first}"
 
 
 def _part(seen: Sequence[float], height: int, width: int) -> tuple[int, int, int, int]:

@@ -27,10 +27,12 @@ class Written:
     Attributes:
         text: its tokens and words.
         log_probabilities: of each token, as ``generate`` found it; None: the text was given.
+        cut: why the network was stopped before its text ended; "" if it was not.
     """
 
     text: Text
     log_probabilities: tuple[float, ...] | None = None
+    cut: str = ""
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ class TextModel:
             prompt: a question, or how the text begins; of a family with a chat template it is put into that.
             text: what is explained; None: what the network generates (greedily), picture by picture.
             others: texts that are read in the same pass, to compare with.
-            most_tokens: that are generated.
+            most_tokens: that are generated; a text that has not ended by then is cut.
 
         Raises:
             InputError: picture and prompt cannot be prepared, do not fit the network, or leave no room in its context;
@@ -228,7 +228,16 @@ class TextModel:
         self._check_marks(ids)
         steps = torch.stack([one[0].float() for one in found.logits]).log_softmax(1)
         own = steps[torch.arange(count), torch.tensor(ids, device=steps.device)]
-        return Written(text_of(self.family.tokenizer, ids), tuple(own.tolist()))
+        return Written(text_of(self.family.tokenizer, ids), tuple(own.tolist()), self._cut(ids, room, most_tokens))
+
+    def _cut(self, ids: Sequence[int], room: int, most_tokens: int) -> str:
+        """Why the network was stopped before it had ended its text; "" if it had."""
+        ends = getattr(self.model.generation_config, "eos_token_id", None)
+        if len(ids) < room or ids[-1] in (ends if isinstance(ends, (list, tuple)) else [ends]):
+            return ""
+        if room < most_tokens:
+            return f"the text is cut at {counted(room, 'token')}, where the network's context ends"
+        return f"the text is cut at {counted(room, 'token')}: give more (most_tokens=, --most-tokens)"
 
 
 def as_picture(picture: Any) -> Any:
