@@ -42,6 +42,8 @@ EXAMPLES = (
     "own_method",
     "doctor",
 )
+EXTRAS = {"transformer": "models", "words": "models", "regions": "clinical"}
+"""What an example needs beyond cfcam itself."""
 MOST_BYTES = 60_000
 _WIDTHS = (900, 760, 640, 520)
 
@@ -111,8 +113,13 @@ def page(script: Path, blocks: list[Block]) -> str:
             lines += ["```text", block.printed.rstrip(), "```", ""]
         lines += [f"![{title}](images/{picture.stem}.jpg)\n" for picture in block.pictures]
     notebook = f"[as a notebook]({script.stem}.ipynb)"
-    lines += [f"[Download this example]({script.name}), or {notebook}. It needs no data and no internet."]
+    lines += [f"[Download this example]({script.name}), or {notebook}. It needs {_needed(script.stem)}."]
     return "\n".join(lines) + "\n"
+
+
+def _needed(name: str) -> str:
+    extra = f"; it needs `pip install '.[{EXTRAS[name]}]'`" if name in EXTRAS else ""
+    return f"no data and no internet{extra}"
 
 
 def notebook(name: str) -> str:
@@ -166,11 +173,16 @@ def save_small(picture: Path, target: Path) -> None:
 def index() -> str:
     """Returns the page that leads to the examples."""
     lines = ["# Gallery", "", "Each example is a script that runs in a few seconds, without data or internet."]
-    lines += ["Each is a notebook, too: `pip install '.[notebook]'`, then `jupyter lab docs/gallery`.", ""]
+    extras = ",".join(sorted({"notebook", *EXTRAS.values()}))
+    lines += [
+        f"Each is a notebook, too: `pip install '.[{extras}]'` for all of them, then `jupyter lab docs/gallery`.",
+        "",
+    ]
     for name in EXAMPLES:
         title, introduction, _ = read(FOLDER / f"{name}.py")
         first = introduction.split("\n\n")[0].replace("\n", " ")
-        lines += [f"## [{title}]({name}.md)", "", first, ""]
+        needed = f" It needs `pip install '.[{EXTRAS[name]}]'`." if name in EXTRAS else ""
+        lines += [f"## [{title}]({name}.md)", "", first + needed, ""]
         pictures = sorted(PICTURES.glob(f"{name}*.jpg"))
         lines += [f"[![{title}](images/{pictures[0].name}){{ width=480 }}]({name}.md)", ""] if pictures else []
     return "\n".join(lines)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -90,6 +91,7 @@ def test_a_picture_that_fails_is_told_of_and_the_next_is_explained(folder, pictu
             "'lung' was never generated: the text holds 'nodule'",
         ),
         (["--prompt", "nodule " * 40], "the network's context holds 24"),
+        (["--prompt", "", "--layer", "nope"], "VisionEncoderDecoderModel has no layer 'nope'"),
     ],
 )
 def test_what_cannot_be_told_is_one_line(folder, picture, tmp_path, arguments, message):
@@ -169,3 +171,15 @@ def test_a_text_that_is_cut_is_told_of_and_may_be_longer(folder, picture, tmp_pa
     assert len(json.loads((tmp_path / "out" / "scan_words.json").read_text())["tokens"]) == 2
     cfcam("explain", picture, "-m", f"hf:{folder}", *asked, "4")
     assert len(json.loads((tmp_path / "out" / "scan_words.json").read_text())["tokens"]) == 4
+
+
+def test_a_volume_is_no_picture_that_a_network_writes_about(folder, tmp_path):
+    (tmp_path / "scan.nii.gz").write_bytes(b"\x1f\x8b" + bytes(30))
+    result = cfcam("explain", tmp_path / "scan.nii.gz", "-m", f"hf:{folder}", "-o", tmp_path / "out", "--prompt", "")
+    assert result.exit_code == 1
+    assert "scan.nii.gz: is a NIfTI volume, and no picture; cfcam reads PNG" in " ".join(result.stderr.split())
+
+
+def test_the_short_help_names_prompts_and_regions():
+    result = cfcam("explain", "-h")
+    assert {"--prompt", "--by-region"} <= set(re.findall(r"--[a-z-]+", result.stdout.partition("Examples")[0]))

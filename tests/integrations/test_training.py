@@ -256,5 +256,13 @@ def test_what_does_not_fit_is_said_before_the_training(wrong, said):
 
 
 def test_two_targets_a_picture_are_refused_in_a_warning():
-    with pytest.warns(RuntimeWarning, match="2 targets a picture"):
+    with pytest.warns(RuntimeWarning, match=r"2 targets a picture: .*targets=torch.tensor\(\[...\]\) of"):
         assert maps_of(targets=[0, 1])(Net(), 1) is None
+
+
+def test_a_module_without_a_pass_of_its_own_is_told_which_argument_helps():
+    outer = torch.nn.Module()
+    outer.net = Net()
+    with pytest.warns(RuntimeWarning, match="it has no forward.*of TrainingMaps network=lambda model: model.net"):
+        assert maps_of(layer=None)(outer, 1) is None
+    assert maps_of(network=lambda model: model.net)(outer, 1) is not None

@@ -133,7 +133,8 @@ def _instead(model: nn.Module, error: RuntimeError, shape: tuple[int, ...]) -> s
     """Returns what to do about an error of torch's own whose message does not tell; None: it is the network's."""
     if isinstance(error, NotImplementedError) and '"forward"' in str(error):
         return (
-            "it has no forward(): give the network inside of it (model.net), or say how it is called with"
+            "it has no forward(): give the network inside of it (model.net; of TrainingMaps"
+            " network=lambda model: model.net), or say how it is called with"
             " cfcam.capture.Adapter(model, lambda x, images: ...)"
         )
     if isinstance(model, torch.export.UnflattenedModule) and "dynamic_shapes" in str(error):

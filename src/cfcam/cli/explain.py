@@ -86,7 +86,7 @@ A run that was stopped goes on where it was when the same command is given again
 Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interrupted.
 """
     everyday: ClassVar[str] = (
-        "model weights classes layer size mean std device method target save output recursive quiet"
+        "model weights classes layer size mean std device prompt method target by_region save output recursive quiet"
     )
     panel: ClassVar[Panel | None] = Panel.PICTURES
     goes_on: ClassVar[bool] = True

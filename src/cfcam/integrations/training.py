@@ -245,7 +245,8 @@ class TrainingMaps:
         capture = explainer.capture(self._images, self._targets)
         if capture.scores.shape[1] != 1:
             raise InputError(
-                f"{capture.scores.shape[1]} targets a picture: give one, and a picture twice for two of its classes"
+                f"{capture.scores.shape[1]} targets a picture: a list of classes asks for all of them of each; give"
+                f" one, or a class for each picture, targets=torch.tensor([...]) of {len(self._names)} indices"
             )
         explanation = explainer.explained(capture)
         if explanation.frames:

@@ -296,3 +296,12 @@ def test_pictures_of_their_own_size_have_their_own_grid(models):
         assert passage.grid.size == (32, 64)
         found = cfcam.explain(passage, passage.x, "hires-cam", targets=cfcam.Token(0))
         assert tuple(found.maps["hires-cam"].shape[2:]) == cells
+
+
+def test_a_processor_in_the_tokenizers_place_is_told_of():
+    model, processor, tokenizer = text_networks.vit_gpt2()
+    with pytest.raises(
+        ModelError, match=r"the tokenizer is a ViTImageProcessor.*, which knows no tokens: TextModel"
+    ) as error:
+        TextModel(model, tokenizer, processor)
+    assert "\n" not in str(error.value)

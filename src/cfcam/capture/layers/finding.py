@@ -64,4 +64,5 @@ def find_layer(model: nn.Module, layer: Any) -> tuple[str, nn.Module]:
 def _unknown(model: nn.Module, layer: str) -> str:
     names = [name for name, _ in model.named_modules() if name]
     near = difflib.get_close_matches(layer, names, n=4, cutoff=0.4) or names[-4:]
-    return f"{type(model).__name__} has no layer {layer!r}; nearest: {', '.join(near)} (all: cfcam layers)"
+    known = getattr(model, "known_as", type(model).__name__)
+    return f"{known} has no layer {layer!r}; nearest: {', '.join(near)} (all: cfcam layers)"

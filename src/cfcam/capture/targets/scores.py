@@ -224,7 +224,8 @@ def class_index(name: str, classes: Sequence[str] | None) -> int:
     """
     if classes is None:
         raise TargetError(
-            f"target {name!r} is a name, but no class names are known: pass classes=[...] or an index{box_hint(name)}"
+            f"target {name!r} is a name, but no class names are known: give them (classes=[...], --classes) or an"
+            f" index{box_hint(name)}"
         )
     for fold in (str, str.casefold):
         found = [i for i, known in enumerate(classes) if fold(known) == fold(name)]

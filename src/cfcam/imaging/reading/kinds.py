@@ -88,6 +88,8 @@ def recognise(data: bytes, where: str) -> tuple[str, Callable[[BytesIO], ImageFi
     kind = next((name for start, name in _OTHERS if re.match(start, data, re.DOTALL)), None)
     if kind is None:
         kind = "a text file" if _is_text(data[:512]) else "no picture, or its beginning is damaged"
+    if where.lower().endswith((".nii.gz", ".nii")):
+        kind = "a NIfTI volume, and no picture"
     raise ImageError(
         f"{where}: is {kind}; cfcam reads {', '.join(name for _, name, _ in FORMATS[:-1])} and {FORMATS[-1][1]}"
     )

@@ -34,7 +34,7 @@ def read_table(path: Path, notice: Notice, *, also: Collection[str] = ()) -> lis
     """
     lines = _lines(path, also)
     number, header = next(lines, (0, []))
-    columns = _columns(path, _names(header, also), notice)
+    columns = _columns(path, _names(header, also), notice, also)
     cases = [_case(path, line, fields, columns) for line, fields in lines]
     if not cases:
         raise JobError(f"{path}: there is nothing under the header in line {number}: add a line for each picture")
@@ -62,11 +62,12 @@ def _names(fields: list[str], also: Collection[str]) -> list[str]:
     return [COLUMNS[0] if name in also else name for name in names]
 
 
-def _columns(path: Path, names: list[str], notice: Notice) -> list[str]:
-    expected = f"{COLUMNS[0]} (needed), {', '.join(COLUMNS[1:])}"
+def _columns(path: Path, names: list[str], notice: Notice, also: Collection[str]) -> list[str]:
+    first = " or ".join([COLUMNS[0], *also])
+    expected = f"{first} (needed), {', '.join(COLUMNS[1:])}"
     found = ", ".join(_printable(name) or "(no name)" for name in names[:12]) or "none"
     if "image" not in names:
-        raise JobError(f"{path}: no column is called image; columns found: {found}; expected: {expected}")
+        raise JobError(f"{path}: no column is called {first}; columns found: {found}; expected: {expected}")
     if twice := [name for name, count in Counter(names).items() if count > 1 and name in COLUMNS]:
         raise JobError(f"{path}: two columns are called {twice[0]}; columns found: {found}; expected: {expected}")
     if unused := [name for name in names if name and name not in COLUMNS]:

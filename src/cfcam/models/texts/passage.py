@@ -79,6 +79,11 @@ class Passage(Adapter):
             name = LAYER if family.inside is None else f"model.{family.inside}"
             self.layer, self.grids = name, {name: (grid.tokens, grid.placement)}
 
+    @property
+    def known_as(self) -> str:
+        """What its user calls it: the network that writes."""
+        return type(self.model).__name__
+
     def forward(self, x: Tensor, images: Tensor | None = None) -> TextOutput:
         """Returns what the network says of the texts, for pictures (M, ...) made from those of the batch."""
         if images is None:

@@ -80,6 +80,11 @@ class TextModel:
             check_called(
                 tokenizer, "the tokenizer", "that of the network, AutoTokenizer.from_pretrained(...)", ModelError
             )
+        if tokenizer is not None and not hasattr(tokenizer, "convert_ids_to_tokens"):
+            raise ModelError(
+                f"the tokenizer is a {type(tokenizer).__name__}, which knows no tokens: TextModel(model, processor,"
+                " tokenizer) takes them in this order"
+            )
         if tokenizer is None:
             raise ModelError(
                 f"{type(processor).__name__} has no tokenizer: give the network's,"
