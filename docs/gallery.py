@@ -42,7 +42,7 @@ EXAMPLES = (
     "own_method",
     "doctor",
 )
-EXTRAS = {"transformer": "models", "words": "models", "regions": "clinical"}
+EXTRAS = {"transformer": "models", "words": "models", "regions": "clinical", "nnunet": "nnunet,volume"}
 """What an example needs beyond cfcam itself."""
 MOST_BYTES = 60_000
 _WIDTHS = (900, 760, 640, 520)
@@ -173,7 +173,7 @@ def save_small(picture: Path, target: Path) -> None:
 def index() -> str:
     """Returns the page that leads to the examples."""
     lines = ["# Gallery", "", "Each example is a script that runs in a few seconds, without data or internet."]
-    extras = ",".join(sorted({"notebook", *EXTRAS.values()}))
+    extras = ",".join(sorted({"notebook", *",".join(EXTRAS.values()).split(",")}))
     lines += [
         f"Each is a notebook, too: `pip install '.[{extras}]'` for all of them, then `jupyter lab docs/gallery`.",
         "",

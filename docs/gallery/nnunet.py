@@ -1,7 +1,7 @@
 """A network of nnU-Net
 
 What nnU-Net v2 trained is explained by its folder: plans, names, preparation and weights are in it, and the maps lie on
-the grid of the files. It needs `pip install '.[nnunet,volume]'`.
+the grid of the files.
 """
 
 # %%
