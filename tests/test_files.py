@@ -9,7 +9,7 @@ import time
 import pytest
 
 from cfcam import files
-from cfcam.errors import ImageError, InputError, JobError
+from cfcam.errors import ImageError, InputError, JobError, LinkError
 
 
 def test_a_writer_that_fails_leaves_what_was_there_and_nothing_else(tmp_path):
@@ -34,6 +34,43 @@ def test_a_link_that_somebody_laid_is_replaced_and_not_followed(tmp_path):
     files.write_whole(tmp_path / "a.bin", b"ours")
     assert (tmp_path / "victim").read_bytes() == b"theirs"
     assert not (tmp_path / "a.bin").is_symlink()
+
+
+@pytest.mark.parametrize("inside", ["link/a.bin", "link/sub/a.bin", "sub/link/a.bin"])
+def test_a_folder_in_an_output_that_leads_out_of_it_is_not_written_through(tmp_path, inside):
+    secret, out = tmp_path / "secret", tmp_path / "out"
+    for folder in (secret, out / "sub"):
+        folder.mkdir(parents=True)
+    (out / inside.partition("/a")[0].replace("link/sub", "link")).symlink_to(secret)
+    for write in (
+        lambda path: files.write_whole(path, b"ours"),
+        lambda path: files.save(path, b"ours"),
+        lambda path: files.make_folder(path.parent),
+        lambda path: files.append_line(path, {}),
+    ):
+        with files.output_of(out), pytest.raises(LinkError, match=r"^(sub/)?link is a link that leads out of the out"):
+            write(out / inside)
+    assert not any(secret.iterdir())
+
+
+def test_an_output_may_be_a_link_and_may_have_links_to_itself(tmp_path):
+    (tmp_path / "disk" / "sub").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(tmp_path / "disk")
+    (tmp_path / "disk" / "again").symlink_to("sub")
+    with files.output_of(tmp_path / "out"):
+        files.save(tmp_path / "out" / "again" / "a.bin", b"ours")
+    (tmp_path / "elsewhere").symlink_to(tmp_path / "disk")  # of no output of ours
+    files.save(tmp_path / "elsewhere" / "sub" / "b.bin", b"ours")
+    assert {path.name for path in (tmp_path / "disk" / "sub").iterdir()} == {"a.bin", "b.bin"}
+
+
+def test_lines_are_not_added_to_a_file_that_lies_elsewhere(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "victim").write_bytes(b"")
+    (tmp_path / "out" / "rows.jsonl").symlink_to(tmp_path / "victim")
+    with files.output_of(tmp_path / "out"), pytest.raises(LinkError, match=r"rows\.jsonl is a link"):
+        files.append_line(tmp_path / "out" / "rows.jsonl", {})
+    assert not (tmp_path / "victim").read_bytes()
 
 
 def test_saving_makes_the_folder_and_leaves_equal_bytes_as_they_are(tmp_path):

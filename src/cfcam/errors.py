@@ -70,6 +70,18 @@ class DiskError(JobError):
         )
 
 
+class LinkError(DiskError):
+    """A folder in an output is a link that leads out of it: nothing is written through it, and the run ends.
+
+    Args:
+        name: of the link, as the message calls it.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.reason = f"{one_line(name)} is a link that leads out of the output folder"
+        JobError.__init__(self, f"{self.reason}: nothing is written there; remove the link, or choose another output")
+
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from cfcam import json_text
 from cfcam.capture.layers.placement import Placement
 from cfcam.errors import CfcamError, shown
-from cfcam.files import whole, write_whole
+from cfcam.files import make_folder, whole, write_whole
 from cfcam.maps import RegionShares, check_together, evidence_of, heatmaps_of, shares_of, sides_of, statuses_of
 from cfcam.maps.frame import frame_of
 
@@ -310,7 +310,7 @@ class Explanation:
         from safetensors.torch import save_file
 
         folder = Path(directory)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         tensors = {f"maps/{name}": maps for name, maps in self.maps.items()}
         tensors |= {"targets": self.targets, "scores": self.scores, "logits": self.logits}
         further = {"probabilities": self.probabilities, "boxes": self.boxes}

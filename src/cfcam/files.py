@@ -9,14 +9,16 @@ import os
 import re
 import secrets
 import stat
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from cfcam.errors import CfcamError, DiskError, InputError, JobError, one_line
+from cfcam.errors import CfcamError, DiskError, InputError, JobError, LinkError, one_line
 from cfcam.json_text import parse_line
 from cfcam.locks import alone_in, is_lock
 from cfcam.stages import WRITE, stage
@@ -89,8 +91,10 @@ def whole(path: Path) -> Iterator[Path]:
     """Yields a name beside a file to write to, and renames it at the end: the file is there whole or not at all.
 
     Raises:
+        LinkError: see `check_inside`.
         OSError: it cannot be written; nothing is left behind then.
     """
+    check_inside(path.parent)
     temporary = _temporary(path.parent)
     try:
         yield temporary
@@ -123,13 +127,69 @@ def save(path: Path, data: bytes, error: type[CfcamError] = InputError, *, shown
         The path.
     """
     with writing(shown or path.name, error):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         return path if holds(path, data) else write_whole(path, data)
 
 
 def holds(path: Path, data: bytes) -> bool:
     """Tells whether a file is there with these bytes."""
     return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
+
+
+_outputs: Counter[str] = Counter()  # what this process writes into, absolute, and how often it was said
+_guard = threading.Lock()
+
+
+def _say_output(folder: Path, times: int) -> None:
+    name = os.path.abspath(folder)  # noqa: PTH100 (links stay as they are)
+    with _guard:
+        _outputs[name] += times
+        if not _outputs[name]:
+            del _outputs[name]
+
+
+@contextmanager
+def output_of(folder: Path) -> Iterator[None]:
+    """Says that a folder is an output of this process while the context lasts: see `check_inside`."""
+    _say_output(folder, 1)
+    try:
+        yield
+    finally:
+        _say_output(folder, -1)
+
+
+def check_inside(path: str | os.PathLike[str], error: type[CfcamError] | None = None) -> None:
+    """Raises an error where a link in an output of this process would lead what is written out of it.
+
+    The output itself may be a link: that is where its user wants it. A link in it was laid by whoever may write there,
+    and what is behind it is not the run's.
+
+    Args:
+        path: a folder or a file, which need not be there.
+        error: what is raised; None: a `LinkError`, which ends a run.
+    """
+    name = os.path.abspath(path)  # noqa: PTH100 (as above)
+    with _guard:
+        outputs = [output for output in _outputs if name.startswith(os.path.join(output, ""))]  # noqa: PTH118
+    for output in outputs:
+        real = os.path.realpath(output)
+        place = Path(output)
+        for part in Path(name).relative_to(output).parts:
+            place /= part
+            if os.path.commonpath([real, os.path.realpath(place)]) != real:
+                link = LinkError(str(place.relative_to(output)))
+                raise link if error is None else error(str(link))
+
+
+def make_folder(folder: Path, mode: int = 0o777) -> None:
+    """Makes a folder, with those above it, unless it is there.
+
+    Raises:
+        LinkError: see `check_inside`.
+        OSError: it cannot be made.
+    """
+    check_inside(folder)
+    folder.mkdir(mode=mode, parents=True, exist_ok=True)
 
 
 @contextmanager
@@ -186,6 +246,7 @@ def own_output(
             if made:  # before the lock, so that it comes after it
                 stack.push(lambda kind, _error, _trace: _gone(folder) if kind is not None else None)
             stack.enter_context(alone_in(folder, error, part=part, shown=shown, option=option))
+            stack.enter_context(output_of(folder))
             sweep(folder, older=_STALE_SECONDS if part else 0)
         except OSError as cause:
             raise error(
@@ -266,8 +327,9 @@ def append_line(path: Path, values: Mapping[str, Any]) -> Line:
     """Adds an object to a file of lines, hands it to the operating system at once, and returns where it lies.
 
     Raises:
-        DiskError: it cannot be written.
+        DiskError: it cannot be written, or is a link that leads out of the output.
     """
+    check_inside(path)
     line = as_line(values)
     with _of_the_disk(path.parent), path.open("ab") as file:
         start = file.tell()

@@ -437,6 +437,23 @@ def test_the_folder_of_the_pictures_is_not_written_into(tmp_path):
     assert written(tmp_path / "in") == ["picture0.png"]
 
 
+@pytest.mark.parametrize("inside", ["index_files", "sub", "sub/deep", "picture0_maps", "manifest.jsonl"])
+def test_nothing_is_written_through_a_link_that_leads_out_of_the_output(tmp_path, inside):
+    folder_of(tmp_path / "in" / "sub" / "deep", 1)
+    folder_of(tmp_path / "in", 1)
+    out, secret = tmp_path / "out", tmp_path / "secret"
+    (out / inside).parent.mkdir(parents=True)
+    if "." in inside:
+        secret.touch()
+    else:
+        secret.mkdir()
+    (out / inside).symlink_to(secret)
+    with pytest.raises(JobError, match=rf"^{inside} is a link that leads out of the output folder: nothing is written"):
+        list(run(tmp_path / "in", out, recursive=True, save=frozenset(Save)))
+    assert not (secret.read_bytes() if secret.is_file() else list(secret.iterdir()))
+    assert not (out / ".cfcam-lock").exists()
+
+
 def test_an_output_folder_that_cannot_be_made_is_refused(tmp_path):
     folder_of(tmp_path / "in", 1)
     (tmp_path / "file").touch()

@@ -265,6 +265,22 @@ def test_a_chunk_that_is_a_link_is_not_read(copy, one):
         store.heatmap(number)
 
 
+@pytest.mark.parametrize("inside", ["index", "scores", "maps", "maps/grad-cam"])
+def test_nothing_is_written_through_a_link_out_of_a_store(tmp_path, inside):
+    folder_of(tmp_path / "in", 2)
+    out, secret = tmp_path / "maps.zarr", tmp_path / "secret"
+    (out / inside).parent.mkdir(parents=True)
+    secret.mkdir()
+    (out / inside).symlink_to(secret)
+    for overwrite in (False, True):
+        with pytest.raises(JobError, match=rf"^{inside} is a link that leads out of the output folder: nothing is w"):
+            list(stored(tmp_path / "in", out, overwrite=overwrite))
+        assert not list(secret.iterdir())
+    (out / inside).unlink()
+    assert [one.status for one in stored(tmp_path / "in", out)] == ["done", "done"]
+    assert len(cfcam.open_store(out)) == 4
+
+
 def test_a_broken_table_is_told_in_one_line(copy):
     (table,) = (copy / "scores").glob("*.parquet")
     table.write_bytes(table.read_bytes()[:-20])

@@ -32,7 +32,7 @@ from cfcam.exchange.dicom.sources import (
     without_thickness,
 )
 from cfcam.exchange.dicom.structured_report import steady_of, structured_report
-from cfcam.files import holds, save, whole, writing
+from cfcam.files import holds, make_folder, save, whole, writing
 from cfcam.imaging.drawing.look import OPACITY, Look
 from cfcam.imaging.drawing.palettes import EMBER
 from cfcam.imaging.reading.dicom_object import quiet
@@ -303,7 +303,7 @@ def save_object(dataset: Dataset, kind: str, output: Path) -> Path:
     target = output / object_name(dataset, kind)
     if not target.exists():  # the pixels of a volume are not held twice, in the object and in its file's bytes
         with writing(target.name, ImageError):
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             with stage(WRITE), whole(target) as temporary:
                 _save(dataset, temporary)
         return target

@@ -12,7 +12,7 @@ from cfcam.exchange.pacs.objects import DicomObject
 from cfcam.exchange.pacs.outcome import NetworkError, Outcome, Sent
 from cfcam.exchange.pacs.place import Access, Place
 from cfcam.exchange.pacs.querying import query
-from cfcam.files import whole, writing
+from cfcam.files import make_folder, whole, writing
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Wanted:
         path = folder / self.name
         try:
             with writing(path.name, JobError):
-                path.parent.mkdir(parents=True, exist_ok=True)
+                make_folder(path.parent)
                 with whole(path) as temporary:
                     size = write(temporary)
                     got = DicomObject.of(temporary, self.number, self.number + 1)

@@ -14,6 +14,7 @@ from cfcam.clinical.report.read import ENDING, Numbers, read_study, result_of
 from cfcam.clinical.review import Review, Shown, map_id, study_id
 from cfcam.errors import ImageError, InputError
 from cfcam.exchange.dicom.study import DicomSource, review_of
+from cfcam.files import make_folder
 from cfcam.jobs.assess.book import ReviewBook
 from cfcam.jobs.assess.identity import check_said, patient_in
 from cfcam.jobs.assess.settings import AssessSettings
@@ -161,5 +162,5 @@ def _written(study: Numbers, number: int, source: DicomSource, answers: Sequence
         before = [made[one.supersedes]] if one.supersedes in made else []
         made[one.record_id] = review_of(result, source, one, before)
     folder = file.with_name(f"{file.name.removesuffix(ENDING)}_dicom")
-    folder.mkdir(exist_ok=True)
+    make_folder(folder)
     return save_object(made[answers[-1].record_id], "review", folder)

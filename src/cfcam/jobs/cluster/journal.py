@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from cfcam.errors import DiskError
+from cfcam.files import check_inside
 from cfcam.json_text import parse_line
 
 FOLDER = ".cluster"
@@ -48,6 +49,7 @@ class Journal:
 
     def __enter__(self) -> Self:
         try:
+            check_inside(self._path)
             self._stream = self._path.open("wb", buffering=0)
         except OSError as cause:
             raise DiskError(self._output, cause) from cause

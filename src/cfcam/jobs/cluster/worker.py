@@ -8,11 +8,13 @@ import pickle
 import secrets
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from cfcam.errors import CfcamError, DiskError, JobError, describe_first
+from cfcam.files import make_folder, output_of
 from cfcam.jobs.cluster.journal import FOLDER, Journal
 from cfcam.jobs.cluster.part import Answer, Ended, Part
 
@@ -59,7 +61,7 @@ class Place:
         """
         place = cls(Path.cwd(), output, secrets.token_hex(16), cores)
         try:
-            (output / FOLDER).mkdir(mode=0o700, exist_ok=True)
+            make_folder(output / FOLDER, 0o700)
             (output / FOLDER / _SIGN).write_text(place.word, encoding="ascii")
         except OSError as cause:
             raise DiskError(output, cause) from cause
@@ -118,6 +120,7 @@ class Worker:
 
             torch.set_num_threads(place.cores)
             place.enter()
+            ExitStack().enter_context(output_of(place.output))  # as long as this process lives
             self._place = place
             self._job: Job = pickle.loads(job)  # noqa: S301 (from the run that asked for this worker)
         except CfcamError as error:

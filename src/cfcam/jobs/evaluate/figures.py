@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cfcam.files import write_whole
+from cfcam.files import make_folder, write_whole
 from cfcam.jobs.evaluate.findings import REFERENCE, Findings
 from cfcam.metrics.scorecard.card import Summary, format_number
 from cfcam.metrics.scorecard.catalogue import METRICS, MetricInfo
@@ -186,7 +186,7 @@ def _image_of(figure: Figure, kind: str) -> bytes:
 
 def write_figures(files: Mapping[str, bytes], folder: Path) -> list[Path]:
     """Writes the files of `rendered` into a folder, which is made, and returns them."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     for pattern in _OURS:  # of an earlier run with other metrics
         for old in folder.glob(pattern):
             if old.name not in files:

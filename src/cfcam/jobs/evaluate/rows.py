@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cfcam.errors import JobError
-from cfcam.files import Line, append_line, as_line, lines_of, settings_hash, whole
+from cfcam.files import Line, append_line, as_line, check_inside, lines_of, settings_hash, whole
 from cfcam.jobs.inputs.shard import Shard, all_of, beside, parts_of
 from cfcam.json_text import parse_line
 from cfcam.metrics.scorecard.samples import Row
@@ -142,6 +142,7 @@ class RowsFile:
         self._begin_file()
 
     def _begin_file(self) -> None:
+        check_inside(self.path)
         with self.path.open("wb") as file:
             file.write(self._header())
 

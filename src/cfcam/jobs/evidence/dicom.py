@@ -14,6 +14,7 @@ import numpy as np
 from cfcam._version import __version__
 from cfcam.errors import MissingExtraError
 from cfcam.exchange import ResultInfo, write_objects
+from cfcam.files import make_folder
 from cfcam.jobs.cases.drawn_study import radiograph
 from cfcam.models.demo import make_phantom
 
@@ -35,6 +36,7 @@ def validated(folder: Path) -> dict[str, Any]:
     Returns:
         ``objects`` (file, kind, errors by validator) and ``validators`` (program -> version, or why it was not run).
     """
+    make_folder(folder)
     for old in folder.glob("*.dcm"):  # of another version
         old.unlink()
     try:

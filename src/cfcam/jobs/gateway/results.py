@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cfcam.errors import ImageError
-from cfcam.files import write_whole
+from cfcam.files import make_folder, write_whole
 from cfcam.imaging.reading.dicom_object import quiet
 from cfcam.jobs.gateway.job import Answer, Job, Written
 from cfcam.jobs.gateway.prior import COMPARISON, Compared
@@ -139,7 +139,7 @@ class _Objects:
 
         sent = self._ahead / object_name(dataset, kind)
         if sent.exists():
-            self._folder.mkdir(mode=0o700, exist_ok=True)
+            make_folder(self._folder, 0o700)
             file = self._folder / sent.name
             file.hardlink_to(sent)
             dataset = read_source(file)

@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Self
 
 from cfcam.errors import CfcamError, JobError
+from cfcam.files import make_folder, output_of
 from cfcam.imaging.reading.dicom_object import quiet
 from cfcam.imaging.reading.parsing import parse
 from cfcam.jobs.gateway.places import Spool as SpoolSettings
@@ -77,8 +78,9 @@ class Spool:
         self._least_free = settings.least_free_mb << 20
         try:
             parts = [self.objects / f"{n:02x}" for n in range(256)]
-            for folder in (self.folder, self.objects, self.results, self.work, self.ahead, self._new, *parts):
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with output_of(self.folder):
+                for folder in (self.folder, self.objects, self.results, self.work, self.ahead, self._new, *parts):
+                    make_folder(folder, 0o700)
             flush(self.objects)
             self._lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
         except OSError as error:

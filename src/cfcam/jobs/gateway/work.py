@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.error import URLError
 
 from cfcam.errors import CfcamError
+from cfcam.files import output_of
 from cfcam.imaging.reading.dicom_object import quiet
 from cfcam.jobs.gateway.job import Answer, Job, Rehearsal, Written
 from cfcam.jobs.gateway.prior import Compared, compared, find_prior
@@ -222,7 +223,8 @@ def answered(
             networks[job.network] = loaded(settings.network[job.network])
         known = networks[job.network]
         compare = partial(_prior, job, settings, known, place)
-        return made(job, settings, known.explainer, place, compare=compare, written=written)
+        with output_of(settings.spool.folder):
+            return made(job, settings, known.explainer, place, compare=compare, written=written)
     except CfcamError as error:
         return Answer(reason=str(error), full=_is_full(error))
     except OSError as error:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PILImage
 
-from cfcam.files import write_whole
+from cfcam.files import make_folder, write_whole
 from cfcam.imaging.reading.dicom_object import HEAD
 from cfcam.imaging.reading.kinds import FORMATS, is_dicom_data
 
@@ -105,7 +105,7 @@ def save_original(output: Path, name: str, rgb: NDArray[np.uint8]) -> str:
 
 def _save(output: Path, file: str, rgb: NDArray[np.uint8], quality: int) -> str:
     path = output / file
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     write_whole(path, jpeg(PILImage.fromarray(rgb), quality))
     return file
 

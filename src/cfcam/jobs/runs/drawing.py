@@ -19,7 +19,7 @@ from torch import Tensor
 
 from cfcam.clinical.regions import threshold_value
 from cfcam.explanation import Explanation, unique_columns
-from cfcam.files import write_whole
+from cfcam.files import make_folder, write_whole
 from cfcam.imaging import Panel, Preprocess, VolumePreprocess
 from cfcam.imaging.drawing.charts.bars import Measured, region_page
 from cfcam.imaging.drawing.formats import QUALITY, quality_under, write_picture
@@ -73,7 +73,7 @@ class Artist(ABC):
             The files.
         """
         stem = self.settings.output / name
-        stem.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(stem.parent)
         files = self._drawn(image, explanation, unique_columns(explanation), stem)
         if Save.MAPS in self.settings.save:
             folder = explanation.save(stem.with_name(f"{stem.name}_maps"))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.errors import DiskError
-from cfcam.files import Stamp, stays_inside, whole
+from cfcam.files import Stamp, check_inside, stays_inside, whole
 from cfcam.jobs.index.glance import Glance
 from cfcam.jobs.inputs.marks import Lookup, hashes
 from cfcam.jobs.inputs.shard import Shard, all_of, beside
@@ -286,10 +286,10 @@ class Manifest:
         """Adds lines, and hands them to the operating system at once.
 
         Raises:
-            DiskError: they cannot be written, or the file is not where it was.
+            DiskError: they cannot be written, or the file is not where it was, or leads out of the folder.
         """
-        path, lines = self.path, [record.line() for record in records]
-        whole_of_it = b"".join(lines)
+        check_inside(path := self.path)
+        whole_of_it = b"".join(lines := [record.line() for record in records])
         try:
             if self._stream is None:
                 self._stream = path.open("ab", buffering=0)

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from cfcam.errors import InputError, JobError
-from cfcam.files import make_output
+from cfcam.files import check_inside, make_output, output_of
+from cfcam.jobs.index.glance import FOLDER as SMALL_PICTURES
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.many import Inputs
 from cfcam.jobs.inputs.marks import hashes
@@ -85,6 +86,9 @@ class Plan:
         if both := sorted(places & holders):
             raise JobError(f"{both[0]} holds input pictures and would be written into: choose another {self.option}")
         make_output(self.output, part=part_of(self.shard), option=self.option)
+        with output_of(self.output):  # what a link leads to is no output: before anything is computed for it
+            for folder in (SMALL_PICTURES, *map(str, inputs.folders)):
+                check_inside(self.output / folder, JobError)
 
     def names(self, manifest: Manifest) -> Sequence[str]:
         """Returns what the names of each input's files begin with; an input that the manifest knows keeps its name."""

@@ -328,6 +328,8 @@ class Work:
 
     def went_wrong(self, task: Task, step: Step, error: Exception) -> None:
         """Enters that a step failed, unless it is where all are written; see `failing`."""
+        if isinstance(error, DiskError):
+            raise error
         if step is Step.DRAW:
             self._stop_if_of_the_disk(error.__cause__ if isinstance(error, CfcamError) else error)
         if isinstance(error, CfcamError):

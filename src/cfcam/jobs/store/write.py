@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from cfcam.errors import JobError
-from cfcam.files import whole
+from cfcam.files import check_inside, output_of, whole
 from cfcam.jobs.inputs.marks import Marks
 from cfcam.jobs.inputs.shard import Shard
 from cfcam.jobs.store.kept import Kept, KeptMap
@@ -64,6 +65,7 @@ class StoreWriter:
     ) -> None:
         self._zarr, self._pa, self._pq = libraries()
         self._folder, self._shard, self._name = folder, shard, "all" if shard is None else shard.name
+        self._check_links()
         if overwrite:
             self._begin_anew()
         self._group = self._opened(json.loads(json.dumps(about, default=str)))  # as it comes back from the store
@@ -155,8 +157,20 @@ class StoreWriter:
         self._pa.default_memory_pool().release_unused()
         give_back()
 
+    def _ours(self) -> list[Path]:
+        return [*(self._folder / name for name in _OURS), *self._folder.glob("maps-*-of-*")]
+
+    def _check_links(self) -> None:
+        """Who reads a store follows no link out of it; so nothing is written through one."""
+        with output_of(self._folder):
+            for path in self._ours():
+                check_inside(path, JobError)
+                for place, folders, names in os.walk(path):
+                    for name in filter(os.path.islink, (os.path.join(place, one) for one in (*folders, *names))):  # noqa: PTH118
+                        check_inside(name, JobError)
+
     def _begin_anew(self) -> None:
-        for path in [*(self._folder / name for name in _OURS), *self._folder.glob("maps-*-of-*")]:
+        for path in self._ours():
             if path.is_dir() and not path.is_symlink():
                 shutil.rmtree(path)
         (self._folder / "zarr.json").unlink(missing_ok=True)

@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from cfcam.files import make_folder
 from cfcam.jobs.gateway.job import Written
 from cfcam.jobs.gateway.spool import Spool, flush
 
@@ -97,7 +98,7 @@ class Ahead:
                 if not (self._waiting and self._waiting[0] is one):
                     return None  # its study has ended meanwhile
                 del self._waiting[0]
-                folder.mkdir(mode=0o700, exist_ok=True)
+                make_folder(folder, 0o700)
                 if not kept.exists():
                     kept.hardlink_to(one.file)
                 elif not kept.samefile(one.file):
