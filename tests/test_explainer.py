@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import cfcam
-from cfcam import AllClasses, ClassTarget, TopK
+from cfcam import AllClasses, ClassTarget, PerImage, TopK
 from cfcam.errors import InputError, MethodError, OutputError, TargetError
 from cfcam.methods import CFCAM, GradCAM, ScoreCAM
 from tests.networks import GapNet, rescale
@@ -36,6 +36,28 @@ def test_the_public_names() -> None:
         assert getattr(cfcam.methods, name) is not None
     with pytest.raises(AttributeError, match="no attribute 'nonsense'"):
         _ = cfcam.nonsense
+
+
+@pytest.mark.parametrize(
+    ("how", "error"),
+    [
+        ({"classes": ["bus", "\ud800b", "Cat", "dog"]}, TargetError),
+        ({"targets": PerImage(lambda output, images: output[:, 0], "\udfff")}, TargetError),
+        ({"methods": {"\ud800": "grad-cam"}}, MethodError),
+    ],
+)
+def test_half_a_character_in_a_name_is_refused_where_it_is_given(
+    net: GapNet, x: Tensor, how: dict, error: type
+) -> None:
+    with pytest.raises(error, match=r"'\\ud\w+' holds half of a character|'\\ud800b' holds half of a character"):
+        cfcam.explain(net, x, layer="features", **{"methods": ["grad-cam"]} | how)
+
+
+@pytest.mark.parametrize(("name", "cls"), [("sess", "SESS"), ("augmented", "Augmented"), ("fusion", "Fusion")])
+def test_a_method_around_another_is_named_with_its_class(name: str, cls: str) -> None:
+    with pytest.raises(MethodError, match=rf"give an instance in Python, cfcam\.methods\.{cls}\(base=GradCAM\(\)\)"):
+        cfcam.methods.get_method(name)
+    assert getattr(cfcam.methods, cls)(base=GradCAM()).name == name
 
 
 def test_one_call_is_one_forward_pass(net: GapNet, x: Tensor) -> None:

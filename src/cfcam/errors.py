@@ -175,6 +175,18 @@ def check_text(value: Any, name: str, error: type[CfcamError] = InputError, *, m
         raise error(f"{name} is {shown(value)}: give {meant}")
 
 
+def check_whole(name: str, what: str, error: type[CfcamError]) -> None:
+    """Raise ``error`` for a name with half of a surrogate pair: no file and no screen takes it.
+
+    Args:
+        name: that a user gave.
+        what: it is of, in words.
+        error: what is raised.
+    """
+    if any("\ud800" <= letter <= "\udfff" for letter in name):
+        raise error(f"{what} {name!r} holds half of a character: give it as text in UTF-8")
+
+
 def check_called(value: Any, name: str, meant: str, error: type[CfcamError] = InputError) -> None:
     """Raise ``error`` for an argument that cannot be called, or is a class.
 

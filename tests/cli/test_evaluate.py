@@ -287,6 +287,20 @@ def test_metrics_lists_all_with_direction_needs_and_source():
     assert "lower, %" in table
 
 
+def test_where_all_fail_each_is_told_why_and_the_log_holds_json_alone(tmp_path):
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.png").write_bytes(b"no picture")
+    quiet = evaluate(tmp_path / "in", tmp_path / "quiet", "-q")
+    assert (quiet.exit_code, quiet.stdout) == (1, "")
+    assert "failed: a.png: is a text file" in quiet.stderr
+    assert quiet.stderr.endswith("none of 1 pictures could be evaluated\n")
+    logged = evaluate(tmp_path / "in", tmp_path / "log", "--log-json")
+    assert logged.exit_code == 1
+    lines = [json.loads(line) for line in logged.stderr.splitlines()]
+    assert "is a text file" in next(one["reason"] for one in lines if "reason" in one)
+    assert (lines[-1]["level"], lines[-1]["error"]) == ("error", "none of 1 pictures could be evaluated")
+
+
 def test_what_fails_is_told_with_its_line_in_the_log_and_by_its_kind(tmp_path):
     whole, torn = draw(tmp_path / "in" / "1.png"), draw(tmp_path / "in" / "2.png")
     torn.write_bytes(torn.read_bytes()[:-40])

@@ -246,9 +246,12 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
             return
         card = said.follow(run, quiet=self.quiet, log=self.log())
         if not card.rows:
-            if not self.log_json:
+            why = f"none of {len(card.failed)} {run.kind}s could be evaluated"
+            if (log := self.log()) is not None:
+                log.error("failed", task="evaluating", error=why)
+            else:
                 said.show_failures(card)
-            error(f"none of {len(card.failed)} {run.kind}s could be evaluated")
+                error(why)
             raise typer.Exit(EXIT_FAILED)
         findings, files = said.write(run, card, quiet=self.silent)
         if self.as_json:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from cfcam.errors import MethodError
+from cfcam.errors import MethodError, check_whole
 
 if TYPE_CHECKING:
     from cfcam.methods.base import Method
@@ -128,6 +128,7 @@ _FOR: dict[str, str] = {
     "tam": "words of a network that writes (--prompt), without what earlier words explain",
 }
 _TEN_PASSES_A_CHANNEL = ("ss-cam", "is-cam")
+_WRAPPERS = {"sess": "SESS", "augmented": "Augmented", "fusion": "Fusion"}
 _LAZY = {cls: module for module, cls, _ in (*_REGISTRY.values(), *_PIXEL.values(), *_TEXT.values())} | {
     "Method": "base",
     "Augmented": "combined.augmentation",
@@ -231,6 +232,10 @@ def check_name(name: str) -> None:
         MethodError: there is none; the nearest names are offered.
     """
     if name not in (every := _REGISTRY | _PIXEL | _TEXT):
+        if (cls := _WRAPPERS.get(name)) is not None:
+            raise MethodError(
+                f"{name} goes around another method: give an instance in Python, cfcam.methods.{cls}(base=GradCAM())"
+            )
         near = difflib.get_close_matches(name, every, n=3, cutoff=0.4)
         nearest = f"; nearest: {', '.join(near)}" if near else ""
         raise MethodError(f"no method is called {name!r}{nearest} (all: cfcam methods)")
@@ -292,6 +297,8 @@ def named_methods(
                     f"two different methods are called {method.label!r}: name them with a mapping,"
                     f" methods={{'a': {method.label}, 'b': ...}}"
                 )
+    for name in named:
+        check_whole(name, "the method's name", MethodError)
     if not named:
         raise MethodError("no method given: name one or several, such as 'grad-cam' (all: cfcam methods)")
     return named

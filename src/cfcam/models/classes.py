@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from cfcam import json_text
-from cfcam.errors import ModelError, one_line
+from cfcam.errors import ModelError, check_whole, one_line
 from cfcam.shown import counted
 
 _EXPECTED = (
@@ -123,8 +123,7 @@ def _checked(names: tuple[str, ...], where: str) -> tuple[str, ...]:
     for index, name in enumerate(names):
         if not name.strip():
             raise ModelError(f"{where}: the class with index {index} has an empty name: name it")
-        if any("\ud800" <= letter <= "\udfff" for letter in name):
-            raise ModelError(f"{where}: the name at index {index} holds half of a character: save it as UTF-8")
+        check_whole(name, f"{where}: the name at index {index},", ModelError)
         if first.setdefault(name, index) < index:
             raise ModelError(
                 f"{where}: the name {one_line(name, 60)!r} stands at index {first[name]} and {index}: "

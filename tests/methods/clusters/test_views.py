@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
+import cfcam
 from cfcam.capture.layers.placement import Placement, Span
 from cfcam.errors import MethodError
+from cfcam.methods import CFCAM
 from cfcam.methods.clusters.views import View, series
+from tests.networks import GapNet, rescale
 
 LINE = torch.arange(8.0).reshape(1, 1, 8)
 CELLS = torch.tensor([[[1.0, 2.0, 4.0, 8.0]]])  # of two pixels each
@@ -82,11 +87,28 @@ def test_the_standard_series_begins_with_retests_of_either_sign_and_ends_with_no
     assert [view.is_retest for view in series(5)] == [True, True, False, False, False]
 
 
+def explained(view: View, *size: int) -> cfcam.Explanation:
+    net = rescale(GapNet(dims=len(size))).eval()
+    return cfcam.explain(net, torch.rand(1, 3, *size), CFCAM(views=(View(shift=1), view)))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: View(flip=(0,)), "different spatial axes from -3 to -1"),
-        (lambda: View(noise=float("nan")), "finite numbers"),
+        (lambda: View(noise=float("nan")), "finite number"),
+        *(
+            (lambda s=s: View(shift=s), "shift=.+: give a whole number")
+            for s in (1.5, math.nan, math.inf, "a", (1, 0.5), [1])
+        ),
+        (lambda: View(seed="a"), "seed='a': give a whole number"),
+        (lambda: View(turn=1e9), "degrees from -180 to 180"),
+        (lambda: View(turn="a"), r"View\(turn='a'\): a finite number"),
+        (lambda: View(flip=-1), "a tuple of spatial axes"),
+        (lambda: View(shift=40).of(torch.rand(1, 3, 32, 32)), "more than half of an axis of 32 pixels"),
+        (lambda: View(shift=(0, -17)).of(torch.rand(1, 3, 32, 32)), "more than half of an axis of 32 pixels"),
+        (lambda: explained(View(turn=2), 64), "the input has 1 spatial axes"),
+        (lambda: explained(View(shift=40), 32, 32), "more than half of an axis of 32 pixels"),
         (lambda: View(shift=(1, 1)).of(LINE), "the input has 1 spatial axes"),
         (lambda: View(turn=3.0).of(LINE), "the input has 1 spatial axes"),
         (lambda: View(flip=(-2,)).of(LINE), "the input has 1 spatial axes"),

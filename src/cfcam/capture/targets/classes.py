@@ -25,9 +25,10 @@ from cfcam.capture.targets.scores import (
     ScoreTarget,
     check_label,
     check_range,
+    function_name,
     known_class,
 )
-from cfcam.errors import TargetError, whole_number
+from cfcam.errors import TargetError, check_whole, whole_number
 
 
 class Target:
@@ -135,6 +136,8 @@ def _check_one(target: Any, batch: int, spatial: Sequence[int] | None) -> Rule:
         raise TargetError(f"target {target} is a bool: give a class index, a name, a Target or a callable")
     if isinstance(target, ScoreTarget):
         target.check(batch, spatial)
+        if isinstance(target, ImageScore):
+            check_whole(function_name(target), "the target's name", TargetError)
         return target
     if isinstance(target, Target):
         return target
@@ -146,6 +149,7 @@ def _check_one(target: Any, batch: int, spatial: Sequence[int] | None) -> Rule:
         except (TypeError, RuntimeError):  # a tensor or an array with one number that is no whole one
             pass
     elif callable(target):
+        check_whole(function_name(target), "the target's name", TargetError)
         return target
     one_by_one = ""
     if isinstance(target, (list, tuple)) or getattr(target, "shape", None):
@@ -201,6 +205,8 @@ def class_names(classes: Any) -> tuple[str, ...] | None:
     names = tuple(classes)
     if wrong := [name for name in names if not isinstance(name, str)]:
         raise TargetError(f"a class name is text, not {wrong[0]!r}: give strings, one for each output in its order")
+    for name in names:
+        check_whole(name, "the class name", TargetError)
     return names
 
 

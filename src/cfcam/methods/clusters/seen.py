@@ -97,6 +97,8 @@ def seen(capture: Capture, views: Sequence[View], layers: Sequence[str], name: s
         layers: names of layers, the target among them.
         name: of the method, for the notes.
     """
+    for view in views:
+        view.check(capture.input.shape[2:], _still(capture))
     every = (View(), *views)
     key = every, tuple(layers)
     known = capture.memo(("views run", *key), list[list[int]])  # by other parts of the targets

@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cfcam.capture.layers.placement import Placement, along
-from cfcam.errors import MethodError
+from cfcam.errors import MethodError, shown, whole_number
 
+_MOST_DEGREES = 180
 _SHORT = 8  # an axis of fewer pixels is not moved: a pixel of it is no small motion
 
 
@@ -39,21 +40,49 @@ class View:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        steps = [whole_number(n, "View: shift", error=MethodError) for n in _several(self.shift)]
+        object.__setattr__(self, "shift", tuple(steps) if isinstance(self.shift, tuple) else steps[0])
+        object.__setattr__(self, "seed", whole_number(self.seed, "View: seed", error=MethodError))
+        if not isinstance(self.flip, tuple) or any(type(axis) is not int for axis in self.flip):
+            raise MethodError(f"View(flip={shown(self.flip)}): a tuple of spatial axes, as (-1,) for left-right")
         if len(set(self.flip)) != len(self.flip) or not all(-3 <= axis <= -1 for axis in self.flip):
             raise MethodError(f"View(flip={self.flip}): different spatial axes from -3 to -1, counted from the last")
-        if not all(math.isfinite(value) for value in (self.turn, self.noise)):
-            raise MethodError(f"View(turn={self.turn}, noise={self.noise}): finite numbers")
+        for name in ("turn", "noise"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+                raise MethodError(f"View({name}={shown(value)}): a finite number")
+        if abs(self.turn) > _MOST_DEGREES:
+            raise MethodError(f"View(turn={self.turn:g}): degrees from -180 to 180")
+
+    def check(self, size: Sequence[int], still: int = 0) -> None:
+        """Refuses a view that inputs have not: of axes they lack, or moved by so much that little of them is left.
+
+        Args:
+            size: *spatial.
+            still: see `steps`.
+
+        Raises:
+            MethodError: it is such a view.
+        """
+        if any(axis < -len(size) for axis in self.flip) or (self.turn and len(size) < 2):
+            raise MethodError(f"{self}: the input has {len(size)} spatial axes")
+        for step, length in zip(self.steps(size, still), size, strict=True):
+            if 2 * abs(step) > length:
+                raise MethodError(
+                    f"View(shift={self.shift}): more than half of an axis of {length} pixels, of which too little would"
+                    " be left: move it less"
+                )
 
     @property
     def is_retest(self) -> bool:
         """Whether it is the input again, moved by a pixel at most: what the network's test-retest is measured by."""
-        steps = (self.shift,) if isinstance(self.shift, int) else self.shift
+        steps = _several(self.shift)
         return not self.flip and not self.turn and not self.noise and all(abs(step) <= 1 for step in steps)
 
     @property
     def words(self) -> str:
         """What it is, as shown to people."""
-        steps = (self.shift,) if isinstance(self.shift, int) else self.shift
+        steps = _several(self.shift)
         said = [f"moved by {', '.join(map(str, steps))}"] if any(steps) else []
         said += [f"flipped along {', '.join(map(str, self.flip))}"] if self.flip else []
         said += [f"turned by {self.turn:g}"] if self.turn else []
@@ -68,7 +97,7 @@ class View:
             still: so many of the first axes stay, which are no places (frames).
         """
         axes = len(size)
-        given = (self.shift,) * axes if isinstance(self.shift, int) else self.shift
+        given = self.shift if isinstance(self.shift, tuple) else (self.shift,) * axes
         if len(given) > axes:
             raise MethodError(f"View(shift={self.shift}): the input has {axes} spatial axes")
         steps = [0] * (axes - len(given)) + list(given)
@@ -93,8 +122,7 @@ class View:
             empty: whether what comes in from outside is 0, and not the border repeated.
         """
         size = x.shape[2:]
-        if any(axis < -len(size) for axis in self.flip) or (self.turn and len(size) < 2):
-            raise MethodError(f"{self}: the input has {len(size)} spatial axes")
+        self.check(size, still)
         for axis, step in enumerate(self.steps(size, still)):
             if step:
                 source = torch.arange(size[axis], dtype=torch.float64) - step
@@ -150,6 +178,10 @@ class View:
             maps = _plane(maps, down, across, "border").masked_fill(out.to(maps.device), 0)
             shown = shown & ~out
         return maps, shown
+
+
+def _several(shift: int | tuple[int, ...]) -> tuple[int, ...]:
+    return shift if isinstance(shift, tuple) else (shift,)
 
 
 def series(count: int) -> tuple[View, ...]:
