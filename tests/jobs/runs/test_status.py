@@ -60,6 +60,30 @@ def test_a_stopped_run_and_one_that_runs(tmp_path):
     assert running.seconds_left == pytest.approx((count - settled) / running.rate, rel=0.01)
 
 
+def test_inputs_that_failed_and_are_gone_are_no_part_of_the_run_that_does_not_take_them(source, tmp_path):
+    list(run(source, tmp_path / "out"))
+    (source / "broken0.png").unlink()
+    (source / "broken1.png").unlink()
+    (source / "picture0.png").unlink()  # what is done of it lies there, and stays counted
+    assert [one.status for one in run(source, tmp_path / "out")] == ["skipped"] * 5
+    found = status(tmp_path / "out")
+    assert (found.state, found.inputs, found.done, found.failed, found.failures) == (RunState.FINISHED, 6, 6, 0, {})
+    assert [(one.inputs, one.settled) for one in found.shares] == [(6, 6)]
+    (source / "broken0.png").write_bytes(b"no picture")
+    list(run(source, tmp_path / "out"))
+    assert (status(tmp_path / "out").inputs, status(tmp_path / "out").failed) == (7, 1)
+
+
+@pytest.mark.parametrize("text", ["", "{", "{}", '{"runs": []}'])
+def test_a_broken_run_file_is_told_and_the_same_command_mends_it(source, tmp_path, text):
+    list(run(source, tmp_path / "out"))
+    (tmp_path / "out" / "run.json").write_text(text)
+    with pytest.raises(InputError, match=r"run\.json: holds no runs, or is broken: give the run's command again"):
+        status(tmp_path / "out")
+    list(run(source, tmp_path / "out"))
+    assert (status(tmp_path / "out").done, status(tmp_path / "out").failed) == (6, 2)
+
+
 def test_shards_are_told_one_by_one_and_together(source, tmp_path):
     out = tmp_path / "out"
     first = list(run(source, out, shard=Shard(1, 2)))
@@ -112,7 +136,7 @@ def test_a_folder_without_a_run_and_torn_files_are_told(source, tmp_path):
     os.utime(out / "manifest.jsonl", (0, 0))
     assert status(out).done == 6
     (out / "run.json").write_text("[]")
-    with pytest.raises(InputError, match="no run has begun here"):
+    with pytest.raises(InputError, match="holds no runs, or is broken"):
         status(out)
 
 

@@ -22,7 +22,7 @@ from cfcam.jobs.inputs.places import may_be_there, refuse_studies
 from cfcam.jobs.inputs.privacy import comes_from_dicom, with_labels
 from cfcam.jobs.inputs.run_file import NAME, begin, finish
 from cfcam.jobs.inputs.shard import Shard, content_path, part_of
-from cfcam.jobs.runs.manifest import FILE_NAME, Manifest, Record
+from cfcam.jobs.runs.manifest import FILE_NAME, Manifest, Record, State
 from cfcam.jobs.study.settings import StudySettings
 from cfcam.urls import shown_url
 
@@ -103,10 +103,16 @@ class Plan:
         return Names.of(inputs, known, taken)  # other inputs have come since; else what is done, or was done by which
         # shard, has no say in what the rest is called
 
-    def others(self, manifest: Manifest) -> int:
-        """Returns how many inputs the manifest knows, under the same settings, that are none of this run's."""
+    def others(self, manifest: Manifest) -> tuple[int, list[str]]:
+        """Looks for inputs that the manifest knows, under the same settings, and that are none of this run's.
+
+        Returns:
+            How many are done; and those that failed, of which there is nothing, and which nobody asks for any more.
+        """
         strangers = manifest.strangers(hashes(Inputs.of(self.inputs).keys()))
-        return len({record.input for record in strangers if record.settings == self.settings})
+        states = {record.input: record.status for record in strangers if record.settings == self.settings}
+        gone = sorted(source for source, state in states.items() if state is State.FAILED)
+        return len(states) - len(gone), gone
 
     def known(self, name: str, manifest: Manifest) -> Record | None:
         """Returns what was entered of an input that may be done, to be verified; None if it must be explained.
@@ -125,7 +131,7 @@ class Plan:
         command: Sequence[str],
         notes: Sequence[str],
         earlier: int = 0,
-        others: int = 0,
+        others: tuple[int, Sequence[str]] = (0, ()),
     ) -> None:
         """Enters the settings in ``run.json``, under the hash by which the manifest's lines refer to them.
 
@@ -135,14 +141,15 @@ class Plan:
             command: what the user typed.
             notes: what the user was told so far.
             earlier: how many inputs the manifest knows already.
-            others: how many of them are none of this run's, under the same settings.
+            others: of them, see `others`.
         """
         entry = {
             "settings": meaning,
             "command": [shown_url(word) if "://" in word else word for word in command],
             "inputs": self.count(),
             "earlier": earlier,
-            "others": others,
+            "others": others[0],
+            **({"gone": list(others[1])} if others[1] else {}),
             **({} if self.shard is None else {"shard": str(self.shard), "of_inputs": len(self.inputs)}),
             "versions": {key: made_by[key] for key in ("cfcam", "torch", "python")},
             "machine": {

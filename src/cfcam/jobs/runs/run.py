@@ -128,8 +128,9 @@ class FolderRun:
         book = self._book(manifest)
         notes = [*self._model.notes, *self.notes]
         made_by = self._work.engine.provenance()
-        counted = {"earlier": len(manifest), "others": self._plan.others(manifest)}
-        self._plan.enter(self._work.meaning, made_by, command=self.settings.command, notes=notes, **counted)
+        earlier, others = len(manifest), self._plan.others(manifest)
+        command = self.settings.command
+        self._plan.enter(self._work.meaning, made_by, command=command, notes=notes, earlier=earlier, others=others)
         counts, started = Counter[str](), time.perf_counter()
         flow = self._flow(self._work, self.settings, lambda task: self._known(task, manifest, book))
         lines: list[Path] = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -97,13 +97,16 @@ def status(output: Path) -> Status:
     """
     lines = ROWS if all_of(output / ROWS) else MANIFEST
     key = newest(output)
+    if key is None and (torn := all_of(output / NAME)):
+        raise InputError(f"{torn[0]}: holds no runs, or is broken: give the run's command again, which writes it anew")
     if key is None:
         raise InputError(f"{output}: no run has begun here: give the output folder of cfcam explain or evaluate")
     files = {path: entered_in(path) for path in all_of(output / NAME)}
     runs = [(path, entries[key]) for path, entries in files.items() if key in entries]
     held = {holder.part for holder in at_work(output)}
     settled: dict[str, str | None] = {}  # input -> why it failed; None: it did not
-    counts = {path.name: _count(path, lines, key, settled) for path in all_of(output / lines)}
+    gone = {str(one) for _, entry in runs for one in _list(entry.get("gone"))}  # failed before, asked for no more
+    counts = {path.name: _count(path, lines, key, settled, gone) for path in all_of(output / lines)}
     shares: list[Share] = []
     for path, entry in runs:
         shard = str(entry.get("shard", ""))
@@ -133,15 +136,18 @@ def status(output: Path) -> Status:
     )
 
 
-def _count(path: Path, lines: str, key: str, settled: dict[str, str | None]) -> tuple[int, int]:
+def _count(path: Path, lines: str, key: str, settled: dict[str, str | None], gone: Container[str]) -> tuple[int, int]:
     """Enters the inputs that a file has lines of; returns how many, and how many lines."""
     inputs = count = 0
     for line in lines_of(path):
         values = line.values or {}
         if lines == MANIFEST and values.get("settings") == key:
+            count += 1
+            if (source := str(values.get("input"))) in gone:
+                continue
             reason = values.get("error") if values.get("status") == "failed" else None
-            settled[str(values.get("input"))] = reason if reason is None else str(reason)
-            inputs, count = inputs + 1, count + 1
+            settled[source] = reason if reason is None else str(reason)
+            inputs += 1
         elif lines == ROWS and "key" in values:
             names = {str(row.get("image")) for row in values.get("rows", ()) if isinstance(row, dict)}
             failed = {str(name): str(reason) for name, reason in dict(values.get("failed", {})).items()}
@@ -170,6 +176,10 @@ def _share(entry: Mapping[str, Any], shard: str, running: bool, counted: tuple[i
 
 def _int(value: Any) -> int:
     return int(value) if isinstance(value, (int, str)) and str(value).isascii() and str(value).isdigit() else 0
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _kind(reason: str) -> str:
