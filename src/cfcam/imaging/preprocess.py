@@ -22,6 +22,7 @@ Resize = Literal["stretch", "shorter-side+crop", "pad"]
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 Order = Literal["rgb", "bgr"]
 
+_AT_ONCE = 1 << 20  # pixels of a map that are interpolated at a time
 _MOST_PIXELS = 2**26
 _AT_ONCE = 2**20  # pixels that are held in floating point, of a picture that becomes smaller
 _WAYS = {
@@ -369,7 +370,16 @@ def _back(heatmap: Tensor, axis: _Axis, dim: int) -> Tensor:
     shape = (-1, 1) if dim == -2 else (-1,)
     weight = (position - below).to(heatmap).view(shape)
     below, above = below.to(heatmap.device), above.to(heatmap.device)
-    # lerp keeps a constant exactly constant and stays between its ends
-    line = torch.lerp(heatmap.index_select(dim, below), heatmap.index_select(dim, above), weight)
     unseen = ((centres < 0) | (centres > axis.net)).to(heatmap.device).view(shape)
-    return line.masked_fill_(unseen, 0) if unseen.any() else line
+
+    def line(part: Tensor) -> Tensor:  # lerp keeps a constant exactly constant and stays between its ends
+        found = torch.lerp(part.index_select(dim, below), part.index_select(dim, above), weight)
+        return found.masked_fill_(unseen, 0) if unseen.any() else found
+
+    rows = max(1, _AT_ONCE // axis.length)
+    if dim == -2 or heatmap.shape[-2] <= rows:
+        return line(heatmap)
+    whole = heatmap.new_empty(*heatmap.shape[:-1], axis.length)  # of a large picture both ends would be as large as it
+    for part, place in zip(heatmap.split(rows, -2), whole.split(rows, -2), strict=True):
+        place.copy_(line(part))
+    return whole

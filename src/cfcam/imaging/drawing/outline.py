@@ -14,6 +14,7 @@ LIGHT, DARK = (90, 235, 255), (0, 0, 0)
 
 BOX_COLOUR = 255, 255, 255  # with a dark line on both sides, so that it shows on any tissue and in any palette
 
+_ROWS_AT_ONCE = 256
 _SIDE_OF_ONE = 768  # pixels of the longer side for each pixel of a line's width, so that it stays thin and is seen
 
 
@@ -90,17 +91,35 @@ def draw_outline(
         threshold: the value of the line.
         width: of each of its two sides, in pixels; None: `line_width`.
     """
-    marked = (values >= threshold) & (values > 0)
+    draw_border(picture, marked_by(values, threshold), width)
+
+
+def marked_by(values: NDArray[np.float32], threshold: float) -> NDArray[np.bool_]:
+    """Returns where a map reaches a threshold and is not 0."""
+    marked = values >= threshold
+    if not threshold > 0:
+        marked &= values > 0
+    return marked
+
+
+def draw_border(picture: NDArray[np.uint8], marked: NDArray[np.bool_], width: int | None = None) -> None:
+    """Draws the line around a region into a picture, see `draw_outline`; strip by strip, for it may be large."""
     width = line_width(marked.shape) if width is None else width
     # the rest of a large picture is not looked at
     rows, columns = (np.flatnonzero(marked.any(axis)) for axis in (1, 0))
     if not len(rows):
         return
-    near = tuple(slice(max(0, int(at[0]) - width), int(at[-1]) + width + 1) for at in (rows, columns))
-    light, dark = border(marked[near], width)
-    part = picture[near]
-    part[dark] = DARK
-    part[light] = LIGHT
+    top, bottom, left, right = (
+        end for at in (rows, columns) for end in (max(0, int(at[0]) - width), int(at[-1]) + width + 1)
+    )
+    bottom = min(bottom, len(marked))
+    for first in range(top, bottom, _ROWS_AT_ONCE):
+        last, above = min(first + _ROWS_AT_ONCE, bottom), max(top, first - width)
+        inner = slice(first - above, last - above)
+        light, dark = (side[inner] for side in border(marked[above : last + width, left:right], width))
+        part = picture[first:last, left:right]
+        part[dark] = DARK
+        part[light] = LIGHT
 
 
 def boxed(picture: NDArray[np.uint8], box: tuple[float, float, float, float] | None) -> NDArray[np.uint8]:

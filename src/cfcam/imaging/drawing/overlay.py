@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cfcam.errors import InputError
 from cfcam.imaging.drawing.look import OPACITY, Look
-from cfcam.imaging.drawing.outline import draw_outline
+from cfcam.imaging.drawing.outline import draw_border, marked_by
 from cfcam.imaging.drawing.palettes import EMBER, levels, table
 from cfcam.imaging.drawing.text import fitted_lines
 from cfcam.imaging.image import as_array
@@ -66,11 +66,35 @@ def overlay(
             "bring the map onto the picture's grid first (Preprocess.to_original)"
         )
     look = Look(palette, opacity, blend)
-    level = look.threshold(values, threshold)
-    drawn = blended(image_rgb, levels(values), table(palette), look.shares())
-    if level is not None:
-        draw_outline(drawn, values, level)
-    return drawn
+    return Ink.of(values, look, threshold).over(image_rgb)
+
+
+class Ink(NamedTuple):
+    """What of a map is drawn: a quarter of its memory, so that a large map need not be held beside what is drawn.
+
+    Attributes:
+        entries: `(H, W)` of the palette's table.
+        marked: `(H, W)` bool, what the line is around; None: no line.
+        look: how it is drawn.
+    """
+
+    entries: NDArray[np.uint8]
+    marked: NDArray[np.bool_] | None
+    look: Look
+
+    @classmethod
+    def of(cls, heatmap: Tensor | ArrayLike, look: Look, threshold: float | str | None) -> Ink:
+        """Returns the ink of a map; see `overlay`."""
+        values = as_array(heatmap)
+        level = look.threshold(values, threshold)
+        return cls(levels(values), None if level is None else marked_by(values, level), look)
+
+    def over(self, image_rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Returns a picture of the map's size with it over it, a new array."""
+        drawn = blended(image_rgb, self.entries, table(self.look.palette), self.look.shares())
+        if self.marked is not None:
+            draw_border(drawn, self.marked)
+        return drawn
 
 
 def blended(

@@ -12,6 +12,7 @@ from torch import Tensor
 from cfcam.errors import InputError
 from cfcam.imaging.image import as_array
 
+_AT_ONCE = 1 << 16  # values, so that what is worked on stays in the processor's cache
 EMBER = "ember"
 """Dark red over orange to amber: what maps are drawn in unless another is asked for; see `ember_table`."""
 
@@ -81,11 +82,14 @@ def levels(heatmap: Tensor | ArrayLike) -> NDArray[np.uint8]:
     """
     values = as_array(heatmap)
     low, high = check_unit_range(values)
-    scaled = values * np.float32(255)
-    scaled += np.float32(0.5)
-    if low < 0 or high > 1:
-        scaled.clip(0, 255, out=scaled)
-    return scaled.astype(np.uint8)
+    flat, found = values.reshape(-1), np.empty(values.size, np.uint8)
+    for start in range(0, len(flat), _AT_ONCE):
+        scaled = flat[start : start + _AT_ONCE] * np.float32(255)
+        scaled += np.float32(0.5)
+        if low < 0 or high > 1:
+            scaled.clip(0, 255, out=scaled)
+        found[start : start + _AT_ONCE] = scaled
+    return found.reshape(values.shape)
 
 
 def check_unit_range(values: NDArray[np.float32]) -> tuple[float, float]:

@@ -29,6 +29,7 @@ ISAL_LEVEL = 3
 # Share of zeros after filtering: photographs and ultrasound have 0.1 to 0.2, sheets 0.4 to 0.9.
 _DRAWING = 0.35
 _UP, _AVERAGE = 2, 3  # filter types, PNG (ISO/IEC 15948) section 9.2
+_AT_ONCE = 1 << 22  # bytes that are packed at a time
 _ROWS_AT_ONCE = 64  # so that what is worked on stays in the processor's cache
 
 
@@ -72,15 +73,18 @@ def png_bytes(array: NDArray[np.uint8] | NDArray[np.uint16]) -> bytes:
     rows = pixels.view(np.uint8).reshape(height, -1)
     filtered = _filtered(rows, step, _UP)
     drawing = bool(np.count_nonzero(filtered) <= (1 - _DRAWING) * filtered.size)
-    packed = _deflated(filtered if drawing else _filtered(rows, step, _AVERAGE), drawing=drawing)
+    if not drawing:  # into the same memory: a large picture is as large as it once more
+        _filtered(rows, step, _AVERAGE, filtered)
+    packed = _deflated(filtered, drawing=drawing)
+    del filtered
     colour_type = 2 if array.ndim == 3 else 0
     header = struct.pack(">IIBBBBB", width, height, 8 * array.itemsize, colour_type, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", packed) + _chunk(b"IEND", b"")
+    return b"".join([b"\x89PNG\r\n\x1a\n", *_chunk(b"IHDR", header), *_chunk(b"IDAT", packed), *_chunk(b"IEND", b"")])
 
 
-def _filtered(rows: NDArray[np.uint8], step: int, kind: int) -> NDArray[np.uint8]:
-    """Returns rows (H, W x step) as differences modulo 256, each behind its filter's number."""
-    filtered = np.empty((rows.shape[0], rows.shape[1] + 1), np.uint8)
+def _filtered(rows: NDArray[np.uint8], step: int, kind: int, out: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    """Returns rows (H, W x step) as differences modulo 256, each behind its filter's number; in ``out``, if given."""
+    filtered = np.empty((rows.shape[0], rows.shape[1] + 1), np.uint8) if out is None else out
     filtered[:, 0] = kind
     for start in range(0, len(rows), _ROWS_AT_ONCE):
         here = rows[start : start + _ROWS_AT_ONCE]
@@ -101,7 +105,9 @@ def _deflated(filtered: NDArray[np.uint8], *, drawing: bool) -> bytes:
         return cast("bytes", isal.compress(filtered.data, ISAL_LEVEL))
     strategy = zlib.Z_DEFAULT_STRATEGY if drawing else zlib.Z_HUFFMAN_ONLY
     packer = zlib.compressobj(PNG_COMPRESS_LEVEL, strategy=strategy)
-    return packer.compress(filtered.data) + packer.flush()
+    flat = filtered.reshape(-1)
+    parts = [packer.compress(flat[start : start + _AT_ONCE].data) for start in range(0, len(flat), _AT_ONCE)]
+    return b"".join([*parts, packer.flush()])
 
 
 @cache
@@ -113,5 +119,5 @@ def _isal() -> Any:
         return None
 
 
-def _chunk(name: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))
+def _chunk(name: bytes, data: bytes) -> tuple[bytes, ...]:
+    return struct.pack(">I", len(data)), name, data, struct.pack(">I", zlib.crc32(data, zlib.crc32(name)))

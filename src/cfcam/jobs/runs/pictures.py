@@ -14,8 +14,10 @@ from torch import Tensor
 
 from cfcam.explanation import Explanation, unique_columns
 from cfcam.files import sha256_of
-from cfcam.imaging import Image, Preprocess, banner, overlay
+from cfcam.imaging import Image, Preprocess, banner
+from cfcam.imaging.drawing.look import Look
 from cfcam.imaging.drawing.outline import border, boxed
+from cfcam.imaging.drawing.overlay import Ink
 from cfcam.imaging.drawing.page import Page, shrunk
 from cfcam.imaging.drawing.sheet import contact_page
 from cfcam.imaging.drawing.sides import Letters, lettered, letters_of
@@ -178,8 +180,9 @@ class PictureArtist(Artist):
                 lettered(boxed(rgb, box), letters),
                 f"{method}: {explanation.status[method][0, k]} for {explanation.label(0, k)}",
             )
-        drawn = overlay(rgb, heat, **self.settings.look(), threshold=levels.get(which, "otsu"))
-        return lettered(boxed(drawn, box), letters)
+        ink = Ink.of(heat, Look(**self.settings.look()), levels.get(which, "otsu"))
+        del heat  # of a large picture it takes more than the picture
+        return lettered(boxed(ink.over(rgb), box), letters)
 
     def _heat(self, explanation: Explanation, method: str, k: int, rgb: NDArray[np.uint8]) -> Tensor | None:
         """A heatmap in [0, 1] on a picture's grid; None if there is no map to show."""
