@@ -10,6 +10,7 @@ from PIL import Image as PILImage
 
 from cfcam.errors import InputError
 from cfcam.imaging import Image, Preprocess
+from tests.allocations import Large
 
 MODES = ["stretch", "shorter-side+crop", "pad"]
 SIZES = [(300, 500), (500, 300), (301, 223), (97, 131), (224, 224), (64, 64)]
@@ -299,3 +300,14 @@ def test_several_are_prepared_each_as_alone(shapes, channels, resize, order):
     assert len(together) == len(images)
     for one, image in zip(together, images, strict=True):
         assert torch.equal(one, prepare(image))
+
+
+def test_a_map_on_a_large_picture_is_made_once():
+    H, W = 1500, 2000
+    heat = torch.rand(1, 32, 32)
+    preprocess = Preprocess(size=32, mode="stretch", **PLAIN)
+    with Large(4 * H * W) as large:
+        found = preprocess.to_original(heat, (H, W))
+    assert large.made == ["aten.new_empty.default"]
+    whole = torch.nn.functional.interpolate(heat[None], (H, W), mode="bilinear", align_corners=False)[0]
+    torch.testing.assert_close(found, whole, atol=1e-5, rtol=0)

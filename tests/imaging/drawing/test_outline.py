@@ -83,3 +83,15 @@ def test_without_evidence_or_without_a_wish_there_is_nothing_to_outline():
     assert threshold_of(np.ones((3, 3), np.float32), 0.25) == 0.25
     with pytest.raises(InputError, match="quantile"):
         threshold_of(np.ones((3, 3), np.float32), "quantile:0.9")
+
+
+def test_a_tall_region_is_outlined_in_strips_as_it_is_at_once() -> None:
+    values = np.random.default_rng(3).random((900, 40), dtype=np.float32)
+    values[300:620, 5:20] = 1
+    for width in (1, 3):
+        drawn = np.full((900, 40, 3), 9, dtype=np.uint8)
+        draw_outline(drawn, values, 0.98, width)
+        light, dark = border(values >= 0.98, width)
+        expected = np.full((900, 40, 3), 9, dtype=np.uint8)
+        expected[dark], expected[light] = DARK, LIGHT
+        assert (drawn == expected).all()

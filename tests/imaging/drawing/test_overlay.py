@@ -1,3 +1,5 @@
+import tracemalloc
+
 import matplotlib
 import numpy as np
 import pytest
@@ -8,6 +10,7 @@ from cfcam.imaging import banner, overlay
 from cfcam.imaging import overlay as overlay_function
 from cfcam.imaging.drawing.look import SEEDS, Look
 from cfcam.imaging.drawing.palettes import table
+from cfcam.imaging.drawing.png import png_bytes
 
 RNG = np.random.default_rng(11)
 
@@ -174,3 +177,16 @@ def test_a_long_caption_is_broken_into_lines():
 def test_empty_caption_is_refused():
     with pytest.raises(InputError, match="empty"):
         banner(picture(), " \n")
+
+
+def test_a_large_map_takes_little_more_than_the_picture_it_is_drawn_on():
+    image, heat = picture(2000, 1500), RNG.random((2000, 1500), dtype=np.float32)
+    tracemalloc.start()
+    drawn = overlay(image, heat)
+    drawing = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    png_bytes(drawn)
+    packing = tracemalloc.get_traced_memory()[1] - drawn.nbytes
+    tracemalloc.stop()
+    assert drawing < 2.3 * image.nbytes  # the drawing, the map in 256 levels, what is marked, a strip
+    assert packing < 2.3 * image.nbytes  # what is packed, of noise as large as it, and the file that it becomes
