@@ -305,7 +305,7 @@ def test_several_are_prepared_each_as_alone(shapes, channels, resize, order):
 def test_a_map_on_a_large_picture_is_made_once():
     H, W = 1500, 2000
     heat = torch.rand(1, 32, 32)
-    preprocess = Preprocess(size=32, mode="stretch", **PLAIN)
+    preprocess = Preprocess(size=32, **PLAIN)
     with Large(4 * H * W) as large:
         found = preprocess.to_original(heat, (H, W))
     assert large.made == ["aten.new_empty.default"]
