@@ -6,6 +6,7 @@ import hashlib
 import platform
 from collections.abc import Sequence
 from copy import copy
+from dataclasses import replace
 from functools import cached_property
 from types import TracebackType
 from typing import Any
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from cfcam._version import __version__
 from cfcam.capture import Capture, Network, automatic_layer, find_layer, probabilities
+from cfcam.capture.alone import TOGETHER, mixed, one_by_one
 from cfcam.capture.answers.probabilities import Probability
 from cfcam.capture.inputs import check_type
 from cfcam.capture.targets.classes import class_names, wanted_of
@@ -157,12 +159,18 @@ class Explainer:
     def explained(self, capture: Capture) -> Explanation:
         """Explains a pass of this network by this explainer's methods.
 
+        Images of a batch that the network mixes are explained one by one, each by a pass of its own.
+
         Args:
             capture: of `capture`; a pass is only run again by methods that mask its input.
 
         Raises:
             CfcamError: a method does not fit.
         """
+        if mixed(capture):
+            if alone := one_by_one(capture, self.classes):
+                return self._joined([self.explained(one) for one in alone])
+            capture.memo("notes", dict[str, list[int]])[TOGETHER] = list(range(len(capture.input)))
         maps: dict[str, list[Tensor]] = {name: [] for name in self.methods}
         with capture.quiet():
             for part in capture.split():
@@ -199,6 +207,13 @@ class Explainer:
             said=tuple(tuple(line for line, images in notes.items() if n in images) for n in range(len(logits))),
             provenance=self._provenance_of(notes, len(logits)),
         )
+
+    def _joined(self, images: Sequence[Explanation]) -> Explanation:
+        whole, notes = joined(images), dict[str, list[int]]()
+        for n, lines in enumerate(whole.said):
+            for line in lines:
+                notes.setdefault(line, []).append(n)
+        return replace(whole, provenance=self._provenance_of(notes, len(images)))
 
     def _provenance_of(self, notes: dict[str, list[int]], count: int) -> dict[str, Any]:
         """Returns `provenance`, with what methods noted of some of so many images, as views that were left out."""
@@ -239,6 +254,26 @@ class Explainer:
                 digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
             self._hashed = (version, digest.hexdigest())
         return self._hashed[1]
+
+
+def joined(images: Sequence[Explanation]) -> Explanation:
+    """Returns one explanation of N images from those of each; whatever does not belong to an image is the first's."""
+
+    def cat(tensors: Sequence[Tensor | None]) -> Tensor | None:
+        known = [tensor for tensor in tensors if tensor is not None]
+        return torch.cat(known) if len(known) == len(images) else None
+
+    first = images[0]
+    return replace(
+        first,
+        maps={method: torch.cat([one.maps[method] for one in images]) for method in first.maps},
+        targets=torch.cat([one.targets for one in images]),
+        scores=torch.cat([one.scores for one in images]),
+        logits=torch.cat([one.logits for one in images]),
+        probabilities=cat([one.probabilities for one in images]),
+        boxes=cat([one.boxes for one in images]),
+        said=sum((one.said for one in images), ()),
+    )
 
 
 def explain(

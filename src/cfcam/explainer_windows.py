@@ -19,7 +19,7 @@ from cfcam.capture.targets.classes import check_targets, resolve_targets
 from cfcam.capture.targets.dense import MaskedScore, Segmentation
 from cfcam.capture.targets.scores import function_name
 from cfcam.errors import InputError
-from cfcam.explainer import Explainer
+from cfcam.explainer import Explainer, joined
 from cfcam.explanation import Explanation
 
 _MOST_OVERLAP = 0.9
@@ -86,7 +86,7 @@ def explain_windows(
             _blended_dense(explainer, image, laid_out, _of_image(rules, n, len(spatial)), weight, batch_size)
             for n, image in enumerate(x.split(1))
         ]
-        whole = _joined([one for one, _ in parts_of])
+        whole = joined([one for one, _ in parts_of])
         settings = _settings(size, overlap, weight, aggregate, laid_out) | {"explained": sum(n for _, n in parts_of)}
         return replace(whole, provenance={**explainer.provenance(), "windows": settings})
     windows = _laid_out(explainer, x, size, overlap, _of_image(rules, 0))
@@ -98,7 +98,7 @@ def explain_windows(
     for n, image in enumerate(one_by_one):
         parts = ((places, explainer(some, _of_image(rules, n))) for places, some in windows.of(image, batch_size))
         explained.append(_blended(parts, windows, spatial, weight, aggregate))
-    whole = _joined(explained)
+    whole = joined(explained)
     settings = _settings(size, overlap, weight, aggregate, windows)
     return replace(
         whole,
@@ -360,19 +360,6 @@ def _columns(rule: Any, logits: Tensor, explainer: Explainer, spatial: tuple[int
         factor = 1.0 if function.reduction == "sum" else 1 / float(mask.sum())
         columns.append(_Column(rule, (int(function.indices[0]), mask), score, function.name, factor))
     return columns
-
-
-def _joined(images: Sequence[Explanation]) -> Explanation:
-    """One explanation of N images."""
-    first = images[0]
-    return replace(
-        first,
-        maps={method: torch.cat([one.maps[method] for one in images]) for method in first.maps},
-        targets=torch.cat([one.targets for one in images]),
-        scores=torch.cat([one.scores for one in images]),
-        logits=torch.cat([one.logits for one in images]),
-        said=sum((one.said for one in images), ()),
-    )
 
 
 @dataclass(frozen=True)

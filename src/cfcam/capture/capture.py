@@ -35,8 +35,6 @@ T = TypeVar("T")
 class Capture:
     """One pass of a network: what every method needs, computed at most once.
 
-    How the pass is run and recorded is `Recording`'s affair; other inputs are scored by a `Rescorer`.
-
     Args:
         network: the model.
         x: (N, C, *spatial) input.
@@ -50,6 +48,7 @@ class Capture:
         grid: how they are seen in the layer's output, which may be tokens.
         output: what the network returned.
         logits: (N, classes) detached.
+        rules: what was asked for, checked.
         targets: the K explained scores of each image.
         scores: (N, K) detached.
 
@@ -72,11 +71,11 @@ class Capture:
         self.layer, self._module = find_layer(network.model, layer)
         with torch.inference_mode(False):
             given = network.prepare(x)
-            rules = check_targets(targets, len(given), given.shape[2:])
+            self.rules = check_targets(targets, len(given), given.shape[2:])
             self.autocast = Autocast.current(given.device.type)
-            self.want = wanted_of(rules, classes)
+            self.want = wanted_of(self.rules, classes)
             self._record(given)
-            self.targets = self._resolved(rules, classes)
+            self.targets = self._resolved(self.rules, classes)
             check_rows(len(self.targets.indices), given.shape)
             self._score()
         self._memo: dict[Any, Any] = {}
@@ -338,7 +337,9 @@ class Capture:
         if not vector or replace(want, least=0, vector=False) != replace(self.want, least=0, vector=False):
             return None
         with torch.inference_mode(False):
-            return self.again(targets=self._resolved(rules, classes))
+            found = self.again(targets=self._resolved(rules, classes))
+        found.rules = rules
+        return found
 
     def memo(self, key: Any, compute: Callable[[], T]) -> T:
         """Returns ``compute()``, evaluated once per capture and key: what methods share (distances, clusters)."""

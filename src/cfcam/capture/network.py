@@ -24,6 +24,7 @@ from cfcam.capture.layers.frames import IMAGES, ClipEvidence, Layout
 from cfcam.capture.layers.placement import Placement
 from cfcam.capture.layers.probing import LayerInfo, probe
 from cfcam.capture.layers.tokens import TokenGrid
+from cfcam.capture.mixing import NOTE
 from cfcam.capture.packing import Trust
 from cfcam.capture.state.checkpoints import without_checkpoints
 from cfcam.capture.state.guarantee import preserved
@@ -68,6 +69,11 @@ class Network:
         self.apart: bool | None = None
         """Whether views of images run one after another, because an answer depends on what else is in the batch, or no
         larger one is taken; None: not tried, see `capture.views`."""
+        self.mixes: bool | None = None
+        """Whether an answer depends on what else is in the batch, so that versions of an image run alone; None: not
+        tried, see `capture.mixing`."""
+        self.tails = set[str]()
+        """Layers behind which nothing mixes, as was tried."""
         self.detects = False
         """Whether boxes of a detector were seen among its answers."""
         self.one_at_a_time = False
@@ -199,10 +205,12 @@ class Network:
     def record(self) -> dict[str, Any]:
         """Returns how the output is read, as plain values: the tensor taken, if it is one of several; notes."""
         last = self.answers.last
+        told = [] if last is None else list(last.reading.notes)
+        told += [NOTE] if self.mixes else []
+        notes = {"notes": told} if told else {}
         if last is None:
-            return {"probability": self.probability if self.probability == "given" else self._usual()}
+            return {"probability": self.probability if self.probability == "given" else self._usual(), **notes}
         taken = {"output": last.path} if last.path else {}
-        notes = {"notes": list(last.reading.notes)} if last.reading.notes else {}
         kind = {} if last.reading.given is None else {"kind": last.reading.kind}
         return {"probability": last.reading.words, **kind, **taken, **notes}
 

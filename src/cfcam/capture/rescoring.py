@@ -18,6 +18,7 @@ from cfcam.capture.batches import by_batches, of_one_size
 from cfcam.capture.half_precision import at_least_float32
 from cfcam.capture.kernels import PackedKernels
 from cfcam.capture.layers.calls import split_call
+from cfcam.capture.mixing import differ, found_to_mix, runs_alone
 from cfcam.capture.recording import Recording
 from cfcam.capture.state.guarantee import Autocast, preserved
 from cfcam.capture.targets.scores import Scores
@@ -42,6 +43,8 @@ class Rescorer:
     def of_inputs(self, x: Tensor, images: Tensor, targets: Scores, *, probability: bool = False) -> Tensor:
         """Returns the scores (M, K) of other inputs, without a graph and without hooks.
 
+        Those of a network that mixes the images of a batch run one at a time, see `cfcam.capture.mixing`.
+
         Args:
             x: (M, C, *spatial) inputs made from images of the batch.
             images: (M,) int64, which image each was made from: its K targets are scored.
@@ -61,12 +64,29 @@ class Rescorer:
         return torch.cat([by_batches(seen.network, len(seen.input), *pair, scored) for pair in pairs])
 
     def _scored(self, x: Tensor, images: Tensor, targets: Scores, *, probability: bool) -> Tensor:
-        plain = partial(self._pass, x, images, targets, None, probability=probability)
-        steps = partial(self._pass, x, images, targets, self._packed, probability=probability)
-        return plain() if self._packed is None else self._packed.checked(steps, plain)
+        network = self._recording.network
+        run = partial(self._run, targets=targets, probability=probability)
+        if not runs_alone(network, len(x)):
+            scores, found = run(x, images)
+            if not found_to_mix(network, x, found, lambda: run(x[-1:], images[-1:])[1]):
+                return scores
+        return torch.cat([run(*row)[0] for row in zip(x.split(1), images.split(1), strict=True)])
+
+    def _run(self, x: Tensor, images: Tensor, targets: Scores, *, probability: bool) -> tuple[Tensor, Answer]:
+        found = list[Answer]()
+        plain = partial(self._pass, x, images, targets, None, found, probability=probability)
+        steps = partial(self._pass, x, images, targets, self._packed, found, probability=probability)
+        return plain() if self._packed is None else self._packed.checked(steps, plain), found[-1]
 
     def _pass(
-        self, x: Tensor, images: Tensor, targets: Scores, packed: PackedKernels | None, *, probability: bool
+        self,
+        x: Tensor,
+        images: Tensor,
+        targets: Scores,
+        packed: PackedKernels | None,
+        answers: list[Answer],
+        *,
+        probability: bool,
     ) -> Tensor:
         seen = self._recording
         with torch.inference_mode(False), torch.no_grad(), preserved(seen.network.model, seen.input.device):
@@ -74,6 +94,7 @@ class Rescorer:
                 found = self.answer(x.to(seen.input.dtype), images)
             # A softmax in half precision would round away the small differences that masks make.
             scores = targets(found.output, at_least_float32(found.logits), images, probability=probability)
+        answers[:] = [found]
         return at_least_float32(scores)
 
     def answer(self, x: Tensor, images: Tensor | None = None, rows: int | None = None) -> Answer:
@@ -112,20 +133,19 @@ class Rescorer:
             probability: class scores as probabilities instead of logits.
         """
         network, given = self._recording.network, self._recording.input
-        if network.one_at_a_time and len(images) > 1:
+        if self._alone is None and network.batch is None and not network.one_at_a_time and len(images) > 1:
+            self._alone = not network.mixes and self._tail_runs_alone(activations, images, targets)
+        if len(images) > 1 and (network.one_at_a_time or runs_alone(network, len(images))):
             pairs = zip(activations.split(1), images.split(1), strict=True)
             return torch.cat([self.of_activations(a, i, targets, probability=probability) for a, i in pairs])
-        if network.batch is None and len(images) > 1 and bool((images == images[0]).all()):
-            if self._alone is None:
-                self._alone = self._tail_runs_alone(activations, images, targets)
-            if self._alone:
-                first = given[images[:1]]
-                try:
-                    return self._scored_activations(first, activations, images, targets, probability=probability)
-                except RuntimeError as error:  # a tail that takes as many as it was tried with, and no more
-                    if not of_one_size(error):
-                        raise
-                    self._alone = False
+        if self._alone and network.batch is None and len(images) > 1 and bool((images == images[0]).all()):
+            first = given[images[:1]]
+            try:
+                return self._scored_activations(first, activations, images, targets, probability=probability)
+            except RuntimeError as error:  # a tail that takes as many as it was tried with, and no more
+                if not of_one_size(error):
+                    raise
+                self._alone = False
         return by_batches(
             network,
             len(given),
@@ -163,12 +183,23 @@ class Rescorer:
         return at_least_float32(scores)
 
     def _tail_runs_alone(self, activations: Tensor, images: Tensor, targets: Scores) -> bool:
-        """Tells whether the tail scores a batch of activations alike behind a head that saw one image."""
-        seen, two = self._recording, images[:2]
+        """Tells whether the tail scores a batch of activations alike behind a head that saw one image.
+
+        What it tells of the network, that images mix behind the layer, is remembered there.
+        """
+        seen, two = self._recording, images[:1].repeat(2)
+        network = seen.network
         # Two different rows: a tail that mixes the images of a batch must not pass.
         pair = torch.stack([activations[0], torch.zeros_like(activations[0])])
         try:
             expected = self._scored_activations(seen.input[two], pair, two, targets, probability=False)
+            if network.mixes is None and seen.layer not in network.tails and bool(pair.any()):
+                one = two[:1]
+                alone = self._scored_activations(seen.input[one], pair[:1], one, targets, probability=False)
+                if differ(alone, expected[:1]):
+                    network.mixes = True
+                    return False
+                network.tails.add(seen.layer)
             found = self._scored_activations(seen.input[two[:1]], pair, two, targets, probability=False)
         except Exception:  # noqa: BLE001 (a concatenation with features from before the layer, or a network's own check)
             return False

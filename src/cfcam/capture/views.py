@@ -10,13 +10,12 @@ from torch import Tensor, nn
 
 from cfcam.capture.capture import Capture
 from cfcam.capture.layers.finding import find_layer
+from cfcam.capture.mixing import differ
 from cfcam.capture.recording import Recording
 from cfcam.capture.rescoring import Rescorer
 from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.targets.scores import ImageScore, Scores
 from cfcam.capture.together import Together
-
-_ROUNDING = {torch.float64: 1e-8, torch.float32: 1e-4}
 
 
 @dataclass(frozen=True)
@@ -100,16 +99,15 @@ def of_views(
 
 
 def mixes(capture: Capture, found: Tensor) -> bool:
-    """Tells whether an answer depends on what else is in the batch.
+    """Tells whether an answer depends on what else is in the batch, and remembers it of the network if it does.
 
     Args:
         capture: of the images.
         found: (N, ...) or (1, ...) the class scores of these images, or of the first, in another batch.
     """
-    expected = capture.logits[: len(found)].double()
-    tolerance = _ROUNDING.get(capture.logits.dtype, 2e-2)
-    apart = (found.double() - expected).abs().nan_to_num()
-    return bool(apart.numel()) and bool(apart.max() > tolerance * expected.abs().nan_to_num().max())
+    found_to = differ(found, capture.logits[: len(found)])
+    capture.network.mixes = found_to or capture.network.mixes
+    return found_to
 
 
 def answer_beside(capture: Capture, view: Tensor) -> Tensor:

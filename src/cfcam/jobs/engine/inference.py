@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Capture, Network, NotPredictedError
+from cfcam.capture.alone import tried_beside
 from cfcam.capture.answers.probabilities import Probability
 from cfcam.errors import CfcamError, JobError, MethodError, MissingExtraError, ModelError, describe_first
 from cfcam.explainer import MEASURED, Explainer
@@ -168,6 +169,7 @@ class Engine:
             raise
         except Exception as error:
             raise ModelError(self._cannot_run(shape, error)) from error
+        tried_beside(capture, -noise)
         self._say_what_is_read()
         if not bool(capture.logits.isfinite().all()):
             self._complain_of_weights()
@@ -282,7 +284,7 @@ class Engine:
                 else:
                     results += self._one_by_one(batch, errors, asked)
                 del error
-                _free()
+                torch.cuda.empty_cache()
             else:
                 self._succeeded = True
                 results += explained
@@ -370,11 +372,6 @@ def is_out_of_memory(error: Exception) -> bool:
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in _NO_MEMORY)
-
-
-def _free() -> None:
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def prepare_methods(settings_methods: Any) -> dict[str, Method]:

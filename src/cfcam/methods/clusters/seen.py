@@ -133,6 +133,7 @@ def _run(
         return passes + [_Pass(_captures(capture, views, part, layers), part) for part in known], failed
     network = capture.network
     at_once = max(1, min(_at_once(capture), len(todo)))
+    network.apart = network.mixes or network.apart
     if network.apart is None and alone and at_once > 1:
         network.apart = network.batch is not None or network.one_at_a_time or _refuses(capture, views)
     step = 1 if network.apart or network.batch is not None or network.one_at_a_time else at_once

@@ -58,6 +58,9 @@ class IntegratedGradients(PixelMethod):
         x, columns = capture.input, []
         base = uninformative(x, self.baseline)
         images = torch.arange(len(x), device=x.device)
+        # Points of its path are versions of an image, too: whether they may share a batch shows in these two of them.
+        ends = capture.rescore(torch.cat([x, base]), images.repeat(2)).unflatten(0, (2, len(x)))
+        at_once = len(x) if capture.network.mixes else max(len(x), chunk_size(x))
         with differentiable(capture):
             for k in range(capture.scores.shape[1]):
                 captums = Captums(lambda seen, which, k=k: scores_of(capture, seen, which, self.name)[:, k])
@@ -68,7 +71,7 @@ class IntegratedGradients(PixelMethod):
                         additional_forward_args=(images,),
                         n_steps=self.steps,
                         method="gausslegendre",
-                        internal_batch_size=max(len(x), chunk_size(x)),
+                        internal_batch_size=at_once,
                     )
                 except RuntimeError as error:
                     if not re.search("not have been used|nference tensor|does not require grad", str(error)):
@@ -79,7 +82,7 @@ class IntegratedGradients(PixelMethod):
                     ) from error
                 columns.append(found.detach().sum(1))
         maps = torch.stack(columns, dim=1)
-        due = capture.rescore(x, images) - capture.rescore(base, images)
+        due = ends[0] - ends[1]
         missed = (maps.flatten(2).sum(2) - due).abs()
         wrong = missed > self.tolerance * maps.flatten(2).abs().sum(2)
         if bool(wrong.any()):

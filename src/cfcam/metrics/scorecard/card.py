@@ -374,5 +374,6 @@ def scorecard(evaluator: Evaluator, rows: list[Row], failed: dict[str, str] | No
         "methods": {name: method.parameters() for name, method in evaluator.methods.items()},
         "layer": evaluator.layer_name,
         "torch": str(torch.__version__),
+        **({"notes": notes} if (notes := evaluator.network.record().get("notes")) else {}),
     }
     return Scorecard(rows, evaluator.settings.metrics, evaluator.controls, evaluator.costs or {}, info, failed or {})

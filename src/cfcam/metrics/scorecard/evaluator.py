@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Network, Target, TopK
+from cfcam.capture.alone import mixed
 from cfcam.capture.answers.probabilities import Probability
 from cfcam.capture.targets.classes import class_names
 from cfcam.errors import InputError, TargetError
@@ -100,6 +101,8 @@ class Evaluator(Subject):
         """
         x = torch.stack([sample.image for sample in samples])
         capture = self.capture(x, self._rule(samples))
+        if mixed(capture):
+            return [row for sample in samples for row in self([sample])]
         batch = Batch(self, samples, capture, self.maps(capture))
         for assessor in _assessors(self.settings):
             assessor(batch)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Capture
+from cfcam.capture.alone import mixed
 from cfcam.maps import heatmaps_of, statuses_of
 from cfcam.methods.base import Methods
 from cfcam.metrics.functional import paper_protocol as paper
@@ -52,6 +53,8 @@ class PaperEvaluator(Evaluator):
     def __call__(self, samples: Sequence[Sample]) -> list[Row]:
         """Returns a row per sample and method; see `Evaluator`."""
         capture = self.capture(torch.stack([sample.image for sample in samples]), None)
+        if mixed(capture):
+            return [row for sample in samples for row in self([sample])]
         probability, answers = explained_probability(capture), predicted(capture.logits).tolist()
         background = _score(capture, paper.paper_background(capture.input))
         rows = []
