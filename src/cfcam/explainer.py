@@ -16,9 +16,10 @@ from torch import Tensor, nn
 
 from cfcam._version import __version__
 from cfcam.capture import Capture, Network, automatic_layer, find_layer, probabilities
-from cfcam.capture.alone import TOGETHER, mixed, one_by_one
+from cfcam.capture.alone import TOGETHER, one_by_one
 from cfcam.capture.answers.probabilities import Probability
 from cfcam.capture.inputs import check_type
+from cfcam.capture.mixing import runs_alone
 from cfcam.capture.targets.classes import class_names, wanted_of
 from cfcam.capture.targets.scores import boxes_of, function_name
 from cfcam.explanation import Explanation
@@ -159,18 +160,14 @@ class Explainer:
     def explained(self, capture: Capture) -> Explanation:
         """Explains a pass of this network by this explainer's methods.
 
-        Images of a batch that the network mixes are explained one by one, each by a pass of its own.
-
         Args:
             capture: of `capture`; a pass is only run again by methods that mask its input.
 
         Raises:
             CfcamError: a method does not fit.
         """
-        if mixed(capture):
-            if alone := one_by_one(capture, self.classes):
-                return self._joined([self.explained(one) for one in alone])
-            capture.memo("notes", dict[str, list[int]])[TOGETHER] = list(range(len(capture.input)))
+        if self._network.one_by_one and (alone := one_by_one(capture, self.classes)):
+            return self._joined([self.explained(one) for one in alone])
         maps: dict[str, list[Tensor]] = {name: [] for name in self.methods}
         with capture.quiet():
             for part in capture.split():
@@ -186,6 +183,8 @@ class Explainer:
             )
         functions = capture.targets.functions
         notes: dict[str, list[int]] = capture.memo("notes", dict)
+        if runs_alone(self._network, len(logits)):
+            notes[TOGETHER] = list(range(len(logits)))
         whole = {name: parts[0] if len(parts) == 1 else torch.cat(parts, dim=1) for name, parts in maps.items()}
         placed = {name: capture.placement(found.shape[2:]) for name, found in whole.items()}
         return Explanation(

@@ -17,7 +17,7 @@ from cfcam.capture.targets.numbers import Contrast, Regression
 from cfcam.capture.views import answer_beside, mixes
 
 TOGETHER = (
-    "these images ran in one batch, and the network's answer for each depends on the others: give them one at a time"
+    "images that are given in one batch run together, and their maps depend on each other: give them one at a time"
 )
 
 _OF_ANY_IMAGE = (Tensor, ClassTarget, TopK, AllClasses, Contrast, Regression)
@@ -37,7 +37,7 @@ def mixed(capture: Capture) -> bool:
 
 
 def tried_beside(capture: Capture, other: Tensor) -> None:
-    """Has a network remember that it mixes, if an image's answer is another beside an image (1, C, *spatial).
+    """Has images explained one by one, if the answer for one is another beside an image (1, C, *spatial).
 
     A network that fails on two is met again with the images that follow. It is not tried with volumes, of which two
     may be too large: what their masked passes show stands in their provenance alone.
@@ -45,20 +45,20 @@ def tried_beside(capture: Capture, other: Tensor) -> None:
     if other.ndim > 4:
         return
     try:
-        mixes(capture, answer_beside(capture, other))
+        capture.network.one_by_one = mixes(capture, answer_beside(capture, other))
     except Exception:  # noqa: BLE001 (a network may raise anything)
         return
 
 
 def one_by_one(capture: Capture, classes: Sequence[str] | None) -> list[Capture]:
-    """Returns captures of each image of a capture by itself; none where its targets may be those of all of them.
+    """Returns captures of each image of a capture by itself; none of one, or where a target may be one of all images.
 
     Args:
         capture: of the images.
         classes: class names, as they were given to it.
     """
     rules = capture.rules
-    if not all(type(rule) in _OF_ANY_IMAGE for rule in rules):
+    if len(capture.input) == 1 or not all(type(rule) in _OF_ANY_IMAGE for rule in rules):
         return []
 
     def of(n: int) -> Any:

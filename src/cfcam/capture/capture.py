@@ -46,7 +46,6 @@ class Capture:
         input: (N, C, *spatial) the input as the network saw it.
         activations: (N, C', *layer_spatial) of the target layer, detached, at least float32.
         grid: how they are seen in the layer's output, which may be tokens.
-        output: what the network returned.
         logits: (N, classes) detached.
         rules: what was asked for, checked.
         targets: the K explained scores of each image.

@@ -13,7 +13,8 @@ from cfcam.capture.answers.heads import leaves
 
 NOTE = (
     "the network's answer for an image depends on what else is in its batch (a normalisation over the batch, or random"
-    " numbers): each image, and each changed version of it, is run alone, so that no number depends on a batch size"
+    " numbers): where cfcam makes the batches, images and changed versions of them run one at a time, so that no number"
+    " depends on a batch size"
 )
 
 _ROUNDING = {torch.float64: 1e-8, torch.float32: 1e-4}
@@ -64,6 +65,8 @@ def found_to_mix(network: Mixing, x: Tensor, found: Answer, alone: Callable[[], 
         alone: runs the last row of it by itself.
     """
     if network.mixes is not None or len(x) < 2 or network.batch is not None or network.one_at_a_time:
+        return False
+    if torch.equal(x[1:], x[:-1]):  # as baselines of several images are
         return False
     try:
         differs = any(

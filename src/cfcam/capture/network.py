@@ -72,6 +72,8 @@ class Network:
         self.mixes: bool | None = None
         """Whether an answer depends on what else is in the batch, so that versions of an image run alone; None: not
         tried, see `capture.mixing`."""
+        self.one_by_one = False
+        """Whether images of a batch are explained one by one, because it mixes them: where their batches are ours."""
         self.tails = set[str]()
         """Layers behind which nothing mixes, as was tried."""
         self.detects = False

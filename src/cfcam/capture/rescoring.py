@@ -189,13 +189,13 @@ class Rescorer:
         """
         seen, two = self._recording, images[:1].repeat(2)
         network = seen.network
-        # Two different rows: a tail that mixes the images of a batch must not pass.
-        pair = torch.stack([activations[0], torch.zeros_like(activations[0])])
+        # Two very different rows: a tail that mixes the images of a batch must not pass.
+        own, one = seen.activations()[images[0]].to(activations), activations[0]
+        pair = torch.stack([one, own if (own - one).norm() > one.norm() else torch.zeros_like(one)])
         try:
             expected = self._scored_activations(seen.input[two], pair, two, targets, probability=False)
             if network.mixes is None and seen.layer not in network.tails and bool(pair.any()):
-                one = two[:1]
-                alone = self._scored_activations(seen.input[one], pair[:1], one, targets, probability=False)
+                alone = self._scored_activations(seen.input[two[:1]], pair[:1], two[:1], targets, probability=False)
                 if differ(alone, expected[:1]):
                     network.mixes = True
                     return False

@@ -14,6 +14,7 @@ from cfcam.capture import Adapter, Capture
 from cfcam.capture.answers.outputs import find_tensor, replace_tensor
 from cfcam.capture.half_precision import at_least_float32, gradients, takes_part
 from cfcam.capture.layers.attention import AttentionMap, AttentionRecorder
+from cfcam.capture.mixing import differ
 from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.targets.tokens import TextOutput
 from cfcam.errors import MethodError
@@ -85,6 +86,11 @@ class LeGrad(Method):
         batch = len(capture.input)
         with _watched(capture, differentiable=True) as recorder, _last_block_gives_all(capture.network.model, blocks):
             found = capture.answer(capture.input, rows=len(blocks) * batch)
+            if differ(found.logits[-batch:], capture.logits):
+                raise MethodError(
+                    f"{self.name} runs all blocks through the head in one batch, and this network's answer for an image"
+                    " depends on what else is in its batch: use attention-rollout or grad-cam"
+                )
             images = torch.arange(batch, device=found.logits.device).repeat(len(blocks))
             scores = capture.targets(found.output, found.logits, images).unflatten(0, (len(blocks), batch))
         if not scores.requires_grad:
