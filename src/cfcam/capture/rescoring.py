@@ -66,17 +66,23 @@ class Rescorer:
     def _scored(self, x: Tensor, images: Tensor, targets: Scores, *, probability: bool) -> Tensor:
         network = self._recording.network
         run = partial(self._run, targets=targets, probability=probability)
+
+        def last_alone() -> Answer:
+            return self._run(x[-1:], images[-1:], targets, probability=probability, packed=False)[1]  # packs nothing
+
         if not runs_alone(network, len(x)):
             scores, found = run(x, images)
-            if not found_to_mix(network, x, found, lambda: run(x[-1:], images[-1:])[1]):
+            if not found_to_mix(network, x, found, last_alone):
                 return scores
         return torch.cat([run(*row)[0] for row in zip(x.split(1), images.split(1), strict=True)])
 
-    def _run(self, x: Tensor, images: Tensor, targets: Scores, *, probability: bool) -> tuple[Tensor, Answer]:
+    def _run(
+        self, x: Tensor, images: Tensor, targets: Scores, *, probability: bool, packed: bool = True
+    ) -> tuple[Tensor, Answer]:
         found = list[Answer]()
         plain = partial(self._pass, x, images, targets, None, found, probability=probability)
         steps = partial(self._pass, x, images, targets, self._packed, found, probability=probability)
-        return plain() if self._packed is None else self._packed.checked(steps, plain), found[-1]
+        return plain() if self._packed is None or not packed else self._packed.checked(steps, plain), found[-1]
 
     def _pass(
         self,

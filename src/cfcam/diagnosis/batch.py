@@ -55,9 +55,9 @@ def check_batch(setup: Setup) -> Iterator[Finding]:
         f"an image's scores change by {change:.3g} (of {scale:.3g}) when another is in its batch"
         + "".join(f"; {cause}" for cause in causes or ()),
         "images mix: a normalisation over the batch (BatchNorm that trains, or with track_running_stats=False),"
-        " attention or a mean over axis 0, or rows that are shuffled; gradients and masked passes of one image then"
-        " hold parts of the others",
-        "--batch-size 1 for gradient methods and ScoreCAM(batch_size=1); better: normalise each image by itself",
+        " attention or a mean over axis 0, or rows that are shuffled; gradients of images in one batch then hold parts"
+        " of the others, and their changed versions run one at a time",
+        "give images one at a time, as cfcam explain does by itself; better: normalise each image by itself",
         values | {"causes": causes or []},
     )
 

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 import cfcam
 from cfcam.capture import Adapter, Capture, Network, Segmentation
+from cfcam.capture.alone import TOGETHER
+from cfcam.capture.mixing import NOTE
 from cfcam.errors import MethodError
 from cfcam.methods import CFCAM, Fusion, View
 from tests.networks import FlattenNet, GapNet, redundant, rescale
@@ -202,7 +204,8 @@ def test_views_do_not_mix_where_an_answer_depends_on_the_batch(kind: type[GapNet
     same.rows = 2
     expected = explained(same, x, method)
     assert_same(found.maps["map"], expected.maps["map"])
-    assert found.provenance.get("notes") == expected.provenance.get("notes")
+    mixes = [NOTE, f"{TOGETHER} (image 0, 1)"] if kind is OfItsBatch else []
+    assert found.provenance.get("notes", []) == mixes + expected.provenance.get("notes", [])
 
 
 def test_a_network_of_one_case_without_a_batch() -> None:

@@ -55,6 +55,8 @@ class SometimesNone(Brightness):
 
 CAPTURE = 2
 """Passes of the first capture: one to look, and one as all later ones run."""
+ALONE = 1
+"""Pass of one picture alone: whether the network mixes those of a batch."""
 FIRST, SECOND, THIRD = (0.8, 0.4, 0.2, 0.2), (0.1, 0.1, 0.1, 0.5), (0.2, 0.4, 0.6, 0.8)
 BOTH = ["insertion-black", "deletion-black"]
 
@@ -111,10 +113,10 @@ def test_the_area_under_the_mean_curve_is_the_mean_of_the_metric() -> None:
     ("metrics", "kept", "inputs"),
     [
         (["complexity"], [], CAPTURE),  # no picture is masked for it
-        (["insertion-black"], ["insertion-black"], CAPTURE + 1 + 3),  # capture, baseline, inner points
-        (["insertion-deletion-black"], BOTH, CAPTURE + 1 + 2 * 3),
-        (["insertion-deletion-black", *BOTH], BOTH, CAPTURE + 1 + 2 * 3),
-        (["road"], ["road-morf", "road-lerf"], CAPTURE + 2 * 4),
+        (["insertion-black"], ["insertion-black"], CAPTURE + 1 + 3 + ALONE),  # capture, baseline, inner points
+        (["insertion-deletion-black"], BOTH, CAPTURE + 1 + 2 * 3 + ALONE),
+        (["insertion-deletion-black", *BOTH], BOTH, CAPTURE + 1 + 2 * 3 + ALONE),
+        (["road"], ["road-morf", "road-lerf"], CAPTURE + 2 * 4 + ALONE),
     ],
 )
 def test_curves_cost_no_pass_and_those_not_asked_for_are_not_computed(
