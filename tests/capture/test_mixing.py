@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import cfcam
 from cfcam.capture import Capture, Network
 from cfcam.capture.alone import TOGETHER
-from cfcam.capture.mixing import NOTE, differ, found_to_mix
+from cfcam.capture.mixing import DRAWS, NOTE, differ, found_to_mix
 from cfcam.imaging import Preprocess
 from cfcam.jobs.engine.inference import Engine
 from cfcam.methods import CFCAM, AblationCAM, Occlusion, ReciproCAM, ScoreCAM, get_method
@@ -143,7 +143,7 @@ def test_a_network_that_draws_is_run_to_an_end() -> None:
             return self.net(x + 0.3 * torch.randn(x.shape, generator=self.own))
 
     explanation = map_of(Drawing().eval(), [ScoreCAM(), AblationCAM()], layer="net.body")
-    assert explanation.provenance["notes"] == [NOTE]
+    assert explanation.provenance["notes"] == [DRAWS]
 
 
 def test_a_network_of_one_batch_size_goes_on() -> None:
@@ -164,9 +164,9 @@ def test_rows_that_are_alike_tell_nothing_of_others() -> None:
     both = torch.cat([x, x * 1.001])
     answer = capture.answer(both, torch.zeros(2, dtype=torch.int64))
     one = capture.answer(both[1:], torch.zeros(1, dtype=torch.int64))
-    assert not found_to_mix(network, both, answer, lambda: one)
+    assert not found_to_mix(network, both, answer, lambda count: one)
     assert network.mixes is None
-    assert not found_to_mix(network, torch.cat([x, 2 * x]), answer, lambda: one)
+    assert not found_to_mix(network, torch.cat([x, 2 * x]), answer, lambda count: one)
     assert network.mixes is False
 
 

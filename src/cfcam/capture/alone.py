@@ -28,11 +28,12 @@ def mixed(capture: Capture) -> bool:
     """Tells whether a capture holds several images that the network mixes; tried once for it, by a pass of the last."""
     network, x = capture.network, capture.input
 
-    def alone() -> Answer:
+    def last(count: int) -> Answer:
+        images = torch.full((count,), len(x) - 1, device=x.device)
         with capture.quiet(), preserved(network.model, x.device), capture.autocast():
-            return capture.answer(x[-1:], torch.tensor([len(x) - 1], device=x.device))
+            return capture.answer(x[images], images)
 
-    found_to_mix(network, x, capture._recording.answer, alone)
+    found_to_mix(network, x, capture._recording.answer, last)
     return runs_alone(network, len(x))
 
 

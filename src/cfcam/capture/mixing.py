@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import torch
@@ -12,9 +12,13 @@ from cfcam.capture.answers.answer import Answer
 from cfcam.capture.answers.heads import leaves
 
 NOTE = (
-    "the network's answer for an image depends on what else is in its batch (a normalisation over the batch, or random"
-    " numbers): where cfcam makes the batches, images and changed versions of them run one at a time, so that no number"
+    "the network's answer for an image depends on what else is in its batch (as by a normalisation over the batch): where cfcam makes the batches, images and changed versions of them run one at a time, so that no number"
     " depends on a batch size"
+)
+
+DRAWS = (
+    "the network draws random numbers, others for each row of a batch: what masked passes tell varies with them, and with"
+    " a batch size"
 )
 
 _ROUNDING = {torch.float64: 1e-8, torch.float32: 1e-4}
@@ -30,6 +34,7 @@ class Mixing(Protocol):
     batch: int | None
     one_at_a_time: bool
     mixes: bool | None
+    draws: bool
 
 
 def differ(found: Tensor, expected: Tensor) -> bool:
@@ -53,34 +58,41 @@ def runs_alone(network: Mixing, rows: int) -> bool:
     return bool(network.mixes) and rows > 1 and network.batch is None
 
 
-def found_to_mix(network: Mixing, x: Tensor, found: Answer, alone: Callable[[], Answer]) -> bool:
+def found_to_mix(network: Mixing, x: Tensor, found: Answer, last: Callable[[int], Answer]) -> bool:
     """Tells whether a network mixes the rows of a batch, the first time that it was run on several; remembers it.
 
-    Rows that are nearly the same tell that these are not changed by each other, and nothing of other rows.
+    Rows that are nearly the same tell that these are not changed by each other, and nothing of other rows. Where a row
+    twice in one batch has two answers, it is random numbers that differ, and the network runs on as it did.
 
     Args:
         network: which has run on the batch.
         x: (M, ...) the batch.
         found: the answer (M, ...).
-        alone: runs the last row of it by itself.
+        last: runs a number of copies of its last row.
     """
     if network.mixes is not None or len(x) < 2 or network.batch is not None or network.one_at_a_time:
         return False
     if torch.equal(x[1:], x[:-1]):  # as baselines of several images are
         return False
     try:
-        differs = any(
-            differ(one, several[-1:]) for one, several in zip(_numbers(alone()), _numbers(found), strict=False)
-        )
+        differs = _differ(_numbers(last(1)), [numbers[-1:] for numbers in _numbers(found)])
+        if differs:
+            two = _numbers(last(2))
+            network.draws = _differ([numbers[1:] for numbers in two], [numbers[:1] for numbers in two])
+            differs = not network.draws
     except torch.OutOfMemoryError:
         raise
     except Exception:  # noqa: BLE001 (a network that takes no single image may say so in any way)
         network.mixes = False
         return False
-    last, others = x[-1].double(), x[:-1].mean(0, dtype=torch.float64)
-    if differs or bool((last - others).norm() > _ALIKE * last.norm()):
+    row, others = x[-1].double(), x[:-1].mean(0, dtype=torch.float64)
+    if differs or network.draws or bool((row - others).norm() > _ALIKE * row.norm()):
         network.mixes = differs
     return differs
+
+
+def _differ(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+    return any(differ(one, other) for one, other in zip(found, expected, strict=False))
 
 
 def _numbers(answer: Answer) -> list[Tensor]:

@@ -24,7 +24,7 @@ from cfcam.capture.layers.frames import IMAGES, ClipEvidence, Layout
 from cfcam.capture.layers.placement import Placement
 from cfcam.capture.layers.probing import LayerInfo, probe
 from cfcam.capture.layers.tokens import TokenGrid
-from cfcam.capture.mixing import NOTE
+from cfcam.capture.mixing import DRAWS, NOTE
 from cfcam.capture.packing import Trust
 from cfcam.capture.state.checkpoints import without_checkpoints
 from cfcam.capture.state.guarantee import preserved
@@ -72,6 +72,8 @@ class Network:
         self.mixes: bool | None = None
         """Whether an answer depends on what else is in the batch, so that versions of an image run alone; None: not
         tried, see `capture.mixing`."""
+        self.draws = False
+        """Whether it was then seen to draw random numbers, others for each row."""
         self.one_by_one = False
         """Whether images of a batch are explained one by one, because it mixes them: where their batches are ours."""
         self.tails = set[str]()
@@ -208,7 +210,7 @@ class Network:
         """Returns how the output is read, as plain values: the tensor taken, if it is one of several; notes."""
         last = self.answers.last
         told = [] if last is None else list(last.reading.notes)
-        told += [NOTE] if self.mixes else []
+        told += [NOTE] * bool(self.mixes) + [DRAWS] * self.draws
         notes = {"notes": told} if told else {}
         if last is None:
             return {"probability": self.probability if self.probability == "given" else self._usual(), **notes}

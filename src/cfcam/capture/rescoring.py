@@ -67,12 +67,13 @@ class Rescorer:
         network = self._recording.network
         run = partial(self._run, targets=targets, probability=probability)
 
-        def last_alone() -> Answer:
-            return self._run(x[-1:], images[-1:], targets, probability=probability, packed=False)[1]  # packs nothing
+        def last(count: int) -> Answer:
+            rows, of = torch.cat([x[-1:]] * count), torch.cat([images[-1:]] * count)
+            return run(rows, of, packed=False)[1]  # packs nothing
 
         if not runs_alone(network, len(x)):
             scores, found = run(x, images)
-            if not found_to_mix(network, x, found, last_alone):
+            if not found_to_mix(network, x, found, last):
                 return scores
         return torch.cat([run(*row)[0] for row in zip(x.split(1), images.split(1), strict=True)])
 
@@ -203,7 +204,10 @@ class Rescorer:
             if network.mixes is None and seen.layer not in network.tails and bool(pair.any()):
                 alone = self._scored_activations(seen.input[two[:1]], pair[:1], two[:1], targets, probability=False)
                 if differ(alone, expected[:1]):
-                    network.mixes = True
+                    twice = pair[:1].expand_as(pair)
+                    same = self._scored_activations(seen.input[two], twice, two, targets, probability=False)
+                    network.draws = differ(same[1:], same[:1])
+                    network.mixes = not network.draws
                     return False
                 network.tails.add(seen.layer)
             found = self._scored_activations(seen.input[two[:1]], pair, two, targets, probability=False)
