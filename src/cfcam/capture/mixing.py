@@ -12,13 +12,13 @@ from cfcam.capture.answers.answer import Answer
 from cfcam.capture.answers.heads import leaves
 
 NOTE = (
-    "the network's answer for an image depends on what else is in its batch (as by a normalisation over the batch): where cfcam makes the batches, images and changed versions of them run one at a time, so that no number"
-    " depends on a batch size"
+    "the network's answer for an image depends on what else is in its batch (as by a normalisation over the batch):"
+    " where cfcam makes the batches, images and changed versions of them run one at a time, so that no number depends"
+    " on a batch size"
 )
-
 DRAWS = (
-    "the network draws random numbers, others for each row of a batch: what masked passes tell varies with them, and with"
-    " a batch size"
+    "the network draws random numbers, others for each row of a batch: what masked passes tell varies with them, and"
+    " with a batch size"
 )
 
 _ROUNDING = {torch.float64: 1e-8, torch.float32: 1e-4}
