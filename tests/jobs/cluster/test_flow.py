@@ -20,7 +20,7 @@ import pytest
 import torch
 from PIL import Image
 
-from cfcam.errors import JobError
+from cfcam.errors import JobError, ModelError
 from cfcam.jobs import FolderRun, Save, Settings, find_inputs
 from cfcam.jobs.cluster.flow import on_cluster
 from cfcam.jobs.cluster.journal import journals
@@ -204,3 +204,14 @@ def test_a_cluster_of_a_run_ends_with_it_also_where_it_is_killed(tmp_path, machi
 def test_a_network_that_cannot_be_explained_ends_the_run_with_the_reason(tmp_path, machines, pictures):
     with pytest.raises(JobError, match="shard 1/2 on a cluster"):
         list(run(pictures, tmp_path / "out", machines, shard=Shard(1, 2)))
+
+
+def test_a_network_that_cannot_be_sent_is_told_before_anything_is_made_for_a_cluster(tmp_path):
+    folder_of(tmp_path / "in", 1)
+    model = load(f"{NETWORKS}:deadly", classes=["bright", "dark"])
+    model.module.register_forward_hook(lambda *_: None)  # a function of no name, which pickle cannot find again
+    how = Settings(output=tmp_path / "out", methods=("grad-cam",), preprocess=PLAIN)
+    inputs = find_inputs([tmp_path / "in"], output=tmp_path / "out")
+    with pytest.raises(ModelError, match="cannot be sent to another process"):
+        list(FolderRun(model, inputs, how, flow=on_cluster(Cluster("nowhere:1", 1))))
+    assert not (tmp_path / "out" / ".cluster").exists()

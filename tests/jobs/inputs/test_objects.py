@@ -228,3 +228,9 @@ def test_cases_of_an_object_store_are_found_as_in_a_folder(store, scans, tmp_pat
     assert find_cases(f"s3://{scans}")[0].identity() != before
     (tmp_path / "cases.csv").write_text(f"image,label\ns3://{scans}/a.png,1\n")
     assert load_case(find_cases(tmp_path / "cases.csv")[0], PLAIN, 2).label == 1
+
+
+@pytest.mark.parametrize("name", ["x.tar", "deep/X.TAR", "x.tar.gz", "x.tgz"])
+def test_a_tar_in_a_store_is_told_without_asking_the_store(name):
+    with pytest.raises(ImageError, match=r"tars are read from a disk only: copy it to one"):
+        find_inputs([f"s3://nowhere/{name}"], output="/nowhere")

@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from cfcam.errors import CfcamError
 from cfcam.jobs.cluster.journal import journals
 from cfcam.jobs.cluster.measuring import Batch, Measuring, part_of
 from cfcam.jobs.cluster.part import Answer, Ended, Item, id_of
@@ -95,7 +96,12 @@ class _Evaluation(Sharing[_Share]):
 
     def parts(self, cluster: Cluster) -> Iterator[Part]:
         """Yields what became of each batch, in their order."""
-        pool = Pool(cluster, pickle.dumps(Measuring(self._run)), self.place, on_gpu=self._run.on_gpu)
+        try:
+            job = pickle.dumps(Measuring(self._run))
+        except CfcamError:  # what cannot be sent leaves no folder behind
+            self.place.leave(whole=True)
+            raise
+        pool = Pool(cluster, job, self.place, on_gpu=self._run.on_gpu)
         self._run.notes.extend(pool.notes)
         try:
             for share in self.settled(pool):

@@ -71,10 +71,10 @@ class ClusterFlow(Sharing[_Share]):
             raise JobError(f"shard {settings.shard} on a cluster: leave the shard out, the cluster shares inputs out")
         self._work, self._settings, self._known = work, settings, known
         self._left = {} if settings.store or settings.overwrite else self._left_over()
+        job = pickle.dumps(Explaining(work, settings))  # what cannot be sent leaves no folder behind
         super().__init__(Place.made(settings.output, cluster.cores), work.notes)
         self._waiting: Iterator[Task] = iter(())
         self._torn = False  # whether a lost worker may have left a file half written
-        job = pickle.dumps(Explaining(work, settings))
         self._pool = Pool(cluster, job, self.place, on_gpu=work.engine.on_gpu)
         work.notes.extend(self._pool.notes)
 

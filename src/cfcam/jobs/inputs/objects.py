@@ -23,6 +23,7 @@ from cfcam.files import Stamp
 from cfcam.imaging.reading.elsewhere import LARGEST, Elsewhere
 from cfcam.imaging.reading.listing import EXTENSIONS
 from cfcam.jobs.inputs.marks import Lookup, hashes
+from cfcam.jobs.inputs.tars import ENDING, OF_TARS
 from cfcam.urls import shown_url
 
 EXTRA: Final = "object-store"
@@ -161,6 +162,8 @@ def objects_at(place: Address, *, recursive: bool, endings: Sequence[str] = EXTE
     magic = has_magic(str(place))
     if place.name.lower().endswith(tuple(endings)) and not magic:
         return [place]
+    if place.name.lower().endswith((ENDING, *OF_TARS)):
+        raise ImageError(f"{place}: tars are read from a disk only: copy it to one, or name a prefix of pictures")
     pattern, start = "", place
     if magic and has_magic(place.parts[1]):
         raise InputError(f"{place}: the name of a bucket is no pattern: give one")

@@ -97,7 +97,7 @@ def tars(path: Path) -> list[Path]:
         ImageError: braces name a tar that is not there.
     """
     text = str(path)
-    if not text.lower().endswith((ENDING, *_OF_TARS)) or path.is_dir():
+    if not text.lower().endswith((ENDING, *OF_TARS)) or path.is_dir():
         return []
     if path.is_file():
         return [path]
@@ -109,7 +109,7 @@ def tars(path: Path) -> list[Path]:
     return [one for one in dict.fromkeys(Path(match) for one in several for match in _matching(one)) if one.is_file()]
 
 
-_OF_TARS: Final = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+OF_TARS: Final = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
 def _matching(text: str) -> list[str]:
