@@ -247,7 +247,7 @@ _FREE_OF = {  # texts of which none is wrong by itself, numbers that typer bound
     "Assess": {"amend", "comment", "method", "target"},
     "Fhir": {"timeout"},
     "Evaluate": {"workers"},
-    "Explain": {"prompt", "workers"},
+    "Explain": {"most_tokens", "prompt", "workers"},
     "Gateway": {"explain", "words"},
     "Fetch": {"accession", "aet", "most", "password_env", "patient_id", "timeout", "token_env", "user"},
     "Send": {"aet", "password_env", "timeout", "token_env", "user"},
