@@ -11,7 +11,7 @@ import torch
 import cfcam
 from cfcam.clinical.removal import Removal
 from cfcam.imaging import Image, Preprocess, overlay, save_image, superpixels
-from cfcam.imaging.drawing.charts.bars import Measured, region_page
+from cfcam.imaging.drawing.charts.bars import Measured, outlined, region_page
 from cfcam.models.demo import CLASSES, load_demo_network, make_phantom
 
 phantom = make_phantom(seed=7, findings=["nodule"])
@@ -36,9 +36,10 @@ for region in table:
 print(f"outside of all of them: {table.outside:.0%}")
 
 # %%
-# The same as bars. The mark across a bar is the region's share of the area: what chance would give it.
+# The same as bars, beside the organs' outlines. The mark across a bar is the region's share of the area, as by chance.
 heat = preprocess.to_original(e.heatmaps("hires-cam")[0, 0], picture.size)
-page = region_page([Measured(overlay(picture.rgb(), heat), table, f"{e.probability(0, 0):.3f}")])
+drawn, places = outlined(overlay(picture.rgb(), heat), {name: phantom.masks[name] for name in organs})
+page = region_page([Measured(drawn, table, f"{e.probability(0, 0):.3f}", places)])
 save_image(page.drawn(), "regions.png")
 
 # %%

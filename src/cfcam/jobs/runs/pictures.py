@@ -15,8 +15,9 @@ from torch import Tensor
 from cfcam.explanation import Explanation, unique_columns
 from cfcam.files import sha256_of
 from cfcam.imaging import Image, Preprocess, banner
+from cfcam.imaging.drawing.charts.bars import outlined
 from cfcam.imaging.drawing.look import Look
-from cfcam.imaging.drawing.outline import border, boxed
+from cfcam.imaging.drawing.outline import boxed
 from cfcam.imaging.drawing.overlay import Ink
 from cfcam.imaging.drawing.page import Page, shrunk
 from cfcam.imaging.drawing.sheet import contact_page
@@ -34,7 +35,6 @@ from cfcam.models import LoadedModel
 
 _PANEL_SIDE = 320
 _SHEET_SIDE = 960  # thrice the side of a panel
-_BORDER = 235, 235, 235  # of regions that are measured
 
 _Levels = dict[tuple[str, int], float | None]  # of method and target: the threshold of its outline
 
@@ -131,15 +131,10 @@ class PictureArtist(Artist):
         """Returns a small picture with a map over it and the borders of regions; see `Artist.small`."""
         rgb = reduced(image.rgb(), _PANEL_SIDE)
         heat = self._heat(explanation, *which, rgb)
-        drawn = self._overlay(rgb, explanation, which, {} if heat is None else {which: self._level(heat)}, None).copy()
-        places: dict[str, tuple[float, float]] = {}
-        for name, mask in regions.items():
-            inside = (self.preprocess.to_original(mask.float(), (rgb.shape[0], rgb.shape[1])) > 0.5).numpy()
-            drawn[border(inside)[0]] = _BORDER
-            if len(at := np.argwhere(inside)):
-                middle = at[np.abs(at - at.mean(0)).sum(1).argmin()]  # a place of the region, also of a bent one
-                places[name] = (middle[0] + 0.5) / rgb.shape[0], (middle[1] + 0.5) / rgb.shape[1]
-        return drawn, places
+        drawn = self._overlay(rgb, explanation, which, {} if heat is None else {which: self._level(heat)}, None)
+        size = (rgb.shape[0], rgb.shape[1])
+        masks = {name: self.preprocess.to_original(mask.float(), size) > 0.5 for name, mask in regions.items()}
+        return outlined(drawn, {name: mask.numpy() for name, mask in masks.items()})
 
     def _drawn(self, image: Image, explanation: Explanation, columns: list[int], stem: Path) -> list[Path]:
         files: list[Path] = []

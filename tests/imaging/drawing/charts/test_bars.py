@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cfcam.errors import InputError
-from cfcam.imaging.drawing.charts.bars import BAR, TICK, Measured, region_page
+from cfcam.imaging.drawing.charts.bars import BAR, TICK, Measured, outlined, region_page
 from cfcam.maps import RegionShare, RegionShares
 
 
@@ -48,3 +48,15 @@ def test_a_map_that_cannot_be_read_says_so_in_place_of_bars() -> None:
 def test_nothing_to_draw_is_refused() -> None:
     with pytest.raises(InputError, match=r"^no regions to draw"):
         region_page([])
+
+
+def test_regions_are_outlined_where_their_numbers_stand() -> None:
+    picture = np.zeros((8, 10, 3), np.uint8)
+    inside = np.zeros((8, 10), bool)
+    inside[2:7, 3:8] = True
+    drawn, places = outlined(picture, {"organ": inside, "nowhere": inside & False})
+    ring = inside.copy()
+    ring[3:6, 4:7] = False
+    assert (drawn.any(-1) == ring).all()
+    assert places == {"organ": (4.5 / 8, 5.5 / 10)}
+    assert not picture.any()

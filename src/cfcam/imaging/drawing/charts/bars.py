@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.errors import InputError
+from cfcam.imaging.drawing.outline import border
 from cfcam.imaging.drawing.overlay import check_rgb
 from cfcam.imaging.drawing.page import Page
 from cfcam.imaging.drawing.parts import GAP, MARGIN, Box, Ink, Theme, fitted_picture, ink_of, place_title
@@ -17,6 +18,8 @@ from cfcam.maps import RegionShare, RegionShares
 
 BAR, TICK = (240, 134, 52), (90, 200, 220)
 """Colours of a bar and of the mark of its region's area."""
+BORDER = (235, 235, 235)
+"""Of the outline of a region in the picture."""
 
 _NAME, _LENGTH, _NUMBERS = 150, 200, 280  # widths of the columns, in pixels
 _ROW, _THICK = 22, 12
@@ -38,6 +41,28 @@ class Measured:
     shares: RegionShares
     answer: str = ""
     places: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+def outlined(
+    picture: NDArray[np.uint8], regions: Mapping[str, NDArray[np.bool_]]
+) -> tuple[NDArray[np.uint8], dict[str, tuple[float, float]]]:
+    """Draws the border of each region into a picture.
+
+    Args:
+        picture: uint8 `(H, W, 3)`.
+        regions: name -> `(H, W)`.
+
+    Returns:
+        A new picture, and the places of the numbers, as `Measured` has them.
+    """
+    drawn = picture.copy()
+    places: dict[str, tuple[float, float]] = {}
+    for name, inside in regions.items():
+        drawn[border(inside)[0]] = BORDER
+        if len(at := np.argwhere(inside)):
+            middle = at[np.abs(at - at.mean(0)).sum(1).argmin()]  # a place of the region, also of a bent one
+            places[name] = (middle[0] + 0.5) / picture.shape[0], (middle[1] + 0.5) / picture.shape[1]
+    return drawn, places
 
 
 def region_page(
