@@ -98,3 +98,26 @@ def test_a_page_is_prose_code_output_and_pictures(tmp_path: Path) -> None:
     order = ["in two lines.", "```py\nfrom PIL", "```text\nsaid\n```", "![Small](images/small.jpg)", "The end."]
     places = [page.index(words) for words in order]
     assert places == sorted(places)
+
+
+def test_the_front_page_shows_examples_whole_and_with_a_title() -> None:
+    front = (DOCS / "index.md").read_text(encoding="utf-8").partition("## Gallery")[2].partition("[All of it]")[0]
+    shown = re.findall(
+        r"^\[!\[\]\(gallery/images/(\w+)\.jpg\)\{(.*)\}<br>(.+)\]\(gallery/(\w+)\.md\)$", front, re.MULTILINE
+    )
+    assert len(shown) == front.count("![") > 5
+    for picture, style, title, page in shown:
+        assert picture.startswith(page)
+        assert "object-fit: contain" in style
+        assert title
+
+
+def test_what_an_example_needs_is_said_on_its_page_and_in_the_index() -> None:
+    """Of what examples import these alone are no part of the plain install."""
+    needs = {"transformers": "models", "load_demo_captioner": "models", "superpixels": "clinical", "nibabel": "volume"}
+    for name in gallery.EXAMPLES:
+        script = (gallery.FOLDER / f"{name}.py").read_text(encoding="utf-8")
+        wanted = {extra for word, extra in needs.items() if re.search(rf"import .*{word}|from {word}", script)}
+        assert wanted <= set(gallery.EXTRAS.get(name, "").split(","))
+        if wanted:
+            assert f"[{gallery.EXTRAS[name]}]" in (gallery.FOLDER / f"{name}.md").read_text(encoding="utf-8")
