@@ -49,7 +49,7 @@ def test_the_public_names() -> None:
 def test_half_a_character_in_a_name_is_refused_where_it_is_given(
     net: GapNet, x: Tensor, how: dict, error: type
 ) -> None:
-    with pytest.raises(error, match=r"'\\ud\w+' holds half of a character|'\\ud800b' holds half of a character"):
+    with pytest.raises(error, match=r"name holds half of a character \('\\ud\w+'\)"):
         cfcam.explain(net, x, layer="features", **{"methods": ["grad-cam"]} | how)
 
 

@@ -184,7 +184,7 @@ def check_whole(name: str, what: str, error: type[CfcamError]) -> None:
         error: what is raised.
     """
     if any("\ud800" <= letter <= "\udfff" for letter in name):
-        raise error(f"{what} {name!r} holds half of a character: give it as text in UTF-8")
+        raise error(f"{what} holds half of a character ({name!r}): give it as text in UTF-8")
 
 
 def check_called(value: Any, name: str, meant: str, error: type[CfcamError] = InputError) -> None:

@@ -123,7 +123,7 @@ def _checked(names: tuple[str, ...], where: str) -> tuple[str, ...]:
     for index, name in enumerate(names):
         if not name.strip():
             raise ModelError(f"{where}: the class with index {index} has an empty name: name it")
-        check_whole(name, f"{where}: the name at index {index},", ModelError)
+        check_whole(name, f"{where}: the name at index {index}", ModelError)
         if first.setdefault(name, index) < index:
             raise ModelError(
                 f"{where}: the name {one_line(name, 60)!r} stands at index {first[name]} and {index}: "
