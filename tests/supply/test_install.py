@@ -2,17 +2,43 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 import re
 import site
 import subprocess
 import sys
+import tomllib
 import venv
+from importlib.metadata import distributions, packages_distributions, requires
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
+IMPORTED = """
+import builtins, json, sys
+from importlib.metadata import packages_distributions
+
+real, seen = builtins.__import__, set()
+
+def noted(name, globals=None, locals=None, fromlist=(), level=0):
+    found = real(name, globals, locals, fromlist, level)  # what is not there is not imported: it was no need
+    if level == 0 and str((globals or {}).get("__name__")).partition(".")[0] == "cfcam":
+        seen.add(name.partition(".")[0])
+    return found
+
+builtins.__import__ = noted
+from cfcam.cli.app import app
+
+try:
+    app(["demo"])
+except SystemExit as end:
+    assert not end.code, end.code
+where = packages_distributions()
+print(json.dumps([one for name in seen - sys.stdlib_module_names - {"cfcam"} for one in where[name]]))
+"""
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +75,38 @@ def test_a_wheel_in_a_fresh_environment_explains_pictures_and_shows_them(fresh: 
     assert int(ran(fresh, "python", "-c", told, cwd=tmp_path)) > 1000  # the viewer's files
 
 
+def canonical(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", re.match(r"[\w.-]+", name)[0]).lower()  # type: ignore[index]
+
+
+def test_what_a_run_imports_is_asked_for_by_the_wheel(fresh: Path, tmp_path: Path) -> None:
+    """The environment looks further for what it lacks, so that a requirement nobody declares does not show there."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = set(map(canonical, project["dependencies"]))
+    used = json.loads(ran(fresh, "python", "-c", IMPORTED, cwd=tmp_path).splitlines()[-1])
+    assert {"torch", "numpy", "pillow"} <= set(map(canonical, used)) <= declared
+
+
+def test_whatever_a_module_imports_comes_with_the_wheel_or_an_extra() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = [one for extra in project["optional-dependencies"].values() for one in extra]
+    come, waiting = set[str](), set(map(canonical, [*project["dependencies"], *extras]))
+    there = {canonical(one.name) for one in distributions()}
+    while waiting:  # what they ask for themselves comes, too
+        come.add(one := waiting.pop())
+        asked = requires(one) or [] if one in there else []
+        waiting |= {canonical(more) for more in asked if "extra ==" not in more} - come
+    where, missing = packages_distributions(), {}
+    for file in sorted((ROOT / "src" / "cfcam").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            names = [one.name for one in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            for top in {name.partition(".")[0] for name in names} - sys.stdlib_module_names - {"cfcam"}:
+                if not come & {canonical(top), *map(canonical, where.get(top, []))}:
+                    missing[top] = str(file.relative_to(ROOT))
+    assert missing == {}
+
+
 def test_every_extra_has_its_size_on_the_page() -> None:
     text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
     listed = re.search(r"^\[project\.optional-dependencies\]\n(.*?)^\[", text, re.DOTALL | re.MULTILINE)
@@ -67,7 +125,8 @@ def test_every_extra_has_its_size_on_the_page() -> None:
 
 def test_the_front_page_is_read_in_half_a_minute_and_begins_with_a_picture_how_to_install_and_five_lines() -> None:
     page = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
-    prose = re.sub(r"```.*?```|!\[.*?\]|\{.*?\}|\(.*?\)|[#*\[\]!|]", " ", page, flags=re.DOTALL)
+    page_without_pictures = re.sub(r"^\[!\[.*$|<.*?>", "", page, flags=re.MULTILINE)  # and their titles
+    prose = re.sub(r"```.*?```|!\[.*?\]|\{.*?\}|\(.*?\)|[#*\[\]!|]", " ", page_without_pictures, flags=re.DOTALL)
     assert len(prose.split()) < 150
     order = [page.index(part) for part in ("![", "pip install .", "```python", "## Gallery")]
     assert order == sorted(order)
