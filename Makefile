@@ -64,9 +64,10 @@ $(VENV)/.dev: $(VENV)/.runtime supply/all.txt supply/dev.txt
 
 # What FHIR Bundles are held against, as locked by hash; none of its install scripts runs. Needs Node 20 or later.
 .fhir: tests/exchange/fhir/npm/package-lock.json
-	mkdir -p $@
-	cp tests/exchange/fhir/npm/package.json tests/exchange/fhir/npm/package-lock.json $@
-	npm ci --prefix $@ --ignore-scripts --no-audit --no-fund --loglevel=error
+	rm -rf $@ $@.part && mkdir $@.part
+	cp tests/exchange/fhir/npm/package.json tests/exchange/fhir/npm/package-lock.json $@.part
+	npm ci --prefix $@.part --ignore-scripts --no-audit --no-fund --loglevel=error
+	mv $@.part $@
 	@touch $@
 
 demo: $(VENV)/.runtime  ## explain the demo images with the demo network
@@ -111,4 +112,4 @@ dist: $(VENV)/.dev  ## build the wheel into dist/, the same bytes each time
 	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --no-build-isolation --wheel-dir dist .
 
 clean:  ## remove the environment and everything built
-	rm -rf $(VENV) .torchvision .nnunet .peers .fhir site output cfcam-demo .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .torchvision .nnunet .peers .fhir .fhir.part site output cfcam-demo .mypy_cache .pytest_cache .ruff_cache

@@ -80,13 +80,11 @@ def broken_weights():
 class Held(Brightness):
     """Stands still for ever after as many passes as the environment says, for who ends a run in its middle."""
 
-    def __init__(self):
-        super().__init__()
-        self.left = int(os.environ.get("CFCAM_TESTS_PASSES", 1_000_000))
+    left = int(os.environ.get("CFCAM_TESTS_PASSES", 1_000_000))  # of the class: a module's own would be put back
 
     def forward(self, x):
-        self.left -= 1
-        while self.left < 0:
+        Held.left -= 1
+        while Held.left < 0:
             time.sleep(0.05)
         return super().forward(x)
 
