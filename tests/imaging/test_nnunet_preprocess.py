@@ -82,6 +82,14 @@ def test_z_scores_within_the_mask_leave_the_rest_as_it_is():
     assert found[3, 1, 1] == 0
 
 
+@pytest.mark.filterwarnings("error")
+def test_a_blank_scan_stays_blank():
+    blank = prepare(schemes=("ZScoreNormalization",), within=(True,))(
+        Volume(np.zeros((4, 4, 4), np.float32), np.eye(4))
+    )
+    assert not blank.any()
+
+
 def test_voxels_keep_their_edges_when_they_are_resampled():
     """Two voxels of 2 mm become four of 1 mm at -0.25, 0.25, 0.75 and 1.25 of them: by lines 1, 1.25, 1.75, 2."""
     found = prepare(order=1)(line(1, 2, spacing=2.0))[0, 0, 0]

@@ -210,6 +210,8 @@ class NnunetPreprocess(VolumePreprocess):
         elif scheme == "ZScoreNormalization":
             where: Any = slice(None) if seen is None else seen
             some = values[where]
+            if not some.size:  # a blank scan has nothing to normalise by
+                return
             values[where] = (some - some.mean()) / max(some.std(), np.float32(_LEAST))
         elif scheme == "RescaleTo01Normalization":
             values -= values.min()
