@@ -327,7 +327,7 @@ HELD = ["--method", "grad-cam", "--save", "overlay", "--batch-size", "1", *netwo
 
 
 def start(tmp_path, output):
-    """A run that comes far enough for its first lines, and never to its end."""
+    """A run that comes far enough for its first lines, and not soon to its end."""
     command = [sys.executable, "-m", "cfcam.cli", "explain", tmp_path / "in", "-o", output, *HELD]
     held = os.environ | {"CFCAM_TESTS_PASSES": "30"}
     return subprocess.Popen(
