@@ -50,6 +50,27 @@ def test_the_map_lies_on_the_lesion_on_the_grid_of_the_files(made, tmp_path):
     assert np.array_equal(nib.load(tmp_path / "listed" / "scan_0000_hires-cam.nii.gz").get_fdata(), heat.get_fdata())
 
 
+def test_organs_are_taken_out_window_by_window_also_by_labels_that_are_mirrored(made, tmp_path):
+    """The lesion takes its own score away; labels of the same voxels in another order of theirs give the same rows."""
+    labels = nib.load(made / "labels.nii.gz")
+    last = np.array(labels.shape) - 1
+    values = np.asarray(labels.dataobj)[::-1, :, ::-1].transpose(1, 2, 0)
+    way = np.array([[0, 0, -1, last[0]], [1, 0, 0, 0], [0, -1, 0, last[2]], [0, 0, 0, 1.0]])  # from its index to ours
+    found = {}
+    for name, image in {"ours": labels, "turned": nib.Nifti1Image(values, labels.affine @ way)}.items():
+        nib.save(image, tmp_path / f"{name}.nii.gz")
+        words = ["--model", f"nnunet:{made / 'network'}", "--by-region", tmp_path / f"{name}.nii.gz"]
+        done = explain(made / "scan_0000.nii.gz", *words, "-o", tmp_path / name)
+        assert done.exit_code == 0, done.output
+        assert "not tried" not in done.output
+        (target,) = json.loads(done.stdout)["images"][0]["targets"]
+        found[name] = {row["name"]: row for row in target["regions"]["hires-cam"]}
+    rows = found["ours"]
+    assert rows["region 2"]["share"] > 0.7 > 0.3 > rows["region 1"]["share"]
+    assert rows["region 2"]["removal"] > rows["region 1"]["removal"] > 0
+    assert found["turned"] == rows
+
+
 def test_a_folder_counts_each_study_once_and_a_changed_modality_is_seen(made, tmp_path):
     scans = tmp_path / "scans"
     scans.mkdir()

@@ -55,4 +55,5 @@ print(
 # `cfcam explain scan.nii.gz --by-region organs.nii.gz --region-names organs.csv` (a label map on the scan's own grid,
 # and a table `label,name`), or `--by-region slic:50`. Two warnings. Shares are of the map, whose cells are large: a
 # small organ gets a part of its neighbour's. And a fall is no contribution: a filled image is none that the network was
-# trained on, and two regions may each be enough.
+# trained on, and two regions may each be enough. Of a scan that is explained in windows (`--sliding`, nnU-Net) those
+# windows run again that see the region; the places of a class stay those of the untouched scan.

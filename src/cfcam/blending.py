@@ -6,12 +6,18 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cfcam.capture import Capture, Network
+from cfcam.capture.answers.probabilities import Kind
+from cfcam.capture.state.guarantee import preserved
+from cfcam.capture.targets.classes import resolve_targets
+from cfcam.capture.targets.dense import MaskedScore, Segmentation
+from cfcam.capture.targets.scores import function_name
 from cfcam.errors import InputError
 
 Weight = Literal["gaussian", "hann", "constant"]
@@ -36,12 +42,95 @@ class Layout:
     def __len__(self) -> int:
         return math.prod(map(len, self.starts))
 
+    def places(self) -> list[tuple[int, ...]]:
+        """Where each window begins, the last axis running fastest."""
+        return list(product(*self.starts))
+
     def of(self, x: Tensor, batch_size: int) -> Iterator[Batch]:
         """Yields places and windows of one image (1, C, *spatial), the last axis running fastest."""
-        places = list(product(*self.starts))
+        places = self.places()
         for n in range(0, len(places), batch_size):
             some = places[n : n + batch_size]
             yield some, torch.cat([cut(x, place, self.size) for place in some])
+
+
+def laid_out(capture: Capture, extent: Sequence[int], overlap: float) -> Layout:
+    """Returns where windows begin along each axis: evenly, at whole cells of the layer, the last one reaching the end.
+
+    Args:
+        capture: of one window.
+        extent: *spatial of the image.
+        overlap: share of a window that it has in common with the next, at least.
+
+    Raises:
+        InputError: the window is no multiple of the layer's cells.
+    """
+    size, starts = tuple(capture.input.shape[2:]), list[tuple[int, ...]]()
+    for side, cells, whole in zip(size, capture.activations.shape[2:], extent, strict=True):
+        if side == whole:
+            starts.append((0,))
+            continue
+        if side % cells:
+            likely = 2 ** round(math.log2(side / cells))
+            lower = max(likely, side // likely * likely)
+            raise InputError(
+                f"a window of {side} voxels becomes {cells} cells of layer {capture.layer!r}, which do not divide it:"
+                f" take a window of {lower} or {lower + likely}"
+            )
+        _check_covered(capture, size)
+        cell = side // cells
+        end = math.ceil(whole / cell) - cells  # in cells
+        step = max(1, math.floor(cells * (1 - overlap)))
+        count = math.ceil(end / step) + 1
+        starts.append(tuple(round(n * end / (count - 1)) * cell for n in range(count)))
+    return Layout(size, tuple(starts))
+
+
+def _check_covered(capture: Capture, size: tuple[int, ...]) -> None:
+    """Raises `InputError` if the layer's patches do not cover a window: cells of two windows would not coincide."""
+    if placement := capture.placement():
+        steps = [span.step for span in placement.spans if span is not None]
+        patch = math.lcm(*(round(step) for step in steps if step >= 1)) if steps else 1
+        fits = max(patch, min(size) // patch * patch)
+        raise InputError(
+            f"a window of {list(size)} voxels is not covered by the patches of layer {capture.layer!r}, which are"
+            f" {' x '.join(f'{step:g}' for step in steps)} voxels: take a window of {fits} or {fits + patch}"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Patch:
+    """Other values of a block of an image.
+
+    Attributes:
+        start: the first voxel of the block.
+        values: (1, C, *block).
+    """
+
+    start: tuple[int, ...]
+    values: Tensor
+
+    def into(self, x: Tensor, first: Sequence[int] | None = None) -> Tensor | None:
+        """Returns x (1, C, *spatial), a part of the image, with these values; None: nothing of it is another.
+
+        Args:
+            x: the part.
+            first: where it begins in the image; None: it is the whole image.
+        """
+        there, here = [slice(None)] * 2, [slice(None)] * 2
+        sides = zip(self.start, self.values.shape[2:], first or [0] * len(self.start), x.shape[2:], strict=True)
+        for start, side, at, extent in sides:
+            low, high = max(start - at, 0), min(start - at + side, extent)
+            if high <= low:
+                return None
+            here.append(slice(low, high))
+            there.append(slice(low + at - start, high + at - start))
+        values = self.values[tuple(there)].to(x)
+        if torch.equal(x[tuple(here)], values):
+            return None
+        changed = x.clone()
+        changed[tuple(here)] = values
+        return changed
 
 
 def cut(x: Tensor, start: Sequence[int], size: Sequence[int]) -> Tensor:
@@ -92,15 +181,126 @@ class Blend:
 
     def add(self, place: Sequence[int], maps: Tensor | None) -> None:
         """Adds the maps of a window, or of one in which there is nothing to explain: those are 0."""
-        first = [round(at / cell) for at, cell in zip(place, self._cells, strict=True)]
-        here = tuple(slice(at, at + count) for at, count in zip(first, self.shape, strict=True))
+        here = self._cells_of(place)
         if maps is not None:
             self._sum[(slice(None), *here)] += self._share * maps
         self._weight[here] += self._share
 
+    def share(self, place: Sequence[int]) -> Tensor:
+        """(*cells) what a window counts for in `value`: of all windows that see a place these add up to 1."""
+        return self._share / self._weight[self._cells_of(place)]
+
+    def _cells_of(self, place: Sequence[int]) -> tuple[slice, ...]:
+        first = [round(at / cell) for at, cell in zip(place, self._cells, strict=True)]
+        return tuple(slice(at, at + count) for at, count in zip(first, self.shape, strict=True))
+
     def value(self) -> Tensor:
         """(K, *grid)."""
         return self._sum / self._weight
+
+
+@dataclass(frozen=True, eq=False)
+class Column:
+    """One score of a segmentation: of a class at places of the whole image, or what each window is asked for.
+
+    Attributes:
+        rule: what a window is asked for, where ``places`` is None.
+        places: the class, and the weight of each place of the output (1, *output).
+        score: of the whole image; None: the windows' own are aggregated.
+        name: as shown to people.
+        factor: from a sum over the places to the score.
+    """
+
+    rule: Any
+    places: tuple[int, Tensor] | None = None
+    score: float | None = None
+    name: str | None = None
+    factor: float = 1.0
+
+    def asked(self, first: Sequence[int], shape: Sequence[int]) -> Any:
+        """What a window is asked for, that begins at a place of the output; None: it sees nothing of the class."""
+        if self.places is None:
+            return self.rule
+        index, weights = self.places
+        mask = weights[(slice(None), *(slice(at, at + count) for at, count in zip(first, shape, strict=True)))]
+        beyond = [n for want, has in zip(shape[::-1], mask.shape[:0:-1], strict=True) for n in (0, want - has)]
+        mask = F.pad(mask, beyond)  # where a window reaches beyond the image there is nothing of it
+        return Segmentation(index, mask, background=None) if bool((mask > 0).any()) else None
+
+
+def columns_of(
+    rule: Any, logits: Tensor, classes: Sequence[str] | None, kind: Kind, spatial: tuple[int, ...]
+) -> list[Column]:
+    """Returns the scores that a rule asks for of a segmentation of a whole image.
+
+    Args:
+        rule: of `cfcam.capture.targets.classes.check_targets`.
+        logits: (1, classes, *output) of the whole image.
+        classes: class names.
+        kind: how logits become probabilities.
+        spatial: *spatial of the image.
+
+    Raises:
+        TargetError: see `cfcam.capture.targets.classes.resolve_targets`.
+    """
+    resolved = resolve_targets([rule], logits, classes, kind, spatial=spatial)
+    columns = []
+    for k in range(resolved.indices.shape[1]):
+        function = resolved.functions.get(k)
+        if not isinstance(function, MaskedScore):
+            columns.append(Column(rule, name=None if function is None else function_name(function)))
+            continue
+        mask = function.mask.cpu()
+        score = float(function(None, logits, torch.zeros(1, dtype=torch.long), probability=False))
+        factor = 1.0 if function.reduction == "sum" else 1 / float(mask.sum())
+        columns.append(Column(rule, (int(function.indices[0]), mask), score, function.name, factor))
+    return columns
+
+
+def logits_of(network: Network, batches: Iterator[Batch], aggregate: Aggregate) -> Tensor:
+    """Returns the logits of an image (1, classes), from those of its windows.
+
+    Args:
+        network: is run without a graph.
+        batches: places and windows.
+        aggregate: of the windows.
+    """
+    logits = Running(aggregate)
+    for _, windows in batches:
+        logits.add(_run(network, windows))
+    return logits.value()
+
+
+def _run(network: Network, windows: Tensor) -> Tensor:
+    """The network's scores of some windows, without a graph."""
+    with torch.inference_mode(False), torch.no_grad():
+        prepared = network.prepare(windows)
+        with preserved(network.model, prepared.device):
+            return network(prepared)[1].detach()
+
+
+def blended_logits(
+    network: Network, image: Tensor, windows: Layout, weight: Weight, batch_size: int
+) -> tuple[Tensor, tuple[int, ...], list[int]]:
+    """Returns the logits (1, classes, *output) of an image, the shape of a window's, and the voxels of a place of them.
+
+    Args:
+        network: a segmentation network, run without a graph.
+        image: (1, C, *spatial).
+        windows: of it.
+        weight: of the places of a window.
+        batch_size: windows in one pass.
+    """
+    logits: Blend | None = None
+    for places, some in windows.of(image, batch_size):
+        for place, one in zip(places, _run(network, some).cpu(), strict=True):
+            logits = logits or Blend("the network's scores", one.float(), windows, weight)
+            logits.add(place, one.float())
+    assert logits is not None  # noqa: S101 (there is always a first window)
+    shape = tuple(logits.shape)
+    cells = [side // count for side, count in zip(windows.size, shape, strict=True)]
+    kept = (slice(0, math.ceil(extent / cell)) for extent, cell in zip(image.shape[2:], cells, strict=True))
+    return logits.value()[(slice(None), *kept)][None], shape, cells
 
 
 def weights(shape: Sequence[int], weight: Weight) -> Tensor:

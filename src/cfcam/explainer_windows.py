@@ -9,15 +9,26 @@ from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from cfcam.blending import Aggregate, Batch, Blend, Layout, Running, Weight, cut, fitted
+from cfcam.blending import (
+    Aggregate,
+    Blend,
+    Column,
+    Layout,
+    Patch,
+    Running,
+    Weight,
+    blended_logits,
+    columns_of,
+    cut,
+    fitted,
+    laid_out,
+    logits_of,
+)
 from cfcam.capture import AllClasses, Capture, ClassTarget, Network, Target, probabilities
-from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.targets.classes import check_targets, resolve_targets
-from cfcam.capture.targets.dense import MaskedScore, Segmentation
-from cfcam.capture.targets.scores import function_name
+from cfcam.capture.targets.dense import Segmentation
 from cfcam.errors import InputError
 from cfcam.explainer import Explainer, joined
 from cfcam.explanation import Explanation
@@ -77,25 +88,21 @@ def explain_windows(
     if size == spatial:
         return explainer(x, targets)
     network = explainer._network
-    first = cut(x[:1], (0,) * len(size), size)
-    dense = _logits(network, iter([([(0,) * len(size)], first)]), "mean").ndim == x.ndim
+    dense = _is_dense(network, x, size)
     rules = check_targets(targets, len(x), spatial if dense else None)
     if dense:
-        laid_out = _laid_out(explainer, x, size, overlap, [Segmentation(0, torch.ones(size), background=None)])
+        windows = _dense_windows(explainer, x, size, overlap)
         parts_of = [
-            _blended_dense(explainer, image, laid_out, _of_image(rules, n, len(spatial)), weight, batch_size)
+            _blended_dense(explainer, image, windows, _of_image(rules, n, len(spatial)), weight, batch_size)
             for n, image in enumerate(x.split(1))
         ]
         whole = joined([one for one, _ in parts_of])
-        settings = _settings(size, overlap, weight, aggregate, laid_out) | {"explained": sum(n for _, n in parts_of)}
+        settings = _settings(size, overlap, weight, aggregate, windows) | {"explained": sum(n for _, n in parts_of)}
         return replace(whole, provenance={**explainer.provenance(), "windows": settings})
-    windows = _laid_out(explainer, x, size, overlap, _of_image(rules, 0))
-    one_by_one = x.split(1)
-    if any(_needs_logits(rule) for rule in rules):
-        found = [_logits(network, windows.of(image, batch_size), aggregate) for image in one_by_one]
-        rules = _settled(rules, torch.cat(found), explainer)
+    windows, _ = _laid_out(explainer, x, size, overlap, _of_image(rules, 0))
+    rules = _settled(rules, x, windows, explainer, aggregate, batch_size)
     explained = []
-    for n, image in enumerate(one_by_one):
+    for n, image in enumerate(x.split(1)):
         parts = ((places, explainer(some, _of_image(rules, n))) for places, some in windows.of(image, batch_size))
         explained.append(_blended(parts, windows, spatial, weight, aggregate))
     whole = joined(explained)
@@ -142,8 +149,21 @@ def _settings(size: Sequence[int], overlap: float, weight: str, aggregate: str, 
     }
 
 
-def _laid_out(explainer: Explainer, x: Tensor, size: tuple[int, ...], overlap: float, targets: list[Any]) -> Layout:
-    """Where windows begin along each axis: evenly, at whole cells of the layer, the last one reaching the end."""
+def _is_dense(network: Network, x: Tensor, size: tuple[int, ...]) -> bool:
+    """Whether the network gives scores for each place: a segmentation."""
+    place = (0,) * len(size)
+    return logits_of(network, iter([([place], cut(x[:1], place, size))]), "mean").ndim == x.ndim
+
+
+def _dense_windows(explainer: Explainer, x: Tensor, size: tuple[int, ...], overlap: float) -> Layout:
+    """Where the windows of a segmentation begin, whatever it is asked for."""
+    return _laid_out(explainer, x, size, overlap, [Segmentation(0, torch.ones(size), background=None)])[0]
+
+
+def _laid_out(
+    explainer: Explainer, x: Tensor, size: tuple[int, ...], overlap: float, targets: list[Any]
+) -> tuple[Layout, Capture]:
+    """Where windows begin, at whole cells of the layer, and a pass of the first one."""
     first = cut(x[:1], (0,) * len(size), size)
     layer = explainer.layer_for(first)
     capture = Capture(explainer._network, first, layer=layer, targets=targets, classes=explainer.classes)
@@ -152,64 +172,23 @@ def _laid_out(explainer: Explainer, x: Tensor, size: tuple[int, ...], overlap: f
             f"windows cut (N, C, *spatial), and this network takes {tuple(x.shape)} with its frames on axis 1: give"
             " them on axis 2, and the model as cfcam.capture.Adapter(model, lambda x, images: x.transpose(1, 2))"
         )
-    starts: list[tuple[int, ...]] = []
-    for side, cells, extent in zip(size, capture.activations.shape[2:], x.shape[2:], strict=True):
-        if side == extent:
-            starts.append((0,))
-            continue
-        if side % cells:
-            likely = 2 ** round(math.log2(side / cells))
-            lower = max(likely, side // likely * likely)
-            raise InputError(
-                f"a window of {side} voxels becomes {cells} cells of layer {layer!r}, which do not divide it: take a"
-                f" window of {lower} or {lower + likely}"
-            )
-        _check_covered(capture, size)
-        cell = side // cells
-        end = math.ceil(extent / cell) - cells  # in cells
-        step = max(1, math.floor(cells * (1 - overlap)))
-        count = math.ceil(end / step) + 1
-        starts.append(tuple(round(n * end / (count - 1)) * cell for n in range(count)))
-    return Layout(size, tuple(starts))
-
-
-def _check_covered(capture: Capture, size: tuple[int, ...]) -> None:
-    """Raises `InputError` if the layer's patches do not cover a window: cells of two windows would not coincide."""
-    if placement := capture.placement():
-        steps = [span.step for span in placement.spans if span is not None]
-        patch = math.lcm(*(round(step) for step in steps if step >= 1)) if steps else 1
-        fits = max(patch, min(size) // patch * patch)
-        raise InputError(
-            f"a window of {list(size)} voxels is not covered by the patches of layer {capture.layer!r}, which are"
-            f" {' x '.join(f'{step:g}' for step in steps)} voxels: take a window of {fits} or {fits + patch}"
-        )
-
-
-def _logits(network: Network, batches: Iterator[Batch], aggregate: Aggregate) -> Tensor:
-    """The logits of an image (1, classes), from those of its windows."""
-    logits = Running(aggregate)
-    for _, windows in batches:
-        logits.add(_run(network, windows))
-    return logits.value()
-
-
-def _run(network: Network, windows: Tensor) -> Tensor:
-    """The network's scores of some windows, without a graph."""
-    with torch.inference_mode(False), torch.no_grad():
-        prepared = network.prepare(windows)
-        with preserved(network.model, prepared.device):
-            return network(prepared)[1].detach()
+    return laid_out(capture, x.shape[2:], overlap), capture
 
 
 def _needs_logits(rule: Any) -> bool:
     return isinstance(rule, Target) and not isinstance(rule, (ClassTarget, AllClasses))
 
 
-def _settled(rules: Sequence[Any], logits: Tensor, explainer: Explainer) -> list[Any]:
-    """The rules, with those that ask for a prediction replaced by the indices (N, k) that they give."""
-    kind = explainer._network.kind()
+def _settled(
+    rules: list[Any], x: Tensor, windows: Layout, explainer: Explainer, aggregate: Aggregate, batch_size: int
+) -> list[Any]:
+    """The rules, with those that ask for a prediction replaced by the indices (N, k) that the windows' logits give."""
+    if not any(_needs_logits(rule) for rule in rules):
+        return rules
+    network = explainer._network
+    logits = torch.cat([logits_of(network, windows.of(image, batch_size), aggregate) for image in x.split(1)])
     return [
-        resolve_targets([rule], logits, explainer.classes, kind).indices if _needs_logits(rule) else rule
+        resolve_targets([rule], logits, explainer.classes, network.kind()).indices if _needs_logits(rule) else rule
         for rule in rules
     ]
 
@@ -260,51 +239,17 @@ def _blended(
     )
 
 
-@dataclass(frozen=True, eq=False)
-class _Column:
-    """One score of a segmentation: of a class at places of the whole image, or what each window is asked for.
-
-    Attributes:
-        rule: what a window is asked for, where ``places`` is None.
-        places: the class, and the weight of each place of the output (1, *output).
-        score: of the whole image; None: the windows' own are aggregated.
-        name: as shown to people.
-        factor: from a sum over the places to the score.
-    """
-
-    rule: Any
-    places: tuple[int, Tensor] | None = None
-    score: float | None = None
-    name: str | None = None
-    factor: float = 1.0
-
-    def asked(self, first: Sequence[int], shape: Sequence[int]) -> Any:
-        """What a window is asked for, that begins at a place of the output; None: it sees nothing of the class."""
-        if self.places is None:
-            return self.rule
-        index, weights = self.places
-        mask = weights[(slice(None), *(slice(at, at + count) for at, count in zip(first, shape, strict=True)))]
-        beyond = [n for want, has in zip(shape[::-1], mask.shape[:0:-1], strict=True) for n in (0, want - has)]
-        mask = F.pad(mask, beyond)  # where a window reaches beyond the image there is nothing of it
-        return Segmentation(index, mask, background=None) if bool((mask > 0).any()) else None
-
-
 def _blended_dense(
     explainer: Explainer, image: Tensor, windows: Layout, rules: list[Any], weight: Weight, batch_size: int
 ) -> tuple[Explanation, int]:
     """The explanation of one image (1, C, *spatial) by a segmentation network, and how many windows it took."""
-    network, spatial = explainer._network, tuple(image.shape[2:])
-    logits: Blend | None = None
-    for places, some in windows.of(image, batch_size):
-        for place, one in zip(places, _run(network, some).cpu(), strict=True):
-            logits = logits or Blend("the network's scores", one.float(), windows, weight)
-            logits.add(place, one.float())
-    assert logits is not None  # noqa: S101 (there is always a first window)
-    shape = tuple(logits.shape)
-    cells = [side // count for side, count in zip(windows.size, shape, strict=True)]
-    kept = (slice(0, math.ceil(extent / cell)) for extent, cell in zip(spatial, cells, strict=True))
-    whole = logits.value()[(slice(None), *kept)][None]
-    columns = [column for rule in rules for column in _columns(rule, whole, explainer, spatial)]
+    spatial = tuple(image.shape[2:])
+    whole, shape, cells = blended_logits(explainer._network, image, windows, weight, batch_size)
+    columns = [
+        column
+        for rule in rules
+        for column in columns_of(rule, whole, explainer.classes, explainer._network.kind(), spatial)
+    ]
     blends: dict[str, Blend] = {}
     scores = [Running("mean") for _ in columns]
     empty: list[tuple[int, ...]] = []
@@ -346,22 +291,6 @@ def _blended_dense(
     return found, len(windows) - len(empty)
 
 
-def _columns(rule: Any, logits: Tensor, explainer: Explainer, spatial: tuple[int, ...]) -> list[_Column]:
-    """The scores that a rule asks for, of a segmentation of the whole image with these logits (1, classes, *output)."""
-    resolved = resolve_targets([rule], logits, explainer.classes, explainer._network.kind(), spatial=spatial)
-    columns = []
-    for k in range(resolved.indices.shape[1]):
-        function = resolved.functions.get(k)
-        if not isinstance(function, MaskedScore):
-            columns.append(_Column(rule, name=None if function is None else function_name(function)))
-            continue
-        mask = function.mask.cpu()
-        score = float(function(None, logits, torch.zeros(1, dtype=torch.long), probability=False))
-        factor = 1.0 if function.reduction == "sum" else 1 / float(mask.sum())
-        columns.append(_Column(rule, (int(function.indices[0]), mask), score, function.name, factor))
-    return columns
-
-
 @dataclass(frozen=True)
 class Windows:
     """How inputs are explained window by window; see `cfcam.explainer_windows.explain_windows`."""
@@ -369,3 +298,93 @@ class Windows:
     size: int | tuple[int, ...]
     overlap: float = 0.5
     aggregate: Aggregate = "mean"
+
+    def hold(self, x: Tensor) -> bool:
+        """Whether one window holds images (N, C, *spatial): these are explained whole."""
+        sides = (self.size,) * (x.ndim - 2) if isinstance(self.size, int) else self.size
+        return len(sides) == x.ndim - 2 and all(side >= extent for side, extent in zip(sides, x.shape[2:], strict=True))
+
+
+class WindowScores:
+    """The scores that `explain_windows` states of one image, asked again of changed versions of it.
+
+    Classes, the places of a class and what each window counts for there stay those of the untouched image. Only windows
+    that see a change are run, for a "max" all of them once.
+
+    Args:
+        explainer: as for `explain_windows`.
+        x: (1, C, *spatial), larger than a window.
+        windows: as the image was explained.
+        targets: as for `explain_windows`.
+        weight: likewise.
+
+    Attributes:
+        count: number of scores K.
+
+    Raises:
+        CfcamError: see `explain_windows`.
+    """
+
+    def __init__(
+        self, explainer: Explainer, x: Tensor, windows: Windows, targets: Any = None, *, weight: Weight = "gaussian"
+    ) -> None:
+        self._explainer, self._x, self._max = explainer, x, False
+        self._columns: list[Column] = []
+        size = _checked(x, windows.size, windows.overlap, weight, windows.aggregate, 1)
+        network, spatial = explainer._network, tuple(x.shape[2:])
+        if _is_dense(network, x, size):
+            self._windows = _dense_windows(explainer, x, size, windows.overlap)
+            whole, shape, self._cells = blended_logits(network, x, self._windows, weight, 1)
+            for rule in _of_image(check_targets(targets, 1, spatial), 0, len(spatial)):
+                self._columns += columns_of(rule, whole, explainer.classes, explainer._network.kind(), spatial)
+            self._shares = Blend("the network's scores", whole.new_zeros(1, *shape), self._windows, weight)
+            for place in self._windows.places():
+                self._shares.add(place, None)
+            self.count = len(self._columns)
+            return
+        rules = check_targets(targets, 1)
+        self._windows, capture = _laid_out(explainer, x, size, windows.overlap, _of_image(rules, 0))
+        self._rules = _of_image(_settled(rules, x, self._windows, explainer, windows.aggregate, 1), 0)
+        self.count, self._max = capture.scores.shape[1], windows.aggregate == "max"
+
+    def falls(self, patches: Sequence[Patch]) -> Tensor:
+        """Returns how far each score falls with each of some changes: (changes, K) float64.
+
+        Args:
+            patches: what is changed, each by itself.
+        """
+        falls = torch.zeros(len(patches), self.count, dtype=torch.float64)
+        most, rest = torch.full((self.count,), -math.inf, dtype=torch.float64), torch.full_like(falls, -math.inf)
+        size, origin = self._windows.size, (0,) * len(self._windows.size)
+        for (place,), window in self._windows.of(self._x, 1):
+            here = (slice(at, at + side) for at, side in zip(place, size, strict=True))
+            inside = self._x[(slice(None), slice(None), *here)]
+            changed = {n: part for n, patch in enumerate(patches) if (part := patch.into(inside, place)) is not None}
+            which, asked, parts = self._asked(place) if changed or self._max else ([], [], [])
+            if not asked:
+                continue
+            capture = self._explainer.capture(window, asked)
+            before = capture.scores[0].double().cpu()
+            after = before.repeat(len(patches), 1)
+            for n, part in changed.items():
+                other = cut(part, origin, size).to(capture.input.device)
+                after[n] = capture.rescore(other, torch.zeros(1, dtype=torch.long, device=other.device))[0]
+            falls[:, which] += torch.tensor(parts, dtype=torch.float64) * (before - after)
+            most, rest = most.maximum(before), rest.maximum(after)
+        return most - rest if self._max else falls
+
+    def _asked(self, place: tuple[int, ...]) -> tuple[list[int], list[Any], list[float]]:
+        """The columns of which a window sees something, what it is asked for, and what its answers count for."""
+        mean = 1 / len(self._windows)
+        if not self._columns:
+            return list(range(self.count)), self._rules, [mean] * self.count
+        found: list[tuple[int, Any, float]] = []
+        share = self._shares.share(place)
+        first = [at // cell for at, cell in zip(place, self._cells, strict=True)]
+        for k, column in enumerate(self._columns):
+            asked = column.asked(first, share.shape)
+            if column.places is None:
+                found.append((k, asked, mean))
+            elif asked is not None:
+                found.append((k, replace(asked, mask=asked.mask * share), column.factor))
+        return [k for k, _, _ in found], [asked for _, asked, _ in found], [part for _, _, part in found]

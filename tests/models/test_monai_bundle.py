@@ -218,3 +218,12 @@ def test_a_bundle_on_the_command_line_gives_maps_on_the_grid_of_the_file(tmp_pat
     assert heat.shape == voxels.shape
     np.testing.assert_allclose(heat.affine, affine, atol=1e-5)
     assert np.count_nonzero(heat.get_fdata())
+    labels = np.zeros(voxels.shape, np.uint8)
+    labels[4:9, 5:12, 2:6] = 3
+    nib.save(nib.Nifti1Image(labels, affine), tmp_path / "organs.nii.gz")
+    windows = ["--by-region", tmp_path / "organs.nii.gz", "--sliding", "16x16x8", "--trust-bundle", "--json"]
+    regions = CliRunner().invoke(app, [*map(str, words), *map(str, windows)])
+    assert regions.exit_code == 0, regions.output
+    ((row,),) = (one["regions"]["hires-cam"] for one in json.loads(regions.stdout)["images"][0]["targets"])
+    assert (row["name"], row["removal"] != 0) == ("region 3", True)
+    assert json.loads(regions.stdout)["images"][0]["notices"] == []

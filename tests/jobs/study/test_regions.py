@@ -97,6 +97,15 @@ def test_the_organs_of_a_volume_are_measured_on_its_grid(tmp_path):
     assert rows["region 7"]["enrichment"] > 2 > 1 > rows["region 1"]["enrichment"]
     assert rows["region 7"]["removal"] > 0
     assert (tmp_path / "out" / "scan_by_region.png").exists()
+    for size in (9, 32):
+        words = ["--by-region", tmp_path / "seg.nii.gz", "--json", "--sliding", size]
+        windows = explain(path, "-o", tmp_path / str(size), *how, *words)
+        assert windows.exit_code == 0, windows.stderr
+        image = json.loads(windows.stdout)["images"][0]
+        found = {row["name"]: row for row in image["targets"][0]["regions"]["grad-cam"]}
+        assert found["region 7"]["removal"] > 10 * abs(found["region 1"]["removal"]) > 0
+        assert (found == rows) == (size == 32)  # one window holds the scan
+        assert not any("not tried" in notice for notice in image["notices"])
     wrong = explain(path, "-o", tmp_path / "wrong", *how, "--by-region", tmp_path / "short.nii.gz")
     assert wrong.exit_code == 1
     assert "short.nii.gz are on another grid (11 x 15 x 18) than the image (12 x 15 x 18)" in wrong.stderr

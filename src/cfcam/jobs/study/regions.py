@@ -107,18 +107,14 @@ def by_region(
         raise InputError(without_stem(str(error), given)) from None
     if not masks:
         return ByRegion({}, tuple(without_stem(line, given) for line in notices))
-    falls: dict[str, list[float | None]] = {}
-    if engine.windows is None:
-        of_classes = bool((explanation.targets >= 0).all())
-        removal = Removal(engine.explainer, x[None], explanation.targets if of_classes else engine.targets)
-        falls = {name: removal.falls(mask) for name, mask in masks.items()}
-    else:
-        notices.append("what removing a region does was not tried: the input is explained in windows")
+    of_classes = bool((explanation.targets >= 0).all())
+    asked = explanation.targets if of_classes else engine.targets
+    falls = Removal(engine.explainer, x[None], asked, windows=engine.windows).of_regions(masks)
     shares = {}
     for method in explanation.methods:
         for k in unique_columns(explanation):
             table = explanation.by_region(masks, method, target=k)
-            rows = (replace(row, removal=falls[row.name][k]) if falls else row for row in table)
+            rows = (replace(row, removal=falls[row.name][k]) for row in table)
             shares[method, k] = replace(table, regions=tuple(rows))
     return ByRegion(shares, tuple(without_stem(line, given) for line in notices), masks)
 
