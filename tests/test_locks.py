@@ -109,8 +109,10 @@ def test_parts_share_a_folder_and_none_of_them_shares_it_with_a_whole_run(tmp_pa
     with pytest.raises(JobError) as caught, locks.alone_in(tmp_path):
         pass
     assert all(f"process {one.pid} on" in str(caught.value) for one in (first, second))
-    with pytest.raises(JobError), locks.alone_in(tmp_path, part="1-of-2"):
+    with pytest.raises(JobError) as caught, locks.alone_in(tmp_path, part="1-of-2"):
         pass
+    assert f"process {first.pid} on" in str(caught.value)  # the one that is in the way
+    assert f"process {second.pid} on" not in str(caught.value)
     assert {one.part for one in locks.at_work(tmp_path)} == {"1-of-2", "2-of-2"}
     first.communicate()
     with locks.alone_in(tmp_path, part="1-of-2"):
@@ -118,6 +120,19 @@ def test_parts_share_a_folder_and_none_of_them_shares_it_with_a_whole_run(tmp_pa
     second.communicate()
     with locks.alone_in(tmp_path):
         pass
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_locks_of_shards_that_were_killed_go_with_the_next_run_over_the_whole(tmp_path, holder):
+    first, second = holder("1-of-2"), holder("2-of-2")
+    first.kill()
+    first.wait()
+    assert (tmp_path / f"{locks.NAME}-1-of-2").exists()
+    assert [one.pid for one in locks.at_work(tmp_path)] == [second.pid]
+    second.kill()
+    second.wait()
+    with locks.alone_in(tmp_path):
+        assert [one.name for one in tmp_path.iterdir()] == [locks.NAME]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -235,8 +235,10 @@ def own_output(
     """Makes a folder as `make_output` does, and holds it for this run alone while the context lasts.
 
     What killed runs left there half written goes; of parts only once it is an hour old, as others may be at work. A
-    folder that was made here goes again where nothing was written before an error.
+    folder that was made here goes again where nothing was written before an error. In another output of this process it
+    is no link that leads out of that one.
     """
+    check_inside(folder, error)
     with ExitStack() as stack:
         probe, made = _temporary(folder), not folder.exists()
         try:

@@ -79,7 +79,8 @@ def alone_in(
     """Holds a folder for one run, as long as the context lasts or the process lives.
 
     Whoever holds it already, in the same thread, holds it once more. Where the system or the folder's file system has
-    no such lock (flock(2)), there is a warning and none is held.
+    no such lock (flock(2)), there is a warning and none is held. The file that a killed run leaves is no lock any more:
+    the next run takes it, and removes it.
 
     Args:
         folder: which exists.
@@ -98,12 +99,15 @@ def alone_in(
     try:
         for lock in locks:
             if not lock.take():
-                others = few(map(str, at_work(folder))) or "it has just ended"
+                mine = "" if lock.shared else part  # of all shards at work only that one is in the way
+                others = few(str(one) for one in at_work(folder) if mine in ("", one.part)) or "it has just ended"
                 raise error(
                     f"{shown or folder}: another run is at work there ({others}): wait until it ends, or choose another"
                     f" {option}"
                 )
             taken.append(lock)
+        if not part:
+            _clear(folder)
         yield
     finally:
         for lock in reversed(taken):
@@ -208,6 +212,17 @@ class _Lock:
             return os.path.samestat(os.fstat(file), os.stat(self.path, follow_symlinks=False))  # noqa: PTH116
         except OSError:
             return False
+
+
+def _clear(folder: Path) -> None:
+    """Removes the locks of shards that were killed, for whoever holds the whole folder: nobody takes one meanwhile."""
+    with _guard:
+        held = _held.get(_Lock(folder / NAME)._key)  # noqa: SLF001
+    if held is None or held.file < 0:  # no lock is held: others may be at work
+        return
+    for name in os.listdir(folder):  # noqa: PTH208
+        if name.startswith(f"{NAME}-"):
+            (folder / name).unlink(missing_ok=True)
 
 
 def _without(what: str) -> int:

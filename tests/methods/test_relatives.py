@@ -572,6 +572,12 @@ class TestGridLayers:
         expected = maps_of(net, x, RefineCAM(), layer="layer3")
         torch.testing.assert_close(maps_of(flat, x, RefineCAM(), layer="0"), expected)
 
+    def test_fewer_grids_than_were_asked_for_are_told_with_their_layers(self) -> None:
+        net, x = stages(2)
+        found = cfcam.explain(net, x[:1], [RefineCAM(grids=9), Fusion(grids=4)], layer="layer3", targets=0)
+        line = "refine-cam: of 9 grids the network has 4, at stem, layer1, layer2, layer3"
+        assert found.provenance["notes"] == [line]
+
     def test_nothing_finer_leaves_the_target_layer(self) -> None:
         net, x = network(2, GapNet), inputs(2)
         refined, plain = maps_of(net, x, RefineCAM()), maps_of(net, x, GradCAMPlusPlus())

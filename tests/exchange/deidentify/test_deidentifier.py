@@ -332,6 +332,36 @@ def test_a_copy_is_no_further_picture_and_another_picture_of_one_uid_is_refused(
     assert "1 picture de-identified, 1 refused" in done.stdout
 
 
+@pytest.mark.parametrize("depth", [1, 2])
+def test_nothing_is_written_through_a_link_that_leads_out_of_the_output(tmp_path, depth):
+    """Names below the output follow from the key: whoever knows them may have laid a link there."""
+    source, key = hospital(tmp_path / "in", ct_sources()), tmp_path / "key"
+    assert run(source, tmp_path / "first", "--key", key).exit_code == 0
+    folder = next((tmp_path / "first").glob("/".join("*" * depth)))
+    link, secret = tmp_path / "out" / folder.relative_to(tmp_path / "first"), tmp_path / "secret"
+    link.parent.mkdir(parents=True)
+    secret.mkdir()
+    link.symlink_to(secret)
+    done = run(source, tmp_path / "out", "--key", key)
+    assert done.exit_code == 1
+    assert "is a link that leads out of the output folder: nothing is written there" in done.output
+    assert_clean(done.output.encode())
+    assert list(secret.iterdir()) == []
+
+
+def test_a_file_that_is_a_link_is_not_written_through(tmp_path):
+    source, key, victim = hospital(tmp_path / "in", ct_sources()), tmp_path / "key", tmp_path / "victim"
+    assert run(source, tmp_path / "out", "--key", key).exit_code == 0
+    file = next((tmp_path / "out").rglob("*.dcm"))
+    victim.write_bytes(b"theirs")
+    file.unlink()
+    file.symlink_to(victim)
+    done = run(source, tmp_path / "out", "--key", key)
+    assert done.exit_code == 1
+    assert "is there already, with other content" in done.output
+    assert victim.read_bytes() == b"theirs"
+
+
 def test_output_within_the_source_is_refused(tmp_path):
     source = hospital(tmp_path, ct_sources())
     done = run(source, source / "clean")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from io import BytesIO
 
 import pytest
@@ -143,6 +144,23 @@ def one():
     return Wanted(0, STUDY, "1.2.5.0", str(dataset.SOPInstanceUID), CT), stream.getvalue()
 
 
+@contextmanager
+def giving(how: str, data: bytes):
+    """A place that has one object."""
+    if how == "web":
+        with nodes.server((200, MULTIPART, part(data))) as (place, _):
+            yield place
+        return
+
+    def give(event):
+        yield 1
+        yield 0xFF00, dcmread(BytesIO(data))
+
+    contexts = [(GET, [uid.ImplicitVRLittleEndian]), (CT, [uid.ExplicitVRLittleEndian])]
+    with nodes.scp(contexts, (evt.EVT_C_GET, give), storing=[CT]) as place:
+        yield place
+
+
 def test_a_server_that_knows_no_such_parameter_is_asked_without_it(one, tmp_path):
     wanted, data = one
     with nodes.server((406, {}, b""), (200, MULTIPART, part(data))) as (place, told):
@@ -152,6 +170,33 @@ def test_a_server_that_knows_no_such_parameter_is_asked_without_it(one, tmp_path
     with nodes.server((200, {"Content-Type": "application/dicom"}, data)) as (place, _):
         assert fetch(Place.parse(place), [wanted], tmp_path / "single", FAST).done
     assert (tmp_path / "single" / wanted.name).read_bytes() == data
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("how", WAYS)
+def test_nothing_is_written_through_a_link_that_leads_out_of_the_folder(one, tmp_path, how, depth):
+    wanted, data = one
+    link, secret = tmp_path.joinpath("in", *wanted.name.split("/")[:depth]), tmp_path / "secret"
+    link.parent.mkdir(parents=True)
+    secret.mkdir()
+    link.symlink_to(secret)
+    with giving(how, data) as place, pytest.raises(JobError, match=r"is a link that leads out of the output folder"):
+        fetch(Place.parse(place), [wanted], tmp_path / "in", FAST)
+    assert list(secret.rglob("*")) == []
+
+
+@pytest.mark.parametrize("how", WAYS)
+def test_a_file_that_is_a_link_is_replaced_and_not_written_through(one, tmp_path, how):
+    wanted, data = one
+    file, victim = tmp_path / "in" / wanted.name, tmp_path / "victim"
+    file.parent.mkdir(parents=True)
+    victim.write_bytes(b"theirs")
+    file.symlink_to(victim)
+    with giving(how, data) as place:
+        assert fetch(Place.parse(place), [wanted], tmp_path / "in", FAST).done
+    assert victim.read_bytes() == b"theirs"
+    assert not file.is_symlink()
+    assert after_meta(file.read_bytes()) == after_meta(data)
 
 
 def test_what_a_server_gives_that_is_not_the_object_is_not_kept(one, tmp_path):

@@ -3,6 +3,7 @@ import hashlib
 import io
 import os
 import struct
+import tracemalloc
 import warnings
 import zlib
 from pathlib import Path
@@ -17,6 +18,7 @@ from PIL import ImageCms, ImageFile
 
 from cfcam.errors import ImageError, InputError
 from cfcam.imaging import EXTENSIONS, Image, list_images, read_image
+from cfcam.imaging.reading import pictures
 
 RNG = np.random.default_rng(7)
 GREY = RNG.integers(0, 256, (5, 7), dtype=np.uint8)
@@ -661,3 +663,29 @@ def test_reading_leaves_pillows_globals_alone(tmp_path):
     with contextlib.suppress(ImageError):
         read_image(tmp_path / "a.png")
     assert before == (PILImage.MAX_IMAGE_PIXELS, ImageFile.LOAD_TRUNCATED_IMAGES)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "RGB", "P", "CMYK", "RGBA", "LA", "I;16", "I", "F"])
+def test_a_picture_that_is_read_in_strips_is_the_same_picture(tmp_path, monkeypatch, mode):
+    values = np.random.default_rng(0).integers(0, 256, (37, 20, 4), dtype=np.uint8)
+    grey = {"I;16": values[..., 0].astype(np.uint16), "I": values[..., 0].astype(np.int32), "F": values[..., 0] / 256}
+    if mode in grey:
+        made = PILImage.fromarray(grey[mode].astype(np.float32) if mode == "F" else grey[mode])
+    else:
+        made = PILImage.fromarray(values, "RGBA").convert(mode)
+    made.save(tmp_path / "a.tif")
+    whole = read_image(tmp_path / "a.tif").pixels
+    monkeypatch.setattr(pictures, "_STRIP_PIXELS", 100)  # five rows, and two at the end
+    in_strips = read_image(tmp_path / "a.tif").pixels
+    assert in_strips.dtype == whole.dtype
+    np.testing.assert_array_equal(in_strips, whole)
+
+
+def test_beside_its_pixels_a_large_picture_costs_no_further_copy_of_them(tmp_path):
+    """Pillow's own memory is not traced: 4 bytes a pixel. Its way to an array would be two copies of the pixels more."""
+    PILImage.new("RGB", (4000, 3000), (1, 2, 3)).save(tmp_path / "a.png")
+    tracemalloc.start()
+    image = read_image(tmp_path / "a.png")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.3 * image.pixels.nbytes

@@ -24,6 +24,7 @@ from cfcam.errors import JobError, ModelError
 from cfcam.jobs import FolderRun, Save, Settings, find_inputs
 from cfcam.jobs.cluster.flow import on_cluster
 from cfcam.jobs.cluster.journal import journals
+from cfcam.jobs.cluster.last_words import ENDED
 from cfcam.jobs.cluster.pool import LOST, Cluster
 from cfcam.jobs.inputs.shard import Shard
 from cfcam.models import load
@@ -187,6 +188,7 @@ def test_a_cluster_of_a_run_ends_with_it_also_where_it_is_killed(tmp_path, machi
     process = subprocess.Popen(
         [sys.executable, "-c", ALONE, str(pictures), str(out)],
         env=own | {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0"},
+        stderr=subprocess.PIPE,
     )
     until(lambda: written_down(out) or process.poll() is not None)
     assert process.poll() is None
@@ -194,7 +196,7 @@ def test_a_cluster_of_a_run_ends_with_it_also_where_it_is_killed(tmp_path, machi
     assert any("raylet" in title for title in started)
     assert any("gcs_server" in title for title in started)
     process.kill()
-    process.wait()
+    assert ENDED in process.communicate()[1].decode().splitlines()  # so that it is seen what became of it
     until(lambda: not with_token(token))
     list(run(pictures, out, machines, network=SLOW, workers=1))
     assert sorted(line["input"] for line in lines(out)) == sorted(line["input"] for line in lines(here))

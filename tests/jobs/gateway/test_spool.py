@@ -14,10 +14,13 @@ import pytest
 pytest.importorskip("pynetdicom")
 
 from cfcam.errors import JobError
+from cfcam.exchange.pacs import Place, Wanted, fetch
 from cfcam.jobs.gateway import spool as spool_module
 from cfcam.jobs.gateway.arrivals.intake import MIXED
+from cfcam.jobs.gateway.delivery.ahead import Ahead
 from cfcam.jobs.gateway.header import key_of
 from cfcam.jobs.gateway.index import Index
+from cfcam.jobs.gateway.job import Written
 from cfcam.jobs.gateway.places import Spool
 from cfcam.jobs.gateway.records import Result
 from cfcam.jobs.gateway.settings import Complete, Rule
@@ -45,6 +48,51 @@ def test_two_gateways_cannot_have_one_spool(tmp_path):
         SpoolFolder(Spool(tmp_path / "spool"))
     first.close()
     SpoolFolder(Spool(tmp_path / "spool")).close()
+
+
+FOLDERS = ("objects", "objects/3f", "results", "work", "ahead", "new")
+
+
+@pytest.mark.parametrize("inside", FOLDERS)
+def test_a_folder_of_the_spool_that_is_a_link_out_of_it_is_refused_at_the_start(tmp_path, inside):
+    link, secret = tmp_path / "spool" / inside, tmp_path / "secret"
+    link.parent.mkdir(parents=True)
+    secret.mkdir()
+    (secret / "theirs").touch()
+    link.symlink_to(secret)
+    with pytest.raises(JobError, match=rf"^{inside} is a link that leads out of the output folder"):
+        SpoolFolder(Spool(tmp_path / "spool"))
+    assert [file.name for file in secret.iterdir()] == ["theirs"]
+
+
+@pytest.mark.parametrize("name", ["lock", "index.sqlite", "index.sqlite-wal"])
+def test_a_file_of_the_spool_that_is_a_link_out_of_it_is_not_written_through(tmp_path, name):
+    victim = tmp_path / "victim"
+    victim.touch()
+    (tmp_path / "spool").mkdir()
+    (tmp_path / "spool" / name).symlink_to(victim)
+    with pytest.raises(JobError, match="link"):
+        Half(settings(tmp_path))
+    assert victim.read_bytes() == b""
+
+
+def test_a_link_laid_while_the_gateway_runs_leads_nothing_out_of_the_spool(tmp_path):
+    """Where objects go ahead of their study, and where the archive is fetched from."""
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    spool = SpoolFolder(Spool(tmp_path / "spool"))
+    (spool.ahead / "study-1").symlink_to(secret)
+    made = spool.work / "one.dcm"
+    made.touch()
+    ahead = Ahead(spool)
+    ahead.offer(Written("study-1/one.dcm", made))
+    sent = []
+    ahead.send(lambda file: bool(sent.append(file)))
+    (spool.folder / "fetched").symlink_to(secret)
+    with pytest.raises(JobError, match="link"):
+        fetch(Place.parse("http://127.0.0.1:9/x"), [Wanted(0, "1.2", "1.3", "1.4", "")], spool.folder / "fetched")
+    spool.close()
+    assert sent == list(secret.iterdir()) == []
 
 
 def test_what_was_kept_and_not_entered_before_a_crash_is_entered_at_the_next_start_with_its_sender(tmp_path):

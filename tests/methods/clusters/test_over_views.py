@@ -12,7 +12,7 @@ import cfcam
 from cfcam.capture import Adapter, Capture, Network, Segmentation
 from cfcam.capture.alone import TOGETHER
 from cfcam.capture.mixing import NOTE
-from cfcam.errors import MethodError
+from cfcam.errors import LayerError, MethodError
 from cfcam.methods import CFCAM, Fusion, View
 from tests.networks import FlattenNet, GapNet, redundant, rescale
 
@@ -110,6 +110,15 @@ def test_views_at_several_layers_of_different_grids_are_one_pass_and_without_vie
     assert passes == [2, 2 * 4]  # the input is among its views
     assert maps.shape == (2, 2, 16, 12)
     assert not torch.allclose(maps, fused)
+
+
+def test_more_layers_than_the_network_has_are_refused_with_those_it_has() -> None:
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 12, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+        nn.Linear(12, 4),
+    ).eval()  # fmt: skip
+    with pytest.raises(LayerError, match=r"layers=99: up to 1 this network has 2 \(0, 1\): give at most 2, or name"):
+        explained(net, torch.randn(1, 3, 16, 12), CFCAM(layers=99), "1")
 
 
 def test_four_views_are_one_pass_of_a_network_that_is_known() -> None:

@@ -23,6 +23,7 @@ from cfcam.imaging.reading.kinds import is_dicom_data, recognise
 
 _TRANSPARENT = "it is transparent in places: they are black"
 _MOST_BANDS = 64
+_STRIP_PIXELS = 1_000_000
 _SUGGESTED = "save it as an 8 or 16 bit grey or an 8 bit RGB PNG"
 _EXIF_ORIENTATION = 274
 _TIFF_BITS, _TIFF_PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
@@ -206,22 +207,37 @@ def _pixels(picture: ImageFile.ImageFile, where: str, depth: int) -> Pixels:
         # a PNG's transparent grey value counts in the file's own depth, the pixels have been stretched to 8
         # bit
         scale = 255 // (2**depth - 1) if mode == "L" and depth < 8 else 1
-        return _without_key(np.asarray(picture.convert("L")), picture, scale)
+        return _without_key(_array(picture if mode == "L" else picture.convert("L")), picture, scale)
     if mode in ("LA", "La"):
-        return np.asarray(_over_black(picture.convert("LA"), "L"))
+        return _array(_over_black(picture.convert("LA"), "L"))
     if mode == "RGB":
-        return _without_key(np.asarray(picture), picture, 1)
+        return _without_key(_array(picture), picture, 1)
     if mode == "LAB":
         return np.asarray(_lab_to_rgb(picture))
     if mode in ("RGBA", "RGBa", "PA") or (mode == "P" and picture.has_transparency_data):
-        return np.asarray(_over_black(picture.convert("RGBA"), "RGB"))
+        return _array(_over_black(picture.convert("RGBA"), "RGB"))
     if mode in ("P", "CMYK", "YCbCr", "HSV", "RGBX"):
-        return np.asarray(picture.convert("RGB"))
+        return _array(picture.convert("RGB"))
     raise ImageError(f"{where}: has pixels of mode {mode!r}, which cfcam does not read; {_SUGGESTED}")
 
 
+def _array(picture: PILImage.Image) -> NDArray[Any]:
+    """Returns the pixels of a picture; of a large one in strips, since at once Pillow holds all of them twice beside."""
+    width, height = picture.size
+    rows = max(1, _STRIP_PIXELS // width)
+    if height <= rows:
+        return np.asarray(picture)
+    first = np.asarray(picture.crop((0, 0, width, rows)))
+    pixels = np.empty((height, *first.shape[1:]), first.dtype)
+    pixels[:rows] = first
+    for top in range(rows, height, rows):
+        below = min(height, top + rows)
+        pixels[top:below] = picture.crop((0, top, width, below))
+    return pixels
+
+
 def _sixteen_bit(picture: ImageFile.ImageFile, where: str) -> NDArray[np.uint16]:
-    values: NDArray[Any] = np.asarray(picture)
+    values: NDArray[Any] = _array(picture)
     low, high = values.min(), values.max()
     if values.dtype.kind == "f":
         if bad := int((~np.isfinite(values)).sum()):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cfcam.errors import JobError, MissingExtraError, describe_first
+from cfcam.jobs.cluster.last_words import LastWords
 from cfcam.jobs.cluster.part import Answer, Part
 from cfcam.jobs.cluster.worker import Place, Worker
 
@@ -86,6 +87,7 @@ class Pool:
     """
 
     def __init__(self, cluster: Cluster, job: bytes, place: Place, *, on_gpu: bool) -> None:
+        self._words = LastWords()
         self._ray, self._mine = joined(cluster, len(job))
         self._gpus = 1 if on_gpu else 0
         self._cores = cluster.cores
@@ -144,6 +146,7 @@ class Pool:
             self._ray.kill(worker)
         if self._mine:
             self._ray.shutdown()
+        self._words.unsay()
 
     def _ask(self) -> None:
         # Its restarts and retries are ours to decide: by itself Ray would give an input that ends its worker to the

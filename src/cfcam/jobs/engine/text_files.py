@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from cfcam.errors import CfcamError, describe_first
-from cfcam.files import write_json
+from cfcam.errors import CfcamError, DiskError, describe_first, is_full
+from cfcam.files import own_output, write_json
 from cfcam.imaging import read_image, save_image
 from cfcam.imaging.drawing.look import Look
 from cfcam.jobs.engine.texts import DEFAULT_METHODS, Asked, TextExplanation, explain_text
@@ -67,14 +67,20 @@ def write_texts(model: TextModel, pictures: Sequence[Path], settings: TextSettin
         model: the network with its processor.
         pictures: files.
         settings: see `TextSettings`.
+
+    Raises:
+        JobError: the output folder cannot be written into, or another run is at work there.
+        DiskError: its disk is full.
     """
-    settings.output.mkdir(parents=True, exist_ok=True)
     names = _names(pictures)
-    for path in pictures:
-        try:
-            yield _written(model, path, names[path], settings)
-        except (CfcamError, OSError) as error:
-            yield Told(path, problem=describe_first(error))
+    with own_output(settings.output):
+        for path in pictures:
+            try:
+                yield _written(model, path, names[path], settings)
+            except (CfcamError, OSError) as error:
+                if is_full(error):  # all others would meet it too
+                    raise DiskError(settings.output, "nothing more fits on it") from error
+                yield Told(path, problem=describe_first(error))
 
 
 def _written(model: TextModel, path: Path, name: str, settings: TextSettings) -> Told:

@@ -13,6 +13,7 @@ from typing import Any
 
 from cfcam import json_text
 from cfcam.errors import JobError
+from cfcam.files import check_inside
 from cfcam.jobs.gateway.header import Header
 from cfcam.jobs.gateway.records import BUNDLE, ROOT, Entry, Has, Result, State, Task
 
@@ -48,12 +49,14 @@ class Index:
         make: whether it is made if it is missing.
 
     Raises:
-        JobError: it is none of a gateway, or is missing.
+        JobError: it is none of a gateway, is missing, or is a link that leads out of the spool.
     """
 
     def __init__(self, path: Path, *, make: bool = True) -> None:
         if not make and not path.is_file():
             raise JobError("the spool has no index: the gateway was never started with this file of settings")
+        for beside in ("", "-wal", "-shm"):
+            check_inside(f"{path}{beside}", JobError)
         self._lock = threading.RLock()
         self._base = sqlite3.connect(path, timeout=30, isolation_level=None, check_same_thread=False)
         try:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cfcam.errors import ImageError
-from cfcam.files import make_folder, write_whole
+from cfcam.files import check_inside, make_folder, write_whole
 from cfcam.imaging.reading.dicom_object import quiet
 from cfcam.jobs.gateway.job import Answer, Job, Written
 from cfcam.jobs.gateway.prior import COMPARISON, Compared
@@ -53,6 +53,7 @@ def made(
         CfcamError: it cannot be explained, or nothing can be made of it.
     """
     target = settings.spool.folder / "results" / job.name
+    check_inside(target)  # what is behind a link would be sent as ours
     if target.is_dir():  # by a process that was killed before it could tell
         return Answer(_listed(target))
     started = time.perf_counter()

@@ -13,7 +13,7 @@ import hashlib
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -76,27 +76,28 @@ class Spool:
         self.ahead = self.folder / AHEAD
         self._new = self.folder / "new"
         self._least_free = settings.least_free_mb << 20
-        try:
-            parts = [self.objects / f"{n:02x}" for n in range(256)]
-            with output_of(self.folder):
+        with ExitStack() as held:
+            held.enter_context(output_of(self.folder))  # until it is closed no link in it is followed
+            try:
+                parts = [self.objects / f"{n:02x}" for n in range(256)]
                 for folder in (self.folder, self.objects, self.results, self.work, self.ahead, self._new, *parts):
                     make_folder(folder, 0o700)
-            flush(self.objects)
-            self._lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR, 0o600)
-        except OSError as error:
-            raise JobError(f"the spool cannot be written into ({error.strerror}): check [spool] folder") from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(self._lock)
-            raise JobError("another gateway works in this spool: end it, or name another [spool] folder") from None
-        for left in self._new.iterdir():  # by a process that was killed: nobody was told that it arrived
-            left.unlink(missing_ok=True)
+                flush(self.objects)
+                lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+            except OSError as error:
+                raise JobError(f"the spool cannot be written into ({error.strerror}): check [spool] folder") from error
+            held.callback(os.close, lock)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                raise JobError("another gateway works in this spool: end it, or name another [spool] folder") from None
+            for left in self._new.iterdir():  # by a process that was killed: nobody was told that it arrived
+                left.unlink(missing_ok=True)
+            self._held = held.pop_all()
 
     def close(self) -> None:
         """Lets another gateway have it."""
-        with suppress(OSError):
-            os.close(self._lock)
+        self._held.close()
 
     def incoming(self) -> Incoming:
         """Returns a file that is being written.

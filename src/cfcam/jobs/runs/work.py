@@ -38,6 +38,7 @@ from cfcam.jobs.store.kept import Keeping
 from cfcam.jobs.study.explained import Results
 from cfcam.jobs.study.regions import ByRegion, RegionSettings, by_region, rows_of
 from cfcam.jobs.study.run import Studies
+from cfcam.memory import give_back
 from cfcam.models import LoadedModel, model_name
 from cfcam.models.packing import packed, unpacked
 from cfcam.stages import DRAW, stage
@@ -234,6 +235,7 @@ class Work:
             self._fail(task, "the picture changed while it was explained: run again")
         else:
             task.image = image
+            give_back()  # what its decoder has freed stays with this process otherwise, as much as the picture itself
 
     @failing(Step.DRAW)
     def draw(self, task: Task) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from cfcam.capture import Capture, Detections, ImageScore, LayerInfo, Scores, probe_layers
 from cfcam.capture.layers.calls import split_call
 from cfcam.capture.views import answer_beside, mixes, of_views
-from cfcam.errors import describe
+from cfcam.errors import LayerError, describe, few
 from cfcam.methods.clusters.agreement import beyond_retest
 from cfcam.methods.clusters.views import View
 from cfcam.methods.scored.score_cam import chunk_size
@@ -236,7 +236,7 @@ def _answer(capture: Capture) -> Tensor:
 
 
 def last_layers(capture: Capture, count: int) -> tuple[str, ...]:
-    """Returns the names of up to ``count`` layers: the blocks that end before the target layer begins, and then it.
+    """Returns the names of ``count`` layers: the blocks that end before the target layer begins, and then it.
 
     For a torchvision MobileNetV2 at features.18 and two layers: features.17 and features.18. Found by one pass of the
     first image, once per capture.
@@ -244,16 +244,17 @@ def last_layers(capture: Capture, count: int) -> tuple[str, ...]:
     Args:
         capture: at the target layer.
         count: 1 or more.
+
+    Raises:
+        LayerError: there are fewer.
     """
 
     def found() -> tuple[str, ...]:
         infos, _ = probe_layers(capture.network, capture.given)
         target = next((i for i in infos if i.name == split_call(capture.layer)[0]), None)
-        if target is None:
-            return (capture.layer,)
         names = [capture.layer]
-        core = _core(infos, target)
-        while len(names) < count:
+        core = None if target is None else _core(infos, target)
+        while core is not None and len(names) < count:
             inside = f"{core.name}."
             start = next(n for n, i in enumerate(infos) if i.name == core.name or i.name.startswith(inside))
             before = [
@@ -265,6 +266,11 @@ def last_layers(capture: Capture, count: int) -> tuple[str, ...]:
                 break
             names.insert(0, before[-1].name)
             core = before[-1]
+        if len(names) < count:
+            raise LayerError(
+                f"layers={count}: up to {capture.layer} this network has {len(names)} ({few(names, 5)}): give at most"
+                f" {len(names)}, or name layers (`cfcam layers MODEL --all` lists them)"
+            )
         return tuple(names)
 
     return (capture.layer,) if count == 1 else capture.memo(("last layers", count), found)

@@ -15,7 +15,7 @@ from cfcam.capture import Capture, probe_layers
 from cfcam.capture.layers.calls import split_call
 from cfcam.capture.layers.choosing import candidates
 from cfcam.capture.layers.placement import Placement, upsampled
-from cfcam.errors import MethodError
+from cfcam.errors import MethodError, few
 from cfcam.methods.base import Method
 from cfcam.methods.gradient.grad_cam import GradCAM, GradCAMPlusPlus
 from cfcam.methods.wrapping import Wrapper
@@ -33,7 +33,7 @@ class Fusion(Wrapper):
         layers: names of the layers; empty: the target layer and the last layers of the finer grids before it, see
             `grid_layers`.
         mode: "mean", "max" or "product".
-        grids: how many layers are taken if ``layers`` is empty.
+        grids: how many layers are taken if ``layers`` is empty; a note says where the network has fewer.
 
     Source: the maximum, Jiang et al. 2021, "LayerCAM"; the product, arXiv 2605.14641.
     """
@@ -55,6 +55,9 @@ class Fusion(Wrapper):
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *finest_layer_spatial) in [0, 1]."""
         layers = self.layers or grid_layers(capture, self.grids)
+        if not self.layers and len(layers) < self.grids:
+            line = f"{self.label}: of {self.grids} grids the network has {len(layers)}, at {few(layers, 5)}"
+            capture.memo("notes", dict)[line] = list(range(len(capture.input)))
         parts = [self._fused(part, layers) for part in self.parts(capture)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 

@@ -19,6 +19,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from cfcam.errors import LinkError
 from cfcam.files import make_folder
 from cfcam.jobs.gateway.job import Written
 from cfcam.jobs.gateway.spool import Spool, flush
@@ -105,7 +106,7 @@ class Ahead:
                     return None
             flush(folder)
             flush(folder.parent)
-        except OSError:  # the disk is full, or the study lies at its place already
+        except (OSError, LinkError):  # the disk is full, or the study lies at its place already
             with self._lock:
                 self._waiting = [other for other in self._waiting if other is not one]
             return None
