@@ -217,7 +217,7 @@ class _Lock:
 def _clear(folder: Path) -> None:
     """Removes the locks of shards that were killed, for whoever holds the whole folder: nobody takes one meanwhile."""
     with _guard:
-        held = _held.get(_Lock(folder / NAME)._key)  # noqa: SLF001
+        held = _held.get(_Lock(folder / NAME)._key)
     if held is None or held.file < 0:  # no lock is held: others may be at work
         return
     for name in os.listdir(folder):  # noqa: PTH208

@@ -16,6 +16,7 @@ from cfcam.jobs.engine import texts
 from cfcam.models.demo import make_phantom
 from cfcam.models.texts.text_model import MOST_TOKENS
 from tests import text_networks
+from tests.jobs.test_faults import another_run
 
 pytest.importorskip("transformers")
 
@@ -99,6 +100,35 @@ def test_what_cannot_be_told_is_one_line(folder, picture, tmp_path, arguments, m
     assert result.exit_code in (1, 2)
     (line,) = result.stderr.splitlines()
     assert message in line
+
+
+def test_texts_are_written_by_one_run_at_a_time_and_through_no_link(folder, picture, tmp_path):
+    output, victim = tmp_path / "out", tmp_path / "victim"
+    asked = [
+        "explain",
+        picture,
+        "-m",
+        f"hf:{folder}",
+        "-o",
+        output,
+        "--prompt",
+        "",
+        "--text",
+        "nodule",
+        "--method",
+        "hires-cam",
+    ]
+    output.mkdir()
+    victim.write_bytes(b"theirs")
+    for name in ("scan_words.json", "scan_hires-cam_words.png"):
+        (output / name).symlink_to(victim)
+    with another_run(output):
+        told = cfcam(*asked)
+    assert told.exit_code == 2
+    assert "another run is at work there" in told.stderr
+    assert cfcam(*asked).exit_code == 0
+    assert victim.read_bytes() == b"theirs"
+    assert not [path for path in output.iterdir() if path.is_symlink()]
 
 
 def test_token_activation_maps_are_a_method_like_others(picture, tmp_path):

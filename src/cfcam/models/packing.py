@@ -25,6 +25,24 @@ def packed(value: Any, name: str) -> bytes:
         ModelError: something in it cannot be sent.
     """
     stream = io.BytesIO()
+    _pack(value, name, stream)
+    return stream.getvalue()
+
+
+def check_packable(value: Any, name: str) -> None:
+    """Raises what `packed` would, and keeps nothing: to be asked before anything is begun.
+
+    Args:
+        value: as there.
+        name: as there.
+
+    Raises:
+        ModelError: something in it cannot be sent.
+    """
+    _pack(value, name, _Nowhere())
+
+
+def _pack(value: Any, name: str, stream: Any) -> None:
     try:
         _Packer(stream, pickle.HIGHEST_PROTOCOL).dump(value)
     except Exception as error:
@@ -32,7 +50,11 @@ def packed(value: Any, name: str) -> bytes:
             f"{name} cannot be sent to another process ({describe(error)}): it must hold nothing that is open, and be"
             " of classes at the top of FILE.py, or of a module that is installed or on PYTHONPATH"
         ) from error
-    return stream.getvalue()
+
+
+class _Nowhere:
+    def write(self, data: Any) -> int:
+        return len(data)
 
 
 def unpacked(data: bytes) -> Any:

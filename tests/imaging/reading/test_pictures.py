@@ -682,7 +682,7 @@ def test_a_picture_that_is_read_in_strips_is_the_same_picture(tmp_path, monkeypa
 
 
 def test_beside_its_pixels_a_large_picture_costs_no_further_copy_of_them(tmp_path):
-    """Pillow's own memory is not traced: 4 bytes a pixel. Its way to an array would be two copies of the pixels more."""
+    """Pillow's own memory is not traced: 4 bytes a pixel. Its own way to an array makes two copies of the pixels."""
     PILImage.new("RGB", (4000, 3000), (1, 2, 3)).save(tmp_path / "a.png")
     tracemalloc.start()
     image = read_image(tmp_path / "a.png")

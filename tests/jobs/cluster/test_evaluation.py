@@ -7,6 +7,7 @@ import threading
 
 import pytest
 
+from cfcam.errors import ModelError
 from cfcam.jobs.cases.case import Case
 from cfcam.jobs.cluster.evaluation import measured_on
 from cfcam.jobs.cluster.pool import LOST, Cluster
@@ -64,3 +65,12 @@ def test_the_numbers_are_those_of_one_machine_to_the_last_bit_whoever_is_lost(tm
     assert list(here.failed) == ["broken.png"]
     assert set(there.costs) == set(here.costs)
     assert not (tmp_path / "out" / ".cluster").exists()
+
+
+def test_what_cannot_be_sent_is_told_before_anything_is_made(tmp_path, cases):
+    model = load(f"{NETWORKS}:deadly", classes=["bright", "dark"])
+    model.module.register_forward_hook(lambda *_: None)  # a function of no name, which pickle cannot find again
+    settings = EvaluationSettings(methods=("grad-cam",), metrics=("average-drop",), preprocess=PLAIN)
+    with pytest.raises(ModelError, match="cannot be sent to another process"):
+        EvaluationRun(model, cases, settings, tmp_path / "out", measure=measured_on(Cluster("nowhere:1", 1)))
+    assert not (tmp_path / "out").exists()

@@ -222,7 +222,7 @@ def _pixels(picture: ImageFile.ImageFile, where: str, depth: int) -> Pixels:
 
 
 def _array(picture: PILImage.Image) -> NDArray[Any]:
-    """Returns the pixels of a picture; of a large one in strips, since at once Pillow holds all of them twice beside."""
+    """Returns the pixels of a picture; of a large one in strips, for at once Pillow holds all of them twice beside."""
     width, height = picture.size
     rows = max(1, _STRIP_PIXELS // width)
     if height <= rows:

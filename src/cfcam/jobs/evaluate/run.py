@@ -23,6 +23,7 @@ from cfcam.metrics.scorecard.card import Scorecard, scorecard
 from cfcam.metrics.scorecard.paper import WRONG
 from cfcam.metrics.scorecard.samples import Row
 from cfcam.models import LoadedModel, model_name
+from cfcam.models.packing import check_packable
 from cfcam.stages import METRICS, WRITE, Stages
 
 Measure = Callable[["EvaluationRun", Sequence[tuple[str, Sequence[Loadable]]]], Generator[Part, None, None]]
@@ -76,6 +77,8 @@ class EvaluationRun(EvaluationWork):
         measure: Measure = measured_here,
     ) -> None:
         settings.check()
+        if measure is not measured_here:  # it goes to other processes: what cannot is told before anything is made
+            check_packable((model, cases[:1], settings), model_name(model.spec))
         self._measure_all = measure
         self.stages = Stages()
         self._found = len(cases)

@@ -29,6 +29,7 @@ from cfcam.jobs.runs.volumes import Volumes
 from cfcam.jobs.runs.work import Work
 from cfcam.jobs.study.pages import LINE, write_batch_page
 from cfcam.models import LoadedModel, model_name
+from cfcam.models.packing import check_packable
 from cfcam.stages import Stages
 
 
@@ -85,6 +86,8 @@ class FolderRun:
         self._model = model
         kind = self._kind()
         self.preprocess = kind.preprocess
+        if flow is not Flow:  # it goes to other processes: what cannot is told before anything is made
+            check_packable((model, kind, settings), model_name(model.spec))
         self._work = Work(model, kind, settings, self.inputs)
         self._work.engine.open_lanes(kind.preprocess)
         self.layer = self._work.layer

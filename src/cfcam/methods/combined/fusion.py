@@ -57,7 +57,8 @@ class Fusion(Wrapper):
         layers = self.layers or grid_layers(capture, self.grids)
         if not self.layers and len(layers) < self.grids:
             line = f"{self.label}: of {self.grids} grids the network has {len(layers)}, at {few(layers, 5)}"
-            capture.memo("notes", dict)[line] = list(range(len(capture.input)))
+            said: dict[str, list[int]] = capture.memo("notes", dict)
+            said[line] = list(range(len(capture.input)))
         parts = [self._fused(part, layers) for part in self.parts(capture)]
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
