@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor
 
 from cfcam.capture.answers.answer import Answer
 from cfcam.capture.capture import Capture
+from cfcam.capture.kernels import PackedKernels
 from cfcam.capture.mixing import found_to_mix, runs_alone
 from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.targets.classes import AllClasses, ClassTarget, TopK
@@ -28,10 +31,14 @@ def mixed(capture: Capture) -> bool:
     """Tells whether a capture holds several images that the network mixes; tried once for it, by a pass of the last."""
     network, x = capture.network, capture.input
 
-    def last(count: int) -> Answer:
+    def run(count: int, packed: PackedKernels | None) -> Answer:
         images = torch.full((count,), len(x) - 1, device=x.device)
-        with capture.quiet(), preserved(network.model, x.device), capture.autocast():
+        with capture.quiet(), preserved(network.model, x.device), capture.autocast(), packed or nullcontext():
             return capture.answer(x[images], images)
+
+    def last(count: int) -> Answer:
+        plain, packed = partial(run, count, None), network.packed
+        return plain() if packed is None else packed.run(partial(run, count, packed), plain)
 
     found_to_mix(network, x, capture._recording.answer, last)
     return runs_alone(network, len(x))

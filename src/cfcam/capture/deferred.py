@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -139,7 +140,7 @@ class Convolution:
         """Padding, stride, dilation and groups, in oneDNN's order."""
         return self.padding, self.stride, self.dilation, self.groups
 
-    @property
+    @cached_property
     def shape(self) -> tuple[int, ...]:
         """Of its result."""
         grown = self.grown or ((0, 0),) * (self.x.ndim - 2)
@@ -164,15 +165,23 @@ class Convolution:
     def followed_by(self, **more: Any) -> Convolution:
         """Returns it with a norm, or with another tensor added."""
         self.check()
-        return replace(self, **more).held()
+        return self.held(**more)
 
     def alone(self) -> Convolution:
         """Returns it without what follows."""
-        return replace(self, norm=None, other=None).held()
+        return self.held(norm=None, other=None)
 
-    def held(self) -> Convolution:
-        """Returns it with the versions of its tensors as they are now."""
-        return replace(self, versions=self._versions())
+    def held(self, **more: Any) -> Convolution:
+        """Returns it with the versions of its tensors as they are now.
+
+        Args:
+            **more: a norm or another tensor in place of its own. Neither changes its shape, which is known already;
+                each pass does this for each step, and `dataclasses.replace` takes three times as long.
+        """
+        found = object.__new__(Convolution)
+        found.__dict__.update(self.__dict__, **more)
+        found.__dict__["versions"] = found._versions()
+        return found
 
     def check(self) -> None:
         """Looks whether its tensors are what they were.
@@ -184,8 +193,9 @@ class Convolution:
             raise MovedError(_MOVED)
 
     def _versions(self) -> tuple[int, ...]:
-        tensors = (self.x, self.weight, self.bias, self.other, *(() if self.norm is None else self.norm.tensors))
-        return tuple(t._version for t in tensors if t is not None)
+        norm = self.norm
+        after = () if norm is None else (norm.mean, norm.variance, norm.weight, norm.bias)
+        return tuple([t._version for t in (self.x, self.weight, self.bias, self.other, *after) if t is not None])
 
 
 class Deferred(Tensor):

@@ -16,6 +16,7 @@ from cfcam.capture.answers.answer import Answer, Taken
 from cfcam.capture.answers.heads import Wanted
 from cfcam.capture.answers.outputs import find_tensor, replace_tensor
 from cfcam.capture.columns import MANY, Tail, all_gradients, refusal, seen_together, stacked, tail_of, whole
+from cfcam.capture.first_pass import told_by_few
 from cfcam.capture.half_precision import at_least_float32, gradients, takes_part
 from cfcam.capture.halves import small_convolutions
 from cfcam.capture.kernels import PackedKernels
@@ -199,18 +200,18 @@ class Recording:
         """
         network, given = together[0].network, together[0].given
         known = all(network.knows(one.layer, given) for one in together)
-        packed = network.kernels_for(watched=not known)
+        packed, packs = network.kernels_for(watched=not known), network.packed is not None and not known
         plain = partial(Recording._pass, together, None, grad=grad)
+        if packs and told_by_few(together, plain, partial(Recording.run, together, grad=grad)):
+            return
         run = partial(Recording._pass, together, packed, grad=grad)
         evidence = plain() if packed is None else packed.run(run, plain)
         late = network.keeper.late  # the graph holds what was put back: again, on copies
         for one in () if late else together:
             one._understand(evidence)
-        # Later passes are packed, and their numbers are not to differ from the first one's.
-        if late or (not known and network.packed is not None):
+        if late or packs:  # later passes are packed, and their numbers are not to differ from the first one's
             plain_answer = together[0].answer
             Recording.run(together, grad=grad)
-            packs = network.packed is not None and not known
             if packs and not network.trust.compared(together[0].answer.logits, plain_answer.logits):
                 Recording.run(together, grad=grad)
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.errors import InputError
-from cfcam.metrics import CentredGaussian, Row, Sample, Scorecard, evaluate
+from cfcam.metrics import CentredGaussian, RandomMap, Row, Sample, Scorecard, evaluate
 from cfcam.metrics.scorecard.curves import CURVES, band, mean_curves, stored
+from tests.networks import GapNet
 
 
 class Light(nn.Module):
@@ -137,6 +138,26 @@ def test_curves_cost_no_pass_and_those_not_asked_for_are_not_computed(
     assert [curve.name for curve in card.curves()] == kept
     assert set(card.rows[0].extra) == {f"curve-{name}" for name in kept}
     assert sum(Light.inputs) == inputs
+
+
+def test_a_baseline_that_is_the_same_for_all_images_is_one_input() -> None:
+    Light.inputs.clear()
+    card = card_of(["insertion-black"], FIRST, SECOND, THIRD)
+    assert sum(Light.inputs) == 2 + 3 + ALONE + 1 + 3 * 3  # two watched, the capture, the baseline, inner points
+    assert [row.extra["curve-insertion-black"][0] for row in card.rows] == [0, 0, 0]
+    Light.inputs.clear()
+    card_of(["insertion-blur"], FIRST, SECOND, THIRD)
+    assert sum(Light.inputs) == 2 + 3 + ALONE + 3 + 3 * 3
+
+
+def test_a_baseline_is_asked_for_the_class_of_each_image() -> None:
+    net = GapNet(channels=6).eval()
+    several = [Sample(torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(n)), n) for n in range(4)]
+    card = evaluate(net, several, RandomMap(), "insertion-black", controls=False, layer="features", explained="label")
+    black = net(torch.zeros(1, 3, 16, 16)).softmax(1)[0]
+    first = [row.extra["curve-insertion-black"][0] for row in card.rows]
+    assert first == pytest.approx(black.tolist(), abs=1e-6)
+    assert len(set(first)) == 4
 
 
 def test_a_map_without_numbers_or_evidence_has_no_curve_and_is_in_no_mean() -> None:

@@ -22,6 +22,7 @@ from cfcam.capture.state.containers import (
     restore,
     set_at,
 )
+from cfcam.capture.state.guarantee import unheard
 from cfcam.capture.state.randomness import generator_of
 from cfcam.capture.state.twins import is_array
 
@@ -121,7 +122,8 @@ class Holdings:
     def marks(self) -> Marks:
         """Returns the marks of all tensors that have versions."""
         tensors = self._marked
-        return [t._version for t in tensors], [t.data_ptr() for t in tensors], [t.requires_grad for t in tensors]
+        with unheard():
+            return [t._version for t in tensors], [t.data_ptr() for t in tensors], [t.requires_grad for t in tensors]
 
     def each(self, marks: Marks) -> list[Mark]:
         """Returns `marks` tensor by tensor, in the order of `ids`."""
@@ -129,18 +131,22 @@ class Holdings:
 
     def copy_grads(self) -> list[tuple[Tensor, Tensor, Tensor]]:
         """Gives parameters copies of the gradients that they have; returns parameter, gradient and copy of each."""
-        found = [(p, p.grad, p.grad.clone()) for p in self._leaves if p.grad is not None]
+        found = [
+            (p, grad, grad.clone()) for p, grad in zip(self._leaves, self.grads(), strict=True) if grad is not None
+        ]
         for parameter, _, twin in found:
             parameter.grad = twin
         return found
 
     def grads(self) -> list[Tensor | None]:
         """Returns the gradients that the parameters have."""
-        return [p.grad for p in self._leaves]
+        with unheard():
+            return [p.grad for p in self._leaves]
 
     def restore_grads(self, before: list[Tensor | None]) -> list[str]:
         """Gives the parameters these gradients again, and returns the names of those that had others."""
-        different = [(p, g) for p, g in zip(self._leaves, before, strict=True) if p.grad is not g]
+        now = zip(self._leaves, self.grads(), before, strict=True)
+        different = [(p, old) for p, grad, old in now if grad is not old]
         for parameter, grad in different:
             parameter.grad = grad
         return [f"{self.names[id(p)]}.grad" for p, _ in different]

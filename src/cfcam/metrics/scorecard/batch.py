@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from cfcam.capture import Capture, Network
+from cfcam.capture import Adapter, Capture, Network, Scores
 from cfcam.maps import heatmaps_of
 from cfcam.methods.base import Method
 from cfcam.metrics.functional import perturbation
@@ -87,9 +87,24 @@ class Batch:
         """Returns what removed pixels become (N, C, *spatial), and the probabilities (N, 2) of input and baseline."""
         if kind not in self._baselines:
             filled = self.filling(kind)
-            answer = self.score(filled, torch.arange(len(filled), device=filled.device))
+            answer = self._score_each(filled)
             self._baselines[kind] = filled, torch.stack([self.probability.to(answer), answer], dim=1)
         return self._baselines[kind]
+
+    def _score_each(self, x: Tensor) -> Tensor:
+        """Returns the explained class's probability (N,) of one version (N, C, *spatial) of each image."""
+        images, targets = torch.arange(len(x), device=x.device), self.capture.targets
+        given = self.capture.as_given(x)
+        if (
+            targets.functions
+            or isinstance(self.capture.network.model, Adapter)
+            or not torch.equal(given[1:], given[:-1])
+        ):
+            return self.score(x, images)
+        # They are all the same, as in black: one pass of one of them, in which the class of each image is looked at.
+        classes = targets.indices[:, 0].expand(len(x), -1)
+        every = self.capture.again(targets=Scores(classes, probability=targets.probability))
+        return every.rescore(x[:1], images[:1], probability=True)[0]
 
     def score(self, x: Tensor, images: Tensor) -> Tensor:
         """Returns the explained class's probability (M,) of inputs (M, C, *spatial) made from images (M,)."""
