@@ -1,6 +1,6 @@
 """``python -m benchmarks COMMAND``: speed, libraries, scaling, folder, start, view-start, view-page, view-memory,
 view-live, profile, approximate, scorecard, search, layers, visibility, volume, peaks, page, store, many, study-memory,
-ray, gpu, evaluation, gateway-receive, gateway-latency, gateway-soak, training."""
+ray, gpu, evaluation, masked, early-stop, gateway-receive, gateway-latency, gateway-soak, training."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ COMMANDS = {
     "gateway-soak": "a day of a gateway: memory, file descriptors, disk",
     "evaluation": "cfcam.evaluate beside Quantus and beside the bare passes that its numbers need",
     "masked": "exact Score-CAM beside torch-cam, CFCAM.best() beside an earlier checkout",
+    "early-stop": "CFCAM.best() beside the same with all its masks: agreement, passes (CFCAM_DATA)",
     "gpu": "each method on a CUDA device in three precisions: time, memory, agreement; ends in eight minutes",
     "training": "maps of fixed pictures at each epoch of a training: share of the epoch's time",
     "volume": "a 128 x 128 x 128 volume with a layer of 512 channels: time and memory",
@@ -58,6 +59,8 @@ def main(words: Sequence[str] | None = None) -> None:
             command.add_argument("--no-memory", action="store_true", help="leave out the processes that measure memory")
         if name in ("evaluation", "masked"):
             command.add_argument("--rounds", type=int, default=5, metavar="N", help="of each call, in turn")
+        if name == "early-stop":
+            command.add_argument("--pictures", type=int, default=10, metavar="N", help="of each network")
         if name == "masked":
             command.add_argument("--former", type=Path, metavar="FOLDER", help="an earlier checkout of cfcam")
         if name == "libraries":
