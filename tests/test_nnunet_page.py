@@ -30,8 +30,8 @@ def made(tmp_path_factory):
     return out
 
 
-def explain(*words: object):
-    given = ["--target", "lesion", "--method", "hires-cam", "--save", "overlay", "--json", *map(str, words)]
+def explain(*words: object, json: bool = True):
+    given = ["--target", "lesion", "--method", "hires-cam", "--save", "overlay", *["--json"] * json, *map(str, words)]
     return CliRunner().invoke(app, ["explain", *given])
 
 
@@ -128,7 +128,7 @@ def test_what_is_missing_is_one_line(made, tmp_path):
         in explain(tmp_path / "scan_0000.nii.gz", *model).output
     )
     one = explain("--channels", made / "scan_0000.nii.gz", *model)
-    assert "give the file of each modality, two or more, with commas between" in one.output
+    assert "channel 1 (T1) of 2 is missing: name its file too, after scan_0000.nii.gz (by the names" in one.output
     none = explain("--channels", f"{made / 'scan_0000.nii.gz'},{tmp_path / 'none.nii.gz'}", *model)
     assert "channel 1 is missing: there is no " in none.output
     both = explain(made / "scan_0000.nii.gz", "--channels", "a,b", *model)
@@ -146,6 +146,10 @@ def test_files_in_another_order_than_their_names_say_are_noted_beside_the_result
         "the file name scan_0001 speaks of channel 1 (T1), and is read as channel 0 (CT): check the order of the files"
     )
     assert f"note: scan_0001.nii.gz: {said}" in found.stderr
+    plain = explain("--channels", ",".join(map(str, names)), *model, "-o", tmp_path / "plain", json=False)
+    assert plain.output.count(said) == 1
+    skipped = explain("--channels", ",".join(map(str, names)), *model, "-o", tmp_path / "plain", json=False)
+    assert skipped.output.count(said) == 1  # from the record
     told = json.loads(found.stdout)["images"][0]
     assert told["channels"] == [
         {"channel": "CT", "file": "scan_0001.nii.gz"},

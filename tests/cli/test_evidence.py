@@ -9,6 +9,7 @@ from typer.testing import CliRunner
 from cfcam.cli.app import app
 from cfcam.jobs.cases.phantoms import phantom_cases
 from cfcam.models.demo import make_phantom, sample_phantom
+from tests.jobs.studies import THREE_D
 
 QUICK = ("--metrics", "enrichment,class-sensitivity", "--retests", "2", "--gallery", "1")
 
@@ -106,6 +107,14 @@ def test_mistakes_are_one_line_before_anything_is_written(arguments, told, tmp_p
     result = run(*arguments, "-o", tmp_path / "pack")
     assert result.exit_code == 2
     assert told in result.stderr
+    assert not (tmp_path / "pack").exists()
+
+
+def test_a_network_of_volumes_is_told_what_measures_it_before_anything_is_asked_of_pictures(tmp_path):
+    for data in ("demo", tmp_path):
+        result = run("-m", f"{THREE_D}:bright", "-d", data, "-o", tmp_path / "pack")
+        assert result.exit_code == 2
+        assert "error: evidence is of networks of pictures, and this one takes volumes: cfcam evaluate" in result.stderr
     assert not (tmp_path / "pack").exists()
 
 

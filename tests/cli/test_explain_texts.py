@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import io
 import json
 import re
+import shlex
+from contextlib import redirect_stdout
 
 import numpy as np
 import pytest
@@ -174,8 +177,8 @@ def test_one_answer_against_another_is_read_alike_before_torch_and_behind_it():
 @pytest.mark.parametrize(
     "given",
     [
-        *("--size 64", "--mean 0.5", "--std 0.5", "--resize pad", "--window lung", "--format jpg", "--save maps"),
-        *("--max-size 64", "--preset seeds", "--html", "--index", "--batch-size 2", "--verify", "--sliding 64"),
+        *("--size 64", "--mean 0.5", "--std 0.5", "--resize pad", "--window lung", "--format jpg"),
+        *("--max-size 64", "--preset seeds", "--batch-size 2", "--verify", "--sliding 64"),
         *("--shard 1/2", "--log-json", "--trust-bundle"),
     ],
 )
@@ -184,6 +187,27 @@ def test_an_option_that_means_nothing_for_a_text_is_refused(picture, tmp_path, g
     assert result.exit_code == 2
     (line,) = result.stderr.splitlines()
     assert f"{given.split()[0]} is for networks that classify: leave it out with --prompt" in line
+
+
+@pytest.mark.parametrize("given", ["--html", "--store maps.zarr", "--index", "--save maps"])
+def test_pages_and_stores_of_texts_are_refused_with_what_is_written_instead(picture, tmp_path, given):
+    result = cfcam("explain", picture, "--prompt", "", *given.split())
+    assert result.exit_code == 2
+    (line,) = result.stderr.splitlines()
+    assert f"error: {given.split()[0]}: with --prompt no page and no store is made, but a strip of words over" in line
+
+
+def test_all_layers_are_told_by_a_command_that_knows_networks_which_write(folder, picture, tmp_path):
+    words = ["explain", picture, "-m", f"hf:{folder}", "-o", tmp_path / "out", "--prompt", "", "--text", "nodule"]
+    line = cfcam(*words, "--layer", "nope").stderr
+    told = re.search(r"\(all: image_tokens, and with model\. before each: (.+)\)$", line.strip())
+    command = shlex.split(told[1])
+    assert command[:2] == ["python", "-c"]
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        exec(command[2], {})  # noqa: S102 (it is what a user is told to run)
+    assert "encoder.layers.0" in printed.getvalue().split()
+    assert cfcam(*words, "--layer", "model.encoder.layers.0").exit_code == 0
 
 
 def test_no_index_asks_for_what_is_done_anyway(picture, tmp_path):

@@ -64,7 +64,8 @@ def test_bands_and_grey_pictures_are_told_below_the_table_and_in_the_manifest(tm
     for name in "bcd":
         Image.new("L", (40, 40), 99).save(tmp_path / "in" / f"{name}.png")
     result = cfcam("explain", tmp_path / "in", "-o", tmp_path / "out", *MODEL, "--method", "grad-cam")
-    assert "a.tif: it has 4 bands: red, green and blue are taken" in result.stdout
+    bands_told = "a.tif: it has 4 bands: red, green and blue are taken"
+    assert (result.stderr.count(bands_told), result.stdout.count(bands_told)) == (1, 0)  # once: when it was read
     assert "b.png and 2 more: it is grey: repeated to 3 channels" in result.stdout
     told = {line["name"]: line["notices"] for line in lines(tmp_path / "out")}
     assert told["b"] == ["it is grey: repeated to 3 channels"]

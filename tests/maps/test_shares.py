@@ -97,7 +97,10 @@ def test_the_table_goes_into_json_and_csv() -> None:
         ({"a": torch.full((2, 4), 0.5)}, "the mask 'a' has other values than 0 and 1: "),
         (torch.full((2, 4), 0.5), r"a label map of torch.float32: give whole numbers"),
         (torch.zeros(2, 4, dtype=torch.int), "the label map is 0 everywhere: "),
-        ({}, "no regions: "),
+        ({}, r"no regions: give a mask for each under its name, \{'liver': mask\}, or a label map \(2, 4\)"),
+        ([], r"no regions: give a mask for each under its name"),
+        ([torch.ones(2, 4)], r"a list of 1 mask without names: give a mask for each under its name"),
+        ([np.ones((2, 4)), np.ones((2, 4))], r"a list of 2 masks without names: give a mask for each under its name"),
     ],
 )
 def test_masks_that_do_not_fit_are_refused_in_one_line(masks: object, said: str) -> None:

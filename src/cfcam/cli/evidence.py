@@ -168,6 +168,7 @@ Exit codes: 0 nothing flagged · 1 a rule flagged, a case failed, or a file chan
 
         settings = self._settings()
         loaded = self.load()
+        _check_pictures(loaded)
         settings = replace(settings, preprocess=self.prepared_pictures(loaded))
         with own_output(self.output, shown=self.output.name):  # from the protocol to the seal
             self._made(loaded, settings)
@@ -307,6 +308,17 @@ def _bar(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task("checks and retests", total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _check_pictures(loaded: LoadedModel) -> None:
+    """Raises `InputError` for a network of volumes, before anything is asked about pictures."""
+    from cfcam.models.expects import takes_volumes
+
+    if loaded.preparation is None and takes_volumes(loaded.module):
+        raise InputError(
+            "evidence is of networks of pictures, and this one takes volumes: cfcam evaluate measures its maps, cfcam"
+            " explain makes them"
+        )
 
 
 def _document(pack: Pack) -> dict[str, object]:

@@ -19,6 +19,7 @@ from cfcam import csv_text
 from cfcam.capture.layers.placement import Placement, upsampled
 from cfcam.errors import InputError, check_called, shown, whole_number
 from cfcam.maps.raw import Status, evidence_of, statuses_of
+from cfcam.shown import counted
 
 Fall = Callable[[Tensor], float | None]
 """A mask (*spatial) bool -> how far the score falls when the region is filled in; None: it cannot be told."""
@@ -221,8 +222,13 @@ def read_regions(masks: Any, size: tuple[int, ...], names: Mapping[int, str] | N
     """
     if isinstance(masks, Mapping):
         if not masks:
-            raise InputError("no regions: give a mask for each, or a label map")
+            raise InputError(
+                f"no regions: give a mask for each under its name, {{'liver': mask}}, or a label map {size}"
+            )
         return {str(name): _mask(_fitting(mask, size, f"the mask {name!r}"), str(name)) for name, mask in masks.items()}
+    if isinstance(masks, (list, tuple)) and (not masks or getattr(masks[0], "ndim", 0) == len(size)):
+        several = f"a list of {counted(len(masks), 'mask')} without names" if masks else "no regions"
+        raise InputError(f"{several}: give a mask for each under its name, {{'liver': mask}}, or a label map {size}")
     if names is not None and not isinstance(names, Mapping):
         raise InputError(f"names is {shown(names)}: give a mapping from labels to names, such as {{1: 'liver'}}")
     labels = _fitting(masks, size, "the label map")

@@ -39,6 +39,7 @@ def load_text_model(spec: str, device: str | torch.device = "cpu") -> TextModel:
     else:
         found = _from_folder(parsed)
     found.model.to(place)
+    found.spec = spec
     return found
 
 

@@ -24,6 +24,15 @@ def test_what_is_kept_does_not_grow_with_the_pictures():
     assert tally.several
 
 
+def test_what_was_shown_while_the_run_went_on_is_not_told_again_at_its_end():
+    tally = Tally(
+        told={"a.nii: odd", "b.png: grey (the first such file; others are not listed)", "c.png: x (the first)"}
+    )
+    for name, notice in (("a.nii", "odd"), ("d.nii", "odd"), ("b.png", "grey"), ("e.png", "grey"), ("c.png", "x")):
+        tally.add(outcome(name, notices=(notice, "from the record")))
+    assert tally.news == ["a.nii and 4 more: from the record", "b.png and 1 more: grey"]
+
+
 def test_all_outcomes_are_kept_where_they_are_asked_for():
     tally = Tally(keep=True)
     tally.add(one := outcome("a.png"))

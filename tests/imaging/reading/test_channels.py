@@ -10,7 +10,7 @@ import pytest
 
 from cfcam.errors import ImageError, InputError
 from cfcam.imaging import read_channels, read_volume
-from cfcam.imaging.reading.channels import channel_files, first_channel
+from cfcam.imaging.reading.channels import channel_files, check_count, first_channel
 
 AFFINE = np.array([[0.0, -1.2, 0.0, 30], [0.9, 0.0, 0.0, -5], [0.0, 0.0, 3.0, 8], [0, 0, 0, 1]])
 
@@ -89,6 +89,16 @@ def test_files_are_found_by_how_their_names_end(tmp_path):
         channel_files(second, endings)
     with pytest.raises(ImageError, match=r"channel 2 \(T2\) of 3 is missing: scan_0002.nii.gz does not lie beside it"):
         channel_files(first, (*endings, "_0002"), ("CT", "T1", "T2"))
+    said = r"^channel 1 \(T1\) of 2 is missing: name its file too, after scan_0000.nii.gz"
+    with pytest.raises(InputError, match=said + r" \(by the names scan_0001.nii.gz\)$"):
+        check_count([first], ("CT", "T1"), endings)
+    with pytest.raises(InputError, match=said + "$"):
+        check_count([first], ("CT", "T1"))
+    with pytest.raises(
+        InputError, match=r"^3 files of channels, and the network takes 2 \(CT, T1\): name one for each$"
+    ):
+        check_count([first, second, alone], ("CT", "T1"), endings)
+    check_count([second, first], ("CT", "T1"), endings)
     with pytest.raises(
         ImageError, match=r"other_0001.nii.gz: the network takes 2 channels \(CT, T1\) in as many files"
     ):

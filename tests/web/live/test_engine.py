@@ -148,6 +148,21 @@ def test_a_volume_is_refused_by_a_network_of_pictures(demo, tmp_path):
         demo.maps(read_volume(path), ["grad-cam"], ["predicted"])
 
 
+def test_a_network_of_several_files_is_told_what_to_do_and_takes_one_file_of_all_channels(tmp_path):
+    affine, voxels = np.diag([1.0, 2, 3, 1]), marked_voxels().astype(np.float32)
+    nib.save(nib.Nifti1Image(voxels, affine), tmp_path / "one.nii.gz")
+    nib.save(nib.Nifti1Image(np.stack([voxels, voxels], -1), affine), tmp_path / "both.nii.gz")
+    two = VolumePreprocess(intensity="unit", mean=(0.0, 0.0), std=(1.0, 1.0))
+    engine = LiveEngine(load(f"{THREE_D}:bright(channels=2)", classes=("bright", "dark")), prepare=lambda *_: two)
+    with pytest.raises(
+        ImageError, match=r"^the network takes 2 channels, and the viewer opens a study as one file"
+    ) as told:
+        engine.maps(read_volume(tmp_path / "one.nii.gz"), ["grad-cam"], ["predicted"])
+    assert "explain the files with cfcam explain, and open the folder that it writes" in str(told.value)
+    (found,) = engine.maps(read_volume(tmp_path / "both.nii.gz", channel="all"), ["grad-cam"], ["predicted"])
+    assert found.label(0, 0) == "bright"
+
+
 def test_more_maps_than_anybody_looks_at_are_refused(demo, monkeypatch):
     monkeypatch.setattr("cfcam.web.live.engine.MOST_MAPS", 3)
     with pytest.raises(InputError, match="more than 3 maps"):

@@ -65,4 +65,5 @@ def _unknown(model: nn.Module, layer: str) -> str:
     names = [name for name, _ in model.named_modules() if name]
     near = difflib.get_close_matches(layer, names, n=4, cutoff=0.4) or names[-4:]
     known = getattr(model, "known_as", type(model).__name__)
-    return f"{known} has no layer {layer!r}; nearest: {', '.join(near)} (all: cfcam layers)"
+    every = getattr(model, "layers_by", "cfcam layers")
+    return f"{known} has no layer {layer!r}; nearest: {', '.join(near)} (all: {every})"

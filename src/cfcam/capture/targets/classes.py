@@ -15,7 +15,7 @@ from cfcam.capture.answers.heads import Wanted
 from cfcam.capture.answers.probabilities import Kind, signed_logits
 from cfcam.capture.targets.asked_boxes import AskedBoxes
 from cfcam.capture.targets.box_words import read_box
-from cfcam.capture.targets.dense import Segmentation, dense_columns, without_background
+from cfcam.capture.targets.dense import Segmentation, dense_columns, ranked
 from cfcam.capture.targets.numbers import Contrast, Regression
 from cfcam.capture.targets.scores import (
     FirstPass,
@@ -303,8 +303,7 @@ def _classes(rule: Target | Tensor, values: Tensor, first: FirstPass) -> Tensor:
         check_range(rule, values.shape[1])
         _check_indices(rule, values.shape[1])
         return rule.to(values.device)
-    ranked = first.dense and isinstance(rule, TopK)
-    return rule.indices(without_background(values) if ranked else values, first.classes)
+    return rule.indices(ranked(values) if first.dense and isinstance(rule, TopK) else values, first.classes)
 
 
 def _check_indices(rule: Tensor, classes: int) -> None:

@@ -102,14 +102,7 @@ class Segmentation(ScoreTarget):
         if self.label is not None:
             index = known_class(self.label, areas.shape[1], classes)
             return torch.full((len(areas),), index, device=areas.device)
-        best = without_background(areas, self.background).max(1)
-        if len(none := (best.values <= 0).nonzero()):
-            place = "" if self.mask is None else " inside of its mask"
-            raise NotPredictedError(
-                f"nothing but background is predicted in {_image(none, areas)}{place}: name a class, and a mask to ask"
-                " where it would be, e.g. cfcam.Segmentation(1, mask)"
-            )
-        return best.indices
+        return ranked(areas, self.background, "" if self.mask is None else " inside of its mask").argmax(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,6 +213,26 @@ def without_background(areas: Tensor, background: int | None = 0) -> Tensor:
     check_range(torch.tensor([background]), areas.shape[1])
     areas = areas.clone()
     areas[:, background] = -1
+    return areas
+
+
+def ranked(areas: Tensor, background: int | None = 0, place: str = "") -> Tensor:
+    """Returns areas (N, classes) to choose the largest from, see `without_background`.
+
+    Args:
+        areas: in places of the output.
+        background: class that comes last.
+        place: where they were counted, in words, for the message.
+
+    Raises:
+        NotPredictedError: there is nothing else in an image.
+    """
+    areas = without_background(areas, background)
+    if len(none := (areas.amax(1) <= 0).nonzero()):
+        raise NotPredictedError(
+            f"nothing but background is predicted in {_image(none, areas)}{place}: name a class, and a mask to ask"
+            " where it would be, e.g. cfcam.Segmentation(1, mask)"
+        )
     return areas
 
 

@@ -138,13 +138,13 @@ def read_channels(text: str | None) -> tuple[Path, ...]:
     """Reads the files of one study's modalities, with commas between; () for None.
 
     Raises:
-        InputError: there are fewer than two, or one is not there.
+        InputError: there is none, or one is not there.
     """
     if text is None:
         return ()
     files = tuple(Path(name.strip()).expanduser() for name in text.split(",") if name.strip())
-    if len(files) < 2:
-        raise InputError(f"--channels {text!r}: give the file of each modality, two or more, with commas between")
+    if not files:
+        raise InputError(f"--channels {text!r}: give the file of each modality, with commas between")
     for number, file in enumerate(files):
         if not file.exists():
             raise InputError(f"--channels: channel {number} is missing: there is no {file}; check the path")

@@ -35,6 +35,9 @@ _OF_TEXTS = frozenset(
     )
 )
 
+# What else a run makes of its maps.
+_PAGES = ("html", "store", "index", "self_contained", "save")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Texts(Layer):
@@ -96,7 +99,13 @@ def check_asked(command: Any) -> None:
     of_classes = [field for field in fields(command) if field.name not in _OF_TEXTS]
     given = [field.name for field in of_classes if getattr(command, field.name) != field.default]
     # --no-index asks for what is done anyway.
-    if wrong := [name for name in given if getattr(command, name) is not False]:
+    wrong = [name for name in given if getattr(command, name) is not False]
+    if pages := [name for name in wrong if name in _PAGES]:
+        raise InputError(
+            f"--{pages[0].replace('_', '-')}: with --prompt no page and no store is made, but a strip of words over"
+            " their maps and their numbers as JSON for each picture, in the folder of --output: leave it out"
+        )
+    if wrong:
         raise InputError(f"--{wrong[0].replace('_', '-')} is for networks that classify: leave it out with --prompt")
     if "all" in (command.method or ()):
         raise InputError(

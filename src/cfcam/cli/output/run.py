@@ -52,6 +52,7 @@ def follow(
     started = time.perf_counter()
     said: set[str] = set()
     quiet = quiet or log is not None
+    tally.told = set() if quiet else said
     with logged(log, task, len(run)) if log else _progress(len(run), quiet=quiet, task=task) as step:
         _say_new(run, said, quiet=quiet)
         with settled(seldom=run.light):
@@ -218,9 +219,8 @@ def show_preparation(tally: Tally, run: FolderRun) -> None:
     console.print(
         Text.assemble("prepared: ", (plain(prepared.told), "yellow" if prepared.assumed else "dim")), soft_wrap=True
     )
-    for notice, (name, count) in tally.notices.items():
-        more = f" and {count - 1} more" if count > 1 else ""
-        console.print(Text(plain(f"{name}{more}: {notice}"), style="dim"), soft_wrap=True)
+    for line in tally.news:
+        console.print(Text(plain(line), style="dim"), soft_wrap=True)
 
 
 def _maps(statuses: dict[str, str]) -> Text:

@@ -28,6 +28,7 @@ class Tally:
         rows: classes of all pictures with maps.
         placed: whether it is known of any where its map points.
         notices: what is to be known of how pictures were read: the first picture's name, and of how many it is said.
+        told: notes that were shown while the run went on.
         read: bytes of JPEGs, once for each overlay that was written of them as PNG.
         written: bytes of these overlays.
     """
@@ -40,6 +41,7 @@ class Tally:
     rows: int = 0
     placed: bool = False
     notices: dict[str, tuple[str, int]] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set)
     read: int = 0
     written: int = 0
     _counts: Counter[str] = field(default_factory=Counter)
@@ -72,6 +74,17 @@ class Tally:
             folder = os.path.dirname(outcome.path)  # noqa: PTH120 (paths are slow, and tiny pictures many)
             self._several = self._folder is not None and folder != self._folder
             self._folder = folder
+
+    @property
+    def news(self) -> list[str]:
+        """What is to be known of how pictures were read and was not shown while the run went on, a line each."""
+        lines = []
+        for notice, (name, count) in self.notices.items():
+            line = f"{name}: {notice}"
+            of_one = count == 1 and any(note.startswith(f"{line} (") for note in self.told)
+            if line not in self.told and not of_one:
+                lines.append(f"{name} and {count - 1} more: {notice}" if count > 1 else line)
+        return lines
 
     @property
     def several(self) -> bool:

@@ -121,6 +121,32 @@ def channel_files(path: Path, endings: Sequence[str], names: Sequence[str] = ())
     return files
 
 
+def check_count(files: Sequence[Path], names: Sequence[str], endings: Sequence[str] = ()) -> None:
+    """Looks whether there is a file for each channel of a network.
+
+    Args:
+        files: in the order of the channels.
+        names: what the channels are.
+        endings: of the files' names, see `channel_files`; () if names do not tell.
+
+    Raises:
+        InputError: there are fewer or more.
+    """
+    if len(files) > len(names):
+        raise InputError(
+            f"{len(files)} files of channels, and the network takes {len(names)}{_named(names)}: name one for each"
+        )
+    if len(files) == len(names):
+        return
+    n, (stem, extension) = len(files), _split(files[0].name)
+    usual = ""
+    if len(endings) == len(names) and stem.endswith(endings[0]):
+        usual = f" (by the names {stem.removesuffix(endings[0])}{endings[n]}{extension})"
+    raise InputError(
+        f"channel {n} ({names[n]}) of {len(names)} is missing: name its file too, after {files[-1].name}{usual}"
+    )
+
+
 def first_channel(path: Path, endings: Sequence[str]) -> Path | None:
     """Returns the first channel of the study that a file is a further channel of; None: none lies beside it.
 

@@ -80,7 +80,7 @@ def write_texts(model: TextModel, pictures: Sequence[Path], settings: TextSettin
             except (CfcamError, OSError) as error:
                 if is_full(error):  # all others would meet it too
                     raise DiskError(settings.output, "nothing more fits on it") from error
-                yield Told(path, problem=describe_first(error))
+                yield Told(path, problem=str(error) if isinstance(error, CfcamError) else describe_first(error))
 
 
 def _written(model: TextModel, path: Path, name: str, settings: TextSettings) -> Told:

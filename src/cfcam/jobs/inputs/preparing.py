@@ -14,7 +14,7 @@ from cfcam.errors import InputError
 from cfcam.explainer_windows import Windows
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_image, read_volume
 from cfcam.imaging.bundle_preprocess import prepared_by
-from cfcam.imaging.reading.channels import channel_files, first_channel
+from cfcam.imaging.reading.channels import channel_files, check_count, first_channel
 from cfcam.imaging.stated import ASSUMED, GIVEN
 from cfcam.jobs.inputs.find import Input, Kind
 from cfcam.models import LoadedModel
@@ -257,10 +257,16 @@ class VolumeSettings:
     names: tuple[str, ...] = ()
 
     def of(self, model: LoadedModel) -> VolumeSettings:
-        """Returns these settings with what the network brings, where they say nothing else."""
+        """Returns these settings with what the network brings, where they say nothing else.
+
+        Raises:
+            InputError: files of channels are named, and there are fewer or more than the network has channels.
+        """
         words = model.preparation
         if words is None:
             return self
+        if self.channels and words.channels:
+            check_count(self.channels, words.channels, words.endings)
         windows = self.windows or (None if words.window is None else Windows(words.window, words.overlap))
         endings = () if self.channels or self.channel == "all" else words.endings
         return replace(self, windows=windows, endings=endings, names=words.channels)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -63,7 +65,10 @@ class Passage(Adapter):
         prompts: see above.
         written: the first text of each picture.
         grid: see above.
+        spec: what named the network, for messages; "" where none did.
     """
+
+    spec: str = ""
 
     def __init__(
         self, family: Family, prompts: Sequence[Prompt], texts: Sequence[Sequence[Written]], grid: ImageGrid | None
@@ -83,6 +88,15 @@ class Passage(Adapter):
     def known_as(self) -> str:
         """What its user calls it: the network that writes."""
         return type(self.model).__name__
+
+    @property
+    def layers_by(self) -> str:
+        """What tells of all layers, in messages: ``cfcam layers`` knows networks that classify alone."""
+        if not self.spec:
+            return f"{LAYER}, and with model. before each those of model.model.named_modules()"
+        load = "from cfcam.models.text_loading import load_text_model as load"
+        listed = f"{load}; print(*dict(load({json.dumps(self.spec, ensure_ascii=False)}).model.named_modules()))"
+        return f"{LAYER}, and with model. before each: python -c {shlex.quote(listed)}"
 
     def forward(self, x: Tensor, images: Tensor | None = None) -> TextOutput:
         """Returns what the network says of the texts, for pictures (M, ...) made from those of the batch."""

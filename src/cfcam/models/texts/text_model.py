@@ -62,9 +62,14 @@ class TextModel:
         processor: of this model (``AutoProcessor.from_pretrained``), or its image processor, with ``tokenizer`` beside.
         tokenizer: None: the processor's.
 
+    Attributes:
+        spec: what named the network where it was loaded by name, for messages.
+
     Raises:
         ModelError: the network is of no family that is known here, or the tokenizer is missing.
     """
+
+    spec = ""
 
     def __init__(self, model: nn.Module, processor: Any, tokenizer: Any = None) -> None:
         if not isinstance(model, nn.Module):
@@ -145,7 +150,9 @@ class TextModel:
             with self._pass(1):
                 visual = {name: value.to(device) for name, value in first.visual.items()}
                 tokens = self.family.encode(first.x.to(device, kind), visual)
-            return Passage(self.family, prompts, given, self._grid(prompts, tokens))
+            found = Passage(self.family, prompts, given, self._grid(prompts, tokens))
+            found.spec = self.spec
+            return found
 
     def seen(self, picture: Any) -> tuple[float, float, float, float]:
         """Returns which part of a picture the network gets, and maps lie on: top, left, bottom, right, in [0, 1]."""

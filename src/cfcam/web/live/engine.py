@@ -42,6 +42,7 @@ MOST_MAPS = 48
 
 _PASSES = 3
 _TARGETS = 6
+_COLOURS = 3  # channels of networks that take a grey volume three times
 _LARGE = 1 << 22  # numbers in an input of which one pass at a time is kept: a volume
 
 Kind = Literal["picture", "volume"]
@@ -111,7 +112,23 @@ class LiveEngine:
         if self.takes not in (None, kind):
             raise ImageError(f"this is a {kind}, and the network takes {self.takes}s: open one of those")
         self._settle(kind, image)
+        if isinstance(image, Volume):
+            self._check_channels(image)
         return self._prepared[kind]
+
+    def _check_channels(self, volume: Volume) -> None:
+        """Raises `ImageError` for a network whose channels lie in several files, of which a viewer opens one."""
+        prepared, words = self._prepared["volume"], self.model.preparation
+        due = prepared.channels if words is None else max(prepared.channels, len(words.channels))
+        repeated = words is None and due == _COLOURS
+        if volume.channels != 1 or due < 2 or repeated:
+            return
+        named = f" ({', '.join(words.channels)})" if words is not None and words.channels else ""
+        raise ImageError(
+            f"the network takes {due} channels{named}, and the viewer opens a study as one file, here of one channel:"
+            " explain the files with cfcam explain, and open the folder that it writes, or a file of all channels"
+            " (--channel all)"
+        )
 
     def engine(self, image: Image | Volume) -> Engine:
         """Returns what explains pictures, or volumes; see `preprocess`."""
