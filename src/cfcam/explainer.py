@@ -170,12 +170,12 @@ class Explainer:
             return self._joined([self.explained(one) for one in alone])
         maps: dict[str, list[Tensor]] = {name: [] for name in self.methods}
         with capture.quiet():
-            for part in capture.split():
-                for name, method in self.methods.items():
-                    if method.uses_gradients:
-                        maps[name].append(method.maps(part))
+            in_parts = {name: method for name, method in self.methods.items() if method.takes_parts}
+            for part in capture.split() if in_parts else ():
+                for name, method in in_parts.items():
+                    maps[name].append(method.maps(part))
             for name, method in self.methods.items():
-                if not method.uses_gradients:  # its masked passes score all targets at once
+                if name not in in_parts:  # its masked passes score all targets at once
                     maps[name].append(method.maps(capture))
             logits = capture.logits
             proba = (

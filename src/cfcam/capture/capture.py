@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from cfcam.capture.answers.answer import Answer, Taken
 from cfcam.capture.answers.probabilities import Kind
-from cfcam.capture.columns import stacked
+from cfcam.capture.columns import fitting, stacked
 from cfcam.capture.inputs import check_rows
 from cfcam.capture.layers.finding import find_layer
 from cfcam.capture.layers.frames import FrameGrid
@@ -362,37 +362,37 @@ class Capture:
     def split(self, limit: int | None = None) -> Iterator[Capture]:
         """Yields captures of some of the targets each, such that no gradient takes more than ``limit`` bytes.
 
-        They share this pass, its graph and its memo. Many targets of a wide layer (1000 classes x 2048 channels) would
-        otherwise fill the memory; on a CPU, what methods make of a small part stays in its cache.
+        Of many targets and channels they would fill the memory; what is made of few stays in a CPU's cache.
 
         Args:
             limit: None: 8 MiB on a CPU, 256 MiB elsewhere.
         """
-        limit = limit or (1 << 23 if self.input.device.type == "cpu" else 1 << 28)
-        numbers = max(1, sum(leaf.numel() * max(4, leaf.element_size()) for leaf in self._recording.leaves))
-        step = max(1, limit // numbers)
-        if step >= (columns := self._scores.shape[1]):
-            yield self
-            return
-        own = self._together is None and self._change is None and "gradients" not in self.__dict__
-        places = self._recording.tail(self._scores, self.autocast).places if own else 1
-        # Gradients that are the same at all places are small; an eighth of the limit is left to them.
-        wide = max(1, limit // 8 * places // numbers // step) * step
-        for start in range(0, columns, wide):
-            block = self._part(start, start + wide)
-            if places > 1 and (found := self._recording.at_once(block._scores, self.autocast)) is not None:
+        step = fitting(self._recording.leaves, limit)
+        for block in map(self.only, self.blocks(limit)):
+            columns = block._scores.shape[1]
+            if columns > step and (found := self._recording.at_once(block._scores, self.autocast)) is not None:
                 block.__dict__["gradients"] = found  # the parts have views of them
-            yield from (block._part(first, first + step) for first in range(0, block._scores.shape[1], step))
+            yield from (block.only(slice(first, first + step)) for first in range(0, columns, step))
 
-    def _part(self, start: int, end: int) -> Capture:
+    def blocks(self, limit: int | None = None) -> list[slice]:
+        """Returns the targets in blocks for `only`: as in `split`; many more if kept once for all places."""
+        step, columns = fitting(self._recording.leaves, limit), self._scores.shape[1]
+        if step < columns and not (self._together or self._change or "gradients" in self.__dict__):
+            step = max(1, step * self._recording.tail(self._scores, self.autocast).places // 8 // step) * step
+        return [slice(start, start + step) for start in range(0, columns, step)]
+
+    def only(self, columns: slice) -> Capture:
+        """Returns a capture of some of the targets, which shares this pass, its graph and its memo."""
+        if columns.start == 0 and columns.stop >= self._scores.shape[1]:
+            return self
         part = self._copy()
         part.__dict__["activations"] = self.activations
         if "gradients" in self.__dict__:
-            part.__dict__["gradients"] = self.gradients[:, start:end]
-        part.targets = self.targets.select(slice(start, end))
-        part._together = self._together and (self._together[0], self._together[1] + start)
+            part.__dict__["gradients"] = self.gradients[:, columns]
+        part.targets = self.targets.select(columns)
+        part._together = self._together and (self._together[0], self._together[1] + columns.start)
         with torch.inference_mode(False), torch.enable_grad():
-            part._scores = self._scores[:, start:end]
+            part._scores = self._scores[:, columns]
         return part
 
     def quiet(self) -> ExitStack:

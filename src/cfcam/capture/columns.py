@@ -69,6 +69,17 @@ def tail_of(scores: Tensor, leaves: Sequence[Tensor]) -> Tail:
     return Tail(batchable=True, pool=reading[0] if len(reading) == 1 and reading[0].name() == "MeanBackward1" else None)
 
 
+def fitting(leaves: Sequence[Tensor], limit: int | None = None) -> int:
+    """Returns of how many scores the gradients fit into a limit of bytes, 1 or more.
+
+    Args:
+        leaves: what they are taken with respect to.
+        limit: None: 8 MiB on a CPU, 256 MiB elsewhere.
+    """
+    limit = limit or (1 << 23 if leaves[0].device.type == "cpu" else 1 << 28)
+    return max(1, limit // max(1, sum(leaf.numel() * max(4, leaf.element_size()) for leaf in leaves)))
+
+
 def whole(scores: Tensor) -> Any:
     """Returns the operator that made the scores (N, K) of which these are a slice, or these; None without a graph."""
     node = scores.grad_fn

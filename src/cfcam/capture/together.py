@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from cfcam.capture.columns import stacked
+from cfcam.capture.columns import MANY, all_gradients, seen_together, stacked, tail_of
 from cfcam.capture.half_precision import at_least_float32, takes_part
+from cfcam.capture.layers.frames import FrameGrid
 from cfcam.capture.recording import Recording
 from cfcam.capture.state.guarantee import Autocast
 from cfcam.errors import LayerError
@@ -45,8 +46,40 @@ class Together:
 
 
 def curvatures(recording: Recording, scores: Tensor, autocast: Autocast) -> Tensor:
-    """Returns (N, K, C', *layer_spatial) of all K scores; see `curvature`."""
-    return stacked([curvature(recording, scores, k, autocast) for k in range(scores.shape[1])])
+    """Returns (N, K, C', *layer_spatial) of all K scores, as gradients are taken at once or not; see `curvature`."""
+    found = _at_once(recording, scores, autocast)
+    columns = range(scores.shape[1])
+    return stacked([curvature(recording, scores, k, autocast) for k in columns]) if found is None else found
+
+
+def _at_once(recording: Recording, scores: Tensor, autocast: Autocast) -> Tensor | None:
+    """Returns `curvatures` as the gradients of ``sum(dy/dA . A)``, the change of the scores along the activations.
+
+    That sum is linear in what the pass back begins with, so that one more pass back gives it for all K scores.
+    """
+    if scores.shape[1] < MANY or not recording.tail(scores, autocast).batchable:
+        return None
+    leaves = recording.leaves
+    with torch.inference_mode(False), torch.enable_grad():
+        rows = torch.ones_like(scores, requires_grad=True)
+        found = torch.autograd.grad(scores, leaves, rows, create_graph=True, allow_unused=True)
+        pairs = [(g, leaf.detach()) for g, leaf in zip(found, leaves, strict=True) if g is not None]
+        if not pairs:
+            return None  # it says why where each score has passes of its own
+        slopes, along = zip(*pairs, strict=True)
+        try:
+            (changes,) = torch.autograd.grad(slopes, [rows], along, create_graph=True)
+        except RuntimeError:  # likewise
+            return None
+        tail = tail_of(changes, leaves)
+        pool = tail.pool if recording.tail(scores, autocast).pool is not None else None
+        second = all_gradients(changes, leaves, pool) if tail.batchable else None
+    if second is None:
+        return None
+    if all(one is None for one in second):  # the tail is linear
+        A = recording.activations()
+        return torch.zeros_like(A)[:, None].expand(len(A), scores.shape[1], *A.shape[1:])
+    return seen_together(second, recording.seen, isinstance(recording.grid, FrameGrid))
 
 
 def curvature(recording: Recording, scores: Tensor, k: int, autocast: Autocast) -> Tensor:

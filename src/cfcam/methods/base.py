@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any, ClassVar
 
@@ -25,7 +25,11 @@ class Method(ABC):
     cost: ClassVar[str] = "1 + backward"
     """Passes of the network for one image, as shown to people."""
     uses_gradients: ClassVar[bool] = True
-    """Whether it may be given the targets in parts, because gradients of many take much memory."""
+    """Whether it is given the targets in parts, because gradients of many take much memory."""
+
+    parts_targets: ClassVar[bool] = False
+    """Whether one that uses gradients is given all targets at once nevertheless, and parts them itself: its own passes
+    are then made once."""
 
     selective: ClassVar[bool] = False
     """Whether it applies to some networks only and raises `MethodError` for the others, which a run then finds out
@@ -79,6 +83,11 @@ class Method(ABC):
         return self.uses_gradients
 
     @property
+    def takes_parts(self) -> bool:
+        """Whether it is given the targets in parts, see `uses_gradients`."""
+        return self.uses_gradients and not self.parts_targets
+
+    @property
     def label(self) -> str:
         """The key of the method's maps in an explanation."""
         return self.name
@@ -99,6 +108,11 @@ def _checked(maps: Any, name: str, capture: Capture) -> Tensor:
     if not maps.is_floating_point():
         raise MethodError(f"{name} returned {maps.dtype}, and no floating-point numbers: {due}")
     return maps.detach().to(capture.input.device)
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Returns maps (N, K, *spatial) of all targets from those of some each."""
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts), dim=1)
 
 
 def weighted_sum(weights: Tensor, activations: Tensor) -> Tensor:

@@ -6,12 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-import torch
 from torch import Tensor
 
 from cfcam.capture import Capture
 from cfcam.errors import MethodError
-from cfcam.methods.base import Method
+from cfcam.methods.base import Method, joined
 from cfcam.methods.gradient.grad_cam import GradCAM
 
 
@@ -44,9 +43,8 @@ class Wrapper(Method):
 
     def base_maps(self, capture: Capture) -> Tensor:
         """Returns the wrapped method's maps (N, K, *layer_spatial), in parts if gradients of all targets are large."""
-        parts = [self.base.maps(part) for part in self.parts(capture)]
-        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+        return joined([self.base.maps(part) for part in self.parts(capture)])
 
     def parts(self, capture: Capture) -> Iterable[Capture]:
         """Returns captures of some of the targets each, if the wrapped method takes gradients and these are large."""
-        return capture.split() if self.base.uses_gradients else [capture]
+        return capture.split() if self.base.takes_parts else [capture]

@@ -144,7 +144,10 @@ class Scores:
         columns: list[Tensor] = []
         if len(self.functions) < indices.shape[1]:
             values = probabilities(logits, self.probability) if probability else signed_logits(logits)
-            columns = list(values.gather(1, indices.clamp(min=0)).unbind(1))
+            classes = values.gather(1, indices.clamp(min=0))
+            if not self.functions:
+                return classes
+            columns = list(classes.unbind(1))
         else:
             columns = [logits.new_zeros(())] * indices.shape[1]
         for k, function in self.functions.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -9,8 +10,9 @@ import torch
 from torch import Tensor
 
 from cfcam.capture import Capture
+from cfcam.capture.draws import in_blocks
 from cfcam.errors import MethodError
-from cfcam.methods.base import Method, spatial_mean, weighted_sum
+from cfcam.methods.base import Method, joined, spatial_mean, weighted_sum
 from cfcam.methods.scored.score_cam import blurred
 from cfcam.methods.scored.smooth import noise_draws
 
@@ -37,6 +39,7 @@ class ExpectedGradCAM(Method):
 
     name: ClassVar[str] = "expected-grad-cam"
     cost: ClassVar[str] = "1 + samples, each backward"
+    parts_targets: ClassVar[bool] = True
     samples: int = 16
     noise: float = 0.1
     seed: int = 0
@@ -49,14 +52,21 @@ class ExpectedGradCAM(Method):
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive."""
-        x = capture.input
+        maps = []
+        for part, draws in in_blocks(capture, lambda: self._draws(capture.input)):
+            total = torch.zeros((), device=capture.input.device)
+            for one in draws:
+                total = total + spatial_mean(one.gradients, 3)
+            maps.append(weighted_sum(total / self.samples, part.activations).relu_())
+        return joined(maps)
+
+    def _draws(self, x: Tensor) -> Iterator[Tensor]:
         low, high = x.flatten(1).aminmax(dim=1)
         deviation = (self.noise * (high - low)).reshape(-1, *[1] * (x.ndim - 1))
-        base, total = blurred(x), torch.zeros((), device=x.device)
+        base = blurred(x)
         for share, draw in zip(self.places(), noise_draws(self.samples, x.shape[1:], self.seed), strict=True):
             start = base + deviation * draw.to(x)
-            total = total + spatial_mean(capture.again(start + share * (x - start)).gradients, 3)
-        return weighted_sum(total / self.samples, capture.activations).relu_()
+            yield start + share * (x - start)
 
     def places(self) -> list[float]:
         """Returns t of each sample in [0, 1], one in each of as many equal parts, in that order."""

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from cfcam.capture import Capture
-from cfcam.methods.base import Method
+from cfcam.methods.base import Method, joined, places
+from cfcam.methods.components.lanczos import largest_component
 
 
 @dataclass(frozen=True)
@@ -59,11 +60,19 @@ class EigenGradCAM(Method):
     """
 
     name: ClassVar[str] = "eigen-grad-cam"
+    parts_targets: ClassVar[bool] = True
     center: bool = True
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns signed maps (N, K, *layer_spatial)."""
-        products = capture.gradients * capture.activations[:, None]
+        return joined([self._maps(capture.only(columns)) for columns in capture.blocks()])
+
+    def _maps(self, capture: Capture) -> Tensor:
+        weights, A = places(capture.gradients), capture.activations
+        if weights.shape[3] == 1 < A.flatten(2).shape[2]:
+            unit = capture.memo("unit channels", lambda: unit_channels(A))
+            return first_component_of_scaled(*unit, weights[..., 0], center=self.center).unflatten(2, A.shape[2:])
+        products = capture.gradients * A[:, None]
         return first_component(products.flatten(0, 1), center=self.center).unflatten(0, products.shape[:2])
 
 
@@ -86,6 +95,39 @@ def first_component(features: Tensor, *, center: bool) -> Tensor:
         matrix = matrix - matrix.mean(1, keepdim=True)
     component = _signed(_un_signed(matrix), towards, matrix.shape[2]) * scale.squeeze(-1)
     return torch.where(finite.squeeze(-1), component, torch.nan).unflatten(1, features.shape[2:])
+
+
+def unit_channels(activations: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns channels (N, S, C) divided by their largest absolute values, and these (N, C)."""
+    matrix = activations.flatten(2).mT
+    largest = matrix.abs().amax(1)
+    return matrix / torch.where(largest > 0, largest, 1)[:, None], largest
+
+
+def first_component_of_scaled(channels: Tensor, largest: Tensor, weights: Tensor, *, center: bool) -> Tensor:
+    """Returns `first_component` (N, K, S) of the same channels with K different weights each.
+
+    No matrix is written down for each of the K. What a few steps of Lanczos leave open is decomposed one by one.
+
+    Args:
+        channels: (N, S, C), see `unit_channels`.
+        largest: (N, C), likewise.
+        weights: (N, K, C) that each channel is multiplied with.
+        center: subtract the channels' means over the positions first.
+    """
+    weights = weights * largest[:, None]
+    finite = weights.isfinite().all(2, keepdim=True) & channels.isfinite().flatten(1).all(1)[:, None, None]
+    scale = torch.where(finite, weights, 0).abs().amax(2, keepdim=True)
+    weights = torch.where(finite & (scale > 0), weights / scale, 0)
+    channels = torch.where(channels.isfinite(), channels, 0)
+    towards = weights @ channels.mT / channels.shape[2]
+    if center:
+        channels = channels - channels.mean(1, keepdim=True)
+    component, found = largest_component(channels, weights.square())
+    for n, k in (~found).nonzero().tolist():
+        component[n, k] = _un_signed((channels[n] * weights[n, k])[None])[0]
+    signed = _signed(component.flatten(0, 1), towards.flatten(0, 1), channels.shape[2]).unflatten(0, scale.shape[:2])
+    return torch.where(finite, signed * scale, torch.nan)
 
 
 def _un_signed(matrix: Tensor) -> Tensor:

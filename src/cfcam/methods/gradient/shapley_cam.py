@@ -11,7 +11,7 @@ from torch import Tensor
 from cfcam.capture import Capture, Scores
 from cfcam.capture.answers.probabilities import signed_logits
 from cfcam.errors import MethodError
-from cfcam.methods.base import Method, spatial_mean, weighted_sum
+from cfcam.methods.base import Method, joined, spatial_mean, weighted_sum
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ class ShapleyCAM(Method):
 
     name: ClassVar[str] = "shapley-cam"
     cost: ClassVar[str] = "1 + 2 backward"
+    parts_targets: ClassVar[bool] = True
     score: Literal["rest", "logit"] = "rest"
 
     def __post_init__(self) -> None:
@@ -45,7 +46,10 @@ class ShapleyCAM(Method):
         """Returns maps (N, K, *layer_spatial), zero or positive."""
         if self.score == "rest" and type(capture.targets) is Scores:
             capture = capture.again(targets=ReST(**vars(capture.targets)))
-        weights = spatial_mean(capture.gradients - capture.curvatures / 2, 3)
+        return joined([self._maps(capture.only(columns)) for columns in capture.blocks()])
+
+    def _maps(self, capture: Capture) -> Tensor:
+        weights = spatial_mean(capture.gradients, 3) - spatial_mean(capture.curvatures, 3) / 2
         return weighted_sum(weights, capture.activations).relu_()
 
 

@@ -16,7 +16,7 @@ from cfcam.capture import Capture
 from cfcam.capture.half_precision import gradients, takes_part
 from cfcam.capture.state.guarantee import preserved
 from cfcam.errors import MethodError
-from cfcam.methods.base import Method
+from cfcam.methods.base import Method, joined
 from cfcam.methods.gradient.grad_cam import GradCAM
 from cfcam.methods.scored.smooth import noise_draws
 
@@ -102,8 +102,7 @@ class GuidedGradCAM(PixelMethod):
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns signed maps (N, K, *input_spatial)."""
-        parts = [GradCAM().maps(part) for part in capture.split()]
-        where = capture.over_input(torch.cat(parts, dim=1))
+        where = capture.over_input(joined([GradCAM().maps(part) for part in capture.split()]))
         return GuidedBackprop()(capture) * where
 
 

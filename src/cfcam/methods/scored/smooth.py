@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from cfcam.capture import Capture
+from cfcam.capture.draws import in_blocks
 from cfcam.errors import MethodError
-from cfcam.methods.base import Method, weighted_sum
+from cfcam.methods.base import Method, joined, places, weighted_sum
 from cfcam.methods.scored.score_cam import ScoreCAM, chunk_size, uninformative
 
 
@@ -36,6 +37,7 @@ class SmoothGradCAMPlusPlus(Method):
 
     name: ClassVar[str] = "smooth-grad-cam++"
     cost: ClassVar[str] = "1 + samples, each backward"
+    parts_targets: ClassVar[bool] = True
     samples: int = 8
     noise: float = 0.15
     seed: int = 0
@@ -45,22 +47,30 @@ class SmoothGradCAMPlusPlus(Method):
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive."""
-        x = capture.input
+        blocks = in_blocks(capture, lambda: self._draws(capture.input))
+        maps = joined([self._maps(part, draws) for part, draws in blocks])
+        return capture.frames_together(maps) if capture.framed else maps
+
+    def _draws(self, x: Tensor) -> Iterator[Tensor]:
         low, high = x.flatten(1).aminmax(dim=1)
         deviation = (self.noise * (high - low)).reshape(-1, *[1] * (x.ndim - 1))
-        sums: list[Tensor] = []
         for draw in noise_draws(self.samples, x.shape[1:], self.seed):
-            noisy = capture.again(x + deviation * draw.to(x))
-            g = (noisy.frames_apart() if noisy.framed else noisy).gradients.flatten(3)
+            yield x + deviation * draw.to(x)
+
+    def _maps(self, capture: Capture, draws: Iterable[Capture]) -> Tensor:
+        """Returns maps of some of the targets; of clips those of their frames."""
+        sums: list[Tensor] = []
+        for noisy in draws:
+            g = places((noisy.frames_apart() if noisy.framed else noisy).gradients)
             powers = (g, g.square(), g**3)
-            sums = [s + p for s, p in zip(sums, powers, strict=True)] if sums else list(powers)
+            sums = [s.add_(p) for s, p in zip(sums, powers, strict=True)] if sums else [g.clone(), *powers[1:]]
         first, second, third = (s / self.samples for s in sums)
         A = capture.frames_apart().activations if capture.framed else capture.activations
         total = A.flatten(2).sum(-1)[:, None, :, None]
         denominator = 2 * second + total * third
         alpha = torch.where(denominator == 0, 0, second / denominator)
-        maps = weighted_sum((alpha * first.relu()).sum(-1), A).relu_()
-        return capture.frames_together(maps) if capture.framed else maps
+        alike = A.flatten(2).shape[2] // first.shape[3]
+        return weighted_sum((alpha * first.relu()).sum(-1) * alike, A).relu_()
 
 
 @dataclass(frozen=True)
