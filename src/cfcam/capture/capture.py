@@ -177,8 +177,7 @@ class Capture:
             found = self._recording.gradients(self._scores, self.autocast)
         else:
             together, first = self._together
-            columns = range(first, first + self._scores.shape[1])
-            found = stacked([together.gradient(self._recording, k) for k in columns])
+            found = stacked([together.gradient(self._recording, first + k) for k in range(self._scores.shape[1])])
         return found if self._change is None else self._change(found)
 
     @cached_property
@@ -188,7 +187,8 @@ class Capture:
         Raises:
             LayerError: a score does not depend on the layer, or has no second derivatives that could be had.
         """
-        return curvatures(self._recording, self._scores, self.autocast)
+        known = self.memo((curvatures, type(self.targets)), dict)
+        return curvatures(self._recording, self._scores, self.autocast, known)
 
     @property
     def framed(self) -> bool:

@@ -27,10 +27,13 @@ class Tail(NamedTuple):
         batchable: whether all of it takes many gradients at once, as quickly as it can.
         pool: the operator, if all scores see the layer only through its mean over some axes. A gradient is the same
             along these, and need neither be carried through the mean nor be written down for every place.
+        norms: whether a norm is in it. PyTorch's third derivatives of those hold their mean and deviation, and are
+            wrong.
     """
 
     batchable: bool
     pool: Any = None
+    norms: bool = False
 
     @property
     def places(self) -> int:
@@ -61,12 +64,14 @@ def tail_of(scores: Tensor, leaves: Sequence[Tensor]) -> Tail:
         for following, _ in node.next_functions:
             users[following].append(node)
             waiting.append(following)
+    norms = any("Norm" in node.name() for node in seen)
     if len(leaves) > 1 or begun:
-        return Tail(batchable=True)
+        return Tail(batchable=True, norms=norms)
     reading = next((of for node, of in users.items() if id(getattr(node, "variable", None)) in ends), [])
     while len(reading) == 1 and reading[0].name() == "CloneBackward0":
         reading = users[reading[0]]
-    return Tail(batchable=True, pool=reading[0] if len(reading) == 1 and reading[0].name() == "MeanBackward1" else None)
+    pooled = len(reading) == 1 and reading[0].name() == "MeanBackward1"
+    return Tail(batchable=True, pool=reading[0] if pooled else None, norms=norms)
 
 
 def fitting(leaves: Sequence[Tensor], limit: int | None = None) -> int:

@@ -97,6 +97,10 @@ def first_component(features: Tensor, *, center: bool) -> Tensor:
     return torch.where(finite.squeeze(-1), component, torch.nan).unflatten(1, features.shape[2:])
 
 
+_ROOM = 40_000
+"""Places of all images and classes for which vectors are kept at once: 24 in a row, which take 4 MB."""
+
+
 def unit_channels(activations: Tensor) -> tuple[Tensor, Tensor]:
     """Returns channels (N, S, C) divided by their largest absolute values, and these (N, C)."""
     matrix = activations.flatten(2).mT
@@ -123,7 +127,10 @@ def first_component_of_scaled(channels: Tensor, largest: Tensor, weights: Tensor
     towards = weights @ channels.mT / channels.shape[2]
     if center:
         channels = channels - channels.mean(1, keepdim=True)
-    component, found = largest_component(channels, weights.square())
+    some = weights.square().split(max(1, _ROOM // (channels.shape[0] * channels.shape[1])), dim=1)
+    component, found = (
+        torch.cat(parts, 1) for parts in zip(*[largest_component(channels, s) for s in some], strict=True)
+    )
     for n, k in (~found).nonzero().tolist():
         component[n, k] = _un_signed((channels[n] * weights[n, k])[None])[0]
     signed = _signed(component.flatten(0, 1), towards.flatten(0, 1), channels.shape[2]).unflatten(0, scale.shape[:2])
