@@ -16,6 +16,7 @@ OURS = "cfcam"
 BARE = "forward"
 GRADIENT_METHODS = ("grad-cam", "grad-cam++", "cf-cam")
 POOLED_METHODS = (*GRADIENT_METHODS, "hires-cam", "xgrad-cam", "layer-cam")
+SHARED_METHODS = (*POOLED_METHODS, "eigen-grad-cam", "shapley-cam", "smooth-grad-cam++", "expected-grad-cam")
 # Where a peer computes something else by the same name, so that its map is not expected to be ours.
 DIFFERENCES = {
     ("grad-cam++", "torch-cam"): "its alpha is g^2: the division is done on a copy and lost",
@@ -207,14 +208,17 @@ def _many(subject: Subject, batch: int, targets: int, *, peers: bool) -> Case:
 
 
 def _all_classes(subject: Subject) -> Case:
-    """All classes of the network beside one, of each method that makes its maps from gradients of one pass."""
-    competitors = [_ours(method, targets=k) for method in POOLED_METHODS for k in (1, CLASSES)]
+    """All classes of the network beside one, of methods that take gradients of the last layer; some, of all layers."""
+    counts = dict.fromkeys(SHARED_METHODS, CLASSES) | {"winsor-cam": 10}
+    why = "gradients of each class go back through all convolutions"
+    notes = {"winsor-cam": why}
+    competitors = [_ours(m, targets=k, note=notes.get(m, "")) for m, many in counts.items() for k in (1, many)]
 
     def judge(rows: Rows) -> list[Verdict]:
         verdicts = []
-        for method in POOLED_METHODS:
-            one, every = _find(rows, method), _find(rows, method, CLASSES)
-            what = f"{method}, batch 1, K = {CLASSES} instead of 1"
+        for method, many in counts.items():
+            one, every = _find(rows, method), _find(rows, method, many)
+            what = f"{method}, batch 1, K = {many} instead of 1"
             verdicts.append(Verdict(f"{what}, least times", every.ratio_of_least / one.ratio_of_least, 3))
             if one.memory_share is not None and every.memory_share is not None:
                 verdicts.append(Verdict(f"{what}, memory", (1 + every.memory_share) / (1 + one.memory_share), 1.5))
