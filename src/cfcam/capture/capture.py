@@ -187,7 +187,7 @@ class Capture:
         Raises:
             LayerError: a score does not depend on the layer, or has no second derivatives that could be had.
         """
-        known = self.memo((curvatures, type(self.targets)), dict)
+        known: dict[str, bool] = self.memo((curvatures, type(self.targets)), dict)
         return curvatures(self._recording, self._scores, self.autocast, known)
 
     @property
