@@ -18,9 +18,6 @@ neither decides over a map."""
 _SURE = 1.96
 """So many standard errors above 0 must the prior's scale be, before its map can be said to hold still."""
 
-_AT_ONCE = 32
-"""Maps of all images for which what the masks see is written down at once: 8 MB."""
-
 _EXTREME = 1e-5  # probabilities nearer to 0 or 1 than this are rounding
 
 
@@ -60,23 +57,18 @@ def updated(
     answers = _Answers(capture, H)
     moving = torch.ones(prior.shape[:2], dtype=torch.bool, device=prior.device)  # (N, K)
     known = torch.zeros(*prior.shape[:2], groups, dtype=torch.bool, device=prior.device)
-    maps = torch.zeros_like(prior.flatten(2), dtype=torch.float64)
     for some in order.split(ROUND if tolerance else groups, dim=1):
         shown = torch.zeros_like(used).scatter(1, some, True) & used & moving.any(1, keepdim=True)
         answers.ask(shown)
-        y = answers.given
         known |= shown[:, None] & moving[..., None]
+        found = Posterior.of(prior, H, answers.given, known, doubt)
         left = used[:, None] & ~known
-        more = bool((left.any(-1) & moving).any())
-        # What is known of the maps of other targets is what it was.
-        for k in moving.any(0).nonzero()[:, 0].split(max(1, _AT_ONCE // len(H))):
-            found = Posterior.of(prior[:, k], H, y[:, k], known[:, k], doubt)
-            maps[:, k] = found.maps
-            if more:
-                moving[:, k] &= found.movement(left[:, k]) > tolerance
-        if not more or not moving.any():
+        if not (left.any(-1) & moving).any():
             break
-    return maps.to(prior.dtype).unflatten(2, prior.shape[2:])
+        moving &= found.movement(left) > tolerance
+        if not moving.any():
+            break
+    return found.maps.to(prior.dtype).unflatten(2, prior.shape[2:])
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from cfcam.capture import Capture
 from cfcam.errors import MethodError
-from cfcam.methods.base import Method, joined, places, spatial_mean, weighted_sum
+from cfcam.methods.base import Method, places, spatial_mean, weighted_sum
 from cfcam.methods.clustering import dbscan, k_means, one_hot, squared_distances, squared_radius
 from cfcam.methods.clusters.cluster_evidence import updated
 from cfcam.methods.clusters.filters import FILTERS, Filter
@@ -210,11 +210,6 @@ class CFCAM(Method):
         return not self.evidence and not self._several
 
     @property
-    def parts_targets(self) -> bool:  # type: ignore[override]
-        """Whether it is given all targets at once: masked passes are made once for all."""
-        return self.evidence
-
-    @property
     def label(self) -> str:
         """The method's name, with that of the preset that these parameters are, if they are one."""
         names = ("bilateral", "guided", "hierarchical", "reference", "best", "steady")
@@ -234,15 +229,12 @@ class CFCAM(Method):
         if self._several:
             views = series(self.views) if isinstance(self.views, int) else self.views
             return over_views(capture, views, self.layers, self)
+        maps = weighted_sum(self.weights(capture), capture.activations)
         if self.evidence:
-            maps = joined([self._weighted(capture.only(columns)) for columns in capture.blocks()])
             masks, _ = unit_range(capture.activations)
             labels = self.clusters(capture).labels
-            return updated(capture, maps, masks, labels, self.groups, self.doubt, self.tolerance).relu_()
-        return self._weighted(capture).relu_()
-
-    def _weighted(self, capture: Capture) -> Tensor:
-        return weighted_sum(self.weights(capture), capture.activations)
+            maps = updated(capture, maps, masks, labels, self.groups, self.doubt, self.tolerance)
+        return maps.relu_()
 
     def weights(self, capture: Capture) -> Tensor:
         """Returns the channel weights (N, K, C)."""
