@@ -198,6 +198,29 @@ class Convolution:
         return tuple([t._version for t in (self.x, self.weight, self.bias, self.other, *after) if t is not None])
 
 
+@dataclass(frozen=True)
+class Rounded:
+    """A result kept in bfloat16, which the steps read as it is, and all else as float32.
+
+    Attributes:
+        x: its numbers, which nothing else holds.
+    """
+
+    x: Tensor
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of the result."""
+        return tuple(self.x.shape)
+
+    def check(self) -> None:
+        """Nothing changes it in place."""
+
+    def plain(self) -> Tensor:
+        """Returns its numbers in float32."""
+        return self.x.float()
+
+
 class Deferred(Tensor):
     """Stands for the result of a step that waits; whatever looks at its numbers has them computed.
 
@@ -208,7 +231,7 @@ class Deferred(Tensor):
         value: its numbers, once they were needed by something that holds it, so that it cannot become them.
     """
 
-    of: Convolution | Padding
+    of: Convolution | Padding | Rounded
     compute: Callable[[Convolution], Tensor]
     used: bool
     value: Tensor | None
@@ -216,9 +239,9 @@ class Deferred(Tensor):
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @staticmethod
-    def __new__(cls, of: Convolution | Padding, compute: Callable[[Convolution], Tensor]) -> Deferred:
+    def __new__(cls, of: Convolution | Padding | Rounded, compute: Callable[[Convolution], Tensor]) -> Deferred:
         """Makes the result of a step."""
-        found: Deferred = Tensor._make_wrapper_subclass(cls, of.shape, dtype=of.x.dtype, device=of.x.device)
+        found: Deferred = Tensor._make_wrapper_subclass(cls, of.shape, dtype=torch.float32, device=of.x.device)
         found.of, found.compute, found.used, found.value = of, compute, False, None
         return found
 
@@ -226,7 +249,8 @@ class Deferred(Tensor):
         """Returns the numbers that it stands for, computed once."""
         if self.value is None:
             self.of.check()
-            self.value = self.of.plain() if isinstance(self.of, Padding) else self.compute(self.of)
+            found = self.compute(self.of) if isinstance(self.of, Convolution) else self.of.plain()
+            self.value = found.float()
         return self.value
 
     @classmethod

@@ -80,8 +80,13 @@ class Packed:
         return self.gain * magnitude + self.offset
 
 
-def packed(of: Convolution) -> Packed:
-    """Packs the kernel of a convolution, with the norm that follows it."""
+def packed(of: Convolution, dtype: torch.dtype = torch.float32) -> Packed:
+    """Packs the kernel of a convolution, with the norm that follows it.
+
+    Args:
+        of: the convolution.
+        dtype: of the packed kernel; biases stay as they are.
+    """
     kernel, bias = of.weight.detach(), of.bias
     if of.norm is not None:
         kernel, bias = of.norm.folded(kernel, bias)
@@ -91,7 +96,7 @@ def packed(of: Convolution) -> Packed:
         kernel = F.pad(kernel, [n for zeros in reversed(of.grown) for n in zeros])
     reorder = {4: torch._C._nn.mkldnn_reorder_conv2d_weight, 5: torch._C._nn.mkldnn_reorder_conv3d_weight}
     settings = (*of.settings, list(of.x.shape))
-    inner = reorder[kernel.ndim](kernel.to_mkldnn(), *settings)
+    inner = reorder[kernel.ndim](kernel.to(dtype).to_mkldnn(), *settings)
     sources = tuple(None if t is None else (weakref.ref(t), t._version, t.data_ptr()) for t in _given(of))
     return Packed(inner, bias, gain, offset, sources, _key(of))
 

@@ -18,6 +18,12 @@ neither decides over a map."""
 _SURE = 1.96
 """So many standard errors above 0 must the prior's scale be, before its map can be said to hold still."""
 
+_CHECKED = 2
+"""Groups, of the first round, that are shown in both precisions."""
+
+_ROUNDING = 0.5
+"""Of the tolerance, so much may be expected of rounding."""
+
 _EXTREME = 1e-5  # probabilities nearer to 0 or 1 than this are rounding
 
 
@@ -29,6 +35,7 @@ def updated(
     groups: int,
     doubt: float = 1.0,
     tolerance: float = 0.0,
+    name: str = "",
 ) -> Tensor:
     """Returns maps (N, K, *layer_spatial), signed: a gradient map, corrected by what the network answers to masks.
 
@@ -54,21 +61,49 @@ def updated(
     H = _group_masks(masks, labels, groups)
     used = H.flatten(2).amax(2) > 0  # a group without channels has neither mask nor answer
     order = H.flatten(2).double().sum(2).argsort(dim=1, descending=True, stable=True)
-    answers = _Answers(capture, H)
+    hidden = blurred(blurred(blurred(capture.input)))  # thrice a box is nearly a Gaussian, of a sixteenth of each axis
+    exact = _Answers(capture, H, hidden)
+    may_round = bool(name) and tolerance > 0 and groups > ROUND and capture.rounds
+    rounded = _Answers(capture, H, hidden, rounded=True) if may_round else exact
     moving = torch.ones(prior.shape[:2], dtype=torch.bool, device=prior.device)  # (N, K)
+    rounds, lost = torch.full_like(moving, may_round), torch.zeros_like(moving, dtype=torch.float64)
     known = torch.zeros(*prior.shape[:2], groups, dtype=torch.bool, device=prior.device)
     for some in order.split(ROUND if tolerance else groups, dim=1):
-        shown = torch.zeros_like(used).scatter(1, some, True) & used & moving.any(1, keepdim=True)
-        answers.ask(shown)
+        shown = torch.zeros_like(used).scatter(1, some, True) & used
+        first = not known.any()
+        rounded.ask(shown & (moving & rounds).any(1, keepdim=True))
+        exact.ask(shown & (moving & ~rounds).any(1, keepdim=True))
         known |= shown[:, None] & moving[..., None]
-        found = Posterior.of(prior, H, answers.given, known, doubt)
+        if may_round and first:
+            checked = torch.zeros_like(used).scatter(1, some[:, :_CHECKED], True) & used
+            exact.ask(checked)
+            found = Posterior.of(prior, H, rounded.given, known, doubt)
+            lost = found.rounding(used, exact.difference(rounded, checked))
+            rounds = lost <= _ROUNDING * tolerance
+            exact.ask(shown & ~checked & ~rounds.all(1, keepdim=True))
+        y = torch.where(rounds[..., None], rounded.given, exact.given)
+        found = Posterior.of(prior, H, y, known, doubt)
         left = used[:, None] & ~known
         if not (left.any(-1) & moving).any():
             break
-        moving &= found.movement(left) > tolerance
+        moving &= found.movement(left) > tolerance - torch.where(rounds, lost, 0)
         if not moving.any():
             break
+    if may_round:
+        _say(capture, f"{name}: ", rounds, lost, rounded.passes, exact.passes)
     return found.maps.to(prior.dtype).unflatten(2, prior.shape[2:])
+
+
+def _say(capture: Capture, before: str, rounds: Tensor, lost: Tensor, rounded: Tensor, exact: Tensor) -> None:
+    """Puts into the capture's notes how many passes (N,) of an image were rounded, and what that is expected to do."""
+    notes: dict[str, list[int]] = capture.memo("notes", dict)  # line -> images
+    for n in rounds.any(1).nonzero().flatten().tolist():
+        most = float(lost[n][rounds[n]].max())
+        line = (
+            f"{before}{int(rounded[n])} masked passes in bfloat16, {int(exact[n])} in float32; the rounding is expected"
+            f" to take {most:.1g} from the map's correlation"
+        )
+        notes[line] = sorted({*notes.get(line, []), n})
 
 
 @dataclass(frozen=True)
@@ -77,6 +112,8 @@ class Posterior:
 
     Attributes:
         maps: (N, K, S) the mean.
+        prior: (N, K, S) that before, to scale.
+        design: (N, 1, R, S) the masks.
         known: (N, K, R) 1 for answers that count, else 0.
         spread: (N, K, R, S) the masks times the prior variance.
         gram: (N, K, R, R) the prior variance of what the masks see.
@@ -87,6 +124,8 @@ class Posterior:
     """
 
     maps: Tensor
+    prior: Tensor
+    design: Tensor
     known: Tensor
     spread: Tensor
     gram: Tensor
@@ -130,7 +169,7 @@ class Posterior:
         covariance = covariance + torch.diag_embed(noise.expand_as(y))
         solved = torch.linalg.solve_ex(covariance, difference[..., None]).result
         maps = m + (spread.mT @ solved)[..., 0]
-        return cls(maps, counts, spread, gram, covariance, residual, noise, fits)
+        return cls(maps, m, design, counts, spread, gram, covariance, residual, noise, fits)
 
     def movement(self, left: Tensor) -> Tensor:
         """Returns (N, K): how far, as 1 - the correlation of the positive parts, the rest is expected to move the maps.
@@ -164,6 +203,38 @@ class Posterior:
         total = (shown - shown.mean(-1, keepdim=True)).square().sum(-1)
         return torch.where(moved > 0, moved / (2 * total), 0).masked_fill(~self.fits, torch.inf)
 
+    def rounding(self, used: Tensor, variance: Tensor) -> Tensor:
+        """Returns (N, K): how far, as 1 - the correlation of the positive parts, errors of scores would move the maps.
+
+        The map is linear in the answers y, but for the noise that is taken from them. With ``K = V H' (H V H' + s I)^-1``
+        it is ``c m + K (y - c H m)``, and the scale c is ``(H m)' y / |H m|^2``: so it moves by ``P e`` with
+        ``P = K + (m - K H m) (H m)' / |H m|^2``. Each answer is the difference of two passes' scores, those of a mask
+        and of the whole or of nothing: errors that all passes share are none, others that are independent of each other
+        add up to the squares of the columns of ``P D``, D being these differences.
+
+        Args:
+            used: (N, G) bool, the groups that will have been shown.
+            variance: (N, K) that of the errors of one pass's scores, about what all share.
+        """
+        used = used[:, None]
+        counts = torch.cat([used, used, torch.ones_like(used[..., :1])], dim=2).to(self.gram)  # (N, 1, R)
+        covariance = self.gram * counts[..., None] * counts[..., None, :]
+        covariance = covariance + torch.diag_embed(self.noise.expand_as(self.known))
+        gain = torch.linalg.solve_ex(covariance, self.spread * counts[..., None]).result  # (N, K, R, S): K'
+        fitted = (self.design @ self.prior[..., None])[..., 0] * counts  # (N, K, R)
+        along = (self.prior - (gain.mT @ fitted[..., None])[..., 0])[..., None, :]
+        moves = gain + fitted[..., None] * along / fitted.square().sum(-1)[..., None, None]  # P'
+        shown = self.maps.clamp(min=0)[:, :, None]
+        about = shown - shown.mean(-1, keepdim=True)
+        moves = moves * (shown > 0)
+        moves = moves - moves.mean(-1, keepdim=True)
+        moves = moves - (moves * about).sum(-1, keepdim=True) / about.square().sum(-1, keepdim=True) * about
+        inside, outside, whole = moves.tensor_split((used.shape[2], 2 * used.shape[2]), dim=2)
+        ends = [side.sum(2, keepdim=True) + whole for side in (inside, outside)]
+        squares = torch.cat([inside, outside, *ends], dim=2).square().sum((2, 3))
+        lost = squares * variance / (2 * about.square().sum((2, 3)))
+        return torch.where(lost.isfinite() & self.fits, lost, torch.inf)
+
 
 def _group_masks(masks: Tensor, labels: Tensor, groups: int) -> Tensor:
     """Returns the mean mask of each group (N, G, *spatial); 0 for a group without channels."""
@@ -178,39 +249,54 @@ class _Answers:
     Args:
         capture: of N images and K targets.
         H: (N, G, *layer_spatial) masks.
+        hidden: what is seen of the input where a mask hides it.
+        rounded: whether passes are, see `cfcam.capture.Capture.rescore`.
     """
 
-    def __init__(self, capture: Capture, H: Tensor) -> None:
-        self._capture, self._H, x = capture, H, capture.input
-        self._hidden = blurred(blurred(blurred(x)))  # thrice a box is nearly a Gaussian, of a sixteenth of each axis
+    def __init__(self, capture: Capture, H: Tensor, hidden: Tensor, *, rounded: bool = False) -> None:
+        self._capture, self._H, self._hidden, self._rounded, x = capture, H, hidden, rounded, capture.input
+        self._rows = chunk_size(x) * (2 if rounded else 1)
         images = torch.arange(len(x), device=x.device)
-        self._whole, self._nothing = (_score(capture, version, images) for version in (x, self._hidden))  # (N, K)
-        self._sides = self._whole.new_zeros(len(x), 2, H.shape[1], self._whole.shape[1])
+        pairs = zip(torch.cat([hidden, x]).split(self._rows), images.repeat(2).split(self._rows), strict=True)
+        ends = torch.cat([self._score(*pair) for pair in pairs]).double()
+        self._ends = ends.unflatten(0, (2, len(x))).transpose(0, 1)  # (N, 2, K): of nothing and of the whole
+        self._sides = ends.new_zeros(len(x), 2, H.shape[1], ends.shape[1])
+        self.passes = torch.full((len(x),), 2)
 
     def ask(self, shown: Tensor) -> None:
         """Runs two passes for each group that is to be shown, (N, G) bool."""
         x, hidden = self._capture.input, self._hidden
-        for place in shown.nonzero().split(chunk_size(x)):
+        self.passes += 2 * shown.sum(1).cpu()
+        for place in shown.nonzero().split(max(1, self._rows // 2)):
             if len(place) == 0:  # splitting nothing yields one empty part
                 continue
             image, group = place.unbind(1)
             seen = self._capture.over_input(self._H[image, group].unsqueeze(1)).to(x.dtype)
             inside = hidden[image] + seen * (x[image] - hidden[image])
-            self._sides[image, 0, group] = _score(self._capture, inside, image) - self._nothing[image]
             outside = x[image] + hidden[image] - inside
-            self._sides[image, 1, group] = self._whole[image] - _score(self._capture, outside, image)
+            scores = self._score(torch.cat([inside, outside]), image.repeat(2))
+            self._sides[image, 0, group], self._sides[image, 1, group] = scores.double().chunk(2)
 
     @property
     def given(self) -> Tensor:
-        """(N, K, 2G+1): 0 where nothing was asked."""
-        whole = (self._whole - self._nothing)[:, None]
-        return torch.cat([self._sides.flatten(1, 2), whole], dim=1).transpose(1, 2).double()
+        """(N, K, 2G+1): anything where nothing was asked."""
+        nothing, whole = self._ends[:, :1], self._ends[:, 1:]
+        inside, outside = self._sides[:, 0] - nothing, whole - self._sides[:, 1]
+        return torch.cat([inside, outside, whole - nothing], dim=1).transpose(1, 2)
 
+    def difference(self, other: _Answers, shown: Tensor) -> Tensor:
+        """Returns (N, K): the variance, about their mean, of the differences of scores, of both ends and masks shown."""
+        apart = torch.cat([other._ends - self._ends, (other._sides - self._sides).flatten(1, 2)], dim=1)
+        counts = torch.cat([torch.ones_like(apart[:, :2, 0]), shown.repeat(1, 2).to(apart)], dim=1)[..., None]
+        own = torch.cat([self._ends, self._sides.flatten(1, 2)], dim=1)
+        apart, own = ((v - (v * counts).sum(1, keepdim=True) / counts.sum(1, keepdim=True)) * counts for v in (apart, own))
+        slope = (own * apart).sum(1, keepdim=True) / own.square().sum(1, keepdim=True)
+        return (apart - slope.nan_to_num() * own).square().sum(1) / (counts.sum(1) - 2)  # not finite of two alone
 
-def _score(capture: Capture, x: Tensor, images: Tensor) -> Tensor:
-    """Returns (M, K): log-odds of classes, on which masks add up better than on probabilities; else plain numbers."""
-    values = capture.rescore(x, images, probability=True)
-    odds = values.clamp(_EXTREME, 1 - _EXTREME).logit()
-    own = torch.zeros(values.shape[1], dtype=torch.bool, device=values.device)
-    own[list(capture.targets.functions)] = True
-    return torch.where(own, values, odds)
+    def _score(self, x: Tensor, images: Tensor) -> Tensor:
+        """Returns (M, K): log-odds of classes, on which masks add up better than on probabilities; else numbers."""
+        values = self._capture.rescore(x, images, probability=True, rounded=self._rounded)
+        odds = values.clamp(_EXTREME, 1 - _EXTREME).logit()
+        own = torch.zeros(values.shape[1], dtype=torch.bool, device=values.device)
+        own[list(self._capture.targets.functions)] = True
+        return torch.where(own, values, odds)

@@ -107,6 +107,7 @@ class CFCAM(Method):
     evidence: bool = False
     doubt: float = 1.0
     tolerance: float = 3e-4
+    precision: Literal["auto", "float32"] = "auto"
     views: int | tuple[View, ...] = 0
     layers: int | tuple[str, ...] = 1
     important_quantile: float | None = None
@@ -232,8 +233,8 @@ class CFCAM(Method):
         maps = weighted_sum(self.weights(capture), capture.activations)
         if self.evidence:
             masks, _ = unit_range(capture.activations)
-            labels = self.clusters(capture).labels
-            maps = updated(capture, maps, masks, labels, self.groups, self.doubt, self.tolerance)
+            labels, name = self.clusters(capture).labels, self.label if self.precision == "auto" else ""
+            maps = updated(capture, maps, masks, labels, self.groups, self.doubt, self.tolerance, name)
         return maps.relu_()
 
     def weights(self, capture: Capture) -> Tensor:
