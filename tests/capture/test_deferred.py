@@ -202,6 +202,50 @@ def test_control_flow_may_change_between_passes(inside: int) -> None:
         torch.testing.assert_close(found, net(x), rtol=1e-5, atol=1e-5, msg=f"way {net.way}")
 
 
+@pytest.mark.parametrize("inside", [1, 5])
+def test_rounded_steps_differ_by_their_rounding_and_all_else_sees_float32(inside: int) -> None:
+    net, x = Fickle(), torch.randn(2, 3, 6, 6)
+    mode = PackedKernels(net.parameters(), dtype=torch.bfloat16)
+    for step in range(2 * net.ways):
+        net.way = step * inside % net.ways
+        found = mode.run(lambda: entered(mode, net, x), lambda: pytest.fail("the steps failed"))
+        assert type(found) is Tensor
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, net(x), rtol=0.03, atol=0.1, msg=f"way {net.way}")
+
+
+@pytest.mark.parametrize("inplace", [False, True])
+def test_rounded_steps_on_small_whole_numbers_are_exact(inplace: bool) -> None:
+    """Whole numbers up to 256 are their own bfloat16: convolutions, sums, activations and zeros around, and pooling."""
+    first, second, third = (nn.Conv2d(2, 2, 3, padding=p, groups=g) for p, g in ((1, 1), (1, 2), (0, 2)))
+    for conv in (first, second, third):
+        conv.weight.copy_(torch.randint(-1, 2, conv.weight.shape))
+        conv.bias.copy_(torch.randint(-3, 4, conv.bias.shape))
+    seen: list[torch.dtype] = []
+    second.register_forward_hook(lambda module, args, output: seen.append(output.dtype))
+
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second, self.third, self.relu = first, second, third, nn.ReLU6(inplace)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.relu(self.first(x))
+            z = F.max_pool2d(self.second(y) + y, 2)
+            return torch.cat([self.third(F.pad(z, (0, 1, 0, 1))), self.second(z)[:, :, :4, :4]], 1)
+
+    net, x = Net(), torch.randint(-3, 4, (2, 2, 10, 10)).float()
+    mode = PackedKernels(net.parameters(), dtype=torch.bfloat16)
+    found = mode.run(lambda: entered(mode, net, x), lambda: pytest.fail("the steps failed"))
+    assert torch.equal(found, net(x))
+    assert set(seen) == {torch.float32}
+
+
+def entered(mode: PackedKernels, net: nn.Module, x: Tensor) -> Tensor:
+    with mode:
+        return net(x)
+
+
 def test_what_is_used_twice_is_computed_once_in_later_passes() -> None:
     net, x = Fickle(), torch.randn(2, 3, 6, 6)
     net.way, mode = 2, packed(net)

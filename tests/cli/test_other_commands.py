@@ -21,7 +21,7 @@ def test_methods_lists_every_method_with_what_it_costs_and_where_it_comes_from()
     by_name = {row["name"]: row for row in told}
     assert by_name["score-cam"]["cost"] == "2 + channels"
     assert by_name["cf-cam"]["cost"] == "1 + backward"
-    assert by_name["cf-cam-best"]["cost"] == "up to 63 + backward"
+    assert by_name["cf-cam-best"]["cost"] == "up to 73 + backward"
     assert "guided filter" in by_name["cf-cam-guided"]["what"]
     assert all(row["for"] and len(row["for"]) < 90 for row in told)
     without = {name for name, row in by_name.items() if row["gradients"] == "no"}

@@ -220,9 +220,7 @@ class Capture:
         """Whether `rescore` can round: on this CPU, and for this network as far as it has run."""
         return self._rescorer.rounds
 
-    def rescore(
-        self, x: Tensor, images: Tensor, *, probability: bool = False, rounded: bool = False
-    ) -> Tensor:
+    def rescore(self, x: Tensor, images: Tensor, *, probability: bool = False, rounded: bool = False) -> Tensor:
         """Returns the scores (M, K) of other inputs, without a graph and without hooks.
 
         Args:
@@ -234,13 +232,7 @@ class Capture:
         return self._rescorer.of_inputs(x, images, self.targets, probability=probability, rounded=rounded)
 
     def answer(self, x: Tensor, images: Tensor | None = None, rows: int | None = None) -> Answer:
-        """Runs the network on other inputs, and reads the same tensor of its output as in the first pass.
-
-        Args:
-            x: (M, C, *spatial).
-            images: (M,) the image of the batch that each was made from; None: they are the batch.
-            rows: of the output, where hooks make more or fewer of them than M.
-        """
+        """Runs the network on other inputs, see `cfcam.capture.rescoring.Rescorer.answer`."""
         return self._rescorer.answer(x, images, rows)
 
     def rescore_activations(self, activations: Tensor, images: Tensor, *, probability: bool = False) -> Tensor:

@@ -242,7 +242,7 @@ class Deferred(Tensor):
     def __new__(cls, of: Convolution | Padding | Rounded, compute: Callable[[Convolution], Tensor]) -> Deferred:
         """Makes the result of a step."""
         found: Deferred = Tensor._make_wrapper_subclass(cls, of.shape, dtype=torch.float32, device=of.x.device)
-        found.of, found.compute, found.used, found.value = of, compute, False, None
+        found.of, found.compute, found.used, found.value = of, compute, isinstance(of, Rounded), None
         return found
 
     def numbers(self) -> Tensor:

@@ -25,7 +25,7 @@ from cfcam.capture.deferred import (
     Rounded,
     clamp,
 )
-from cfcam.capture.packing import Packed, Trust, alike, packed
+from cfcam.capture.packing import Packed, Trust, alike, bound_of, magnitude, note_bound, packed
 
 T = TypeVar("T")
 _LARGEST = 1e38
@@ -104,9 +104,7 @@ class PackedKernels(TorchFunctionMode):
             self.trust.agreed = False
         return found
 
-    def checked(
-        self, steps: Callable[[], Tensor], plain: Callable[[], Tensor], known: Tensor | None = None
-    ) -> Tensor:
+    def checked(self, steps: Callable[[], Tensor], plain: Callable[[], Tensor], known: Tensor | None = None) -> Tensor:
         """Runs a pass like `run`, and, if that was never done for the network, holds its numbers against a plain one's.
 
         Args:
@@ -201,11 +199,7 @@ class PackedKernels(TorchFunctionMode):
 
     def _shown(self, found: Tensor) -> Tensor:
         """Returns the tensor that the network sees for numbers that were computed."""
-        if self.dtype == torch.float32:
-            return found
-        shown = self._wait(Rounded(found))
-        shown.used = True
-        return shown
+        return found if self.dtype == torch.float32 else self._wait(Rounded(found))
 
     def _become(self, tensor: Deferred, numbers: Tensor) -> None:
         """Makes a tensor that stands for numbers the tensor of these numbers, for all who hold it."""
@@ -306,9 +300,9 @@ class PackedKernels(TorchFunctionMode):
         of.check()
         with torch._C.DisableTorchFunction(), torch.no_grad():
             kernel, hides = self._kernel(of), activation is not None and activation.hides
-            bound = kernel.bound(_bound(of.x, look=hides)) + _bound(of.other, look=hides)
+            bound = kernel.bound(bound_of(of.x, look=hides)) + bound_of(of.other, look=hides)
             if hides and not bound < _LARGEST:
-                bound = kernel.bound(_magnitude(of.x)) + (0.0 if of.other is None else _magnitude(of.other))
+                bound = kernel.bound(magnitude(of.x)) + (0.0 if of.other is None else magnitude(of.other))
             hidden = hides and not bound < _LARGEST  # sums may overflow, and what is not finite has to show
             if of.norm is not None and (hidden or not kernel.gain < _LARGEST):
                 found = of.norm.plain(self._compute(of.alone()).float())
@@ -327,7 +321,7 @@ class PackedKernels(TorchFunctionMode):
             if late is not None:
                 found = late.plain(found)
             elif bound < _LARGEST:
-                _note(found, bound if activation is None else activation.bound(bound))
+                note_bound(found, bound if activation is None else activation.bound(bound))
             return found
 
     def _kernel(self, of: Convolution) -> Packed:
@@ -348,29 +342,6 @@ def _is_plain(x: Any, dtype: torch.dtype = torch.float32) -> bool:
     """Tells whether a tensor holds numbers that oneDNN can read, and a version that tells when they change."""
     usable = type(x) in _PLAIN and x.dtype == dtype and x.device.type == "cpu" and x.layout == torch.strided
     return usable and not x.is_inference() and not torch._C._functorch.is_functorch_wrapped_tensor(x)
-
-
-def _bound(x: Tensor | None, *, look: bool) -> float:
-    """Returns what no number of a tensor exceeds: as it was made, or, if that is not known, as looking tells."""
-    if x is None:
-        return 0.0
-    version, known = getattr(x, "_cfcam_bound", (None, torch.inf))
-    if version == x._version:
-        return float(known)
-    return _magnitude(x) if look else torch.inf
-
-
-def _magnitude(x: Tensor) -> float:
-    """Returns the largest magnitude in a tensor; NaN if one is."""
-    x = x if x.is_contiguous() else x.movedim(1, -1)  # reductions are fast along memory only
-    found = float(torch.maximum(x.amax(), -x.amin()))
-    _note(x, found)
-    return found
-
-
-def _note(x: Tensor, bound: float) -> None:
-    if not x.is_inference():  # under a network's own inference mode
-        x._cfcam_bound = x._version, bound  # type: ignore[attr-defined]
 
 
 def _activation(activation: Activation, *, inplace: bool = False) -> Callable[..., Tensor | None]:

@@ -101,6 +101,30 @@ def packed(of: Convolution, dtype: torch.dtype = torch.float32) -> Packed:
     return Packed(inner, bias, gain, offset, sources, _key(of))
 
 
+def bound_of(x: Tensor | None, *, look: bool) -> float:
+    """Returns what no number of a tensor exceeds: as it was made, or, if that is not known, as looking tells."""
+    if x is None:
+        return 0.0
+    version, known = getattr(x, "_cfcam_bound", (None, torch.inf))
+    if version == x._version:
+        return float(known)
+    return magnitude(x) if look else torch.inf
+
+
+def magnitude(x: Tensor) -> float:
+    """Returns the largest magnitude in a tensor; NaN if one is."""
+    x = x if x.is_contiguous() else x.movedim(1, -1)  # reductions are fast along memory only
+    found = float(torch.maximum(x.amax(), -x.amin()))
+    note_bound(x, found)
+    return found
+
+
+def note_bound(x: Tensor, bound: float) -> None:
+    """Remembers what no number of a tensor exceeds."""
+    if not x.is_inference():  # under a network's own inference mode
+        x._cfcam_bound = x._version, bound  # type: ignore[attr-defined]
+
+
 def _given(of: Convolution) -> list[Tensor | None]:
     norm = of.norm
     return [of.weight, of.bias, *([] if norm is None else [norm.mean, norm.variance, norm.weight, norm.bias])]

@@ -50,7 +50,7 @@ class Rescorer:
         """
         network = self._recording.network
         trusted = self._packed is not None and bool(network.trust.agreed) and not self._autocast.enabled
-        return trusted and network.mixes is False and network.batch is None and PackedKernels.rounding()
+        return trusted and not network.mixes and network.batch is None and PackedKernels.rounding()
 
     def of_inputs(
         self, x: Tensor, images: Tensor, targets: Scores, *, probability: bool = False, rounded: bool = False
@@ -90,14 +90,15 @@ class Rescorer:
         run = partial(self._run, targets=targets, probability=probability)
 
         def last(count: int) -> Answer:
-            if count == 1 and (known := self._known(x)) is not None:
-                return known
+            if count == len(self._recording.input) == 1 and self._ends_as_seen(x):
+                return self._recording.answer
             rows, of = torch.cat([x[-1:]] * count), torch.cat([images[-1:]] * count)
             return run(rows, of, None)[1]  # packs nothing
 
         if not runs_alone(network, len(x)):
             scores, found = run(x, images, kernels)
-            if not found_to_mix(network, x, found, last):
+            # Rounded numbers differ from others by more than this looks for.
+            if (kernels is not None and kernels is self._rounding) or not found_to_mix(network, x, found, last):
                 return scores
         return torch.cat([run(*row, kernels)[0] for row in zip(x.split(1), images.split(1), strict=True)])
 
@@ -108,16 +109,17 @@ class Rescorer:
         plain = partial(self._pass, x, images, targets, None, found, probability=probability)
         if kernels is None:
             return plain(), found[-1]
-        known = self._known(x) if kernels.trust.agreed is None else None
-        expected = None if known is None else self._read(known, images[-1:], targets, probability=probability)
+        expected = None
+        if kernels.trust.agreed is None and self._ends_as_seen(x):
+            every = torch.arange(len(self._recording.input), device=images.device)
+            expected = self._read(self._recording.answer, every, targets, probability=probability)[-1:]
         steps = partial(self._pass, x, images, targets, kernels, found, probability=probability)
         return kernels.checked(steps, plain, expected), found[-1]
 
-    def _known(self, x: Tensor) -> Answer | None:
-        """Returns the first pass's answer, if its one picture is the last row of ``x``, and no kernels were packed."""
+    def _ends_as_seen(self, x: Tensor) -> bool:
+        """Tells whether the last row of ``x`` is that of the first pass, and this ran plainly."""
         seen = self._recording
-        same = len(seen.input) == 1 and seen.network.packed is None and torch.equal(x[-1:], seen.input)
-        return seen.answer if same else None
+        return seen.network.packed is None and torch.equal(x[-1:], seen.input[-1:])
 
     def _pass(
         self,

@@ -49,6 +49,11 @@ def updated(
     more, see `Posterior.movement`. Each map takes what was shown until it held still itself: neither other images nor
     other targets decide over it, though they share the passes.
 
+    Where the CPU has bfloat16, it takes half of the time, and its rounding is one more noise of the answers. The first
+    masks are shown in both precisions; where the scores differ by so little that no more than half of the tolerance is
+    expected of it, see `Posterior.rounding`, the map is made of rounded answers, and what is left of the tolerance says
+    when it holds still. Else it is made of those of float32. What was done stands in the capture's notes.
+
     Args:
         capture: of N images and K targets.
         prior: (N, K, *layer_spatial) signed gradient maps.
@@ -56,7 +61,8 @@ def updated(
         labels: (N, C) the group of each channel; -1 for none.
         groups: number of groups G; two passes each at most, and two more.
         doubt: the noise's variance is so many times that of the residual: more of it stays nearer to the prior.
-        tolerance: the expected movement that is none; 0: all masks are shown.
+        tolerance: the expected movement that is none; 0: all masks are shown, in float32.
+        name: whose passes may be rounded, for the notes; "": none are.
     """
     H = _group_masks(masks, labels, groups)
     used = H.flatten(2).amax(2) > 0  # a group without channels has neither mask nor answer
@@ -78,7 +84,8 @@ def updated(
             checked = torch.zeros_like(used).scatter(1, some[:, :_CHECKED], True) & used
             exact.ask(checked)
             found = Posterior.of(prior, H, rounded.given, known, doubt)
-            lost = found.rounding(used, exact.difference(rounded, checked))
+            both = torch.cat([torch.ones_like(checked[:, :1])] * 2 + [checked] * 2, dim=1)
+            lost = found.rounding(used, error_variance(exact.scores, rounded.scores, both))
             rounds = lost <= _ROUNDING * tolerance
             exact.ask(shown & ~checked & ~rounds.all(1, keepdim=True))
         y = torch.where(rounds[..., None], rounded.given, exact.given)
@@ -204,17 +211,18 @@ class Posterior:
         return torch.where(moved > 0, moved / (2 * total), 0).masked_fill(~self.fits, torch.inf)
 
     def rounding(self, used: Tensor, variance: Tensor) -> Tensor:
-        """Returns (N, K): how far, as 1 - the correlation of the positive parts, errors of scores would move the maps.
+        """Returns (N, K): what errors of the scores cost the maps, as 1 - the correlation of the positive parts.
 
-        The map is linear in the answers y, but for the noise that is taken from them. With ``K = V H' (H V H' + s I)^-1``
-        it is ``c m + K (y - c H m)``, and the scale c is ``(H m)' y / |H m|^2``: so it moves by ``P e`` with
-        ``P = K + (m - K H m) (H m)' / |H m|^2``. Each answer is the difference of two passes' scores, those of a mask
-        and of the whole or of nothing: errors that all passes share are none, others that are independent of each other
-        add up to the squares of the columns of ``P D``, D being these differences.
+        The map is linear in the answers y, but for the noise that is taken from them: it is ``c m + K (y - c H m)``
+        with ``K = V H' (H V H' + s I)^-1``, and the scale c is ``(H m)' y / |H m|^2``. So errors e move it by ``P e``,
+        ``P = K + (m - K H m) (H m)' / |H m|^2``. Each answer is the difference of two passes' scores, of a mask's and
+        of the whole's or of nothing's; errors that are independent of each other add up to the squares of the columns
+        of ``P D``, D being these differences. Correlation sees them where the map is positive, about their mean there,
+        and across the map: what only scales it costs nothing. What it sees, as a relative square, costs half of that.
 
         Args:
             used: (N, G) bool, the groups that will have been shown.
-            variance: (N, K) that of the errors of one pass's scores, about what all share.
+            variance: (N, K) that of the errors of one pass's scores, see `error_variance`.
         """
         used = used[:, None]
         counts = torch.cat([used, used, torch.ones_like(used[..., :1])], dim=2).to(self.gram)  # (N, 1, R)
@@ -234,6 +242,23 @@ class Posterior:
         squares = torch.cat([inside, outside, *ends], dim=2).square().sum((2, 3))
         lost = squares * variance / (2 * about.square().sum((2, 3)))
         return torch.where(lost.isfinite() & self.fits, lost, torch.inf)
+
+
+def error_variance(scores: Tensor, others: Tensor, shown: Tensor) -> Tensor:
+    """Returns (N, K): the variance of how far other scores of the same passes are off; not finite if two were shown.
+
+    It is taken about a line: what is added to all scores is in no answer, and a factor only scales a map.
+
+    Args:
+        scores: (N, M, K).
+        others: the same, rounded.
+        shown: (N, M) bool, which of them count.
+    """
+    counts = shown[..., None].to(scores)
+    total = counts.sum(1)
+    own, error = ((v - ((v * counts).sum(1) / total)[:, None]) * counts for v in (scores, others - scores))
+    slope = ((own * error).sum(1) / own.square().sum(1)).nan_to_num()
+    return (error - slope[:, None] * own).square().sum(1) / (total - 2)
 
 
 def _group_masks(masks: Tensor, labels: Tensor, groups: int) -> Tensor:
@@ -284,14 +309,10 @@ class _Answers:
         inside, outside = self._sides[:, 0] - nothing, whole - self._sides[:, 1]
         return torch.cat([inside, outside, whole - nothing], dim=1).transpose(1, 2)
 
-    def difference(self, other: _Answers, shown: Tensor) -> Tensor:
-        """Returns (N, K): the variance, about their mean, of the differences of scores, of both ends and masks shown."""
-        apart = torch.cat([other._ends - self._ends, (other._sides - self._sides).flatten(1, 2)], dim=1)
-        counts = torch.cat([torch.ones_like(apart[:, :2, 0]), shown.repeat(1, 2).to(apart)], dim=1)[..., None]
-        own = torch.cat([self._ends, self._sides.flatten(1, 2)], dim=1)
-        apart, own = ((v - (v * counts).sum(1, keepdim=True) / counts.sum(1, keepdim=True)) * counts for v in (apart, own))
-        slope = (own * apart).sum(1, keepdim=True) / own.square().sum(1, keepdim=True)
-        return (apart - slope.nan_to_num() * own).square().sum(1) / (counts.sum(1) - 2)  # not finite of two alone
+    @property
+    def scores(self) -> Tensor:
+        """(N, 2 + 2G, K): of both ends, and of each side's masks; anything where nothing was asked."""
+        return torch.cat([self._ends, self._sides.flatten(1, 2)], dim=1)
 
     def _score(self, x: Tensor, images: Tensor) -> Tensor:
         """Returns (M, K): log-odds of classes, on which masks add up better than on probabilities; else numbers."""

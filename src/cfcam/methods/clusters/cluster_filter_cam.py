@@ -14,7 +14,7 @@ from cfcam.capture import Capture
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, places, spatial_mean, weighted_sum
 from cfcam.methods.clustering import dbscan, k_means, one_hot, squared_distances, squared_radius
-from cfcam.methods.clusters.cluster_evidence import updated
+from cfcam.methods.clusters.cluster_evidence import ROUND, updated
 from cfcam.methods.clusters.filters import FILTERS, Filter
 from cfcam.methods.clusters.over_views import over_views
 from cfcam.methods.clusters.views import View, series
@@ -32,6 +32,7 @@ _CHOICES = {
     "metric": ("euclidean", "cosine", "correlation"),
     "outliers": ("drop", "keep"),
     "weighting": ("linear", "softmax"),
+    "precision": ("auto", "float32"),
 }
 
 
@@ -83,6 +84,8 @@ class CFCAM(Method):
         doubt: of the evidence, see `cfcam.methods.clusters.cluster_evidence.updated`; above 0.
         tolerance: no more masks are shown once those left are expected to move the map by less, as 1 - its correlation
             with that of all, see `cfcam.methods.clusters.cluster_evidence.Posterior.movement`; 0: all are shown.
+        precision: of the masked passes: "auto", in bfloat16 where the CPU has it and the rounding is measured to move
+            the map by less than half of the tolerance, which then stands in the notes; or "float32".
         views: how many views of the input besides itself, of the standard series (steps of one and two pixels, faint
             noise), or these `View`s, a `View` of one pixel's step among them.
         layers: how many layers, the target and the last blocks before it, or their names; several take one more pass.
@@ -190,7 +193,7 @@ class CFCAM(Method):
 
     @classmethod
     def best(cls) -> CFCAM:
-        """The default, cautiously corrected by 10 to 62 masked passes: between Grad-CAM and Score-CAM in cost."""
+        """The default, cautiously corrected by 10 to 72 masked passes: between Grad-CAM and Score-CAM in cost."""
         return cls(groups=30, evidence=True, doubt=5.0)
 
     @classmethod
@@ -202,8 +205,10 @@ class CFCAM(Method):
     def cost(self) -> str:  # type: ignore[override]
         """Passes of the network for one image, with the masked ones of the evidence, of which not all may be run."""
         views = self.views if isinstance(self.views, int) else len(self.views)
-        passes = f"up to {3 + 2 * self.groups}" if self.evidence else str(1 + views + (self.layers != 1))
-        return f"{passes} + backward"
+        # Of a first round that is shown in both precisions, one may be for nothing.
+        twice = 2 + 2 * ROUND if self.precision == "auto" and self.tolerance and self.groups > ROUND else 0
+        masked = 2 + 2 * self.groups + twice
+        return f"{f'up to {1 + masked}' if self.evidence else 1 + views + (self.layers != 1)} + backward"
 
     @property
     def pools(self) -> bool:  # type: ignore[override]
