@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar, cast
 
 import torch
@@ -228,7 +227,7 @@ class PackedKernels(TorchFunctionMode):
         x = self._read(of.x)
         if not _is_plain(x, self.dtype) or not all(_is_plain(t) for t in (weight, *([] if bias is None else [bias]))):
             return None
-        of = (of if x is of.x else replace(of, x=x)).held()
+        of = of.held(x=x)
         return self._shown(self._compute(of)) if id(weight) in self._alone else self._wait(of)
 
     def _pad(self, x: Any, pad: Any, mode: str = "constant", value: float | None = None) -> Tensor | None:
