@@ -60,6 +60,7 @@ class PackedKernels(TorchFunctionMode):
         super().__init__()
         self.trust = Trust() if trust is None else trust
         self.dtype = dtype
+        self.ran = False  # whether any kernel was packed
         self._own = {
             id(p): p for p in parameters if p.ndim in (4, 5) and p.dtype == torch.float32 and p.device.type == "cpu"
         }
@@ -330,6 +331,7 @@ class PackedKernels(TorchFunctionMode):
                 return one
         found = packed(of, self.dtype)
         known[:] = [one for one in known if one.current()] + [found]
+        self.ran = True
         return found
 
 

@@ -49,7 +49,8 @@ class Rescorer:
         Networks that mix the rows of a batch, or take batches of one size only, are left alone.
         """
         network = self._recording.network
-        trusted = self._packed is not None and bool(network.trust.agreed) and not self._autocast.enabled
+        ran = self._packed is not None and self._packed.ran
+        trusted = ran and bool(network.trust.agreed) and not self._autocast.enabled
         return trusted and not network.mixes and network.batch is None and PackedKernels.rounding()
 
     def of_inputs(
