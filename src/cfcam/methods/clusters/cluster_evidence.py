@@ -279,7 +279,8 @@ class _Answers:
     """
 
     def __init__(self, capture: Capture, H: Tensor, hidden: Tensor, *, rounded: bool = False) -> None:
-        self._capture, self._H, self._hidden, self._rounded, x = capture, H, hidden, rounded, capture.input
+        self._capture, self._H, self._rounded, x = capture, H, rounded, capture.input
+        self._parts = hidden, x - hidden, x + hidden
         self._rows = chunk_size(x) * (2 if rounded else 1)
         images = torch.arange(len(x), device=x.device)
         pairs = zip(torch.cat([hidden, x]).split(self._rows), images.repeat(2).split(self._rows), strict=True)
@@ -290,16 +291,16 @@ class _Answers:
 
     def ask(self, shown: Tensor) -> None:
         """Runs two passes for each group that is to be shown, (N, G) bool."""
-        x, hidden = self._capture.input, self._hidden
         self.passes += 2 * shown.sum(1).cpu()
         for place in shown.nonzero().split(max(1, self._rows // 2)):
             if len(place) == 0:  # splitting nothing yields one empty part
                 continue
             image, group = place.unbind(1)
-            seen = self._capture.over_input(self._H[image, group].unsqueeze(1)).to(x.dtype)
-            inside = hidden[image] + seen * (x[image] - hidden[image])
-            outside = x[image] + hidden[image] - inside
-            scores = self._score(torch.cat([inside, outside]), image.repeat(2))
+            seen = self._capture.over_input(self._H[image, group].unsqueeze(1)).to(self._capture.input.dtype)
+            hidden, rise, total = (v if len(v) == 1 else v[image] for v in self._parts)
+            both = seen.new_empty(2 * len(place), *hidden.shape[1:])  # alone, then what is left of the two pictures
+            torch.sub(total, torch.addcmul(hidden, seen, rise, out=both[: len(place)]), out=both[len(place) :])
+            scores = self._score(both, image.repeat(2))
             self._sides[image, 0, group], self._sides[image, 1, group] = scores.double().chunk(2)
 
     @property
