@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 DECODE, FORWARD, MAPS, DRAW, WRITE = ORDER = ("decode", "forward", "maps", "draw", "write")
@@ -40,6 +40,12 @@ class Stages:
                 above[1][0] += spent
             with self._lock:
                 self._seconds[name] = self._seconds.get(name, 0.0) + spent - inside[0]
+
+    def add(self, seconds: Mapping[str, float]) -> None:
+        """Counts what another process spent."""
+        with self._lock:
+            for name, spent in seconds.items():
+                self._seconds[name] = self._seconds.get(name, 0.0) + spent
 
     @property
     def seconds(self) -> dict[str, float]:

@@ -10,7 +10,8 @@ import pytest
 from cfcam.errors import ModelError
 from cfcam.jobs.cases.case import Case
 from cfcam.jobs.cluster.evaluation import measured_on
-from cfcam.jobs.cluster.pool import LOST, Cluster
+from cfcam.jobs.cluster.pool import Cluster
+from cfcam.jobs.cluster.workers import LOST
 from cfcam.jobs.evaluate.cases import drawn
 from cfcam.jobs.evaluate.run import EvaluationRun
 from cfcam.jobs.evaluate.settings import EvaluationSettings

@@ -25,7 +25,8 @@ from cfcam.jobs import FolderRun, Save, Settings, find_inputs
 from cfcam.jobs.cluster.flow import on_cluster
 from cfcam.jobs.cluster.journal import journals
 from cfcam.jobs.cluster.last_words import ENDED
-from cfcam.jobs.cluster.pool import LOST, Cluster
+from cfcam.jobs.cluster.pool import Cluster
+from cfcam.jobs.cluster.workers import LOST
 from cfcam.jobs.inputs.shard import Shard
 from cfcam.models import load
 from tests.jobs.cluster.machines import with_token
@@ -204,7 +205,7 @@ def test_a_cluster_of_a_run_ends_with_it_also_where_it_is_killed(tmp_path, machi
 
 
 def test_a_network_that_cannot_be_explained_ends_the_run_with_the_reason(tmp_path, machines, pictures):
-    with pytest.raises(JobError, match="shard 1/2 on a cluster"):
+    with pytest.raises(JobError, match="shard 1/2 among workers"):
         list(run(pictures, tmp_path / "out", machines, shard=Shard(1, 2)))
 
 

@@ -3,7 +3,7 @@
 import pytest
 
 from cfcam.jobs.cluster.part import Part, id_of, size_of_parts
-from cfcam.jobs.cluster.pool import Lost
+from cfcam.jobs.cluster.workers import Lost
 
 
 @pytest.mark.parametrize(

@@ -343,13 +343,13 @@ ROWS = """
 import sys
 import numpy as np, pyarrow as pa, pyarrow.parquet as pq
 from cfcam.jobs.store.kept import Kept, KeptMap
-from cfcam.jobs.store.tables import index_of, scores_of
+from cfcam.jobs.store.tables import index_of, placed, scores_of
 
 none, box, vector = None, [1.0, 2, 3, 4.5], np.array([0.5, -1], dtype=np.float32)
 good = KeptMap("grad-cam", 0, 3, "l\\u00e4ufer", "ok", -1.5, 0.25, none, 2.0, 1e-5, none, np.zeros((1, 1)), {})
 bad = KeptMap("grad-cam", 1, none, "a vs b", "not finite", float("nan"), none, 0.5, none, none, box, none, {})
 inputs = [Kept("a.png", "0" * 64, (5, 4), (good, bad), vector, none), Kept("b.png", "1" * 64, (), (bad,), none, vector)]
-index, scores = index_of(pa, inputs, [("maps/one", 7), none, none]), scores_of(pa, inputs)
+index, scores = placed(pa, index_of(pa, inputs), [("maps/one", 7), none, none]), scores_of(pa, inputs)
 for table in (index, scores):
     table.validate(full=True)
     pq.write_table(table, sys.argv[1])

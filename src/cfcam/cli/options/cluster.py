@@ -1,4 +1,4 @@
-"""Where a run works: on this machine, or on the machines of a Ray cluster."""
+"""Who works on a run: this process, several of this machine, or the machines of a Ray cluster."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from cfcam.cli.output.panels import Panel
 from cfcam.errors import InputError, MissingExtraError
 
 if TYPE_CHECKING:
-    from cfcam.jobs.cluster.pool import Cluster
+    from cfcam.jobs.cluster.workers import Workers
 
-LOCAL, RAY = ENGINES = ("local", "ray")
+LOCAL, PROCESSES, RAY = ENGINES = ("local", "processes", "ray")
 
 
 def _address(text: str) -> None:
@@ -30,7 +30,7 @@ def _address(text: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Spread(ManyInputs):
-    """Options of commands whose inputs the machines of a cluster may take."""
+    """Options of commands whose inputs several workers may take."""
 
     panel: ClassVar[Panel | None] = Panel.RUN
 
@@ -38,7 +38,8 @@ class Spread(ManyInputs):
         str,
         typer.Option(
             metavar="|".join(ENGINES),
-            help="Who works: this process, or the workers of a Ray cluster. It changes no file that is written.",
+            help="Who works: this process, several processes of this machine (faster where there are many pictures, and as"
+            " many networks in memory), or the workers of a Ray cluster. It changes no file that is written.",
             autocompletion=complete.of(*ENGINES),
             rich_help_panel=Panel.RUN,
         ),
@@ -49,7 +50,8 @@ class Spread(ManyInputs):
         typer.Option(
             min=1,
             metavar="N",
-            help="With --engine ray: networks side by side. [default: one a GPU, or one a CPU but one]",
+            help="Networks side by side. [default: with --engine processes one a CPU, or one on a GPU; with --engine ray one"
+            " a GPU, or one a CPU but one]",
             show_default=False,
             rich_help_panel=Panel.RUN,
         ),
@@ -66,38 +68,46 @@ class Spread(ManyInputs):
     ] = None
 
     def __post_init__(self) -> None:
-        """Looks at what belongs to a cluster, and whether Ray is there."""
+        """Looks at what belongs to which of them, and whether Ray is there."""
         super().__post_init__()
+        if self.ray_address is not None and self.engine != RAY:
+            raise InputError("--ray-address is for a cluster: give --engine ray, or leave it out")
         if self.engine == LOCAL:
-            if wrong := [name for name in ("workers", "ray_address") if getattr(self, name) is not None]:
-                raise InputError(f"--{wrong[0].replace('_', '-')} is for a cluster: give --engine ray, or leave it out")
+            if self.workers is not None:
+                raise InputError("--workers is for several: give --engine processes or ray, or leave it out")
             return
         if self.shard is not None:
-            raise InputError("--shard is for machines without a cluster: leave it out, --engine ray shares inputs out")
-        if find_spec("ray") is None:
+            raise InputError(
+                f"--shard is for machines without a cluster: leave it out, --engine {self.engine} shares inputs out"
+            )
+        if self.engine == RAY and find_spec("ray") is None:
             raise MissingExtraError("ray", "ray", "--engine ray")
 
     @property
-    def cluster(self) -> Cluster | None:
-        """The cluster; None: this process works."""
+    def several(self) -> Workers | None:
+        """Who works; None: this process."""
         if self.engine == LOCAL:
             return None
+        if self.engine == PROCESSES:
+            from cfcam.jobs.cluster.processes import Processes
+
+            return Processes(self.workers)
         from cfcam.jobs.cluster.pool import Cluster
 
         return Cluster(self.ray_address, self.workers)
 
     def flow(self) -> dict[str, Any]:
         """Returns what a folder run is to be told of it."""
-        if (cluster := self.cluster) is None:
+        if (workers := self.several) is None:
             return {}
         from cfcam.jobs.cluster.flow import on_cluster
 
-        return {"flow": on_cluster(cluster)}
+        return {"flow": on_cluster(workers)}
 
     def measure(self) -> dict[str, Any]:
         """Returns what an evaluation is to be told of it."""
-        if (cluster := self.cluster) is None:
+        if (workers := self.several) is None:
             return {}
         from cfcam.jobs.cluster.evaluation import measured_on
 
-        return {"measure": measured_on(cluster)}
+        return {"measure": measured_on(workers)}

@@ -1,1 +1,1 @@
-"""Many machines: the same run, its inputs spread over the workers of a Ray cluster: ``cfcam explain --engine ray``."""
+"""Several workers: the same run, its inputs spread over processes of this machine or a Ray cluster: ``--engine``."""

@@ -1,4 +1,4 @@
-"""The batches of an evaluation, measured by a cluster: the same rows to the last bit as on one machine."""
+"""The batches of an evaluation, measured by workers: the same rows to the last bit as on one machine."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from cfcam.jobs.cluster.journal import journals
 from cfcam.jobs.cluster.measuring import Batch, Measuring, part_of
 from cfcam.jobs.cluster.part import Answer, Ended, Item, id_of
 from cfcam.jobs.cluster.part import Part as Due
-from cfcam.jobs.cluster.pool import LOST, Cluster, Lost, Pool
 from cfcam.jobs.cluster.sharing import Share, Sharing
 from cfcam.jobs.cluster.worker import Place
+from cfcam.jobs.cluster.workers import LOST, Lost, Workers
 from cfcam.jobs.evaluate.cases import Loadable
 from cfcam.jobs.evaluate.rows import Part
 from cfcam.jobs.evaluate.run import EvaluationRun, Measure
@@ -65,16 +65,16 @@ class _Share(Share):
         )
 
 
-def measured_on(cluster: Cluster) -> Measure:
-    """Returns the ``measure`` of a `cfcam.jobs.evaluate.run.EvaluationRun` whose batches the workers of a cluster take.
+def measured_on(workers: Workers) -> Measure:
+    """Returns the ``measure`` of a `cfcam.jobs.evaluate.run.EvaluationRun` whose batches workers take.
 
     Args:
-        cluster: which, and how much of it.
+        workers: those of a cluster, or processes of this machine.
     """
 
     def measure(run: EvaluationRun, todo: Sequence[tuple[str, Sequence[Loadable]]]) -> Generator[Part, None, None]:
         if todo:
-            yield from _Evaluation(run, todo, Place.made(run.output, cluster.cores)).parts(cluster)
+            yield from _Evaluation(run, todo, Place.made(run.output, workers.cores)).parts(workers)
 
     return measure
 
@@ -89,19 +89,20 @@ class _Evaluation(Sharing[_Share]):
 
     def __init__(self, run: EvaluationRun, todo: Sequence[tuple[str, Sequence[Loadable]]], place: Place) -> None:
         super().__init__(place, run.notes)
+        self.stages = run.stages
         self._run, self._waiting = run, iter(todo)
         self._costs_due = run.evaluator.costs is None
         told = ((path.name.split(".")[0], told.ended.get(_WHOLE, "")) for path, told in journals(run.output))
         self._left = {part: line for part, line in told if line}
 
-    def parts(self, cluster: Cluster) -> Iterator[Part]:
+    def parts(self, workers: Workers) -> Iterator[Part]:
         """Yields what became of each batch, in their order."""
         try:
             job = pickle.dumps(Measuring(self._run))
         except CfcamError:  # what cannot be sent leaves no folder behind
             self.place.leave(whole=True)
             raise
-        pool = Pool(cluster, job, self.place, on_gpu=self._run.on_gpu)
+        pool = workers.pool(job, self.place, on_gpu=self._run.on_gpu)
         self._run.notes.extend(pool.notes)
         try:
             for share in self.settled(pool):

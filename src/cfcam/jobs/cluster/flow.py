@@ -1,4 +1,4 @@
-"""The inputs of a run taken through the work by a cluster: in parts, each exactly once, whoever is lost on the way."""
+"""The inputs of a run taken through the work by workers: in parts, each exactly once, whoever is lost on the way."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from itertools import chain, islice
 from cfcam._version import __version__
 from cfcam.errors import JobError
 from cfcam.files import sweep
-from cfcam.jobs.cluster.explaining import Explaining, Todo, record_of
+from cfcam.jobs.cluster.explaining import End, Explaining, Parcel, Todo, end_of, ends_of
 from cfcam.jobs.cluster.journal import journals
-from cfcam.jobs.cluster.part import Answer, Ended, Item, Part, id_of, size_of_parts
-from cfcam.jobs.cluster.pool import LOST, Cluster, Lost, Pool
+from cfcam.jobs.cluster.part import Answer, Item, Part, id_of, size_of_parts
 from cfcam.jobs.cluster.sharing import Share, Sharing
 from cfcam.jobs.cluster.worker import Place
+from cfcam.jobs.cluster.workers import LOST, Lost, Workers
 from cfcam.jobs.runs.flow import Known, MakeFlow
 from cfcam.jobs.runs.manifest import Record, State
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.runs.standing import verified
 from cfcam.jobs.runs.task import Outcome, Task
 from cfcam.jobs.runs.work import Work
-from cfcam.jobs.store.kept import Kept
 
 _WHOLE = ""  # what the losses of a part are counted under that is not done input by input
 
@@ -33,23 +32,23 @@ class _Share(Share):
     """A part on its way, the tasks it came from, and what has become of them so far."""
 
     tasks: list[Task] = field(default_factory=list)
-    ended: dict[str, tuple[Record, Kept | None, bool]] = field(default_factory=dict)
+    ended: dict[str, End] = field(default_factory=dict)
 
     def over(self) -> bool:
         return len(self.ended) == len(self.tasks)
 
 
-def on_cluster(cluster: Cluster) -> MakeFlow:
-    """Returns the ``flow`` of a `cfcam.jobs.FolderRun` whose inputs the workers of a cluster take.
+def on_cluster(workers: Workers) -> MakeFlow:
+    """Returns the ``flow`` of a `cfcam.jobs.FolderRun` whose inputs workers take.
 
     Args:
-        cluster: which, and how much of it.
+        workers: those of a cluster, or processes of this machine.
     """
-    return partial(ClusterFlow, cluster=cluster)
+    return partial(ClusterFlow, workers=workers)
 
 
 class ClusterFlow(Sharing[_Share]):
-    """Takes tasks through the work on the workers of a cluster; a `cfcam.jobs.runs.flow.Way`.
+    """Takes tasks through the work on workers; a `cfcam.jobs.runs.flow.Way`.
 
     The batches that a lost worker left over go to another worker as they are, since a network adds in another order
     where fewer share a batch. Only a part that has ended two workers is done one input after the other; an input at
@@ -60,22 +59,22 @@ class ClusterFlow(Sharing[_Share]):
         work: what is done to each.
         settings: of the run.
         known: returns what an earlier run entered of an input.
-        cluster: which, and how much of it.
+        workers: those of a cluster, or processes of this machine.
 
     Raises:
-        CfcamError: the network cannot be sent, or the cluster cannot be reached.
+        CfcamError: the network cannot be sent, or the workers cannot be had.
     """
 
-    def __init__(self, work: Work, settings: Settings, known: Known, cluster: Cluster) -> None:
+    def __init__(self, work: Work, settings: Settings, known: Known, workers: Workers) -> None:
         if settings.shard is not None:
-            raise JobError(f"shard {settings.shard} on a cluster: leave the shard out, the cluster shares inputs out")
+            raise JobError(f"shard {settings.shard} among workers: leave the shard out, the inputs are shared out here")
         self._work, self._settings, self._known = work, settings, known
         self._left = {} if settings.store or settings.overwrite else self._left_over()
-        job = pickle.dumps(Explaining(work, settings))  # what cannot be sent leaves no folder behind
-        super().__init__(Place.made(settings.output, cluster.cores), work.notes)
+        job = pickle.dumps(Explaining(work, settings, work.engine.light))  # what cannot be sent leaves no folder behind
+        super().__init__(Place.made(settings.output, workers.cores), work.notes)
         self._waiting: Iterator[Task] = iter(())
         self._torn = False  # whether a lost worker may have left a file half written
-        self._pool = Pool(cluster, job, self.place, on_gpu=work.engine.on_gpu)
+        self._pool = workers.pool(job, self.place, on_gpu=work.engine.on_gpu)
         work.notes.extend(self._pool.notes)
 
     def __call__(self, tasks: Iterable[Task]) -> Iterator[Task]:
@@ -111,15 +110,15 @@ class ClusterFlow(Sharing[_Share]):
         return _Share(Part(id_of(self._work.sha256, told), items), tasks)
 
     def answered(self, share: _Share, answer: Answer) -> None:
-        """Takes records, see `Sharing.answered`."""
-        known = {item.name: item.what.known for item in share.part.items}
+        """Takes what became of inputs, see `Sharing.answered`."""
+        todo: dict[str, Todo] = {item.name: item.what for item in share.part.items}
+        output = self._settings.output
         for one in answer.ended:
-            record, kept = record_of(one)
-            skipped = record is None
-            record = record or known[one.name]
-            assert record is not None  # noqa: S101 (what has no line was known)
-            share.ended[one.name] = (record, kept, skipped)
-            self.proven = self.proven or record.status is State.DONE
+            if isinstance(one.kept, Parcel):
+                share.ended.update(ends_of(one.kept, todo.__getitem__, output))
+            elif (end := end_of(one.line, todo[one.name], output, left=one.name in self._left)) is not None:
+                share.ended[one.name] = end
+        self.proven = self.proven or any(end.outcome.status is State.DONE for end in share.ended.values())
 
     def lost(self, share: _Share, lost: Lost) -> None:
         """Takes down what the worker wrote, and makes a part of what it left over; see `Sharing.lost`."""
@@ -130,7 +129,7 @@ class ClusterFlow(Sharing[_Share]):
         given_up = lost.blame(part, told.open if part.alone else [_WHOLE])
         for item in part.items:
             if item.name in given_up:
-                share.ended[item.name] = (self._given_up(item.what.task), None, False)
+                share.ended[item.name] = self._given_up(item.what.task)
         part.alone = part.alone or bool(given_up)
         left = [item for item in part.items if item.name not in share.ended]
         part.items = tuple(left if part.alone or not left else part.items[self._begin(share, left[0]) :])
@@ -140,7 +139,7 @@ class ClusterFlow(Sharing[_Share]):
         """Returns where in a part the batch begins that its first unfinished input is in, as far as that is known."""
         number = share.part.items.index(first)
         before = (share.ended[item.name] for item in share.part.items[:number])
-        if all(record.status is State.DONE and not skipped for record, _, skipped in before):
+        if all(end.outcome.status is State.DONE for end in before):
             return number - number % self._settings.batch_size
         return 0  # what failed to be read, or was done before, was in no batch
 
@@ -151,14 +150,17 @@ class ClusterFlow(Sharing[_Share]):
         """Enters what the journals of a part tell, where files are as they were written a moment ago."""
         if self._settings.store:
             return
+        of = {task.name: task for task in share.tasks}
         for journal in self.place.journals(share.part):
             for name, line in journal.read().ended.items():
-                record, _ = record_of(Ended(name, line))
-                if record is not None and name not in share.ended and verified(record, self._settings.output):
-                    share.ended[name] = (record, None, False)
+                if name in share.ended or name not in of:
+                    continue
+                end = end_of(line, Todo(of[name], None), self._settings.output)
+                if end is not None and isinstance(end.entry, Record) and verified(end.entry, self._settings.output):
+                    share.ended[name] = end
 
-    def _given_up(self, task: Task) -> Record:
-        return Record(
+    def _given_up(self, task: Task) -> End:
+        record = Record(
             input=task.input.key,
             sha256=None,
             status=State.FAILED,
@@ -171,15 +173,14 @@ class ClusterFlow(Sharing[_Share]):
             settings=self._work.sha256,
             cfcam=__version__,
         )
+        return End(Outcome.entered(record, task.input, self._settings.output, State.FAILED), record)
 
     def _settled(self, share: _Share) -> Iterator[Task]:
         """Yields the tasks of a share; those that came to their end with their outcomes, and records to be entered."""
         for task in share.tasks:
             if task.outcome is None and task.name in share.ended:
-                record, task.kept, skipped = share.ended[task.name]
-                state = State.SKIPPED if skipped else record.status
-                task.outcome = Outcome.entered(record, task.input, self._settings.output, state)
-                task.record = record if not skipped or task.name in self._left else None
+                end = share.ended[task.name]
+                task.outcome, task.record, task.kept = end.outcome, end.entry, end.kept
             yield task
 
     def _left_over(self) -> dict[str, Record]:
@@ -187,7 +188,7 @@ class ClusterFlow(Sharing[_Share]):
         found: dict[str, Record] = {}
         for _, told in journals(self._settings.output):
             for name, line in told.ended.items():
-                record, _ = record_of(Ended(name, line))
+                record = Record.parse(line.encode("ascii"))
                 if record is not None and record.settings == self._work.sha256 and record.status is State.DONE:
                     found[name] = record
         return found

@@ -12,6 +12,7 @@ from cfcam.jobs.evaluate.cases import Loadable
 from cfcam.jobs.evaluate.rows import Part
 from cfcam.jobs.evaluate.run import EvaluationRun
 from cfcam.json_text import parse_line
+from cfcam.stages import METRICS, Stages
 
 
 @dataclass(frozen=True)
@@ -46,13 +47,14 @@ class Measuring:
         """What the user should know."""
         return self.run.notes
 
-    def __call__(self, part: Due, begin: Callable[[str], None]) -> Iterator[Ended]:
-        """Measures the batches of a part."""
+    def __call__(self, part: Due, begin: Callable[[str], None], stages: Stages) -> Iterator[Ended]:
+        """Measures the batches of a part; see `cfcam.jobs.cluster.worker.Job`."""
         for item in part.items:
             batch: Batch = item.what
             begin(item.name)
             self.run.evaluator.costs = None if batch.costs else {}
-            done = self.run.work(batch.key, batch.cases, proven=part.proven)
+            with stages(METRICS):  # what is read meanwhile counts apart
+                done = self.run.work(batch.key, batch.cases, proven=part.proven)
             done = replace(done, failed=done.failed | batch.failed)
             yield Ended(item.name, line_of(done), self.run.evaluator.costs if batch.costs else None)
 

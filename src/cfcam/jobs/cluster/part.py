@@ -51,7 +51,7 @@ class Ended:
     """One thing at the end of its way.
 
     Attributes:
-        name: of the item.
+        name: of the item; "" of all of them together, of which the journal says nothing.
         line: what became of it, as it stands in the journal; "" if that was known before.
         kept: what the journal does not hold of it, and is lost with the worker.
     """
@@ -70,12 +70,14 @@ class Answer:
         notes: what a user should know, that was not known before.
         error: why nothing can be done, one line; "" if it can.
         disk: why nothing more can be written, one line, likewise.
+        stages: seconds that its threads spent, by stage.
     """
 
     ended: tuple[Ended, ...] = ()
     notes: tuple[str, ...] = ()
     error: str = ""
     disk: str = ""
+    stages: dict[str, float] = field(default_factory=dict)
 
 
 def size_of_parts(inputs: int, workers: int, batch_size: int) -> int:

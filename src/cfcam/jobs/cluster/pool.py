@@ -9,20 +9,17 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from cfcam.errors import JobError, MissingExtraError, describe_first
 from cfcam.jobs.cluster.last_words import LastWords
 from cfcam.jobs.cluster.part import Answer, Part
 from cfcam.jobs.cluster.worker import Place, Worker
+from cfcam.jobs.cluster.workers import Lost, Pool
 
-LOST = (
-    "workers ended while they were at it alone, again and again, as happens when memory runs out or a library crashes"
-)
-_TOO_OFTEN = 4
 _NODE = "its node has died"  # so Ray says why a worker did
 _LEAST_STORE = 80 << 20  # bytes; Ray takes no less
 _PATIENCE = 600.0  # seconds for which a cluster may have no worker that works
@@ -46,29 +43,13 @@ class Cluster:
     workers: int | None = None
     cores: int = 1
 
-
-@dataclass(frozen=True)
-class Lost:
-    """A worker that ended before it answered.
-
-    Attributes:
-        with_node: its machine is lost too, or out of reach, which is hardly the fault of an input.
-    """
-
-    with_node: bool
-
-    def blame(self, part: Part, names: Sequence[str]) -> list[str]:
-        """Counts the loss against what the worker was at alone; returns what is not to be tried again.
-
-        An input may end two workers, and be there while four machines are lost: one may take a machine down with it.
-        """
-        for name in names:
-            part.lost[name] = part.lost.get(name, 0) + (1 if self.with_node else 2)
-        return [name for name in names if part.lost[name] >= _TOO_OFTEN]
+    def pool(self, job: bytes, place: Place, *, on_gpu: bool) -> Pool:
+        """Starts workers, see `RayPool`."""
+        return RayPool(self, job, place, on_gpu=on_gpu)
 
 
-class Pool:
-    """Workers, each of which is at one part at a time.
+class RayPool:
+    """Workers of a cluster; a `cfcam.jobs.cluster.workers.Pool`.
 
     Args:
         cluster: where they are.
@@ -80,11 +61,14 @@ class Pool:
         count: how many are asked for.
         notes: what the user should know of the cluster.
         refused: why machines of the cluster take no part, a line each.
+        why: where it is said why workers are lost.
 
     Raises:
         MissingExtraError: Ray is not installed.
         JobError: the cluster cannot be reached, or has no CPU or GPU of the kind.
     """
+
+    why: ClassVar[str] = "Ray's logs say why"
 
     def __init__(self, cluster: Cluster, job: bytes, place: Place, *, on_gpu: bool) -> None:
         self._words = LastWords()
@@ -108,11 +92,6 @@ class Pool:
     def free(self) -> int:
         """How many workers wait for a part."""
         return len(self._idle)
-
-    @property
-    def busy(self) -> bool:
-        """Whether a part is being worked on."""
-        return bool(self._busy)
 
     def give(self, part: Part) -> None:
         """Gives a part to a worker that is free."""

@@ -1,4 +1,4 @@
-"""Parts on their way over a cluster: given out, answered, given out again when a worker is lost, and taken in order."""
+"""Parts on their way: given out, answered, given out again when a worker is lost, and taken in order."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from typing import Generic, TypeVar
 
 from cfcam.errors import DiskError, JobError
 from cfcam.jobs.cluster.part import Answer, Part
-from cfcam.jobs.cluster.pool import Lost, Pool
 from cfcam.jobs.cluster.worker import Place
+from cfcam.jobs.cluster.workers import Lost, Pool
+from cfcam.stages import Stages
 
 _AHEAD = 4  # parts for each worker, finished or under way, that wait for one before them
 _IDLE = 4  # workers in a row that were lost with a part and got nothing done
@@ -38,8 +39,8 @@ S = TypeVar("S", bound=Share)
 class Sharing(ABC, Generic[S]):
     """Gives parts to workers until all are done; each thing exactly once, whoever is lost on the way.
 
-    Ray starts workers and carries parts to them. What is done is decided here, and by files: a worker writes down what
-    it has done, so that a worker that is lost leaves it behind.
+    A pool starts workers and carries parts to them. What is done is decided here, and by files: a worker writes down
+    what it has done, so that a worker that is lost leaves it behind.
 
     Args:
         place: where the run works.
@@ -50,6 +51,7 @@ class Sharing(ABC, Generic[S]):
         shares: those under way, in their order.
         proven: something was done, so that the set-up is right and each failure is an input's own.
         whole: everything is done, and was taken.
+        stages: where the time of the workers' threads went.
     """
 
     def __init__(self, place: Place, notes: list[str]) -> None:
@@ -57,6 +59,7 @@ class Sharing(ABC, Generic[S]):
         self._again: deque[S] = deque()
         self.shares: deque[S] = deque()
         self.proven = self.whole = False
+        self.stages = Stages()
 
     @abstractmethod
     def make(self, workers: int) -> S | None:
@@ -96,7 +99,7 @@ class Sharing(ABC, Generic[S]):
             for part, answer in pool.answers():
                 share = next(one for one in self.shares if one.part is part)
                 if isinstance(answer, Lost):
-                    self._count(share, answer)
+                    self._count(share, answer, pool.why)
                     self.lost(share, answer)
                 else:
                     self._take(share, answer)
@@ -119,6 +122,7 @@ class Sharing(ABC, Generic[S]):
     def _take(self, share: S, answer: Answer) -> None:
         if answer.disk:
             raise DiskError(self.place.output, answer.disk)
+        self.stages.add(answer.stages)
         if not answer.error:
             self._notes.extend(note for note in answer.notes if note not in self._notes)
             self.answered(share, answer)
@@ -132,10 +136,8 @@ class Sharing(ABC, Generic[S]):
         for journal in self.place.journals(share.part):
             journal.remove()
 
-    def _count(self, share: S, lost: Lost) -> None:
+    def _count(self, share: S, lost: Lost, why: str) -> None:
         told = self.place.journal(share.part).read()
         share.part.idle = 0 if told.ended or told.open or lost.with_node else share.part.idle + 1
         if share.part.idle >= _IDLE:
-            raise JobError(
-                f"{_IDLE} workers in a row were lost before they did anything of the same part: Ray's logs say why"
-            )
+            raise JobError(f"{_IDLE} workers in a row were lost before they did anything of the same part: {why}")

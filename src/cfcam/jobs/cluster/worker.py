@@ -17,6 +17,7 @@ from cfcam.errors import CfcamError, DiskError, JobError, describe_first
 from cfcam.files import make_folder, output_of
 from cfcam.jobs.cluster.journal import FOLDER, Journal
 from cfcam.jobs.cluster.part import Answer, Ended, Part
+from cfcam.stages import Stages
 
 _SIGN = "here"
 
@@ -28,8 +29,13 @@ class Job(Protocol):
     def notes(self) -> list[str]:
         """What the user should know; more may be added with each part."""
 
-    def __call__(self, part: Part, begin: Callable[[str], None]) -> Iterator[Ended]:
-        """Does the items of a part, and yields each at its end; ``begin`` is told of each that is done alone.
+    def __call__(self, part: Part, begin: Callable[[str], None], stages: Stages) -> Iterator[Ended]:
+        """Does the items of a part, and yields each at its end.
+
+        Args:
+            part: what is to be done.
+            begin: is told of each item that is done alone.
+            stages: takes down where the time goes.
 
         Raises:
             CfcamError: nothing can be done, for a reason that lies in the set-up.
@@ -133,10 +139,11 @@ class Worker:
     def run(self, part: Part) -> Answer:
         """Does a part; each item is entered in the part's journal when it is at its end."""
         ended: list[Ended] = []
+        stages = Stages()
         try:
             with self._place.journal(part) as journal:
-                for one in self._job(part, journal.begin):
-                    if one.line:
+                for one in self._job(part, journal.begin, stages):
+                    if one.name:
                         journal.end(one.name, one.line)
                     ended.append(one)
         except DiskError as error:
@@ -144,4 +151,4 @@ class Worker:
         except CfcamError as error:
             return Answer(error=str(error))
         notes, self._told = tuple(self._job.notes[self._told :]), len(self._job.notes)
-        return Answer(tuple(ended), notes)
+        return Answer(tuple(ended), notes, stages=stages.seconds)

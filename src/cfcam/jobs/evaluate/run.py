@@ -57,7 +57,7 @@ class EvaluationRun(EvaluationWork):
         preprocess: what is done to each picture.
         notes: what the user should know; more may be added while the run goes on.
         batch_size: pictures in one pass of the network.
-        stages: where the time of the last measuring went; of a cluster nobody knows.
+        stages: where the time of the last measuring went, of workers too.
         evaluator: what measures.
 
     Raises:

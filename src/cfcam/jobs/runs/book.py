@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from cfcam.jobs.inputs.many import Inputs
-from cfcam.jobs.runs.manifest import Manifest, Record, State
+from cfcam.jobs.runs.ledger import Entry
+from cfcam.jobs.runs.manifest import Manifest, Record
 from cfcam.jobs.runs.plan import Plan
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.runs.task import Task
 from cfcam.jobs.store.kept import Kept
 from cfcam.jobs.store.layout import ROWS
+from cfcam.jobs.store.sheaf import Sheaf
 from cfcam.jobs.store.write import StoreWriter
 
 _SECONDS = 0.5  # between two writes
@@ -69,8 +71,9 @@ class Shelves:
     manifest: Manifest
     writer: StoreWriter
     plan: Plan
-    _kept: list[Kept] = field(default_factory=list)
-    _records: list[Record] = field(default_factory=list)
+    _kept: list[Kept | Sheaf] = field(default_factory=list)
+    _records: list[Entry] = field(default_factory=list)
+    _ends: list[int] = field(default_factory=list)  # how many of what is kept belong to the records up to each
     _written: float = field(default_factory=time.monotonic)
 
     @classmethod
@@ -97,6 +100,7 @@ class Shelves:
         if task.kept is not None:
             self._kept.append(task.kept)
         self._records.append(task.record)
+        self._ends.append(len(self._kept))
         task.record = task.kept = None
         many = len(self._records)
         if many >= ROWS and (many >= _MOST or time.monotonic() - self._written >= _SECONDS):
@@ -117,8 +121,9 @@ class Shelves:
     def _write(self, count: int) -> None:
         """Writes the first records that wait, and what is kept of their inputs."""
         records, self._records = self._records[:count], self._records[count:]
-        done = sum(record.status is State.DONE for record in records)  # of others nothing is kept
+        done = self._ends[count - 1] if count else len(self._kept)
         kept, self._kept = self._kept[:done], self._kept[done:]
+        self._ends = [end - done for end in self._ends[count:]]
         self.writer.append(kept)
         if records:
             self.manifest.append(*records)

@@ -33,7 +33,13 @@ Known = Callable[[Task], Record | None]
 
 
 class Way(Protocol):
-    """Takes the tasks of a run through the work: `Flow`, or the workers of a cluster."""
+    """Takes the tasks of a run through the work: `Flow`, or several workers.
+
+    Attributes:
+        stages: where the threads' time went.
+    """
+
+    stages: Stages
 
     def __call__(self, tasks: Iterable[Task]) -> Iterator[Task]:
         """Yields the tasks, settled, in their order."""
@@ -66,19 +72,24 @@ class Flow:
         settings: of the run.
         known: returns what an earlier run entered of an input, None if it must be explained in any case. It is done if
             the input and its files are as they were.
+        stages: takes down where the threads' time goes; None: its own.
+        aside: read small pictures in processes of their own, where there are many.
 
     Attributes:
         stages: where the threads' time went.
     """
 
-    def __init__(self, work: Work, settings: Settings, known: Known) -> None:
+    def __init__(
+        self, work: Work, settings: Settings, known: Known, stages: Stages | None = None, *, aside: bool = True
+    ) -> None:
         self._work, self._settings, self._known = work, settings, known
         self._readers, self._drawers = threads(_READERS, "cfcam-read"), threads(_DRAWERS, "cfcam-draw")
         self._pending: deque[_Pending] = deque()
         self._drawn = 0  # of those that are pending
         self._large = threading.Semaphore(1)
         self._mine, self._asides = threading.local(), list[Aside]()  # each reader has its own
-        self.stages = Stages()
+        self.stages = stages or Stages()
+        self._with_asides = aside and _CORES > 1
 
     def __call__(self, tasks: Iterable[Task]) -> Iterator[Task]:
         """Yields the tasks, settled, in their order.
@@ -174,7 +185,7 @@ class Flow:
 
     def _found_aside(self, tasks: Sequence[Task]) -> Sequence[Found | None]:
         """What a process of its own reads of small pictures, where there are enough of them."""
-        few = len(tasks) < 2 or tasks[0].count < MANY or _CORES < 2
+        few = len(tasks) < 2 or tasks[0].count < MANY or not self._with_asides
         wanted = None if few else self._work.kind.wanted([task.input for task in tasks])
         if wanted is None:
             return [None] * len(tasks)

@@ -1,4 +1,4 @@
-"""Where the lines of manifests lie, so that a line is read when it is asked for, and none is held."""
+"""The lines of manifests: what becomes one, and where they lie, so that a line is read when it is asked for."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 import re
 import threading
 from array import array
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,40 @@ from cfcam.jobs.inputs.marks import alone
 _STRING = rb'"([^"\\]*(?:\\.[^"\\]*)*)"'
 _HEAD = re.compile(rb'\{"input":%b(?:,"(?!name")[a-z0-9]+":(?:null|%b))*,"name":%b' % (_STRING, _STRING, _STRING))
 _ESCAPE = b"\\"
+
+
+class Entry(Protocol):
+    """What becomes a line."""
+
+    @property
+    def input(self) -> str:
+        """How the manifest knows the input."""
+
+    @property
+    def name(self) -> str:
+        """What the names of the input's files begin with."""
+
+    def line(self) -> bytes:
+        """Returns the line, with its line feed."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """The line of a record that this process need not read; see `Entry`.
+
+    Attributes:
+        input: how the manifest knows the input.
+        name: what the names of its files begin with.
+        text: the line.
+    """
+
+    input: str
+    name: str
+    text: bytes
+
+    def line(self) -> bytes:
+        """Returns the line."""
+        return self.text
 
 
 class Ledger:

@@ -20,7 +20,7 @@ from cfcam.files import Stamp, check_inside, stays_inside, whole
 from cfcam.jobs.index.glance import Glance
 from cfcam.jobs.inputs.marks import Lookup, hashes
 from cfcam.jobs.inputs.shard import Shard, all_of, beside
-from cfcam.jobs.runs.ledger import Ledger, head
+from cfcam.jobs.runs.ledger import Entry, Ledger, head
 from cfcam.json_text import parse_line
 from cfcam.stages import WRITE, stage
 
@@ -282,7 +282,7 @@ class Manifest:
         record = self._record(line)
         return None if record is None else record.name
 
-    def append(self, *records: Record) -> None:
+    def append(self, *records: Entry) -> None:
         """Adds lines, and hands them to the operating system at once.
 
         Raises:

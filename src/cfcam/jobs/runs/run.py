@@ -160,7 +160,7 @@ class FolderRun:
 
     def _end(self, flow: Way, counts: Counter[str], started: float, *, complete: bool) -> None:
         """Enters how the run ended, or was stopped."""
-        self.stages = getattr(flow, "stages", self.stages)  # of a cluster nobody knows them here
+        self.stages = flow.stages
         ended = {"outcomes": dict(counts), "complete": complete, "seconds": round(time.perf_counter() - started, 3)}
         self._plan.finish({**ended, "stages": self.stages.seconds, "slowest": self.stages.slowest})
 

@@ -16,9 +16,11 @@ from cfcam.imaging import Volume
 from cfcam.jobs.engine.batch import One
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.many import Inputs
+from cfcam.jobs.runs.ledger import Entry
 from cfcam.jobs.runs.manifest import Explained, Record, State
 from cfcam.jobs.runs.plan import Plan
 from cfcam.jobs.store.kept import Kept
+from cfcam.jobs.store.sheaf import Sheaf
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,7 @@ class Task:
         tensor: (C, *spatial) as the network takes it, as long as that is needed.
         size: of the source, along the axes of the network's input, once it is read.
         explained: until it is drawn.
-        kept: what goes into a store, until it is there.
+        kept: what goes into a store, until it is there; of the first of several that travelled together, all of theirs.
         outcome: what became of it, at the end of its way.
         record: the line of the manifest that says so.
         key: how the manifest knows the input.
@@ -110,9 +112,9 @@ class Task:
     tensor: Tensor | None = None
     size: tuple[int, ...] = ()
     explained: One | None = None
-    kept: Kept | None = None
+    kept: Kept | Sheaf | None = None
     outcome: Outcome | None = None
-    record: Record | None = None
+    record: Entry | None = None
     key: str = ""
 
     def __post_init__(self) -> None:

@@ -175,6 +175,10 @@ class Work:
         """Takes pictures that a process of its own has read, and prepares them; see `read` and `prepare`."""
         for task, (stamp, image) in zip(tasks, found, strict=True):
             self._take(task, stamp, image)
+        self.prepare_together(tasks)
+
+    def prepare_together(self, tasks: Sequence[Task]) -> None:
+        """Prepares small pictures that were read, in less time than one by one; see `prepare`."""
         good = [task for task in tasks if task.outcome is None]
         try:
             tensors = self.kind.preprocess.together([task.image for task in good])

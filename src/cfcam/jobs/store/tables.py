@@ -42,8 +42,8 @@ def scores_schema(pa: Any) -> Any:
     return pa.schema([("input", pa.string()), ("logits", numbers), ("probabilities", numbers)])
 
 
-def index_of(pa: Any, inputs: Sequence[Kept], places: Sequence[tuple[str, int] | None]) -> Any:
-    """Returns the rows of inputs, whose maps lie in these arrays and rows."""
+def index_of(pa: Any, inputs: Sequence[Kept]) -> Any:
+    """Returns the rows of inputs, but for where their maps lie."""
     maps = [(item, one) for item in inputs for one in item.maps]
     sizes = {size: np.array(size, dtype=np.int32) for size in {item.size for item in inputs}}
     columns: dict[str, Sequence[Any]] = {  # by column: Arrow takes four times as long for rows
@@ -51,10 +51,21 @@ def index_of(pa: Any, inputs: Sequence[Kept], places: Sequence[tuple[str, int] |
         "sha256": [item.sha256 for item, _ in maps],
         "source_size": [sizes[item.size] for item, _ in maps],
         **{name: [one[place] for _, one in maps] for place, name in enumerate(OF_INDEX)},
+    }
+    return _table(pa, columns, pa.schema([field for field in index_schema(pa) if field.name in columns]))
+
+
+def placed(pa: Any, index: Any, places: Sequence[tuple[str, int] | None]) -> Any:
+    """Returns rows of `index_of` with the array and the row of each map."""
+    schema = index_schema(pa)
+    where: dict[str, Sequence[Any]] = {
         "map_array": [None if place is None else place[0] for place in places],
         "map_row": [None if place is None else place[1] for place in places],
     }
-    return _table(pa, columns, index_schema(pa))
+    columns = [
+        _column(pa, field.type, where[field.name]) if field.name in where else index[field.name] for field in schema
+    ]
+    return pa.Table.from_arrays(columns, schema=schema)
 
 
 def scores_of(pa: Any, inputs: Sequence[Kept]) -> Any:

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from cfcam.errors import JobError
 from cfcam.files import check_inside, output_of, whole
 from cfcam.jobs.inputs.marks import Marks
 from cfcam.jobs.inputs.shard import Shard
-from cfcam.jobs.store.kept import Kept, KeptMap
+from cfcam.jobs.store.kept import Kept
 from cfcam.jobs.store.layout import (
     FORMAT,
     INDEX,
@@ -29,7 +30,8 @@ from cfcam.jobs.store.layout import (
     root_of,
     rows_in_chunk,
 )
-from cfcam.jobs.store.tables import index_of, index_schema, rows_of, scores_of, scores_schema
+from cfcam.jobs.store.sheaf import Sheaf, Stack, sheaf_of
+from cfcam.jobs.store.tables import index_schema, placed, rows_of, scores_schema
 from cfcam.memory import give_back
 
 _OURS = ("maps", INDEX, SCORES)
@@ -70,6 +72,7 @@ class StoreWriter:
             self._begin_anew()
         self._group = self._opened(json.loads(json.dumps(about, default=str)))  # as it comes back from the store
         self._arrays: dict[str, Any] = {}
+        self._attributes: dict[str, dict[str, Any]] = {}
         self._used: dict[str, int] = defaultdict(int)
         self._inputs = Marks()
         self._next, self._replaced = 0, False
@@ -79,18 +82,23 @@ class StoreWriter:
         """Tells whether the maps of an input are here, whoever wrote them."""
         return source in self._inputs
 
-    def append(self, inputs: Sequence[Kept]) -> None:
+    def append(self, inputs: Sequence[Kept | Sheaf]) -> None:
         """Adds inputs, all of them or, if it is stopped in the middle, none."""
         if not inputs:
             return
-        places = self._write_maps([one for item in inputs for one in item.maps])
+        sheaves = _sheaves(inputs)
+        places = self._write_maps(sheaves)
         name = _named(self._name, self._next)
         self._next += 1
-        self._write(SCORES, name, scores_of(self._pa, inputs))
-        self._write(INDEX, name, index_of(self._pa, inputs, places))
-        self._replaced |= any(item.input in self._inputs for item in inputs)
-        self._inputs.update(item.input for item in inputs)
+        self._write(SCORES, name, self._together([one.scores for one in sheaves]))
+        self._write(INDEX, name, placed(self._pa, self._together([one.index for one in sheaves]), places))
+        for one in sheaves:
+            self._replaced |= any(source in self._inputs for source in one.inputs)
+            self._inputs.update(one.inputs)
         self._give_back()
+
+    def _together(self, tables: Sequence[Any]) -> Any:
+        return self._pa.concat_tables(tables).combine_chunks()
 
     def join(self, order: Iterable[str]) -> None:
         """Takes over what shards have written, in the order of the inputs."""
@@ -231,30 +239,29 @@ class StoreWriter:
             else:
                 path.unlink()
 
-    def _write_maps(self, maps: Sequence[KeptMap]) -> list[tuple[str, int] | None]:
+    def _write_maps(self, sheaves: Sequence[Sheaf]) -> list[tuple[str, int] | None]:
         """Appends maps to their arrays; returns array and row of each."""
         places: list[tuple[str, int] | None] = []
-        waiting: dict[str, list[KeptMap]] = defaultdict(list)
-        root, paths = root_of(self._shard), dict[int, str]()  # by what maps have in common, which a batch shares
-        for one in maps:
-            if one.values is None:
-                places.append(None)
-                continue
-            if (path := paths.get(id(one.about))) is None:
-                path = array_of(root, one.method, one.about["grid"], one.about["input_size"])
-                paths[id(one.about)] = path
-            places.append((path, self._used[path] + len(waiting[path])))
-            waiting[path].append(one)
-        for path, some in waiting.items():
-            array, begin = self._array(path, some[0]), self._used[path]
-            array.resize((begin + len(some), *array.shape[1:]))
-            array[begin:] = np.stack([one.values for one in some if one.values is not None])
-            self._used[path] = begin + len(some)
+        waiting: dict[str, list[Stack]] = defaultdict(list)
+        next_row: dict[str, Iterator[int]] = {}
+        root = root_of(self._shard)
+        for sheaf in sheaves:
+            paths = [array_of(root, one.method, one.about["grid"], one.about["input_size"]) for one in sheaf.stacks]
+            for path, stack in zip(paths, sheaf.stacks, strict=True):
+                waiting[path].append(stack)
+                next_row.setdefault(path, count(self._used[path]))
+            places += [None if n < 0 else (paths[n], next(next_row[paths[n]])) for n in sheaf.of.tolist()]
+        for path, stacks in waiting.items():
+            begin, array = self._used[path], [self._array(path, one.about) for one in stacks][-1]
+            values = np.concatenate([one.values for one in stacks])
+            array.resize((begin + len(values), *array.shape[1:]))
+            array[begin:] = values
+            self._used[path] = begin + len(values)
         return places
 
-    def _array(self, path: str, first: KeptMap) -> Any:
+    def _array(self, path: str, about: dict[str, Any]) -> Any:
         if path not in self._arrays:
-            grid = tuple(first.about["grid"])
+            grid = tuple(about["grid"])
             if path in self._group:
                 self._arrays[path] = self._group[path]
             else:
@@ -265,16 +272,31 @@ class StoreWriter:
                     dtype="float16",
                     fill_value=float("nan"),
                     dimension_names=("map", *("slice", "row", "column")[-len(grid) :]),
-                    attributes={**first.about, **WORDS},
+                    attributes={**about, **WORDS},
                 )
         array = self._arrays[path]
-        if (there := {key: array.attrs[key] for key in first.about}) != first.about:
+        attributes = self._attributes.get(path) or self._attributes.setdefault(path, dict(array.attrs))
+        if (there := {key: attributes[key] for key in about}) != about:
             raise JobError(f"{path}: holds maps that lie otherwise on their input: {there}; choose another --store")
         return array
 
     def _write(self, table: str, name: str, rows: Any) -> None:
         with whole(self._folder / table / name) as temporary:
             self._pq.write_table(rows, temporary, compression="zstd")
+
+
+def _sheaves(inputs: Sequence[Kept | Sheaf]) -> list[Sheaf]:
+    """Inputs in the form that a store takes; those that are not yet, together."""
+    found: list[Sheaf] = []
+    waiting: list[Kept] = []
+    for one in inputs:
+        if isinstance(one, Kept):
+            waiting.append(one)
+            continue
+        found += [sheaf_of(waiting)] if waiting else []
+        found.append(one)
+        waiting = []
+    return found + ([sheaf_of(waiting)] if waiting else [])
 
 
 def _named(of: str, number: int) -> str:

@@ -1,0 +1,204 @@
+"""The workers of one machine: processes of this one, each of which does everything for the parts that it is given.
+
+Threads share one Python, and wait for each other there; processes do not, and one that crashes takes nothing with it.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from typing import IO, Any, ClassVar
+
+from cfcam.errors import JobError
+from cfcam.jobs.cluster.part import Answer, Part
+from cfcam.jobs.cluster.worker import Place, Worker
+from cfcam.jobs.cluster.workers import Lost, Pool
+
+_FALLS = 5  # of workers in a row, before one of them was ready
+_START = "import sys; sys.path[:] = sys.argv[1:]; from cfcam.jobs.cluster.processes import serve; serve()"
+_LITTLE_MEMORY = "often they have too little memory"
+
+
+@dataclass(frozen=True)
+class Processes:
+    """How many processes of this machine work.
+
+    Attributes:
+        count: networks side by side; None: one for each CPU, or one alone for a network on a GPU.
+        cores: CPUs of each.
+    """
+
+    count: int | None = None
+    cores: int = 1
+
+    def pool(self, job: bytes, place: Place, *, on_gpu: bool) -> Pool:
+        """Starts workers, see `ProcessPool`."""
+        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        return ProcessPool(self.count or (1 if on_gpu else max(1, cpus // self.cores)), job, place)
+
+
+@dataclass(eq=False)
+class _Process:
+    """A worker, as the run sees it.
+
+    Attributes:
+        popen: the process.
+        ready: it has said that it can work.
+        part: what it is at.
+    """
+
+    popen: subprocess.Popen[bytes]
+    ready: bool = False
+    part: Part | None = None
+
+    def send(self, what: object) -> None:
+        """Sends a value; to one that is gone nothing."""
+        if self.popen.stdin is not None:
+            with suppress(OSError):  # whoever listens to it hears that it is gone
+                pickle.dump(what, self.popen.stdin, protocol=pickle.HIGHEST_PROTOCOL)
+                self.popen.stdin.flush()
+
+    def end(self) -> None:
+        """Ends it at once."""
+        self.popen.kill()
+        self.popen.wait()
+        if self.popen.stdin is not None:
+            with suppress(OSError):
+                self.popen.stdin.close()
+
+
+class ProcessPool:
+    """Processes of this machine; a `cfcam.jobs.cluster.workers.Pool`. They end with the run, whatever ends it.
+
+    Args:
+        count: how many.
+        job: the pickled job, sent to each.
+        place: where they work.
+
+    Attributes:
+        count: as given.
+        notes: nothing.
+        why: where it is said why workers are lost.
+    """
+
+    why: ClassVar[str] = _LITTLE_MEMORY
+
+    def __init__(self, count: int, job: bytes, place: Place) -> None:
+        self.count, self.notes = count, list[str]()
+        self._sent = job, place
+        self._said: SimpleQueue[tuple[_Process, Any]] = SimpleQueue()
+        self._workers: list[_Process] = []
+        self._falls = 0
+        try:
+            for _ in range(count):
+                self._ask()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def free(self) -> int:
+        """How many workers wait for a part."""
+        return sum(worker.ready and worker.part is None for worker in self._workers)
+
+    def give(self, part: Part) -> None:
+        """Gives a part to a worker that is free."""
+        worker = next(worker for worker in self._workers if worker.ready and worker.part is None)
+        worker.part = part
+        worker.send(part)
+
+    def answers(self, seconds: float = 1.0) -> Iterator[tuple[Part, Answer | Lost]]:
+        """Waits for something to happen, and yields the parts that came back.
+
+        Raises:
+            JobError: no worker can work.
+        """
+        with suppress(Empty):
+            worker, said = self._said.get(timeout=seconds)
+            part, worker.part = worker.part, None
+            if said is None:
+                self._gone(worker)
+                if part is not None:
+                    yield part, Lost(with_node=False)
+            elif part is not None:
+                yield part, said
+            elif said:  # why it cannot work, as all others then
+                raise JobError(said)
+            else:
+                worker.ready, self._falls = True, 0
+
+    def close(self) -> None:
+        """Ends the workers at once."""
+        for worker in self._workers:
+            worker.end()
+        self._workers = []
+
+    def _ask(self) -> None:
+        popen = subprocess.Popen(  # noqa: S603 (our own code)
+            [sys.executable, "-c", _START, *sys.path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        worker = _Process(popen)
+        self._workers.append(worker)
+        assert popen.stdout is not None  # noqa: S101 (asked for)
+        threading.Thread(target=_listen, args=(worker, popen.stdout, self._said), daemon=True).start()
+        worker.send(self._sent)
+
+    def _gone(self, worker: _Process) -> None:
+        """Has another one take the place of a worker that is lost."""
+        worker.end()
+        self._workers.remove(worker)
+        if not worker.ready:
+            self._falls += 1
+            if self._falls >= _FALLS:
+                raise JobError(
+                    f"workers end before they are ready, {self._falls} times in a row: {_LITTLE_MEMORY} for the"
+                    " network: give fewer --workers"
+                )
+        self._ask()
+
+
+def _listen(worker: _Process, stream: IO[bytes], said: SimpleQueue[tuple[_Process, Any]]) -> None:
+    """Hands on what a worker says, and at last None, as it is gone."""
+    with stream:
+        try:
+            while True:
+                said.put((worker, pickle.load(stream)))  # noqa: S301 (what `serve` has written)
+        except Exception:  # noqa: BLE001 (the end of it, or what a kill has cut off)
+            said.put((worker, None))
+
+
+def serve() -> None:
+    """Does the parts that a `ProcessPool` sends, until that is gone; the whole of its process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the run ends what it has begun
+    asked, answers = (os.fdopen(os.dup(n), mode) for n, mode in ((0, "rb"), (1, "wb")))
+    with open(os.devnull) as nothing:  # noqa: PTH123 (whatever a network reads or prints is no part and no answer)
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
+    waiting: SimpleQueue[Any] = SimpleQueue()
+    threading.Thread(target=_hear, args=(asked, waiting), daemon=True).start()
+    worker = Worker()
+    said: Any = worker.start(*waiting.get())
+    while True:
+        pickle.dump(said, answers, protocol=pickle.HIGHEST_PROTOCOL)
+        answers.flush()
+        said = worker.run(waiting.get())
+
+
+def _hear(asked: IO[bytes], waiting: SimpleQueue[Any]) -> None:
+    """Hands on what the run sends; without the run there is nothing left to do, and nobody to do it for."""
+    try:
+        while True:
+            waiting.put(pickle.load(asked))  # noqa: S301 (what `ProcessPool` has written)
+    finally:
+        os._exit(1)
