@@ -419,9 +419,11 @@ def test_overlays_that_are_much_larger_than_their_jpegs_are_told_of_with_the_way
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--workers", "2"], "--workers is for a cluster: give --engine ray, or leave it out"),
+        (["--workers", "2"], "--workers is for several: give --engine processes or ray, or leave it out"),
         (["--ray-address", "auto"], "--ray-address is for a cluster: give --engine ray, or leave it out"),
+        (["--engine", "processes", "--ray-address", "auto"], "--ray-address is for a cluster: give --engine ray"),
         (["--engine", "spark"], "--engine"),
+        (["--engine", "processes", "--shard", "1/2"], "leave it out, --engine processes shares inputs out"),
         (["--engine", "ray", "--shard", "1/2"], "leave it out, --engine ray shares inputs out"),
         (["--engine", "ray", "--ray-address", "http://head:8265"], "give HOST:PORT of the cluster's head"),
     ],

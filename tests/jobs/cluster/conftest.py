@@ -10,12 +10,11 @@ import pytest
 
 from tests.jobs.cluster.machines import Machines
 
-if find_spec("ray") is None:  # importing it here would be too early: it reads what guards it
-    pytest.skip("Ray is not installed", allow_module_level=True)
-
 
 @pytest.fixture(scope="package")
 def machines() -> Iterator[Machines]:
+    if find_spec("ray") is None:  # importing it here would be too early: it reads what guards it
+        pytest.skip("Ray is not installed")
     before = dict(os.environ)
     machines = Machines()
     yield machines

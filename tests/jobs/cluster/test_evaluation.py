@@ -11,6 +11,7 @@ from cfcam.errors import ModelError
 from cfcam.jobs.cases.case import Case
 from cfcam.jobs.cluster.evaluation import measured_on
 from cfcam.jobs.cluster.pool import Cluster
+from cfcam.jobs.cluster.processes import Processes
 from cfcam.jobs.cluster.workers import LOST
 from cfcam.jobs.evaluate.cases import drawn
 from cfcam.jobs.evaluate.run import EvaluationRun
@@ -24,12 +25,13 @@ COUNT, KILLS = (60, 10) if os.environ.get("CFCAM_SOAK") else (10, 1)
 
 
 def run(cases, output, machines=None, network="deadly"):
-    """An evaluation; on the cluster, or on this machine."""
+    """An evaluation; on the cluster, by processes of this machine, or by this one."""
     model = load(f"{NETWORKS}:{network}", classes=["bright", "dark"])
     settings = EvaluationSettings(
         methods=("grad-cam",), metrics=("average-drop", "deletion-mean"), preprocess=PLAIN, batch_size=2
     )
-    how = {} if machines is None else {"measure": measured_on(Cluster(machines.address))}
+    several = machines if isinstance(machines, Processes) else machines and Cluster(machines.address)
+    how = {} if several is None else {"measure": measured_on(several)}
     return EvaluationRun(model, cases, settings, output, **how)
 
 

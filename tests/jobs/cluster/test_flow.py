@@ -26,6 +26,7 @@ from cfcam.jobs.cluster.flow import on_cluster
 from cfcam.jobs.cluster.journal import journals
 from cfcam.jobs.cluster.last_words import ENDED
 from cfcam.jobs.cluster.pool import Cluster
+from cfcam.jobs.cluster.processes import Processes
 from cfcam.jobs.cluster.workers import LOST
 from cfcam.jobs.inputs.shard import Shard
 from cfcam.models import load
@@ -44,10 +45,11 @@ BROKEN = "is a text file; cfcam reads PNG, JPEG, TIFF, BMP, WebP and GIF"
 
 
 def run(folders, output, machines=None, network="deadly", workers=None, **changes):
-    """A folder run; on the cluster, or on this machine."""
+    """A folder run; on the cluster, by processes of this machine, or by this one."""
     settings = {"methods": ("grad-cam",), "preprocess": PLAIN, "batch_size": 1, "save": frozenset({Save.OVERLAY})}
     model = load(f"{NETWORKS}:{network}", classes=["bright", "dark"])
-    how = {} if machines is None else {"flow": on_cluster(Cluster(machines.address, workers))}
+    several = machines if isinstance(machines, Processes) else machines and Cluster(machines.address, workers)
+    how = {} if several is None else {"flow": on_cluster(several)}
     return FolderRun(
         model,
         find_inputs(folders if isinstance(folders, list) else [folders], output=output),

@@ -50,8 +50,7 @@ class Spread(ManyInputs):
         typer.Option(
             min=1,
             metavar="N",
-            help="Networks side by side. [default: with --engine processes one a CPU, or one on a GPU; with --engine ray one"
-            " a GPU, or one a CPU but one]",
+            help="Networks side by side. [default: processes: one a CPU, one on a GPU; ray: one a GPU, else CPUs but one]",
             show_default=False,
             rich_help_panel=Panel.RUN,
         ),

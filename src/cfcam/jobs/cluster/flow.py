@@ -91,6 +91,7 @@ class ClusterFlow(Sharing[_Share]):
         """Ends the workers; returns the tasks that were under way, with what their workers wrote down."""
         self._pool.close()
         found: list[Task] = []
+        self._torn |= bool(self.shares)
         for share in self.shares:
             self._take_down(share)
             found += [task for task in self._settled(share) if task.outcome is not None]

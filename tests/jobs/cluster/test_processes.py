@@ -1,0 +1,214 @@
+"""Processes of this machine take a run: each input exactly once with the bytes of one, whoever is killed on the way.
+
+``make soak`` sets CFCAM_SOAK and runs the long form: more pictures, ten kills.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import zarr
+
+from cfcam.errors import JobError
+from cfcam.jobs.cases.case import Case
+from cfcam.jobs.cluster import processes
+from cfcam.jobs.cluster.processes import Processes
+from cfcam.jobs.cluster.workers import LOST
+from cfcam.jobs.inputs.shard import Shard
+from cfcam.jobs.runs.status import status
+from tests.jobs.cluster.networks import NETWORKS, white
+from tests.jobs.cluster.test_evaluation import run as evaluated
+from tests.jobs.cluster.test_flow import BROKEN, SLOW, data, run, told, written_down
+from tests.jobs.world import draw, folder_of, lines
+from tests.waiting import until
+
+SOAK = bool(os.environ.get("CFCAM_SOAK"))
+COUNT, KILLS, SPREAD = (1500, 10, 3.0) if SOAK else (24, 1, 0.1)
+
+
+def workers_of(pid):
+    """The processes that work for a run."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            of = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
+            if of == pid and b"cluster.processes" in (folder / "cmdline").read_bytes():
+                found.append(int(folder.name))
+        except OSError:
+            continue
+    return found
+
+
+def alive(pid):
+    try:
+        return "zombie" not in Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return False
+
+
+class Killer(threading.Thread):
+    """Kills a worker of this process at a random moment, as often as is asked, once there are parts on their way."""
+
+    def __init__(self, count, output):
+        super().__init__(daemon=True)
+        self.count, self.output, self.killed, self.over = count, output, 0, threading.Event()
+
+    def run(self):
+        generator = random.Random(3)  # noqa: S311
+        while self.killed < self.count and not self.over.is_set():
+            until(lambda: any((self.output / ".cluster").glob("*.jsonl")) or self.over.is_set())
+            time.sleep(generator.uniform(0, SPREAD))
+            if pids := workers_of(os.getpid()):
+                os.kill(generator.choice(pids), signal.SIGKILL)
+                self.killed += 1
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.join()
+        assert self.killed >= self.count
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("pictures")
+    folder_of(folder, COUNT)
+    (folder / "broken.png").write_bytes(b"no picture")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory, pictures):
+    """What one process writes."""
+    output = tmp_path_factory.mktemp("here") / "out"
+    list(run(pictures, output, network=SLOW))
+    return output
+
+
+def test_each_input_is_done_once_with_the_bytes_of_one_process_whoever_is_killed(tmp_path, pictures, here):
+    """One picture ends each worker that looks at it."""
+    out, further = tmp_path / "out", tmp_path / "in"
+    further.mkdir()
+    white(further / "white.png")
+    going = run([pictures, further], out, Processes(2), network=SLOW)
+    with Killer(KILLS, out):
+        outcomes = {outcome.path.name: outcome for outcome in going}
+    assert [o.error for o in outcomes.values() if o.status == "failed"] == [BROKEN, LOST]
+    assert [line["status"] for line in lines(out)].count("done") == COUNT
+    assert data(out) == data(here)
+    ours, theirs = ({line["name"]: line for line in told(place)} for place in (here, out))
+    assert list(theirs) == [Path(name).stem for name in outcomes]
+    assert {name: theirs[name] for name in ours} == ours
+    assert not (out / ".cluster").exists()
+    assert not workers_of(os.getpid())
+    assert going.stages.slowest == status(out).slowest == "forward"  # it sleeps there, in each of the workers
+
+
+EXPLAIN = """
+import sys
+from pathlib import Path
+from cfcam.jobs.cluster.processes import Processes
+from tests.jobs.cluster.test_flow import SLOW, run
+list(run(Path(sys.argv[1]), Path(sys.argv[2]), Processes(1), network=SLOW))
+"""
+
+
+def test_a_run_that_is_killed_takes_its_workers_along_and_goes_on_with_what_they_wrote_down(tmp_path, pictures, here):
+    out = tmp_path / "out"
+    process = subprocess.Popen([sys.executable, "-c", EXPLAIN, str(pictures), str(out)])
+    until(lambda: written_down(out) or process.poll() is not None)
+    workers = workers_of(process.pid)
+    assert workers
+    process.kill()
+    process.wait()
+    until(lambda: not any(map(alive, workers)))
+    kept = written_down(out)
+    outcomes = list(run(pictures, out, Processes(1), network=SLOW))
+    skipped = {Path(o.files[0]).name for o in outcomes if o.status == "skipped"}
+    assert skipped >= {f"{name}_grad-cam.png" for name in kept}
+    assert sorted(line["input"] for line in lines(out)) == sorted(line["input"] for line in lines(here))
+    assert data(out) == data(here)
+
+
+def test_ctrl_c_ends_run_and_workers_and_the_next_one_goes_on(tmp_path, pictures, here):
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "cfcam.cli", "explain", str(pictures), "-o", str(out), "--no-index"]
+    network = ["-m", f"{NETWORKS}:slow", "--size", "32", "--mean", "0", "--std", "1", "--method", "grad-cam"]
+    how = ["--batch-size", "1", "--save", "overlay", "--engine", "processes", "--workers", "1"]
+    process = subprocess.Popen(
+        [*command, *network, *how], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+    )
+    until(lambda: written_down(out) or process.poll() is not None)
+    workers = workers_of(process.pid)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+    process.communicate()
+    assert process.returncode == 130
+    assert workers
+    assert not any(map(alive, workers))
+    entered = [line["name"] for line in lines(out)]
+    assert entered
+    assert len(set(entered)) == len(entered)
+    assert not list(out.rglob("*.tmp"))
+    assert not json.loads((out / "run.json").read_text())["runs"].popitem()[1]["complete"]
+
+
+@pytest.mark.parametrize("light", [True, False])
+def test_a_store_holds_the_maps_of_one_process_each_once_whoever_is_killed(tmp_path, pictures, light):
+    """A light network's pictures are taken one after the other, in one thread."""
+    network = {"network": "deadly", "batch_size": 4} if light else {"network": SLOW}
+    one, several = tmp_path / "one.zarr", tmp_path / "several.zarr"
+    list(run(pictures, one, store=True, **network))
+    going = run(pictures, several, Processes(2), store=True, **network)
+    assert going.light
+    with Killer(0 if light else KILLS, several):
+        outcomes = list(going)
+    assert [o.status for o in outcomes].count("done") == COUNT
+    assert told(several) == told(one)
+    first, second = (pd.read_parquet(store / "index") for store in (one, several))
+    assert second.equals(first)
+    assert pd.read_parquet(several / "scores").equals(pd.read_parquet(one / "scores"))
+    ours, theirs = (zarr.open_group(str(store), mode="r") for store in (one, several))
+    for name in first.map_array.dropna().unique():
+        assert np.array_equal(ours[name][:], theirs[name][:])
+    if light:
+        again = [o.status for o in run(pictures, several, Processes(1), store=True, **network)]
+        assert again.count("skipped") == COUNT
+        assert pd.read_parquet(several / "index").equals(first)
+
+
+def test_the_numbers_of_an_evaluation_are_those_of_one_process_to_the_last_bit(tmp_path):
+    drawn = [draw(tmp_path / f"{n}.png", corner=n % 4, grey=30 + 7 * n % 90) for n in range(6)]
+    (tmp_path / "broken.png").write_bytes(b"no picture")
+    cases = [Case(path.name, path) for path in (*drawn, tmp_path / "broken.png")]
+    one = evaluated(cases, tmp_path / "one")()
+    several = evaluated(cases, tmp_path / "several", Processes(2))
+    card = several()
+    assert card.rows == one.rows
+    assert card.failed == one.failed
+    assert several.stages.slowest == status(tmp_path / "several").slowest == "metrics"
+
+
+def test_workers_that_never_get_ready_end_the_run_with_one_line(tmp_path, pictures, monkeypatch):
+    monkeypatch.setattr(processes, "_START", "raise SystemExit(1)")
+    with pytest.raises(JobError, match="workers end before they are ready, 5 times in a row"):
+        list(run(pictures, tmp_path / "out", Processes(2)))
+    assert not workers_of(os.getpid())
+
+
+def test_a_shard_is_none_of_theirs(tmp_path, pictures):
+    with pytest.raises(JobError, match="shard 1/2 among workers: leave the shard out"):
+        list(run(pictures, tmp_path / "out", Processes(2), shard=Shard(1, 2)))
