@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import typer
 
@@ -226,12 +227,12 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         from cfcam.files import own_output
         from cfcam.jobs.inputs.shard import part_of
 
-        with own_output(self.output, part=part_of(self.share)):  # from the first row to the page
-            self._measure(loaded, settings)
+        with own_output(self.output, part=part_of(self.share)), ExitStack() as until:  # from the first row to the page
+            self._measure(loaded, settings, self.measure(until))
 
-    def _measure(self, loaded: LoadedModel, settings: EvaluationSettings) -> None:
+    def _measure(self, loaded: LoadedModel, settings: EvaluationSettings, how: dict[str, Any]) -> None:
         notes: list[str] = []
-        run = self._run(loaded, settings, notes)
+        run = self._run(loaded, settings, notes, how)
         run.notes += notes
 
         from cfcam.cli.output import evaluation as said
@@ -305,7 +306,9 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
 
         return with_baselines(names, read_words("--baselines", self.baselines))
 
-    def _run(self, loaded: LoadedModel, settings: EvaluationSettings, notes: list[str]) -> EvaluationRun:
+    def _run(
+        self, loaded: LoadedModel, settings: EvaluationSettings, notes: list[str], how: dict[str, Any]
+    ) -> EvaluationRun:
         """The run that the network asks for, over pictures or over volumes; ``notes`` is told of what is not used."""
         from cfcam.jobs.cases.phantoms import phantom_cases
         from cfcam.jobs.cases.volumes import are_volumes, find_picture_cases, find_volume_cases
@@ -323,7 +326,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
                 data, loaded.classes, output=self.output, how=self.reading(), notice=notes.append
             )
             settings = replace(settings, preprocess=preprocess)
-            return VolumeEvaluationRun(loaded, volumes, settings, self.output, **self.measure())
+            return VolumeEvaluationRun(loaded, volumes, settings, self.output, **how)
         if given := self.given(Panel.VOLUMES):
             raise InputError(f"--{given[0]} is for volumes, and the network takes pictures")
         cases: Sequence[Loadable]
@@ -333,4 +336,4 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         else:
             cases = find_picture_cases(data, loaded.classes, output=self.output, notice=notes.append)
         settings = replace(settings, preprocess=self.prepared_pictures(loaded))
-        return EvaluationRun(loaded, cases, settings, self.output, **self.measure())
+        return EvaluationRun(loaded, cases, settings, self.output, **how)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TextIO
@@ -248,10 +249,10 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
 
     def __call__(self) -> None:
         """Explains one input after the other, and says what became of them."""
-        with prints_to_stderr(self.as_json) as stdout:
-            self._explain(stdout)
+        with prints_to_stderr(self.as_json) as stdout, ExitStack() as until:
+            self._explain(stdout, until)
 
-    def _explain(self, stdout: TextIO) -> None:
+    def _explain(self, stdout: TextIO, until: ExitStack) -> None:
         if self.prompt is not None:
             tell(self, places.sources(self.paths, DEFAULT_FOLDER), stdout)
             return
@@ -262,6 +263,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         if unchanged is not None and (count := unchanged.inputs()) is not None:
             show_unchanged(count, self.store or self.output, quiet=self.silent, log=self.log())
             return
+        how = self.flow(until)
 
         from cfcam.jobs import is_volume_run
         from cfcam.jobs.inputs.many import Inputs
@@ -287,7 +289,7 @@ Exit codes: 0 all done · 1 some pictures failed · 2 wrong usage · 130 interru
         settings = replace(
             settings, study=study, page=self._page(inputs, loaded), classes=self._classes(inputs, loaded)
         )
-        run = self._run(loaded, inputs, settings, self.flow() | left_by(self, unchanged, read))
+        run = self._run(loaded, inputs, settings, how | left_by(self, unchanged, read))
         self._follow(run, list(loaded.notes), stdout)
 
     def _classes(self, inputs: Sequence[Input], loaded: LoadedModel) -> Mapping[str, int] | None:

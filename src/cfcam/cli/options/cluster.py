@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
@@ -82,30 +83,43 @@ class Spread(ManyInputs):
         if self.engine == RAY and find_spec("ray") is None:
             raise MissingExtraError("ray", "ray", "--engine ray")
 
-    @property
-    def several(self) -> Workers | None:
-        """Who works; None: this process."""
+    def several(self, until: ExitStack) -> Workers | None:
+        """Returns who works; None: this process.
+
+        Args:
+            until: takes what is to be done at the end.
+        """
         if self.engine == LOCAL:
             return None
         if self.engine == PROCESSES:
             from cfcam.jobs.cluster.processes import Processes
 
-            return Processes(self.workers)
+            processes = until.enter_context(closing(Processes(self.workers)))
+            processes.get_ready()
+            return processes
         from cfcam.jobs.cluster.pool import Cluster
 
         return Cluster(self.ray_address, self.workers)
 
-    def flow(self) -> dict[str, Any]:
-        """Returns what a folder run is to be told of it."""
-        if (workers := self.several) is None:
+    def flow(self, until: ExitStack) -> dict[str, Any]:
+        """Returns what a folder run is to be told of it; to be asked early, as processes take a moment to start.
+
+        Args:
+            until: see `several`.
+        """
+        if (workers := self.several(until)) is None:
             return {}
         from cfcam.jobs.cluster.flow import on_cluster
 
         return {"flow": on_cluster(workers)}
 
-    def measure(self) -> dict[str, Any]:
-        """Returns what an evaluation is to be told of it."""
-        if (workers := self.several) is None:
+    def measure(self, until: ExitStack) -> dict[str, Any]:
+        """Returns what an evaluation is to be told of it, likewise.
+
+        Args:
+            until: see `several`.
+        """
+        if (workers := self.several(until)) is None:
             return {}
         from cfcam.jobs.cluster.evaluation import measured_on
 

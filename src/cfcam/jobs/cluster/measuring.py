@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from typing import ClassVar
 
 from cfcam.jobs.cluster.part import Ended
 from cfcam.jobs.cluster.part import Part as Due
@@ -41,6 +42,7 @@ class Measuring:
     """
 
     run: EvaluationRun
+    light: ClassVar[bool] = False
 
     @property
     def notes(self) -> list[str]:

@@ -5,6 +5,7 @@ Threads share one Python, and wait for each other there; processes do not, and o
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import signal
@@ -13,7 +14,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import IO, Any, ClassVar
 
@@ -21,9 +22,13 @@ from cfcam.errors import JobError
 from cfcam.jobs.cluster.part import Answer, Part
 from cfcam.jobs.cluster.worker import Place, Worker
 from cfcam.jobs.cluster.workers import Lost, Pool
+from cfcam.memory import settled
 
 _FALLS = 5  # of workers in a row, before one of them was ready
-_START = "import sys; sys.path[:] = sys.argv[1:]; from cfcam.jobs.cluster.processes import serve; serve()"
+# What is imported stays: looking through it for garbage, again and again, takes a tenth of the time.
+_START = (
+    "import gc, sys; gc.disable(); sys.path[:] = sys.argv[1:]; from cfcam.jobs.cluster.processes import serve; serve()"
+)
 _LITTLE_MEMORY = "often they have too little memory"
 
 
@@ -38,11 +43,24 @@ class Processes:
 
     count: int | None = None
     cores: int = 1
+    _begun: list[subprocess.Popen[bytes]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def pool(self, job: bytes, place: Place, *, on_gpu: bool) -> Pool:
         """Starts workers, see `ProcessPool`."""
+        return ProcessPool(self._number(on_gpu=on_gpu), job, place, self._begun)
+
+    def get_ready(self) -> None:
+        """Starts them before it is known what they are to do: their imports take as long as those of this process."""
+        self._begun.extend(_started() for _ in range(self._number(on_gpu=False)))
+
+    def close(self) -> None:
+        """Ends those that nobody took."""
+        while self._begun:
+            _Process(self._begun.pop()).end()
+
+    def _number(self, *, on_gpu: bool) -> int:
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return ProcessPool(self.count or (1 if on_gpu else max(1, cpus // self.cores)), job, place)
+        return self.count or (1 if on_gpu else max(1, cpus // self.cores))
 
 
 @dataclass(eq=False)
@@ -70,9 +88,19 @@ class _Process:
         """Ends it at once."""
         self.popen.kill()
         self.popen.wait()
-        if self.popen.stdin is not None:
-            with suppress(OSError):
-                self.popen.stdin.close()
+        for stream in (self.popen.stdin, self.popen.stdout):
+            if stream is not None:
+                with suppress(OSError):
+                    stream.close()
+
+
+def _started() -> subprocess.Popen[bytes]:
+    return subprocess.Popen(  # noqa: S603 (our own code)
+        [sys.executable, "-c", _START, *sys.path],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 class ProcessPool:
@@ -82,6 +110,7 @@ class ProcessPool:
         count: how many.
         job: the pickled job, sent to each.
         place: where they work.
+        begun: processes that were started for it; more are where they are not enough.
 
     Attributes:
         count: as given.
@@ -91,8 +120,8 @@ class ProcessPool:
 
     why: ClassVar[str] = _LITTLE_MEMORY
 
-    def __init__(self, count: int, job: bytes, place: Place) -> None:
-        self.count, self.notes = count, list[str]()
+    def __init__(self, count: int, job: bytes, place: Place, begun: list[subprocess.Popen[bytes]]) -> None:
+        self.count, self.notes, self._begun = count, list[str](), begun
         self._sent = job, place
         self._said: SimpleQueue[tuple[_Process, Any]] = SimpleQueue()
         self._workers: list[_Process] = []
@@ -142,16 +171,9 @@ class ProcessPool:
         self._workers = []
 
     def _ask(self) -> None:
-        popen = subprocess.Popen(  # noqa: S603 (our own code)
-            [sys.executable, "-c", _START, *sys.path],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        worker = _Process(popen)
+        worker = _Process(self._begun.pop() if self._begun else _started())
         self._workers.append(worker)
-        assert popen.stdout is not None  # noqa: S101 (asked for)
-        threading.Thread(target=_listen, args=(worker, popen.stdout, self._said), daemon=True).start()
+        threading.Thread(target=_listen, args=(worker, self._said), daemon=True).start()
         worker.send(self._sent)
 
     def _gone(self, worker: _Process) -> None:
@@ -168,14 +190,15 @@ class ProcessPool:
         self._ask()
 
 
-def _listen(worker: _Process, stream: IO[bytes], said: SimpleQueue[tuple[_Process, Any]]) -> None:
+def _listen(worker: _Process, said: SimpleQueue[tuple[_Process, Any]]) -> None:
     """Hands on what a worker says, and at last None, as it is gone."""
-    with stream:
-        try:
-            while True:
-                said.put((worker, pickle.load(stream)))  # noqa: S301 (what `serve` has written)
-        except Exception:  # noqa: BLE001 (the end of it, or what a kill has cut off)
-            said.put((worker, None))
+    stream = worker.popen.stdout
+    assert stream is not None  # noqa: S101 (asked for)
+    try:
+        while True:
+            said.put((worker, pickle.load(stream)))  # noqa: S301 (what `serve` has written)
+    except Exception:  # noqa: BLE001 (the end of it, or what a kill has cut off)
+        said.put((worker, None))
 
 
 def serve() -> None:
@@ -188,11 +211,15 @@ def serve() -> None:
     waiting: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_hear, args=(asked, waiting), daemon=True).start()
     worker = Worker()
+    with suppress(Exception):  # what is wrong here shows again, and is told, where it is needed
+        import cfcam.jobs.cluster.explaining  # noqa: F401 (meanwhile the run looks for its inputs)
     said: Any = worker.start(*waiting.get())
-    while True:
-        pickle.dump(said, answers, protocol=pickle.HIGHEST_PROTOCOL)
-        answers.flush()
-        said = worker.run(waiting.get())
+    gc.enable()
+    with settled(seldom=worker.light):
+        while True:
+            pickle.dump(said, answers, protocol=pickle.HIGHEST_PROTOCOL)
+            answers.flush()
+            said = worker.run(waiting.get())
 
 
 def _hear(asked: IO[bytes], waiting: SimpleQueue[Any]) -> None:

@@ -29,6 +29,10 @@ class Job(Protocol):
     def notes(self) -> list[str]:
         """What the user should know; more may be added with each part."""
 
+    @property
+    def light(self) -> bool:
+        """Whether its parts take milliseconds for each thing in them."""
+
     def __call__(self, part: Part, begin: Callable[[str], None], stages: Stages) -> Iterator[Ended]:
         """Does the items of a part, and yields each at its end.
 
@@ -112,7 +116,13 @@ class Place:
 
 
 class Worker:
-    """Does parts. A call that raises would be Ray's to tell: errors are answers here."""
+    """Does parts. A call that raises would be Ray's to tell: errors are answers here.
+
+    Attributes:
+        light: see `Job.light`, once it has started.
+    """
+
+    light = False
 
     def start(self, job: bytes, place: Place) -> str:
         """Loads the network; returns why it cannot, one line, "" if it could.
@@ -133,7 +143,7 @@ class Worker:
             return str(error)
         except Exception as error:  # noqa: BLE001 (a library of this machine may raise anything)
             return f"a worker cannot be set up ({describe_first(error)}): install the same on every machine"
-        self._told = len(self._job.notes)
+        self._told, self.light = len(self._job.notes), self._job.light
         return ""
 
     def run(self, part: Part) -> Answer:
