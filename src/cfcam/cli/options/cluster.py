@@ -39,8 +39,8 @@ class Spread(ManyInputs):
         str,
         typer.Option(
             metavar="|".join(ENGINES),
-            help="Who works: this process, several processes of this machine (faster where there are many pictures, and as"
-            " many networks in memory), or the workers of a Ray cluster. It changes no file that is written.",
+            help="Who works: this process, several of this machine (for many pictures, with a network in each), or the"
+            " workers of a Ray cluster. It changes no file that is written.",
             autocompletion=complete.of(*ENGINES),
             rich_help_panel=Panel.RUN,
         ),
@@ -51,7 +51,7 @@ class Spread(ManyInputs):
         typer.Option(
             min=1,
             metavar="N",
-            help="Networks side by side. [default: processes: one a CPU, one on a GPU; ray: one a GPU, else CPUs but one]",
+            help="Networks side by side. [default: processes: the CPUs, on a GPU 1; ray: the GPUs, else CPUs but one]",
             show_default=False,
             rich_help_panel=Panel.RUN,
         ),
