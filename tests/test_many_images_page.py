@@ -19,7 +19,7 @@ def test_the_commands_of_the_page_do_what_it_says(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "testimgs", tmp_path / "testimgs")
     text = PAGE.read_text(encoding="utf-8")
     blocks = re.findall(r"^```sh\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
-    store, shards, evaluations, verified, asked, logged = blocks
+    store, shards, evaluations, verified, fast, asked, logged = blocks
     plain, opened = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
     def run(*command: str) -> subprocess.CompletedProcess[str]:
@@ -45,6 +45,7 @@ def test_the_commands_of_the_page_do_what_it_says(tmp_path: Path) -> None:
     assert (tmp_path / "shared" / "index.html").exists()
     assert "4 images" in shell(evaluations).stdout
     assert "0 explained, 6 already done" in shell(verified).stdout
+    assert "6 explained" in shell(fast).stdout
     first, _, values = shell(asked).stdout.partition("{")
     assert first.startswith("explain, finished: 6 of 6 (100 %)")
     assert json.loads("{" + values)["done"] == 6
