@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -39,7 +40,7 @@ class Todo:
         task, source = self.task, self.task.input
         path = source.path if isinstance(source.path, Elsewhere) else str(source.path)
         named = task.name, task.number, task.count, task.key
-        return _todo, (path, str(source.folder), str(source.kind), source.label, source.problem, named, self.known)
+        return _todo, (path, str(source.folder), source.kind.value, source.label, source.problem, named, self.known)
 
 
 def _todo(
@@ -52,8 +53,13 @@ def _todo(
     known: Record | None,
 ) -> Todo:
     name, number, count, key = named
-    source = Input(Path(path), PurePosixPath(folder), Kind(kind), label, problem)
+    source = Input(Path(path), *_place(folder, kind), label, problem)
     return Todo(Task(source, name, number, count, key=key), known)
+
+
+@lru_cache
+def _place(folder: str, kind: str) -> tuple[PurePosixPath, Kind]:
+    return PurePosixPath(folder), Kind(kind)
 
 
 @dataclass(frozen=True)

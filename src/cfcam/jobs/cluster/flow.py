@@ -106,7 +106,7 @@ class ClusterFlow(Sharing[_Share]):
             return None
         size = size_of_parts(first.count, workers, self._settings.batch_size)
         tasks = list(chain([first], islice(self._waiting, size - 1)))
-        told = (f"{task.name}\0{task.input.key}" for task in tasks)
+        told = (f"{task.name}\0{task.key}" for task in tasks)
         items = tuple(Item(task.name, Todo(task, self._before(task))) for task in tasks)
         return _Share(Part(id_of(self._work.sha256, told), items), tasks)
 

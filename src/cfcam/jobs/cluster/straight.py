@@ -41,41 +41,43 @@ class Straight:
         Raises:
             CfcamError: see `cfcam.jobs.runs.flow.Flow`.
         """
-        taken, batch = list[Task](), list[Task]()
-        for task in tasks:
-            taken.append(task)
-            with self.stages(DECODE):
-                self._read(task)
-            if task.outcome is None:
-                batch.append(task)
-            if len(batch) >= self._work.engine.batch_size:
-                self._explain(batch)
-                batch = []
-        self._explain(batch)
+        taken = list(tasks)
+        waiting = iter(taken)
+        while batch := self._read(waiting):
+            with self.stages(MAPS):  # whatever of it is the network's own pass, the engine counts apart
+                self._work.explain(batch)
         yield from taken
 
     def close(self) -> list[Task]:
         """Returns the tasks that are under way: there are none."""
         return []
 
-    def _read(self, task: Task) -> None:
+    def _read(self, waiting: Iterator[Task]) -> list[Task]:
+        """Reads and prepares a batch of those that are to be explained; there are no more where it is empty."""
+        batch: list[Task] = []
+        with self.stages(DECODE):
+            for task in waiting:
+                if not self._is_done(task):
+                    self._work.read(task)
+                if task.outcome is None and not self._waits(task):
+                    self._work.prepare(task)
+                if task.outcome is None:
+                    batch.append(task)
+                if len(batch) >= self._work.engine.batch_size:
+                    break
+            self._work.prepare_together([task for task in batch if task.tensor is None])
+        return batch
+
+    def _is_done(self, task: Task) -> bool:
         known, output = self._known(task), self._settings.output
-        if known is not None and (
-            (not self._settings.verify and untouched(known, task.input.path, output))
-            or stands(known, partial(self._work.kind.digest, task.input), output)
-        ):
-            task.outcome = Outcome.entered(known, task.input, output, State.SKIPPED)
-            return
-        self._work.read(task)
-        if task.outcome is None and not self._waits(task):
-            self._work.prepare(task)
+        if known is None:
+            return False
+        same = not self._settings.verify and untouched(known, task.input.path, output)
+        if not same and not stands(known, partial(self._work.kind.digest, task.input), output):
+            return False
+        task.outcome = Outcome.entered(known, task.input, output, State.SKIPPED)
+        return True
 
     def _waits(self, task: Task) -> bool:
         """Whether a picture is prepared with the others of its batch."""
         return task.input.kind is Kind.PICTURE and self._work.kind.memory(task.image) <= _SMALL
-
-    def _explain(self, batch: list[Task]) -> None:
-        with self.stages(DECODE):
-            self._work.prepare_together([task for task in batch if task.tensor is None])
-        with self.stages(MAPS):  # whatever of it is the network's own pass, the engine counts apart
-            self._work.explain(batch)
