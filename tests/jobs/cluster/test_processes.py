@@ -30,6 +30,7 @@ from cfcam.jobs.runs.status import status
 from tests.jobs.cluster.networks import NETWORKS, white
 from tests.jobs.cluster.test_evaluation import run as evaluated
 from tests.jobs.cluster.test_flow import BROKEN, SLOW, data, run, told, written_down
+from tests.jobs.inputs.test_tars import drawn, packed
 from tests.jobs.world import draw, folder_of, lines
 from tests.waiting import until
 
@@ -171,12 +172,13 @@ def test_a_store_holds_the_maps_of_one_process_each_once_whoever_is_killed(tmp_p
     """A light network's pictures are taken one after the other, in one thread."""
     network = {"network": "deadly", "batch_size": 4} if light else {"network": SLOW}
     one, several = tmp_path / "one.zarr", tmp_path / "several.zarr"
-    list(run(pictures, one, store=True, **network))
-    going = run(pictures, several, Processes(2), store=True, **network)
+    tar = packed(tmp_path / "more.tar", [(f"{n}.png", bytes_) for n, bytes_ in enumerate(drawn(tmp_path / "in", 2))])
+    list(run([pictures, tar], one, store=True, **network))
+    going = run([pictures, tar], several, Processes(2), store=True, **network)
     assert going.light
     with Killer(0 if light else KILLS, several):
         outcomes = list(going)
-    assert [o.status for o in outcomes].count("done") == COUNT
+    assert [o.status for o in outcomes].count("done") == COUNT + 2
     assert told(several) == told(one)
     first, second = (pd.read_parquet(store / "index") for store in (one, several))
     assert second.equals(first)
@@ -185,15 +187,15 @@ def test_a_store_holds_the_maps_of_one_process_each_once_whoever_is_killed(tmp_p
     for name in first.map_array.dropna().unique():
         assert np.array_equal(ours[name][:], theirs[name][:])
     if light:
-        again = [o.status for o in run(pictures, several, Processes(1), store=True, **network)]
-        assert again.count("skipped") == COUNT
+        again = [o.status for o in run([pictures, tar], several, Processes(1), store=True, **network)]
+        assert again.count("skipped") == COUNT + 2
         assert pd.read_parquet(several / "index").equals(first)
 
 
 def test_the_numbers_of_an_evaluation_are_those_of_one_process_to_the_last_bit(tmp_path):
-    drawn = [draw(tmp_path / f"{n}.png", corner=n % 4, grey=30 + 7 * n % 90) for n in range(6)]
+    greys = [draw(tmp_path / f"{n}.png", corner=n % 4, grey=30 + 7 * n % 90) for n in range(6)]
     (tmp_path / "broken.png").write_bytes(b"no picture")
-    cases = [Case(path.name, path) for path in (*drawn, tmp_path / "broken.png")]
+    cases = [Case(path.name, path) for path in (*greys, tmp_path / "broken.png")]
     one = evaluated(cases, tmp_path / "one")()
     several = evaluated(cases, tmp_path / "several", Processes(2))
     card = several()

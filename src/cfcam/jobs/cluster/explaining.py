@@ -53,7 +53,7 @@ def _todo(
     known: Record | None,
 ) -> Todo:
     name, number, count, key = named
-    source = Input(Path(path), *_place(folder, kind), label, problem)
+    source = Input(path if isinstance(path, Path) else Path(path), *_place(folder, kind), label, problem)
     return Todo(Task(source, name, number, count, key=key), known)
 
 
