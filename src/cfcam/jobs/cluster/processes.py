@@ -56,7 +56,9 @@ class Processes:
     def close(self) -> None:
         """Ends those that nobody took."""
         while self._begun:
-            _Process(self._begun.pop()).end()
+            (worker := _Process(self._begun.pop())).end()
+            if worker.popen.stdout is not None:
+                worker.popen.stdout.close()
 
     def _number(self, *, on_gpu: bool) -> int:
         cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -88,10 +90,9 @@ class _Process:
         """Ends it at once."""
         self.popen.kill()
         self.popen.wait()
-        for stream in (self.popen.stdin, self.popen.stdout):
-            if stream is not None:
-                with suppress(OSError):
-                    stream.close()
+        if self.popen.stdin is not None:
+            with suppress(OSError):
+                self.popen.stdin.close()
 
 
 def _started() -> subprocess.Popen[bytes]:
@@ -150,25 +151,33 @@ class ProcessPool:
         Raises:
             JobError: no worker can work.
         """
-        with suppress(Empty):
-            worker, said = self._said.get(timeout=seconds)
-            part, worker.part = worker.part, None
-            if said is None:
-                self._gone(worker)
-                if part is not None:
-                    yield part, Lost(with_node=False)
-            elif part is not None:
-                yield part, said
-            elif said:  # why it cannot work, as all others then
-                raise JobError(said)
-            else:
-                worker.ready, self._falls = True, 0
+        worker, said = self._next(seconds)
+        if worker is None or worker not in self._workers:
+            return
+        part, worker.part = worker.part, None
+        if said is None:
+            self._gone(worker)
+            if part is not None:
+                yield part, Lost(with_node=False)
+        elif part is not None:
+            yield part, said
+        elif said:  # why it cannot work, as all others then
+            raise JobError(said)
+        else:
+            worker.ready, self._falls = True, 0
 
     def close(self) -> None:
         """Ends the workers at once."""
         for worker in self._workers:
             worker.end()
         self._workers = []
+
+    def _next(self, seconds: float) -> tuple[_Process | None, Any]:
+        """Returns who has said what; None of one that is gone, and None where nobody has said anything."""
+        try:
+            return self._said.get(timeout=seconds)
+        except Empty:  # what a network has forked may hold the pipe of a worker that is gone
+            return next((one for one in self._workers if one.popen.poll() is not None), None), None
 
     def _ask(self) -> None:
         worker = _Process(self._begun.pop() if self._begun else _started())
@@ -194,11 +203,12 @@ def _listen(worker: _Process, said: SimpleQueue[tuple[_Process, Any]]) -> None:
     """Hands on what a worker says, and at last None, as it is gone."""
     stream = worker.popen.stdout
     assert stream is not None  # noqa: S101 (asked for)
-    try:
-        while True:
-            said.put((worker, pickle.load(stream)))  # noqa: S301 (what `serve` has written)
-    except Exception:  # noqa: BLE001 (the end of it, or what a kill has cut off)
-        said.put((worker, None))
+    with stream:
+        try:
+            while True:
+                said.put((worker, pickle.load(stream)))  # noqa: S301 (what `serve` has written)
+        except Exception:  # noqa: BLE001 (the end of it, or what a kill has cut off)
+            said.put((worker, None))
 
 
 def serve() -> None:
