@@ -23,7 +23,7 @@ MADE_UP = {  # the only modules that import by a name which is not written out a
     "cfcam": "names its rooms in full, in a table",
     "cfcam._lazy": "is handed tables of names in full",
     "cfcam.exchange.deidentify.profile": "a table of another library",
-    "cfcam.imaging.bundle_preprocess": "the transforms of a bundle's own code, where that is trusted",
+    "cfcam.imaging.bundle_transforms": "the transforms of a bundle's own code, where that is trusted",
     "cfcam.methods": "imports for types all that its table names: see below",
     "cfcam.models.built": "the libraries that build networks",
     "cfcam.models.monai_bundle": "the network of a bundle's own code, where that is trusted",

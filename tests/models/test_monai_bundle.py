@@ -12,6 +12,7 @@ import yaml
 from monai.networks.nets import UNet
 
 from cfcam.errors import ModelError
+from cfcam.imaging.bundle_preprocess import prepared_by
 from cfcam.jobs import volume_preprocess_of
 from cfcam.models import load
 from cfcam.models.spec import model_name
@@ -68,6 +69,11 @@ def steps(*more: dict[str, Any], **first: Any) -> dict[str, Any]:
     return changed
 
 
+def written(transforms: Any) -> dict[str, Any]:
+    """A configuration whose preprocessing has these transforms."""
+    return {"preprocessing": {"_target_": "Compose", "transforms": transforms}}
+
+
 @pytest.mark.parametrize("kind", ["json", "yaml"])
 def test_network_weights_names_and_windows_are_the_bundles(tmp_path, kind):
     loaded = load(f"monai-bundle:{bundle(tmp_path / 'spleen', kind=kind)}")
@@ -100,6 +106,17 @@ def test_what_is_not_needed_is_not_looked_at_and_a_literal_is_none_of_pythons_do
     assert volume_preprocess_of(load(f"monai-bundle:{place}")).transforms[3]["pixdim"] == [1.0, 2.0, 3.0]
     other = bundle(tmp_path / "b", preprocessing=steps(pixdim="$@chain"), chain="@spacing")
     assert volume_preprocess_of(load(f"monai-bundle:{other}")).transforms[3]["pixdim"] == [1.5, 1.5, 2.0]
+
+
+def test_where_a_tensor_is_held_is_not_asked_and_lazy_is_handed_on(tmp_path):
+    held = {"_target_": "EnsureTyped", "keys": "image", "device": "@device"}
+    config = {**steps(held, {"_target_": "ToDeviced", "keys": "image", "device": "@device"}), "lazy": True}
+    config["transforms"].append({"_target_": "Flipd", "keys": "image", "_disabled_": "true"})
+    prepared = volume_preprocess_of(load(f"monai-bundle:{bundle(tmp_path / 'a', preprocessing=config)}"))
+    assert {"_target_": "EnsureTyped", "keys": "image"} in prepared.transforms
+    assert not {"ToDeviced", "Flipd"} & {one["_target_"] for one in prepared.transforms}
+    assert prepared.compose == {"lazy": True}
+    assert prepared_by(json.loads(json.dumps(prepared.as_dict()))).compose == {"lazy": True}
 
 
 def test_an_expression_is_refused_and_run_where_the_bundle_is_trusted(tmp_path):
@@ -149,6 +166,15 @@ def test_code_of_the_bundles_own_is_imported_where_it_is_trusted_alone(tmp_path)
         ({"preprocessing": steps({"_target_": "SaveImaged", "keys": "image"})}, "its preprocessing has SaveImaged"),
         ({"preprocessing": steps({"_target_": "convert_data_type"})}, "it builds convert_data_type, which is no p"),
         ({"preprocessing": steps({"_target_": "builtins.exec"})}, "it builds builtins.exec, which is no part of MONAI"),
+        (written(["LoadImaged"]), "net/configs/inference.json: preprocessing::transforms::0 is 'LoadImaged': write a tr"),
+        (written({"a": 1}), "preprocessing::transforms is {'a': 1}: write a list of transforms"),
+        (written(None), "preprocessing::transforms is None: write a list of transforms"),
+        (written([None]), "preprocessing::transforms::0 is None: write a transform there"),
+        (written([{"_target_": ["Flipd"]}]), r"::0 is {'_target_': \['Flipd'\]}: write a transform there"),
+        (written([{"_target_": "LoadImaged", "keys": 5}]), "its LoadImaged has keys that are no names"),
+        (written([{"_target_": "Flipd", "keys": "image", "_mode_": "callable"}]), "has the _mode_ 'callable'"),
+        (written([{"_target_": "GaussianSmoothd", "keys": "image"}]), r"::0, GaussianSmoothd, cannot be built \(TypeError"),
+        ({"inferer": {"_target_": "SlidingWindowInferer", "roi_size": 5.5}}, "its windows are 5.5 with overlap 0.25"),
         ({"preprocessing": steps(pixdim="@nowhere")}, "there is no @nowhere: repair that reference"),
         ({"preprocessing": steps(pixdim="%other.json")}, "pixdim is the macro '%other.json'"),
         ({"spacing": "@spacing"}, "spacing refers to itself"),

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
 import json
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,17 +13,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from cfcam.errors import CfcamError, InputError, MissingExtraError, describe, one_line
+from cfcam.errors import InputError, MissingExtraError
 from cfcam.imaging import stated
+from cfcam.imaging.bundle_transforms import COMPOSE, NOT_RUN, astray, check_loader, composed, name_of
 from cfcam.imaging.nnunet_preprocess import NnunetPreprocess
 from cfcam.imaging.volume import Volume
 from cfcam.imaging.volume_preprocess import Axis, VolumePreprocess
 from cfcam.shown import counted
 
-LOADERS: Final = ("LoadImage", "LoadImaged")
-"""What a bundle reads files with, which is done before: in its place stands the volume that was read."""
-_NOT_RUN: Final = ("Rand", "Save", "Lambda", "Write")
 _AXES_TURN: Final = 1e-3  # of a voxel for each step; more than that is no rounding
+_ELSEWHERE: Final = (17.0, -23.0, 31.0)  # mm: no affine that is made up lies there
+_LEAST: Final = 8  # voxels along an axis, by which a flip shows
+_TRUE: Final[set[str]] = set()  # preparations behind which voxels lie where the affine says
 _GRIDS: WeakKeyDictionary[Volume, dict[str, tuple[tuple[int, ...], NDArray[np.float64]]]] = WeakKeyDictionary()
 
 
@@ -34,7 +33,8 @@ class BundlePreprocess(VolumePreprocess):
     """What a MONAI bundle does to a volume: the transforms of its ``preprocessing``, by MONAI.
 
     The volume stands where the bundle would read its file, with its affine; where the voxels of the input lie is what
-    MONAI's transforms say of it. Of `VolumePreprocess` is used how many channels the network takes.
+    MONAI's transforms say of it, which is tried once for each preparation. Of
+    `VolumePreprocess` is used how many channels the network takes.
 
     Attributes:
         transforms: the transforms, each a mapping with ``_target_`` and its arguments, all of them plain values.
@@ -42,9 +42,11 @@ class BundlePreprocess(VolumePreprocess):
         result: what the input is called behind the transforms.
         patch: the least size of the input: it is filled up with 0 on both sides, as by a ``SlidingWindowInferer``.
         trusted: whether transforms may be other than MONAI's own, whose code is then imported.
+        compose: the arguments of the bundle's ``Compose`` beside its transforms, such as ``lazy``.
 
     Raises:
-        InputError: there are no keys, a patch is none, or a transform is random, or writes.
+        InputError: there are no keys, a patch is none, a transform is random, or writes, or an argument of the
+            ``Compose`` or of a loader is not honoured.
     """
 
     transforms: tuple[Mapping[str, Any], ...] = field(default=())
@@ -52,6 +54,7 @@ class BundlePreprocess(VolumePreprocess):
     result: str = "image"
     patch: tuple[int, ...] = (1, 1, 1)
     trusted: bool = False
+    compose: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("transforms", "keys", "patch"):
@@ -61,8 +64,12 @@ class BundlePreprocess(VolumePreprocess):
         super().__post_init__()
         if not self.keys or len(self.patch) != 3 or not all(isinstance(n, int) and n >= 1 for n in self.patch):
             raise InputError(f"keys are {self.keys} and patch is {self.patch}: give names, and three sizes above 0")
-        if wrong := [name for name in map(_name, self.transforms) if name.startswith(_NOT_RUN)]:
+        if wrong := [name for name in map(name_of, self.transforms) if name.startswith(NOT_RUN)]:
             raise InputError(f"the preprocessing has {wrong[0]}: what is random, or writes, or is code, is not run")
+        if unknown := sorted(set(self.compose) - set(COMPOSE)):
+            raise InputError(f"the preprocessing's Compose has {unknown[0]}: its arguments are {', '.join(COMPOSE)}")
+        for one in self.transforms:
+            check_loader(one)
 
     @property
     def by(self) -> str:
@@ -76,11 +83,12 @@ class BundlePreprocess(VolumePreprocess):
             float32 `(C, d, h, w)`.
 
         Raises:
-            InputError: a transform of the bundle fails, what comes of them is no volume of the network's channels, or
-                it lies obliquely to the one that was read.
+            InputError: a transform of the bundle fails or moves voxels and its affine does not follow, what comes of
+                them is no volume of the network's channels, or it lies obliquely to the one that was read.
             MissingExtraError: MONAI is not installed.
         """
         found, affine = self._run(volume)
+        self._check_places(volume)
         lacking = [max(0, least - size) for size, least in zip(found.shape[1:], self.patch, strict=True)]
         around = [side for n in lacking[::-1] for side in (n // 2, n - n // 2)]
         moved = affine.copy()
@@ -98,29 +106,25 @@ class BundlePreprocess(VolumePreprocess):
         return volume.notices
 
     def _said(self) -> list[tuple[str, str]]:
-        names = ", ".join(_name(one) for one in self.transforms)
+        names = ", ".join(name_of(one) for one in self.transforms)
         return stated.grouped([(f"by the bundle: {names or 'nothing is done'}", ("transforms",))], self.sources)
 
     @property
     def _called(self) -> str:
-        return json.dumps([self.transforms, self.keys, self.result, self.patch], sort_keys=True, default=str)
+        return json.dumps(
+            [self.transforms, self.keys, self.result, self.patch, self.compose], sort_keys=True, default=str
+        )
 
     def _run(self, volume: Volume) -> tuple[Tensor, NDArray[np.float64]]:
         """The bundle's own input for a volume, and its affine."""
         if not any(volume.voxels.strides) and volume.voxels.size > 1:
             raise InputError("a bundle's transforms need the voxels, and of this volume there is the grid alone")
-        data, affine = self._loaded(volume), volume.affine
-        for one in self.transforms:
-            if _name(one) in LOADERS:
-                if one.get("ensure_channel_first"):
-                    data = self._applied({"_target_": "EnsureChannelFirstd", "keys": list(self.keys)}, data)
-                continue
-            data = self._applied(one, data)
-            found = data.get(self.result)
-            affine = np.asarray(getattr(found, "affine", affine), np.float64)
-        found = data.get(self.result)
-        if not isinstance(found, Tensor) or found.ndim != 4 or found.shape[0] != self.channels:
-            shape = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        found, affine = composed(self.transforms, self._loaded(volume), self.result, self.compose, trusted=self.trusted)
+        if not isinstance(found, Tensor):
+            what = "nothing" if found is None else f"a {type(found).__name__}"
+            raise InputError(f"the bundle's transforms leave {what} as {self.result!r}: repair its configuration")
+        if found.ndim != 4 or found.shape[0] != self.channels:
+            shape = tuple(found.shape)
             alone = "give its one file, as a path, or one channel of it (--channel)"
             due = alone if self.channels == 1 else "give a file for each channel (--channels)"
             raise InputError(
@@ -129,6 +133,32 @@ class BundlePreprocess(VolumePreprocess):
             )
         plain = found.as_tensor() if hasattr(found, "as_tensor") else found
         return plain.detach().to(torch.float32).contiguous(), affine
+
+    def _check_places(self, volume: Volume) -> None:
+        """Refuses transforms that move voxels and not the affine: MONAI's do so for every volume, or for none.
+
+        The volume that shows it lies elsewhere than the affine which MONAI takes for want of one.
+        """
+        if self._called in _TRUE:
+            return
+        elsewhere = volume.affine.copy()
+        elsewhere[:3, 3] += _ELSEWHERE
+        size = [max(n, _LEAST) for n in volume.size]
+
+        def run(transforms: Any, voxels: NDArray[np.float32]) -> tuple[Any, NDArray[np.float64]]:
+            whole = np.broadcast_to(voxels, (*volume.voxels.shape[:-3], *voxels.shape))
+            data = self._loaded(Volume(whole, elsewhere, volume.source))
+            how = {"trusted": self.trusted, "places_alone": True}
+            found, affine = composed(transforms, data, self.result, self.compose, **how)
+            found = data[self.keys[0]] if found is None else found
+            return found, np.linalg.inv(elsewhere) @ affine
+
+        if wrong := astray(self.transforms, run, size):
+            raise InputError(
+                f"behind {wrong} of the bundle's preprocessing the voxels do not lie where their affine says, and no"
+                " map finds its place: use one that keeps the affine, before what drops it (track_meta, ToNumpyd)"
+            )
+        _TRUE.add(self._called)
 
     def _loaded(self, volume: Volume) -> dict[str, Any]:
         """The volume as MONAI's loaders would give it, under its keys."""
@@ -146,8 +176,7 @@ class BundlePreprocess(VolumePreprocess):
         if several and volume.channels != len(self.keys):
             raise InputError(
                 f"a volume with {counted(volume.channels, 'channel')} for a bundle that reads"
-                f" {', '.join(self.keys)}: give a file"
-                " for each (--channels)"
+                f" {', '.join(self.keys)}: give a file for each (--channels)"
             )
         where = next((one["channel_dim"] for one in self.transforms if isinstance(one.get("channel_dim"), int)), 0)
         data: dict[str, Any] = {}
@@ -159,25 +188,6 @@ class BundlePreprocess(VolumePreprocess):
                 values.contiguous(), affine=affine, meta={"original_channel_dim": where if whole else float("nan")}
             )
         return data
-
-    def _applied(self, one: Mapping[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        arguments = {name: value for name, value in one.items() if not name.startswith("_")}
-        try:
-            transform: Any = _class_of(str(one["_target_"]), trusted=self.trusted)
-            # One that works on an image alone, and not on the dictionary that holds it, has neither keys nor a d.
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of MONAI's own defaults, which is for who writes a bundle
-                transform = transform(**arguments)
-                if "keys" not in arguments and not _name(one).endswith("d"):
-                    return {**data, self.result: transform(data[self.result])}
-                return dict(transform(data))
-        except CfcamError:
-            raise
-        except Exception as error:
-            raise InputError(
-                f"{_name(one)} of the bundle's preprocessing fails on this volume ({describe(error, 120)}): give a"
-                " volume as the bundle was trained on"
-            ) from error
 
     def _way(self, volume: Volume) -> tuple[tuple[int, int, int], tuple[bool, bool, bool], list[Axis]]:
         if self._called not in _GRIDS.get(volume, {}):
@@ -198,30 +208,6 @@ class BundlePreprocess(VolumePreprocess):
             start = length - 1 - start if flips[n] else start
             axes.append(Axis(length, size[n], step, start + (size[n] - 1) / 2 * step - (length - 1) / 2))
         return (source[0], source[1], source[2]), (flips[0], flips[1], flips[2]), axes
-
-
-def _name(one: Mapping[str, Any]) -> str:
-    return str(one.get("_target_", "")).rpartition(".")[2]
-
-
-def _class_of(path: str, *, trusted: bool) -> Any:
-    """A transform of MONAI by its name, or anything by its whole path where that is trusted."""
-    module, _, name = path.rpartition(".")
-    try:
-        library = importlib.import_module("monai.transforms")
-        found = getattr(library, name, None)
-        own = not module or module.startswith("monai.transforms")
-        if own and isinstance(found, type) and issubclass(found, library.Transform):
-            return found
-        if module and trusted:
-            return getattr(importlib.import_module(module), name)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "monai":
-            raise MissingExtraError("monai", "models", "a MONAI bundle") from error
-        raise InputError(f"there is no transform {one_line(path, 80)} here ({describe(error, 80)})") from error
-    except AttributeError as error:
-        raise InputError(f"there is no transform {one_line(path, 80)}: check the bundle's preprocessing") from error
-    raise InputError(f"{one_line(path, 80)} is no transform of MONAI: check the bundle's preprocessing")
 
 
 def prepared_by(values: Mapping[str, Any], *, trusted: bool = False) -> VolumePreprocess:

@@ -12,6 +12,7 @@ import importlib
 import inspect
 import re
 import sys
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -30,6 +31,8 @@ _CONFIGURATIONS: Final = ("inference.json", "inference.yaml", "inference.yml")
 _SEPARATOR: Final = re.compile(r"::|#")
 _DEEPEST: Final = 64
 _NOT_RUN: Final = ("Rand", "Save", "Lambda", "Write")
+_LOADERS: Final = ("LoadImage", "LoadImaged")
+_TO_A_DEVICE: Final = ("ToDevice", "ToDeviced")
 
 
 def from_monai_bundle(spec: Spec, *, trust: bool = False) -> Built:
@@ -84,9 +87,11 @@ class _Settling:
         self.config, self.file, self.folder, self.trust = config, file, folder, trust
         self.ran: list[str] = []
         self._parser: Any = None
+        self._without: tuple[str, ...] = ()
 
-    def __call__(self, part: str) -> Any:
-        """A part of the configuration as plain values; None if there is none of that name."""
+    def __call__(self, part: str, without: tuple[str, ...] = ()) -> Any:
+        """A part of the configuration as plain values, without some names; None if there is none of that name."""
+        self._without = without
         return self.settled(self.config[part], (part,)) if part in self.config else None
 
     def refused(self, what: str, then: str) -> ModelError:
@@ -97,7 +102,8 @@ class _Settling:
         if depth > _DEEPEST:
             raise self.refused(f"{place[0]} refers to itself", "repair its references (@)")
         if isinstance(value, Mapping):
-            return {name: self.settled(one, (*place, str(name)), depth + 1) for name, one in value.items()}
+            kept = {name: one for name, one in value.items() if name not in self._without}
+            return {name: self.settled(one, (*place, str(name)), depth + 1) for name, one in kept.items()}
         if isinstance(value, list):
             return [self.settled(one, (*place, str(n)), depth + 1) for n, one in enumerate(value)]
         if isinstance(value, str) and value.startswith("@"):
@@ -211,24 +217,16 @@ def _check_flat(settle: _Settling, words: Mapping[str, Any], part: str) -> None:
 
 def _preparation(settle: _Settling, module: nn.Module, about: Mapping[str, Any]) -> tuple[Preparation, tuple[str, ...]]:
     """What `cfcam.imaging.bundle_preprocess.BundlePreprocess` takes of the configuration."""
-    words = settle("preprocessing")
-    if not isinstance(words, Mapping) or str(words.get("_target_", "")).rpartition(".")[2] != "Compose":
+    words = settle("preprocessing", without=("device",))  # volumes are prepared where they are
+    if not isinstance(words, Mapping) or _name(words) != "Compose":
         raise settle.refused("its preprocessing is no Compose of transforms", "it is used and not guessed: write it so")
-    transforms = [one for one in words.get("transforms", ()) if not one.get("_disabled_")]
-    library = import_library("monai.transforms", "a MONAI bundle")
-    for one in transforms:
-        path = str(one.get("_target_", ""))
-        name = path.rpartition(".")[2]
-        if name.startswith(_NOT_RUN):
-            raise settle.refused(f"its preprocessing has {name}", "what is random, or writes, or is code, is not run")
-        _check_flat(settle, one, "preprocessing")
-        found = getattr(library, name, None)
-        known = isinstance(found, type) and issubclass(found, library.Transform)
-        if not known or not ("." not in path or path.startswith("monai.transforms.")):
-            settle.own(path)
-    loaders = [one for one in transforms if str(one["_target_"]).rpartition(".")[2] in ("LoadImaged", "LoadImage")]
+    transforms = _transforms(settle, words.get("transforms", []))
+    loaders = [one for one in transforms if _name(one) in _LOADERS]
     keys = loaders[0].get("keys", "image") if loaders else "image"
-    keys = (keys,) if isinstance(keys, str) else tuple(keys)
+    keys = (keys,) if isinstance(keys, str) else tuple(keys) if isinstance(keys, list) else ()
+    if not keys or not all(isinstance(key, str) for key in keys):
+        raise settle.refused(f"its {_name(loaders[0])} has keys that are no names", 'write e.g. "keys": "image"')
+    compose = {name: value for name, value in words.items() if not name.startswith("_") and name != "transforms"}
     channels = input_channels(module) or 1
     window, overlap, told = _inferer(settle)
     values = {
@@ -239,6 +237,7 @@ def _preparation(settle: _Settling, module: nn.Module, about: Mapping[str, Any])
         "result": keys[0] if len(keys) == 1 else "image",
         "patch": window or (1, 1, 1),
         "trusted": settle.trust,
+        "compose": compose,
     }
     sources = {"transforms": f"stated by the network (configs/{settle.file.name})"}
     names = keys if len(keys) > 1 else _names(about, "inputs", "image") or ()
@@ -247,18 +246,60 @@ def _preparation(settle: _Settling, module: nn.Module, about: Mapping[str, Any])
     return Preparation("monai-bundle", values, sources, window, names, overlap=overlap, file=file), told
 
 
+def _transforms(settle: _Settling, words: Any) -> list[Mapping[str, Any]]:
+    """The transforms that are run, each of which can be built."""
+    if not isinstance(words, list):
+        what = f"preprocessing::transforms is {one_line(repr(words), 60)}"
+        raise settle.refused(what, "write a list of transforms, each with its _target_")
+    library = import_library("monai.transforms", "a MONAI bundle")
+    found = []
+    for n, one in enumerate(words):
+        place = f"preprocessing::transforms::{n}"
+        if not isinstance(one, Mapping) or not isinstance(one.get("_target_"), str):
+            what = f"{place} is {one_line(repr(one), 60)}"
+            raise settle.refused(what, 'write a transform there, such as {"_target_": "LoadImaged", "keys": "image"}')
+        path, name, disabled = one["_target_"], _name(one), one.get("_disabled_", False)
+        if disabled.strip().lower() == "true" if isinstance(disabled, str) else disabled:
+            continue
+        if name in _TO_A_DEVICE:
+            continue
+        if name.startswith(_NOT_RUN):
+            raise settle.refused(f"its preprocessing has {name}", "what is random, or writes, or is code, is not run")
+        if one.get("_mode_", "default") != "default":
+            raise settle.refused(f"{place} has the _mode_ {one_line(repr(one['_mode_']), 40)}", "leave it out")
+        _check_flat(settle, one, "preprocessing")
+        made = getattr(library, name, None)
+        known = isinstance(made, type) and issubclass(made, library.Transform)
+        if not known or not ("." not in path or path.startswith("monai.transforms.")):
+            made = settle.own(path)
+        if name not in _LOADERS:
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # of MONAI's own defaults
+                    made(**{key: value for key, value in one.items() if not key.startswith("_")})
+            except Exception as error:
+                what = f"{place}, {name}, cannot be built ({describe(error, 120)})"
+                raise settle.refused(what, "correct its arguments") from error
+        found.append(one)
+    return found
+
+
+def _name(words: Mapping[str, Any]) -> str:
+    return str(words.get("_target_", "")).rpartition(".")[2]
+
+
 def _inferer(settle: _Settling) -> tuple[tuple[int, ...] | None, float, tuple[str, ...]]:
     """The size and overlap of the windows in which the bundle infers, and what is to be said of it."""
     words = settle.config.get("inferer")
     if not isinstance(words, Mapping):
         return None, 0.5, ()
-    name = str(words.get("_target_", "")).rpartition(".")[2]
+    name = _name(words)
     if name != "SlidingWindowInferer":
         said = f"the bundle infers by {one_line(name, 40)}: volumes are explained in one piece"
         return None, 0.5, () if name == "SimpleInferer" else (said,)
     roi = settle.settled(words.get("roi_size"), ("inferer", "roi_size"))
     overlap = settle.settled(words.get("overlap", 0.25), ("inferer", "overlap"))
-    size = (roi,) * 3 if isinstance(roi, int) else tuple(roi or ())
+    size = (roi,) * 3 if isinstance(roi, int) else tuple(roi) if isinstance(roi, (list, tuple)) else ()
     if len(size) != 3 or not all(isinstance(n, int) and n > 0 for n in size) or not isinstance(overlap, (int, float)):
         raise settle.refused(f"its windows are {one_line(str(roi), 40)} with overlap {overlap}", "give three sizes")
     return size, min(float(overlap), 0.9), ()
