@@ -17,7 +17,7 @@ from cfcam.capture.answers.probabilities import Kind
 from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.targets.classes import resolve_targets
 from cfcam.capture.targets.dense import MaskedScore, Segmentation
-from cfcam.capture.targets.scores import function_name
+from cfcam.capture.targets.scores import function_name, of_rule
 from cfcam.errors import InputError
 
 Weight = Literal["gaussian", "hann", "constant"]
@@ -229,12 +229,12 @@ class Column:
 
 
 def columns_of(
-    rule: Any, logits: Tensor, classes: Sequence[str] | None, kind: Kind, spatial: tuple[int, ...]
+    rules: Sequence[Any], logits: Tensor, classes: Sequence[str] | None, kind: Kind, spatial: tuple[int, ...]
 ) -> list[Column]:
-    """Returns the scores that a rule asks for of a segmentation of a whole image.
+    """Returns the scores that rules ask for of a segmentation of a whole image.
 
     Args:
-        rule: of `cfcam.capture.targets.classes.check_targets`.
+        rules: of `cfcam.capture.targets.classes.check_targets`.
         logits: (1, classes, *output) of the whole image.
         classes: class names.
         kind: how logits become probabilities.
@@ -243,18 +243,21 @@ def columns_of(
     Raises:
         TargetError: see `cfcam.capture.targets.classes.resolve_targets`.
     """
-    resolved = resolve_targets([rule], logits, classes, kind, spatial=spatial)
     columns = []
-    for k in range(resolved.indices.shape[1]):
-        function = resolved.functions.get(k)
-        if not isinstance(function, MaskedScore):
-            columns.append(Column(rule, name=None if function is None else function_name(function)))
-            continue
-        mask = function.mask.cpu()
-        score = float(function(None, logits, torch.zeros(1, dtype=torch.long), probability=False))
-        factor = 1.0 if function.reduction == "sum" else 1 / float(mask.sum())
-        columns.append(Column(rule, (int(function.indices[0]), mask), score, function.name, factor))
+    for n, rule in enumerate(rules):
+        with of_rule(n):
+            resolved = resolve_targets([rule], logits, classes, kind, spatial=spatial)
+        columns += [_column(rule, resolved.functions.get(k), logits) for k in range(resolved.indices.shape[1])]
     return columns
+
+
+def _column(rule: Any, function: Any, logits: Tensor) -> Column:
+    if not isinstance(function, MaskedScore):
+        return Column(rule, name=None if function is None else function_name(function))
+    mask = function.mask.cpu()
+    score = float(function(None, logits, torch.zeros(1, dtype=torch.long), probability=False))
+    factor = 1.0 if function.reduction == "sum" else 1 / float(mask.sum())
+    return Column(rule, (int(function.indices[0]), mask), score, function.name, factor)
 
 
 def logits_of(network: Network, batches: Iterator[Batch], aggregate: Aggregate) -> Tensor:

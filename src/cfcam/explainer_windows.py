@@ -245,11 +245,7 @@ def _blended_dense(
     """The explanation of one image (1, C, *spatial) by a segmentation network, and how many windows it took."""
     spatial = tuple(image.shape[2:])
     whole, shape, cells = blended_logits(explainer._network, image, windows, weight, batch_size)
-    columns = [
-        column
-        for rule in rules
-        for column in columns_of(rule, whole, explainer.classes, explainer._network.kind(), spatial)
-    ]
+    columns = columns_of(rules, whole, explainer.classes, explainer._network.kind(), spatial)
     blends: dict[str, Blend] = {}
     scores = [Running("mean") for _ in columns]
     empty: list[tuple[int, ...]] = []
@@ -335,8 +331,8 @@ class WindowScores:
         if _is_dense(network, x, size):
             self._windows = _dense_windows(explainer, x, size, windows.overlap)
             whole, shape, self._cells = blended_logits(network, x, self._windows, weight, 1)
-            for rule in _of_image(check_targets(targets, 1, spatial), 0, len(spatial)):
-                self._columns += columns_of(rule, whole, explainer.classes, explainer._network.kind(), spatial)
+            asked = _of_image(check_targets(targets, 1, spatial), 0, len(spatial))
+            self._columns = columns_of(asked, whole, explainer.classes, network.kind(), spatial)
             self._shares = Blend("the network's scores", whole.new_zeros(1, *shape), self._windows, weight)
             for place in self._windows.places():
                 self._shares.add(place, None)

@@ -229,7 +229,7 @@ def _in_place(before: Any, after: Any) -> Any:
     if not (isinstance(before, (Tensor, np.ndarray)) and isinstance(after, (Tensor, np.ndarray))):
         return after
     affines = [np.asarray(getattr(one, "affine", np.eye(4))) for one in (before, after)]
-    if before.shape != after.shape or not np.array_equal(*affines) or before.ndim < 3:
+    if before.shape != after.shape or not np.array_equal(affines[0], affines[1]) or before.ndim < 3:
         return after
     return before if _in_order(np.asarray(before), np.asarray(after)) else after
 

@@ -268,7 +268,7 @@ def _transforms(settle: _Settling, words: Any) -> list[Mapping[str, Any]]:
         if one.get("_mode_", "default") != "default":
             raise settle.refused(f"{place} has the _mode_ {one_line(repr(one['_mode_']), 40)}", "leave it out")
         _check_flat(settle, one, "preprocessing")
-        made = getattr(library, name, None)
+        made: Any = getattr(library, name, None)
         known = isinstance(made, type) and issubclass(made, library.Transform)
         if not known or not ("." not in path or path.startswith("monai.transforms.")):
             made = settle.own(path)

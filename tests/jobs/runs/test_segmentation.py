@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from typer.testing import CliRunner, Result
@@ -60,3 +61,13 @@ def test_scores_of_no_class_are_kept_apart(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.stderr
     files = written(tmp_path / "out")
     assert {"a_hires-cam_bright-against-background.png", "a_hires-cam_output-2.png"} <= set(files)
+
+
+def test_a_class_that_a_picture_has_not_takes_no_other_with_it(tmp_path: Path) -> None:
+    result = explain(tmp_path, "--target", "bright", "--target", "never")
+    assert result.exit_code == 0, result.stderr
+    line = "never is predicted nowhere in this image: there is no map of it"
+    assert line in " ".join((result.stdout + result.stderr).split())
+    assert [name for name in written(tmp_path / "out") if "hires-cam" in name] == ["a_hires-cam.png"]
+    (row,) = [json.loads(text) for text in (tmp_path / "out" / "manifest.jsonl").read_text().splitlines()]
+    assert row["notices"] == [line]

@@ -27,6 +27,7 @@ from cfcam.capture.targets.scores import (
     check_range,
     function_name,
     known_class,
+    of_rule,
 )
 from cfcam.errors import TargetError, check_whole, whole_number
 
@@ -106,7 +107,11 @@ def check_targets(targets: Any, batch: int, spatial: Sequence[int] | None = None
     if isinstance(targets, (list, tuple)):
         if not targets:
             raise TargetError("targets is empty: give at least one class, or None for the predicted class")
-        return [_check_one(target, batch, spatial) for target in targets]
+        found = []
+        for n, target in enumerate(targets):
+            with of_rule(n):
+                found.append(_check_one(target, batch, spatial))
+        return found
     if hasattr(targets, "__array__") and not isinstance(targets, Tensor):
         targets = _as_tensor(targets)
     if isinstance(targets, Tensor):
@@ -274,8 +279,9 @@ def resolve_targets(
     first = FirstPass(logits if output is None else output, logits.detach(), classes, probability, size, numbers)
     columns: list[Tensor] = []
     functions: dict[int, ScoreFunction | ImageScore] = {}
-    for rule in rules:
-        found = _resolved(rule, first)
+    for n, rule in enumerate(rules):
+        with of_rule(n):
+            found = _resolved(rule, first)
         if isinstance(found, Tensor):
             columns.extend(found.unbind(1))
             continue

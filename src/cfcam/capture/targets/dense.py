@@ -181,7 +181,7 @@ def own_mask(predicted: Tensor, indices: Tensor, classes: Sequence[str] | None) 
         named = class_words(index, classes)
         raise NotPredictedError(
             f"{named} is predicted nowhere in {_image(empty, mask)}, so there is nothing to explain: name another"
-            f" class, or give a mask of where to look for it, cfcam.Segmentation({index}, mask)"
+            f" class, or in Python give a mask of where to look for it, cfcam.Segmentation({index}, mask)"
         )
     return mask.float()
 
@@ -198,11 +198,20 @@ def dense_columns(first: FirstPass, choose: Callable[[Tensor], Tensor]) -> list[
     """
     _check_dense(first)
     predicted = predicted_places(first)
-    indices = choose(_areas(predicted))
+    areas = _areas(predicted)
+    indices = choose(areas)
     check_range(indices, predicted.shape[1])
+    try:
+        masks = [own_mask(predicted, column, first.classes) for column in indices.unbind(1)]
+    except NotPredictedError as error:
+        if len(indices) == 1:
+            asked = [(index, bool(areas[0, index] > 0)) for index in dict.fromkeys(indices[0].tolist())]
+            error.there = tuple(index for index, there in asked if there)
+            error.absent = tuple(class_words(index, first.classes) for index, there in asked if not there)
+        raise
     return [
-        MaskedScore(column, own_mask(predicted, column, first.classes), "where predicted", kind=first.probability)
-        for column in indices.unbind(1)
+        MaskedScore(column, mask, "where predicted", kind=first.probability)
+        for column, mask in zip(indices.unbind(1), masks, strict=True)
     ]
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
@@ -21,7 +22,27 @@ ScoreFunction = Callable[[Any], Tensor]
 
 
 class NotPredictedError(TargetError):
-    """A segmentation target has no place in this image: its class, or any but the background, is predicted nowhere."""
+    """A segmentation target has no place in this image: its class, or any but the background, is predicted nowhere.
+
+    Attributes:
+        rule: which of the targets that were asked for it is.
+        absent: the classes, in words, where it asks for classes.
+        there: the classes that it asks for and this image has.
+    """
+
+    rule: int = 0
+    absent: tuple[str, ...] = ()
+    there: tuple[int, ...] = ()
+
+
+@contextmanager
+def of_rule(number: int) -> Iterator[None]:
+    """Says of a target that has no place in an image which of those it is that were asked for."""
+    try:
+        yield
+    except NotPredictedError as error:
+        error.rule = number
+        raise
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from functools import cached_property
 
 from cfcam.explanation import Explanation
 
+NOT_FINITE = "the network's output is not finite: check the weights and the normalisation"
+
 
 class Batch:
     """Explanations of several images, and what they say; of each image `Explanation` says the same, only slower.
@@ -101,3 +103,19 @@ class One:
     def alone(self) -> Explanation:
         """Returns its explanation, which keeps no others alive."""
         return self.batch.explanation.select(slice(self.number, self.number + 1))
+
+
+def by_image(explanation: Explanation) -> list[Explanation | str]:
+    """Splits an explanation by image; one whose scores are not finite is a failure. -inf masks a class, and may.
+
+    Returns:
+        For each image its explanation, on the CPU, or in one line why there is none.
+    """
+    return [one if isinstance(one, str) else one.alone() for one in ones_of(explanation)]
+
+
+def ones_of(explanation: Explanation) -> list[One | str]:
+    """Returns the images of an explanation, on the CPU; see `by_image`."""
+    bad = explanation.logits.flatten(1).isnan().any(1) | ~explanation.scores.isfinite().all(1)
+    batch = Batch(explanation.select())
+    return [NOT_FINITE if wrong else One(batch, n) for n, wrong in enumerate(bad.tolist())]

@@ -19,7 +19,8 @@ from cfcam.explainer import MEASURED, Explainer
 from cfcam.explainer_windows import Windows, explain_windows
 from cfcam.explanation import Explanation
 from cfcam.imaging import Preprocess
-from cfcam.jobs.engine.batch import Batch, One
+from cfcam.jobs.engine.absent import of_those_there
+from cfcam.jobs.engine.batch import One, ones_of
 from cfcam.jobs.engine.boxes import View, anywhere, asks_boxes, seen_in
 from cfcam.jobs.engine.lanes import LEAST, Lanes, copies_of, explained, is_light, lane_count, on_one_core
 from cfcam.methods import ScoreCAM, named_methods
@@ -30,7 +31,6 @@ from cfcam.shown import counted
 
 DEFAULT_METHODS = ("cf-cam", "grad-cam", "grad-cam++")
 """What a run and a study explain with unless told otherwise."""
-NOT_FINITE = "the network's output is not finite: check the weights and the normalisation"
 _MANY_CHANNELS, _VERY_MANY_CHANNELS = 64, 256
 _NO_MEMORY = ("out of memory", "can't allocate memory", "not enough memory", "alloc_failed")
 
@@ -275,6 +275,9 @@ class Engine:
             except Exception as error:  # noqa: BLE001 (a user's network may raise anything)
                 if len(batch) == 1 and is_out_of_memory(error) and self._fewer_masks():
                     pass
+                elif len(batch) == 1 and (found := self._of_those_there(batch[0], error, asked, view)):
+                    self._succeeded = True
+                    results += found
                 elif len(batch) == 1:
                     errors.append(error)
                     results.append(self._reason(error))
@@ -301,15 +304,30 @@ class Engine:
                 results += self._explained([x], None if classes is None else classes[n : n + 1])
                 self._succeeded = True
             except Exception as error:  # noqa: BLE001 (as above)
+                if found := self._of_those_there(x, error, classes):
+                    self._succeeded = True
+                    results += found
+                    continue
                 errors.append(error)
                 results.append(self._reason(error))
         return results
 
+    def _of_those_there(
+        self, x: Tensor, error: Exception, classes: Sequence[int] | None, view: View | None = None
+    ) -> list[One | str]:
+        targets = self.targets if classes is None else ()  # those are one for each image
+        return of_those_there(lambda rest: self._explained([x], None, view, rest), targets, error)
+
     def _explained(
-        self, inputs: Sequence[Tensor], classes: Sequence[int] | None = None, view: View | None = None
+        self,
+        inputs: Sequence[Tensor],
+        classes: Sequence[int] | None = None,
+        view: View | None = None,
+        targets: Any = None,
     ) -> list[One | str]:
         """Explains inputs (C, *spatial) as one batch and returns its images; of those that failed, why."""
-        targets: Any = seen_in(view, self.targets if classes is None else torch.tensor(classes)[:, None])
+        asked = self.targets if classes is None else torch.tensor(classes)[:, None]
+        targets = seen_in(view, asked if targets is None else targets)
         with on_one_core() if self.light else nullcontext():
             x = torch.stack(list(inputs))
             if self.windows is not None:
@@ -320,7 +338,7 @@ class Engine:
                 parts = [replace(part, provenance=provenance) for part in self._lanes(x, targets)]
             else:
                 parts = [explained(self._explainer, x, targets)]
-            return [one for part in parts for one in _ones(part)]
+            return [one for part in parts for one in ones_of(part)]
 
     def _reason(self, error: Exception) -> str:
         if isinstance(error, CfcamError):
@@ -345,21 +363,6 @@ class Engine:
     def _say_smaller(self) -> None:
         self.notes = [note for note in self.notes if not note.startswith("memory")]
         self.notes.append(f"memory is short: batches of {self.batch_size} from here on")
-
-
-def by_image(explanation: Explanation) -> list[Explanation | str]:
-    """Splits an explanation by image; one whose scores are not finite is a failure. -inf masks a class, and may.
-
-    Returns:
-        For each image its explanation, on the CPU, or in one line why there is none.
-    """
-    return [one if isinstance(one, str) else one.alone() for one in _ones(explanation)]
-
-
-def _ones(explanation: Explanation) -> list[One | str]:
-    bad = explanation.logits.flatten(1).isnan().any(1) | ~explanation.scores.isfinite().all(1)
-    batch = Batch(explanation.select())
-    return [NOT_FINITE if wrong else One(batch, n) for n, wrong in enumerate(bad.tolist())]
 
 
 def _lies_in_the_set_up(error: Exception) -> bool:

@@ -14,7 +14,8 @@ from cfcam._version import __version__
 from cfcam.capture import Capture, Network, probe_layers
 from cfcam.errors import CfcamError, JobError, describe_first, one_line
 from cfcam.files import settings_hash
-from cfcam.jobs.engine.inference import NOT_FINITE, Engine, is_out_of_memory
+from cfcam.jobs.engine.batch import NOT_FINITE
+from cfcam.jobs.engine.inference import Engine, is_out_of_memory
 from cfcam.jobs.evaluate.cases import Loadable
 from cfcam.jobs.evaluate.rows import Part
 from cfcam.jobs.evaluate.settings import EvaluationSettings

@@ -23,7 +23,8 @@ from cfcam.explainer import Explainer
 from cfcam.explainer_windows import Windows, explain_windows
 from cfcam.explanation import Explanation, unique_columns
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess
-from cfcam.jobs.engine.inference import DEFAULT_METHODS, Engine, by_image, is_out_of_memory
+from cfcam.jobs.engine.batch import by_image
+from cfcam.jobs.engine.inference import DEFAULT_METHODS, Engine, is_out_of_memory
 from cfcam.jobs.inputs.preparing import (
     VolumeSettings,
     assumption_notes,

@@ -12,7 +12,7 @@ import torch
 from cfcam.clinical.uncertainty import Augmentations, Samples, augmentation, pairwise_agreement, summarise
 from cfcam.errors import InputError
 from cfcam.imaging import Image, Volume
-from cfcam.jobs.engine.inference import by_image
+from cfcam.jobs.engine.batch import by_image
 from cfcam.jobs.study.explained import way_back
 from cfcam.jobs.study.uncertainty import runner
 from cfcam.maps import Status
