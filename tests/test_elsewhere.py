@@ -65,6 +65,14 @@ def test_three_lines_give_the_map_of_pytorch_grad_cam(seed: int) -> None:
     assert apart(torch.from_numpy(theirs), names["grayscale_cam"]) < EQUAL
 
 
+def test_the_last_of_the_three_lines_makes_no_number_of_a_map_that_is_the_same_everywhere() -> None:
+    """Theirs is 0 then, and 0 / 0 is none."""
+    code = next(block for block in blocks("docs/from/pytorch-grad-cam.md") if "grayscale_cam" in block)
+    names = {"grayscale_cam": torch.stack([torch.ones(4, 4), torch.zeros(4, 4), torch.eye(4) / 2 + 0.5])}
+    exec(code.strip().splitlines()[-1], names)  # noqa: S102 (a line of our own page)
+    assert torch.equal(names["grayscale_cam"], torch.stack([torch.zeros(4, 4), torch.zeros(4, 4), torch.eye(4)]))
+
+
 def test_a_centred_eigen_cam_is_that_of_pytorch_grad_cam_up_to_its_sign() -> None:
     needed("pytorch-grad-cam")
     (line,) = (line for line in LINES if '"eigen-cam"' in line.ours)

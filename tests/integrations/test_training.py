@@ -54,9 +54,8 @@ def test_a_further_training_in_a_folder_is_a_further_run(tmp_path):
     with (tmp_path / "scorecard.csv").open(newline="", encoding="utf-8") as stream:
         table = [(row["run"], row["epoch"]) for row in csv.DictReader(stream) if row["picture"] == "picture-0"]
     assert table == [("1", "1"), ("1", "2"), ("2", "1")]
-    steps = maps_of(to=tmp_path, unit="step")
-    with pytest.warns(RuntimeWarning, match="has one of other columns: give another folder"):
-        steps(Net(), 1)
+    with pytest.raises(cfcam.errors.InputError, match="has one of other columns: give another folder"):
+        maps_of(to=tmp_path, unit="step")
 
 
 def test_a_line_a_picture_and_its_overlay_each_time(tmp_path):

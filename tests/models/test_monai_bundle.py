@@ -157,6 +157,7 @@ def test_code_of_the_bundles_own_is_imported_where_it_is_trusted_alone(tmp_path)
         ({"network_def": {"_target_": "os.system", "command": "false"}}, "it builds os.system, which is no part"),
         ({"network_def": {"_target_": "NoNet"}}, "network_def is NoNet, which is no network of MONAI"),
         ({"network_def": {"_target_": "UNet", "channels": [4]}}, "UNet cannot be built .*: its arguments are"),
+        ({"network_def": {"_target_": "UNet", **NET, "in_channels": "one"}}, "in_channels is 'one': give a whole"),
         ({"network_def": {"_target_": "UNet", "spatial_dims": {"_target_": "os.getpid"}}}, "has os.getpid inside of"),
         ({"network_def": "$make()"}, r"network_def is the Python expression '\$make\(\)', which is not run"),
         ({"network_def": None}, "it has no network_def with a _target_"),

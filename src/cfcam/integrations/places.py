@@ -56,6 +56,12 @@ def check_place(place: Any) -> Any:
     raise InputError(f"maps cannot be written to {shown(place)}: give {_WAYS}")
 
 
+def check_table(place: Any, columns: Sequence[str]) -> None:
+    """Raises `InputError` for a folder that holds a table of other columns than those of a training's rows."""
+    if isinstance(place, Path) and (place / TABLE).exists():
+        _next_run(place / TABLE, columns)
+
+
 def write_entries(place: Any, entries: Sequence[Entry], step: int, runs: MutableMapping[Path, int]) -> None:
     """Writes a line of numbers and an overlay for each entry.
 
@@ -70,7 +76,7 @@ def write_entries(place: Any, entries: Sequence[Entry], step: int, runs: Mutable
     """
     if isinstance(place, Path):
         if place not in runs:
-            runs[place] = _next_run(place / TABLE, entries[0].row)
+            runs[place] = _next_run(place / TABLE, list(entries[0].row))
         _append(place / TABLE, [{_RUN: runs[place], **entry.row} for entry in entries])
         for entry in entries:
             _save(entry.overlay, place / entry.name / f"{entry.stem}.png")
@@ -114,7 +120,7 @@ def _known(key: str, value: Any) -> bool:
     return key not in ("epoch", "step") and isinstance(value, (int, float)) and math.isfinite(value)
 
 
-def _next_run(path: Path, row: Mapping[str, Any]) -> int:
+def _next_run(path: Path, row: Sequence[str]) -> int:
     """Returns the number of a training whose lines are added to a table: one more than those that stand there."""
     if not path.exists():
         return 1

@@ -27,14 +27,15 @@ from cfcam.explanation import Explanation
 from cfcam.imaging.drawing.drawable import as_pictures
 from cfcam.imaging.drawing.overlay import banner, overlay
 from cfcam.integrations.checked import checked_masks, checked_names, checked_pictures
-from cfcam.integrations.places import Entry, check_place, write_entries, write_picture
-from cfcam.integrations.scoring import numbers_of
+from cfcam.integrations.places import Entry, check_place, check_table, write_entries, write_picture
+from cfcam.integrations.scoring import NUMBERS, numbers_of
 from cfcam.integrations.strip import Moment, plane_of, spaced, strip
 from cfcam.maps import Status
 from cfcam.methods import named_methods
 from cfcam.methods.base import Method
 
 Unit = Literal["epoch", "step"]
+_COLUMNS = ("picture", "label", "probability", "status", *NUMBERS, "seconds", "share of time")
 _MOST_MOMENTS = 64
 """Maps of so many moments are kept for strips: of a long training every second, fourth … of them."""
 
@@ -127,6 +128,8 @@ class TrainingMaps:
             check_called(network, "network", "a function from what is trained to the network that is explained")
         self._inside = network
         self._places = _checked_places(to)
+        for place in self._places:
+            check_table(place, [unit, *_COLUMNS])
         self._runs: dict[Path, int] = {}
         self._steps = whole_number(steps, "steps", 0)
         self._known: tuple[nn.Module, Explainer] | None = None

@@ -29,6 +29,7 @@ from cfcam.models.weights import fit_weights, read_state_dict
 TRUST: Final = "--trust-bundle"
 _CONFIGURATIONS: Final = ("inference.json", "inference.yaml", "inference.yml")
 _SEPARATOR: Final = re.compile(r"::|#")
+_DUE: Final = {"int": "a whole number", "float": "a number", "bool": "true or false"}
 _DEEPEST: Final = 64
 _NOT_RUN: Final = ("Rand", "Save", "Lambda", "Write")
 _LOADERS: Final = ("LoadImage", "LoadImaged")
@@ -202,9 +203,17 @@ def _network(settle: _Settling) -> nn.Module:
     try:
         module: nn.Module = found(**{key: value for key, value in words.items() if not key.startswith("_")})
     except Exception as error:
-        arguments = one_line(inspect.signature(found), 200)
-        raise settle.refused(f"{name} cannot be built ({describe(error)})", f"its arguments are {arguments}") from error
+        raise settle.refused(f"{name} cannot be built ({describe(error)})", _arguments(found, words)) from error
     return module
+
+
+def _arguments(found: type[nn.Module], words: Mapping[str, Any]) -> str:
+    """What a network takes; of an argument that is a text where a number is due, that alone."""
+    signature = inspect.signature(found)
+    for name, one in signature.parameters.items():
+        if isinstance(words.get(name), str) and str(one.annotation) in ("int", "float", "bool"):
+            return f"{name} is {one_line(repr(words[name]), 40)}: give {_DUE[str(one.annotation)]}"
+    return f"its arguments are {one_line(signature, 200)}"
 
 
 def _check_flat(settle: _Settling, words: Mapping[str, Any], part: str) -> None:

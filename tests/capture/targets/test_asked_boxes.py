@@ -127,7 +127,7 @@ def test_pixels_of_a_picture_of_which_the_input_shows_a_part():
     [
         ("lamp in box-1", TargetError, "no class is called 'lamp'"),
         ("5 in box-1", TargetError, "class 5 is out of range"),
-        ("box-3", NotPredictedError, "there is no box 3: the detector has 2 there"),
+        ("box-3", NotPredictedError, "there is no box 3: the detector has 2 there: give box-1 to box-2"),
         ("box at 9,30", NotPredictedError, "not in the part of the network's input: give x from 0 to 8 and y from 0"),
         ("box at 0,0,8,9", NotPredictedError, "not in the part of the network's input"),
     ],

@@ -56,7 +56,11 @@ def test_pictures_that_lie_elsewhere_are_known_by_names_that_leave_no_doubt(tmp_
         ("image,label\nin/a.png,\nin/b.png,\n", "the column label is empty in all of its 2 lines: write a class's"),
         ("image,\nin/a.png,benign\n", r"no column is called label; columns found: image, \(no name\); it takes file"),
         ("image,label\nin/z.png,benign\n", "none of its pictures"),
-        ("name,label\nin/a.png,benign\n", "no column is called image or picture or file or filename"),
+        (
+            "name,label\nin/a.png,benign\n",
+            r"no column is called file; columns found: name, label; it takes file \(or image\) and label",
+        ),
+        ("", r"no column is called file; columns found: none; it takes file \(or image\) and label"),
     ],
 )
 def test_labels_that_cannot_be_meant_are_refused_in_one_line(tmp_path, text, words):

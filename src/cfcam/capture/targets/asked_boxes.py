@@ -108,7 +108,10 @@ class AskedBoxes(ScoreTarget):
             there = torch.where(probability[n] >= least, order[n], -torch.inf)
             best = best_queries(boxes, there, labels[n], words.rank)
             if words.rank is not None and len(best) < words.rank:
-                raise TargetError(f"image {n}: there is no box {words.rank}: the detector has {len(best)} there")
+                there_are = f"box-1 to box-{len(best)}" if len(best) > 1 else "box-1" if best else "another image"
+                raise TargetError(
+                    f"image {n}: there is no box {words.rank}: the detector has {len(best)} there: give {there_are}"
+                )
             if not best:
                 most = float(probability[n].amax()) if probability.shape[1] else 0.0
                 what = "box" if label is None else f"box of {class_words(label, first.classes)}"

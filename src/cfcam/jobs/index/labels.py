@@ -78,6 +78,8 @@ def _of_table(path: Path, inputs: Sequence[Input], classes: Sequence[str] | None
     by_path: dict[str, int] = {}
     first: dict[str, Case] = {}
     empty: dict[str, str] = {}
+    if "image" not in (columns := columns_of(path, also=_ALSO)):
+        raise InputError(f"{option} {path.name}: {_lacking('file', columns)}")
     cases = read_table(path, lambda told: None, also=_ALSO)
     for case in cases:
         place = str(absolute(case.image))
@@ -117,9 +119,13 @@ def _without_labels(path: Path, lines: int) -> str:
     """Returns in words why no line of a table has a label."""
     columns = columns_of(path, also=_ALSO)
     if "label" not in columns:
-        found = few((name or "(no name)" for name in columns), 8)
-        return f"no column is called label; columns found: {found}; it takes file (or image) and label"
+        return _lacking("label", columns)
     return f"the column label is empty in all of its {counted(lines, 'line')}: write a class's name or index there"
+
+
+def _lacking(name: str, columns: Sequence[str]) -> str:
+    found = few((one or "(no name)" for one in columns), 8) if any(columns) else "none"
+    return f"no column is called {name}; columns found: {found}; it takes file (or image) and label"
 
 
 def read_targets(path: Path, inputs: Sequence[Input], classes: Sequence[str] | None) -> Mapping[str, int]:
