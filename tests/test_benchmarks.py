@@ -148,3 +148,15 @@ def test_what_benchmarks_take_from_the_tests_is_there() -> None:
                 module = import_module(str(node.module))
                 for name in (one.name for one in node.names):
                     assert hasattr(module, name) or find_spec(f"{node.module}.{name}"), (path.name, name)
+
+
+def test_an_early_stop_is_held_against_all_masks(tmp_path: Path) -> None:
+    from benchmarks.early_stop import agreement
+
+    pytest.importorskip("transformers")
+    main(["early-stop", "--quick", "--threads", "1", "--out", str(tmp_path)])
+    record = json.loads((tmp_path / "early-stop.json").read_text())["records"][0]
+    assert (record["most"], len(record["agreement"]), len(record["passes"])) == (62, 2, 2)  # of two classes
+    none, some = torch.zeros(1, 1, 2, 2), torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]])
+    assert [agreement(none, none), agreement(none, some), agreement(some, none)] == [1, 0, 0]
+    assert agreement(some, 2 * some + 1) == pytest.approx(1)
