@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from cfcam._version import __version__
 from cfcam.capture import Capture, Network, automatic_layer, find_layer, probabilities
-from cfcam.capture.alone import TOGETHER, one_by_one
+from cfcam.capture.alone import TOGETHER, mixed, one_by_one
 from cfcam.capture.answers.probabilities import Probability
 from cfcam.capture.inputs import check_type
 from cfcam.capture.mixing import runs_alone
@@ -166,7 +166,7 @@ class Explainer:
         Raises:
             CfcamError: a method does not fit.
         """
-        if self._network.one_by_one and (alone := one_by_one(capture, self.classes)):
+        if self._network.one_by_one and mixed(capture) and (alone := one_by_one(capture, self.classes)):
             return self._joined([self.explained(one) for one in alone])
         maps: dict[str, list[Tensor]] = {name: [] for name in self.methods}
         with capture.quiet():

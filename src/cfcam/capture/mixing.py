@@ -12,20 +12,27 @@ from cfcam.capture.answers.answer import Answer
 from cfcam.capture.answers.heads import leaves
 
 NOTE = (
-    "the network's answer for an image depends on what else is in its batch (as by a normalisation over the batch):"
-    " where cfcam makes the batches, images and changed versions of them run one at a time, so that no number depends"
-    " on a batch size"
+    "the network's answer for an image depends on what else is in its batch (as by a normalisation over the batch, or"
+    " by random numbers for each row): where cfcam makes the batches, images and changed versions of them run one at a"
+    " time, so that no number depends on a batch size"
 )
 DRAWS = (
-    "the network draws random numbers, others for each row of a batch: what masked passes tell varies with them, and"
-    " with a batch size"
+    "the network draws random numbers, others in each pass: what masked passes tell varies with them, and with a batch"
+    " size"
 )
 
 _ROUNDING = {torch.float64: 1e-8, torch.float32: 1e-4}
 _TF32 = 5e-3
 """Of float32 on a GPU, whose convolutions may round their factors to ten bits, and otherwise for another batch size."""
-_ALIKE = 0.05
-"""Of a row's norm: one that lies no further from the mean of the others tells nothing of whether they mix."""
+_ALIKE = 0.02
+"""Rows tell whether they mix if one lies farther than this from the mean of the others, and farther than this share of
+its own size: root mean squares of its numbers."""
+_TELLING = 10
+"""They tell it too if their answers lie so many roundings apart."""
+
+
+Again = Callable[[Tensor], Answer | Tensor]
+"""Runs some rows of a batch, (M,) int64 on the CPU, in one batch of their own, and returns what is said of them."""
 
 
 class Mixing(Protocol):
@@ -35,10 +42,15 @@ class Mixing(Protocol):
     one_at_a_time: bool
     mixes: bool | None
     draws: bool
+    unmixed: dict[str, int]
 
 
 def differ(found: Tensor, expected: Tensor) -> bool:
     """Tells whether numbers of one image in two batches, (M, ...) each, differ by more than rounding."""
+    return _differ(found, expected, 1)
+
+
+def _differ(found: Tensor, expected: Tensor, roundings: int) -> bool:
     if found.shape != expected.shape or not expected.numel():
         return False  # boxes, of which a rounding may make one more
     tolerance = _ROUNDING.get(expected.dtype, 2e-2)
@@ -50,7 +62,7 @@ def differ(found: Tensor, expected: Tensor) -> bool:
     if bool((found.isnan() != expected.isnan()).any()):
         return True
     apart = (found - expected).abs().nan_to_num()
-    return bool(apart.max() > tolerance * expected.abs().nan_to_num().max())
+    return bool(apart.max() > roundings * tolerance * expected.abs().nan_to_num().max())
 
 
 def runs_alone(network: Mixing, rows: int) -> bool:
@@ -58,45 +70,63 @@ def runs_alone(network: Mixing, rows: int) -> bool:
     return bool(network.mixes) and rows > 1 and network.batch is None
 
 
-def found_to_mix(network: Mixing, x: Tensor, found: Answer, last: Callable[[int], Answer]) -> bool:
-    """Tells whether a network mixes the rows of a batch, the first time that it was run on several; remembers it.
+def found_to_mix(network: Mixing, x: Tensor, found: Answer | Tensor, again: Again, layer: str = "") -> bool:
+    """Tells whether a network mixes the rows of a batch, the first time that it was run on so many; remembers it.
 
-    Rows that are nearly the same tell that these are not changed by each other, and nothing of other rows. Where a row
-    twice in one batch has two answers, it is random numbers that differ, and the network runs on as it did.
+    The last row and the middle one run alone: a network that takes the batch for a sequence changes the last one and
+    not the first, one that reads it backwards the first of two. Rows that are nearly the same tell that these are not
+    changed by each other, and nothing of other rows. Where the same batch has other answers when it is run again,
+    random numbers differ that cannot be put back, and the network runs on as it did.
 
     Args:
         network: which has run on the batch.
         x: (M, ...) the batch.
         found: the answer (M, ...).
-        last: runs a number of copies of its last row.
+        again: runs some of its rows.
+        layer: behind which the rows were put in; "": they are inputs.
     """
-    if network.mixes is not None or len(x) < 2 or network.batch is not None or network.one_at_a_time:
+    count, known = len(x), max(network.unmixed.get(name, 0) for name in ("", layer))
+    if network.mixes or network.draws or count <= max(known, 1) or network.batch is not None or network.one_at_a_time:
         return False
     if torch.equal(x[1:], x[:-1]):  # as baselines of several images are
         return False
+    expected = _numbers(found)
     try:
-        differs = _differ(_numbers(last(1)), [numbers[-1:] for numbers in _numbers(found)])
+        differs = any(
+            _any_differ(_numbers(again(torch.tensor([n]))), [one[n : n + 1] for one in expected])
+            for n in dict.fromkeys((count - 1, (count - 1) // 2))
+        )
         if differs:
-            two = _numbers(last(2))
-            network.draws = _differ([numbers[1:] for numbers in two], [numbers[:1] for numbers in two])
-            differs = not network.draws
+            network.draws = _any_differ(_numbers(again(torch.arange(count))), expected)
     except torch.OutOfMemoryError:
         raise
     except Exception:  # noqa: BLE001 (a network that takes no single image may say so in any way)
-        network.mixes = False
-        return False
-    row, others = x[-1].double(), x[:-1].mean(0, dtype=torch.float64)
-    if differs or network.draws or bool((row - others).norm() > _ALIKE * row.norm()):
-        network.mixes = differs
-    return differs
+        differs, telling = False, True
+    else:
+        telling = differs or _tell(x, expected)
+    if telling:
+        network.mixes = (differs and not network.draws) or (network.mixes if layer else False)
+        network.unmixed[layer] = count
+    return bool(network.mixes)
 
 
-def _differ(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
+def _tell(x: Tensor, answers: Sequence[Tensor]) -> bool:
+    """Tells whether rows (M, ...) differ by so much, or their answers do, that it would show if they changed them."""
+    row = x[-1].double()
+    apart, own = (float(v.square().mean().sqrt()) for v in (row - x[:-1].mean(0, dtype=torch.float64), row))
+    if apart > max(_ALIKE, _ALIKE * own):
+        return True
+    return any(_differ(one[-1:], one[:-1].double().mean(0, keepdim=True).to(one), _TELLING) for one in answers)
+
+
+def _any_differ(found: Sequence[Tensor], expected: Sequence[Tensor]) -> bool:
     return any(differ(one, other) for one, other in zip(found, expected, strict=False))
 
 
-def _numbers(answer: Answer) -> list[Tensor]:
+def _numbers(answer: Answer | Tensor) -> list[Tensor]:
     """Returns the class scores, or where there are none the tensors of the output."""
+    if isinstance(answer, Tensor):
+        return [answer]
     if answer.logits.numel():
         return [answer.logits]
     return [leaf.tensor for leaf in leaves(answer.output) if leaf.tensor.is_floating_point() and leaf.tensor.ndim]

@@ -66,18 +66,17 @@ class Network:
         """For the same layer and input shape: grid -> where its cells lie."""
         self.before_pass: Callable[[], None] | None = None
         """Called before each pass; what it raises stops the work, and leaves the model as it was."""
-        self.apart: bool | None = None
-        """Whether views of images run one after another, because an answer depends on what else is in the batch, or no
-        larger one is taken; None: not tried, see `capture.views`."""
+        self.apart = False
+        """Whether views of images run one after another, because it was seen to fail on several of them."""
         self.mixes: bool | None = None
         """Whether an answer depends on what else is in the batch, so that versions of an image run alone; None: not
         tried, see `capture.mixing`."""
         self.draws = False
         """Whether it was then seen to draw random numbers, others for each row."""
+        self.unmixed: dict[str, int] = {}
+        """How many rows of one batch did not mix, as was tried: "" -> of inputs, a layer -> of its output."""
         self.one_by_one = False
-        """Whether images of a batch are explained one by one, because it mixes them: where their batches are ours."""
-        self.tails = set[str]()
-        """Layers behind which nothing mixes, as was tried."""
+        """Whether images of a batch are explained one by one if it mixes them, because their batches are ours."""
         self.detects = False
         """Whether boxes of a detector were seen among its answers."""
         self.one_at_a_time = False

@@ -18,7 +18,7 @@ from cfcam.capture.batches import by_batches, of_one_size
 from cfcam.capture.half_precision import at_least_float32
 from cfcam.capture.kernels import PackedKernels
 from cfcam.capture.layers.calls import split_call
-from cfcam.capture.mixing import differ, found_to_mix, runs_alone
+from cfcam.capture.mixing import found_to_mix, runs_alone
 from cfcam.capture.packing import Trust
 from cfcam.capture.recording import Recording
 from cfcam.capture.state.guarantee import Autocast, preserved
@@ -90,16 +90,15 @@ class Rescorer:
         network = self._recording.network
         run = partial(self._run, targets=targets, probability=probability)
 
-        def last(count: int) -> Answer:
-            if count == len(self._recording.input) == 1 and self._ends_as_seen(x):
+        def again(rows: Tensor) -> Answer:
+            if len(self._recording.input) == 1 and rows.tolist() == [len(x) - 1] and self._ends_as_seen(x):
                 return self._recording.answer
-            rows, of = torch.cat([x[-1:]] * count), torch.cat([images[-1:]] * count)
-            return run(rows, of, None)[1]  # packs nothing
+            return run(x[rows], images[rows], None)[1]  # packs nothing
 
         if not runs_alone(network, len(x)):
             scores, found = run(x, images, kernels)
             # Rounded numbers differ from others by more than this looks for.
-            if (kernels is not None and kernels is self._rounding) or not found_to_mix(network, x, found, last):
+            if (kernels is not None and kernels is self._rounding) or not found_to_mix(network, x, found, again):
                 return scores
         return torch.cat([run(*row, kernels)[0] for row in zip(x.split(1), images.split(1), strict=True)])
 
@@ -181,27 +180,40 @@ class Rescorer:
             targets: the K scores of each image.
             probability: class scores as probabilities instead of logits.
         """
-        network, given = self._recording.network, self._recording.input
+        seen = self._recording
+        network, given = seen.network, seen.input
         if self._alone is None and network.batch is None and not network.one_at_a_time and len(images) > 1:
             self._alone = not network.mixes and self._tail_runs_alone(activations, images, targets)
         if len(images) > 1 and (network.one_at_a_time or runs_alone(network, len(images))):
             pairs = zip(activations.split(1), images.split(1), strict=True)
             return torch.cat([self.of_activations(a, i, targets, probability=probability) for a, i in pairs])
-        if self._alone and network.batch is None and len(images) > 1 and bool((images == images[0]).all()):
-            first = given[images[:1]]
-            try:
-                return self._scored_activations(first, activations, images, targets, probability=probability)
-            except RuntimeError as error:  # a tail that takes as many as it was tried with, and no more
-                if not of_one_size(error):
-                    raise
-                self._alone = False
-        return by_batches(
-            network,
-            len(given),
-            activations,
-            images,
-            lambda a, i: self._scored_activations(given[i], a, i, targets, probability=probability),
-        )
+
+        def scored(activations: Tensor, images: Tensor) -> Tensor:
+            return self._scored_activations(given[images], activations, images, targets, probability=probability)
+
+        def again(rows: Tensor) -> Tensor:
+            return scored(activations[rows], images[rows])
+
+        scores = self._behind_one(activations, images, targets, probability=probability)
+        if scores is None:
+            scores = by_batches(network, len(given), activations, images, scored)
+        if found_to_mix(network, activations, scores, again, seen.layer):
+            return torch.cat([again(row) for row in torch.arange(len(images)).split(1)])
+        return scores
+
+    def _behind_one(self, activations: Tensor, images: Tensor, targets: Scores, *, probability: bool) -> Tensor | None:
+        """Returns the scores of `of_activations` behind a head that runs once; None where that cannot be."""
+        seen = self._recording
+        if not self._alone or seen.network.batch is not None or len(images) < 2 or bool((images != images[0]).any()):
+            return None
+        first = seen.input[images[:1]]
+        try:
+            return self._scored_activations(first, activations, images, targets, probability=probability)
+        except RuntimeError as error:  # a tail that takes as many as it was tried with, and no more
+            if not of_one_size(error):
+                raise
+            self._alone = False
+            return None
 
     def _scored_activations(
         self, x: Tensor, activations: Tensor, images: Tensor, targets: Scores, *, probability: bool
@@ -232,26 +244,22 @@ class Rescorer:
         return at_least_float32(scores)
 
     def _tail_runs_alone(self, activations: Tensor, images: Tensor, targets: Scores) -> bool:
-        """Tells whether the tail scores a batch of activations alike behind a head that saw one image.
+        """Tells whether the tail scores a batch of activations alike behind a head that saw one image, and mixes none.
 
-        What it tells of the network, that images mix behind the layer, is remembered there.
+        One place's share of a layer may change a score by less than a rounding: what mixing does shows in these two.
         """
         seen, two = self._recording, images[:1].repeat(2)
-        network = seen.network
         # Two very different rows: a tail that mixes the images of a batch must not pass.
         own, one = seen.activations()[images[0]].to(activations), activations[0]
         pair = torch.stack([one, own if (own - one).norm() > one.norm() else torch.zeros_like(one)])
+
+        def again(rows: Tensor) -> Tensor:
+            return self._scored_activations(seen.input[two[rows]], pair[rows], two[rows], targets, probability=False)
+
         try:
-            expected = self._scored_activations(seen.input[two], pair, two, targets, probability=False)
-            if network.mixes is None and seen.layer not in network.tails and bool(pair.any()):
-                alone = self._scored_activations(seen.input[two[:1]], pair[:1], two[:1], targets, probability=False)
-                if differ(alone, expected[:1]):
-                    twice = pair[:1].expand_as(pair)
-                    same = self._scored_activations(seen.input[two], twice, two, targets, probability=False)
-                    network.draws = differ(same[1:], same[:1])
-                    network.mixes = not network.draws
-                    return False
-                network.tails.add(seen.layer)
+            expected = again(torch.arange(2))
+            if found_to_mix(seen.network, pair, expected, again, seen.layer):
+                return False
             found = self._scored_activations(seen.input[two[:1]], pair, two, targets, probability=False)
         except Exception:  # noqa: BLE001 (a concatenation with features from before the layer, or a network's own check)
             return False

@@ -10,10 +10,8 @@ from torch import Tensor, nn
 
 from cfcam.capture.capture import Capture
 from cfcam.capture.layers.finding import find_layer
-from cfcam.capture.mixing import differ
 from cfcam.capture.recording import Recording
 from cfcam.capture.rescoring import Rescorer
-from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.targets.scores import ImageScore, Scores
 from cfcam.capture.together import Together
 
@@ -96,27 +94,3 @@ def of_views(
             other._change = lambda g, change=change: torch.cat([change(part) for part in g.split(count)])
         captures.append(other)
     return captures
-
-
-def mixes(capture: Capture, found: Tensor) -> bool:
-    """Tells whether an answer depends on what else is in the batch, and remembers it of the network if it does.
-
-    Args:
-        capture: of the images.
-        found: (N, ...) or (1, ...) the class scores of these images, or of the first, in another batch.
-    """
-    found_to = differ(found, capture.logits[: len(found)])
-    capture.network.mixes = found_to or capture.network.mixes
-    return found_to
-
-
-def answer_beside(capture: Capture, view: Tensor) -> Tensor:
-    """Returns the class scores (1, ...) of the first image in a batch with a view of it (1, C, *spatial): one pass.
-
-    The batch is of another size than the capture's, on which an answer may depend, too.
-    """
-    first = capture.input[:1]
-    both = torch.cat([first, view.to(first)] + [view.to(first)] * (len(capture.input) == 2))
-    images = torch.zeros(len(both), dtype=torch.int64, device=first.device)
-    with capture.quiet(), preserved(capture.network.model, first.device), capture.autocast():
-        return capture.answer(both, images).logits[:1].detach()

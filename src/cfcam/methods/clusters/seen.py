@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from cfcam.capture import Capture, Detections, ImageScore, LayerInfo, Scores, probe_layers
+from cfcam.capture.alone import mixed
 from cfcam.capture.layers.calls import split_call
-from cfcam.capture.views import answer_beside, mixes, of_views
+from cfcam.capture.views import of_views
 from cfcam.errors import LayerError, describe, few
 from cfcam.methods.clusters.agreement import beyond_retest
 from cfcam.methods.clusters.views import View
@@ -133,10 +134,8 @@ def _run(
         return passes + [_Pass(_captures(capture, views, part, layers), part) for part in known], failed
     network = capture.network
     at_once = max(1, min(_at_once(capture), len(todo)))
-    network.apart = network.mixes or network.apart
-    if network.apart is None and alone and at_once > 1:
-        network.apart = network.batch is not None or network.one_at_a_time or _refuses(capture, views)
-    step = 1 if network.apart or network.batch is not None or network.one_at_a_time else at_once
+    single = network.apart or network.mixes or network.batch is not None or network.one_at_a_time
+    step = 1 if single else at_once
     parts = [todo[start : start + step] for start in range(0, len(todo), step)]
     while parts:
         part = parts.pop(0)
@@ -147,26 +146,15 @@ def _run(
                 raise
             if len(part) == 1:
                 failed[part[0]] = describe(error.__cause__ or error, 120)
-            parts = [[v] for v in part] + parts if len(part) > 1 else parts
+            if len(part) > 1:
+                network.apart = network.apart or not isinstance(error, torch.OutOfMemoryError)
+                parts = [[v] for v in part] + parts
             continue
-        if network.apart is None and part[0] == 0 and len(part) > 1:
-            network.apart = mixes(capture, one.captures[0].logits[: len(capture.input)])
-            if network.apart:
-                parts = [[v] for v in todo]
-                continue
+        if len(part) > 1 and mixed(capture, one.captures[0]):
+            parts = [[v] for some in (part, *parts) for v in some]
+            continue
         passes.append(one)
     return passes, failed
-
-
-def _refuses(capture: Capture, views: Sequence[View]) -> bool:
-    """Tells whether views may not run in one batch: tried out once for a network, by a pass of one image and a view."""
-    view = views[1].of(capture.input[:1], _still(capture))
-    try:
-        return mixes(capture, answer_beside(capture, view))
-    except torch.OutOfMemoryError:
-        raise
-    except Exception:  # noqa: BLE001 (a network may raise anything; which view it fails on is seen when they run)
-        return True
 
 
 def _at_once(capture: Capture) -> int:

@@ -58,9 +58,13 @@ class IntegratedGradients(PixelMethod):
         x, columns = capture.input, []
         base = uninformative(x, self.baseline)
         images = torch.arange(len(x), device=x.device)
-        # Points of its path are versions of an image, too: whether they may share a batch shows in these two of them.
-        ends = capture.rescore(torch.cat([x, base]), images.repeat(2)).unflatten(0, (2, len(x)))
-        at_once = len(x) if capture.network.mixes else max(len(x), chunk_size(x))
+        # Points of its path are versions of an image, too: whether they may share a batch shows in as many of them.
+        network, count = capture.network, max(2, chunk_size(x) // len(x))
+        count = count if network.unmixed.get("", 0) < count * len(x) else 2
+        path = torch.cat([torch.lerp(x, base, n / (count - 1)) for n in range(count)])
+        ends = capture.rescore(path, images.repeat(count)).unflatten(0, (count, len(x)))[[0, -1]]
+        single = network.mixes or network.batch is not None or network.one_at_a_time
+        at_once = len(x) if single else max(len(x), chunk_size(x))
         with differentiable(capture):
             for k in range(capture.scores.shape[1]):
                 captums = Captums(lambda seen, which, k=k: scores_of(capture, seen, which, self.name)[:, k])
