@@ -64,6 +64,8 @@ class Network:
         what tells where the maps' cells lie; once that is known."""
         self.placements: dict[tuple[str, torch.Size], dict[tuple[int, ...], Placement | None]] = {}
         """For the same layer and input shape: grid -> where its cells lie."""
+        self.last_layers: dict[tuple[str, int, torch.Size], tuple[str, ...]] = {}
+        """Layer, a number and an input's shape (C, *spatial) -> so many blocks that end with that layer."""
         self.before_pass: Callable[[], None] | None = None
         """Called before each pass; what it raises stops the work, and leaves the model as it was."""
         self.apart = False
@@ -72,7 +74,7 @@ class Network:
         """Whether an answer depends on what else is in the batch, so that versions of an image run alone; None: not
         tried, see `capture.mixing`."""
         self.draws = False
-        """Whether it was then seen to draw random numbers, others for each row."""
+        """Whether it was then seen to draw random numbers, others in each pass."""
         self.unmixed: dict[str, int] = {}
         """How many rows of one batch did not mix, as was tried: "" -> of inputs, a layer -> of its output."""
         self.one_by_one = False

@@ -14,6 +14,7 @@ from cfcam.capture.alone import TOGETHER
 from cfcam.capture.mixing import NOTE
 from cfcam.errors import LayerError, MethodError
 from cfcam.methods import CFCAM, Fusion, View
+from cfcam.methods.clusters.over_views import over_views
 from tests.networks import FlattenNet, GapNet, redundant, rescale
 
 SIZES = {1: (30,), 2: (14, 10), 3: (8, 8, 10)}
@@ -37,9 +38,11 @@ def assert_same(actual: Tensor, expected: Tensor) -> None:
 @pytest.mark.parametrize("views", [(), (View(),), (View(), View(), View())])
 def test_views_that_are_the_input_give_its_own_map(dims: int, views: tuple) -> None:
     net, x = network(dims), torch.randn(3, 3, *SIZES[dims])
-    found = explained(net, x, CFCAM(views=views))
-    assert_same(found.maps["map"], explained(net, x, CFCAM()).maps["map"])
-    assert "notes" not in found.provenance
+    capture = Capture(Network(net), x, layer="features", targets=[0, 2])
+    with capture.quiet():
+        found = over_views(capture, views, 1, CFCAM())
+    assert_same(found, explained(net, x, CFCAM()).maps["map"])
+    assert not capture.memo("notes", dict)
 
 
 def by_place() -> nn.Sequential:
@@ -63,11 +66,12 @@ def test_two_views_by_hand() -> None:
     net = by_place()
     x = torch.rand(1, 2, 8, 8)
     noise = View(noise=0.5)
-    method = CFCAM(views=(View(), noise), shrinkage=0.0)
     with torch.no_grad():
         net[3].weight.mul_(1e-6)  # its answers hardly move
         net[3].bias.copy_(torch.tensor([3.0, -3.0]))
-    found = explained(net, x, method, "0", targets=0).maps["map"][0, 0]
+    capture = Capture(Network(net), x, layer="0", targets=0)
+    with capture.quiet():
+        found = over_views(capture, (View(), noise), 1, CFCAM(shrinkage=0.0))[0, 0]
     A = torch.stack([x, x, noise.of(x)])[:, 0].flatten(2)  # (3, C, S)
     # Errors by differences: 0 between the first two, d from each to the third: 0, 0, d, shrunk to d / 9, d / 9, 7 d / 9
     share = torch.tensor([7.0, 7.0, 1.0]) / 15
@@ -107,7 +111,7 @@ def test_views_at_several_layers_of_different_grids_are_one_pass_and_without_vie
     handle = net.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
     maps = explained(net, x, CFCAM(layers=("0", "1"), views=3), "1").maps["map"]
     handle.remove()
-    assert passes == [2, 2 * 4]  # the input is among its views
+    assert passes == [2, 2 * 4, 1, 1]  # the input is among its views; two rows alone tell whether they mix
     assert maps.shape == (2, 2, 16, 12)
     assert not torch.allclose(maps, fused)
 
@@ -127,9 +131,9 @@ def test_four_views_are_one_pass_of_a_network_that_is_known() -> None:
     passes: list[int] = []
     net.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
     explainer(x)
-    assert passes == [2, 3, 2 * 4]  # the second: whether a batch may hold them
+    assert passes == [2, 2 * 4, 1, 1]  # the last two: whether a batch may hold them
     explainer(x)
-    assert passes[3:] == [2, 2 * 4]
+    assert passes[4:] == [2, 2 * 4]
 
 
 def test_views_of_a_batch_that_is_large_enough_run_one_after_another() -> None:
@@ -159,6 +163,39 @@ def test_a_view_that_moves_the_answer_is_left_out_and_that_is_said() -> None:
     assert found.provenance["notes"] == [f"{said} (image 0)"]
     assert_same(found.maps["map"][0], explained(net, x, replace(method, views=STEPS)).maps["map"][0])
     assert not torch.allclose(found.maps["map"][1], explained(net, x, replace(method, views=STEPS)).maps["map"][1])
+
+
+def test_a_view_with_an_answer_that_is_not_finite_is_left_out_as_such() -> None:
+    class NoNoise(GapNet):
+        def forward(self, x: Tensor) -> Tensor:
+            whole = (x == x.round()).flatten(1).all(1, keepdim=True)
+            return super().forward(x).where(whole, torch.nan)
+
+    net, x = network(kind=NoNoise), torch.randint(-4, 5, (2, 3, 14, 10)).float()
+    found = explained(net, x, CFCAM(views=(*STEPS, View(noise=0.1))))
+    said = "cf-cam: the network's answer to the view noise of 0.1 is not finite, and it is left out"
+    assert found.said == ((said,), (said,))
+    assert_same(found.maps["map"], explained(net, x, CFCAM(views=STEPS)).maps["map"])
+
+
+@pytest.mark.parametrize("method", [CFCAM.steady(), CFCAM(views=(*STEPS, View(noise=0.1)))])
+def test_an_input_too_small_to_be_moved_is_seen_as_it_is_and_that_is_said(method: CFCAM) -> None:
+    net, x = network(), torch.randn(2, 3, 6, 7)
+    found = explained(net, x, method)
+    said = "an input of 6 x 7 is too small to be moved, so that nothing measures its views: it is seen as it is"
+    assert found.said == ((f"{'cf-cam-steady' if method == CFCAM.steady() else 'cf-cam'}: {said}",),) * 2
+    share = 0.0 if method.shrinkage is None else method.shrinkage
+    assert_same(found.maps["map"], explained(net, x, CFCAM(shrinkage=share)).maps["map"])
+
+
+def test_the_last_layers_are_looked_for_once() -> None:
+    explainer, x = cfcam.Explainer(net := network(), CFCAM(layers=2), layer="features"), torch.randn(1, 3, 14, 10)
+    passes: list[int] = []
+    net.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
+    explainer(x)
+    assert passes == [1, 1, 1]
+    explainer(x)
+    assert passes[3:] == [1, 1]
 
 
 class OnlyWhole(GapNet):
@@ -297,6 +334,8 @@ def test_a_mask_moves_with_its_view() -> None:
         ({"views": -1}, "a number of views, 0 or more"),
         ({"views": (1,)}, r"a number of views, or a tuple of View\(...\)"),
         ({"views": (View(noise=0.1),)}, "a step of one pixel"),
+        ({"views": (View(), View(noise=0.1))}, "a step of one pixel"),  # nothing is measured by what does not move
+        ({"views": (View(shift=0), View(noise=0.1))}, "a step of one pixel"),
         ({"shrinkage": None}, "is measured over views: give some"),
         ({"layers": 0}, "a number of layers, 1 or more"),
         ({"layers": "features"}, "a number of layers, 1 or more, or a tuple of their names"),

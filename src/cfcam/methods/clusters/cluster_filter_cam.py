@@ -88,7 +88,8 @@ class CFCAM(Method):
             the map by less than half of the tolerance, which then stands in the notes; or "float32".
         views: how many views of the input besides itself, of the standard series (steps of one and two pixels, faint
             noise), or these `View`s, a `View` of one pixel's step among them.
-        layers: how many layers, the target and the last blocks before it, or their names; several take one more pass.
+        layers: how many layers, the target and the last blocks before it, or their names; several take one more pass,
+            and a number of them one pass of an image, once for a network.
         important_quantile: in [0, 1]; None: no such level, every channel is clustered.
         filter: "bilateral", "guided", "published", a `Filter`, or None for the plain mean gradient.
         eps_quantile: DBSCAN's eps as a quantile, in [0, 1], of the off-diagonal distances.

@@ -100,6 +100,7 @@ def seen(capture: Capture, views: Sequence[View], layers: Sequence[str], name: s
     """
     for view in views:
         view.check(capture.input.shape[2:], _still(capture))
+    views = _moving(capture, views, name)
     every = (View(), *views)
     key = every, tuple(layers)
     known = capture.memo(("views run", *key), list[list[int]])  # by other parts of the targets
@@ -107,6 +108,19 @@ def seen(capture: Capture, views: Sequence[View], layers: Sequence[str], name: s
     known[:] = [one.which for one in passes if one.captures[0] is not capture]
     kept = capture.memo(("views kept", *key), lambda: _kept(capture, every, passes, failed, name))
     return [Seen(capture, every, kept, n, passes) for n in range(len(layers))]
+
+
+def _moving(capture: Capture, views: Sequence[View], name: str) -> Sequence[View]:
+    """Returns the views; none, which is said, if inputs are so small that none of their test-retests is moved."""
+    size, retests = capture.input.shape[2:], [view for view in views if view.is_retest]
+    if not retests or any(any(view.steps(size, _still(capture))) for view in retests):
+        return views
+    small = " x ".join(map(str, size))
+    why = (
+        f"{name}: an input of {small} is too small to be moved, so that nothing measures its views: it is seen as it is"
+    )
+    capture.memo("notes", dict)[why] = list(range(len(capture.input)))
+    return ()
 
 
 def _still(capture: Capture) -> int:
@@ -198,11 +212,15 @@ def _kept(
         if v in failed:
             lost[v] = True
             why = f"{name}: the network fails on the view {view.words}, which is left out ({failed[v]})"
-        elif bool(lost[v].any()):
-            why = f"{name}: the view {view.words} moves the network's answer beyond its test-retest, and is left out"
-        else:
+            said[why] = lost[v].nonzero().flatten().tolist()
             continue
-        said[why] = lost[v].nonzero().flatten().tolist()
+        finite = answers[v].isfinite().all(1)
+        for some, why in (
+            (lost[v] & finite, f"the view {view.words} moves the network's answer beyond its test-retest, and is"),
+            (lost[v] & ~finite, f"the network's answer to the view {view.words} is not finite, and it is"),
+        ):
+            if bool(some.any()):
+                said[f"{name}: {why} left out"] = some.nonzero().flatten().tolist()
     return ~lost
 
 
@@ -227,7 +245,7 @@ def last_layers(capture: Capture, count: int) -> tuple[str, ...]:
     """Returns the names of ``count`` layers: the blocks that end before the target layer begins, and then it.
 
     For a torchvision MobileNetV2 at features.18 and two layers: features.17 and features.18. Found by one pass of the
-    first image, once per capture.
+    first image, once for a network, layer and size.
 
     Args:
         capture: at the target layer.
@@ -261,7 +279,10 @@ def last_layers(capture: Capture, count: int) -> tuple[str, ...]:
             )
         return tuple(names)
 
-    return (capture.layer,) if count == 1 else capture.memo(("last layers", count), found)
+    known, key = capture.network.last_layers, (capture.layer, count, capture.given.shape[1:])
+    if count > 1 and key not in known:
+        known[key] = found()
+    return known[key] if count > 1 else (capture.layer,)
 
 
 def _core(infos: Sequence[LayerInfo], layer: LayerInfo) -> LayerInfo:

@@ -75,9 +75,9 @@ class View:
 
     @property
     def is_retest(self) -> bool:
-        """Whether it is the input again, moved by a pixel at most: what the network's test-retest is measured by."""
+        """Whether it is the input again, moved by one pixel: what the network's test-retest is measured by."""
         steps = _several(self.shift)
-        return not self.flip and not self.turn and not self.noise and all(abs(step) <= 1 for step in steps)
+        return not self.flip and not self.turn and not self.noise and {abs(step) for step in steps} in ({1}, {0, 1})
 
     @property
     def words(self) -> str:
