@@ -18,6 +18,7 @@ from cfcam.methods.clusters.cluster_evidence import ROUND, updated
 from cfcam.methods.clusters.filters import FILTERS, Filter
 from cfcam.methods.clusters.over_views import over_views
 from cfcam.methods.clusters.views import View, series
+from cfcam.methods.numbers import check_count, check_numbers, check_whole_numbers
 from cfcam.methods.scored.score_cam import unit_range
 
 MAX_POSITIONS = 4096
@@ -128,38 +129,26 @@ class CFCAM(Method):
         for field, choices in _CHOICES.items():
             if getattr(self, field) not in choices:
                 raise MethodError(f"CFCAM({field}={getattr(self, field)!r}): one of {', '.join(map(repr, choices))}")
-        if self.groups < 1:
-            raise MethodError(f"CFCAM(groups={self.groups}): a number of clusters, 1 or more")
-        if not self.doubt > 0:
-            raise MethodError(f"CFCAM(doubt={self.doubt}): a number above 0")
-        if not self.tolerance >= 0:
-            raise MethodError(f"CFCAM(tolerance={self.tolerance}): a number, 0 or more")
+        check_whole_numbers(self, "groups")
+        check_numbers(self, "doubt", above=0)
+        check_numbers(self, "tolerance", "eps_minimum", least=0)
+        check_numbers(self, "eps_quantile", "min_samples_fraction", least=0, most=1)
+        check_numbers(self, "shrinkage", "important_quantile", least=0, most=1, optional=True)
         if self.evidence and self.clustering != "k-means":
             raise MethodError("CFCAM(evidence=True, clustering='dbscan'): masks are made of the clusters of k-means")
         self._check_views()
-        for field in ("shrinkage", "important_quantile", "eps_quantile", "min_samples_fraction"):
-            value = getattr(self, field)
-            if value is not None and not 0 <= value <= 1:
-                raise MethodError(f"CFCAM({field}={value}): a number from 0 to 1")
         if self.filter is not None and not isinstance(self.filter, Filter) and self.filter not in FILTERS:
             raise MethodError(f"CFCAM(filter={self.filter!r}): one of {', '.join(FILTERS)}, a Filter or None")
 
     def _check_views(self) -> None:
+        check_count(self, "layers", "a number of layers, 1 or more, or a tuple of their names", of=str)
+        views = "a number of views, 0 or more, or a tuple of View(...)"
+        check_count(self, "views", views, of=View, least=0)
         if self.shrinkage is None and not self.views:
             raise MethodError("CFCAM(shrinkage=None, views=0): how much is shared is measured over views: give some")
         if self.evidence and (self.views or self.layers != 1):
             raise MethodError("CFCAM(evidence=True, views=..., layers=...): evidence is of one view at one layer")
-        layers: Any = self.layers
-        if not (isinstance(layers, int) and layers >= 1) and not (isinstance(layers, tuple) and layers):
-            raise MethodError(
-                f"CFCAM(layers={self.layers!r}): a number of layers, 1 or more, or a tuple of their names"
-            )
-        if isinstance(self.views, int):
-            if self.views < 0:
-                raise MethodError(f"CFCAM(views={self.views}): a number of views, 0 or more, or a tuple of View(...)")
-        elif not isinstance(self.views, tuple) or not all(isinstance(view, View) for view in self.views):
-            raise MethodError(f"CFCAM(views={self.views!r}): a number of views, or a tuple of View(...)")
-        elif self.views and not any(view.is_retest for view in self.views):
+        if isinstance(self.views, tuple) and self.views and not any(view.is_retest for view in self.views):
             raise MethodError(
                 "CFCAM(views=(...)): a step of one pixel, View(shift=1), must be among them: it measures how far the"
                 " network's answer moves by itself, which no other view may exceed"

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from cfcam.methods.numbers import check_numbers, check_whole_numbers
+
 _CONV: dict[int, Any] = {1: F.conv1d, 2: F.conv2d, 3: F.conv3d}
 
 
@@ -49,6 +51,10 @@ class BilateralFilter(Filter):
     radius: int = 2
     sigma_space: float = 1.5
     sigma_range: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_whole_numbers(self, "radius", least=0)
+        check_numbers(self, "sigma_space", "sigma_range", above=0)
 
     def __call__(self, maps: Tensor) -> Tensor:
         """Returns the filtered maps (B, *spatial); a constant map stays what it is."""
@@ -89,6 +95,10 @@ class GuidedFilter(Filter):
     keeps_constants: ClassVar[bool] = True
     radius: int | None = None
     regularization: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_whole_numbers(self, "radius", least=0, optional=True)
+        check_numbers(self, "regularization", least=0)
 
     def __call__(self, maps: Tensor) -> Tensor:
         """Returns the filtered maps (B, *spatial); a constant map stays what it is."""
@@ -136,6 +146,9 @@ class PublishedFilter(Filter):
 
     sigma_space: float = 5.0
     sigma_range: float = 0.1
+
+    def __post_init__(self) -> None:
+        check_numbers(self, "sigma_space", "sigma_range", above=0)
 
     def __call__(self, maps: Tensor) -> Tensor:
         """Returns the filtered maps (B, *spatial)."""

@@ -119,7 +119,8 @@ def _moving(capture: Capture, views: Sequence[View], name: str) -> Sequence[View
     why = (
         f"{name}: an input of {small} is too small to be moved, so that nothing measures its views: it is seen as it is"
     )
-    capture.memo("notes", dict)[why] = list(range(len(capture.input)))
+    said: dict[str, list[int]] = capture.memo("notes", dict)
+    said[why] = list(range(len(capture.input)))
     return ()
 
 

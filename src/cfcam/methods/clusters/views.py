@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cfcam.capture.layers.placement import Placement, along
 from cfcam.errors import MethodError, shown, whole_number
+from cfcam.methods.numbers import check_numbers
 
 _MOST_DEGREES = 180
 _SHORT = 8  # an axis of fewer pixels is not moved: a pixel of it is no small motion
@@ -47,10 +48,7 @@ class View:
             raise MethodError(f"View(flip={shown(self.flip)}): a tuple of spatial axes, as (-1,) for left-right")
         if len(set(self.flip)) != len(self.flip) or not all(-3 <= axis <= -1 for axis in self.flip):
             raise MethodError(f"View(flip={self.flip}): different spatial axes from -3 to -1, counted from the last")
-        for name in ("turn", "noise"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise MethodError(f"View({name}={shown(value)}): a finite number")
+        check_numbers(self, "turn", "noise")
         if abs(self.turn) > _MOST_DEGREES:
             raise MethodError(f"View(turn={self.turn:g}): degrees from -180 to 180")
 

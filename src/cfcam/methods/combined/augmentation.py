@@ -15,6 +15,7 @@ from torch import Tensor
 from cfcam.capture import Capture
 from cfcam.capture.layers.placement import Placement, along
 from cfcam.errors import MethodError
+from cfcam.methods.numbers import check_each_number
 from cfcam.methods.wrapping import Wrapper
 
 
@@ -40,12 +41,12 @@ class Augmented(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if len(set(self.flips)) != len(self.flips) or not all(-3 <= axis <= -1 for axis in self.flips):
+        axes = isinstance(self.flips, tuple) and all(type(axis) is int and -3 <= axis <= -1 for axis in self.flips)
+        if not axes or len(set(self.flips)) != len(self.flips):
             raise MethodError(
                 f"Augmented(flips={self.flips}): different spatial axes from -3 to -1, counted from the last"
             )
-        if not all(scale > 0 for scale in self.scales):
-            raise MethodError(f"Augmented(scales={self.scales}): numbers greater than 0")
+        check_each_number(self, "scales", above=0)
 
     @property
     def label(self) -> str:

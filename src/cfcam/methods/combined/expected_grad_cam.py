@@ -11,8 +11,8 @@ from torch import Tensor
 
 from cfcam.capture import Capture
 from cfcam.capture.draws import in_blocks
-from cfcam.errors import MethodError
 from cfcam.methods.base import Method, joined, spatial_mean, weighted_sum
+from cfcam.methods.numbers import check_draws
 from cfcam.methods.scored.score_cam import blurred
 from cfcam.methods.scored.smooth import noise_draws
 
@@ -45,10 +45,7 @@ class ExpectedGradCAM(Method):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise MethodError(f"ExpectedGradCAM(samples={self.samples}): 1 or more")
-        if not self.noise >= 0:
-            raise MethodError(f"ExpectedGradCAM(noise={self.noise}): 0 or more")
+        check_draws(self)
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive."""

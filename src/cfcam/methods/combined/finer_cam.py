@@ -13,6 +13,7 @@ from cfcam.capture.answers.probabilities import signed_logits
 from cfcam.capture.targets.scores import what_is_asked
 from cfcam.errors import MethodError, TargetError
 from cfcam.methods.cam import CAM
+from cfcam.methods.numbers import check_count, check_numbers
 from cfcam.methods.wrapping import Wrapper
 
 
@@ -46,12 +47,8 @@ class FinerCAM(Wrapper):
             raise MethodError(
                 "FinerCAM(base=CAM()): cam reads a class' weights and no score; grad-cam is the same there"
             )
-        if self.gamma < 0:
-            raise MethodError(f"FinerCAM(gamma={self.gamma}): 0 or more")
-        if self.references in (0, ()) or (isinstance(self.references, int) and self.references < 0):
-            raise MethodError(
-                f"FinerCAM(references={self.references}): a number of classes, or a tuple of their indices"
-            )
+        check_numbers(self, "gamma", least=0)
+        check_count(self, "references", "a number of classes, 1 or more, or a tuple of their indices", of=int)
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns the wrapped method's maps (N, K, *layer_spatial) of the differences."""

@@ -18,6 +18,7 @@ from cfcam.capture.layers.placement import Placement, upsampled
 from cfcam.errors import MethodError, few
 from cfcam.methods.base import Method
 from cfcam.methods.gradient.grad_cam import GradCAM, GradCAMPlusPlus
+from cfcam.methods.numbers import check_whole_numbers
 from cfcam.methods.wrapping import Wrapper
 
 
@@ -49,8 +50,7 @@ class Fusion(Wrapper):
         super().__post_init__()
         if self.mode not in ("mean", "max", "product"):
             raise MethodError(f"{type(self).__name__}(mode={self.mode!r}): 'mean', 'max' or 'product'")
-        if self.grids < 1:
-            raise MethodError(f"{type(self).__name__}(grids={self.grids}): 1 or more")
+        check_whole_numbers(self, "grids")
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *finest_layer_spatial) in [0, 1]."""

@@ -16,6 +16,7 @@ from cfcam.capture import Capture
 from cfcam.capture.layers.placement import LINEAR
 from cfcam.errors import MethodError
 from cfcam.methods.combined.fusion import unit_peak
+from cfcam.methods.numbers import check_each_number, check_numbers
 from cfcam.methods.wrapping import Wrapper
 
 
@@ -47,11 +48,10 @@ class SESS(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not self.scales or not all(scale >= 1 for scale in self.scales):
-            raise MethodError(f"SESS(scales={self.scales}): numbers of 1 or more")
-        for name in ("stride", "keep"):
-            if not 0 < getattr(self, name) <= 1:
-                raise MethodError(f"SESS({name}={getattr(self, name)}): above 0, at most 1")
+        check_each_number(self, "scales", least=1)
+        if not self.scales:
+            raise MethodError("SESS(scales=()): a tuple of numbers, 1 or more")
+        check_numbers(self, "stride", "keep", above=0, most=1)
 
     @property
     def label(self) -> str:

@@ -14,6 +14,7 @@ from cfcam.errors import LayerError, MethodError
 from cfcam.methods.base import Method, spatial_mean
 from cfcam.methods.combined.fusion import on_finest
 from cfcam.methods.gradient.grad_cam import GradCAM
+from cfcam.methods.numbers import check_numbers
 
 
 @dataclass(frozen=True)
@@ -49,8 +50,7 @@ class WinsorCAM(Method):
     importance: Literal["mean", "max"] = "mean"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.percentile <= 100:
-            raise MethodError(f"WinsorCAM(percentile={self.percentile}): a number from 0 to 100")
+        check_numbers(self, "percentile", least=0, most=100)
         given: Any = self.layers
         if isinstance(given, str):
             raise MethodError(f"WinsorCAM(layers={self.layers!r}): a tuple of names, as ({self.layers!r},)")

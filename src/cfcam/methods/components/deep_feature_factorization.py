@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from cfcam.capture import Capture
-from cfcam.errors import MethodError
 from cfcam.methods.base import Method
+from cfcam.methods.numbers import check_whole_numbers
 
 _FLOOR = 1e-2
 """What a start of 0 is lifted to, as a share of the largest: products never leave 0."""
@@ -60,9 +60,7 @@ class DeepFeatureFactorization(Method):
     steps: int = 200
 
     def __post_init__(self) -> None:
-        for name, value in (("concepts", self.concepts), ("steps", self.steps)):
-            if not isinstance(value, int) or value < 1:
-                raise MethodError(f"DeepFeatureFactorization({name}={value!r}): a whole number, 1 or more")
+        check_whole_numbers(self, "concepts", "steps")
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), 0 or above."""

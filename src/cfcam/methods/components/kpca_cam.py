@@ -11,6 +11,7 @@ from torch import Tensor
 from cfcam.capture import Capture
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method
+from cfcam.methods.numbers import check_numbers
 
 _MOST_PLACES = 4096
 """Places for which the matrix of all pairs is decomposed; the time grows with the third power."""
@@ -45,8 +46,7 @@ class KPCACAM(Method):
     def __post_init__(self) -> None:
         if self.kernel not in ("sigmoid", "rbf"):
             raise MethodError(f"KPCACAM(kernel={self.kernel!r}): 'sigmoid' or 'rbf'")
-        if self.gamma is not None and not self.gamma > 0:
-            raise MethodError(f"KPCACAM(gamma={self.gamma}): a number greater than 0, or None")
+        check_numbers(self, "gamma", above=0, optional=True)
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns signed maps (N, K, *layer_spatial), alike for the K targets."""

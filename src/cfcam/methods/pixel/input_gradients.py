@@ -18,6 +18,7 @@ from cfcam.capture.state.guarantee import preserved
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, joined
 from cfcam.methods.gradient.grad_cam import GradCAM
+from cfcam.methods.numbers import check_draws
 from cfcam.methods.scored.smooth import noise_draws
 
 _RELU = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6, F.hardtanh)
@@ -53,10 +54,7 @@ class SmoothGrad(PixelMethod):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.samples < 1:
-            raise MethodError(f"SmoothGrad(samples={self.samples}): 1 or more")
-        if not self.noise >= 0:
-            raise MethodError(f"SmoothGrad(noise={self.noise}): 0 or more")
+        check_draws(self)
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *input_spatial), zero or positive."""

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from cfcam.capture import Capture
 from cfcam.errors import MethodError, MissingExtraError
+from cfcam.methods.numbers import check_baseline, check_numbers, check_whole_numbers
 from cfcam.methods.pixel.input_gradients import PixelMethod, differentiable, scores_of
 from cfcam.methods.scored.score_cam import chunk_size, uninformative
 
@@ -42,12 +43,9 @@ class IntegratedGradients(PixelMethod):
     tolerance: float = 0.1
 
     def __post_init__(self) -> None:
-        if self.baseline not in ("zero", "blur") and not isinstance(self.baseline, (int, float)):
-            raise MethodError(f"IntegratedGradients(baseline={self.baseline!r}): 'zero', 'blur' or a number")
-        if self.steps < 1:
-            raise MethodError(f"IntegratedGradients(steps={self.steps}): 1 or more")
-        if not self.tolerance > 0:
-            raise MethodError(f"IntegratedGradients(tolerance={self.tolerance}): a number above 0")
+        check_baseline(self)
+        check_whole_numbers(self, "steps")
+        check_numbers(self, "tolerance", above=0, infinite=True)
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns signed maps (N, K, *input_spatial)."""

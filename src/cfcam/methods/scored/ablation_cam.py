@@ -12,6 +12,7 @@ from cfcam.capture import Capture
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, spatial_mean, weighted_sum
 from cfcam.methods.cam import pooled_classifier
+from cfcam.methods.numbers import check_whole_numbers
 from cfcam.methods.scored.score_cam import chunk_size
 
 
@@ -39,8 +40,7 @@ class AblationCAM(Method):
     def __post_init__(self) -> None:
         if self.normalize not in (None, "score"):
             raise MethodError(f"AblationCAM(normalize={self.normalize!r}): None or 'score'")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise MethodError(f"AblationCAM(batch_size={self.batch_size}): 1 or more, or None")
+        check_whole_numbers(self, "batch_size", optional=True)
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive."""

@@ -12,6 +12,7 @@ from cfcam.capture import Capture
 from cfcam.capture.layers.placement import Span
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method
+from cfcam.methods.numbers import check_baseline, check_numbers, check_whole_numbers
 from cfcam.methods.scored.score_cam import chunk_size, uninformative
 
 
@@ -42,14 +43,11 @@ class Occlusion(Method):
     batch_size: int | None = None
 
     def __post_init__(self) -> None:
-        if not self.window > 0:
-            raise MethodError(f"Occlusion(window={self.window}): a number greater than 0")
+        check_numbers(self, "window", above=0)
         if self.score not in ("probability", "logit"):
             raise MethodError(f"Occlusion(score={self.score!r}): 'probability' or 'logit'")
-        if self.baseline not in ("zero", "blur") and not isinstance(self.baseline, (int, float)):
-            raise MethodError(f"Occlusion(baseline={self.baseline!r}): 'zero', 'blur' or a number")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise MethodError(f"Occlusion(batch_size={self.batch_size}): 1 or more, or None")
+        check_baseline(self)
+        check_whole_numbers(self, "batch_size", optional=True)
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns signed maps (N, K, *layer_spatial)."""

@@ -14,6 +14,7 @@ from cfcam.capture import Capture
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, spatial_mean
 from cfcam.methods.cam import pooled_classifier
+from cfcam.methods.numbers import check_whole_numbers
 from cfcam.methods.scored.score_cam import chunk_size
 
 _TAIL = 1 << 26
@@ -61,8 +62,7 @@ class ReciproCAM(Method):
             raise MethodError(f"{name}(spread={self.spread!r}): 'cell' or 'gaussian'")
         if self.zero not in ("minimum", "masked", None):
             raise MethodError(f"{name}(zero={self.zero!r}): 'minimum', 'masked' or None")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise MethodError(f"{name}(batch_size={self.batch_size}): 1 or more, or None")
+        check_whole_numbers(self, "batch_size", optional=True)
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive; signed if 0 is the score of a masked layer."""

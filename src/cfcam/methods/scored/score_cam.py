@@ -14,6 +14,7 @@ from cfcam.capture import Capture
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, weighted_sum
 from cfcam.methods.clustering import k_means, one_hot
+from cfcam.methods.numbers import check_baseline, check_whole_numbers
 
 _CACHED = 20 << 20
 """Bytes of the largest activation of a masked pass on a CPU: the C library keeps three such blocks for the next pass,
@@ -52,14 +53,10 @@ class ScoreCAM(Method):
     def __post_init__(self) -> None:
         if self.score not in ("probability", "logit"):
             raise MethodError(f"ScoreCAM(score={self.score!r}): 'probability' or 'logit'")
-        if self.baseline not in ("zero", "blur") and not isinstance(self.baseline, (int, float)):
-            raise MethodError(f"ScoreCAM(baseline={self.baseline!r}): 'zero', 'blur' or a number")
+        check_baseline(self)
         if self.normalize not in (None, "softmax"):
             raise MethodError(f"ScoreCAM(normalize={self.normalize!r}): None or 'softmax'")
-        if self.approximate is not None and self.approximate < 1:
-            raise MethodError(f"ScoreCAM(approximate={self.approximate}): a number of groups, 1 or more, or None")
-        if self.batch_size is not None and self.batch_size < 1:
-            raise MethodError(f"ScoreCAM(batch_size={self.batch_size}): 1 or more, or None")
+        check_whole_numbers(self, "approximate", "batch_size", optional=True)
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive."""

@@ -13,6 +13,7 @@ from cfcam.capture import Capture
 from cfcam.capture.draws import in_blocks
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, joined, places, weighted_sum
+from cfcam.methods.numbers import check_draws, check_whole_numbers
 from cfcam.methods.scored.score_cam import ScoreCAM, chunk_size, uninformative
 
 
@@ -43,7 +44,7 @@ class SmoothGradCAMPlusPlus(Method):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _check(self.samples, self.noise, "SmoothGradCAMPlusPlus")
+        check_draws(self)
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive."""
@@ -99,7 +100,7 @@ class SSCAM(ScoreCAM):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check(self.samples, self.noise, "SSCAM")
+        check_draws(self)
 
     def _alpha(self, capture: Capture, masks: Tensor, valid: Tensor) -> Tensor:
         """Returns (N, K, M) the mean rise of the scores by seeing the input through noisy masks (N, M, *spatial)."""
@@ -141,8 +142,7 @@ class ISCAM(ScoreCAM):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.steps < 1:
-            raise MethodError(f"ISCAM(steps={self.steps}): 1 or more")
+        check_whole_numbers(self, "steps")
         if self.path not in ("linear", "cumulative"):
             raise MethodError(f"ISCAM(path={self.path!r}): 'linear' or 'cumulative'")
 
@@ -156,13 +156,6 @@ class ISCAM(ScoreCAM):
     def _fractions(self) -> Iterator[float]:
         for i in range(1, self.steps + 1):
             yield i / self.steps if self.path == "linear" else i * (i - 1) / (2 * self.steps)
-
-
-def _check(samples: int, noise: float, method: str) -> None:
-    if samples < 1:
-        raise MethodError(f"{method}(samples={samples}): 1 or more")
-    if noise < 0:
-        raise MethodError(f"{method}(noise={noise}): 0 or more")
 
 
 def noise_draws(samples: int, shape: Sequence[int], seed: int) -> Iterator[Tensor]:
