@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -197,3 +198,37 @@ def test_without_an_adapter_the_error_names_it(kind: type[GapNet], x: Tensor) ->
     assert "\n" not in str(error.value)
     assert error.value.__cause__ is not None
     assert snapshot(model) == state
+
+
+class Unbatched(nn.Module):
+    """Takes one image (C, H, W), and answers once."""
+
+    def __init__(self, net: nn.Module, how: str) -> None:
+        super().__init__()
+        self.net, self.how = net, how
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.how == "asserts":
+            assert x.ndim == 3
+        return self.net(x.view(1, *x.shape[-3:]) if x.ndim == 3 else x.permute(0, 1, 2))[0]
+
+
+@pytest.mark.parametrize("how", ["asserts", "permutes"])
+def test_a_network_without_a_batch_axis(net: GapNet, x: Tensor, how: str) -> None:
+    single, one = Unbatched(net, how), x[:1]
+    for given in (one, one[0]):
+        with pytest.raises(InputError, match=r"takes one image without a batch axis: give cfcam.capture.Adapter\("):
+            cfcam.explain(single, given, "grad-cam")
+    adapter = Adapter(single, lambda x, images: x[0], lambda output: output[None])
+    methods = ["grad-cam", "score-cam", "recipro-cam", "cf-cam-steady"]
+    methods += ["integrated-gradients"] if find_spec("captum") else []  # its path is run in parts of one
+    found = cfcam.explain(adapter, one, methods, layer="model.net.features", targets=[1])
+    expected = cfcam.explain(net, one, methods, layer="features", targets=[1])
+    for name in methods:
+        torch.testing.assert_close(found.maps[name], expected.maps[name], rtol=1e-4, atol=1e-6)
+
+
+def test_an_adapter_that_answers_itself_is_told_what_is_due(net: GapNet, x: Tensor) -> None:
+    single = Unbatched(net, "asserts")
+    with pytest.raises(InputError, match=r"returned, a tensor \(\d+,\) .+: return what the model is called"):
+        cfcam.explain(Adapter(single, lambda x, images: single(x[0])), x[:1], "grad-cam", layer="model.net.features")

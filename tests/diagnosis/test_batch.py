@@ -64,6 +64,17 @@ class AttendsOverBatch(Small):
         return self.fc(self.attention(f, f, f)[0][:, 0])
 
 
+class Sequence(Small):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc(self.f(x).mean((2, 3)).cumsum(0))  # as nn.LSTM: the first image does not see the others
+
+
+class FromFourOn(Small):
+    def forward(self, x: Tensor) -> Tensor:
+        f = self.f(x).mean((2, 3))
+        return self.fc(f + f.mean(0) if len(x) >= 4 else f)
+
+
 class OfThree(Small):
     def forward(self, x: Tensor) -> Tensor:
         return self.fc(self.f(x).view(3, 6, -1).mean(2))
@@ -74,6 +85,8 @@ class OfThree(Small):
     [
         (NormTrains, "BatchNorm 'f.1' runs in training mode"),
         (BatchStatistics, "BatchNorm 'f.1' runs in training mode, or keeps no statistics"),
+        (Sequence, ""),
+        (FromFourOn, ""),
         (AttendsOverBatch, "first seen in the output of 'attention' (MultiheadAttention)"),
     ],
 )
@@ -83,6 +96,10 @@ def test_images_that_do_mix_and_where(kind: type[Small], cause: str) -> None:
     assert found["batch"].severity == "problem"
     assert cause in found["batch"].seen
     assert "images mix" in found["batch"].means
+
+
+def test_blank_pictures_do_not_hide_that_images_mix() -> None:
+    assert diagnose(BatchStatistics().eval(), image(2) * 0)["batch"].severity == "problem"
 
 
 def test_a_batch_size_written_into_forward() -> None:

@@ -110,7 +110,7 @@ def test_approximate_score_cam_is_exact_where_channels_share_their_masks(dims: i
         for method in (ScoreCAM(), ScoreCAM(approximate=4))
     )
     assert_equal_maps(approximate, exact.numpy())
-    assert sum(passes) == (3 + 3 + 3 * 12 + 1) + (3 + 3 + 3 * 4 + 1)  # a masked image alone, once a network
+    assert sum(passes) == (3 + 3 + 3 * 12 + 2) + (3 + 3 + 3 * 4 + 2)  # two masked images alone, once a network
     # One group of all channels is another map: the groups matter.
     one = cfcam.explain(net, x, ScoreCAM(approximate=1), targets=TARGETS, layer="features").maps["score-cam"]
     assert (one - exact).abs().max() > 0.01 * exact.max()

@@ -269,9 +269,9 @@ class TestPassesOfAblationCAM:
         heads: list[int] = []
         net.features.register_forward_hook(lambda module, args, out: heads.append(len(out)))
         maps_of(net, x, AblationCAM(batch_size=64))
-        # the capture, the trial (two, one of them alone, two behind a head of one), the reference, and one head for the
-        # 12 channels of each image
-        assert heads == [3, 2, 1, 1, 3, 1, 1, 1]
+        # the capture, the trial (two, each alone, two behind a head of one), the reference and two of its rows alone,
+        # and one head for the 12 channels of each image, and for two of those of the first
+        assert heads == [3, 2, 1, 1, 1, 3, 1, 1, 1, 1, 1, 1, 1]
 
     def test_a_tail_that_looks_back_at_the_head_gets_whole_passes(self) -> None:
         class Skip(GapNet):

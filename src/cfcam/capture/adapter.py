@@ -10,7 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture.inputs import what_is_due
-from cfcam.errors import CfcamError, InputError, check_called, shown
+from cfcam.errors import CfcamError, InputError, check_called, describe, shown
+
+_OF_ARGUMENTS = (TypeError, KeyError, IndexError, AttributeError, ValueError, AssertionError)
+"""What a forward raises that is called with other things than it takes."""
+
+UNBATCHED = (
+    "it takes one image without a batch axis: give cfcam.capture.Adapter(model, lambda x, images: x[0],"
+    " lambda output: output[None]) as the model, and one image (1, C, *spatial) at a time"
+)
 
 Arguments = Callable[[Tensor, Tensor], Any]
 
@@ -64,10 +72,22 @@ class Adapter(nn.Module):
             raise InputError(
                 "Adapter: arguments returned None: return what the model is called with, a tuple or a mapping"
             )
-        if isinstance(given, Mapping):
-            result = self.model(**given)
-        else:
-            result = self.model(*given) if isinstance(given, tuple) else self.model(given)
+        try:
+            if isinstance(given, Mapping):
+                result = self.model(**given)
+            else:
+                result = self.model(*given) if isinstance(given, tuple) else self.model(given)
+        except CfcamError:
+            raise
+        except Exception as error:
+            if not isinstance(error, _OF_ARGUMENTS) and not (isinstance(given, Tensor) and given.ndim < x.ndim - 1):
+                raise
+            what = f"a tensor {tuple(given.shape)}" if isinstance(given, Tensor) else shown(given)
+            raise InputError(
+                f"Adapter: {type(self.model).__name__} fails on what arguments returned, {what}"
+                f" ({describe(error, 160)}): return what the model is called with; what it answers goes through the third"
+                " argument, output"
+            ) from error
         return result if self.output is None else self.output(result)
 
 
@@ -116,17 +136,28 @@ def call(model: nn.Module, x: Tensor, images: Tensor | None, run: Callable[..., 
         return run(x)
     except CfcamError:
         raise
-    except (TypeError, KeyError, IndexError, AttributeError, ValueError, AssertionError) as error:
+    except _OF_ARGUMENTS as error:
         reason = " ".join(str(error).split())[:160]
         other = "if it is called with other things, wrap it in cfcam.capture.Adapter(model, lambda x, images: ...)"
         raise InputError(
             f"{type(model).__name__} fails on one batch of images {tuple(x.shape)} ({type(error).__name__}: {reason}):"
-            f" {what_is_due(model, tuple(x.shape)) or other}"
+            f" {what_is_due(model, tuple(x.shape)) or (UNBATCHED if _runs_unbatched(x, run) else other)}"
         ) from error
     except RuntimeError as error:
-        if instead := _instead(model, error, tuple(x.shape)):
+        if instead := _instead(model, error, tuple(x.shape)) or (UNBATCHED if _runs_unbatched(x, run) else None):
             raise InputError(f"{type(model).__name__} cannot be run on {tuple(x.shape)}: {instead}") from error
         raise
+
+
+def _runs_unbatched(x: Tensor, run: Callable[..., Any]) -> bool:
+    """Tells whether a model that failed on one image (1, C, *spatial) runs on the image alone."""
+    if len(x) > 1 or x.ndim < 4:
+        return False
+    try:
+        run(x[0])
+    except Exception:  # noqa: BLE001 (a network may raise anything)
+        return False
+    return True
 
 
 def _instead(model: nn.Module, error: RuntimeError, shape: tuple[int, ...]) -> str | None:

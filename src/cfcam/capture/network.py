@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture.adapter import Adapter, call, unwrapped
+from cfcam.capture.adapter import UNBATCHED, Adapter, call, unwrapped
 from cfcam.capture.answers.answer import Answer, Answers, Taken
 from cfcam.capture.answers.heads import Wanted, checked_output
 from cfcam.capture.answers.probabilities import Kind, Probability
@@ -263,6 +263,9 @@ def probe_layers(
                     found = _probed(network, batch, want)
                 except Exception:  # noqa: BLE001 (it was not the size)
                     raise error from None
+                if any(i.shape and i.shape[0] == 1 and len(i.shape) == batch.ndim + 1 for i in found[0]):
+                    name = type(network.model).__name__
+                    raise InputError(f"{name} ran on all of the input {tuple(batch.shape)}: {UNBATCHED}") from None
                 network.batch = len(batch)
                 return found
 

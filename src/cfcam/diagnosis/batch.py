@@ -21,8 +21,12 @@ def check_batch(setup: Setup) -> Iterator[Finding]:
     """Compares the scores of an image alone with its scores in a batch."""
     alone = setup.x[:1]
     other = setup.x[1:2] if len(setup.x) > 1 else alone.flip(-1) * 0.5
-    both = torch.cat([alone, other])
-    images = torch.arange(2, device=both.device) % len(setup.x)  # of which image each is, for an adapter
+    if torch.equal(alone, other):  # two blank pictures tell nothing
+        other = alone + torch.linspace(-1, 1, alone.numel()).reshape_as(alone).to(alone)
+    # One that takes the batch for a sequence changes later rows alone, and one may mix larger batches only.
+    count = 5 if alone.ndim < 5 else 3
+    both = torch.cat([alone, other] * 2 + [alone])[:count]
+    images = torch.arange(count, device=both.device) % 2 % len(setup.x)  # of which image each is, for an adapter
     varies, _ = attempt(lambda: setup.variation.varies)
     if varies:
         why = "two passes of the same input differ already (see repeat), which hides what other images do"
@@ -33,22 +37,24 @@ def check_batch(setup: Setup) -> Iterator[Finding]:
         if single is None or len(single) != 1:
             yield _one_size(setup, error)
             return
-        pair, error = attempt(lambda: setup.network(both, images=images)[1])
-    if pair is None:
+        several, error = attempt(lambda: setup.network(both, images=images)[1])
+    if several is None:
         yield Finding(
             "batch",
             Severity.WARNING,
-            f"the network runs on one image and fails on two: {describe(error, 200)}" if error else "",
+            f"the network runs on one image and fails on {count}: {describe(error, 200)}" if error else "",
             "methods of masked passes send several images at once",
             "--batch-size 1; ScoreCAM(batch_size=1); exported programs: export with a dynamic batch",
         )
         return
-    change, scale = difference(single, pair[:1])
+    rows = range(0, count, 2)
+    change, scale = max(difference(single, several[n : n + 1]) for n in rows)
+    row = next(n for n in rows if difference(single, several[n : n + 1])[0] == change or n == rows[-1])
     values = {"change": change, "scale": scale}
     if change <= tolerance(single.dtype, 1e-3) * scale:
         yield ok("batch", f"an image's scores in a batch differ from those alone by {change:.1g}", **values)
         return
-    causes, _ = attempt(lambda: mixing(setup, alone, both, images))
+    causes, _ = attempt(lambda: mixing(setup, alone, both, images, row))
     yield Finding(
         "batch",
         Severity.PROBLEM,
@@ -74,7 +80,7 @@ def _one_size(setup: Setup, error: Exception | None) -> Finding:
     )
 
 
-def mixing(setup: Setup, alone: Tensor, both: Tensor, images: Tensor) -> list[str]:
+def mixing(setup: Setup, alone: Tensor, both: Tensor, images: Tensor, row: int) -> list[str]:
     """Returns what mixes the images of a batch: the first module whose output shows it, and norms over the batch."""
     network, found = setup.network, []
     outputs: list[dict[str, Tensor]] = []
@@ -83,8 +89,8 @@ def mixing(setup: Setup, alone: Tensor, both: Tensor, images: Tensor) -> list[st
 
     def hook(module: nn.Module, args: Any, output: Any) -> None:
         tensor = find_tensor(output)
-        if tensor is not None and tensor.ndim:
-            outputs[-1].setdefault(names[module], tensor[0].detach().float().clone())
+        if tensor is not None and tensor.ndim and len(tensor) in (1, len(both)):
+            outputs[-1].setdefault(names[module], tensor[row if len(tensor) > 1 else 0].detach().float().clone())
         if isinstance(module, _BatchNorm) and (module.training or module.running_mean is None):
             norms.append(names[module])
 

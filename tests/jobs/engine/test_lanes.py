@@ -84,7 +84,7 @@ def test_a_light_network_runs_on_one_core_in_one_piece(monkeypatch, light, seen)
     engine.open_lanes(Preprocess(size=16))
     SEEN.clear()
     assert len(engine(list(pictures(8)))) == 8
-    assert seen == SEEN
+    assert seen == SEEN - {(1, 1)}  # which tell whether it mixes larger batches
     assert torch.get_num_threads() == 2
 
 

@@ -96,14 +96,14 @@ def explained(view: View, *size: int) -> cfcam.Explanation:
     ("make", "message"),
     [
         (lambda: View(flip=(0,)), "different spatial axes from -3 to -1"),
-        (lambda: View(noise=float("nan")), "finite number"),
+        (lambda: View(noise=float("nan")), "a number"),
         *(
             (lambda s=s: View(shift=s), "shift=.+: give a whole number")
             for s in (1.5, math.nan, math.inf, "a", (1, 0.5), [1])
         ),
         (lambda: View(seed="a"), "seed='a': give a whole number"),
         (lambda: View(turn=1e9), "degrees from -180 to 180"),
-        (lambda: View(turn="a"), r"View\(turn='a'\): a finite number"),
+        (lambda: View(turn="a"), r"View\(turn='a'\): a number"),
         (lambda: View(flip=-1), "a tuple of spatial axes"),
         (lambda: View(shift=40).of(torch.rand(1, 3, 32, 32)), "more than half of an axis of 32 pixels"),
         (lambda: View(shift=(0, -17)).of(torch.rand(1, 3, 32, 32)), "more than half of an axis of 32 pixels"),

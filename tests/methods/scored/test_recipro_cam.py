@@ -206,9 +206,10 @@ class TestPasses:
 
     def test_the_head_runs_once_for_an_image_and_the_tail_once_for_each_place(self) -> None:
         net = FlattenNet(channels=6).eval()
-        # Two masked layers behind a head of two images and of one, to see that the tail runs alone; one, that none mix.
-        tried = 2 + 1 + 1
-        assert self.counted(net, net.hidden, ReciproCAM()) == (1 + 1 + tried, 1 + 35 + 2 + 2 + 1)
+        # Two masked layers behind a head of two images and of one, to see that the tail runs alone; and that none mix,
+        # each alone, and two of the places.
+        tried = 2 + 2 + 1 + 2
+        assert self.counted(net, net.hidden, ReciproCAM()) == (1 + 1 + tried, 1 + 35 + 2 + 2 + 2 + 2)
 
     def test_behind_pooling_and_one_linear_layer_nothing_runs_where_score_cam_runs_each_channel(self) -> None:
         net = GapNet(channels=200).eval()

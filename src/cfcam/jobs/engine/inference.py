@@ -192,9 +192,14 @@ class Engine:
             return
         x = torch.zeros(1, preprocess.channels, *preprocess.input_size)
         self.light = not self.on_gpu and is_light(self.network, x, self.batch_size)
+        if self.network.mixes:  # its images are explained one by one
+            return
         if further and not self.light and (copies := copies_of(self.network, x, self.layer, further)):
             models = [self.network.model, *copies]
-            self._lanes = Lanes([self._make(model, layer=self.layer, fingerprint=False) for model in models])
+            lanes = [self._make(model, layer=self.layer, fingerprint=False) for model in models]
+            for lane in lanes:
+                lane._network.one_by_one = True  # if it mixes larger batches than it was tried with
+            self._lanes = Lanes(lanes)
 
     def _try(self, name: str, method: Method, capture: Capture, *, leave_out: bool) -> None:
         try:
