@@ -85,8 +85,8 @@ class Adapter(nn.Module):
             what = f"a tensor {tuple(given.shape)}" if isinstance(given, Tensor) else shown(given)
             raise InputError(
                 f"Adapter: {type(self.model).__name__} fails on what arguments returned, {what}"
-                f" ({describe(error, 160)}): return what the model is called with; what it answers goes through the third"
-                " argument, output"
+                f" ({describe(error, 160)}): return what the model is called with; what it answers goes through"
+                " output, the third argument"
             ) from error
         return result if self.output is None else self.output(result)
 
