@@ -83,7 +83,7 @@ def test_targets_in_parts_repeat_no_masked_pass(net: GapNet, x: Tensor, monkeypa
     passes: list[int] = []
     net.register_forward_pre_hook(lambda module, args: passes.append(len(args[0])))
     parts = cfcam.explain(net, x, methods, targets="all", layer="features")
-    assert sum(passes) <= 3 + 3 * 12 + 3 + 3 + 1
+    assert sum(passes) <= 3 + 3 * 12 + 3 + 3 + 2 * 2
     for name in methods:
         torch.testing.assert_close(parts.maps[name], whole.maps[name])
 
@@ -94,9 +94,9 @@ def test_score_cam_does_not_pay_for_classes(net: GapNet, x: Tensor) -> None:
     for targets in (0, "all"):
         passes.clear()
         cfcam.explain(net, x, ScoreCAM(batch_size=16), targets=targets, layer="features")
-        # The images, a mask a channel, the baseline, and that once more, plainly, to hold packed kernels against; and a
-        # masked image alone, which shows whether the network mixes those of a batch.
-        assert sum(passes) <= 3 + 3 * 12 + 3 + 3 + 1
+        # The images, a mask a channel, the baseline, and that once more, plainly, to hold packed kernels against; and
+        # two of the baselines and of the masked images alone, which show whether the network mixes those of a batch.
+        assert sum(passes) <= 3 + 3 * 12 + 3 + 3 + 2 * 2
         assert max(passes) <= 16
 
 

@@ -178,10 +178,10 @@ def test_a_batch_takes_one_pass_for_all_maps_of_the_class_and_its_rival(net: Gap
     net.register_forward_hook(lambda module, args, output: passes.append(len(args[0])))
     evaluator = Evaluator(net, ["grad-cam", "cf-cam"], ["class-sensitivity"], layer="features", explained=explained)
     rows = evaluator(samples(4))
-    # Of the first of a shape two images are looked at, and all run as all later ones do; one alone shows that none mix.
-    assert passes == [2, 4, 1]
+    # Of the first of a shape two images are looked at, and all run as all later ones do; two alone show that none mix.
+    assert passes == [2, 4, 1, 1]
     assert evaluator(samples(4)) == rows
-    assert passes == [2, 4, 1, 4]
+    assert passes == [2, 4, 1, 1, 4]
     assert [row.target for row in rows[:4]] == (
         [s.label for s in samples(4)]
         if explained == "label"

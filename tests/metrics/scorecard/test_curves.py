@@ -56,8 +56,8 @@ class SometimesNone(Brightness):
 
 CAPTURE = 2
 """Passes of the first capture: one to look, and one as all later ones run."""
-ALONE = 1
-"""Pass of one picture alone: whether the network mixes those of a batch."""
+ALONE = 2
+"""Passes of one picture alone: whether the network mixes those of a batch."""
 FIRST, SECOND, THIRD = (0.8, 0.4, 0.2, 0.2), (0.1, 0.1, 0.1, 0.5), (0.2, 0.4, 0.6, 0.8)
 BOTH = ["insertion-black", "deletion-black"]
 
@@ -143,11 +143,13 @@ def test_curves_cost_no_pass_and_those_not_asked_for_are_not_computed(
 def test_a_baseline_that_is_the_same_for_all_images_is_one_input() -> None:
     Light.inputs.clear()
     card = card_of(["insertion-black"], FIRST, SECOND, THIRD)
-    assert sum(Light.inputs) == 2 + 3 + ALONE + 1 + 3 * 3  # two watched, the capture, the baseline, inner points
+    assert (
+        sum(Light.inputs) == 2 + 3 + ALONE + 1 + 3 * 3 + ALONE
+    )  # two watched, the capture, the baseline, inner points
     assert [row.extra["curve-insertion-black"][0] for row in card.rows] == [0, 0, 0]
     Light.inputs.clear()
     card_of(["insertion-blur"], FIRST, SECOND, THIRD)
-    assert sum(Light.inputs) == 2 + 3 + ALONE + 3 + 3 * 3
+    assert sum(Light.inputs) == 2 + 3 + ALONE + 3 + 3 * 3 + ALONE
 
 
 def test_a_baseline_is_asked_for_the_class_of_each_image() -> None:
