@@ -126,7 +126,7 @@ class Rows(Mixing):
         AblationCAM(),
         ReciproCAM(),
         CFCAM.steady(),
-        CFCAM(views=8, layers=2),
+        CFCAM(views=8, layers=("body", "tail")),
         CFCAM.best(),
         pytest.param("integrated-gradients", marks=pytest.mark.skipif(not find_spec("captum"), reason="no Captum")),
     ],

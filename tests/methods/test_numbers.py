@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
@@ -31,7 +32,7 @@ def below(kind: type) -> Iterator[type]:
 def kinds() -> list[type]:
     for module in pkgutil.walk_packages(cfcam.methods.__path__, "cfcam.methods."):
         importlib.import_module(module.name)
-    own = [one for base in (Method, Filter) for one in below(base) if one.__module__.startswith("cfcam.")]
+    own = [one for base in (Method, Filter) for one in below(base) if one.__module__.startswith("cfcam.methods.")]
     return [one for one in dict.fromkeys([*own, View]) if is_dataclass(one)]
 
 
@@ -39,8 +40,8 @@ CASES = [
     pytest.param(kind, field.name, value, id=f"{kind.__name__}-{field.name}-{value!r:.20}")
     for kind in kinds()
     for field in fields(kind)
-    for whole in ("int" in str(field.type),)
-    if whole or "float" in str(field.type)
+    for whole in (bool(re.search(r"\bint\b", str(field.type))),)
+    if whole or re.search(r"\bfloat\b", str(field.type))
     for value in (NO_WHOLE_NUMBER if whole else NO_NUMBER)
     if not (value == float("inf") and (kind, field.name) in INFINITE)
 ]
