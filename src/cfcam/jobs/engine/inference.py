@@ -187,19 +187,14 @@ class Engine:
 
     def open_lanes(self, preprocess: Preprocess) -> None:
         """Has the parts of large batches explained side by side from here on, where that can be; after `rehearse`."""
-        further = lane_count(self.batch_size) - 1
+        further = 0 if self.network.mixes else lane_count(self.batch_size) - 1
         if not self.layer or self.windows is not None or preprocess.input_size is None:  # each in a size of its own
             return
         x = torch.zeros(1, preprocess.channels, *preprocess.input_size)
         self.light = not self.on_gpu and is_light(self.network, x, self.batch_size)
-        if self.network.mixes:  # its images are explained one by one
-            return
         if further and not self.light and (copies := copies_of(self.network, x, self.layer, further)):
             models = [self.network.model, *copies]
-            lanes = [self._make(model, layer=self.layer, fingerprint=False) for model in models]
-            for lane in lanes:
-                lane._network.one_by_one = True  # if it mixes larger batches than it was tried with
-            self._lanes = Lanes(lanes)
+            self._lanes = Lanes([self._make(model, layer=self.layer, fingerprint=False) for model in models])
 
     def _try(self, name: str, method: Method, capture: Capture, *, leave_out: bool) -> None:
         try:

@@ -76,6 +76,8 @@ class Lanes:
     """
 
     def __init__(self, explainers: Sequence[Explainer]) -> None:
+        for lane in explainers:
+            lane._network.one_by_one = True  # if it mixes them
         self._explainers = list(explainers)
         share = max(1, torch.get_num_threads() // len(self._explainers))
         self._pool = threads(len(self._explainers), "cfcam-lane", torch_threads=share)
