@@ -34,8 +34,8 @@ def test_methods_cost_what_they_say() -> None:
     assert together.forward_passes == 2
     score_cam = measure(net, lambda: cfcam.explain(net, x, "score-cam", layer="features"))
     # The images, a mask for each channel, the baseline, and that once more, plainly, to hold packed kernels against;
-    # and one masked image alone, which shows whether the network mixes those of a batch.
-    assert 2 < score_cam.forward_passes <= 2 + 2 * 12 + 1 + 1 + 1
+    # and two baselines and two masked images alone, which show whether the network mixes those of a batch.
+    assert 2 < score_cam.forward_passes <= 2 + 2 * 12 + 1 + 1 + 2 + 2
 
 
 def test_the_clock_runs_during_the_call_and_cpu_memory_is_not_assessed() -> None:
