@@ -23,6 +23,7 @@ COMMANDS = {
     "approximate": "Score-CAM's approximation on real pictures and networks (CFCAM_DATA)",
     "scorecard": "what CF-CAM's maps are worth beside the others', on the test parts (CFCAM_DATA)",
     "third-round": "the scorecard's third round, by its protocol; goes on where it was (CFCAM_DATA)",
+    "third-beside": "what that protocol promised beside its table: a ceiling, enrichment, views left out (CFCAM_DATA)",
     "search": "settings of CF-CAM that were tried, on the tuning parts (CFCAM_DATA)",
     "layers": "the automatic layer beside the other last layers, on the tuning parts (CFCAM_DATA)",
     "peaks": "how often a map's peak moves under motions that a reader does not see (CFCAM_DATA)",
@@ -69,7 +70,7 @@ def main(words: Sequence[str] | None = None) -> None:
             command.add_argument("--device", default="cuda", help="cuda; cpu to rehearse")
             command.add_argument("--method", action="append", metavar="NAME", help="repeatable [default: all]")
             command.add_argument("--minutes", type=float, default=7.5, metavar="N", help="nothing is begun after them")
-        if name in ("scorecard", "third-round", "search", "layers"):
+        if name in ("scorecard", "third-round", "third-beside", "search", "layers"):
             command.add_argument("--study", action="append", metavar="NAME", help="one of benchmarks.datasets.NAMES")
             command.add_argument("--limit", type=int, default=60, help="pictures of each study")
         if name == "scorecard":

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import copy
+import math
 import time
 from collections.abc import Callable
 from typing import Any
@@ -23,19 +24,20 @@ from benchmarks.memory import peak_of
 from benchmarks.networks import CLASSES, RESNET50, TINY, pictures
 from benchmarks.timing import interleaved, timed
 from cfcam.errors import CfcamError, describe_first
-from cfcam.methods import get_method, list_methods
+from cfcam.methods import get_method, list_methods, list_pixel_methods
 
 BATCH = 8
 SHORT = 2.0  # seconds; of a call that takes longer than this one time is taken
 DTYPES = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-LAST = ("ss-cam", "is-cam", "score-cam", "ablation-cam", "occlusion", "cf-cam-best")  # many passes: if time is left
+LAST = ("cf-cam-best", "ablation-cam", "occlusion", "score-cam", "is-cam", "ss-cam")  # many passes: if time is left
+EMPTY = "nothing is compared: all maps are empty"
 HOW = """\
 Weights are random (seed 0), pictures are phantoms; network and pictures are in the named precision. Times are medians
 of rounds in which the bare forward (`torch.inference_mode()`) of the same precision takes its turn; a call of more
 than {short:g} s is timed once. Memory is what torch allocated at the highest beyond what was there before (on a CPU:
 resident memory of the process). Agreement with the same method's maps in float32 on the
 CPU (of those with very many passes, which come last, with float32 on this device): the smallest Pearson correlation
-over the pictures, and the share of pictures whose hottest cell is the same."""
+over the pictures, and the share of pictures whose hottest cell is the same; empty maps have neither."""
 
 HOW_CLASSES = f"""\
 All {CLASSES} classes of one picture beside one class of it, in float32, in turn: the ratio of the least times (issue
@@ -100,9 +102,18 @@ def all_classes(name: str, model: nn.Module, x: Tensor, layer: str, device: str,
 
 
 def agreement(ours: Tensor, theirs: Tensor) -> tuple[float, float]:
-    """Returns the smallest correlation of maps (N, 1, h, w), and the share of those with the same hottest cell."""
-    same = ours.flatten(2).argmax(-1) == theirs.flatten(2).argmax(-1)
-    return pearson(ours, theirs), float(same.float().mean())
+    """Returns the smallest correlation of maps (N, 1, h, w), and the share of those with the same hottest cell.
+
+    Empty maps have neither: pictures of which both are empty are left out (NaN if that is all of them), and one that is
+    empty beside one that is not agrees in nothing.
+    """
+    empty = [(maps.flatten(1) == 0).all(1) for maps in (ours, theirs)]
+    some = ~(empty[0] & empty[1])
+    if not some.any():
+        return math.nan, math.nan
+    same = (ours.flatten(1).argmax(1) == theirs.flatten(1).argmax(1)) & ~(empty[0] | empty[1])
+    worst = 0.0 if (empty[0] ^ empty[1]).any() else pearson(ours[some], theirs[some])
+    return worst, float(same[some].float().mean())
 
 
 def _line(one: dict[str, Any]) -> list[str]:
@@ -114,9 +125,11 @@ def _line(one: dict[str, Any]) -> list[str]:
         f"{1e3 * one['seconds']:.1f}",
         f"{one['seconds'] / one['forward']:.2f}",
         f"{one['bytes'] / 1e6:.0f}",
-        f"{one['pearson']:.4f}",
-        f"{one['same_peak']:.0%}",
-        "",
+        *(
+            ("–", "–", EMPTY)
+            if math.isnan(one["pearson"])
+            else (f"{one['pearson']:.4f}", f"{one['same_peak']:.0%}", "")
+        ),
     ]
 
 
@@ -129,7 +142,7 @@ def main(arguments: argparse.Namespace) -> None:
     end = time.monotonic() + 60 * arguments.minutes
     subject, batch = (TINY, 2) if arguments.quick else (RESNET50, BATCH)
     model, x = subject.build(), pictures(batch, subject.size)
-    names = arguments.method or [*(name for name in list_methods() if name not in LAST), *LAST]
+    names = arguments.method or [*(name for name in list_methods() if name not in LAST), *list_pixel_methods(), *LAST]
     found: list[dict[str, Any]] = []
     many: list[dict[str, Any]] = []
     try:

@@ -19,6 +19,7 @@ TITLES = {
     "gradient-noise-soft-iou": "Gradient-noise\nstability",
     "input-noise-soft-iou": "Input-noise\nstability",
     "peak-shift": "Peak stays",
+    "class-sensitivity": "Class\nsensitivity",
 }
 SECOND = ("adcc", "insertion-deletion-blur", "enrichment", "gradient-noise-soft-iou", "input-noise-soft-iou")
 METHODS = {
@@ -27,7 +28,14 @@ METHODS = {
     ("cf-cam-blocks", "grad-cam"): ("#009E73", "^", "CFCAM() at the last blocks, mean"),
 }
 """Method and what it is compared with -> colour, marker, label."""
-THIRD = ("insertion-deletion-blur", "adcc", "input-noise-soft-iou", "gradient-noise-soft-iou", "peak-shift")
+THIRD = (
+    "insertion-deletion-blur",
+    "adcc",
+    "input-noise-soft-iou",
+    "gradient-noise-soft-iou",
+    "peak-shift",
+    "class-sensitivity",
+)
 THIRD_METHODS = {
     ("cf-cam-steady", "grad-cam"): ("#D55E00", "s", "CFCAM.steady()"),
     ("cf-cam", "grad-cam"): ("#0072B2", "o", "CFCAM()"),

@@ -15,6 +15,7 @@ import pytest
 import torch
 from benchmarks.__main__ import main
 from benchmarks.cases import DIFFERENCES, OURS
+from benchmarks.gpu import agreement
 from benchmarks.libraries import pearson, reason_to_skip
 from benchmarks.memory import peak_of
 from benchmarks.scaling import exponent
@@ -109,16 +110,27 @@ def test_a_viewers_answer_is_timed_beside_the_network_and_the_method_alone(tmp_p
     assert all(len(row[name]) >= 3 and min(row[name]) > 0 for row in rows for name in ("forward", "library", "viewer"))
 
 
+def test_empty_maps_are_in_no_agreement_and_one_beside_one_that_is_not_agrees_in_nothing() -> None:
+    maps = torch.rand(2, 1, 3, 3)
+    empty, half = torch.zeros_like(maps), maps.clone()
+    half[1] = 0
+    assert all(math.isnan(number) for number in agreement(empty, empty))
+    assert agreement(half, half) == pytest.approx((1, 1))
+    assert agreement(maps, half) == (0, 0.5)
+
+
 def test_the_table_of_a_gpu_is_rehearsed_on_the_cpu(tmp_path: Path) -> None:
     pytest.importorskip("transformers")
-    chosen = ["--method", "grad-cam", "--method", "legrad", "--method", "cf-cam"]
+    chosen = [word for name in ("grad-cam", "legrad", "cf-cam", "smooth-grad") for word in ("--method", name)]
     main(["gpu", "--quick", "--device", "cpu", "--threads", "1", "--out", str(tmp_path), *chosen])
     records = json.loads((tmp_path / "gpu.json").read_text())["records"]
     done = [one for one in records if "why" not in one]
     assert [(one["method"], one["dtype"]) for one in done] == [
-        (method, dtype) for method in ("grad-cam", "cf-cam") for dtype in ("float32", "float16", "bfloat16")
+        (method, dtype)
+        for method in ("grad-cam", "cf-cam", "smooth-grad")
+        for dtype in ("float32", "float16", "bfloat16")
     ]
-    assert [one["pearson"] for one in done[::3]] == pytest.approx([1, 1])
+    assert [one["pearson"] for one in done[::3]] == pytest.approx([1, 1, 1])
     assert all(one["pearson"] > 0.9 for one in done)
     assert {one["why"].split()[0] for one in records if "why" in one} == {"MethodError:"}
     every = json.loads((tmp_path / "gpu.json").read_text())["all_classes"]
@@ -127,7 +139,7 @@ def test_the_table_of_a_gpu_is_rehearsed_on_the_cpu(tmp_path: Path) -> None:
     assert "| 1000 classes, ms |" in (tmp_path / "gpu.md").read_text()
     main(["gpu", "--quick", "--device", "cpu", "--out", str(tmp_path), "--minutes", "0", *chosen])
     text = (tmp_path / "gpu.md").read_text()
-    assert text.count("no time was left") == 9
+    assert text.count("no time was left") == 12
 
 
 def test_an_evaluation_beside_quantus_gives_the_same_numbers(tmp_path: Path) -> None:

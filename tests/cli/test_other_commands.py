@@ -34,6 +34,7 @@ def test_methods_lists_every_method_with_what_it_costs_and_where_it_comes_from()
     (line,) = re.findall(r"^grad-cam  .*$", table, re.MULTILINE)
     assert re.split(r"  +", line.strip())[-1] == by_name["grad-cam"]["scorecard"] == "what the others are compared with"
     assert all(name in table for name in list_methods())
+    assert "SESS (windows of a large picture)" in " ".join(table.split())
 
 
 def test_layers_marks_the_one_that_explain_maps_and_says_why(tmp_path):

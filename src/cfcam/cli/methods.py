@@ -12,6 +12,11 @@ import typer
 from cfcam.cli.command import Command
 from cfcam.cli.output.console import out, print_json
 
+AROUND = (
+    "From Python, around any of these: Augmented (flips, zooms), Fusion (several layers), SESS (windows of a large"
+    " picture); docs/methods/relatives.md and rivals.md"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Methods(Command):
@@ -51,6 +56,7 @@ class Methods(Command):
             style = "dim" if row["scorecard"] == NOT_MEASURED else ""
             table.add_row(Text(row["name"], "cyan"), *plain, Text(row["scorecard"], style))
         out().print(table)
+        out().print(Text(AROUND, style="dim"))
 
 
 def describe(name: str) -> dict[str, str]:

@@ -8,8 +8,8 @@ NOT_MEASURED = "not in the scorecard"
 _SAID: dict[str, str] = {
     "grad-cam": "what the others are compared with",
     "score-cam": "ADCC above cf-cam-steady's on two sets of six; its peak moves more often on three",
-    "cf-cam": "as faithful as Grad-CAM; on ImageNet steadier, with 64 channels less steady",
-    "cf-cam-steady": "peak stays more often than Grad-CAM's on five sets of six, as faithful",
+    "cf-cam": "on ImageNet steadier than Grad-CAM, its classes more alike; less steady with 64 channels",
+    "cf-cam-steady": "its peak stays more often on five sets of six; ADCC worse on one, classes alike on two",
     "winsor-cam": "peak hardly ever stays; on chest films the best insertion − deletion",
     "cf-cam-best": "on pictures better than Grad-CAM in some respects, worse in none",
     "cf-cam-hierarchical": "no better than the default",

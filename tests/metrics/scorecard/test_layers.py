@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import cfcam
-from cfcam.errors import TargetError
+from cfcam.errors import MethodError, TargetError
 
 
 class Stages(nn.Module):
@@ -39,6 +39,16 @@ def test_layers_are_ranked_and_the_best_is_used() -> None:
     best = measured_layer(net, x, most=3)
     assert best == measure_layers(net, x, most=3, fusions=False)[0].name
     assert cfcam.explain(net, x, "grad-cam", layer="measured").layer == measured_layer(net, x)
+
+
+@pytest.mark.parametrize("method", ["winsor-cam", "smooth-grad"])
+def test_a_method_whose_maps_know_no_layer_ranks_none(method: str) -> None:
+    from cfcam.metrics import measure_layers
+
+    torch.manual_seed(3)
+    net, x = Stages().eval(), torch.randn(2, 3, 32, 32)
+    with pytest.raises(MethodError, match=f"{method} gives the same map whichever layer is named"):
+        measure_layers(net, x, method=method, most=3)
 
 
 def test_layers_of_a_segmentation_are_measured_by_what_the_class_gets_in_its_place() -> None:

@@ -137,7 +137,10 @@ def show(findings: Findings, files: Sequence[Path]) -> None:
     from cfcam.jobs.evaluate.findings import REFERENCE
 
     console, card = out(), findings.card
-    console.print(_table(findings, max(1, (console.width - _NAME) // _CELL)))
+    columns = max(1, (console.width - _NAME) // _CELL)
+    console.print(_table(findings, columns))
+    if more := len(findings.assessed(card.metrics)) - len(_shown(findings, columns)):
+        console.print(Text(f"{more} more columns: in summary.md, and on the page", style="dim"))
     console.print(
         Text("mean, and its 95 % interval; n where not all images could be assessed; controls in italics", style="dim")
     )
@@ -167,10 +170,16 @@ def show_share(run: EvaluationRun, progress: Progress) -> None:
     hint("once all shards are measured, the same command without --shard makes the scorecard of them")
 
 
+def _shown(findings: Findings, columns: int) -> list[str]:
+    """Returns the metrics of the table: all that have a number, or the headlines where there is no room for all."""
+    assessed, room = findings.assessed(findings.card.metrics), min(columns, _COLUMNS)
+    return assessed if len(assessed) <= room else findings.headlines(room)
+
+
 def _table(findings: Findings, columns: int) -> Table:
     from cfcam.metrics.scorecard.catalogue import METRICS
 
-    names = findings.headlines(min(columns, _COLUMNS))
+    names = _shown(findings, columns)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("method", no_wrap=True)
     for name in names:

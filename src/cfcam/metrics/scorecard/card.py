@@ -228,7 +228,7 @@ class Scorecard:
 
     def left_out(self) -> list[str]:
         """Returns what some numbers were measured without, a sentence each; see `peak-shift`."""
-        return left_out(self.rows)
+        return left_out(self.rows, self.metrics)
 
     def save_rows(self, path: str | Path) -> Path:
         """Writes one line per image and method as CSV; what was not assessed is empty."""

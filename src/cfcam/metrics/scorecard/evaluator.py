@@ -145,7 +145,8 @@ def _assessors(settings: Settings) -> Iterator[Callable[[Batch], None]]:
 def _rows(batch: Batch) -> Iterator[Row]:
     answers = predicted(batch.capture.logits).tolist()
     classes = batch.subject.classes
-    for method, maps in batch.maps.items():
+    said: dict[str, list[int]] = batch.capture.memo("notes", dict)  # line -> images
+    for number, (method, maps) in enumerate(batch.maps.items()):
         statuses = statuses_of(maps[:, :1])[:, 0]
         columns = batch.values.get(method, {})
         for n, sample in enumerate(batch.samples):
@@ -164,4 +165,5 @@ def _rows(batch: Batch) -> Iterator[Row]:
                 patient=sample.patient,
                 group=sample.group,
                 extra=batch.extra[method][n] if method in batch.extra and readable else {},
+                notes=[line for line, images in said.items() if n in images] if number == 0 else [],
             )

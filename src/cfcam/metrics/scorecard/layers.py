@@ -142,6 +142,7 @@ def measure_layers(
 
     Raises:
         LayerError: none of the candidates can be mapped.
+        MethodError: the method's maps do not depend on the layer.
     """
     network = Network(model, probability, output)
     names = (
@@ -155,6 +156,11 @@ def measure_layers(
     found: list[LayerScore] = []
     for n, name in enumerate(names, 1):
         found += trial.single(name)
+        if n > 1 and trial.ignores_layers():
+            raise MethodError(
+                f"{chosen.label} gives the same map whichever layer is named: there is no layer to choose for it;"
+                " rank layers by a method of one layer, as grad-cam"
+            )
         tell(n, total)
     scores = _ranked(found)
     if not scores:
@@ -196,6 +202,12 @@ class _Trial:
         """Returns maps (N, 1, *layer_spatial) of the first target."""
         with capture.quiet():
             return self.method.maps(capture)[:, :1]
+
+    def ignores_layers(self) -> bool:
+        """Whether the layers that were measured, two or more, all have the same maps, and maps that are not empty."""
+        heats = [heat for heat, _ in self.heat.values()]
+        same = [one.shape == heats[0].shape and torch.allclose(one, heats[0], atol=1e-4) for one in heats[1:]]
+        return bool(same) and all(same) and bool(heats[0].any())
 
     def single(self, layer: str) -> Iterator[LayerScore]:
         """Yields the layer's score; nothing if its score does not depend on it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 from cfcam.metrics.scorecard.catalogue import METRICS
@@ -16,11 +17,12 @@ _CHANGES = {
 }
 
 
-def left_out(rows: Sequence[Row]) -> list[str]:
+def left_out(rows: Sequence[Row], metrics: Sequence[str] = ()) -> list[str]:
     """Returns a sentence for each thing that a number should hold and does not; none: all is in.
 
     Args:
         rows: of any number of images and methods.
+        metrics: that were asked for; of one that has no number for any image it is said that it has none.
     """
     tried = {row.image: set(row.extra[PEAK_CHANGES]) for row in rows if PEAK_CHANGES in row.extra}
     found = []
@@ -29,4 +31,11 @@ def left_out(rows: Sequence[Row]) -> list[str]:
         if lacking:
             of = "" if lacking == len(tried) else f" for {lacking} of {len(tried)} images"
             found.append(f"{METRICS['peak-shift'].title} is measured without {words}{of}.")
+    known = {name for row in rows for name in row.values}
+    without = [METRICS[name].title for name in metrics if name not in known and not METRICS[name].dataset]
+    if rows and without:
+        found.append(f"Not assessed on any image: {', '.join(without)}; `cfcam metrics` says what each needs.")
+    images = len({row.image for row in rows})
+    for line, count in Counter(line for row in rows for line in row.notes).items():
+        found.append(f"{line} (on {count} of {images} images).")
     return found

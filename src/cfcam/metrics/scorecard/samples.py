@@ -83,6 +83,8 @@ class Row:
         correct: whether the prediction was the label; None if the label is unknown.
         patient, group: of the sample.
         extra: what numbers of the whole data set, and mean curves, are made of.
+        notes: what was found of the image while its maps were made, as a view that was left out; in the row of its
+            first method.
     """
 
     image: str
@@ -96,6 +98,7 @@ class Row:
     patient: str | None = None
     group: str | None = None
     extra: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 def as_samples(dataset: Iterable[Any]) -> Iterator[Sample]:
