@@ -11,6 +11,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Collection
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
@@ -81,6 +82,7 @@ def child(pictures: Path, store: Path, network: str, *, engine: str, loop: bool)
     def watch() -> None:
         manifest = store / "manifest.jsonl"
         lines = place = 0
+        before: Collection[int] = {os.getpid()}
         while not ended.wait(0.25):
             if manifest.exists():
                 with manifest.open("rb") as stream:
@@ -89,7 +91,8 @@ def child(pictures: Path, store: Path, network: str, *, engine: str, loop: bool)
                 lines, place = lines + new.count(b"\n"), place + len(new)
             now = memory()
             samples.append((lines, sum(resident for resident, _ in now.values())))
-            peaks.update((process, most) for process, (_, most) in now.items())
+            peaks.update((process, most) for process, (_, most) in now.items() if process in before)
+            before = now.keys()  # what is seen but once is about to become another program
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
