@@ -10,15 +10,16 @@ from torch import Tensor
 
 from cfcam.capture.answers.answer import Answer
 from cfcam.capture.answers.heads import leaves
+from cfcam.capture.state.keeping import Keeper
 
 NOTE = (
-    "the network's answer for an image depends on what else is in its batch (as by a normalisation over the batch, or"
-    " by random numbers for each row): where cfcam makes the batches, images and changed versions of them run one at a"
-    " time, so that no number depends on a batch size"
+    "the network's answer for an image depends on what else is in its batch (as by a normalisation over the batch):"
+    " where cfcam makes the batches, images and changed versions of them run one at a time, so that no number depends"
+    " on a batch size"
 )
 DRAWS = (
-    "the network draws random numbers, others in each pass: what masked passes tell varies with them, and with a batch"
-    " size"
+    "the network draws random numbers, others for each row of a batch: what masked passes tell varies with them, and"
+    " with a batch size"
 )
 
 _ROUNDING = {torch.float64: 1e-8, torch.float32: 1e-4}
@@ -42,6 +43,7 @@ class Mixing(Protocol):
     one_at_a_time: bool
     mixes: bool | None
     draws: bool
+    keeper: Keeper
     unmixed: dict[str, int]
 
 
@@ -75,8 +77,9 @@ def found_to_mix(network: Mixing, x: Tensor, found: Answer | Tensor, again: Agai
 
     The last row and the middle one run alone: a network that takes the batch for a sequence changes the last one and
     not the first, one that reads it backwards the first of two. Rows that are nearly the same tell that these are not
-    changed by each other, and nothing of other rows. Where the same batch has other answers when it is run again,
-    random numbers differ that cannot be put back, and the network runs on as it did.
+    changed by each other, and nothing of other rows. Where a row's answer hangs on random numbers for its place in the
+    batch (dropout that is left on to sample it) and not on the other rows, or the same batch has other answers when it
+    is run again, the network runs on as it did.
 
     Args:
         network: which has run on the batch.
@@ -97,7 +100,9 @@ def found_to_mix(network: Mixing, x: Tensor, found: Answer | Tensor, again: Agai
             for n in dict.fromkeys((count - 1, (count - 1) // 2))
         )
         if differs:
-            network.draws = _any_differ(_numbers(again(torch.arange(count))), expected)
+            copies = [one[-1:] for one in _numbers(again(torch.full((count,), count - 1)))]
+            by_place = network.keeper.drew and not _any_differ(copies, [one[-1:] for one in expected])
+            network.draws = by_place or _any_differ(_numbers(again(torch.arange(count))), expected)
     except torch.OutOfMemoryError:
         raise
     except Exception:  # noqa: BLE001 (a network that takes no single image may say so in any way)

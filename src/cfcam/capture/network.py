@@ -74,7 +74,7 @@ class Network:
         """Whether an answer depends on what else is in the batch, so that versions of an image run alone; None: not
         tried, see `capture.mixing`."""
         self.draws = False
-        """Whether it was then seen to draw random numbers, others in each pass."""
+        """Whether it was then seen to draw random numbers, others for each row."""
         self.unmixed: dict[str, int] = {}
         """How many rows of one batch did not mix, as was tried: "" -> of inputs, a layer -> of its output."""
         self.one_by_one = False
