@@ -25,11 +25,12 @@ RANDOM = (MOBILENET, RESNET50)
 FEWER = 4  # pictures of the networks with random weights, which take all masks anyway
 WITHIN = 0.999
 HOW = """\
-`CFCAM.best()` beside the same with `tolerance=0`, that is with all its masks: how alike the maps are (Pearson's
-correlation), and how many masked passes were run for a class alone, of the picture itself and of its blur among them.
-Each picture is explained for the class that the network answers with, and for the next probable one. The trained
-networks (`CFCAM_DATA`) have tuning pictures, those with random weights phantoms. A map without any evidence, which has
-no correlation, agrees if it has none with all masks either."""
+`CFCAM.best()` beside the same with `tolerance=0`, that is with all its masks, in float32: how alike the maps are
+(Pearson's correlation), how many of them are made of bfloat16's answers, and how many masked passes were run for a
+class alone, of the picture itself and of its blur among them, in both precisions. Each picture is explained for the
+class that the network answers with, and for the next probable one. The trained networks (`CFCAM_DATA`) have tuning
+pictures, those with random weights phantoms. A map without any evidence, which has no correlation, agrees if it has
+none with all masks either."""
 
 
 @contextmanager
@@ -48,11 +49,12 @@ def counted() -> Iterator[list[int]]:
         Capture.rescore = rescore  # type: ignore[method-assign]
 
 
-def explained(net: nn.Module, x: Tensor, method: CFCAM, target: int, layer: str | None) -> tuple[Tensor, int]:
-    """Returns the map (1, 1, *layer_spatial) of a class, and its masked passes."""
+def explained(net: nn.Module, x: Tensor, method: CFCAM, target: int, layer: str | None) -> tuple[Tensor, int, bool]:
+    """Returns the map (1, 1, *layer_spatial) of a class, its masked passes, and whether it is of bfloat16's answers."""
     with counted() as scored:
         found = cfcam.explain(net, x, method, targets=[target], layer=layer)
-    return next(iter(found.maps.values())), sum(scored)
+    rounded = any("masked passes in bfloat16" in line for line in found.said[0])
+    return next(iter(found.maps.values())), sum(scored), rounded
 
 
 def agreement(found: Tensor, all_masks: Tensor) -> float:
@@ -70,16 +72,18 @@ def measured(title: str, net: nn.Module, several: list[Tensor], layer: str | Non
     """Returns agreement and passes of each map of a network."""
     best = CFCAM.best()
     methods = best, replace(best, tolerance=0.0)
-    alike, passes, most = [], [], 0
+    alike, passes, rounded, most = [], [], 0, 0
     for x in several:
         with torch.inference_mode():
             answer = net(x)[0].flatten()
         for target in answer.topk(min(2, len(answer))).indices.tolist():
-            (found, few), (all_masks, most) = (explained(net, x, method, target, layer) for method in methods)
+            (found, few, rounds), (all_masks, most, _) = (explained(net, x, one, target, layer) for one in methods)
+            rounded += rounds
             alike.append(agreement(found, all_masks))
             passes.append(few)
     print(title, min(alike), statistics.mean(passes), flush=True)
-    return {"network": title, "pictures": len(several), "agreement": alike, "passes": passes, "most": most}
+    return {"network": title, "pictures": len(several), "agreement": alike, "passes": passes, "most": most,
+            "rounded": rounded}  # fmt: skip
 
 
 def of_random(subject: Subject, count: int) -> dict[str, Any]:
@@ -110,9 +114,19 @@ def main(arguments: argparse.Namespace) -> None:
             "agreement": [value for one in found for value in one["agreement"]],
             "passes": [value for one in found for value in one["passes"]],
             "most": max(one["most"] for one in found),
+            "rounded": sum(one["rounded"] for one in found),
         }
     )
-    columns = ("network", "pictures", "maps", f">= {WITHIN}", "least", "masked passes, mean", "with all masks")
+    columns = (
+        "network",
+        "pictures",
+        "maps",
+        f">= {WITHIN}",
+        "least",
+        "of bfloat16",
+        "masked passes, mean",
+        "with all masks",
+    )
     rows = [
         (
             one["network"],
@@ -120,6 +134,7 @@ def main(arguments: argparse.Namespace) -> None:
             str(len(one["agreement"])),
             f"{sum(value >= WITHIN for value in one['agreement'])} of {len(one['agreement'])}",
             f"{min(one['agreement']):.5f}",
+            str(one["rounded"]),
             f"{statistics.mean(one['passes']):.1f}",
             str(one["most"]),
         )
