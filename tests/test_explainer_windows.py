@@ -326,6 +326,37 @@ def test_a_class_of_a_segmentation_is_explained_where_the_whole_image_shows_it()
     assert blended.target_names == whole.target_names == ("where predicted",) * 2
 
 
+@pytest.mark.parametrize("overlap", [0.0, 0.5])
+@pytest.mark.parametrize(("spatial", "window"), [((20, 26), 8), ((19, 22), (8, 12)), ((10, 12, 14), (6, 12, 8))])
+def test_however_a_class_of_a_segmentation_is_named_its_score_and_its_map_are_the_same(spatial, window, overlap):
+    """The score is the sum of the blend at the places where the blend, and not a window, shows the class."""
+    from cfcam import Segmentation
+
+    torch.manual_seed(0)
+    conv = CONV[len(spatial)]
+    network = nn.Sequential(conv(1, 4, 3, padding=1), nn.ReLU(), conv(4, 3, 3, padding=1)).eval()
+    explainer = Explainer(network, "hires-cam", layer="1", classes=["a", "b", "c"])
+    x = torch.randn(2, 1, *spatial)
+    e = explain_windows(explainer, x, window, overlap, [0, 1, 2])
+    own = [[float(logits[c][logits.argmax(0) == c].sum()) for c in range(3)] for logits in e.logits]
+    torch.testing.assert_close(e.scores, torch.tensor(own), rtol=1e-4, atol=1e-3)
+    several = [["c", "b"], [Segmentation(2), Segmentation("b")], "all", "top-3", [2, "predicted"], ["top-2", 0]]
+    by_image = [torch.tensor([[2, 1], [2, 1]]), torch.tensor([[2, 1], [0, 2]]).numpy(), torch.tensor([0, 2])]
+    for targets in [2, None, *several, *by_image]:
+        found = explain_windows(explainer, x, window, overlap, targets)
+        for n, row in enumerate(found.targets.tolist()):
+            torch.testing.assert_close(found.scores[n], e.scores[n, row])
+            torch.testing.assert_close(found.maps["hires-cam"][n], e.maps["hires-cam"][n, row])
+        assert not hasattr(targets, "tolist") or found.targets.flatten().tolist() == targets.flatten().tolist()
+
+
+@pytest.mark.parametrize("network", [Local(2), nn.Sequential(CONV[2](1, 4, 1), nn.ReLU(), CONV[2](4, 3, 1))])
+def test_rows_of_zeros_and_ones_are_no_classes_of_windows_either(network):
+    explainer = Explainer(network.eval(), "grad-cam", layer="features" if isinstance(network, Local) else "1")
+    with pytest.raises(TargetError, match="hold zeros and ones, one a class"):
+        explain_windows(explainer, torch.randn(1, 1, 16, 16), 8, targets=torch.tensor([[0, 0, 1]]))
+
+
 def test_windows_without_the_class_are_not_explained_and_have_a_map_of_0():
     explainer = Explainer(Places(), "hires-cam", layer="features")
     of_one, of_both = (explain_windows(explainer, scene(), 4, overlap=0.0, targets=t) for t in (1, [1, 2]))

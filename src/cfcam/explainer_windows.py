@@ -99,11 +99,12 @@ def explain_windows(
         whole = joined([one for one, _ in parts_of])
         settings = _settings(size, overlap, weight, aggregate, windows) | {"explained": sum(n for _, n in parts_of)}
         return replace(whole, provenance={**explainer.provenance(), "windows": settings})
-    windows, _ = _laid_out(explainer, x, size, overlap, _of_image(rules, 0))
+    windows, _ = _laid_out(explainer, x, size, overlap, _for_each(_of_image(rules, 0)))
     rules = _settled(rules, x, windows, explainer, aggregate, batch_size)
     explained = []
     for n, image in enumerate(x.split(1)):
-        parts = ((places, explainer(some, _of_image(rules, n))) for places, some in windows.of(image, batch_size))
+        own = _of_image(rules, n)
+        parts = ((places, explainer(some, _for_each(own, len(some)))) for places, some in windows.of(image, batch_size))
         explained.append(_blended(parts, windows, spatial, weight, aggregate))
     whole = joined(explained)
     settings = _settings(size, overlap, weight, aggregate, windows)
@@ -161,7 +162,7 @@ def _dense_windows(explainer: Explainer, x: Tensor, size: tuple[int, ...], overl
 
 
 def _laid_out(
-    explainer: Explainer, x: Tensor, size: tuple[int, ...], overlap: float, targets: list[Any]
+    explainer: Explainer, x: Tensor, size: tuple[int, ...], overlap: float, targets: Any
 ) -> tuple[Layout, Capture]:
     """Where windows begin, at whole cells of the layer, and a pass of the first one."""
     first = cut(x[:1], (0,) * len(size), size)
@@ -194,12 +195,19 @@ def _settled(
 
 
 def _of_image(rules: Sequence[Any], n: int, axes: int = 0) -> list[Any]:
-    """The targets of one image, as a list that holds for each of its windows; of masks image by image its own."""
-    own = [
+    """The rules of one image: of classes and masks image by image its own, (1, K) and (*spatial)."""
+    own = [rule[n : n + 1] if isinstance(rule, Tensor) else rule for rule in rules]
+    return [
         replace(rule, mask=rule.mask[n]) if isinstance(rule, Segmentation) and _by_image(rule, axes) else rule
-        for rule in rules
+        for rule in own
     ]
-    return [target for rule in own for target in (rule[n].tolist() if isinstance(rule, Tensor) else [rule])]
+
+
+def _for_each(rules: Sequence[Any], count: int = 1) -> Any:
+    """The rules of an image as targets of some of its windows, for each the same."""
+    if len(rules) == 1 and isinstance(rules[0], Tensor):
+        return rules[0].expand(count, -1)
+    return [target for rule in rules for target in (rule[0].tolist() if isinstance(rule, Tensor) else [rule])]
 
 
 def _by_image(rule: Segmentation, axes: int) -> bool:
@@ -339,8 +347,8 @@ class WindowScores:
             self.count = len(self._columns)
             return
         rules = check_targets(targets, 1)
-        self._windows, capture = _laid_out(explainer, x, size, windows.overlap, _of_image(rules, 0))
-        self._rules = _of_image(_settled(rules, x, self._windows, explainer, windows.aggregate, 1), 0)
+        self._windows, capture = _laid_out(explainer, x, size, windows.overlap, _for_each(_of_image(rules, 0)))
+        self._rules = _for_each(_of_image(_settled(rules, x, self._windows, explainer, windows.aggregate, 1), 0))
         self.count, self._max = capture.scores.shape[1], windows.aggregate == "max"
 
     def falls(self, patches: Sequence[Patch]) -> Tensor:
@@ -357,7 +365,7 @@ class WindowScores:
             inside = self._x[(slice(None), slice(None), *here)]
             changed = {n: part for n, patch in enumerate(patches) if (part := patch.into(inside, place)) is not None}
             which, asked, parts = self._asked(place) if changed or self._max else ([], [], [])
-            if not asked:
+            if not which:
                 continue
             capture = self._explainer.capture(window, asked)
             before = capture.scores[0].double().cpu()
@@ -369,7 +377,7 @@ class WindowScores:
             most, rest = most.maximum(before), rest.maximum(after)
         return most - rest if self._max else falls
 
-    def _asked(self, place: tuple[int, ...]) -> tuple[list[int], list[Any], list[float]]:
+    def _asked(self, place: tuple[int, ...]) -> tuple[list[int], Any, list[float]]:
         """The columns of which a window sees something, what it is asked for, and what its answers count for."""
         mean = 1 / len(self._windows)
         if not self._columns:

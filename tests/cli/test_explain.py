@@ -192,11 +192,22 @@ def test_failures_are_listed_in_one_line_each_and_the_rest_is_done(tmp_path):
     assert result.exit_code == 1
     failures = [line for line in result.stderr.splitlines() if line.startswith("failed: ")]
     assert len(failures) == 10
-    assert f"{tmp_path / 'in' / 'broken0.png'}: the file is empty" in failures[0]
+    assert failures[0].startswith(f"failed: {tmp_path / 'in' / 'broken0.png'}: the file is empty")
     assert "and 3 more" in result.stderr
     assert "2 explained, 13 failed" in result.stdout
     assert sum(line["status"] == "failed" for line in lines(tmp_path / "out")) == 13
     assert "Traceback" not in result.output
+
+
+def test_where_all_fail_the_file_is_named_once_and_no_layer_is(tmp_path):
+    picture = draw(tmp_path / "x.png")
+    data = picture.read_bytes()
+    picture.write_bytes(data[: len(data) // 2])
+    result = explain(picture, tmp_path / "out", "--method", "grad-cam")
+    assert result.exit_code == 1
+    assert f"failed: {picture}: the PNG file is cut off" in result.stderr
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("0 explained, 1 failed in ")]
+    assert line.endswith(f" s -> {tmp_path / 'out'}/")
 
 
 def test_a_long_table_is_shortened(tmp_path):

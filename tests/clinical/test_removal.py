@@ -106,10 +106,11 @@ def test_of_windows_the_mean_falls_by_what_those_that_see_the_spot_fall_and_no_o
 def test_of_windows_the_max_falls_only_as_far_as_the_next_window() -> None:
     x = row((1, 5.0), (6, 9.0))  # windows at 0 and 4 sum to 20 and 24
     explainer = cfcam.Explainer(Sums(2).eval(), "hires-cam", layer="layer")
-    removal = Removal(explainer, x, 0, windows=Windows(4, 0.0, "max"))
-    assert removal(at(1)) == pytest.approx(0, abs=1e-4)  # 24 stays
-    assert removal(at(6)) == pytest.approx(4, abs=1e-4)  # 20 is left
-    assert removal(at(1) | at(6)) == pytest.approx(8, abs=1e-4)  # 16 is left
+    for target in (0, torch.tensor([[0]])):
+        removal = Removal(explainer, x, target, windows=Windows(4, 0.0, "max"))
+        assert removal(at(1)) == pytest.approx(0, abs=1e-4)  # 24 stays
+        assert removal(at(6)) == pytest.approx(4, abs=1e-4)  # 20 is left
+        assert removal(at(1) | at(6)) == pytest.approx(8, abs=1e-4)  # 16 is left
 
 
 class Places(nn.Module):
@@ -160,6 +161,8 @@ def test_the_fall_is_what_an_explanation_of_the_filled_image_at_the_same_places_
     predicted = e.logits[0].argmax(0)
     again = [cfcam.Segmentation(c, predicted == c) for c in (1, 2)]
     falls = Removal(explainer, x, [1, 2], windows=Windows(size, overlap)).falls(mask)
+    by_image = Removal(explainer, x, torch.tensor([[1, 2]]), windows=Windows(size, overlap))
+    assert by_image.falls(mask) == falls
     less = e.scores - explain_windows(explainer, filled(x, mask), size, overlap, again).scores
     assert falls == pytest.approx(less[0].tolist(), rel=1e-3, abs=1e-3)
     assert max(map(abs, falls)) > 0.1
@@ -180,6 +183,9 @@ def test_a_network_of_classes_falls_by_what_all_windows_say_again(aggregate: str
         asked = [*e.targets[0].tolist(), "0 vs 1"]
         pair = [explain_windows(explainer, y, (4, 9, 5), 0.5, asked, aggregate=aggregate) for y in (x, filled(x, mask))]
         assert falls[name] == pytest.approx((pair[0].scores - pair[1].scores)[0].tolist(), rel=1e-3, abs=1e-5)
+    by_image = Removal(explainer, x, e.targets, windows=Windows((4, 9, 5), 0.5, aggregate)).of_regions(masks)
+    for name, found in by_image.items():
+        assert found == pytest.approx(falls[name][:2])
 
 
 def test_where_one_window_holds_the_image_it_is_asked_as_a_whole() -> None:

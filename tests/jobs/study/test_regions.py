@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 from typer.testing import CliRunner
 
+from cfcam import Segmentation
 from cfcam.cli.app import app
 from cfcam.cli.options import regions as options
+from cfcam.clinical.checks.interventions import remove_artefact
 from cfcam.errors import InputError
-from cfcam.jobs.study.regions import SLIC, RegionSettings
+from cfcam.explainer_windows import Windows, explain_windows
+from cfcam.jobs import Input, Kind
+from cfcam.jobs.engine.inference import Engine, prepare_methods
+from cfcam.jobs.study.regions import SLIC, RegionSettings, by_region
 from tests.jobs.runs.test_volumes import MARKER, SHAPE, scan
 from tests.jobs.runs.test_volumes import NETWORKS as VOLUME_NETWORKS
 from tests.jobs.world import NETWORKS, draw, lines, pixels
@@ -137,3 +145,41 @@ def test_an_input_without_regions_has_no_numbers_and_says_so(tmp_path):
     assert "regions" not in lines(tmp_path / "out")[0]["targets"][0]
     assert "a.png: no regions for --by-region were found for a.png" in result.stderr
     assert not list((tmp_path / "out").glob("*by_region*"))
+
+
+class Around(nn.Module):
+    """Three classes at each place, of what is around it: at its border a window sees less than the whole scan does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Conv3d(1, 4, 3, padding=1)
+        self.head = nn.Conv3d(4, 3, 3, padding=1)
+
+    def forward(self, x):
+        return self.head(self.features(x).relu())
+
+
+@pytest.mark.parametrize("asked", [("predicted",), ("b", 2), ("all",)])
+def test_of_a_segmentation_in_windows_map_score_and_fall_are_of_one_score(asked):
+    """Brute force: all windows of the filled scan again, for the places that the blend of the untouched one showed."""
+    torch.manual_seed(0)
+    x = torch.rand(1, 8, 10, 12)
+    methods = prepare_methods(["hires-cam"])
+    engine = Engine(Around().eval(), methods, asked, layer="features", classes=("a", "b", "c"), batch_size=1)
+    engine.windows = Windows((4, 10, 6), 0.5)
+    (e,) = engine([x])
+    given = Input(Path("scan.nii.gz"), kind=Kind.VOLUME)
+    found = by_region(RegionSettings("slic:3"), engine, None, None, x, e, given, several=False)
+    places = e.logits[0].argmax(0)
+    of_blend = [Segmentation(c, places == c) for c in e.targets[0].tolist()]
+    by_places = explain_windows(engine.explainer, x[None], (4, 10, 6), 0.5, of_blend)
+    torch.testing.assert_close(e.scores, by_places.scores)
+    torch.testing.assert_close(e.maps["hires-cam"], by_places.maps["hires-cam"])
+    falls = []
+    for name, mask in found.masks.items():
+        filled = remove_artefact(x[None], mask, "linear", 0.0)
+        without = explain_windows(engine.explainer, filled, (4, 10, 6), 0.5, of_blend)
+        falls += (e.scores - without.scores)[0].tolist()
+        removals = [found.shares["hires-cam", k][name].removal for k in range(len(of_blend))]
+        assert removals == pytest.approx(falls[-len(of_blend) :], rel=1e-3, abs=1e-3)
+    assert max(map(abs, falls)) > 0.1

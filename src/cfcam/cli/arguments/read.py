@@ -138,13 +138,15 @@ def read_channels(text: str | None) -> tuple[Path, ...]:
     """Reads the files of one study's modalities, with commas between; () for None.
 
     Raises:
-        InputError: there is none, or one is not there.
+        InputError: there is none, one has no name, or one is not there.
     """
     if text is None:
         return ()
-    files = tuple(Path(name.strip()).expanduser() for name in text.split(",") if name.strip())
-    if not files:
-        raise InputError(f"--channels {text!r}: give the file of each modality, with commas between")
+    names = [name.strip() for name in text.split(",")]
+    if "" in names:
+        which = f"channel {names.index('')} has no name: " if any(names) else ""
+        raise InputError(f"--channels {text!r}: {which}give the file of each modality, with commas between")
+    files = tuple(Path(name).expanduser() for name in names)
     for number, file in enumerate(files):
         if not file.exists():
             raise InputError(f"--channels: channel {number} is missing: there is no {file}; check the path")

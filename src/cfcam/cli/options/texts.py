@@ -12,7 +12,7 @@ from cfcam.cli.arguments import words
 from cfcam.cli.command import Checked
 from cfcam.cli.options.network import Layer, read_device
 from cfcam.cli.options.question import chosen_methods
-from cfcam.cli.output.console import EXIT_FAILED, out, print_json, say, warn
+from cfcam.cli.output.console import EXIT_FAILED, failure, out, print_json, say, warn
 from cfcam.cli.output.panels import Panel
 from cfcam.errors import InputError
 from cfcam.models.spec import check_writes, parse_spec
@@ -145,7 +145,7 @@ def tell(command: Any, sources: list[Path], stdout: TextIO) -> None:
     for one in write_texts(load_text_model(command.spec, read_device(command.device)), pictures, settings):
         told.append(one)
         if one.problem:
-            say("failed", f"{one.path.name}: {one.problem}", "bold red")
+            say("failed", failure(one.path.name, one.problem), "bold red")
             continue
         for notice in one.found.notices if one.found else ():
             warn(f"{one.path.name}: {notice}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
+from pathlib import PurePath
 from typing import Any, TextIO
 
 import typer
@@ -33,6 +34,12 @@ def plain(text: object) -> str:
     """Returns a text that every terminal can be given: no control characters, no halves of surrogate pairs."""
     shown = str(text).encode("utf-8", "backslashreplace").decode()
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
+
+
+def failure(name: object, reason: object) -> str:
+    """Returns a line on an input that failed: its name once, though a reason that was read of a file begins with it."""
+    said = str(reason).removeprefix(f"{PurePath(str(name)).name}: ")
+    return f"{plain(name)}: {plain(said)}"
 
 
 def say(kind: str, message: object, style: str) -> None:

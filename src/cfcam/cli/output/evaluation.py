@@ -14,7 +14,7 @@ from rich.text import Text
 
 from cfcam import json_text
 from cfcam.cli.output.ahead import QUIET_SECONDS, Lines
-from cfcam.cli.output.console import err, hint, out, plain
+from cfcam.cli.output.console import err, failure, hint, out, plain
 from cfcam.cli.output.run import log_failure
 
 if TYPE_CHECKING:
@@ -207,7 +207,7 @@ def show_failures(card: Scorecard) -> None:
     """Prints the pictures that failed, a line each, to stderr; at most `FAILURES_SHOWN`."""
     console = err()
     for name, reason in list(card.failed.items())[:FAILURES_SHOWN]:
-        line = Text.assemble(("failed: ", "bold red"), f"{plain(name)}: {plain(reason)}")
+        line = Text.assemble(("failed: ", "bold red"), failure(name, reason))
         console.print(line, soft_wrap=True)
     if len(card.failed) > FAILURES_SHOWN:
         more = f"... and {len(card.failed) - FAILURES_SHOWN} more, all in the report"

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from cfcam.cli.arguments.words import PICTURE_FORMATS
 from cfcam.cli.output.ahead import duration
-from cfcam.cli.output.console import err, hint, out, plain
+from cfcam.cli.output.console import err, failure, hint, out, plain
 from cfcam.cli.output.tally import FAILURES_SHOWN, ROWS_SHOWN, Tally
 from cfcam.memory import settled
 from cfcam.shown import answer_text
@@ -249,8 +249,8 @@ def show_failures(tally: Tally) -> None:
     """Prints the pictures that failed, a line each, to stderr; at most `FAILURES_SHOWN`."""
     console = err()
     for outcome in tally.failed:
-        line = f"{plain(outcome.path)}: {plain(outcome.error)}"
-        console.print(Text.assemble(("failed: ", "bold red"), line), soft_wrap=True)
+        line = Text.assemble(("failed: ", "bold red"), failure(outcome.path, outcome.error))
+        console.print(line, soft_wrap=True)
     if (more := tally.count("failed") - FAILURES_SHOWN) > 0:
         console.print(
             Text(f"... and {more} more, all in the manifest", style="red"),
@@ -267,7 +267,8 @@ def show_summary(tally: Tally, run: FolderRun) -> None:
     if failed:
         words.append(f"{failed} failed")
     rate = f" ({speed(tally.rate)})" if done else ""
-    line = Text(f"{', '.join(words)} in {_seconds(tally.seconds)}{rate}, layer {run.layer}", style="bold")
+    layer = f", layer {plain(run.layer)}" if run.layer else ""  # unknown until the network has seen an input
+    line = Text(f"{', '.join(words)} in {_seconds(tally.seconds)}{rate}{layer}", style="bold")
     line.append(f" -> {plain(run.settings.output)}/")
     console = out()
     console.print(line, soft_wrap=True)
