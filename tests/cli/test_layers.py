@@ -69,7 +69,10 @@ def test_a_network_of_nnunet_on_its_own_window(tmp_path, scans):
         (("demo", "--image", "{scan}"), "is a volume, and the network takes pictures"),
         (("demo", "--channels", "{scan},{scan}"), "--channels: the network takes pictures, each of which is one file"),
         ((BRIGHT, "--channels", "{scan},{scan}", "--image", "{scan}"), "leave --image and --measure out"),
-        ((BRIGHT, "--channels", "{scan},,{scan}"), "channel 1 has no name: give the file of each modality, with commas"),
+        (
+            (BRIGHT, "--channels", "{scan},,{scan}"),
+            "channel 1 has no name: give the file of each modality, with commas",
+        ),
         ((BRIGHT, "--channels", "{scan},"), "channel 1 has no name: give the file of each modality"),
         ((BRIGHT, "--image", "{picture}"), "is a picture, and the network takes volumes"),
     ],
