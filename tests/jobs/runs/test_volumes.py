@@ -456,6 +456,15 @@ def test_wrong_options_are_one_line(tmp_path, options, complaint):
     assert complaint in line
 
 
+def test_where_all_fail_no_layer_is_named_that_nobody_knows(tmp_path):
+    (tmp_path / "scan.nii.gz").write_bytes(b"no scan")
+    result = explain(tmp_path / "scan.nii.gz", tmp_path / "out", "--intensity", "unit")
+    assert result.exit_code == 1
+    assert f"failed: {tmp_path / 'scan.nii.gz'}: is no NIfTI file" in result.stderr
+    (line,) = [line for line in result.stdout.splitlines() if line.startswith("0 explained, 1 failed in ")]
+    assert line.endswith(f" s -> {tmp_path / 'out'}/")
+
+
 def test_the_names_known_without_imports_are_the_real_ones():
     assert tuple(WINDOWS) == volume_options.WINDOWS
     for name in volume_options.INTENSITIES:
