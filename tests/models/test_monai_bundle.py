@@ -176,6 +176,7 @@ def test_code_of_the_bundles_own_is_imported_where_it_is_trusted_alone(tmp_path)
         (written([{"_target_": "Flipd", "keys": "image", "_mode_": "callable"}]), "has the _mode_ 'callable'"),
         (written([{"_target_": "GaussianSmoothd", "keys": "image"}]), "::0, GaussianSmoothd, cannot be built"),
         ({"inferer": {"_target_": "SlidingWindowInferer", "roi_size": 5.5}}, "its windows are 5.5 with overlap 0.25"),
+        ({"inferer": {**CONFIG["inferer"], "overlap": -1}}, "configs/inference.json: inferer::overlap is -1: give"),
         ({"preprocessing": steps(pixdim="@nowhere")}, "there is no @nowhere: repair that reference"),
         ({"preprocessing": steps(pixdim="%other.json")}, "pixdim is the macro '%other.json'"),
         ({"spacing": "@spacing"}, "spacing refers to itself"),

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from cfcam.errors import InputError, MissingExtraError
 from cfcam.imaging import stated
+from cfcam.imaging.bundle_steps import Seen, misplaced
 from cfcam.imaging.bundle_transforms import COMPOSE, NOT_RUN, astray, check_loader, composed, name_of
 from cfcam.imaging.nnunet_preprocess import NnunetPreprocess
 from cfcam.imaging.volume import Volume
@@ -24,7 +25,7 @@ from cfcam.shown import counted
 _AXES_TURN: Final = 1e-3  # of a voxel for each step; more than that is no rounding
 _ELSEWHERE: Final = (17.0, -23.0, 31.0)  # mm: no affine that is made up lies there
 _LEAST: Final = 8  # voxels along an axis, by which a flip shows
-_TRUE: Final[set[str]] = set()  # preparations behind which voxels lie where the affine says
+_TRUE: Final[set[tuple[Any, ...]]] = set()  # preparations, with sizes, behind which voxels lie where the affine says
 _GRIDS: WeakKeyDictionary[Volume, dict[str, tuple[tuple[int, ...], NDArray[np.float64]]]] = WeakKeyDictionary()
 
 
@@ -33,8 +34,8 @@ class BundlePreprocess(VolumePreprocess):
     """What a MONAI bundle does to a volume: the transforms of its ``preprocessing``, by MONAI.
 
     The volume stands where the bundle would read its file, with its affine; where the voxels of the input lie is what
-    MONAI's transforms say of it, which is tried once for each preparation. Of
-    `VolumePreprocess` is used how many channels the network takes.
+    MONAI's transforms say of it: what they do to a tensor without metadata has to be nothing, and the rest is tried
+    once for each preparation and size. Of `VolumePreprocess` is used how many channels the network takes.
 
     Attributes:
         transforms: the transforms, each a mapping with ``_target_`` and its arguments, all of them plain values.
@@ -87,8 +88,8 @@ class BundlePreprocess(VolumePreprocess):
                 them is no volume of the network's channels, or it lies obliquely to the one that was read.
             MissingExtraError: MONAI is not installed.
         """
-        found, affine = self._run(volume)
-        self._check_places(volume)
+        found, affine, seen = self._run(volume)
+        self._check_places(volume, seen)
         lacking = [max(0, least - size) for size, least in zip(found.shape[1:], self.patch, strict=True)]
         around = [side for n in lacking[::-1] for side in (n // 2, n - n // 2)]
         moved = affine.copy()
@@ -115,11 +116,12 @@ class BundlePreprocess(VolumePreprocess):
             [self.transforms, self.keys, self.result, self.patch, self.compose], sort_keys=True, default=str
         )
 
-    def _run(self, volume: Volume) -> tuple[Tensor, NDArray[np.float64]]:
-        """The bundle's own input for a volume, and its affine."""
+    def _run(self, volume: Volume) -> tuple[Tensor, NDArray[np.float64], Seen]:
+        """The bundle's own input for a volume, its affine, and what was seen on the way."""
         if not any(volume.voxels.strides) and volume.voxels.size > 1:
             raise InputError("a bundle's transforms need the voxels, and of this volume there is the grid alone")
-        found, affine = composed(self.transforms, self._loaded(volume), self.result, self.compose, trusted=self.trusted)
+        data = self._loaded(volume)
+        found, affine, seen = composed(self.transforms, data, self.result, self.compose, trusted=self.trusted)
         if not isinstance(found, Tensor):
             what = "nothing" if found is None else f"a {type(found).__name__}"
             raise InputError(f"the bundle's transforms leave {what} as {self.result!r}: repair its configuration")
@@ -132,14 +134,15 @@ class BundlePreprocess(VolumePreprocess):
                 f" network takes ({self.channels}, depth, height, width): {due}"
             )
         plain = found.as_tensor() if hasattr(found, "as_tensor") else found
-        return plain.detach().to(torch.float32).contiguous(), affine
+        return plain.detach().to(torch.float32).contiguous(), affine, seen
 
-    def _check_places(self, volume: Volume) -> None:
-        """Refuses transforms that move voxels and not the affine: MONAI's do so for every volume, or for none.
+    def _check_places(self, volume: Volume, seen: Seen) -> None:
+        """Refuses transforms that move voxels and not the affine.
 
         The volume that shows it lies elsewhere than the affine which MONAI takes for want of one.
         """
-        if self._called in _TRUE:
+        called = (self._called, volume.size, seen)
+        if called in _TRUE:
             return
         elsewhere = volume.affine.copy()
         elsewhere[:3, 3] += _ELSEWHERE
@@ -148,17 +151,13 @@ class BundlePreprocess(VolumePreprocess):
         def run(transforms: Any, voxels: NDArray[np.float32]) -> tuple[Any, NDArray[np.float64]]:
             whole = np.broadcast_to(voxels, (*volume.voxels.shape[:-3], *voxels.shape))
             data = self._loaded(Volume(whole, elsewhere, volume.source))
-            how = {"trusted": self.trusted, "places_alone": True}
-            found, affine = composed(transforms, data, self.result, self.compose, **how)
+            found, affine, _ = composed(transforms, data, self.result, self.compose, trusted=self.trusted, trial=seen)
             found = data[self.keys[0]] if found is None else found
             return found, np.linalg.inv(elsewhere) @ affine
 
         if wrong := astray(self.transforms, run, size):
-            raise InputError(
-                f"behind {wrong} of the bundle's preprocessing the voxels do not lie where their affine says, and no"
-                " map finds its place: use one that keeps the affine, before what drops it (track_meta, ToNumpyd)"
-            )
-        _TRUE.add(self._called)
+            raise misplaced(wrong)
+        _TRUE.add(called)
 
     def _loaded(self, volume: Volume) -> dict[str, Any]:
         """The volume as MONAI's loaders would give it, under its keys."""

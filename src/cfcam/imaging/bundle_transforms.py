@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import traceback
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from cfcam.errors import InputError, MissingExtraError, describe, one_line
+from cfcam.imaging.bundle_steps import Follower, Seen
 
 LOADERS: Final = ("LoadImage", "LoadImaged")
 """What a bundle reads files with, which is done before: in its place stands the volume that was read."""
@@ -81,8 +83,8 @@ def composed(
     compose: Mapping[str, Any],
     *,
     trusted: bool,
-    places_alone: bool = False,
-) -> tuple[Any, NDArray[np.float64]]:
+    trial: Seen | None = None,
+) -> tuple[Any, NDArray[np.float64], Seen]:
     """Run transforms on what stands where the bundle would load its files.
 
     Args:
@@ -91,38 +93,59 @@ def composed(
         result: the key of what comes out.
         compose: arguments of MONAI's ``Compose``, such as ``lazy``.
         trusted: whether they may be other than MONAI's own.
-        places_alone: what changes values and moves none is left out.
+        trial: what was seen on the volume that this run stands for; what changes values and moves none is left out.
 
     Returns:
-        What came out, and its affine: the last one that MONAI had before it dropped the metadata, if it did. What it
-        makes up for a tensor without is none.
+        What came out; its affine: the last one that MONAI had before it dropped the metadata, if it did, as what it
+        makes up for a tensor without is none; and what was seen of the steps.
+
+    Raises:
+        InputError: one cannot be built or fails, or one of MONAI's moves the voxels of a tensor without metadata.
     """
     monai = importlib.import_module("monai.transforms")
     words = [one if name_of(one) not in LOADERS else _loading(one, data) for one in transforms]
     words = [one for one in words if one]
-    if places_alone:  # what a crop takes for foreground may be nothing of the values that stand in
+    if trial:  # what a crop takes for foreground may be nothing of the values that stand in
         words = [{key: value for key, value in one.items() if key != "select_fn"} for one in words]
     steps = [built(one, trusted=trusted) for one in words]
-    if places_alone:
-        steps = [_places_of(step, monai) for step in steps]
+    if trial:
+        steps = [_kept(step) if n in trial.still else _places_of(step, monai) for n, step in enumerate(steps)]
     whole = not any("keys" in one for one in transforms) and len(transforms) > 0  # works on an image, and on no mapping
-    follow = _Follower((result, *data))
-    every = [each for step in steps for each in (step, _watch(follow, monai))]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
+    follow = Follower(("", result, *data), steps, [name_of(one) for one in words], trial)
+    every = [each for n, step in enumerate(steps) for each in (step, _watch(follow, n, monai))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            pipeline = monai.Compose(every, **compose)
+        except Exception as error:
+            raise InputError(
+                f"the Compose of the bundle's preprocessing cannot be built ({describe(error, 120)}): correct its"
+                " arguments in the bundle's configuration"
+            ) from error
+        try:
             start = next(iter(data.values())) if whole else data
-            follow(start)
-            found = monai.Compose(every, **compose)(start)
-    except Exception as error:
-        cause = error.__cause__ or error  # MONAI wraps it into one that names an object by its address
-        failed = name_of(words[min(follow.count - 1, len(words) - 1)]) if words else "Compose"
-        raise InputError(
-            f"{failed} of the bundle's preprocessing fails on this volume ({describe(cause, 120)}): give a volume as"
-            " the bundle was trained on"
-        ) from error
-    follow(found)
-    return (found.get(result) if isinstance(found, Mapping) else found), follow.affine
+            follow.take(start, 0)
+            found = pipeline(start)
+        except Exception as error:
+            raise _failed(error, follow) from error
+    follow.take(found, len(steps))
+    return (found.get(result) if isinstance(found, Mapping) else found), follow.affine, follow.seen
+
+
+def _failed(error: BaseException, follow: Follower) -> InputError:
+    """What is said of an error in a pipeline: whose it is, and whether the configuration is to be corrected."""
+    while str(error).startswith("applying transform") and error.__cause__:  # names an object by its address
+        error = error.__cause__
+    if isinstance(error, InputError):
+        return error
+    frames = (frame.f_globals.get("__name__", "") for frame, _ in traceback.walk_tb(error.__traceback__))
+    if any(name.startswith("monai.transforms.lazy") for name in frames):  # of steps before, which were pending
+        who, then = "the lazy resampling", "correct lazy and overrides of its Compose, and the modes of its transforms"
+    elif isinstance(error, (TypeError, KeyError, ValueError)):
+        who, then = follow.next_name, "correct its arguments in the bundle's configuration, or give a volume they fit"
+    else:
+        who, then = follow.next_name, "give a volume as the bundle was trained on"
+    return InputError(f"{who} of the bundle's preprocessing fails on this volume ({describe(error, 120)}): {then}")
 
 
 def astray(
@@ -173,28 +196,13 @@ def _true(transforms: Any, run: Any, size: Sequence[int]) -> bool:
     return True
 
 
-class _Follower:
-    """The affine as MONAI keeps it; once a tensor has lost it, another is none of its knowledge."""
-
-    def __init__(self, keys: tuple[str, ...]) -> None:
-        self.keys, self.affine, self.lost, self.count = keys, np.eye(4), False, 0
-
-    def __call__(self, data: Any) -> None:
-        self.count += 1
-        one = next((data[key] for key in self.keys if key in data), None) if isinstance(data, Mapping) else data
-        if isinstance(one, (Tensor, np.ndarray)):
-            self.lost |= not hasattr(one, "peek_pending_affine")
-            if not self.lost:
-                self.affine = np.asarray(one.peek_pending_affine(), np.float64)  # type: ignore[union-attr]
-
-
-def _watch(follow: _Follower, monai: Any) -> Any:
-    """A transform that follows, and that a lazy pipeline runs across without applying what is pending."""
+def _watch(follow: Follower, n: int, monai: Any) -> Any:
+    """A transform that follows behind a step, and that a lazy pipeline runs across without applying what is pending."""
 
     class Watch(monai.LazyTransform):  # type: ignore[misc]  # MONAI is asked for when it is needed
         def __call__(self, data: Any, lazy: bool | None = None) -> Any:
             del lazy
-            follow(data)
+            follow.behind(n, data)
             return data
 
     return Watch(lazy=True)
@@ -220,6 +228,16 @@ def _places_of(step: Any, monai: Any) -> Any:
 
 def _same(data: Any) -> Any:
     return data
+
+
+def _kept(step: Any) -> Callable[[Any], Any]:
+    """A step that moves nothing, by which every value stays as it is."""
+
+    def run(data: Any) -> Any:
+        after = step(copy.deepcopy(data))
+        return {**after, **data} if isinstance(data, Mapping) and isinstance(after, Mapping) else data
+
+    return run
 
 
 def _in_place(before: Any, after: Any) -> Any:

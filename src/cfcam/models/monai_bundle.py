@@ -311,6 +311,8 @@ def _inferer(settle: _Settling) -> tuple[tuple[int, ...] | None, float, tuple[st
     size = (roi,) * 3 if isinstance(roi, int) else tuple(roi) if isinstance(roi, (list, tuple)) else ()
     if len(size) != 3 or not all(isinstance(n, int) and n > 0 for n in size) or not isinstance(overlap, (int, float)):
         raise settle.refused(f"its windows are {one_line(str(roi), 40)} with overlap {overlap}", "give three sizes")
+    if not 0 <= overlap < 1:
+        raise settle.refused(f"inferer::overlap is {overlap}", "give a share from 0 to below 1")
     return size, min(float(overlap), 0.9), ()
 
 
