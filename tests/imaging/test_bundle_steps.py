@@ -26,7 +26,7 @@ class Valued:
     def __call__(self, data: Any) -> Any:
         x = data["image"]
         if self.how == "crop to what is bright":
-            found = torch.nonzero(x[0].as_tensor() > 0)
+            found = torch.nonzero(x[0].as_tensor() > -0.5)
             low, high = found.amin(0), found.amax(0) + 1
             return {**data, "image": x[:, low[0] : high[0], low[1] : high[1], low[2] : high[2]]}
         new = {
@@ -58,7 +58,7 @@ def prepared(*transforms: Any, compose: Any = None) -> BundlePreprocess:
 def rimmed() -> np.ndarray:
     """The scan, all of it positive, with a dark rim of another width on every side."""
     inside = np.abs(scan()) + 1
-    return np.pad(inside[3:-1, 2:-4, 1:-3], ((3, 1), (2, 4), (1, 3)))
+    return np.pad(inside[3:-1, 2:-4, 1:-3], ((3, 1), (2, 4), (1, 3)), constant_values=-1)
 
 
 @pytest.mark.parametrize("compose", [{}, LAZY])
