@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 
 import pytest
@@ -62,6 +63,18 @@ def test_an_output_may_be_a_link_and_may_have_links_to_itself(tmp_path):
     (tmp_path / "elsewhere").symlink_to(tmp_path / "disk")  # of no output of ours
     files.save(tmp_path / "elsewhere" / "sub" / "b.bin", b"ours")
     assert {path.name for path in (tmp_path / "disk" / "sub").iterdir()} == {"a.bin", "b.bin"}
+
+
+def test_an_output_that_was_removed_is_not_made_again(tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    with files.output_of(out):
+        files.make_folder(out / "sub" / "deeper")
+        shutil.rmtree(out)
+        for folder in (out, out / "sub"):
+            with pytest.raises(FileNotFoundError):
+                files.make_folder(folder)
+    assert not out.exists()
 
 
 def test_lines_are_not_added_to_a_file_that_lies_elsewhere(tmp_path):

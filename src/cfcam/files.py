@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -182,13 +183,19 @@ def check_inside(path: str | os.PathLike[str], error: type[CfcamError] | None = 
 
 
 def make_folder(folder: Path, mode: int = 0o777) -> None:
-    """Makes a folder, with those above it, unless it is there.
+    """Makes a folder, with those above it, unless it is there. An output of this process is not made again.
 
     Raises:
         LinkError: see `check_inside`.
-        OSError: it cannot be made.
+        OSError: it cannot be made, or the output that it belongs to was removed.
     """
     check_inside(folder)
+    place = Path(os.path.abspath(folder))  # noqa: PTH100 (as above)
+    with _guard:
+        outputs = [Path(output) for output in _outputs]
+    for output in outputs:
+        if output in (place, *place.parents) and not output.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(output))
     folder.mkdir(mode=mode, parents=True, exist_ok=True)
 
 

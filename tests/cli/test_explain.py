@@ -445,6 +445,13 @@ def test_what_belongs_to_a_cluster_is_refused_without_one_before_anything_is_loa
     assert not (tmp_path / "out").exists()
 
 
+def test_more_processes_than_cpus_are_told_in_a_note(tmp_path):
+    draw(tmp_path / "a.png")
+    result = explain([tmp_path / "a.png"], tmp_path / "out", "--engine", "processes", "--workers", "999")
+    assert result.exit_code == 0
+    assert "note: --workers 999: more than the" in " ".join(result.stderr.split())
+
+
 def test_a_cluster_needs_ray_and_one_line_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setattr("cfcam.cli.options.cluster.find_spec", lambda name: None)
     draw(tmp_path / "a.png")

@@ -70,6 +70,14 @@ def test_what_is_found_by_no_name_is_refused_in_one_line(tmp_path):
     assert "\n" not in str(caught.value)
 
 
+def test_a_class_of_the_script_itself_is_refused_which_another_process_would_not_find(monkeypatch):
+    there = type("Mine", (nn.Identity,), {"__module__": "__main__"})
+    monkeypatch.setattr(sys.modules["__main__"], "Mine", there, raising=False)  # where pickle finds it by its name
+    told = "mine cannot be sent to another process .*Mine is of __main__.*at the top of FILE.py"
+    with pytest.raises(ModelError, match=told):
+        packed(there(), "mine")
+
+
 def test_a_file_that_is_not_there_and_a_library_that_is_not_installed_are_told(tmp_path):
     (tmp_path / "mine.py").write_text(FILE)
     sent = packed(load(f"{tmp_path / 'mine.py'}:net").module, "mine.py:net")

@@ -1,12 +1,14 @@
 """A network on its way to another process or machine: as a module, pickled with its weights.
 
-Its classes are found there by their names, as pickle finds them. The classes of a user's own ``FILE.py`` have no name
-that another process knows: that file is imported again there, from the same path, where it must be the same.
+Its classes are found there by their names, as pickle finds them; another process has another ``__main__``, so those of
+that are refused. The classes of a user's own ``FILE.py`` have no name that another process knows: that file is imported
+again there, from the same path, where it must be the same.
 """
 
 import io
 import pickle
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from cfcam.errors import ModelError, describe
@@ -75,6 +77,8 @@ def unpacked(data: bytes) -> Any:
 
 class _Packer(pickle.Pickler):
     def reducer_override(self, value: Any) -> Any:
+        if isinstance(value, type | FunctionType) and value.__module__ == "__main__":
+            raise pickle.PicklingError(f"{value.__qualname__} is of __main__, and another process has another one")
         path = file_of(value)
         if path is None:
             return NotImplemented

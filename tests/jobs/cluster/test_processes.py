@@ -204,6 +204,36 @@ def test_the_numbers_of_an_evaluation_are_those_of_one_process_to_the_last_bit(t
     assert several.stages.slowest == status(tmp_path / "several").slowest == "metrics"
 
 
+@pytest.fixture
+def started(monkeypatch):
+    """The processes that are started meanwhile."""
+    found, start = [], processes._started
+    monkeypatch.setattr(processes, "_started", lambda: found.append(start()) or found[-1])
+    return found
+
+
+@pytest.mark.parametrize("early", [True, False])
+def test_no_more_processes_are_started_than_there_are_parts(tmp_path, started, early):
+    """Three pictures in batches of two are two parts; before they are known there are as many as CPUs."""
+    folder_of(tmp_path / "in", 3)
+    workers = Processes(99)
+    if early:
+        workers.get_ready()
+        assert len(started) == workers.cpus
+    outcomes = iter(run(tmp_path / "in", tmp_path / "out", workers, batch_size=2))
+    assert next(outcomes).status == "done"
+    assert sum(process.poll() is None for process in started) == 2
+    assert len(started) == max(2, workers.cpus if early else 0)
+    assert len(list(outcomes)) == 2
+    assert not workers_of(os.getpid())
+
+
+def test_no_more_processes_are_started_than_an_evaluation_has_batches(tmp_path, started):
+    cases = [Case(path.name, path) for path in folder_of(tmp_path / "in", 2)]
+    assert len(evaluated(cases, tmp_path / "out", Processes(99))().rows) > 0
+    assert len(started) == 1
+
+
 def test_workers_that_never_get_ready_end_the_run_with_one_line(tmp_path, pictures, monkeypatch):
     monkeypatch.setattr(processes, "_START", "raise SystemExit(1)")
     with pytest.raises(JobError, match="workers end before they are ready, 5 times in a row"):

@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from types import SimpleNamespace
 
+import matplotlib
 import numpy as np
 import pytest
 import torch
@@ -602,6 +603,22 @@ def test_the_radar_puts_the_best_on_the_rim_and_the_worst_on_the_inner_ring():
     assert mine.get_ydata().tolist() == [1] * 5
     assert grad_cam.get_ydata().tolist() == [0] * 5
     assert mine.get_linestyle() != grad_cam.get_linestyle() or mine.get_marker() != grad_cam.get_marker()
+
+
+def test_two_evaluations_write_the_same_bytes_but_for_the_moment(tmp_path):
+    data = phantoms(tmp_path / "in", 2)
+    found = []
+    for name in ("one", "two"):
+        evaluation = bright(data, tmp_path / name, methods=("grad-cam",), metrics=("energy",))
+        _, _, files = reported(evaluation)
+        found.append({path.relative_to(tmp_path / name): path.read_bytes().splitlines() for path in files})
+    one, two = found
+    assert {path.suffix for path in one} >= {".html", ".svg", ".png", ".csv", ".md", ".json", ".jpg"}
+    assert one.keys() == two.keys()
+    for path, lines in one.items():
+        differ = [line for line, other in zip(lines, two[path], strict=True) if line != other]
+        assert all(b"finished" in line for line in differ), path
+    assert matplotlib.rcParams["svg.hashsalt"] is None
 
 
 def test_figures_of_an_earlier_run_with_other_metrics_do_not_stay(tmp_path):

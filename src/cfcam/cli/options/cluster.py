@@ -13,6 +13,7 @@ from cfcam.cli.arguments import words
 from cfcam.cli.command import Checked
 from cfcam.cli.options import complete
 from cfcam.cli.options.run import ManyInputs
+from cfcam.cli.output.console import hint
 from cfcam.cli.output.panels import Panel
 from cfcam.errors import InputError, MissingExtraError
 
@@ -95,6 +96,8 @@ class Spread(ManyInputs):
             from cfcam.jobs.cluster.processes import Processes
 
             processes = until.enter_context(closing(Processes(self.workers)))
+            if self.workers is not None and self.workers > processes.cpus and not self.silent:
+                hint(f"--workers {self.workers}: more than the {processes.cpus} CPUs there are, which is hardly faster")
             processes.get_ready()
             return processes
         from cfcam.jobs.cluster.pool import Cluster

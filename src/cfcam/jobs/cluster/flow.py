@@ -83,7 +83,10 @@ class ClusterFlow(Sharing[_Share]):
         Raises:
             CfcamError: the set-up does not allow to explain anything, or the workers cannot work.
         """
-        self._waiting = iter(tasks)
+        waiting = iter(tasks)
+        if (first := next(waiting, None)) is not None:
+            self._waiting = chain([first], waiting)
+            self._pool.start(-(-first.count // self._size(first, self._pool.count)))
         for share in self.settled(self._pool):
             yield from self._settled(share)
 
@@ -104,8 +107,7 @@ class ClusterFlow(Sharing[_Share]):
         """Returns the next part of the inputs, see `Sharing.make`."""
         if (first := next(self._waiting, None)) is None:
             return None
-        size = size_of_parts(first.count, workers, self._settings.batch_size)
-        tasks = list(chain([first], islice(self._waiting, size - 1)))
+        tasks = list(chain([first], islice(self._waiting, self._size(first, workers) - 1)))
         told = (f"{task.name}\0{task.key}" for task in tasks)
         items = tuple(Item(task.name, Todo(task, self._before(task))) for task in tasks)
         return _Share(Part(id_of(self._work.sha256, told), items), tasks)
@@ -135,6 +137,9 @@ class ClusterFlow(Sharing[_Share]):
         left = [item for item in part.items if item.name not in share.ended]
         part.items = tuple(left if part.alone or not left else part.items[self._begin(share, left[0]) :])
         self.again(share)
+
+    def _size(self, first: Task, workers: int) -> int:
+        return size_of_parts(first.count, workers, self._settings.batch_size)
 
     def _begin(self, share: _Share, first: Item) -> int:
         """Returns where in a part the batch begins that its first unfinished input is in, as far as that is known."""

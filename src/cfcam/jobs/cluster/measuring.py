@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from cfcam.jobs.cluster.part import Ended
@@ -63,9 +63,7 @@ class Measuring:
 
 def line_of(part: Part) -> str:
     """Returns what became of a batch as a line of JSON; numbers are the same when they are read again."""
-    return json.dumps(
-        {"key": part.key, "rows": [asdict(row) for row in part.rows], "failed": part.failed, "notes": part.notes}
-    )
+    return json.dumps(part.as_values())
 
 
 def part_of(line: str) -> Part | None:

@@ -44,7 +44,7 @@ class Cluster:
     cores: int = 1
 
     def pool(self, job: bytes, place: Place, *, on_gpu: bool) -> Pool:
-        """Starts workers, see `RayPool`."""
+        """Returns workers, see `RayPool`."""
         return RayPool(self, job, place, on_gpu=on_gpu)
 
 
@@ -85,6 +85,9 @@ class RayPool:
         self._falls = 0
         self._closed = False
         self._since = time.monotonic()
+
+    def start(self, parts: int) -> None:
+        """Asks for workers, however few the parts are: machines may refuse to take any."""
         for _ in range(self.count):
             self._ask()
 

@@ -46,23 +46,27 @@ class Processes:
     _begun: list[subprocess.Popen[bytes]] = field(default_factory=list, init=False, repr=False, compare=False)
 
     def pool(self, job: bytes, place: Place, *, on_gpu: bool) -> Pool:
-        """Starts workers, see `ProcessPool`."""
+        """Returns workers, see `ProcessPool`."""
         return ProcessPool(self._number(on_gpu=on_gpu), job, place, self._begun)
 
+    @property
+    def cpus(self) -> int:
+        """How many CPUs this process may use."""
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
     def get_ready(self) -> None:
-        """Starts them before it is known what they are to do: their imports take as long as those of this process."""
-        self._begun.extend(_started() for _ in range(self._number(on_gpu=False)))
+        """Starts them before it is known what they are to do: their imports take as long as those of this process.
+
+        It starts no more than can run side by side; the others come once there is something to do for them.
+        """
+        self._begun.extend(_started() for _ in range(min(self._number(on_gpu=False), self.cpus)))
 
     def close(self) -> None:
         """Ends those that nobody took."""
-        while self._begun:
-            (worker := _Process(self._begun.pop())).end()
-            if worker.popen.stdout is not None:
-                worker.popen.stdout.close()
+        _end(self._begun)
 
     def _number(self, *, on_gpu: bool) -> int:
-        cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        return self.count or (1 if on_gpu else max(1, cpus // self.cores))
+        return self.count or (1 if on_gpu else max(1, self.cpus // self.cores))
 
 
 @dataclass(eq=False)
@@ -104,14 +108,22 @@ def _started() -> subprocess.Popen[bytes]:
     )
 
 
+def _end(begun: list[subprocess.Popen[bytes]]) -> None:
+    """Ends processes that were given nothing."""
+    while begun:
+        (worker := _Process(begun.pop())).end()
+        if worker.popen.stdout is not None:
+            worker.popen.stdout.close()
+
+
 class ProcessPool:
     """Processes of this machine; a `cfcam.jobs.cluster.workers.Pool`. They end with the run, whatever ends it.
 
     Args:
-        count: how many.
+        count: how many at most.
         job: the pickled job, sent to each.
         place: where they work.
-        begun: processes that were started for it; more are where they are not enough.
+        begun: processes that were started for it; more are where they are not enough, and what is too many ends.
 
     Attributes:
         count: as given.
@@ -127,12 +139,17 @@ class ProcessPool:
         self._said: SimpleQueue[tuple[_Process, Any]] = SimpleQueue()
         self._workers: list[_Process] = []
         self._falls = 0
+
+    def start(self, parts: int) -> None:
+        """Starts workers, one for each part at most."""
         try:
-            for _ in range(count):
+            for _ in range(min(self.count, parts)):
                 self._ask()
         except BaseException:
             self.close()
             raise
+        finally:
+            _end(self._begun)
 
     @property
     def free(self) -> int:

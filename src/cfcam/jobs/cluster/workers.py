@@ -10,7 +10,8 @@ from cfcam.jobs.cluster.part import Answer, Part
 from cfcam.jobs.cluster.worker import Place
 
 LOST = (
-    "workers ended while they were at it alone, again and again, as happens when memory runs out or a library crashes"
+    "workers ended while they were at it alone, again and again, as happens when memory runs out or a library crashes:"
+    " run it alone without --engine to see which; make it smaller, or leave it out"
 )
 _TOO_OFTEN = 4
 
@@ -50,6 +51,13 @@ class Pool(Protocol):
     def why(self) -> str:
         """Where it is said why workers are lost, or what often is the reason."""
 
+    def start(self, parts: int) -> None:
+        """Has workers come; to be called once, before the first part is given.
+
+        Args:
+            parts: how many there are: no more workers are needed.
+        """
+
     @property
     def free(self) -> int:
         """How many parts may be given now."""
@@ -76,7 +84,7 @@ class Workers(Protocol):
         """CPUs of each worker."""
 
     def pool(self, job: bytes, place: Place, *, on_gpu: bool) -> Pool:
-        """Starts workers.
+        """Returns workers, of which there is none before the pool's `start`.
 
         Args:
             job: the pickled job, sent to each.

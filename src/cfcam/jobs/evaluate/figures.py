@@ -178,9 +178,12 @@ def rendered(figures: Mapping[str, Figure]) -> dict[str, bytes]:
 
 
 def _image_of(figure: Figure, kind: str) -> bytes:
+    import matplotlib
+
     stream = BytesIO()
     metadata = {"Date": None} if kind == "svg" else {"Software": None}
-    figure.savefig(stream, format=kind, dpi=_DPI, metadata=metadata, facecolor="white")
+    with matplotlib.rc_context({"svg.hashsalt": "cfcam"}):  # else the ids in it are drawn at random
+        figure.savefig(stream, format=kind, dpi=_DPI, metadata=metadata, facecolor="white")
     return stream.getvalue()
 
 

@@ -39,6 +39,14 @@ class Part:
         """Returns the part in the values of a line."""
         return cls(values["key"], [Row(**row) for row in values["rows"]], values["failed"], values["notes"])
 
+    def as_values(self) -> dict[str, Any]:
+        """Returns what `parse` takes."""
+        rows = [asdict(row) for row in self.rows]
+        for row in rows:
+            if not row["notes"]:  # most have none, and an earlier cfcam reads them without
+                del row["notes"]
+        return {"key": self.key, "rows": rows, "failed": self.failed, "notes": self.notes}
+
 
 class RowsFile:
     """``rows.jsonl`` of an output folder: a header with the set-up, then a line for each batch.
@@ -97,8 +105,7 @@ class RowsFile:
 
     def append(self, part: Part) -> None:
         """Adds a part, and hands it to the operating system at once."""
-        line = {"key": part.key, "rows": [asdict(row) for row in part.rows], "failed": part.failed, "notes": part.notes}
-        added = append_line(self.path, line)
+        added = append_line(self.path, part.as_values())
         self._places[part.key] = (self.path, added.start, added.length)
 
     def set_costs(self, costs: dict[str, dict[str, float]]) -> None:

@@ -77,10 +77,11 @@ class Spool:
         self._new = self.folder / "new"
         self._least_free = settings.least_free_mb << 20
         with ExitStack() as held:
-            held.enter_context(output_of(self.folder))  # until it is closed no link in it is followed
             try:
+                make_folder(self.folder, 0o700)
+                held.enter_context(output_of(self.folder))  # until it is closed no link in it is followed
                 parts = [self.objects / f"{n:02x}" for n in range(256)]
-                for folder in (self.folder, self.objects, self.results, self.work, self.ahead, self._new, *parts):
+                for folder in (self.objects, self.results, self.work, self.ahead, self._new, *parts):
                     make_folder(folder, 0o700)
                 flush(self.objects)
                 lock = os.open(self.folder / "lock", os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
