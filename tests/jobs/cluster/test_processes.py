@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,7 @@ import pandas as pd
 import pytest
 import zarr
 
-from cfcam.errors import JobError
+from cfcam.errors import DiskError, JobError
 from cfcam.jobs.cases.case import Case
 from cfcam.jobs.cluster import processes
 from cfcam.jobs.cluster.processes import Processes
@@ -232,6 +233,21 @@ def test_no_more_processes_are_started_than_an_evaluation_has_batches(tmp_path, 
     cases = [Case(path.name, path) for path in folder_of(tmp_path / "in", 2)]
     assert len(evaluated(cases, tmp_path / "out", Processes(99))().rows) > 0
     assert len(started) == 1
+
+
+def test_an_output_that_is_removed_ends_the_run_and_is_not_made_again(tmp_path, pictures):
+    out = tmp_path / "out"
+    outcomes = iter(run(pictures, out, Processes(1), network=SLOW))
+    next(outcomes)
+
+    def removed():
+        shutil.rmtree(out, ignore_errors=True)  # what is just being written keeps it for a moment
+        return not out.exists()
+
+    until(removed)
+    with pytest.raises(DiskError, match="cannot be written into any more"):
+        list(outcomes)
+    assert not out.exists()
 
 
 def test_workers_that_never_get_ready_end_the_run_with_one_line(tmp_path, pictures, monkeypatch):

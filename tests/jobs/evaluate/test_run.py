@@ -613,7 +613,7 @@ def test_two_evaluations_write_the_same_bytes_but_for_the_moment(tmp_path):
         _, _, files = reported(evaluation)
         found.append({path.relative_to(tmp_path / name): path.read_bytes().splitlines() for path in files})
     one, two = found
-    assert {path.suffix for path in one} >= {".html", ".svg", ".png", ".csv", ".md", ".json", ".jpg"}
+    assert {path.suffix for path in one} >= {".html", ".svg", ".png", ".csv", ".md", ".json"}
     assert one.keys() == two.keys()
     for path, lines in one.items():
         differ = [line for line, other in zip(lines, two[path], strict=True) if line != other]

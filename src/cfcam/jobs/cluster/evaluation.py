@@ -90,7 +90,7 @@ class _Evaluation(Sharing[_Share]):
     def __init__(self, run: EvaluationRun, todo: Sequence[tuple[str, Sequence[Loadable]]], place: Place) -> None:
         super().__init__(place, run.notes)
         self.stages = run.stages
-        self._run, self._count, self._waiting = run, len(todo), iter(todo)
+        self._run, self._batches, self._waiting = run, len(todo), iter(todo)
         self._costs_due = run.evaluator.costs is None
         told = ((path.name.split(".")[0], told.ended.get(_WHOLE, "")) for path, told in journals(run.output))
         self._left = {part: line for part, line in told if line}
@@ -105,7 +105,7 @@ class _Evaluation(Sharing[_Share]):
         pool = workers.pool(job, self.place, on_gpu=self._run.on_gpu)
         self._run.notes.extend(pool.notes)
         try:
-            pool.start(self._count)
+            pool.start(self._batches)
             for share in self.settled(pool):
                 assert share.done is not None  # noqa: S101 (it is over)
                 yield share.done

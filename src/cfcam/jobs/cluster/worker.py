@@ -124,6 +124,9 @@ class Worker:
 
     light = False
 
+    def __init__(self) -> None:
+        self._held = ExitStack()  # what holds as long as this process lives; what nobody keeps ends at once
+
     def start(self, job: bytes, place: Place) -> str:
         """Loads the network; returns why it cannot, one line, "" if it could.
 
@@ -136,7 +139,7 @@ class Worker:
 
             torch.set_num_threads(place.cores)
             place.enter()
-            ExitStack().enter_context(output_of(place.output))  # as long as this process lives
+            self._held.enter_context(output_of(place.output))
             self._place = place
             self._job: Job = pickle.loads(job)  # noqa: S301 (from the run that asked for this worker)
         except CfcamError as error:
