@@ -213,26 +213,18 @@ def started(monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("early", [True, False])
-def test_no_more_processes_are_started_than_there_are_parts(tmp_path, started, early):
+def test_no_more_processes_are_started_than_there_are_parts(tmp_path, started):
     """Three pictures in batches of two are two parts; before they are known there are as many as CPUs."""
     folder_of(tmp_path / "in", 3)
     workers = Processes(99)
-    if early:
-        workers.get_ready()
-        assert len(started) == workers.cpus
+    workers.get_ready()
+    assert len(started) == workers.cpus
     outcomes = iter(run(tmp_path / "in", tmp_path / "out", workers, batch_size=2))
     assert next(outcomes).status == "done"
     assert sum(process.poll() is None for process in started) == 2
-    assert len(started) == max(2, workers.cpus if early else 0)
+    assert len(started) == max(2, workers.cpus)
     assert len(list(outcomes)) == 2
     assert not workers_of(os.getpid())
-
-
-def test_no_more_processes_are_started_than_an_evaluation_has_batches(tmp_path, started):
-    cases = [Case(path.name, path) for path in folder_of(tmp_path / "in", 2)]
-    assert len(evaluated(cases, tmp_path / "out", Processes(99))().rows) > 0
-    assert len(started) == 1
 
 
 def test_an_output_that_is_removed_ends_the_run_and_is_not_made_again(tmp_path, pictures):
