@@ -22,7 +22,7 @@ from PIL import Image
 
 from benchmarks import report
 
-FEW, SIDE, BATCH = 5_000, 32, 64
+FEW, SIDE, BATCH = 5_000, 32, 128
 LOOPED = 4_000  # pictures of the bare loop, at most
 NETWORK = """
 import torch
