@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,11 @@ from tests.orthanc import Orthanc
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
+
+if (
+    signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+):  # of a suite in the background; what it starts would ignore it, too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("cfcam", deadline=None, derandomize=True)
 settings.load_profile("cfcam")
