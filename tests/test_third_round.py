@@ -7,9 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+import torch
 from benchmarks import third_round
+from benchmarks.datasets import Study
+from benchmarks.third_beside import left_out
 from benchmarks.third_round import MEASURES, METHODS, OURS, SCORE, Clock, card, confirmed, found_at, needed, read
+from torch import nn
 
+from cfcam.metrics import Sample
 from cfcam.metrics.scorecard.samples import Row
 
 
@@ -64,3 +69,20 @@ def test_hypotheses_are_confirmed_by_comparisons_after_one_correction_of_all(tmp
     adjusted = [line.p_holm for _, line in compared]
     assert max(adjusted) <= 1
     assert min(adjusted) >= len(compared) * 1e-4 * 0.9  # the least p of the sign flips, times all comparisons
+
+
+def test_pictures_are_counted_of_which_a_view_is_left_out() -> None:
+    class Corner(nn.Module):
+        """Answers by the leftmost column, which is the same after a step of one pixel, and another after two."""
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return 10 * x[..., 4:5].mean((2, 3))
+
+    net = nn.Sequential(nn.Conv2d(1, 2, 1, bias=False), nn.ReLU(), Corner())
+    net[0].weight.data = torch.tensor([1.0, -1.0]).reshape(2, 1, 1, 1)
+    edge = (torch.arange(16) >= 6).float().expand(1, 16, 16)
+    flat = torch.linspace(0.4, 0.6, 16)[:, None].expand(1, 16, 16)
+    samples = [Sample(edge, name="edge"), Sample(flat, name="flat")]
+    found = left_out(Study(net, samples, "1", "two pictures"))
+    assert (found["pictures"], found["some"]) == (2, 1)
+    assert found["views"] >= 1
