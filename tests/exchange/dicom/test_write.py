@@ -282,6 +282,41 @@ def test_contour_and_peak_lie_on_the_slice_they_belong_to(tmp_path):
     assert 17.5 < line[:, 0].max() + 0.5 <= 18.5
 
 
+def test_pixels_that_are_not_square_stay_so_in_every_object(tmp_path):
+    """PS3.3 C.10.4: what a presentation state says of them counts for more than the picture; dcmpsmk says the same."""
+    source = radiograph()  # 0.2 mm high, 0.1 mm wide at the detector
+    unknown, film, square = deepcopy(source), deepcopy(source), deepcopy(source)
+    for other in (unknown, film):
+        del other.ImagerPixelSpacing
+    unknown.PixelAspectRatio, film.NominalScannedPixelSpacing = [1, 3], [0.35, 0.2]
+    square.ImagerPixelSpacing = [0.1, 0.1]
+    for name, one, aspect in (
+        ("a", source, [2, 1]),
+        ("b", unknown, [1, 3]),
+        ("c", film, [7, 4]),
+        ("d", square, [1, 1]),
+    ):
+        paths = write(tmp_path / name, {"gsps", "sc", "seg"}, [one], heatmap()[PEAK[0]])
+        (state,), (overlay,) = read(paths, "gsps"), read(paths, "sc")
+        (area,) = state.DisplayedAreaSelectionSequence
+        assert area.PresentationPixelAspectRatio == aspect
+        said = [overlay, *read(paths, "seg-binary"), *read(paths, "seg-fractional")]
+        for ds in said:
+            spacing = ds.get("PixelSpacing")
+            found = ds.get("PixelAspectRatio", [1, 1]) if spacing is None else [round(v * 10) for v in spacing]
+            assert found == aspect
+            assert spacing is None or "PixelAspectRatio" not in ds  # the one or the other (C.7.6.3.1.7)
+    (state,) = read(write(tmp_path / "e", {"gsps"}), "gsps")
+    assert state.DisplayedAreaSelectionSequence[0].PresentationPixelAspectRatio == [8, 7]  # 0.8 mm by 0.7 mm
+
+
+def test_a_picture_in_the_colours_of_a_palette_gets_no_state_for_grey_ones(tmp_path):
+    source = radiograph()
+    source.PhotometricInterpretation = "PALETTE COLOR"
+    with pytest.raises(InputError, match="the source is in colour"):
+        write(tmp_path, {"gsps"}, [source], heatmap()[PEAK[0]])
+
+
 def test_contour_of_a_step_lies_between_the_pixels():
     plane = np.zeros((4, 6), np.float32)
     plane[1:3, 2:4] = 1

@@ -16,6 +16,7 @@ from cfcam.errors import InputError
 from cfcam.exchange.dicom.anatomy import say_body_part
 from cfcam.exchange.dicom.moments import all_elements, now, say_when_made
 from cfcam.exchange.dicom.result import ResultInfo
+from cfcam.exchange.dicom.shown import say_aspect
 from cfcam.exchange.dicom.sources import frames_of
 from cfcam.exchange.dicom.uids import derived_uid
 from cfcam.imaging.drawing.look import Look
@@ -188,6 +189,7 @@ class Job:
             dataset.ContentCreatorName = ""  # of type 2 (PS3.3 table 10-12)
         say_when_made(dataset, self.made)
         say_body_part(dataset, self.sources[0], kind)
+        say_aspect(dataset, self.sources[0])
         dimension = derived_uid("dimensions", kind, self._identity(kind))
 
         for element in all_elements(dataset):

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from cfcam.errors import InputError
 from cfcam.exchange.dicom.job import RESEARCH, Job, shortened
-from cfcam.exchange.dicom.shown import shown_one_way
+from cfcam.exchange.dicom.shown import pixel_aspect, shown_one_way
+from cfcam.imaging.reading.dicom_object import photometric
 from cfcam.shown import probability_text
 
 if TYPE_CHECKING:
@@ -38,12 +39,14 @@ def presentation_state(job: Job) -> Dataset:
         graphic_annotations=_annotations(job, layer),
         **job.common("gsps"),
     )
+    for area in dataset.DisplayedAreaSelectionSequence:  # which counts for more than what the picture says
+        area.PresentationPixelAspectRatio = pixel_aspect(job.sources[0])  # highdicom 0.28 says squares of all
     return job.finish(dataset, "gsps")
 
 
 def why_no_state(source: Dataset) -> str | None:
     """Return why no presentation state can be made for a source; None if one can."""
-    if int(source.get("SamplesPerPixel", 1)) != 1:
+    if int(source.get("SamplesPerPixel", 1)) != 1 or photometric(source) == "PALETTE COLOR":
         return "the source is in colour, this presentation state is for grey pictures"
     frames = source.get("PerFrameFunctionalGroupsSequence") or ()
     if any("PixelValueTransformationSequence" in frame for frame in frames):

@@ -7,11 +7,12 @@ state has to say one thing (PS3.3 C.11.8), and highdicom takes nothing that is h
 from __future__ import annotations
 
 from copy import deepcopy
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cfcam.imaging.reading.dicom_object import numbers
+from cfcam.imaging.reading.dicom_object import group, numbers
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _WINDOW = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTFunction")
 _GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 _FRAME = "FrameVOILUTSequence"
+_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
+_FINEST = 1000  # of the parts in which sides of a pixel are told
 
 
 def shown_one_way(source: Dataset) -> Dataset:
@@ -29,12 +32,29 @@ def shown_one_way(source: Dataset) -> Dataset:
         header.pop("ModalityLUTSequence", None)
         _whole_rescaling(header)
     _one_way(header, header)
-    for groups in (group for key in _GROUPS for group in header.get(key) or ()):
+    for groups in (found for key in _GROUPS for found in header.get(key) or ()):
         for item in groups.get(_FRAME) or ():
             _one_way(item, header)
         if _FRAME in groups and not any("WindowCenter" in i or "VOILUTSequence" in i for i in groups[_FRAME].value):
             del groups[_FRAME]
     return header
+
+
+def pixel_aspect(source: Dataset) -> list[int]:
+    """Return how high and how wide a pixel is, in whole numbers: [1, 1] for a square (PS3.3 C.7.6.3.1.7)."""
+    measures = group(source, 0, "PixelMeasuresSequence")
+    stated = (measures.get("PixelSpacing"), *(source.get(key) for key in (*_SPACINGS, "PixelAspectRatio")))
+    sides = next((found for found in map(numbers, stated) if len(found) == 2 and min(found) > 0), (1, 1))
+    return list((Fraction(sides[0]) / Fraction(sides[1])).limit_denominator(_FINEST).as_integer_ratio())
+
+
+def say_aspect(dataset: Dataset, source: Dataset) -> None:
+    """Says of pictures without a spacing that their pixels, as those of their source, are not square."""
+    if "Rows" not in dataset or any(key in dataset for key in _SPACINGS):
+        return
+    aspect = pixel_aspect(source)
+    if aspect != [1, 1] and "PixelSpacing" not in group(dataset, 0, "PixelMeasuresSequence"):
+        dataset.PixelAspectRatio = aspect
 
 
 def _whole_rescaling(header: Dataset) -> None:
