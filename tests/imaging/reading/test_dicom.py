@@ -180,6 +180,8 @@ def test_frames_and_calibration_of_an_ultrasound_loop(tmp_path):
     path = save(ultrasound(frames), tmp_path / "a.dcm")
     np.testing.assert_array_equal(read_image(path).pixels, frames[0])
     np.testing.assert_array_equal(read_dicom(path, frame=2).pixels, frames[2])
+    assert "it holds 3 frames: the first is read" in read_image(path).notices
+    assert "it holds 3 frames: number 3 is read" in read_dicom(path, frame=2).notices
     assert read_image(path).spacing == (0.3, 0.2)  # from 0.03 and 0.02 cm
     with pytest.raises(InputError, match="no frame 3: give 0 to 2"):
         read_dicom(path, frame=3)

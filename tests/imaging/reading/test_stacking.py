@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import pytest
 
-from cfcam.errors import ImageError
+from cfcam.errors import ImageError, InputError
 from cfcam.imaging import read_volume
 from tests.imaging.dicoms import AXIAL, CORONAL, ct, ct_series, enhanced, phantom, positions, rotated, save
 
@@ -119,6 +121,26 @@ def test_frames_of_one_object_too(tmp_path):
     where = rounded(positions(9, OBLIQUE, step=5.0), 1)
     path = save(enhanced(phantom((9, 4, 5)), OBLIQUE, where=where), tmp_path / "a.dcm")
     assert read_volume(path).size[0] == 9
+
+
+def test_a_stack_of_an_object_with_several_is_picked_as_the_error_says(tmp_path):
+    """A localizer: three planes in each of two directions, in one enhanced object."""
+    ds = enhanced(phantom((6, 4, 5)), AXIAL, where=[*positions(3, AXIAL), *positions(3, CORONAL)])
+    turned = deepcopy(ds.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence)
+    del ds.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
+    for number, frame in enumerate(ds.PerFrameFunctionalGroupsSequence):
+        frame.PlaneOrientationSequence = deepcopy(turned)
+        if number >= 3:
+            frame.PlaneOrientationSequence[0].ImageOrientationPatient = [v for axis in CORONAL for v in axis]
+    path = save(ds, tmp_path / "a.dcm")
+    with pytest.raises(ImageError, match=r"holds 2 series .* say which with series=N"):
+        read_volume(path)
+    for number, (axes, stored) in enumerate(((AXIAL, phantom((6, 4, 5))[:3]), (CORONAL, phantom((6, 4, 5))[3:])), 1):
+        volume = read_volume(path, series=number)
+        np.testing.assert_array_equal(np.sort(volume.voxels.ravel()), np.sort(stored.ravel() - 1024.0))
+        np.testing.assert_allclose(abs(np.asarray(volume.affine)[:3, 0]), abs(2.5 * np.cross(*axes)), atol=1e-6)
+    with pytest.raises(InputError, match="give 1 to 2"):
+        read_volume(path, series=3)
 
 
 def test_echoes_at_one_place_are_refused_with_figures(tmp_path):

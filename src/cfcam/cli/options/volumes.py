@@ -135,7 +135,9 @@ class VolumeReading(Command):
 
     panel: ClassVar[Panel | None] = Panel.VOLUMES
 
-    series: Annotated[int | None, typer.Option(min=1, metavar="N", help="Which series of a DICOM folder.")] = None
+    series: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Which series of a DICOM folder, or stack of a file.")
+    ] = None
     time: Annotated[int | None, typer.Option(min=0, metavar="N", help="Which volume of a 4-D NIfTI, from 0.")] = None
     channel: Annotated[
         str | None,

@@ -100,6 +100,8 @@ def decode_picture(
             raise InputError(f"{where}: there is no frame {frame}: give 0 to {frames - 1}")
         stored = decoded(dataset, frame, where)
         told: dict[str, None] = {}
+        if frames > 1:
+            told[f"it holds {frames} frames: {f'number {frame + 1}' if frame else 'the first'} is read"] = None
         with broken(where, "its description of the pixels is broken"):
             if dataset.get("SamplesPerPixel", 1) == 3:
                 pixels: Pixels = _colours(stored, dataset)

@@ -54,7 +54,11 @@ def read_series(
 
 
 def read_multi_frame(
-    path: str | os.PathLike[str], *, irregular: Irregular = "refuse", max_voxels: int = MAX_VOXELS
+    path: str | os.PathLike[str],
+    *,
+    series: int | None = None,
+    irregular: Irregular = "refuse",
+    max_voxels: int = MAX_VOXELS,
 ) -> Volume:
     """Read the frames of one enhanced DICOM object; see `cfcam.imaging.reading.volumes.read_volume`."""
     where = shown_path(path)
@@ -66,7 +70,7 @@ def read_multi_frame(
         raise found.faults[0]
     if sum(len(one.planes) for one in found.series) < 2:
         raise ImageError(f"{where}: holds no frames with places in space, and so no volume; name a folder of slices")
-    volume = _assembled(choose_series(found, None, where), where, irregular, max_voxels)
+    volume = _assembled(choose_series(found, series, where), where, irregular, max_voxels)
     return replace(volume, source=replace(volume.source, path=Path(path)))
 
 

@@ -42,7 +42,8 @@ def read_volume(
         time: which volume of a NIfTI with a fourth axis, from 0.
         channel: which channel of a NIfTI with a fourth or fifth axis, from 0, or "all" to keep them; a file with four
             axes does not say whether the fourth is time or channels, so that either word picks from it.
-        series: which series of a folder with several, by the number in the error that lists them.
+        series: which series of a folder with several, or which stack of a multi-frame file, by the number in the error
+            that lists them.
         irregular: what to do with slices at irregular distances: "refuse", or "resample" linearly to their median
             distance, with a notice.
         max_voxels: refuse, before decoding, a volume with more voxels than this.
@@ -68,4 +69,4 @@ def read_volume(
         )
     from cfcam.imaging.reading.stacking import read_multi_frame
 
-    return read_multi_frame(place, irregular=irregular, max_voxels=max_voxels)
+    return read_multi_frame(place, series=series, irregular=irregular, max_voxels=max_voxels)

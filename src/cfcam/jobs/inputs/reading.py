@@ -40,7 +40,7 @@ def load_volume(given: Input, how: VolumeSettings) -> Volume:
 
 
 def read_volume_of(path: Path, how: VolumeSettings) -> Volume:
-    """Reads a volume; time and channel are asked of a NIfTI file, the series of a folder.
+    """Reads a volume; time and channel are asked of a NIfTI file, the series of DICOM.
 
     Raises:
         ImageError: it cannot be read, or holds several volumes.
@@ -53,7 +53,7 @@ def read_volume_of(path: Path, how: VolumeSettings) -> Volume:
         path,
         time=how.time if nifti else None,
         channel=how.channel if nifti else None,
-        series=how.series if path.is_dir() else None,
+        series=how.series,
         irregular=how.irregular,
     )
 

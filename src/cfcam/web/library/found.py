@@ -148,7 +148,7 @@ def _read(source: Input, settings: ViewSettings) -> Image | Volume:
         source.path,
         time=settings.time if nifti else None,
         channel=settings.channel if nifti else None,
-        series=settings.series if source.path.is_dir() else None,
+        series=settings.series,
         irregular=settings.irregular,
         max_voxels=settings.max_voxels,
     )
