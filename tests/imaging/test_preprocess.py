@@ -12,7 +12,7 @@ from cfcam.errors import InputError
 from cfcam.imaging import Image, Preprocess
 from tests.allocations import Large
 
-MODES = ["stretch", "shorter-side+crop", "pad"]
+MODES = ["stretch", "shorter-side+crop", "stretch+crop", "pad"]
 SIZES = [(300, 500), (500, 300), (301, 223), (97, 131), (224, 224), (64, 64)]
 PLAIN = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
 
@@ -61,6 +61,15 @@ def test_crop_agrees_with_pillow_by_the_rules_of_torchvision(size):
     resized = PILImage.fromarray(pixels).resize((wide, tall), PILImage.Resampling.BILINEAR)
     expected = np.asarray(resized.crop((left, top, left + 224, top + 224))) / 255
     got = Preprocess(resize="shorter-side+crop", **PLAIN)(image_of(pixels))
+    assert np.abs(got.numpy() - np.moveaxis(expected, -1, 0)).max() < 1.05 / 255
+
+
+@pytest.mark.parametrize("size", [(300, 500), (500, 300), (256, 256)])
+def test_a_stretch_is_cut_from_its_middle(size):
+    pixels = smooth(*size)
+    resized = PILImage.fromarray(pixels).resize((128, 64), PILImage.Resampling.BILINEAR)
+    expected = np.asarray(resized.crop((16, 8, 112, 56))) / 255
+    got = Preprocess(resize="stretch+crop", crop_ratio=0.75, **PLAIN | {"size": (48, 96)})(image_of(pixels))
     assert np.abs(got.numpy() - np.moveaxis(expected, -1, 0)).max() < 1.05 / 255
 
 
@@ -188,6 +197,7 @@ def test_region_by_hand():
     assert Preprocess(resize="shorter-side+crop").region((256, 512)) == (16, 144, 240, 368)
     assert Preprocess(resize="shorter-side+crop").region((512, 1024)) == (32, 288, 480, 736)
     assert Preprocess(resize="shorter-side+crop", crop_ratio=1).region((512, 1024)) == (0, 256, 512, 768)
+    assert Preprocess(resize="stretch+crop").region((512, 1024)) == (32, 64, 480, 960)
 
 
 @pytest.mark.parametrize("size", [(300, 500), (100, 37), (224, 224)])

@@ -498,7 +498,7 @@ PROCESSORS = [
     ({"size": {"shortest_edge": 256}}, {"size": 256, "resize": "shorter-side+crop", "crop_ratio": 1.0}),
     (
         {"size": {"shortest_edge": 224}, "crop_pct": 0.9},
-        {"size": 224, "resize": "shorter-side+crop", "crop_ratio": 0.9},
+        {"size": 224, "resize": "shorter-side+crop", "crop_ratio": 224 / 248},  # 224 / 0.9, rounded down
     ),
     ({"size": {"shortest_edge": 384}, "crop_pct": 0.9}, {"size": 384, "resize": "stretch"}),
     ({"do_normalize": False}, {"mean": (0.0,) * 3, "std": (1.0,) * 3}),

@@ -150,7 +150,8 @@ def test_the_weights_file_itself(file, tmp_path):
 def test_what_a_file_of_ones_own_states(file):
     timm = loaded(file, name="timm_like")
     assert timm.preprocess == {
-        "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "size": 96, "resize": "shorter-side+crop", "crop_ratio": 0.9,
+        "mean": (0.1, 0.2, 0.3), "std": (0.4, 0.5, 0.6), "size": 96, "resize": "shorter-side+crop",
+        "crop_ratio": 96 / 106,  # timm rounds 96 / 0.9 down
         "interpolation": "bicubic",
     }  # fmt: skip
     assert timm.sources["mean"] == "stated by the network (timm's pretrained_cfg)"
@@ -188,8 +189,14 @@ def test_a_chain_of_transforms():
     bytes_ = [fake("Resize", size=(96, 96)), fake("PILToTensor"), fake("Normalize", mean=[127.5], std=[51.0])]
     found = of_transform(fake("Compose", transforms=bytes_), "s", "it")
     assert found.values == {"size": 96, "resize": "stretch", "mean": (0.5,), "std": (0.2,)}
-    for odd in ("GaussianBlur", "Lambda"):
-        found = of_transform(fake("Compose", transforms=[*chain, fake(odd), normal]), "s", "it")
+    squashed = [fake("Resize", size=(256, 256)), *chain[1:], normal]
+    found = of_transform(fake("Compose", transforms=squashed), "s", "it")
+    assert [found.values[name] for name in ("size", "resize", "crop_ratio")] == [224, "stretch+crop", 0.875]
+    larger = [fake("Resize", size=(224, 224)), fake("CenterCrop", size=(256, 256)), normal]
+    for odd, steps in [(odd, [*chain, fake(odd), normal]) for odd in ("GaussianBlur", "Lambda")] + [
+        ("CenterCrop", larger)
+    ]:
+        found = of_transform(fake("Compose", transforms=steps), "s", "it")
         assert found.values == {}
         assert f"it holds {odd}, which cfcam does not have" in found.notes[0]
 

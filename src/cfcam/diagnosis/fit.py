@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +31,7 @@ from cfcam.imaging.preprocess import Resize
 FEWEST, MOST = 8, 16
 SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384)
 WAYS: tuple[Resize, ...] = ("stretch", "shorter-side+crop", "pad")
+"""The usual ways, which are tried where nobody states one."""
 SECONDS = 60.0
 FITS = 0.05
 """Nats: where the best is farther than this, the pictures are not the network's, or normalised otherwise. Demo network:
@@ -84,7 +85,7 @@ class Fit:
     @property
     def ways(self) -> list[Resize]:
         """The ways of resizing that are possible."""
-        return [way for way in WAYS if any(way == other for other, _ in self.possible)]
+        return [way for way in get_args(Resize) if any(way == other for other, _ in self.possible)]
 
 
 def has_memory(module: nn.Module) -> bool:

@@ -153,7 +153,8 @@ def _judged(
     if size_is_open:
         others = [(side, side) for side in SIZES if (side, side) != sizes[0]]
         sizes += [size for size in others if runs(setup, size)]
-    ways = [way for way in WAYS if way == how.resize or (way_is_open and (way != "pad" or not _all_square(images)))]
+    usual = [way for way in WAYS if way != "pad" or not _all_square(images)] if way_is_open else []
+    ways = list(dict.fromkeys((*usual, how.resize)))
     if not size_is_open and _all_square(images):
         return _SQUARE_TELLS_NOTHING
     trials: list[Way] = [(way, size) for size in sizes for way in ways]
@@ -215,7 +216,7 @@ def _of_way(told: Fit | str, how: Preprocess, images: list[Image]) -> Finding:
             Severity.NOTE,
             f"how pictures were resized in training nobody states, and {how.resize} is assumed",
             f"that cannot be told from these pictures: {why}",
-            "--resize as in training: stretch, shorter-side+crop or pad",
+            "--resize as in training: stretch, shorter-side+crop, stretch+crop or pad",
             {"resize": how.resize},
         )
     values = {"resize": how.resize, "fits": told.ways, "divergence": _numbers(told)}

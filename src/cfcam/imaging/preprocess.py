@@ -18,16 +18,16 @@ from cfcam.imaging import stated
 from cfcam.imaging.image import Image
 from cfcam.imaging.plain import as_plain, check_per_channel, is_number
 
-Resize = Literal["stretch", "shorter-side+crop", "pad"]
+Resize = Literal["stretch", "shorter-side+crop", "stretch+crop", "pad"]
 Interpolation = Literal["bilinear", "bicubic", "nearest"]
 Order = Literal["rgb", "bgr"]
 
-_AT_ONCE = 1 << 20  # pixels of a map that are interpolated at a time
 _MOST_PIXELS = 2**26
-_AT_ONCE = 2**20  # pixels that are held in floating point, of a picture that becomes smaller
+_AT_ONCE = 2**20  # pixels of a map that are interpolated at a time, or of a picture that becomes smaller
 _WAYS = {
     "stretch": "stretched, not cropped",
     "shorter-side+crop": "shorter side scaled, the rest cut off",
+    "stretch+crop": "stretched, and the borders cut off",
     "pad": "fitted in and filled up with black",
 }
 _BYTES = 2.0  # a mean or standard deviation beyond this is of pixels from 0 to 255, not from 0 to 1
@@ -67,14 +67,14 @@ class Preprocess:
         size: height and width of the network's input in pixels; a single number means both.
         resize: `stretch` scales both sides to `size` on their own; `shorter-side+crop` keeps the
             proportions, scales the shorter side to `round(size / crop_ratio)` (256 for 224) and cuts `size`
-            from the centre; `pad` keeps the proportions, fits the longer side and fills up with black on
-            both ends.
+            from the centre; `stretch+crop` scales each side to that on its own and cuts `size` from the centre; `pad`
+            keeps the proportions, fits the longer side and fills up with black on both ends.
         mean: subtracted per channel, after scaling to [0, 1]; its length is the number of channels. With one channel,
             colours become grey by the BT.601 luma, as in Pillow's mode "L"; with three, grey is repeated; with any
             other number a picture must have as many bands.
         std: divided by, per channel.
         interpolation: `bilinear`, `bicubic` (overshoots are cut to [0, 1]) or `nearest` (not antialiased).
-        crop_ratio: the part of the shorter side that `shorter-side+crop` keeps, in (0, 1].
+        crop_ratio: the part that `shorter-side+crop` keeps of the shorter side, and `stretch+crop` of both, in (0, 1].
         order: of the three colours as the network takes them, "rgb" or "bgr"; mean and std are in this order.
         sources: field -> who says so: "given", "stated by the network (...)", "assumed: ..."; a field that is not there
             was given. Two preparations that differ in it alone are equal.
@@ -167,10 +167,11 @@ class Preprocess:
         ways = {
             "stretch": f"stretched to {h} x {w}",
             "shorter-side+crop": f"shorter side scaled and {h} x {w} cut from the middle ({self.crop_ratio:.3g} of it)",
+            "stretch+crop": f"stretched and {h} x {w} cut from the middle ({self.crop_ratio:.3g} of each side)",
             "pad": f"fitted into {h} x {w} and filled up with black",
         }
         bgr = self.order == "bgr"
-        way = ("resize", "crop_ratio") if self.resize == "shorter-side+crop" else ("resize",)
+        way = ("resize", "crop_ratio") if self.resize.endswith("+crop") else ("resize",)
         said: list[tuple[str, tuple[str, ...]]] = [
             (
                 stated.normalisation(self.mean, self.std) + (", in the order blue, green, red" if bgr else ""),
@@ -317,7 +318,8 @@ class Preprocess:
             return _Axis(H, fitted[0], h, -((h - fitted[0]) // 2)), _Axis(W, fitted[1], w, -((w - fitted[1]) // 2))
         tall, wide = round(h / self.crop_ratio), round(w / self.crop_ratio)
         # the longer side is rounded down and the crop's corner to the nearest even, as torchvision does
-        resized = (tall, tall * W // H) if tall * W >= wide * H else (wide * H // W, wide)
+        longer = (tall, tall * W // H) if tall * W >= wide * H else (wide * H // W, wide)
+        resized = (tall, wide) if self.resize == "stretch+crop" else longer
         if resized[0] * resized[1] > _MOST_PIXELS:
             raise InputError(f"a picture of {H} x {W} pixels is too elongated to crop: use resize='pad' or 'stretch'")
         return _Axis(H, resized[0], h, round((resized[0] - h) / 2)), _Axis(

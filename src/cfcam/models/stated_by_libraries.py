@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -9,7 +11,35 @@ from cfcam.errors import ModelError, describe, one_line
 
 _INTERPOLATIONS: Final = ("nearest", "bilinear", "bicubic")
 _PILLOW: Final = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
-_CROP_MODES: Final = {"center": "shorter-side+crop", "squash": "stretch", "border": "pad"}
+_CROP_MODES: Final = {"center": "shorter-side+crop", "squash": "stretch+crop"}
+_CROP_PCT: Final = 0.875  # timm's, where a configuration has none
+_PROCESSOR: Final = re.compile(r"(\w+?)(ImageProcessor|FeatureExtractor)(Fast|Pil)?")
+_ROUNDED: Final = 0.01  # by which parts of two sides may differ and be one
+_224: Final = {"height": 224, "width": 224}
+_CROPS: Final = {"do_center_crop": True, "crop_size": _224}
+PROCESSORS: Final[Mapping[str, Mapping[str, Any]]] = {
+    "Beit": {"default_to_square": True, "do_center_crop": False, "crop_size": _224},
+    "Bit": {"default_to_square": False, **_CROPS},
+    "CLIP": {"default_to_square": False, **_CROPS},
+    "ConvNext": {"default_to_square": False, "crop_pct": 0.875},
+    "DeiT": {"default_to_square": True, **_CROPS},
+    "EfficientNet": {"default_to_square": True, "do_center_crop": False, "include_top": True},
+    "Levit": {"default_to_square": False, **_CROPS},
+    "MobileNetV1": {"default_to_square": False, **_CROPS},
+    "MobileNetV2": {"default_to_square": False, **_CROPS},
+    "MobileViT": {
+        "default_to_square": False, "do_center_crop": True, "crop_size": {"height": 256, "width": 256},
+        "do_flip_channel_order": True,
+    },
+    "PPLCNet": {"do_center_crop": True, "crop_size": 224, "resize_short": 256, "size_divisor": 1},
+    "Perceiver": {"default_to_square": True, "do_center_crop": True, "crop_size": {"height": 256, "width": 256}},
+    "PoolFormer": {"default_to_square": False, **_CROPS, "crop_pct": 0.9},
+    "Pvt": {"default_to_square": True},
+    "Segformer": {"default_to_square": True},
+    "TextNet": {"default_to_square": False, "size_divisor": 32},
+    "ViT": {"default_to_square": True},
+}  # fmt: skip
+"""What image processors of transformers do where their file does not say it, by the name of their class."""
 
 
 def timm_settings(config: Mapping[str, Any]) -> tuple[dict[str, object], dict[str, str]]:
@@ -17,10 +47,12 @@ def timm_settings(config: Mapping[str, Any]) -> tuple[dict[str, object], dict[st
     known = mean_and_std(config.get("mean"), config.get("std"))
     lacking: dict[str, str] = {}
     if size := square(tuple(config.get("input_size") or ())[1:]):
-        resize = _CROP_MODES.get(config.get("crop_mode") or "center", "stretch")
-        known |= {"size": size, "resize": resize}
-        if resize == "shorter-side+crop":
-            known["crop_ratio"] = min(1.0, float(config.get("crop_pct") or 1.0))
+        part = min(1.0, float(config.get("crop_pct") or _CROP_PCT))
+        whole = tuple(math.floor(side / part) for side in ((size, size) if isinstance(size, int) else size))
+        mode = config.get("crop_mode") or "center"
+        known |= cut(_CROP_MODES[mode], size, whole) if mode in _CROP_MODES else {"size": size}
+        if mode not in _CROP_MODES:  # "border" fills up with the mean's colour
+            lacking["resize"] = f"the network states {one_line(mode, 20)}, which cfcam does not have"
     return known | interpolation(config.get("interpolation"), lacking), lacking
 
 
@@ -38,6 +70,20 @@ def square(size: object) -> int | tuple[int, ...] | None:
     return int(size[0]) if len(set(size)) == 1 else tuple(size)
 
 
+def cut(way: str, size: int | tuple[int, ...], resized: int | tuple[int, ...]) -> dict[str, object]:
+    """Words for cutting ``size`` from pictures brought to ``resized``; the size alone where that is no cut of cfcam's.
+
+    As rounded as the library does it, so that the same pixels are cut.
+    """
+    inner, outer = ((one, one) if isinstance(one, int) else one for one in (size, resized))
+    parts = [part / whole for part, whole in zip(inner, outer, strict=True)]
+    if max(parts) > 1 or max(parts) - min(parts) > _ROUNDED:
+        return {"size": size}
+    if way == "stretch+crop" and min(parts) == 1:
+        return {"size": size, "resize": "stretch"}
+    return {"size": size, "resize": way, "crop_ratio": parts[0]}
+
+
 def interpolation(name: object, lacking: dict[str, str]) -> dict[str, object]:
     """Takes an interpolation over that cfcam has; of another it enters in ``lacking`` that there is none."""
     if name in _INTERPOLATIONS:
@@ -51,7 +97,8 @@ def processor_settings(config: Mapping[str, Any], where: str) -> tuple[dict[str,
     """Express an image processor's settings for pixels in [0, 1].
 
     transformers scales bytes by ``rescale_factor`` (1/255 unless told) and then subtracts the mean; another
-    factor, an offset, or no scaling at all is therefore folded into mean and standard deviation.
+    factor, an offset, or no scaling at all is therefore folded into mean and standard deviation. What a class of
+    processors does in its own way, and where the file does not say it, follows from its name (`PROCESSORS`).
 
     Returns:
         What it states, and why some of it cannot be had.
@@ -59,7 +106,10 @@ def processor_settings(config: Mapping[str, Any], where: str) -> tuple[dict[str,
     known: dict[str, object] = {}
     lacking: dict[str, str] = {}
     try:
-        rescaled, normalised = config.get("do_rescale", True), config.get("do_normalize", True)
+        kind = _kind(config)
+        config = {**PROCESSORS.get(kind, {}), **config}
+        rescaled = config.get("do_rescale", True)
+        normalised = config.get("do_normalize", True) and kind != "MobileViT"  # which has the words, and does not
         factor = 255.0 * float(config.get("rescale_factor") or 1 / 255) if rescaled else 255.0
         offset = 1.0 if rescaled and config.get("rescale_offset") else 0.0
         mean, std = (
@@ -67,17 +117,23 @@ def processor_settings(config: Mapping[str, Any], where: str) -> tuple[dict[str,
         )
         mean, std = ([v] if isinstance(v, (int, float)) else v for v in (mean, std))
         if mean and std and len(mean) == len(std):
-            known["mean"] = tuple(round((float(value) + offset) / factor, 9) for value in mean)
-            known["std"] = tuple(round(float(value) / factor, 9) for value in std)
+            again: Any = config.get("image_std") if config.get("include_top") else [1.0] * len(std)  # EfficientNet's
+            mean = [(float(value) + offset) / factor for value in mean]
+            std = [float(value) * float(twice) / factor for value, twice in zip(std, again, strict=True)]
+            if kind == "PPLCNet":  # whose colours are turned round at the end: mean and std are in the order of RGB
+                mean, std, known["order"] = mean[::-1], std[::-1], "bgr"
+            known["mean"], known["std"] = (tuple(round(value, 9) for value in values) for values in (mean, std))
         else:
             lacking |= dict.fromkeys(("mean", "std"), f"{where} does not say what it normalises with")
         if config.get("do_resize", True):
-            known |= _sizes(config)
+            known |= _sizes(config, kind)
             if "resize" not in known:
                 lacking["resize"] = f"{where} states a size of a kind that cfcam does not have"
+        elif config.get("do_center_crop"):
+            lacking["resize"] = f"{where} cuts without resizing, which cfcam does not have"
         if config.get("do_flip_channel_order"):
             known["order"] = "bgr"
-        if config.get("do_pad"):
+        if config.get("do_pad") or config.get("do_thumbnail"):
             lacking["resize"] = f"{where} pads, in a way that cfcam does not have"
     except (TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
         raise ModelError(f"{where} cannot be understood ({describe(error, 100)}): repair it or take it away") from error
@@ -86,20 +142,38 @@ def processor_settings(config: Mapping[str, Any], where: str) -> tuple[dict[str,
     return known, lacking
 
 
-def _sizes(config: Mapping[str, Any]) -> dict[str, object]:
+def _kind(config: Mapping[str, Any]) -> str:
+    """The name of a processor's class, without what they all end with: "ViT"; "" if the file does not name it."""
+    named = str(config.get("image_processor_type") or config.get("feature_extractor_type") or "")
+    found = _PROCESSOR.fullmatch(named)
+    return found[1] if found else ""
+
+
+def _sizes(config: Mapping[str, Any], kind: str) -> dict[str, object]:
+    """Size and way of resizing; without the way where it is none of cfcam's."""
     size = config.get("size")
     crop = sides(config.get("crop_size")) if config.get("do_center_crop") else None
-    edge = size.get("shortest_edge") if isinstance(size, Mapping) else size if crop else None
+    fraction = config.get("crop_pct")  # ConvNeXt: below 384 pixels resize to edge / crop_pct, then crop to edge
+    edge = size.get("shortest_edge") if isinstance(size, Mapping) else None
+    if isinstance(size, int) and not config.get("default_to_square", not (crop or fraction)):
+        edge = size
+    if kind == "PPLCNet":
+        edge = config.get("resize_short")
     if isinstance(edge, int) and not crop and isinstance(size, Mapping) and "longest_edge" in size:
         return {"size": edge}  # a detector's: it keeps the picture whole, each in a shape of its own
+    if config.get("size_divisor", 1) != 1:
+        return {}  # each picture in a shape of its own
     if isinstance(edge, int):
-        fraction = config.get("crop_pct")  # ConvNeXt: below 384 pixels resize to edge / crop_pct, then crop to edge
-        if fraction and edge >= 384:
+        if fraction and edge >= 384 and not crop:
             return {"size": edge, "resize": "stretch"}
-        ratio = float(fraction) if fraction else min(1.0, _shorter(crop or edge) / edge)
-        return {"size": crop or edge, "resize": "shorter-side+crop", "crop_ratio": ratio}
-    stretched = sides(size)
-    return {} if stretched is None else {"size": crop or stretched, "resize": "stretch"}
+        resized = int(edge / fraction) if fraction else int(256 / 224 * edge) if kind == "Levit" else edge
+        return cut("shorter-side+crop", crop or edge, resized)
+    whole = sides(size)
+    if kind == "Perceiver" and crop and isinstance(whole, int):  # it cuts first
+        return cut("shorter-side+crop", whole, crop)
+    if whole is None or not crop or crop == whole:
+        return {} if whole is None else {"size": whole, "resize": "stretch"}
+    return cut("stretch+crop", crop, whole)
 
 
 def sides(size: object) -> int | tuple[int, int] | None:
@@ -111,7 +185,3 @@ def sides(size: object) -> int | tuple[int, int] | None:
             return height if height == width else (height, width)
         case _:
             return None
-
-
-def _shorter(size: int | tuple[int, int]) -> int:
-    return size if isinstance(size, int) else min(size)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cfcam.errors import one_line
 from cfcam.models.expects import input_channels
 from cfcam.models.stated import Stated, understood
-from cfcam.models.stated_by_libraries import interpolation, mean_and_std, square
+from cfcam.models.stated_by_libraries import cut, interpolation, mean_and_std, square
 
 _ATTRIBUTES: Final = ("preprocess", "preprocess_cfg", "pretrained_cfg", "default_cfg", "transforms")
 _CALLED: Final = {
@@ -95,7 +95,7 @@ def _is_chain(value: Any) -> bool:
 def _chain(value: Any) -> tuple[dict[str, object], str]:
     """Reads a chain of torchvision's transforms: what it states, and the step that cfcam does not have."""
     known: dict[str, object] = {}
-    top, shorter = 255.0, None
+    top, shorter, whole = 255.0, None, None
     lacking: dict[str, str] = {}
     for step in getattr(value, "transforms", value):
         name, size = type(step).__name__, getattr(step, "size", None)
@@ -103,12 +103,14 @@ def _chain(value: Any) -> tuple[dict[str, object], str]:
         if name == "Resize" and sides is not None and not known:
             exact = isinstance(size, (list, tuple)) and len(size) == 2
             known |= {"size": sides, "resize": "stretch"} if exact else {}
-            shorter = None if exact else sides
+            shorter, whole = (None, sides) if exact else (sides, None)
             way = getattr(step, "interpolation", None)
             known |= interpolation(getattr(way, "value", way), lacking)
         elif name == "CenterCrop" and isinstance(sides, int) and isinstance(shorter, int) and sides <= shorter:
             known |= {"size": sides, "resize": "shorter-side+crop", "crop_ratio": sides / shorter}
             shorter = None
+        elif name == "CenterCrop" and sides and whole and "resize" in (part := cut("stretch+crop", sides, whole)):
+            known, whole = known | part, None
         elif name in ("ToTensor", "ConvertImageDtype") or (name == "ToDtype" and getattr(step, "scale", False)):
             top = 1.0
         elif name == "Grayscale" and getattr(step, "num_output_channels", 1) == 1:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from cfcam.models import LoadedModel
 
 # Known here without importing torch; a test keeps it equal to what the library takes.
-RESIZES = ("stretch", "shorter-side+crop", "pad")
+RESIZES = ("stretch", "shorter-side+crop", "stretch+crop", "pad")
 
 SIZE = typer.Option(metavar="N|HxW", help="Input size of the network. [default: its own, else 224]")
 
@@ -67,7 +67,9 @@ class Resizing(Preparation):
 
     resize: Annotated[
         str | None,
-        typer.Option(metavar="WAY", help="stretch, shorter-side+crop or pad.", autocompletion=complete.of(*RESIZES)),
+        typer.Option(
+            metavar="WAY", help="stretch, shorter-side+crop, stretch+crop or pad.", autocompletion=complete.of(*RESIZES)
+        ),
         Checked(words.one_of("--resize", RESIZES)),
     ] = None
 
