@@ -3,12 +3,14 @@
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from cfcam.cli.output import run as said
+from cfcam.cli.output.tally import Tally
 from cfcam.jobs import Outcome
-from cfcam.jobs.runs.manifest import State
+from cfcam.jobs.runs.manifest import Explained, State
 from cfcam.log import Log
 
 
@@ -42,3 +44,23 @@ def test_progress_has_no_empty_words(capsys, monkeypatch, states, told):
     for state in states:
         lines(Outcome(Path("a.png"), state))
     assert capsys.readouterr().err.strip() == told
+
+
+@pytest.mark.parametrize(
+    "name", ["a.png", f"chest-{'of-somebody-' * 15}7.png", "胸部正面" * 20 + ".png"], ids=["short", "long", "wide"]
+)
+def test_a_long_name_takes_no_room_from_the_answer(capsys, tmp_path, name):
+    tally = Tally()
+    tally.add(
+        Outcome(
+            Path(name),
+            State.DONE,
+            (Explained(1, "lung opacity", 0.522, {"grad-cam": "ok"}),),
+            (tmp_path / f"{name[:60]}_sheet.png",),
+        )
+    )
+    said.show_table(tally, SimpleNamespace(settings=SimpleNamespace(output=tmp_path)))
+    head, row = capsys.readouterr().out.splitlines()
+    assert head.split() == ["image", "class", "probability", "maps", "file"]
+    assert all(word in row for word in ("lung opacity", " 0.522 ", " ok ", ".png ", "_sheet.png"))
+    assert row.startswith(name[:4].rstrip("."))

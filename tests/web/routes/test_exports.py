@@ -15,7 +15,8 @@ pydicom = pytest.importorskip("pydicom")
 pytest.importorskip("highdicom")
 
 from cfcam.clinical.regions import measure  # noqa: E402
-from cfcam.imaging import overlay  # noqa: E402
+from cfcam.imaging import Image, Panel, overlay  # noqa: E402
+from cfcam.web.exports.drawing import drawn  # noqa: E402
 from cfcam.web.library.about import About  # noqa: E402
 from cfcam.web.library.maps import StudyMap  # noqa: E402
 from tests.clinical.report.test_pdf import poppler  # noqa: E402
@@ -160,6 +161,20 @@ def test_the_png_holds_the_picture_and_the_map_over_it_pixel_by_pixel(tmp_path, 
     original = np.repeat(grey[..., None], 3, axis=2)
     assert holds(page, original)
     assert holds(page, overlay(original, heat, **view))
+
+
+def test_the_png_says_where_left_is_where_the_screen_does():
+    grey = np.full((150, 120), 90, np.uint8)
+    picture, panels = np.repeat(grey[..., None], 3, axis=2), [Panel(heat_of((150, 120), 3), "grad-cam", "nodule")]
+    look = {"palette": "ember", "opacity": 0.5, "blend": "value"}
+    bare, told = (
+        np.asarray(PILImage.open(io.BytesIO(drawn(image, picture, panels, look, title="a", footer="b"))))
+        for image in (Image(grey, None, ""), Image(grey, None, "", edges=("L", "I")))
+    )
+    assert holds(bare, picture)
+    assert not holds(told, picture)
+    edges = (bare != told).any(axis=2).any(axis=0)
+    assert edges.sum() > 40  # R, L, S and I, in each of the two panels
 
 
 def test_a_window_changes_what_lies_under_the_map(viewer):

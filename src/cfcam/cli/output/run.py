@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from rich.cells import cell_len, set_cell_size
 from rich.table import Table
 from rich.text import Text
 
@@ -186,6 +187,8 @@ def show_table(tally: Tally, run: FolderRun) -> None:
     if not tally.shown:
         return
     rows = [(outcome, k) for outcome in tally.shown for k in range(len(outcome.targets))]
+    console = out()
+    widest = console.width // (4 if tally.placed else 3)  # of a name: what the network answered has to stand beside it
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("image", overflow="ellipsis", no_wrap=True, ratio=3)
     table.add_column("class", overflow="fold", ratio=2)  # whole: of a box it ends with where the box is
@@ -199,14 +202,13 @@ def show_table(tally: Tally, run: FolderRun) -> None:
         name = plain(outcome.path if tally.several else outcome.path.name)
         answer = answer_text(target.probability, target.margin, 3)
         table.add_row(
-            Text(name if k == 0 else "", style="dim" if outcome.status == "skipped" else ""),
+            Text(_shortened(name, widest) if k == 0 else "", style="dim" if outcome.status == "skipped" else ""),
             Text(plain(target.label)),
             Text(answer),
             _maps(target.maps),
             *([Text(plain(target.where))] if tally.placed else []),
-            _where(outcome, run.settings.output) if k == 0 else Text(""),
+            _where(outcome, run.settings.output, widest) if k == 0 else Text(""),
         )
-    console = out()
     console.print(table)
     if tally.rows > ROWS_SHOWN:
         listed = plain(run.settings.output / "manifest.jsonl")
@@ -235,13 +237,24 @@ def _maps(statuses: dict[str, str]) -> Text:
     return Text("; ".join(f"{', '.join(methods)}: {status}" for status, methods in bad.items()), style="yellow")
 
 
-def _where(outcome: Outcome, output: Path) -> Text:
+def _shortened(name: str, widest: int) -> str:
+    """A name in so many columns of a terminal; of a longer one its beginning and its end, where files differ."""
+    if cell_len(name) <= widest:
+        return name
+    start, end = set_cell_size(name, widest // 3).rstrip(), name
+    while cell_len(end) > widest - widest // 3 - 1:
+        end = end[1:]
+    return f"{start}…{end}"
+
+
+def _where(outcome: Outcome, output: Path, widest: int) -> Text:
     if not outcome.files:
         return Text("")
     best = (file for ending in _WORTH_OPENING for file in outcome.files if file.name.endswith(ending))
     chosen = next(best, outcome.files[0])
     more = "" if len(outcome.files) == 1 else f" (+{len(outcome.files) - 1})"
-    text = Text(plain(chosen.relative_to(output)), style=f"link {chosen.absolute().as_uri()}")
+    name = _shortened(plain(chosen.relative_to(output)), widest - len(more))
+    text = Text(name, style=f"link {chosen.absolute().as_uri()}")
     return text.append(more, style="dim")
 
 

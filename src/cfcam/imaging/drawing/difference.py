@@ -33,10 +33,12 @@ from cfcam.imaging.drawing.planes import (
     VolumeView,
     as_ras,
     cut_plane,
+    draw_scale_bar,
     edge_texts,
     peak_voxel,
     view_notes,
 )
+from cfcam.imaging.drawing.sides import Letters
 from cfcam.imaging.drawing.signed import (
     DIFFERENCE_OPACITY,
     DIFFERENCE_PALETTE,
@@ -78,7 +80,8 @@ class Scene:
         difference: `(h, w)` in [-1, 1].
         seen: `(h, w)`, where both studies were compared.
         name: such as "axial"; empty for a picture.
-        texts: what is written into the first image.
+        texts: what is written into the two images without a map.
+        scale: pixels in a millimetre, for their scale bar; None: it is not known.
     """
 
     prior: NDArray[np.uint8]
@@ -89,6 +92,7 @@ class Scene:
     seen: NDArray[np.bool_]
     name: str = ""
     texts: tuple[TextLine, ...] = ()
+    scale: float | None = None
 
 
 @dataclass(frozen=True)
@@ -113,6 +117,8 @@ def picture_scene(
     *,
     seen: NDArray[np.bool_] | None = None,
     panel_size: int = 260,
+    letters: Letters | None = None,
+    spacing: tuple[float, float] | None = None,
 ) -> Scene:
     """Prepare two pictures of one grid and their maps for the page.
 
@@ -122,6 +128,8 @@ def picture_scene(
         heats: prior and current map, `(H, W)` in [0, 1] on the common scale.
         seen: `(H, W)`, where both studies were compared; None: everywhere.
         panel_size: the longer side on the page, in pixels.
+        letters: directions at the left, right, top and bottom edge; None where the prior's source does not state them.
+        spacing: of the rows and columns, in mm; None: it is not known.
 
     Raises:
         InputError: sizes differ, or a value is out of its range.
@@ -138,7 +146,10 @@ def picture_scene(
         check_unit_range(values)
     small, size = fitted_picture(prior, panel_size)
     here, there = (_resized(values, size) for values in maps)
-    return Scene(small, fitted_picture(current, panel_size)[0], here, there, there - here, _kept(seen, size))
+    texts = () if letters is None else edge_texts(letters, small)
+    scale = None if spacing is None else size[1] / (prior.shape[1] * spacing[1])
+    after = fitted_picture(current, panel_size)[0]
+    return Scene(small, after, here, there, there - here, _kept(seen, size), texts=texts, scale=scale)
 
 
 def volume_scenes(
@@ -189,7 +200,7 @@ def volume_scenes(
         inside = None if compared is None else cut_plane(compared, axis, index[axis])[::-1, ::-1].T > 0
         name = f"{view.name(plane)} {view.where(plane, index)}"
         letters = edge_texts(view.letters(plane), bare)
-        scenes.append(Scene(bare, after, first, second, second - first, _kept(inside, size), name, letters))
+        scenes.append(Scene(bare, after, first, second, second - first, _kept(inside, size), name, letters, scale))
     where = "greatest difference of the maps" if apart.any() else "peak of the maps"
     return scenes, [f"slices through the {where}", *view_notes(view)]
 
@@ -251,9 +262,11 @@ def comparison_figure(
                 TextLine(x, page.y + line_height(HEAD_SIZE) / 2, caption, HEAD_SIZE, ink.text, bold=scene is scenes[0])
             )
             top = page.y + line_height(HEAD_SIZE) + 3
-            page.boxes.append((top, x, panel))
             if n < 2:
-                page.texts += [text.moved(x, top) for text in scene.texts]
+                panel = panel.copy()  # the maps lie on the images without a bar
+                bar = () if scene.scale is None else draw_scale_bar(panel, scene.scale)
+                page.texts += [text.moved(x, top) for text in (*scene.texts, *bar)]
+            page.boxes.append((top, x, panel))
         page.y += line_height(HEAD_SIZE) + 3 + scene.prior.shape[0] + GAP
     page.bars(look, threshold)
     page.table(numbers)

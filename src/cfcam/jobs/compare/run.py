@@ -21,6 +21,7 @@ from cfcam.explainer import Explainer
 from cfcam.files import own_output, settings_hash, sha256_of, stays_inside, write_json, write_whole
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_image, save_image, save_map_nifti
 from cfcam.imaging.drawing.difference import comparison_figure, picture_scene, volume_scenes
+from cfcam.imaging.drawing.sides import letters_of
 from cfcam.jobs.compare.images import CompareImages, matched, registered
 from cfcam.jobs.compare.pairs import Pair, PairResult, PairState, without_names
 from cfcam.jobs.compare.settings import CompareSettings
@@ -224,7 +225,14 @@ class ComparePairs:
         else:
             grey = np.rint(comparison.picture.clip(0, 1) * 255).astype(np.uint8)
             scenes = [
-                picture_scene(study.image.rgb(), np.repeat(grey[..., None], 3, axis=2), heats, seen=comparison.seen)
+                picture_scene(
+                    study.image.rgb(),
+                    np.repeat(grey[..., None], 3, axis=2),
+                    heats,
+                    seen=comparison.seen,
+                    letters=letters_of(study.image),
+                    spacing=study.image.spacing,
+                )
             ]
         figure = comparison_figure(
             scenes,
