@@ -136,8 +136,8 @@ def test_misclassified_pictures_come_first_the_surest_before_the_others(opened, 
     page = opened(page_file)
     assert names(page) == ["a9", "b", "d", "broken", "a10", "c"]
     told = page.locator("#list .told").all_inner_texts()
-    assert told[0].split("\n") == ["a9.png", "malignant 0.9996", "✗ is benign"]  # never 1.000
-    assert told[4].split("\n") == ["a10.png", "benign 0.600", "✓ right"]
+    assert told[0].split("\n") == ["a9.png", "malignant", "0.9996", "✗ is benign"]  # never 1.000
+    assert told[4].split("\n") == ["a10.png", "benign", "0.600", "✓ right"]
     assert told[3].split("\n") == ["broken.png", "is empty", "is malignant"]
     assert page.locator("#count").inner_text() == "6 pictures"
     assert page.title() == "5 explained pictures, networks.py:net"
@@ -148,7 +148,7 @@ def test_probabilities_are_worded_as_the_table_of_the_command_words_them(opened,
     entries = [entry(f"e{n}", 0, value, None) for n, value in enumerate(values)]
     entries.append(entry("contrast", 0, 0.5, None, margin=2.3149))
     page = opened(written(tmp_path, entries, labelled=False))
-    said = [text.removeprefix("benign ") for text in page.locator("#list .said").all_inner_texts()]
+    said = [text.removeprefix("benign\n") for text in page.locator("#list .said").all_inner_texts()]
     assert said == [probability_text(value, 3) for value in (*values, 0.5)]
     assert said == ["0.992", "0.0004", ">0.9999", "0.9995", "0.250", "0.500"]
     page.get_by_label("Order").select_option("sure")
@@ -289,10 +289,39 @@ def test_a_click_opens_the_map_beside_its_original_and_holding_shows_the_origina
     page.get_by_role("button", name="Next picture").click()
     assert shown(page) == "out/d_cf-cam_malignant.png"  # what was chosen stays chosen
     assert page.get_by_role("link", name="sheet").get_attribute("href") == "d_sheet.png"
-    assert page.locator("#facts").inner_text().split("\n")[:2] == ["answer", "benign 0.800"]
+    assert page.locator("#facts").inner_text().split("\n")[:2] == ["answer, probability", "benign 0.800"]
     page.get_by_role("button", name="Next picture").click()
     assert page.locator("#over-missing").inner_text() == "is empty"
     assert page.get_by_role("link", name="sheet").count() == 0
+
+
+def test_an_opened_map_has_its_colour_bar_and_says_which_map_its_facts_are_of(opened, page_file):
+    page = opened(page_file)
+    page.locator("#list button", has_text="a10.png").click()
+    legend, facts = page.locator("#legend"), page.locator("#facts")
+    assert legend.locator("img").evaluate("image => image.naturalHeight") == 2  # the colours, and over mid-grey
+    told = legend.inner_text()
+    assert told.split()[:2] == ["0", "1"]
+    for words in ("of each map's maximum", "up to 50%", "outline from each map's own threshold on"):
+        assert words in told
+    assert "answer, probability" in facts.inner_text()
+    assert "grad-cam" not in facts.inner_text()
+    page.locator("#methods button", has_text="cf-cam").click()
+    assert "peak (grad-cam)" in facts.inner_text()  # not that of the map that is shown now
+    page.keyboard.press("o")
+    assert legend.is_visible()
+
+
+def test_of_a_long_class_the_name_is_cut_and_not_the_number(opened, tmp_path):
+    one = entry("a", 1, 0.7, 1)
+    html = render([one], NAMES | {1: "a class of very many words " * 5}, FACTS)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "index.html").write_text(html.replace(one.thumb, ""), encoding="utf-8")
+    page = opened(tmp_path / "out" / "index.html", width=360)
+    card, number = page.locator(".card").bounding_box(), page.locator(".said span").bounding_box()
+    assert page.locator(".said span").inner_text() == "0.700"
+    assert number["x"] + number["width"] <= card["x"] + card["width"]
+    assert number["width"] > 20
 
 
 def test_the_keyboard_alone_finds_opens_and_leaves(opened, page_file):

@@ -21,7 +21,11 @@ from cfcam._version import __version__
 from cfcam.errors import JobError
 from cfcam.files import whole, writing
 from cfcam.imaging import colorize
-from cfcam.imaging.drawing.palettes import EMBER
+from cfcam.imaging.drawing.look import Look
+from cfcam.imaging.drawing.overlay import blended
+from cfcam.imaging.drawing.palettes import levels
+from cfcam.imaging.drawing.palettes import table as colours_of
+from cfcam.imaging.drawing.parts import COLORBAR_LABEL, MID_GREY, described_label
 from cfcam.jobs.index.embedded import embedded
 from cfcam.jobs.index.entry import Entry
 from cfcam.jobs.index.glance import GRID
@@ -40,6 +44,8 @@ _SHOWN_MEMBERS = 4
 _FEWEST = 3  # maps of a class that make a mean worth comparing with
 _LARGEST_TABLE = 12  # classes; more are told as the most frequent errors
 _SHOWN_ERRORS = 20
+_PLAIN = Look()
+_RAMP = np.linspace(0, 1, 256, dtype=np.float32)[None]
 _PICTURES_GO_HERE = "<!-- the pictures -->"
 
 
@@ -52,7 +58,7 @@ class Facts:
         layer: the layer that was mapped.
         methods: of the maps, in order; small pictures and mean maps are of the first.
         total: how many inputs the run has; those that it has not reached are on no line.
-        palette: of the maps.
+        look: of the maps.
         notes: what a reader should know.
         reports: file with the reports of all studies, relative to the output folder; "" without one.
     """
@@ -61,7 +67,7 @@ class Facts:
     layer: str
     methods: Sequence[str]
     total: int
-    palette: str = EMBER
+    look: Look = _PLAIN
     notes: Sequence[str] = ()
     reports: str = ""
 
@@ -127,6 +133,7 @@ def render(
     """Returns the page as HTML, without the pictures of one that is self-contained."""
     typical = typicality(entries)
     shown = groups(entries, typical)
+    palette = facts.look.palette
     style, script = _text("folder.css"), _text("folder.js")
     data = table(entries, names, typical) | {"labelled": labelled, "embedded": self_contained}
     failed = sum(entry.status == "failed" for entry in entries)
@@ -141,9 +148,11 @@ def render(
             waiting=facts.total - len(entries),
             accuracy=_accuracy(entries) if labelled else None,
             confusion=_Confusion.of(entries, names) if labelled else None,
-            groups=[_shown(group, names, facts.palette, typical, labelled=labelled) for group in shown[:_SHOWN_GROUPS]],
+            groups=[_shown(group, names, palette, typical, labelled=labelled) for group in shown[:_SHOWN_GROUPS]],
             more_groups=max(0, len(shown) - _SHOWN_GROUPS),
-            ramp=_as_png(colorize(np.linspace(0, 1, 256, dtype=np.float32)[None], facts.palette)),
+            ramp=_as_png(colorize(_RAMP, palette)),
+            bar="" if facts.look.blend == "contour" else _bar(facts.look),
+            legend=described_label(COLORBAR_LABEL, facts.look),
             grid=GRID,
             fewest=_FEWEST,
             data=_as_script(data),
@@ -236,6 +245,13 @@ def _mean_picture(mean: NDArray[np.float32], palette: str) -> str:
     """A mean map in its colours, as data URI."""
     grey = PILImage.fromarray(mean).resize((_MEAN_SIDE, _MEAN_SIDE), PILImage.Resampling.BICUBIC)
     return _as_png(colorize(np.clip(np.asarray(grey), 0, 1), palette))
+
+
+def _bar(look: Look) -> str:
+    """A colour bar in two halves, as under a sheet: the colours, and what becomes of them over mid-grey."""
+    grey = np.full((1, _RAMP.size, 3), MID_GREY, np.uint8)
+    over = blended(grey, levels(_RAMP), colours_of(look.palette), look.shares())
+    return _as_png(np.concatenate([colorize(_RAMP, look.palette), over]))
 
 
 def _as_png(rgb: NDArray[np.uint8]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from cfcam.errors import DiskError, JobError
 from cfcam.files import own_output
+from cfcam.imaging.drawing.look import Look
 from cfcam.jobs.index.page import PAGE, Facts, write_page
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import VolumeSettings
@@ -211,7 +212,7 @@ class FolderRun:
             layer=self.layer,
             methods=tuple(self._work.engine.methods),
             total=len(self.inputs),
-            palette=self.settings.palette,
+            look=Look(**self.settings.look()),
             notes=() if labels is None else labels.gaps(),
             reports="" if self.reports is None else self.reports.name,
         )

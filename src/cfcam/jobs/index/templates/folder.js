@@ -162,7 +162,10 @@
     const told = make("span", { className: "told" });
     const said = make("span", { className: "said" });
     if (failed(n)) said.append(of(n, "error"));
-    else said.append(make("b", { textContent: shownClass(answer) }), ` ${probability(n, "confidence") || probability(n, "probability")}`);
+    else {  // of a long class the name is cut, and never the number
+      said.classList.add("answer");
+      said.append(make("b", { textContent: shownClass(answer) }), " ", make("span", { textContent: probability(n, "confidence") || probability(n, "probability") }));
+    }
     said.title = said.textContent;  // which is cut to a line
     told.append(make("span", { className: "name", textContent: of(n, "name") }), said);
     if (data.labelled) {
@@ -274,7 +277,8 @@
     const links = [...(chosen ? [[chosen.file, "map as file"]] : []),
       ...data.further[of(n, "further")].map(([ending, text]) => [of(n, "views")[0] + data.endings[ending], text])];
     $("files").replaceChildren(...(data.embedded ? [] : links.map(([href, text]) => make("a", { href, textContent: text, target: "_blank", rel: "noopener" }))));
-    facts(n);
+    $("legend").hidden = !chosen || !large;
+    facts(n, all, chosen);
     for (const beside of [open - 1, open + 1]) if (beside in found) ahead(found[beside]);
   };
   const ahead = (n) => {  // so that the next picture is there when it is asked for
@@ -296,17 +300,21 @@
     }
     if (several) values.forEach((value, k) => where.children[k].setAttribute("aria-pressed", String(value === current)));
   };
-  const facts = (n) => {
+  const facts = (n, all, chosen) => {
     const [answer, explained, label, peak, typical] = ["answer", "explained", "label", "peak", "typical"].map((c) => of(n, c));
     const lines = [];
-    if (answer !== null) lines.push(["answer", `${shownClass(answer)} ${probability(n, "confidence")}`]);
+    // what is known of a map is of the first one, whichever is looked at
+    const first = all.find((v) => v.index === explained) ?? chosen;
+    const others = chosen ? [chosen.method !== first.method && first.method, chosen.index !== first.index && shownClass(first.index)].filter(Boolean) : [];
+    const whose = others.length ? ` (${others.join(", ")})` : "";
+    if (answer !== null) lines.push([probability(n, "confidence") ? "answer, probability" : "answer", `${shownClass(answer)} ${probability(n, "confidence")}`]);
     if (explained !== null && explained !== answer) lines.push(["explained", `${shownClass(explained)} ${probability(n, "probability")}`]);
     if (of(n, "margin") !== null) lines.push(["margin of the logits", of(n, "margin")]);
     if (label !== null) lines.push(["true class", shownClass(label) + { true: " ✗", false: " ✓", null: "" }[wrong(n)], { true: "no", false: "yes" }[wrong(n)]]);
-    if (!failed(n)) lines.push(["map", status(n)]);
-    if (of(n, "where")) lines.push(["points to", of(n, "where")]);
-    if (peak !== null) lines.push(["peak", `${Math.round(peak[0] * 100)} % from the left, ${Math.round(peak[1] * 100)} % from the top`]);
-    if (typical !== null) lines.push(["like its class", `r = ${typical.toFixed(2)}`]);
+    if (!failed(n)) lines.push([`map${whose}`, status(n)]);
+    if (of(n, "where")) lines.push([`points to${whose}`, of(n, "where")]);
+    if (peak !== null) lines.push([`peak${whose}`, `${Math.round(peak[0] * 100)} % from the left, ${Math.round(peak[1] * 100)} % from the top`]);
+    if (typical !== null) lines.push([`like its class${whose}`, `r = ${typical.toFixed(2)}`]);
     $("facts").replaceChildren(...lines.map(([name, text, kind]) => make("div", {},
       make("dt", { textContent: name }), make("dd", { textContent: text, className: kind ?? "" }))));
   };
