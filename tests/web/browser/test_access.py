@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import nibabel
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,12 +16,14 @@ pytest.importorskip("fastapi")
 pytest.importorskip("playwright")
 Axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe
 
-from tests.web.browser.page import launched, opened  # noqa: E402
+from cfcam.web.library.study import Said  # noqa: E402
+from tests.web.browser.page import launched, opened, still  # noqa: E402
 from tests.web.browser.shown import blob, radiograph, study_map  # noqa: E402
 from tests.web.server import Served, served, settings_of  # noqa: E402
 
 MANY = 2000
 SIZES = {"1280 x 720": {}, "200 %": {"width": 640, "height": 360, "device_scale_factor": 2}}
+LONG = "a class of many words, and of more " * 4
 
 UNREACHABLE = """(within) => {
   const missing = [];
@@ -106,6 +110,42 @@ def test_nothing_essential_is_cut_off(browser: Any, viewer: Served, size: str) -
         assert last.is_visible()
         page.keyboard.press("Escape")
         assert not page.get_by_test_id("help-dialog").is_visible()
+
+
+def test_on_a_telephone_the_name_the_answer_and_the_ends_of_the_colour_bar_can_be_read(
+    browser: Any, tmp_path: Path
+) -> None:
+    with served(settings_of(radiograph(tmp_path))) as viewer:
+        (study,) = viewer.app.state.library.studies()
+        study.tell(Said(predicted=LONG, probability=0.293))
+        study.add(study_map("m-000000000000", "grad-cam", blob((256, 320), (100, 120), 30), class_name=LONG))
+        with opened(browser, viewer.address, width=360, height=740) as page:
+            page.wait_for_selector("html[data-shown]", state="attached")
+            for part in ("study-name", "probability"):
+                box = page.get_by_test_id(part).bounding_box()
+                assert box["x"] + box["width"] <= 360, part
+                assert box["width"] > 40, part
+            assert page.get_by_test_id("probability").inner_text() == "29.3 %"
+            assert page.locator("#bar-note").is_visible()
+            head = page.locator("header").bounding_box()
+            page.get_by_test_id("list-toggle").click()
+            assert page.get_by_test_id("studies").bounding_box()["y"] == head["height"]  # it covers none of it
+            assert page.evaluate("document.documentElement.scrollWidth") == 360
+
+
+def test_what_stands_on_a_white_picture_can_be_read(browser: Any, tmp_path: Path) -> None:
+    scan = tmp_path / "white.nii"
+    values = np.full((97, 60, 20), 1000, np.int16)  # as wide as the pane
+    values[..., :6] = 0
+    nibabel.Nifti1Image(values, np.diag([1.0, 1.0, 2.0, 1.0])).to_filename(scan)
+    with served(settings_of(scan)) as viewer, opened(browser, viewer.address) as page:
+        still(page)
+        for part in ("letter-top", "letter-bottom", "where", "scale-bar"):
+            shot = page.get_by_test_id(part).first.screenshot()
+            grey = np.asarray(Image.open(io.BytesIO(shot)).convert("L")).astype(int)
+            ground, ink = np.sort(grey.ravel())[[grey.size // 2, -1]] / 255
+            ratio = (ink**2.2 + 0.05) / (ground**2.2 + 0.05)  # WCAG 2.2, 1.4.3
+            assert ratio >= 4.5, f"{part}: {ratio:.1f}"
 
 
 def test_of_two_thousand_pictures_few_are_in_the_page_and_end_goes_to_the_last(browser: Any, tmp_path: Path) -> None:
