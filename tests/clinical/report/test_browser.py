@@ -137,6 +137,19 @@ def opacities(page: Any, within: str) -> set[str]:
     return set(page.evaluate(f"[...document.querySelectorAll('{within} .heat')].map(e => getComputedStyle(e).opacity)"))
 
 
+def test_facts_are_told_in_whole_words_on_a_telephone_and_links_are_large_enough_to_touch(opened):
+    page = opened("case-7_report")
+    page.set_viewport_size({"width": 360, "height": 740})
+    widths = page.locator(".facts div").evaluate_all("all => all.map((one) => one.getBoundingClientRect().width)")
+    assert min(widths) >= 11 * 16
+    heights = (
+        opened("index")
+        .locator(".studies td a")
+        .evaluate_all("all => all.map((one) => one.getBoundingClientRect().height)")
+    )
+    assert min(heights) >= 24  # WCAG 2.2, 2.5.8
+
+
 def test_the_map_fades_by_mouse_and_keyboard_without_a_script(opened):
     page = opened("case-7_report")
     assert opacities(page, "#maps") == {"0.5"}
