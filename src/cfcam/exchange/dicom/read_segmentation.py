@@ -14,11 +14,13 @@ from torch import Tensor
 
 from cfcam.clinical.checks.masks import OUTSIDE, fitted, laid_over
 from cfcam.errors import InputError, MissingExtraError
-from cfcam.imaging.geometry import LPS_TO_RAS
+from cfcam.imaging.geometry import Affine
 from cfcam.imaging.image import Image
-from cfcam.imaging.reading.dicom_object import broken, quiet
+from cfcam.imaging.reading.dicom_object import broken, group, numbers, quiet
 from cfcam.imaging.reading.kinds import is_dicom_file
 from cfcam.imaging.reading.parsing import parse
+from cfcam.imaging.reading.series import scan_files
+from cfcam.imaging.reading.stacking import with_gaps
 from cfcam.imaging.volume import Volume
 
 _STORAGE = ("1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7")  # Segmentation, Label Map Segmentation
@@ -63,7 +65,7 @@ def read_segmentation(
         stored = segread(os.fspath(path))
         chosen, notices = _chosen(stored, segments, name)
         if _has_place(stored):
-            marked, more = _by_place(stored, chosen, image, name)
+            marked, more = _by_place(stored, chosen, image, Path(path))
         else:
             marked, more = _by_picture(stored, chosen, image, name)
     notices += more
@@ -89,8 +91,9 @@ def _has_place(stored: Any) -> bool:
 
 
 def _by_place(
-    stored: Any, segments: list[int], image: Image | Volume, name: str
+    stored: Any, segments: list[int], image: Image | Volume, path: Path
 ) -> tuple[NDArray[np.bool_], list[str]]:
+    name = path.name
     if isinstance(image, Image) and image.affine is None:
         raise InputError(f"the mask {name} has a place in space and the picture has none: give a mask of the picture")
     own, other = _frame_of_reference(image), str(stored.FrameOfReferenceUID)
@@ -99,12 +102,40 @@ def _by_place(
             f"the mask {name} is in another frame of reference than the image: it is of another examination, or was"
             " registered to one; give one made on this image"
         )
-    volume = stored.get_volume(segment_numbers=segments, skip_overlap_checks=True)
-    marked = _in_any(np.asarray(volume.array))
-    moved, notices = laid_over(marked, LPS_TO_RAS @ np.asarray(volume.affine, dtype=np.float64), image, name)
+    moved, notices = laid_over(*_planes_by_place(stored, segments, path), image, name)
     if own is None:
         notices.append(f"the mask {name}: that it is in the image's frame of reference cannot be checked")
     return moved, notices
+
+
+def _planes_by_place(stored: Any, segments: list[int], path: Path) -> tuple[NDArray[np.bool_], Affine]:
+    """The positions (D, H, W) that one of the segments marks, and where they lie, RAS+."""
+    found = scan_files([path])
+    if found.faults:
+        raise found.faults[0]
+    if len(found.series) != 1:
+        raise InputError(
+            f"the mask {path.name} has planes in {len(found.series)} directions or sizes: give one of each"
+        )
+    normal = np.cross(*found.series[0].planes[0].axes)
+    planes = sorted(found.series[0].planes, key=lambda plane: float(plane.position @ normal))
+    spacing = numbers(group(stored, 0, "PixelMeasuresSequence").get("SpacingBetweenSlices"))
+    index, affine = with_gaps(planes, spacing[0] if spacing else None, path.name)
+    marked = np.zeros((int(index[-1]) + 1, *planes[0].size), dtype=bool)
+    for plane, at in zip(planes, index, strict=True):
+        frame = plane.frame or 0
+        number = group(stored, frame, "SegmentIdentificationSequence").get("ReferencedSegmentNumber")
+        if number is None or int(number) in segments:
+            marked[at] |= _marks(stored, stored.get_stored_frame(frame, as_index=True), segments)
+    return marked, affine
+
+
+def _marks(stored: Any, values: NDArray[Any], segments: list[int]) -> NDArray[np.bool_]:
+    """What stored values mark: of a label map those that are one of the segments."""
+    kind = str(stored.SegmentationType)
+    if kind == "LABELMAP":
+        return np.isin(values, segments)
+    return np.asarray(values >= (_HALF * int(stored.MaximumFractionalValue) if kind == "FRACTIONAL" else 1))
 
 
 def _by_picture(

@@ -312,6 +312,38 @@ def _clean(read: _Read, where: str) -> None:
         read.notices[missing_notice(count, read.missing.size, f"{low:g}, the smallest")] = None
 
 
+def with_gaps(planes: Sequence[Plane], spacing: float | None, where: str) -> tuple[NDArray[np.intp], Affine]:
+    """Return which slice of a regular grid each plane is, and the grid's affine: of planes of which some may be absent.
+
+    By hand, too: highdicom 0.28.2 lays a Segmentation of a tilted gantry beside its planes, or refuses it.
+
+    Args:
+        planes: of one direction and size, in the order of their distances; several may lie at one place.
+        spacing: the distance of neighbours as the object has it; None: the smallest that there is.
+        where: the object, for messages.
+
+    Raises:
+        ImageError: they lie on no grid, or it would be too large.
+    """
+    normal = np.cross(*planes[0].axes)
+    positions = np.array([plane.position for plane in planes])
+    gaps = np.diff(positions @ normal)
+    apart = gaps > _SAME_PLACE_MM
+    first = [planes[0], *(plane for plane, new in zip(planes[1:], apart, strict=True) if new)]
+    if len(first) == 1:
+        return np.zeros(len(planes), dtype=np.intp), _affine(first, 1, where, even=False)
+    step = float(gaps[apart].min())
+    if spacing and spacing > 0 and round(step / spacing) and abs(step / spacing - round(step / spacing)) <= _OFF_GRID:
+        step = spacing
+    steps = np.where(apart, np.rint(gaps / step), 0).astype(np.intp)
+    index = np.concatenate([[0], np.cumsum(steps)])
+    _check_voxels(int(index[-1]) + 1, planes[0], MAX_VOXELS, where)
+    grid = positions[0] + (index / index[-1])[:, None] * (positions[-1] - positions[0])
+    if (off := _longest(positions - grid)) > max(_ASIDE_MM, _OFF_GRID * step):
+        raise ImageError(f"{where}: its planes lie up to {off:.2f} mm beside a regular grid; export it again")
+    return index, _affine(first, int(index[-1]) + 1, where, even=False)
+
+
 def _regular(voxels: NDArray[np.float32], distances: NDArray[np.float64], count: int) -> NDArray[np.float32]:
     """Slices at even distances, linear between the two that lie around each."""
     wanted = np.linspace(distances[0], distances[-1], count)
