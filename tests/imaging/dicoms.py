@@ -128,6 +128,19 @@ def enhanced(stored, axes=AXIAL, *, where=None, slopes=None):
     return ds
 
 
+def localizer(stored, first=AXIAL, second=CORONAL):
+    """An enhanced object whose first half of the planes lies in one direction, the second in another."""
+    half = len(stored) // 2
+    ds = enhanced(stored, first, where=[*positions(half, first), *positions(len(stored) - half, second)])
+    turned = ds.SharedFunctionalGroupsSequence[0]
+    for number, frame in enumerate(ds.PerFrameFunctionalGroupsSequence):
+        orientation = Dataset()
+        orientation.ImageOrientationPatient = [v for axis in (first if number < half else second) for v in axis]
+        frame.PlaneOrientationSequence = Sequence([orientation])
+    del turned.PlaneOrientationSequence
+    return ds
+
+
 def radiograph(stored, *, bits=12, photometric="MONOCHROME2", spacing=(0.2, 0.1)):
     """A CR picture: no place in space, spacing at the detector."""
     ds = with_pixels(base(ComputedRadiographyImageStorage, "CR"), stored, bits=bits)

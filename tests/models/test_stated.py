@@ -193,12 +193,18 @@ def test_a_chain_of_transforms():
     found = of_transform(fake("Compose", transforms=squashed), "s", "it")
     assert [found.values[name] for name in ("size", "resize", "crop_ratio")] == [224, "stretch+crop", 0.875]
     larger = [fake("Resize", size=(224, 224)), fake("CenterCrop", size=(256, 256)), normal]
-    for odd, steps in [(odd, [*chain, fake(odd), normal]) for odd in ("GaussianBlur", "Lambda")] + [
-        ("CenterCrop", larger)
-    ]:
+    longer = [fake("Resize", size=256, max_size=300), *chain[1:], normal]  # less than 256 where it is elongated
+    sharp = [fake("Resize", size=(96, 96), antialias=False), normal]
+    odds = [("GaussianBlur", [*chain, fake("GaussianBlur"), normal]), ("Lambda", [*chain, fake("Lambda"), normal])]
+    odds += [("CenterCrop", larger), ("Resize", longer), ("Resize", sharp), ("Normalize", [*chain, normal, normal])]
+    for odd, steps in odds:
         found = of_transform(fake("Compose", transforms=steps), "s", "it")
         assert found.values == {}
         assert f"it holds {odd}, which cfcam does not have" in found.notes[0]
+    lanczos = fake("Resize", size=256, interpolation=SimpleNamespace(value="lanczos"))
+    found = of_transform(fake("Compose", transforms=[lanczos, *chain[1:], normal]), "s", "it")
+    assert (found.values["size"], found.values["crop_ratio"]) == (224, 0.875)
+    assert found.sources["interpolation"] == "assumed: the network states lanczos, which cfcam does not have"
 
 
 @pytest.mark.parametrize(("mean", "std", "scale"), [(0.485, 0.229, 1.0), (123.675, 58.4, 1 / 255)])

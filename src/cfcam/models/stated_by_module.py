@@ -64,12 +64,12 @@ def of_transform(value: Any, source: str, where: str, *, strict: bool = False) -
         return Stated.by(source, *preset_settings(value))
     if not _is_chain(value):
         return None
-    known, unread = _chain(value)
+    known, lacking, unread = _chain(value)
     if unread:
         return Stated(
             notes=(f"{where} holds {unread}, which cfcam does not have: how pictures are prepared is assumed",)
         )
-    return Stated.by(source, known)
+    return Stated.by(source, known, lacking)
 
 
 def preset_settings(preset: object) -> tuple[dict[str, object], dict[str, str]]:
@@ -92,15 +92,15 @@ def _is_chain(value: Any) -> bool:
     return any(type(step).__name__ in ("Normalize", "Resize", "ToTensor") for step in steps)
 
 
-def _chain(value: Any) -> tuple[dict[str, object], str]:
-    """Reads a chain of torchvision's transforms: what it states, and the step that cfcam does not have."""
+def _chain(value: Any) -> tuple[dict[str, object], dict[str, str], str]:
+    """Reads a chain of torchvision's transforms: what it states, what of it cannot be had, and a step that cannot."""
     known: dict[str, object] = {}
     top, shorter, whole = 255.0, None, None
     lacking: dict[str, str] = {}
     for step in getattr(value, "transforms", value):
         name, size = type(step).__name__, getattr(step, "size", None)
         sides = square([size] if isinstance(size, int) else size)
-        if name == "Resize" and sides is not None and not known:
+        if name == "Resize" and sides is not None and not known and _is_plain(step):
             exact = isinstance(size, (list, tuple)) and len(size) == 2
             known |= {"size": sides, "resize": "stretch"} if exact else {}
             shorter, whole = (None, sides) if exact else (sides, None)
@@ -115,16 +115,21 @@ def _chain(value: Any) -> tuple[dict[str, object], str]:
             top = 1.0
         elif name == "Grayscale" and getattr(step, "num_output_channels", 1) == 1:
             continue  # one channel, as mean and std will say
-        elif name == "Normalize":
+        elif name == "Normalize" and "mean" not in known:
             mean, std = ([float(v) * 1.0 / top for v in _listed(getattr(step, n, ()))] for n in ("mean", "std"))
             known |= mean_and_std(mean, std)
         elif name not in _NOTHING_DONE and not (name == "ToDtype" and top == 1.0):
-            return {}, one_line(name, 40)
+            return {}, {}, one_line(name, 40)
     if shorter is not None:
-        return {}, "a resize without a crop"
+        return {}, {}, "a resize without a crop"
     if "mean" not in known:
         known |= {"mean": (0.0,), "std": (1.0 / top,)}
-    return known, lacking.get("interpolation", "")
+    return known, lacking, ""
+
+
+def _is_plain(step: Any) -> bool:
+    """Whether a resize brings a side to its size whatever the other is, and blurs what it makes smaller."""
+    return getattr(step, "max_size", None) is None and getattr(step, "antialias", True) is not False
 
 
 def _listed(values: Any) -> list[float]:

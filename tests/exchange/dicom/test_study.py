@@ -11,7 +11,7 @@ import pytest
 from cfcam.errors import InputError
 from cfcam.exchange.dicom.report_object import comparison_object
 from cfcam.exchange.dicom.study import DicomSource
-from cfcam.imaging import read_image
+from cfcam.imaging import read_image, read_volume
 from tests.imaging import dicoms
 from tests.jobs.studies import (
     BRIGHT_3D,
@@ -103,3 +103,10 @@ def test_no_document_compares_the_studies_of_two_patients(tmp_path):
     with pytest.raises(InputError, match="several patients") as error:
         comparison_object(None, DicomSource([current]), [prior], b"%PDF", "key")
     assert not [word for word in (*dicoms.PLANTED, prior.PatientID) if word in str(error.value)]
+
+
+def test_one_of_several_stacks_of_an_object_gets_no_objects_and_a_line(tmp_path):
+    path = dicoms.save(dicoms.localizer(dicoms.phantom((6, 4, 5))), tmp_path / "a.dcm")
+    source = DicomSource.of(read_volume(path, series=2), path, whole=True)
+    assert source.missing == "the volume has not all the frames of its object; write the map as NIfTI"
+    assert source.modality == "CT"

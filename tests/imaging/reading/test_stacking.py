@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from copy import deepcopy
-
 import numpy as np
 import pytest
 
 from cfcam.errors import ImageError, InputError
 from cfcam.imaging import read_volume
-from tests.imaging.dicoms import AXIAL, CORONAL, ct, ct_series, enhanced, phantom, positions, rotated, save
+from tests.imaging.dicoms import AXIAL, CORONAL, ct, ct_series, enhanced, localizer, phantom, positions, rotated, save
 
 OBLIQUE = rotated(AXIAL, 37)
 RAS = np.array([-1, -1, 1])
@@ -125,14 +123,7 @@ def test_frames_of_one_object_too(tmp_path):
 
 def test_a_stack_of_an_object_with_several_is_picked_as_the_error_says(tmp_path):
     """A localizer: three planes in each of two directions, in one enhanced object."""
-    ds = enhanced(phantom((6, 4, 5)), AXIAL, where=[*positions(3, AXIAL), *positions(3, CORONAL)])
-    turned = deepcopy(ds.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence)
-    del ds.SharedFunctionalGroupsSequence[0].PlaneOrientationSequence
-    for number, frame in enumerate(ds.PerFrameFunctionalGroupsSequence):
-        frame.PlaneOrientationSequence = deepcopy(turned)
-        if number >= 3:
-            frame.PlaneOrientationSequence[0].ImageOrientationPatient = [v for axis in CORONAL for v in axis]
-    path = save(ds, tmp_path / "a.dcm")
+    path = save(localizer(phantom((6, 4, 5))), tmp_path / "a.dcm")
     with pytest.raises(ImageError, match=r"holds 2 series .* say which with series=N"):
         read_volume(path)
     for number, (axes, stored) in enumerate(((AXIAL, phantom((6, 4, 5))[:3]), (CORONAL, phantom((6, 4, 5))[3:])), 1):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from cfcam.clinical.review import Review
 from cfcam.clinical.study_result import MapResult, StudyResult
-from cfcam.errors import ImageError
+from cfcam.errors import ImageError, InputError
 from cfcam.exchange.dicom.job import Job, shortened
 from cfcam.exchange.dicom.result import ResultInfo
 from cfcam.exchange.dicom.review_report import review_report
@@ -73,7 +73,10 @@ class DicomSource:
             return cls([], None, _RESAMPLED)
         if not whole:
             return cls([read_source(image.source.instances[0].path)])
-        objects, order = planes_of(image, pixels=pixels)
+        try:
+            objects, order = planes_of(image, pixels=pixels)
+        except InputError as reason:  # such as one of several stacks of an object
+            return cls([read_source(image.source.instances[0].path)], None, str(reason))
         return cls(objects, order)
 
     @property
