@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image as PILImage
 
 from cfcam.imaging import Image, Preprocess
+from cfcam.models import hugging_face
 from cfcam.models.stated_by_libraries import PROCESSORS, processor_settings, timm_settings
 
 transformers = pytest.importorskip("transformers")
@@ -141,3 +143,19 @@ def test_timm_rounds_down_and_stretches_before_a_cut():
     assert [axis.resized for axis in Preprocess(**squashed)._axes((500, 700))] == [248, 248]
     whole, _ = timm_settings(config | {"crop_mode": "squash", "crop_pct": 1.0})
     assert whole == {"size": 224, "resize": "stretch"}
+
+
+def test_a_wrapped_network_of_timms_says_in_its_config_what_timm_does():
+    timms = {
+        "input_size": [3, 240, 240],
+        "crop_pct": 0.95,
+        "mean": [0.5] * 3,
+        "std": [0.25] * 3,
+        "interpolation": "bicubic",
+    }
+    found = hugging_face._stated(SimpleNamespace(pretrained_cfg=timms), {}, "preprocessor_config.json")
+    assert found.values == {
+        "size": 240, "resize": "shorter-side+crop", "crop_ratio": 240 / 252, "mean": (0.5,) * 3, "std": (0.25,) * 3,
+        "interpolation": "bicubic",
+    }  # fmt: skip
+    assert set(found.sources.values()) == {"stated by the network (its config.json)"}

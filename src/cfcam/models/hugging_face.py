@@ -13,7 +13,7 @@ from cfcam.errors import ModelError, describe, few
 from cfcam.models.built import RANDOM, Built, Probability, hub_answers, import_library
 from cfcam.models.spec import Spec, check_place, is_folder
 from cfcam.models.stated import Stated
-from cfcam.models.stated_by_libraries import processor_settings, sides
+from cfcam.models.stated_by_libraries import processor_settings, sides, timm_settings
 
 _WEIGHTS: Final = (
     "model.safetensors",
@@ -195,10 +195,12 @@ def _file(source: str, name: str, *, local: bool, cached: bool) -> Path | None:
 
 def _stated(config: Any, processor: Mapping[str, Any], name: str) -> Stated:
     """What the image processor states, and for want of a size that of the network's own configuration."""
-    said = Stated()
+    said, source = Stated(), "stated by the network (its config.json)"
     size = sides(getattr(config, "image_size", None))
     if size is not None:
-        said = Stated.by("stated by the network (its config.json)", {"size": size})
+        said = Stated.by(source, {"size": size})
+    if isinstance(timms := getattr(config, "pretrained_cfg", None), Mapping):  # of a network of timm's, wrapped
+        said |= Stated.by(source, *timm_settings(timms))
     if not processor:
         return said
     return said | Stated.by(f"stated by the network (its {name})", *processor_settings(processor, f"its {name}"))
