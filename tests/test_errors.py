@@ -1,6 +1,7 @@
 """Whatever is given for an argument of a public entry: it works, or one line of the house says what to give."""
 
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,7 +10,16 @@ from torch import nn
 
 import cfcam
 from cfcam.capture import Adapter
-from cfcam.errors import InputError, MethodError, TargetError, check_called, check_text, shown, whole_number
+from cfcam.errors import (
+    InputError,
+    MethodError,
+    TargetError,
+    check_called,
+    check_text,
+    shown,
+    whole_number,
+    without_name,
+)
 from cfcam.integrations import LightningMaps, TrainingMaps, TransformersMaps
 from cfcam.models import TextModel
 from cfcam.models.demo.captioner import load_demo_captioner
@@ -291,3 +301,11 @@ def test_methods_that_map_no_words_say_so(method, said):
 def test_methods_of_classes_map_no_boxes(method):
     with pytest.raises(MethodError, match=r"a target is a box of a detector: use grad-cam"):
         cfcam.explain(cfcam.Detector(Finder().eval(), read), X, method, targets=cfcam.TopBoxes(1), layer="model.c")
+
+
+def test_a_reason_is_told_without_the_name_in_front_however_it_was_written():
+    path = Path("scans/a b.png")
+    for name in ("scans/a b.png", "a b.png", "'scans/a b.png'", "scans/a b.png: a b.png"):
+        assert without_name(f"{name}: is empty", path) == "is empty"
+    for reason in ("is empty", "b.png: is empty", "other/a b.png: is empty"):
+        assert without_name(reason, path) == reason

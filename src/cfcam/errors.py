@@ -4,6 +4,7 @@ import errno
 import operator
 from collections.abc import Iterable
 from difflib import get_close_matches
+from pathlib import PurePath
 from typing import Any
 
 
@@ -92,6 +93,21 @@ def is_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+def without_name(reason: object, *names: object) -> str:
+    """Returns a reason without the input's name in front, for whoever names it himself.
+
+    Args:
+        reason: in words; what read a file begins with its path, in quotes if it cannot be printed, or with its name.
+        *names: paths and names of the input.
+    """
+    said = str(reason)
+    for name in names:
+        for called in (str(name), repr(str(name)), PurePath(str(name)).name):
+            if called:
+                said = said.removeprefix(f"{called}: ")
+    return said
 
 
 def one_line(text: object, limit: int = 160) -> str:

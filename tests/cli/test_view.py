@@ -46,6 +46,8 @@ def test_what_the_command_knows_without_the_server_is_what_the_server_knows():
         (["--reviewer", "a^b"], "--reviewer"),
         (["--target", "nosuch"], "no class is called so; nearest of 4"),
         (["testimgs", "--model", "demo", "--target", "nosuch"], "no class is called so; nearest of 4"),
+        (["--channels", "nowhere.nii"], "channel 0 is missing: there is no nowhere.nii"),
+        (["testimgs", "--channels", "testimgs/nodule.png"], "leave --channel and further paths out"),
         (["--record", "testimgs/nodule.png"], "--record testimgs/nodule.png: is no audit; give one, or"),
         (["--record", "nowhere/answers.sqlite"], "there is no folder 'nowhere'; make it first"),
     ],

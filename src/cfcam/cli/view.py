@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import typer
 
 from cfcam.cli.arguments import places, words
-from cfcam.cli.arguments.read import read_target, read_window
+from cfcam.cli.arguments.read import read_channels, read_target, read_window
 from cfcam.cli.command import Checked
-from cfcam.cli.options import complete
+from cfcam.cli.options import complete, together
 from cfcam.cli.options.network import Layer, Model
 from cfcam.cli.options.question import chosen_methods
-from cfcam.cli.options.volumes import PicturesOrVolumes, VolumeReading
+from cfcam.cli.options.volumes import Modalities, PicturesOrVolumes
 from cfcam.cli.output.console import hint, warn
 from cfcam.cli.output.panels import Panel
 from cfcam.errors import InputError, MissingExtraError
@@ -43,7 +43,7 @@ def _reviewer(name: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class View(VolumeReading, PicturesOrVolumes, Layer):
+class View(Modalities, PicturesOrVolumes, Layer):
     """Look at pictures, volumes and their maps in the browser, and ask the network for more.
 
     The address that is printed opens the viewer; only this machine can reach it, and only with the token in it.
@@ -59,6 +59,8 @@ class View(VolumeReading, PicturesOrVolumes, Layer):
     cfcam view scans/ -m networks.py:my_net --classes names.txt --mean 0.5 --std 0.25
 
     cfcam view study/ -m monai:DenseNet121(...) --weights best.pt
+
+    cfcam view --channels t1.nii.gz,t2.nii.gz -m networks.py:my_3d_net
 
     cfcam view output/               (what cfcam explain --save maps wrote)
 
@@ -125,9 +127,10 @@ Exit codes: 0 ended · 1 failed · 2 wrong usage.
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False
 
     def __post_init__(self) -> None:
-        """Looks for the classes among those that are named."""
+        """Looks for what goes together, and for the classes among those that are named."""
         super().__post_init__()
-        named = self.model is not None or not self.paths
+        together.modalities(self)
+        named = self.model is not None or not (self.paths or self.channels)
         words.named_targets(self.classes, self.target or [], model=self.spec if named else None)
 
     def __call__(self) -> None:
@@ -144,7 +147,7 @@ Exit codes: 0 ended · 1 failed · 2 wrong usage.
         serve(settings, ready=self._tell, debug=self.debug)
 
     def _tell(self, address: str) -> None:
-        if self.paths and self.model is None and not self.quiet:
+        if (self.paths or self.channels) and self.model is None and not self.quiet:
             hint("no network is named, so that only maps that are there are shown: name one with --model, or try demo")
         typer.echo(address)
         sys.stdout.flush()
@@ -154,15 +157,25 @@ Exit codes: 0 ended · 1 failed · 2 wrong usage.
             typer.launch(address)
 
     def _settings(self) -> ViewSettings:
-        from cfcam.models.spec import model_name
+        from cfcam.models.spec import Source, model_name, parse_spec
         from cfcam.web import ViewSettings
 
-        named = self.model is not None or not self.paths  # the demo network is for the phantoms it knows
+        channels = read_channels(self.channels)
+        named = self.model is not None or not (self.paths or channels)  # the demo network is for the phantoms it knows
         reading: Any = {"channel": self.channel, "irregular": self.irregular}
         if self.channel is not None and self.channel.isdecimal():
             reading["channel"] = int(self.channel)
+        if named and parse_spec(self.spec).source is Source.NNUNET:
+            from cfcam.imaging.reading.channels import check_count
+            from cfcam.models.nnunet import files_of
+
+            names, endings = files_of(parse_spec(self.spec))
+            if channels:
+                check_count(channels, names, endings)
+            reading |= {"names": names, "endings": () if channels or self.channel == "all" else endings}
         return ViewSettings(
-            paths=tuple(self.paths or [Path("testimgs")]),
+            paths=() if channels else tuple(self.paths or [Path("testimgs")]),
+            channels=channels,
             recursive=self.recursive,
             load=self.load if named else None,
             model=model_name(self.spec) if named else None,

@@ -153,6 +153,22 @@ def _channels(dataset: Mapping[str, Any], folder: Path) -> tuple[str, ...]:
     return tuple(str(names[str(n)]) for n in range(len(names)))
 
 
+def _endings(channels: tuple[str, ...]) -> tuple[str, ...]:
+    """How the names of their files end."""
+    return tuple(f"_{n:04d}" for n in range(len(channels)))
+
+
+def files_of(spec: Spec) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Returns what the channels of ``nnunet:FOLDER`` are, and how the names of their files end; nothing else is read.
+
+    Raises:
+        ModelError: The folder lacks a file, or what it says of channels is not as nnU-Net writes it.
+    """
+    folder = _places(Path(spec.name).expanduser())[0]
+    channels = _channels(_read(folder / "dataset.json"), folder)
+    return channels, _endings(channels)
+
+
 def _classes(dataset: Mapping[str, Any], folder: Path) -> tuple[tuple[str, ...], bool]:
     """The names of the outputs, and whether they are regions, which may overlap."""
     labels = {str(name): label for name, label in dataset["labels"].items() if name != "ignore"}
@@ -200,7 +216,7 @@ def _preparation(
         "separate_z": how.get("force_separate_z"),
     }
     source = "stated by the network (plans.json)"
-    endings = tuple(f"_{n:04d}" for n in range(len(channels)))
+    endings = _endings(channels)
     sources = dict.fromkeys(values, source)
     return Preparation("nnunet", values, sources, patch, channels, endings, file=str(folder / "plans.json"))
 

@@ -38,6 +38,9 @@ class ViewSettings:
         window: of DICOM pictures and volumes: centre and width, or a name of `cfcam.imaging.WINDOWS`; None: their own.
         time: which volume of a NIfTI with a fourth axis.
         channel: which channel of a NIfTI, or "all".
+        channels: the files of one study's modalities, in the order of the network's channels: it is what is opened.
+        endings: how the names of such files end, where that tells them apart: in a folder each study is then one.
+        names: what the channels are.
         series: which series of a DICOM folder.
         irregular: what is done to DICOM slices at irregular distances.
         host: the address that is listened at.
@@ -64,6 +67,9 @@ class ViewSettings:
     window: str | tuple[float, float] | None = None
     time: int | None = None
     channel: int | Literal["all"] | None = None
+    channels: tuple[Path, ...] = ()
+    endings: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     series: int | None = None
     irregular: Literal["refuse", "resample"] = "refuse"
     host: str = "127.0.0.1"

@@ -105,3 +105,47 @@ def test_folders_below_are_what_pictures_are_of_and_the_same_name_twice_is_two_s
         listed = client.get("/api/studies", params={"sort": "label"}).json()["studies"]
     assert [(one["name"], one["label"]) for one in listed] == [("ill/scan.png", "ill"), ("well/scan.png", "well")]
     assert len({one["id"] for one in listed}) == 2
+
+
+def two_channels(folder, *names):
+    folder.mkdir()
+    for n, name in enumerate(names):
+        nib.save(nib.Nifti1Image(np.full((4, 5, 6), n + 1, np.float32), np.diag([1.0, 2, 3, 1])), folder / name)
+    return [folder / name for name in names]
+
+
+def test_several_files_are_one_study_of_as_many_channels_and_it_says_which_is_shown(tmp_path):
+    files = two_channels(tmp_path / "patient", "flair.nii.gz", "t2.nii.gz")
+    with client_of(settings_of(channels=tuple(files))) as client:
+        study = only(client)
+        detail = client.get(f"/api/studies/{study}").json()
+        assert client.app.state.library.find(study).image().voxels[:, 0, 0, 0].tolist() == [1, 2]
+        assert hottest(nifti_of(client, study)) == (0, 0, 0)
+        assert (detail["name"], detail["kind"], detail["values"]["max"]) == ("flair.nii.gz", "volume", 1)
+    assert "it has 2 channels (0: flair.nii.gz, 1: t2.nii.gz): the first is shown" in detail["notices"]
+
+
+def test_of_a_folder_the_files_that_end_as_channels_do_are_one_study_each(tmp_path):
+    two_channels(tmp_path / "scans", "a_0000.nii.gz", "a_0001.nii.gz", "b_0000.nii.gz", "c.nii.gz")
+    how = settings_of(tmp_path / "scans", endings=("_0000", "_0001"), names=("CT", "PET"))
+    with client_of(how) as client:
+        names = {one["name"]: one["id"] for one in client.get("/api/studies").json()["studies"]}
+        assert sorted(names) == ["a_0000.nii.gz", "b_0000.nii.gz", "c.nii.gz"]
+        told = client.get(f"/api/studies/{names['a_0000.nii.gz']}").json()["notices"]
+        assert "it has 2 channels (CT: a_0000.nii.gz, PET: a_0001.nii.gz): the first is shown" in told
+        lacking = client.get(f"/api/studies/{names['b_0000.nii.gz']}")
+        assert client.get(f"/api/studies/{names['c.nii.gz']}").status_code == 200  # it can be looked at
+    assert lacking.json()["error"] == (
+        "b_0000.nii.gz: channel 1 (PET) of 2 is missing: b_0001.nii.gz does not lie beside it; put it there"
+    )
+
+
+@pytest.mark.parametrize("name", ["scan.png", "scan.nii.gz", "sub/scan.png", "sub/scan.nii.gz"])
+def test_an_error_names_its_file_once(tmp_path, name):
+    file = tmp_path / "opened" / name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"\x89PNG\r\n\x1a\n" if name.endswith("png") else b"\x1f\x8b")
+    with client_of(settings_of(tmp_path / "opened", recursive=True)) as client:
+        told = client.get(f"/api/studies/{only(client)}").json()["error"]
+    assert told.startswith(f"{name}: ")
+    assert told.count("scan") == 1

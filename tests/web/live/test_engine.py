@@ -155,10 +155,10 @@ def test_a_network_of_several_files_is_told_what_to_do_and_takes_one_file_of_all
     two = VolumePreprocess(intensity="unit", mean=(0.0, 0.0), std=(1.0, 1.0))
     engine = LiveEngine(load(f"{THREE_D}:bright(channels=2)", classes=("bright", "dark")), prepare=lambda *_: two)
     with pytest.raises(
-        ImageError, match=r"^the network takes 2 channels, and the viewer opens a study as one file"
+        ImageError, match=r"^the network takes 2 channels, and this study is one file of one channel"
     ) as told:
         engine.maps(read_volume(tmp_path / "one.nii.gz"), ["grad-cam"], ["predicted"])
-    assert "explain the files with cfcam explain, and open the folder that it writes" in str(told.value)
+    assert "start cfcam view with the files of all (--channels A,B)" in str(told.value)
     (found,) = engine.maps(read_volume(tmp_path / "both.nii.gz", channel="all"), ["grad-cam"], ["predicted"])
     assert found.label(0, 0) == "bright"
 

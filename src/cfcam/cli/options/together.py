@@ -40,10 +40,19 @@ def check_together(given: Any, look: tuple[str, float, str]) -> None:
         _check_store(given)
     if any(read_box(text) is not None for text in given.target or ()):
         _check_boxes(given)
-    if given.channels is not None and (given.paths or given.channel is not None):
-        raise InputError("--channels names all files of one study: leave --channel and further paths out")
+    modalities(given)
     if given.index is False and (given.labels is not None or given.self_contained):
         raise InputError("--labels and --self-contained are for index.html: leave --no-index out")
+
+
+def modalities(given: Any) -> None:
+    """Refuses files of one study's modalities beside other inputs.
+
+    Raises:
+        InputError: both are named.
+    """
+    if given.channels is not None and (given.paths or given.channel is not None):
+        raise InputError("--channels names all files of one study: leave --channel and further paths out")
 
 
 def _check_scans(paths: list[str]) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
-from pathlib import PurePath
 from typing import Any, TextIO
 
 import typer
 from rich.console import Console
 from rich.text import Text
+
+from cfcam.errors import without_name
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -38,8 +39,7 @@ def plain(text: object) -> str:
 
 def failure(name: object, reason: object) -> str:
     """Returns a line on an input that failed: its name once, though a reason that was read of a file begins with it."""
-    said = str(reason).removeprefix(f"{PurePath(str(name)).name}: ")
-    return f"{plain(name)}: {plain(said)}"
+    return f"{plain(name)}: {plain(without_name(reason, name))}"
 
 
 def say(kind: str, message: object, style: str) -> None:

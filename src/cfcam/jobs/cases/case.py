@@ -11,10 +11,9 @@ from typing import Any
 from torch import Tensor
 
 from cfcam.capture.targets.scores import class_index
-from cfcam.errors import ImageError
+from cfcam.errors import ImageError, without_name
 from cfcam.imaging import Image, Preprocess, read_image
 from cfcam.imaging.reading.elsewhere import Elsewhere
-from cfcam.imaging.reading.files import shown_path
 from cfcam.jobs.inputs.ground_truth import Box, CaseError, Notice, fill_boxes, reaching, read_masks
 from cfcam.metrics.scorecard.samples import Part, Sample
 from cfcam.shown import counted
@@ -75,7 +74,7 @@ class Case:
 
     def told(self, error: ImageError) -> ImageError:
         """Returns why a file of the case cannot be read, as it stands beside its name: with its line, not its path."""
-        reason = str(error).removeprefix(f"{shown_path(self.image)}: ")
+        reason = without_name(error, self.image)
         return ImageError(f"{reason} ({self.where})" if self.where else reason)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from cfcam.errors import ImageError
+from cfcam.errors import ImageError, without_name
+from cfcam.imaging.reading.channels import first_channel
 from cfcam.imaging.reading.elsewhere import Elsewhere
 from cfcam.imaging.reading.files import NIFTI_EXTENSIONS, is_nifti, shown_path
 from cfcam.imaging.reading.listing import DEEPER, listed
@@ -133,7 +134,7 @@ def find_places(
                 if failed == len(entries):
                     few = f"none of its {failed} inputs is there; the last: " if failed > 1 else ""
                     raise ImageError(f"{path}: {few}{error} ({where})") from error
-                problem = str(error).removeprefix(f"{shown_path(one)}: ")
+                problem = without_name(error, one)
                 _miss(one, path.parent, f"{problem} ({where} of {path.name})", found, order)
     yield from order
 
@@ -193,6 +194,25 @@ def find_study(path: str | os.PathLike[str]) -> Input:
     if len(found) != 1:
         raise ImageError(f"{os.fspath(path)}: holds {len(found)} pictures and volumes: give one of them")
     return found[0]
+
+
+def first_channels(inputs: Sequence[Input], endings: Sequence[str]) -> Sequence[Input]:
+    """Returns the inputs without the further channels of those whose first one is among them.
+
+    Args:
+        inputs: of which some may be the files of one study's channels.
+        endings: how their names end, see `cfcam.imaging.reading.channels.channel_files`.
+    """
+    if len(endings) < 2:
+        return inputs
+    named = {one.key for one in inputs if one.kind is Kind.VOLUME}
+    return [
+        one
+        for one in inputs
+        if one.kind is not Kind.VOLUME
+        or (first := first_channel(one.path, endings)) is None
+        or replace(one, path=first, label=None).key not in named
+    ]
 
 
 def _pictures(path: Path, *, recursive: bool, alone: bool) -> list[tuple[Path, str]]:

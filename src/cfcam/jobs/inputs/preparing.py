@@ -14,9 +14,9 @@ from cfcam.errors import InputError
 from cfcam.explainer_windows import Windows
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_image, read_volume
 from cfcam.imaging.bundle_preprocess import prepared_by
-from cfcam.imaging.reading.channels import channel_files, check_count, first_channel
+from cfcam.imaging.reading.channels import channel_files, check_count
 from cfcam.imaging.stated import ASSUMED, GIVEN
-from cfcam.jobs.inputs.find import Input, Kind
+from cfcam.jobs.inputs.find import Input, Kind, first_channels
 from cfcam.models import LoadedModel
 from cfcam.models.built import Preparation
 from cfcam.models.expects import input_channels, takes_volumes
@@ -291,16 +291,7 @@ class VolumeSettings:
 
         One that is named without its first is kept, so that reading it says what to name.
         """
-        if len(self.endings) < 2:
-            return inputs
-        named = {one.key for one in inputs if one.kind is Kind.VOLUME}
-        return [
-            one
-            for one in inputs
-            if one.kind is not Kind.VOLUME
-            or (first := first_channel(one.path, self.endings)) is None
-            or replace(one, path=first, label=None).key not in named
-        ]
+        return first_channels(inputs, self.endings)
 
     def drawn(self) -> dict[str, Any]:
         """Returns all of it as plain values, for what changes the files."""

@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from cfcam.errors import CfcamError
+from cfcam.errors import CfcamError, without_name
 from cfcam.files import sha256_of
 from cfcam.imaging import Volume
 from cfcam.imaging.reading.dicom_object import parsed
@@ -104,7 +104,7 @@ def without_paths(text: str, source: Input, number: int, count: int) -> str:
     """
     if source.label is None:
         return text
-    return f"{neutral(text, source).removeprefix(f'{source.label}: ')} (input {number} of {count})"
+    return f"{without_name(neutral(text, source), source.label)} (input {number} of {count})"
 
 
 def neutral(text: str, source: Input) -> str:

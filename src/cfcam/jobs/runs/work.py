@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from cfcam._version import __version__
-from cfcam.errors import CfcamError, DiskError, ImageError, JobError, describe_first, is_full
+from cfcam.errors import CfcamError, DiskError, ImageError, JobError, describe_first, is_full, without_name
 from cfcam.explanation import Explanation
 from cfcam.files import Stamp, settings_hash, sha256_of
 from cfcam.jobs.engine.batch import One
@@ -356,7 +356,7 @@ class Work:
             raise DiskError(output, error) from error
 
     def _fail(self, task: Task, error: str, cause: BaseException | None = None) -> None:
-        line = " ".join(error.split()).removeprefix(f"{task.input.path}: ")
+        line = without_name(" ".join(error.split()), task.input.path)
         line = without_paths(line, task.input, task.number, task.count)
         task.image = task.tensor = task.explained = None
         outcome = Outcome(task.input.shown, State.FAILED, error=line, seconds=_spent(task))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cfcam.clinical.study_result import StudyResult
-from cfcam.errors import CfcamError, ImageError, InputError, MissingExtraError, ModelError
+from cfcam.errors import CfcamError, ImageError, InputError, MissingExtraError, ModelError, without_name
 from cfcam.files import settings_hash, sha256_of
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess
 from cfcam.imaging.windows import named_window
@@ -339,5 +339,5 @@ def _told(given: Input | None) -> Iterator[None]:
     except CfcamError as error:
         if given is None:
             raise
-        line = neutral(" ".join(str(error).split()), given).removeprefix(f"{given.shown}: ")
+        line = without_name(neutral(" ".join(str(error).split()), given), given.shown)
         raise type(error)(f"{given.shown}: {line}") from None

@@ -123,7 +123,9 @@ def facts_of(image: Image | Volume, size: int, *, modality: str | None = None, e
             bytes=size,
         )
     voxels = first_channel(image)
-    channels = (f"it has {image.channels} channels: the first is shown",) if image.channels > 1 else ()
+    called = ", ".join(name if name == file else f"{name}: {file}" for name, file in image.source.channels)
+    of = f" ({called})" if called else ""
+    channels = (f"it has {image.channels} channels{of}: the first is shown",) if image.channels > 1 else ()
     return Facts(
         sha256=image.sha256,
         shape=image.size,

@@ -6,16 +6,17 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
-from cfcam.errors import CfcamError, ImageError, describe
+from cfcam.errors import CfcamError, ImageError, describe, without_name
 from cfcam.imaging.image import Image
 from cfcam.imaging.reading.dicom_object import HEAD
 from cfcam.imaging.reading.files import error_text, is_nifti, shown_path
 from cfcam.imaging.reading.kinds import is_dicom_data, recognise
 from cfcam.imaging.reading.listing import EXTENSIONS
 from cfcam.imaging.volume import Volume
-from cfcam.jobs.inputs.find import Input, Kind, find_inputs
-from cfcam.jobs.inputs.privacy import neutral, renamed, with_labels
+from cfcam.jobs.inputs.find import Input, Kind, find_inputs, find_study, first_channels
+from cfcam.jobs.inputs.privacy import neutral, renamed, with_labels, without_channel_names
 from cfcam.web.library.cache import Cache
 from cfcam.web.library.header import header_of
 from cfcam.web.library.runs import Entry, entries_of_explanation, entries_of_run, is_explanation, is_run
@@ -29,12 +30,17 @@ def studies_in(settings: ViewSettings, cache: Cache) -> Iterator[Study]:
     Raises:
         ImageError: a path is not there, or there is nothing in it.
     """
+    if settings.channels:
+        given = replace(find_study(settings.channels[0]), kind=Kind.VOLUME)
+        yield study_of(with_labels([given])[0], settings, cache)
+        return
     runs = [path for path in settings.paths if is_run(path)]
     saved = [path for path in settings.paths if path not in runs and is_explanation(path)]
     others = [path for path in settings.paths if path not in (*runs, *saved)]
     for path in others:
         _check_kind(path)
     inputs = find_inputs(others, output=os.devnull, recursive=settings.recursive) if others else []
+    inputs = first_channels(inputs, settings.endings)
     given = {source.key: source for source in with_labels(inputs)}
     for entry in _entries(runs, saved, given):
         if entry.source is not None:
@@ -127,8 +133,8 @@ def read(source: Input, settings: ViewSettings) -> Image | Volume:
     try:
         return renamed(_read(source, settings), source)
     except CfcamError as error:
-        line = neutral(str(error), source).replace(str(source.path), name)
-        raise ImageError(line if line.startswith(name) else f"{name}: {line}") from error
+        line = without_name(neutral(str(error), source), source.path).replace(str(source.path), name)
+        raise ImageError(f"{name}: {without_name(line, name)}") from error
     except MemoryError as error:
         raise ImageError(f"{name}: there is not enough memory to read it: make it smaller") from error
     except Exception as error:  # a decoder may raise anything
@@ -141,8 +147,19 @@ def _read(source: Input, settings: ViewSettings) -> Image | Volume:
         from cfcam.imaging.reading.pictures import read_image
 
         return read_image(source.path, max_pixels=settings.max_pixels, window=settings.window)
+    from cfcam.imaging.reading.channels import channel_files, read_channels
     from cfcam.imaging.reading.volumes import read_volume
 
+    first = settings.endings[0] if len(settings.endings) > 1 else ""
+    files = settings.channels
+    if first and source.path.name.partition(".nii")[0].endswith(
+        first
+    ):  # another is shown, and explaining it says why not
+        files = channel_files(source.path, settings.endings, settings.names)
+    if len(files) > 1:
+        names = settings.names if len(settings.names) == len(files) else ()
+        how: Any = {"time": settings.time, "max_voxels": settings.max_voxels}
+        return without_channel_names(read_channels(files, names=names, **how))
     nifti = is_nifti(source.path)
     return read_volume(
         source.path,

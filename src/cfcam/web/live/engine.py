@@ -118,7 +118,7 @@ class LiveEngine:
         return self._prepared[kind]
 
     def _check_channels(self, volume: Volume) -> None:
-        """Raises `ImageError` for a network whose channels lie in several files, of which a viewer opens one."""
+        """Raises `ImageError` for a network of several channels, of which one was opened."""
         prepared, words = self._prepared["volume"], self.model.preparation
         due = prepared.channels if words is None else max(prepared.channels, len(words.channels))
         repeated = words is None and due == _COLOURS
@@ -126,9 +126,8 @@ class LiveEngine:
             return
         named = f" ({', '.join(words.channels)})" if words is not None and words.channels else ""
         raise ImageError(
-            f"the network takes {due} channels{named}, and the viewer opens a study as one file, here of one channel:"
-            " explain the files with cfcam explain, and open the folder that it writes, or a file of all channels"
-            " (--channel all)"
+            f"the network takes {due} channels{named}, and this study is one file of one channel: start cfcam view with"
+            " the files of all (--channels A,B), or open one file that holds them (--channel all)"
         )
 
     def engine(self, image: Image | Volume) -> Engine:
