@@ -13,9 +13,11 @@ from PIL import Image
 
 from cfcam.errors import CfcamError, JobError
 from cfcam.imaging import Preprocess
+from cfcam.imaging.drawing.outline import LIGHT
 from cfcam.jobs.cases.case import Case
 from cfcam.jobs.cases.folder import find_cases
 from cfcam.jobs.evaluate import page as scorecard_page
+from cfcam.jobs.evaluate.examples import OUTLINE
 from cfcam.jobs.evaluate.figures import bars, radar
 from cfcam.jobs.evaluate.findings import Findings, write_tables
 from cfcam.jobs.evaluate.page import render, write_report
@@ -32,6 +34,7 @@ from cfcam.metrics.scorecard.samples import Row
 from cfcam.models import load
 from cfcam.models.demo import make_phantom
 from tests.jobs.world import NETWORKS, PLAIN, draw
+from tests.web.browser.page import launched
 
 QUICK = ("average-drop", "hit-rate", "energy", "forward-passes")
 SMALL = Preprocess(size=96)
@@ -682,3 +685,19 @@ def test_shards_of_different_set_ups_are_not_joined(tmp_path):
     run(table, tmp_path / "out", shard=Shard(1, 2), seed=1).measure()
     with pytest.raises(JobError, match="another set-up"):
         run(table, tmp_path / "out", shard=Shard(2, 2), seed=2)
+
+
+def test_axe_finds_no_violation_in_the_page_and_the_line_of_the_truth_is_no_other_line(tmp_path):
+    pytest.importorskip("playwright")
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    evaluation = bright(
+        phantoms(tmp_path / "in", 2), tmp_path / "out", methods=("grad-cam",), metrics=("energy", "enrichment")
+    )
+    reported(evaluation)
+    assert np.abs(np.subtract(OUTLINE, LIGHT)).max() > 150
+    with launched() as browser:
+        page = browser.new_context(viewport={"width": 360, "height": 740}, bypass_csp=True).new_page()
+        page.goto((tmp_path / "out" / "index.html").as_uri())
+        assert "the light blue line is each map's own threshold" in page.locator("#examples").inner_text()
+        found = axe.run(page)
+        assert found.violations_count == 0, found.generate_report()

@@ -32,7 +32,9 @@ from cfcam.metrics.scorecard.evaluator import Evaluator
 from cfcam.metrics.scorecard.samples import Sample
 
 MOST_METHODS = 8
-OUTLINE = (0, 255, 255)
+OUTLINE = (255, 60, 255)
+"""Of the ground truth: neither the light blue of a map's own line nor a colour of its palette."""
+
 _SIDE = 160  # pixels of the longest side of a volume
 
 _Index = tuple[int, int, int]

@@ -31,8 +31,8 @@ def studies_in(settings: ViewSettings, cache: Cache) -> Iterator[Study]:
         ImageError: a path is not there, or there is nothing in it.
     """
     if settings.channels:
-        given = replace(find_study(settings.channels[0]), kind=Kind.VOLUME)
-        yield study_of(with_labels([given])[0], settings, cache)
+        first = replace(find_study(settings.channels[0]), kind=Kind.VOLUME)
+        yield study_of(with_labels([first])[0], settings, cache)
         return
     runs = [path for path in settings.paths if is_run(path)]
     saved = [path for path in settings.paths if path not in runs and is_explanation(path)]
@@ -40,8 +40,7 @@ def studies_in(settings: ViewSettings, cache: Cache) -> Iterator[Study]:
     for path in others:
         _check_kind(path)
     inputs = find_inputs(others, output=os.devnull, recursive=settings.recursive) if others else []
-    inputs = first_channels(inputs, settings.endings)
-    given = {source.key: source for source in with_labels(inputs)}
+    given = {source.key: source for source in with_labels(first_channels(inputs, settings.endings))}
     for entry in _entries(runs, saved, given):
         if entry.source is not None:
             given.pop(entry.source.key, None)
