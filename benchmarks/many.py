@@ -15,6 +15,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from PIL import Image
 from benchmarks import report
 
 FEW, SIDE, BATCH = 5_000, 32, 128
+_DONE = "explained"
 LOOPED = 4_000  # pictures of the bare loop, at most
 NETWORK = """
 import torch
@@ -56,14 +58,16 @@ def write_pictures(folder: Path, count: int) -> None:
         (folder / f"{number:06d}.png").write_bytes(stream.getvalue())
 
 
-def memory() -> dict[int, tuple[int, int]]:
-    """Returns what this process and those that it has started have of memory: of each, bytes now and at most."""
-    children = " ".join(path.read_text() for path in Path("/proc/self/task").glob("*/children"))
+def memory(process: int) -> dict[int, tuple[int, int]]:
+    """Returns what a process and those that it has started have of memory: of each, bytes now and at most."""
+    children = ""
+    with suppress(OSError):  # it, or a thread of it, has just ended
+        children = " ".join(path.read_text() for path in Path(f"/proc/{process}/task").glob("*/children"))
     found = {}
-    for process in (os.getpid(), *map(int, children.split())):
-        with suppress(OSError, StopIteration):  # it has just ended
-            lines = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
-            found[process] = (_bytes(lines, "VmRSS"), _bytes(lines, "VmHWM"))
+    for one in (process, *map(int, children.split())):
+        with suppress(OSError, StopIteration):  # likewise
+            lines = Path(f"/proc/{one}/status").read_text(encoding="ascii").splitlines()
+            found[one] = (_bytes(lines, "VmRSS"), _bytes(lines, "VmHWM"))
     return found
 
 
@@ -75,37 +79,61 @@ def child(pictures: Path, store: Path, network: str, *, engine: str, loop: bool)
     """Explains a folder as the command does; returns what that took."""
     from cfcam.cli.app import app
 
-    samples: list[tuple[int, int]] = []  # lines of the manifest, resident bytes
-    peaks: dict[int, int] = {}
-    ended = threading.Event()
+    app(_command(pictures, store, network, engine), standalone_mode=False)
+    spent = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    (entry,) = json.loads((store / "run.json").read_text())["runs"].values()
+    print(_DONE, flush=True)
+    sys.stdin.readline()  # until that was looked at
+    found = {"seconds": entry["seconds"], "cpu_seconds": spent, "stages": entry["stages"]}
+    return found | {"loop": _loop(pictures, network) if loop else None}
 
-    def watch() -> None:
-        manifest = store / "manifest.jsonl"
+
+class Watch:
+    """Looks at the memory of a run from outside: what looks on has no part in what it sees.
+
+    Args:
+        process: that runs it.
+        store: which it writes.
+    """
+
+    def __init__(self, process: int, store: Path) -> None:
+        self._process, self._manifest = process, store / "manifest.jsonl"
+        self._samples: list[tuple[int, int]] = []  # lines of the manifest, resident bytes
+        self._peaks: dict[int, int] = {}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def found(self) -> dict[str, Any]:
+        """Ends it, and returns what it saw."""
+        self._ended.set()
+        self._thread.join()
+        there = [sample for sample in self._samples if sample[0] >= FEW] or self._samples[-1:]
+        most = max(resident for _, resident in there)  # at the end the workers are gone
+        return {
+            "peak": sum(self._peaks.values()),
+            "own_peak": self._peaks[self._process],
+            "at_few": there[0][1],
+            "most_later": most,
+        }
+
+    def _look(self) -> None:
         lines = place = 0
-        before: Collection[int] = {os.getpid()}
-        while not ended.wait(0.25):
-            if manifest.exists():
-                with manifest.open("rb") as stream:
+        before: Collection[int] = {self._process}
+        while True:
+            over = self._ended.is_set()  # the end is looked at too
+            if self._manifest.exists():
+                with self._manifest.open("rb") as stream:
                     stream.seek(place)
                     new = stream.read()
                 lines, place = lines + new.count(b"\n"), place + len(new)
-            now = memory()
-            samples.append((lines, sum(resident for resident, _ in now.values())))
-            peaks.update((process, most) for process, (_, most) in now.items() if process in before)
+            if now := memory(self._process):
+                self._samples.append((lines, sum(resident for resident, _ in now.values())))
+            self._peaks.update((process, most) for process, (_, most) in now.items() if process in before)
             before = now.keys()  # what is seen but once is about to become another program
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    app(_command(pictures, store, network, engine), standalone_mode=False)
-    spent = sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    ended.set()
-    watcher.join()
-    (entry,) = json.loads((store / "run.json").read_text())["runs"].values()
-    there = [sample for sample in samples if sample[0] >= FEW] or samples[-1:]
-    most = max(resident for _, resident in there)  # at the end the workers are gone
-    found = {"peak": sum(peaks.values()), "own_peak": peaks[os.getpid()], "at_few": there[0][1], "most_later": most}
-    found |= {"seconds": entry["seconds"], "cpu_seconds": spent, "stages": entry["stages"]}
-    return found | {"loop": _loop(pictures, network) if loop else None}
+            if over:
+                return
+            self._ended.wait(0.25)
 
 
 def _command(pictures: Path, store: Path, network: str, engine: str = "processes") -> list[str]:
@@ -142,15 +170,27 @@ def _loop(pictures: Path, network: str) -> float:
     return len(files) / (time.perf_counter() - started)
 
 
-def _in_a_process(*arguments: Any) -> dict[str, Any]:
+def _in_a_process(pictures: Path, store: Path, network: str, engine: str, loop: str) -> dict[str, Any]:
     code = "import sys; from benchmarks.many import told; told(sys.argv[1:])"
+    words = [sys.executable, "-c", code, str(pictures), str(store), network, engine, loop]
     started = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True)  # noqa: S603
-    if done.returncode:
-        raise RuntimeError(done.stderr[-2000:])
+    with (
+        tempfile.TemporaryFile("w+") as errors,
+        subprocess.Popen(words, stdin=PIPE, stdout=PIPE, stderr=errors, text=True) as process,  # noqa: S603
+    ):
+        watch = Watch(process.pid, store)
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.strip() == _DONE:
+                break
+        seen = watch.found()
+        last, _ = process.communicate("\n")
+        if process.returncode:
+            errors.seek(0)
+            raise RuntimeError(errors.read()[-2000:])
     whole = time.perf_counter() - started
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found | {"whole_seconds": whole}
+    found: dict[str, Any] = json.loads(last.splitlines()[-1])
+    return found | seen | {"whole_seconds": whole}
 
 
 def told(words: list[str]) -> None:
