@@ -6,6 +6,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from cfcam.jobs.evaluate.figures import COLOURS, DASHES, REFERENCE_COLOUR
 from cfcam.jobs.evaluate.findings import REFERENCE, Findings
 from cfcam.metrics.scorecard.curves import CURVES, CurveInfo, MeanCurve
@@ -114,11 +116,10 @@ def _legend(ax: Any) -> None:
 
 def without_curves(findings: Findings) -> int:
     """Returns how many images have a number in the table and no curve behind it, being of a run that kept none."""
-    return len(
-        {
-            row.image
-            for row in findings.card.rows
-            for info in CURVES.values()
-            if row.extra.get(info.key) is None and any(metric in row.values for metric in info.metrics)
-        }
-    )
+    rows = findings.card.by_column
+    images, lacking = rows.codes("image"), set[int]()
+    for info in CURVES.values():
+        known = np.flatnonzero(~np.isnan([rows.values(metric) for metric in info.metrics]).all(0))
+        without = np.setdiff1d(known, [number for number, _ in rows.carried(info.key)])
+        lacking.update(images[without].tolist())
+    return len(lacking)

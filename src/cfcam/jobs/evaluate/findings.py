@@ -123,7 +123,7 @@ def write_tables(findings: Findings, folder: Path) -> list[Path]:
     rows = folder / "per_image.csv"
     with whole(rows) as temporary:
         findings.card.save_rows(temporary)
-    everything = findings.card.to_json()
+    everything = findings.card.to_json(findings.summary, findings.comparisons.get(REFERENCE, []))
     written = {
         "summary.csv": _csv(
             [*_names(Summary), "title", "group", "higher_is_better", "unit", "control"], _lines(findings)

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cfcam.files import own_output, write_whole
 from cfcam.jobs.evaluate import baselines
 from cfcam.jobs.evaluate.curves import PREFIX, draw_curves, without_curves
@@ -19,7 +21,7 @@ from cfcam.jobs.evaluate.findings import REFERENCE, Findings, write_tables
 from cfcam.jobs.evaluate.words import CONTROL_WORDS, GROUP_QUESTIONS, meaning
 from cfcam.metrics.scorecard.card import Comparison, Scorecard, Summary, format_number
 from cfcam.metrics.scorecard.catalogue import METRICS, MetricInfo
-from cfcam.metrics.scorecard.samples import Row
+from cfcam.metrics.scorecard.rows import Rows
 
 PAGE = "index.html"
 FEW = 30
@@ -113,8 +115,8 @@ def render(findings: Findings, figures: Mapping[str, bytes], examples: Sequence[
         info=info,
         subjects=findings.subjects or [REFERENCE],
         images=card.images,
-        patients=_patients(card.rows),
-        right=_right(card.rows),
+        patients=_patients(card.by_column),
+        right=_right(card.by_column),
         unreadable=_unreadable(card),
         cautions=cautions(findings),
         sentences=findings.sentences(REFERENCE),
@@ -153,17 +155,16 @@ def _embedded(name: str, content: bytes) -> str:
     return f"data:{_KINDS[Path(name).suffix]};base64,{base64.b64encode(content).decode('ascii')}"
 
 
-def _patients(rows: Sequence[Row]) -> int | None:
+def _patients(rows: Rows) -> int | None:
     """How many patients there are; None if none is named."""
-    if all(row.patient is None for row in rows):
-        return None
-    return len({("patient", row.patient) if row.patient is not None else ("image", row.image) for row in rows})
+    return len(np.unique(rows.patients)) if (rows.codes("patient") >= 0).any() else None
 
 
-def _right(rows: Sequence[Row]) -> tuple[int, int]:
+def _right(rows: Rows) -> tuple[int, int]:
     """How many images were classified rightly, of how many with a label."""
-    known = {row.image: row.correct for row in rows if row.correct is not None}
-    return sum(known.values()), len(known)
+    known = np.flatnonzero(rows.correct >= 0)
+    images, first = np.unique(rows.codes("image")[known], return_index=True)
+    return int(rows.correct[known[first]].sum()), len(images)
 
 
 def _unreadable(card: Scorecard) -> list[tuple[str, str, int]]:
@@ -220,12 +221,13 @@ def _verdict(line: Comparison) -> _Verdict:
 def by_group(findings: Findings) -> list[tuple[str, int, _Table]]:
     """Returns the headline numbers for each of the data's own groups (hospital, device); nothing for a single one."""
     card = findings.card
-    names = list(dict.fromkeys(row.group for row in card.rows if row.group is not None))
+    rows = card.by_column
+    names = rows.texts("group")
     if len(names) < 2:
         return []
     tables = []
     for name in names[:_GROUPS]:
-        part = replace(card, rows=[row for row in card.rows if row.group == name], metrics=tuple(findings.headlines()))
+        part = replace(card, rows=rows.take(rows.where("group", name)), metrics=tuple(findings.headlines()))
         told = Findings(part, part.summary(), {})
         tables.append((name, part.images, table(told, [METRICS[metric] for metric in part.metrics])))
     return tables
@@ -234,8 +236,8 @@ def by_group(findings: Findings) -> list[tuple[str, int, _Table]]:
 def cautions(findings: Findings) -> list[str]:
     """Returns what weakens the numbers of this very scorecard, in words."""
     card = findings.card
-    units = _patients(card.rows) or card.images
-    kind = "patients" if _patients(card.rows) is not None else "images"
+    units = _patients(card.by_column) or card.images
+    kind = "patients" if _patients(card.by_column) is not None else "images"
     found = []
     if units < FEW:
         only = f"There are only {units} {kind}" if units > 1 else f"There is only one {kind.removesuffix('s')}"
@@ -259,13 +261,13 @@ def cautions(findings: Findings) -> list[str]:
     localization = [info.name for info in findings.groups().get("localization", ())]
     if localization and not findings.assessed(localization):
         found.append("No image has a ground truth: whether the maps lie on the findings was not measured.")
-    right, labelled = _right(card.rows)
+    right, labelled = _right(card.by_column)
     if labelled and right < labelled / 2:
         found.append(
             f"The network was right on only {right} of {labelled} images: maps of wrong answers show why it was wrong,"
             " not where the finding is."
         )
-    if len({row.target for row in card.rows}) == 1 and card.images > 1:
+    if len(np.unique(card.by_column.targets)) == 1 and card.images > 1:
         found.append("One class only was explained: whether maps of other classes are as good is not known.")
     if (load := max((costs.get("load per core", 0.0) for costs in card.costs.values()), default=0.0)) > _BUSY:
         found.append(

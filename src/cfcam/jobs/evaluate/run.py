@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cfcam.errors import JobError
 from cfcam.files import own_output, settings_hash
 from cfcam.jobs.evaluate.cases import Loadable, Progress, drawn
@@ -21,7 +23,7 @@ from cfcam.jobs.inputs.run_file import begin, finish
 from cfcam.jobs.inputs.shard import part_of
 from cfcam.metrics.scorecard.card import Scorecard, scorecard
 from cfcam.metrics.scorecard.paper import WRONG
-from cfcam.metrics.scorecard.samples import Row
+from cfcam.metrics.scorecard.rows import Rows
 from cfcam.models import LoadedModel, model_name
 from cfcam.models.packing import check_packable
 from cfcam.stages import METRICS, WRITE, Stages
@@ -216,15 +218,16 @@ class EvaluationRun(EvaluationWork):
         return self._file.fingerprint
 
     def _scorecard(self, keys: Iterable[str]) -> Scorecard:
-        rows: list[Row] = []
+        rows = Rows()
         failed: dict[str, str] = {}
         notes: dict[str, list[str]] = {}
         for key in keys:
             part = self._file.read(key)
-            rows += part.rows
+            rows.extend(part.rows)
             failed |= part.failed
             notes |= part.notes
-        rows.sort(key=lambda row: self._places[row.image])
+        places = np.array([self._places[image] for image in rows.words("image")], dtype=np.int64)
+        rows = rows.take(np.argsort(places[rows.codes("image")], kind="stable")) if len(rows) else rows
         failed = dict(sorted(failed.items(), key=lambda item: self._places[item[0]]))
         self.evaluator.costs = self._file.costs
         card = scorecard(self.evaluator, rows, failed)

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import nn
 
 from cfcam import csv_text
@@ -24,6 +23,7 @@ from cfcam.metrics.scorecard.catalogue import METRICS, MetricError, MetricInfo
 from cfcam.metrics.scorecard.curves import MeanCurve, mean_curves
 from cfcam.metrics.scorecard.evaluator import Evaluator
 from cfcam.metrics.scorecard.left_out import left_out
+from cfcam.metrics.scorecard.rows import Rows
 from cfcam.metrics.scorecard.samples import Row, as_samples, batches
 from cfcam.metrics.scorecard.statistics import bootstrap_interval, holm, paired_difference
 
@@ -96,22 +96,30 @@ class Scorecard:
         failed: name of an image -> why it is not in the table.
     """
 
-    rows: list[Row]
+    rows: Sequence[Row]
     metrics: tuple[str, ...]
     controls: tuple[str, ...] = ()
     costs: dict[str, dict[str, float]] = field(default_factory=dict)
     info: dict[str, Any] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "rows", Rows.of(self.rows))
+
+    @property
+    def by_column(self) -> Rows:
+        """The rows, to be asked for columns."""
+        return Rows.of(self.rows)
+
     @property
     def methods(self) -> list[str]:
         """Names of the methods, controls last."""
-        return list(dict.fromkeys(row.method for row in self.rows))
+        return self.by_column.texts("method")
 
     @property
     def images(self) -> int:
         """How many images were assessed."""
-        return len({row.image for row in self.rows})
+        return len(self.by_column.texts("image"))
 
     def summary(self, *, resamples: int = 2000) -> list[Summary]:
         """Returns the table of methods and metrics.
@@ -119,24 +127,23 @@ class Scorecard:
         Args:
             resamples: of the bootstrap.
         """
-        lines = []
+        lines, rows = [], self.by_column
+        patients = rows.patients
         for method in self.methods:
-            rows = [row for row in self.rows if row.method == method]
+            own = rows.where("method", method)
             for name in self.metrics:
                 info = METRICS[name]
                 if info.dataset:
-                    mean, n = self._of_all(info, method, rows)
+                    mean, n = self._of_all(info, method, rows.take(own))
                     lines.append(Summary(method, name, mean, math.nan, math.nan, n, 0))
                     continue
-                interval = bootstrap_interval(_values(rows, name), _patients(rows), resamples=resamples)
+                interval = bootstrap_interval(rows.values(name)[own], patients[own], resamples=resamples)
                 lines.append(
-                    Summary(
-                        method, name, interval.mean, interval.low, interval.high, interval.n, len(rows) - interval.n
-                    )
+                    Summary(method, name, interval.mean, interval.low, interval.high, interval.n, len(own) - interval.n)
                 )
         return lines
 
-    def _of_all(self, info: MetricInfo, method: str, rows: Sequence[Row]) -> tuple[float, int]:
+    def _of_all(self, info: MetricInfo, method: str, rows: Rows) -> tuple[float, int]:
         if info.group == "cost":
             return self.costs.get(method, {}).get(info.name, math.nan), len(rows)
         return dataset_level.NUMBERS[info.name](rows)
@@ -160,19 +167,26 @@ class Scorecard:
         Raises:
             KeyError: there is no such method in the table.
         """
-        by_method = {m: {row.image: row for row in self.rows if row.method == m} for m in self.methods}
-        base = by_method[reference]
+        rows = self.by_column
+        images, patients, there = rows.codes("image"), rows.patients, self.methods
+        if reference not in there:
+            raise KeyError(reference)
+        base = rows.where("method", reference)
+        place = np.full(int(images.max(initial=-1)) + 1, -1)  # of an image's row of the reference
+        place[images[base]] = base
         found: list[tuple[str, str, Any]] = []
         for method in methods or [m for m in self.methods if m not in self.controls]:
             if method == reference:
                 continue
-            rows = [row for image, row in by_method[method].items() if image in base]
+            if method not in there:
+                raise KeyError(method)
+            own = rows.where("method", method)
+            own = own[place[images[own]] >= 0]
             for metric in metrics or [m for m in self.metrics if not METRICS[m].dataset]:
-                ours, theirs = _values(rows, metric), _values([base[row.image] for row in rows], metric)
+                values = rows.values(metric)
+                ours, theirs = values[own], values[place[images[own]]]
                 if np.isfinite(ours - theirs).any():
-                    found.append(
-                        (method, metric, paired_difference(ours, theirs, _patients(rows), resamples=resamples))
-                    )
+                    found.append((method, metric, paired_difference(ours, theirs, patients[own], resamples=resamples)))
         adjusted = holm([d.p for _, _, d in found])
         return [
             Comparison(
@@ -196,15 +210,17 @@ class Scorecard:
         Args:
             resamples: of the bootstrap by patient.
         """
-        return mean_curves(self.rows, _patients(self.rows), resamples=resamples)
+        return mean_curves(self.by_column, self.by_column.patients, resamples=resamples)
 
     def empty(self) -> dict[str, dict[str, int]]:
         """Returns method -> status -> how many maps could not be read, and are in no mean."""
-        counts: dict[str, dict[str, int]] = {method: {} for method in self.methods}
-        for row in self.rows:
-            if row.status != "ok":
-                counts[row.method][row.status] = counts[row.method].get(row.status, 0) + 1
-        return counts
+        rows = self.by_column
+        methods = {method: rows.where("method", method) for method in self.methods}
+        statuses = [(status, rows.where("status", status)) for status in rows.texts("status") if status != "ok"]
+        return {
+            method: {status: n for status, there in statuses if (n := len(np.intersect1d(own, there)))}
+            for method, own in methods.items()
+        }
 
     def to_frame(self) -> pd.DataFrame:
         """Returns the tidy table: one line per image and method.
@@ -228,23 +244,33 @@ class Scorecard:
 
     def left_out(self) -> list[str]:
         """Returns what some numbers were measured without, a sentence each; see `peak-shift`."""
-        return left_out(self.rows, self.metrics)
+        return left_out(self.by_column, self.metrics)
 
     def save_rows(self, path: str | Path) -> Path:
         """Writes one line per image and method as CSV; what was not assessed is empty."""
         target = Path(path)
         with target.open("w", newline="", encoding="utf-8") as file:
-            file.write(csv_text.table([*IDENTITY, *self._columns], map(self._flat, self.rows)))
+            writer = csv_text.Writer(file)
+            columns = [*IDENTITY, *self._columns]
+            writer.write(columns)
+            for row in self.rows:
+                writer.write(self._flat(row).values())
         return target
 
-    def to_json(self) -> str:
-        """Returns summary, comparison with Grad-CAM, costs, failures and provenance as JSON; NaN becomes null."""
-        compared = self.compare() if "grad-cam" in self.methods else []
+    def to_json(self, summary: Sequence[Summary] | None = None, comparison: Sequence[Comparison] | None = None) -> str:
+        """Returns summary, comparison with Grad-CAM, costs, failures and provenance as JSON; NaN becomes null.
+
+        Args:
+            summary: of `summary`, where that is known; of very many images it takes long.
+            comparison: of `compare`, likewise.
+        """
+        if comparison is None:
+            comparison = self.compare() if "grad-cam" in self.methods else []
         record = {
             "images": self.images,
             "metrics": [asdict(METRICS[name]) for name in self.metrics],
-            "summary": [asdict(line) for line in self.summary()],
-            "comparison": [asdict(line) for line in compared],
+            "summary": [asdict(line) for line in (self.summary() if summary is None else summary)],
+            "comparison": [asdict(line) for line in comparison],
             "not_readable": self.empty(),
             "left_out": self.left_out(),
             "failed": self.failed,
@@ -286,14 +312,6 @@ def _verdict(info: MetricInfo, difference: float, p: float) -> str:
     if not p < 0.05 or info.higher_is_better is None:
         return "no difference shown"
     return "better" if (difference > 0) == info.higher_is_better else "worse"
-
-
-def _values(rows: Sequence[Row], metric: str) -> NDArray[np.float64]:
-    return np.array([row.values.get(metric, math.nan) for row in rows], dtype=np.float64)
-
-
-def _patients(rows: Sequence[Row]) -> list[str]:
-    return [f"patient {row.patient}" if row.patient is not None else f"image {row.image}" for row in rows]
 
 
 def evaluate(
@@ -357,17 +375,17 @@ def evaluate(
         other=other,
         **settings,
     )
-    rows: list[Row] = []
+    rows = Rows()
     done = 0
     for batch in batches(islice(as_samples(dataset), limit), batch_size):
-        rows += evaluator(batch)
+        rows.extend(evaluator(batch))
         done += len(batch)
         if progress is not None:
             progress(done)
     return scorecard(evaluator, rows)
 
 
-def scorecard(evaluator: Evaluator, rows: list[Row], failed: dict[str, str] | None = None) -> Scorecard:
+def scorecard(evaluator: Evaluator, rows: Sequence[Row], failed: dict[str, str] | None = None) -> Scorecard:
     """Returns the scorecard of an evaluator's rows."""
     info = {
         "settings": asdict(evaluator.settings),

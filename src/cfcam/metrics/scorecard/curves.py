@@ -12,6 +12,7 @@ from torch import Tensor
 
 from cfcam.errors import InputError
 from cfcam.metrics.scorecard.catalogue import BASELINES, METRICS
+from cfcam.metrics.scorecard.rows import Rows
 from cfcam.metrics.scorecard.samples import Row
 
 Floats = NDArray[np.float64]
@@ -92,7 +93,7 @@ def stored(curves: Tensor) -> list[list[float] | None]:
 
 
 def mean_curves(
-    rows: Sequence[Row], patients: Sequence[str], *, resamples: int = 2000, seed: int = 0
+    rows: Sequence[Row], patients: Sequence[str] | NDArray[np.str_], *, resamples: int = 2000, seed: int = 0
 ) -> list[MeanCurve]:
     """Returns the mean curves of all methods, in the order of the rows' methods and of `CURVES`.
 
@@ -109,16 +110,14 @@ def mean_curves(
     Raises:
         InputError: the curves of a method have different numbers of steps.
     """
-    members: dict[str, list[int]] = {}
-    for number, row in enumerate(rows):
-        members.setdefault(row.method, []).append(number)
-    found = []
-    for method, numbers in members.items():
+    columns, names, found = Rows.of(rows), np.asarray(patients), []
+    for method in columns.texts("method"):
+        own = set(columns.where("method", method).tolist())
         for info in CURVES.values():
-            known = [n for n in numbers if rows[n].extra.get(info.key) is not None]
+            known = {number: curve for number, curve in columns.carried(info.key) if number in own}
             if known:
-                values = _table([rows[n].extra[info.key] for n in known], info, method)
-                found.append(_mean(method, info, values, [patients[n] for n in known], resamples, seed))
+                values = _table(list(known.values()), info, method)
+                found.append(_mean(method, info, values, names[list(known)], resamples, seed))
     return found
 
 
@@ -133,7 +132,7 @@ def _table(curves: Sequence[Sequence[float]], info: CurveInfo, method: str) -> F
 
 
 def _mean(
-    method: str, info: CurveInfo, values: Floats, patients: Sequence[str], resamples: int, seed: int
+    method: str, info: CurveInfo, values: Floats, patients: NDArray[np.str_], resamples: int, seed: int
 ) -> MeanCurve:
     low, high = band(values, patients, resamples=resamples, seed=seed)
     shares = info.shares or tuple(np.linspace(0, 1, values.shape[1]).tolist())
@@ -144,7 +143,12 @@ def _mean(
 
 
 def band(
-    curves: Floats, patients: Sequence[str], *, confidence: float = 0.95, resamples: int = 2000, seed: int = 0
+    curves: Floats,
+    patients: Sequence[str] | NDArray[np.str_],
+    *,
+    confidence: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
 ) -> tuple[Floats, Floats]:
     """Returns the lower and the upper end (S,), (S,) of the band round the mean of curves (N, S).
 
@@ -161,7 +165,7 @@ def band(
         resamples: draws.
         seed: of the draws.
     """
-    _, member = np.unique(list(patients), return_inverse=True)
+    _, member = np.unique(np.asarray(patients), return_inverse=True)
     counts = np.bincount(member).astype(np.float64)
     clusters = len(counts)
     if clusters < _FEWEST_PATIENTS:

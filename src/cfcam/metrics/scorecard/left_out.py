@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from cfcam.metrics.scorecard.catalogue import METRICS
+from cfcam.metrics.scorecard.rows import Rows
 from cfcam.metrics.scorecard.samples import Row
 
 PEAK_CHANGES = "peak-changes"
@@ -24,18 +25,19 @@ def left_out(rows: Sequence[Row], metrics: Sequence[str] = ()) -> list[str]:
         rows: of any number of images and methods.
         metrics: that were asked for; of one that has no number for any image it is said that it has none.
     """
-    tried = {row.image: set(row.extra[PEAK_CHANGES]) for row in rows if PEAK_CHANGES in row.extra}
+    columns = Rows.of(rows)
+    images = columns.codes("image")
+    tried = {int(images[number]): set(names) for number, names in columns.carried(PEAK_CHANGES)}
     found = []
     for name, words in _CHANGES.items():
         lacking = sum(name not in names for names in tried.values())
         if lacking:
             of = "" if lacking == len(tried) else f" for {lacking} of {len(tried)} images"
             found.append(f"{METRICS['peak-shift'].title} is measured without {words}{of}.")
-    known = {name for row in rows for name in row.values}
+    known = columns.metrics
     without = [METRICS[name].title for name in metrics if name not in known and not METRICS[name].dataset]
     if rows and without:
         found.append(f"Not assessed on any image: {', '.join(without)}; `cfcam metrics` says what each needs.")
-    images = len({row.image for row in rows})
-    for line, count in Counter(line for row in rows for line in row.notes).items():
-        found.append(f"{line} (on {count} of {images} images).")
+    of_images = len(columns.texts("image"))
+    found += [f"{line} (on {count} of {of_images} images)." for line, count in Counter(columns.notes).items()]
     return found

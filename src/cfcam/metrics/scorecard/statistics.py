@@ -21,6 +21,7 @@ Floats = NDArray[np.float64]
 _ROUNDING = 1e-12
 _ELEMENTS_AT_ONCE = 2**22  # bounds the memory of resampling to some 100 MB
 _BCA_LIMIT = 10_000
+_NO_PATIENT = "an image has no patient: give every image one, or no clusters"
 _FEWEST_RESAMPLES = 100  # with a few the bias correction can be infinite
 
 
@@ -216,9 +217,13 @@ def _by_cluster(
         return numbers[known], np.ones(int(known.sum()))
     if len(clusters) != len(numbers):
         raise InputError(f"{len(numbers)} values and {len(clusters)} patients: give the patient of every image")
-    if any(label is None or label == "" or label != label for label in clusters):
-        raise InputError("an image has no patient: give every image one, or no clusters")
-    _, member = np.unique([str(label) for label in clusters], return_inverse=True)
+    if not isinstance(clusters, np.ndarray) or clusters.dtype.kind != "U":
+        if any(label is None or label != label for label in clusters):
+            raise InputError(_NO_PATIENT)
+        clusters = np.array([str(label) for label in clusters])
+    if (clusters == "").any():
+        raise InputError(_NO_PATIENT)
+    _, member = np.unique(clusters, return_inverse=True)
     counts = np.bincount(member, weights=known).astype(np.float64)
     sums = np.bincount(member, weights=np.where(known, numbers, 0)).astype(np.float64)
     return sums[counts > 0], counts[counts > 0]
