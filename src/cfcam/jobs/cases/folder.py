@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -94,6 +95,7 @@ class CaseFolder:
     def __init__(self, root: Path, classes: Sequence[str] | None) -> None:
         self.root = root
         self.classes = None if classes is None else {name.casefold(): name for name in classes}
+        self._known: dict[str, tuple[str, ...]] = {}  # folders below the root, by what stands before a file's name
 
     def files(self, output: Path | None, notice: Notice) -> list[Path]:
         """Returns pictures and masks, apart from what lies in the output folder."""
@@ -102,8 +104,15 @@ class CaseFolder:
         files = list_images(self.root, recursive=True)
         if output is None:
             return files
-        inside = output.resolve()
-        return [file for file in files if inside not in file.resolve().parents]
+        inside, within = output.resolve(), dict[str, bool]()  # by folder: a hundred thousand files lie in few
+        found = []
+        for file in files:
+            above = os.path.dirname(file)  # noqa: PTH120 (a tenth of the time)
+            if above not in within:
+                within[above] = inside in (real := file.parent.resolve()).parents or inside == real
+            if not (inside in file.resolve().parents if file.is_symlink() else within[above]):
+                found.append(file)
+        return found
 
     def stem(self, file: Path) -> str:
         """Returns a file's name without its ending."""
@@ -136,12 +145,15 @@ class CaseFolder:
             own = masks.get(self._key(picture), [])
             if not own and stems[self.stem(picture)] == 1:
                 own = masks.get(self.stem(picture), [])
-            name = picture.relative_to(self.root).as_posix() if picture != self.root else picture.name
+            name = "/".join([*self._folders(picture), picture.name]) if picture != self.root else picture.name
             found.append(Case(name, picture, self._label(picture), tuple(own)))
         return found
 
-    def _folders(self, file: Path) -> list[str]:
-        return list(file.relative_to(self.root).parts[:-1])
+    def _folders(self, file: Path) -> tuple[str, ...]:
+        above = os.path.dirname(file)  # noqa: PTH120 (a tenth of the time)
+        if (folders := self._known.get(above)) is None:
+            folders = self._known[above] = file.relative_to(self.root).parts[:-1]
+        return folders
 
     def _is_class(self, folder: str) -> bool:
         return self.classes is not None and folder.casefold() in self.classes
