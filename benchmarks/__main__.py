@@ -29,6 +29,7 @@ COMMANDS = {
     "peaks": "how often a map's peak moves under motions that a reader does not see (CFCAM_DATA)",
     "visibility": "whether more evidence always changes a picture more: palettes, greys, colour-blind eyes",
     "store": "maps of a folder in one store, beside overlays: rate, bytes, error",
+    "many-evaluate": "an evaluation of 100 000 tiny pictures: memory, rate, the time that its tables take",
     "many": "100 000 tiny pictures: memory, rate beside a bare loop, a resume of what is done",
     "study-memory": "a study of a CT of 200 x 512 x 512, SEG + SR + HTML, three methods: peak memory",
     "ray": "a folder over the workers of a Ray cluster, beside this process: rate, start",
@@ -78,7 +79,7 @@ def main(words: Sequence[str] | None = None) -> None:
             command.add_argument("--second", action="store_true", help="the second round, on fresh pictures")
         if name == "gateway-soak":
             command.add_argument("--count", type=int, default=10_000, metavar="N", help="instances")
-        if name == "many":
+        if name in ("many", "many-evaluate"):
             command.add_argument("--count", type=int, default=100_000, metavar="N", help="pictures")
         if name == "study-memory":
             command.add_argument("--count", type=int, default=200, metavar="N", help="slices")

@@ -93,12 +93,12 @@ class Watch:
 
     Args:
         process: that runs it.
-        store: which it writes.
+        entered: the file that it adds lines to.
     """
 
-    def __init__(self, process: int, store: Path) -> None:
-        self._process, self._manifest = process, store / "manifest.jsonl"
-        self._samples: list[tuple[int, int]] = []  # lines of the manifest, resident bytes
+    def __init__(self, process: int, entered: Path) -> None:
+        self._process, self._entered = process, entered
+        self._samples: list[tuple[int, int]] = []  # lines of the file, resident bytes
         self._peaks: dict[int, int] = {}
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._look, daemon=True)
@@ -122,8 +122,8 @@ class Watch:
         before: Collection[int] = {self._process}
         while True:
             over = self._ended.is_set()  # the end is looked at too
-            if self._manifest.exists():
-                with self._manifest.open("rb") as stream:
+            if self._entered.exists():
+                with self._entered.open("rb") as stream:
                     stream.seek(place)
                     new = stream.read()
                 lines, place = lines + new.count(b"\n"), place + len(new)
@@ -178,7 +178,7 @@ def _in_a_process(pictures: Path, store: Path, network: str, engine: str, loop: 
         tempfile.TemporaryFile("w+") as errors,
         subprocess.Popen(words, stdin=PIPE, stdout=PIPE, stderr=errors, text=True) as process,  # noqa: S603
     ):
-        watch = Watch(process.pid, store)
+        watch = Watch(process.pid, store / "manifest.jsonl")
         assert process.stdout is not None
         for line in process.stdout:
             if line.strip() == _DONE:
