@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture import Capture, Scores
+from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.targets.scores import what_is_asked
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, spatial_mean, weighted_sum
@@ -68,17 +69,14 @@ def classifier_weight(capture: Capture) -> Tensor:
     channels = capture.activations.shape[1]
     logits = capture.logits
     shape = (logits.shape[-1], channels)
-    linear = [m for m in capture.network.model.modules() if isinstance(m, (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d))]
-    heads = [m for m in linear if m.weight.ndim == 2 or m.weight[0, 0].numel() == 1]
-    head = next((m for m in reversed(heads) if m.weight.shape[:2] == shape), None)
+    found = _last_linear(capture, shape)
     where = f"layer {capture.layer!r} of {type(capture.network.model).__name__}"
-    if head is None or logits.ndim != 2:
+    if found is None or logits.ndim != 2:
         raise MethodError(
             f"cam needs a linear classifier with {channels} inputs behind {where}, and there is none: {_ADVICE}"
         )
     dtype = capture.activations.dtype
-    weight = head.weight.detach().flatten(1).to(dtype)
-    bias = 0 if head.bias is None else head.bias.detach().to(dtype)
+    weight, bias = found[0].to(dtype), 0 if found[1] is None else found[1].to(dtype)
     expected = spatial_mean(capture.activations, 2) @ weight.T + bias
     error = (expected - logits.to(dtype)).abs()
     # The tolerance follows the network's precision; images that are not finite are judged by their status.
@@ -90,3 +88,16 @@ def classifier_weight(capture: Capture) -> Tensor:
             f" {float(error.nan_to_num().max()):.3g}), because something stands between layer and classifier: {_ADVICE}"
         )
     return weight
+
+
+def _last_linear(capture: Capture, shape: tuple[int, int]) -> tuple[Tensor, Tensor | None] | None:
+    """Returns weight (classes, C) and bias of the last linear layer of a shape; None: there is none."""
+    kinds = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    # in evaluation mode, as in a pass: a spectral norm that trains moves its vectors whenever the weight is read
+    with preserved(capture.network.model, capture.input.device):
+        for module in reversed([m for m in capture.network.model.modules() if isinstance(m, kinds)]):
+            weight = module.weight.detach()
+            if weight.shape[:2] == shape and weight[0, 0].numel() == 1:
+                bias = module.bias
+                return weight.flatten(1), None if bias is None else bias.detach()
+    return None

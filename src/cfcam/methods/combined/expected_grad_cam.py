@@ -11,8 +11,9 @@ from torch import Tensor
 
 from cfcam.capture import Capture
 from cfcam.capture.draws import in_blocks
-from cfcam.methods.base import Method, joined, spatial_mean, weighted_sum
+from cfcam.methods.base import Method, joined, weighted_sum
 from cfcam.methods.numbers import check_draws
+from cfcam.methods.rounding import mean_gradient
 from cfcam.methods.scored.score_cam import blurred
 from cfcam.methods.scored.smooth import noise_draws
 
@@ -53,7 +54,7 @@ class ExpectedGradCAM(Method):
         for part, draws in in_blocks(capture, lambda: self._draws(capture.input)):
             total = torch.zeros((), device=capture.input.device)
             for one in draws:
-                total = total + spatial_mean(one.gradients, 3)
+                total = total + mean_gradient(part, one.gradients)
             maps.append(weighted_sum(total / self.samples, part.activations).relu_())
         return joined(maps)
 

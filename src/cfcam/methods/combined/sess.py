@@ -19,6 +19,9 @@ from cfcam.methods.combined.fusion import unit_peak
 from cfcam.methods.numbers import check_each_number, check_numbers
 from cfcam.methods.wrapping import Wrapper
 
+_LEAST = 1e-3
+"""Of a window's maximum: what is less is taken for 0, which it is but for the rounding of where its places lie."""
+
 
 @dataclass(frozen=True)
 class SESS(Wrapper):
@@ -27,7 +30,7 @@ class SESS(Wrapper):
     The input is enlarged by each scale; windows of the input's own size slide over it by ``stride`` of their size, the
     last ones at the border. The positive part of a window's map is scaled to its maximum, weighted by the class'
     probability there, and laid back. The map is the mean, over the windows of all scales, of what is above 0 at a
-    place. So small things are looked at as large as the network takes them, and windows without the class count for
+    place (above a thousandth of the window's maximum, so that no rounding decides). So small things are looked at as large as the network takes them, and windows without the class count for
     little.
 
     Args:
@@ -70,7 +73,7 @@ class SESS(Wrapper):
             canvas = map_.new_zeros(*map_.shape[:2], *_enlarged(size, scale))
             canvas[_at(start, size)] = map_
             laid = _resized(canvas, size)
-            total, count = total + laid, count + ~(laid <= 0)  # NaN is counted, and shows
+            total, count = total + laid, count + ~(laid <= _LEAST * weight)  # NaN is counted, and shows
         return total / count.clamp(min=1)
 
     def _enough(self, capture: Capture) -> Tensor:

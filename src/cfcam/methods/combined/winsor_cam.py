@@ -11,10 +11,11 @@ from torch.nn.modules.conv import _ConvNd
 
 from cfcam.capture import Capture, probe_layers
 from cfcam.errors import LayerError, MethodError
-from cfcam.methods.base import Method, spatial_mean
+from cfcam.methods.base import Method
 from cfcam.methods.combined.fusion import on_finest
 from cfcam.methods.gradient.grad_cam import GradCAM
 from cfcam.methods.numbers import check_numbers
+from cfcam.methods.rounding import mean_gradient, negligible
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,12 @@ class WinsorCAM(Method):
 
     def _importance(self, capture: Capture) -> Tensor:
         """Returns (N, K) the importance of a layer."""
-        weights = spatial_mean(capture.gradients, 3)
-        return (weights.mean(2) if self.importance == "mean" else weights.amax(2)).relu()
+        weights = mean_gradient(capture)
+        if self.importance == "max":
+            return weights.amax(2).relu()
+        mean = weights.mean(2)
+        # before a layer norm, which takes the mean over channels away, they cancel but for rounding
+        return mean.relu().masked_fill(mean <= negligible(capture) * weights.abs().mean(2), 0)
 
 
 def winsorized(importances: Tensor, percentile: float) -> Tensor:

@@ -65,7 +65,7 @@ class KPCACAM(Method):
         """Returns (S,) the first component of one image's activations (S, C)."""
         if not bool(matrix.isfinite().all()):
             return torch.full_like(matrix[:, 0], torch.nan)
-        towards, matrix = matrix.mean(1), matrix.double()
+        matrix = matrix.double()
         matrix = matrix - matrix.mean(0)
         gamma = 1 / matrix.shape[1] if self.gamma is None else self.gamma
         if self.kernel == "sigmoid":
@@ -75,9 +75,11 @@ class KPCACAM(Method):
         K = K - K.mean(0) - K.mean(1, keepdim=True) + K.mean()
         values, vectors = torch.linalg.eigh(K)
         if float(values[-1]) <= 1e-12 * len(K):  # all places are alike
-            return torch.zeros_like(towards)
+            return torch.zeros_like(matrix[:, 0])
         component = vectors[:, -1] * values[-1].sqrt()
-        towards = towards.double() - towards.double().mean()
+        towards = matrix.mean(1)
         product, largest = component @ towards, component[component.abs().argmax()]
-        uncorrelated = product.abs() <= 1e-3 * component.norm() * towards.norm()
+        # behind a layer norm without weights the means over channels are 0 but for rounding, and tell nothing
+        told = towards.norm() > 1e-3 * matrix.norm() / matrix.shape[1] ** 0.5
+        uncorrelated = ~told | (product.abs() <= 1e-3 * component.norm() * towards.norm())
         return component if bool((largest if uncorrelated else product) >= 0) else -component

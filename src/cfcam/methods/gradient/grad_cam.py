@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from cfcam.capture import Capture
-from cfcam.methods.base import Method, places, spatial_mean, weighted_sum
+from cfcam.methods.base import Method, places, weighted_sum
+from cfcam.methods.rounding import mean_gradient
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class GradCAM(Method):
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive."""
-        return weighted_sum(spatial_mean(capture.gradients, 3), capture.activations).relu_()
+        return weighted_sum(mean_gradient(capture), capture.activations).relu_()
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from torch import Tensor
 from cfcam.capture import Capture, Scores
 from cfcam.capture.answers.probabilities import signed_logits
 from cfcam.errors import MethodError
-from cfcam.methods.base import Method, joined, spatial_mean, weighted_sum
+from cfcam.methods.base import Method, joined, weighted_sum
+from cfcam.methods.rounding import mean_gradient
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class ShapleyCAM(Method):
         return joined([self._maps(capture.only(columns)) for columns in capture.blocks()])
 
     def _maps(self, capture: Capture) -> Tensor:
-        weights = spatial_mean(capture.gradients, 3) - spatial_mean(capture.curvatures, 3) / 2
+        weights = mean_gradient(capture) - mean_gradient(capture, capture.curvatures) / 2
         return weighted_sum(weights, capture.activations).relu_()
 
 

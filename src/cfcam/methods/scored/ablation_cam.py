@@ -13,6 +13,7 @@ from cfcam.errors import MethodError
 from cfcam.methods.base import Method, spatial_mean, weighted_sum
 from cfcam.methods.cam import pooled_classifier
 from cfcam.methods.numbers import check_whole_numbers
+from cfcam.methods.rounding import beyond_rounding
 from cfcam.methods.scored.score_cam import chunk_size
 
 
@@ -69,4 +70,4 @@ class AblationCAM(Method):
                 ablated[torch.arange(len(channels), device=A.device), channels] = 0
                 scores = capture.rescore_activations(ablated, image.expand(len(channels)))
                 drops[image, channels] = reference[image] - scores
-        return drops.transpose(1, 2).to(A.dtype)
+        return beyond_rounding(capture, drops.transpose(1, 2).to(A.dtype), reference)

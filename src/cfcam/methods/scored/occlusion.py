@@ -13,6 +13,7 @@ from cfcam.capture.layers.placement import Span
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method
 from cfcam.methods.numbers import check_baseline, check_numbers, check_whole_numbers
+from cfcam.methods.rounding import beyond_rounding
 from cfcam.methods.scored.score_cam import chunk_size, uninformative
 
 
@@ -70,7 +71,8 @@ class Occlusion(Method):
             image, cell = place.unbind(1)
             covered = torch.where(_boxes(windows, cell).unsqueeze(1), cover[image], x[image])
             drops[image, cell] = reference[image] - capture.rescore(covered, image, probability=probability)
-        return drops.transpose(1, 2).unflatten(2, grid).to(capture.activations.dtype)
+        found = drops.transpose(1, 2).unflatten(2, grid).to(capture.activations.dtype)
+        return beyond_rounding(capture, found, reference)
 
     @staticmethod
     def _windows(size: int, cells: int, span: Span | None, extent: float) -> Tensor:

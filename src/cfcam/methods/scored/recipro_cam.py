@@ -15,6 +15,7 @@ from cfcam.errors import MethodError
 from cfcam.methods.base import Method, spatial_mean
 from cfcam.methods.cam import pooled_classifier
 from cfcam.methods.numbers import check_whole_numbers
+from cfcam.methods.rounding import beyond_rounding
 from cfcam.methods.scored.score_cam import chunk_size
 
 _TAIL = 1 << 26
@@ -75,9 +76,11 @@ class ReciproCAM(Method):
         scores = self._scores(capture, masks, probability=probability) if found is None else found
         maps = scores[..., : grid.numel()].unflatten(2, grid)
         if self.zero == "minimum":
-            maps = maps - maps.flatten(2).amin(2).reshape(*maps.shape[:2], *[1] * len(grid))
+            least = maps.flatten(2).amin(2)
+            maps = beyond_rounding(capture, maps - least.reshape(*maps.shape[:2], *[1] * len(grid)), least)
         elif self.zero == "masked":
-            maps = maps - scores[..., -1].reshape(*maps.shape[:2], *[1] * len(grid))
+            nothing = scores[..., -1]
+            maps = beyond_rounding(capture, maps - nothing.reshape(*maps.shape[:2], *[1] * len(grid)), nothing)
         return maps.to(A.dtype)
 
     def _scores(self, capture: Capture, masks: Tensor, *, probability: bool) -> Tensor:

@@ -15,6 +15,7 @@ from cfcam.errors import MethodError
 from cfcam.methods.base import Method, weighted_sum
 from cfcam.methods.clustering import k_means, one_hot
 from cfcam.methods.numbers import check_baseline, check_whole_numbers
+from cfcam.methods.rounding import beyond_rounding
 
 _CACHED = 20 << 20
 """Bytes of the largest activation of a masked pass on a CPU: the C library keeps three such blocks for the next pass,
@@ -90,7 +91,7 @@ class ScoreCAM(Method):
             seen = capture.over_input(masks[image, mask].unsqueeze(1))
             scores = capture.rescore(x[image] * seen.to(x.dtype), image, probability=self._probability)
             alpha[image, mask] = scores - reference[image]
-        return alpha.transpose(1, 2).to(masks.dtype)
+        return beyond_rounding(capture, alpha.transpose(1, 2).to(masks.dtype), reference)
 
     @property
     def _probability(self) -> bool:
