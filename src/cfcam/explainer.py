@@ -15,13 +15,15 @@ import torch
 from torch import Tensor, nn
 
 from cfcam._version import __version__
-from cfcam.capture import Capture, Network, automatic_layer, find_layer, probabilities
+from cfcam.capture import Capture, Network, automatic_layer, probabilities
 from cfcam.capture.alone import TOGETHER, mixed, one_by_one
 from cfcam.capture.answers.probabilities import Probability
 from cfcam.capture.inputs import check_type
+from cfcam.capture.layers.finding import INPUT
 from cfcam.capture.mixing import runs_alone
 from cfcam.capture.targets.classes import class_names, wanted_of
 from cfcam.capture.targets.scores import boxes_of, function_name
+from cfcam.errors import LayerError
 from cfcam.explanation import Explanation
 from cfcam.methods import named_methods
 from cfcam.methods.base import Methods
@@ -37,7 +39,8 @@ class Explainer:
         model: any `torch.nn.Module` that classifies images; it is never changed.
         methods: names (see `cfcam.list_methods`), instances, or a mapping from your own names to these.
         layer: dotted name (``"layer4"``, ``"layer4[-1]"``) or module whose output is mapped; None: the last layer with
-            a spatial extent, found by one probing pass of the first image of each input size; "measured": the one that
+            a spatial extent, found by one probing pass of the first image of each input size (where there is none, and
+            no method maps a layer: the input itself); "input": the network's own input; "measured": the one that
             `cfcam.metrics.measure_layers` puts first on the first images of each input size.
         classes: class names, so that targets can be given and shown by name.
         probability: how the output is read: "softmax", "sigmoid" (multi-label), "given" (it is probabilities already)
@@ -67,8 +70,9 @@ class Explainer:
         self._network = Network(model, probability, output)
         self._network.want = wanted_of([], self.classes)
         self._measured = isinstance(layer, str) and layer == MEASURED
-        self._layer = None if layer is None or self._measured else find_layer(self._network.model, layer)[0]
+        self._layer = None if layer is None or self._measured else self._network.find(layer)[0]
         self._automatic: dict[tuple[int, ...], str] = {}
+        self._layerless: set[tuple[int, ...]] = set()  # input sizes for which none can be chosen
         self._fingerprint = fingerprint
         self._hashed: tuple[Any, str] | None = None
 
@@ -80,6 +84,7 @@ class Explainer:
     ) -> None:
         """Forgets the layers chosen; there is nothing to undo on the model, whose hooks live for one pass only."""
         self._automatic.clear()
+        self._layerless.clear()
 
     def layer_for(self, x: Tensor, targets: Any = None) -> str:
         """Returns the name of the target layer for inputs shaped like ``x`` (N, C, *spatial).
@@ -90,13 +95,21 @@ class Explainer:
         """
         if self._layer is not None:
             return self._layer
-        size = tuple(x.shape[1:])
+        size, needed = tuple(x.shape[1:]), any(method.needs_layer for method in self.methods.values())
+        if size in self._layerless and not needed:
+            return INPUT
         if size not in self._automatic:
-            self._automatic[size] = (
-                self._best_measured(x, targets)
-                if self._measured
-                else automatic_layer(self._network, x, targets, self.classes)
-            )
+            try:
+                self._automatic[size] = (
+                    self._best_measured(x, targets)
+                    if self._measured
+                    else automatic_layer(self._network, x, targets, self.classes)
+                )
+            except LayerError:
+                if needed:
+                    raise
+                self._layerless.add(size)
+                return INPUT
         return self._automatic[size]
 
     def but(self, methods: Methods, layer: str | None = None) -> Explainer:
@@ -112,7 +125,7 @@ class Explainer:
         other = copy(self)
         other.methods = named_methods(methods)
         if layer is not None:
-            other._layer, other._measured = find_layer(self._network.model, layer)[0], False
+            other._layer, other._measured = self._network.find(layer)[0], False
         return other
 
     def _best_measured(self, x: Tensor, targets: Any) -> str:

@@ -15,7 +15,6 @@ from cfcam.capture.answers.answer import Answer, Taken
 from cfcam.capture.answers.probabilities import Kind
 from cfcam.capture.columns import fitting, stacked
 from cfcam.capture.inputs import check_rows
-from cfcam.capture.layers.finding import find_layer
 from cfcam.capture.layers.frames import FrameGrid
 from cfcam.capture.layers.placement import Placement, upsampled
 from cfcam.capture.layers.tokens import TokenGrid
@@ -67,7 +66,7 @@ class Capture:
         classes: Sequence[str] | None = None,
     ) -> None:
         self.network = network
-        self.layer, self._module = find_layer(network.model, layer)
+        self.layer, self._module = network.find(layer)
         with torch.inference_mode(False):
             given = network.prepare(x)
             self.rules = check_targets(targets, len(given), given.shape[2:])
@@ -271,7 +270,7 @@ class Capture:
             x = x.to(self.input)
             given = self.as_given(x.clone() if x.is_inference() else x.detach())
         if layer is not None:
-            other.layer, other._module = find_layer(self.network.model, layer)
+            other.layer, other._module = self.network.find(layer)
         other.targets, other._together = self.targets if targets is None else targets, None
         with torch.inference_mode(False), self.autocast():
             if x is not None or layer is not None:
@@ -298,7 +297,7 @@ class Capture:
         Raises:
             LayerError: see `Capture`.
         """
-        found = [find_layer(self.network.model, layer) for layer in layers]
+        found = [self.network.find(layer) for layer in layers]
 
         def recorded() -> list[tuple[Recording, Rescorer, dict[Any, Any]]]:
             together = Recording.of_layers(self._recording, found, self._scored)

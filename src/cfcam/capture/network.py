@@ -20,6 +20,7 @@ from cfcam.capture.inputs import check_type
 from cfcam.capture.kernels import PackedKernels
 from cfcam.capture.layers.choosing import candidates, choose_layer, with_reach
 from cfcam.capture.layers.dense import dense_layers
+from cfcam.capture.layers.finding import INPUT, find_layer
 from cfcam.capture.layers.frames import IMAGES, ClipEvidence, Layout
 from cfcam.capture.layers.placement import Placement
 from cfcam.capture.layers.probing import LayerInfo, probe
@@ -57,6 +58,8 @@ class Network:
         self.answers = Answers(self.probability, self.output)
         self.keeper = Keeper(self.model)
         self._lazy = True  # until its parameters were seen to be there
+        self.entrance = nn.Identity()
+        """What each input goes through first: the layer `INPUT`, whose output is the network's input."""
         self.batch: int | None = None
         """The only batch size that the network takes, once it was seen to fail on another."""
         self.grids: dict[tuple[str, torch.Size], tuple[TokenGrid, Layout, ClipEvidence]] = {}
@@ -112,11 +115,25 @@ class Network:
     def knows(self, layer: str, given: Tensor) -> bool:
         """Tells whether it is known how a layer's output is seen as maps, by an earlier pass or by an `Adapter`."""
         place = layer, given.shape[1:]
+        if place not in self.grids and self.find(layer)[1] is self.entrance:
+            grid = tuple(given.shape[2:])
+            self.grids[place] = TokenGrid(grid), IMAGES, ClipEvidence(tuple(given.shape))
+            self.placements[place] = {grid: None}
         if place not in self.grids and isinstance(self.model, Adapter) and layer in self.model.grids:
             grid, placement = self.model.grids[layer]
             self.grids[place] = grid, IMAGES, ClipEvidence(tuple(given.shape))
             self.placements[place] = {tuple(grid.grid): placement}
         return place in self.grids
+
+    def find(self, layer: Any) -> tuple[str, nn.Module]:
+        """Returns a layer's name and module, see `find_layer`; of `INPUT` what the input goes through first.
+
+        Raises:
+            LayerError: see `find_layer`.
+        """
+        if isinstance(layer, str) and layer == INPUT and INPUT not in self.model._modules:
+            return INPUT, self.entrance
+        return find_layer(self.model, layer)
 
     def prepare(self, x: Tensor) -> Tensor:
         """Checks an input and brings it to the device and floating type of the network's parameters.
@@ -191,7 +208,7 @@ class Network:
             self.answers.heard(self.model) as listener,
         ):
             # The network gets an input of its own, which it may change in place.
-            output = call(self.model, x.clone(), images, run)
+            output = call(self.model, self.entrance(x.clone()), images, run)
         return self.answers.taken(
             output, x, listener, self._usual(), want or self.want, taken, type(self.model).__name__
         )

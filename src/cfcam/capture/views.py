@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from cfcam.capture.capture import Capture
-from cfcam.capture.layers.finding import find_layer
 from cfcam.capture.recording import Recording
 from cfcam.capture.rescoring import Rescorer
 from cfcam.capture.targets.scores import ImageScore, Scores
@@ -69,7 +68,7 @@ def of_views(
     images = torch.arange(count, device=capture.input.device).repeat(len(targets))
     kept = targets[0]
     scores_of = ViewScores(kept.indices.repeat(len(targets), 1), kept.functions, kept.probability, tuple(targets))
-    found = [find_layer(capture.network.model, layer) for layer in layers]
+    found = [capture.network.find(layer) for layer in layers]
 
     def scored(recording: Recording) -> Tensor:
         with torch.enable_grad():

@@ -116,7 +116,7 @@ class _Drawing(TorchFunctionMode):
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
+        name = getattr(getattr(func, "overloadpacket", func), "__name__", "")  # exported programs call aten's overloads
         dropping = "dropout" in name and _drops(args, kwargs)
         if (dropping or name in _DRAWING) and kwargs.get("generator") is None:
             said = f"{name} in {self._inside[-1]!r}" if self._inside else name

@@ -44,8 +44,8 @@ _PRODUCTS = _names("linear matmul mm bmm addmm baddbmm einsum mv dot tensordot")
 _SAME = _names(
     "view view_as reshape reshape_as squeeze unsqueeze flatten ravel unflatten permute transpose movedim moveaxis"
     " swapaxes swapdims t adjoint contiguous clone to float double half bfloat16 type type_as cpu cuda expand expand_as"
-    " getitem select narrow chunk split split_with_sizes tensor_split unbind index_select gather take_along_dim flip"
-    " fliplr flipud roll rot90 repeat repeat_interleave tile unfold as_tensor pixel_shuffle broadcast_to"
+    " getitem select slice narrow chunk split split_with_sizes tensor_split unbind index_select gather take_along_dim"
+    " flip fliplr flipud roll rot90 repeat repeat_interleave tile unfold as_tensor pixel_shuffle broadcast_to"
     " cat concat concatenate stack hstack vstack dstack column_stack atleast_1d atleast_2d atleast_3d"
     " amax max amin min maximum minimum topk sort max_pool1d max_pool2d max_pool3d"
     " adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d dropout dropout1d dropout2d dropout3d identity"
@@ -136,7 +136,7 @@ class Listener(TorchFunctionMode):
     ) -> Any:
         """Calls a function of torch's, and notes what becomes of it."""
         kwargs = kwargs or {}
-        name = getattr(func, "__name__", "")
+        name = getattr(getattr(func, "overloadpacket", func), "__name__", "")  # exported programs call aten's overloads
         base = name.strip("_")
         changes = name.endswith("_") and not name.startswith("__")
         if not changes and base not in _HEARD:

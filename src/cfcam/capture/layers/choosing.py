@@ -19,6 +19,7 @@ from cfcam.capture.layers.probing import LayerInfo
 from cfcam.capture.layers.tokens import one_reading
 from cfcam.errors import LayerError
 
+_NONE_NEEDED = "take a method that needs none (smooth-grad, integrated-gradients, full-grad, guided-backprop)"
 _ATTENTION = re.compile(r"(attn|attention)[^.]*$", re.IGNORECASE)
 
 
@@ -190,7 +191,7 @@ def _why_none(layers: Sequence[LayerInfo], eligible: Sequence[LayerInfo], input_
     if all(i.shape is None for i in layers):
         return (
             "no module of this network was seen at work (a traced or exported graph?): give the Python module, or"
-            " torch.export.unflatten(program)"
+            f" torch.export.unflatten(program), or {_NONE_NEEDED}"
         )
     repeated = [i for i in layers if i.calls > 1 and i.plain and not i.reducing and len(i.shape or ()) > 3]
     if repeated and not eligible:
@@ -217,7 +218,7 @@ def _why_none(layers: Sequence[LayerInfo], eligible: Sequence[LayerInfo], input_
             f"no layer's output has a spatial extent for an input of shape {tuple(input_shape)}: the network flattens"
             " it first, or works on tokens (N, T, C) that are no grid"
         )
-    return f"{why}; name one with layer=... Layers: {_listing(layers)}"
+    return f"{why}; {_NONE_NEEDED}, or name one with layer=... Layers: {_listing(layers)}"
 
 
 def _listing(layers: Sequence[LayerInfo], most: int = 6) -> str:

@@ -12,6 +12,9 @@ from torch import nn
 from cfcam.capture.layers.calls import split_call
 from cfcam.errors import LayerError
 
+INPUT = "input"
+"""Names the network's own input where a layer is asked for, unless a module of the network is called so."""
+
 
 def find_layer(model: nn.Module, layer: Any) -> tuple[str, nn.Module]:
     """Returns a layer's canonical dotted name, with the call that was asked for, and its module.

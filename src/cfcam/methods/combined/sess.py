@@ -30,8 +30,8 @@ class SESS(Wrapper):
     The input is enlarged by each scale; windows of the input's own size slide over it by ``stride`` of their size, the
     last ones at the border. The positive part of a window's map is scaled to its maximum, weighted by the class'
     probability there, and laid back. The map is the mean, over the windows of all scales, of what is above 0 at a
-    place (above a thousandth of the window's maximum, so that no rounding decides). So small things are looked at as large as the network takes them, and windows without the class count for
-    little.
+    place (above a thousandth of the window's maximum, so that no rounding decides). So small things are looked at as
+    large as the network takes them, and windows without the class count for little.
 
     Args:
         base: the method.

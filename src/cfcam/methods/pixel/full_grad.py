@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
 
 from cfcam.capture import Capture
-from cfcam.capture.answers.outputs import find_tensor, replace_tensor
 from cfcam.capture.half_precision import gradients, takes_part
 from cfcam.capture.layers.placement import upsampled
 from cfcam.errors import MethodError
-from cfcam.methods.pixel.input_gradients import PixelMethod, differentiable, scores_of
+from cfcam.methods.pixel.input_gradients import PixelMethod, differentiable, refuse_compiled, scores_of
 
 
 @dataclass(frozen=True)
@@ -49,50 +48,111 @@ class FullGrad(PixelMethod):
 def contributions(capture: Capture, method: str) -> list[list[Tensor]]:
     """Returns for each of the K targets what the input (first) and each bias gave the score, all (N, C, *spatial).
 
-    Biases of linear layers have the shape of their output, (N, C). What has not N rows is left out.
+    Those of linear layers are (N, C), added over what else their outputs have. What has not N rows is left out.
+
+    Raises:
+        MethodError: see `FullGrad`, or torch.jit has compiled a part of the network, whose biases cannot be seen.
     """
-    x, kept = capture.input, list[tuple[Tensor, Tensor]]()
-
-    def keep(module: nn.Module, args: Any, output: Any) -> Any:
-        tensor, bias = find_tensor(output), implicit_bias(module)
-        if tensor is None or bias is None or len(tensor) != len(x) or not tensor.requires_grad:
-            return output
-        axis = 1 if not isinstance(module, nn.Linear) else tensor.ndim - 1
-        kept.append((tensor, bias.reshape([-1 if a == axis else 1 for a in range(tensor.ndim)])))
-        return replace_tensor(output, tensor.clone())  # what is changed in place behind it is the copy
-
-    with ExitStack() as stack:
-        stack.enter_context(differentiable(capture))
-        for module in capture.network.model.modules():
-            if isinstance(module, (_ConvNd, _BatchNorm, nn.Linear)):
-                stack.callback(module.register_forward_hook(keep).remove)
+    x, heard = capture.input, _Biases(len(capture.input))
+    refuse_compiled(capture, method, "biases")
+    with differentiable(capture):
         leaf = x.detach().clone().requires_grad_()
-        scores = scores_of(capture, leaf, None, method)
+        with heard:
+            scores = scores_of(capture, leaf, None, method)
         if capture.network.half or takes_part(leaf, scores, autocast=capture.autocast):
             raise MethodError(f"{method} adds up gradients of all layers, which float16 has no room for: use bfloat16")
-        inputs = [leaf, *[tensor for tensor, _ in kept]]
-        factors = [x, *[bias for _, bias in kept]]
+        inputs, factors = [leaf, *[one.output for one in heard.kept]], [x, *[one.bias for one in heard.kept]]
+        linear = [False, *[one.linear for one in heard.kept]]
         found = []
         for k in range(scores.shape[1]):
             slopes = gradients(scores[:, k], inputs, half=False, retain_graph=True, allow_unused=True)
             if slopes[0] is None:
                 raise MethodError(f"{method}: the explained score does not depend on the input")
             finite = scores[:, k].isfinite()
-            pairs = [(slope, factor) for slope, factor in zip(slopes, factors, strict=True) if slope is not None]
-            found.append([_marked((slope * factor).detach(), finite) for slope, factor in pairs])
+            terms = []
+            for slope, factor, flat in zip(slopes, factors, linear, strict=True):
+                if slope is not None:
+                    term = (slope * factor).detach()
+                    terms.append(_marked(term.flatten(1, -2).sum(1) if flat and term.ndim > 2 else term, finite))
+            found.append(terms)
     return found
 
 
-def implicit_bias(module: nn.Module) -> Tensor | None:
-    """Returns what a convolution, linear layer or batch norm adds to each channel, (C,); None: nothing."""
-    if not isinstance(module, _BatchNorm):
-        bias = module.bias
-        return bias.detach() if isinstance(bias, Tensor) else None
-    if module.running_mean is None or module.running_var is None:
-        return None if module.bias is None else module.bias.detach()
-    shift = -module.running_mean * (module.running_var + module.eps).rsqrt()
-    shift = shift if module.weight is None else shift * module.weight
-    return (shift if module.bias is None else shift + module.bias).detach()
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    output: Tensor
+    bias: Tensor
+    linear: bool
+
+
+class _Biases(TorchFunctionMode):
+    """Hears of each convolution, batch norm and linear layer, however it is called, its output and bias.
+
+    Args:
+        rows: of outputs that are kept.
+
+    Attributes:
+        kept: outputs with what was added to them, of a shape that fits.
+    """
+
+    def __init__(self, rows: int) -> None:
+        super().__init__()
+        self.kept: list[_Kept] = []
+        self._rows = rows
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Runs a function of torch, whose result is what it would be."""
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        if func not in _ARGUMENTS or not result.requires_grad or len(result) != self._rows:
+            return result
+        given = {**dict(zip(_ARGUMENTS[func], args, strict=False)), **kwargs}
+        bias = implicit_bias(given)
+        if bias is None:
+            return result
+        axis = result.ndim - 1 if func in _LINEAR else 1
+        shape = [-1 if a == axis else 1 for a in range(result.ndim)]
+        self.kept.append(_Kept(result, bias.reshape(shape), func in _LINEAR))
+        return result.clone()  # what is changed in place behind it is the copy
+
+
+_aten = torch.ops.aten
+_LINEAR = (F.linear, _aten.linear.default)
+_ARGUMENTS: dict[Any, tuple[str, ...]] = {
+    **dict.fromkeys(
+        [
+            *_LINEAR,
+            *[getattr(F, f"conv{kind}{axes}d") for kind in ("", "_transpose") for axes in (1, 2, 3)],
+            *[getattr(_aten, f"conv{axes}d").default for axes in (1, 2, 3)],
+            *[getattr(_aten, f"conv{axes}d").padding for axes in (1, 2, 3)],
+            _aten.conv_transpose1d.default,
+            _aten.conv_transpose2d.input,
+            _aten.conv_transpose3d.input,
+            _aten.convolution.default,
+        ],
+        ("input", "weight", "bias"),
+    ),
+    F.batch_norm: ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps"),
+    **dict.fromkeys(
+        [torch.batch_norm, _aten.batch_norm.default],
+        ("input", "weight", "bias", "running_mean", "running_var", "training", "momentum", "eps"),
+    ),
+}
+"""What a function is given in which place: those of torch, and those that exported programs call."""
+
+
+def implicit_bias(given: Mapping[str, Any]) -> Tensor | None:
+    """Returns what a convolution, linear layer or batch norm adds to each channel, (C,); None: nothing.
+
+    Args:
+        given: its arguments by name.
+    """
+    bias, mean, variance = given.get("bias"), given.get("running_mean"), given.get("running_var")
+    if mean is None or variance is None or given.get("training"):
+        return None if bias is None else bias.detach()
+    shift = -mean * (variance + given.get("eps", 1e-5)).rsqrt()
+    shift = shift if given.get("weight") is None else shift * given["weight"]
+    return (shift if bias is None else shift + bias).detach()
 
 
 def _marked(term: Tensor, finite: Tensor) -> Tensor:

@@ -21,7 +21,12 @@ from cfcam.methods.gradient.grad_cam import GradCAM
 from cfcam.methods.numbers import check_draws
 from cfcam.methods.scored.smooth import noise_draws
 
-_RELU = (F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6, F.hardtanh)
+_aten = torch.ops.aten  # exported programs call these
+_RELU = (
+    *(F.relu, F.relu_, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_, F.relu6),
+    *(_aten.relu.default, _aten.relu_.default, _aten.relu6.default, _aten.relu6_.default),
+)
+_HARDTANH = (F.hardtanh, F.hardtanh_, _aten.hardtanh.default, _aten.hardtanh_.default)  # with least value 0: ReLU6
 
 
 class PixelMethod(Method):
@@ -30,6 +35,7 @@ class PixelMethod(Method):
     cost: ClassVar[str] = "2 + whole backward"
     uses_gradients: ClassVar[bool] = False  # of a layer
     needs_gradients: ClassVar[bool] = True
+    needs_layer: ClassVar[bool] = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +88,7 @@ class GuidedBackprop(PixelMethod):
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns signed maps (N, K, *input_spatial)."""
+        refuse_compiled(capture, self.name, "ReLUs")
         with Guided():
             return input_gradients(capture, capture.input, self.name).sum(2)
 
@@ -97,6 +104,7 @@ class GuidedGradCAM(PixelMethod):
     """
 
     name: ClassVar[str] = "guided-grad-cam"
+    needs_layer: ClassVar[bool] = True
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns signed maps (N, K, *input_spatial)."""
@@ -109,8 +117,10 @@ class Guided(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs a function of torch, whose result is what it would be."""
-        result = func(*args, **(kwargs or {}))
-        if func in _RELU and isinstance(result, Tensor) and result.requires_grad:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        is_relu = func in _RELU or (func in _HARDTANH and kwargs.get("min_val", args[1] if len(args) > 1 else -1) == 0)
+        if is_relu and isinstance(result, Tensor) and result.requires_grad:
             result.register_hook(_positive)
         return result
 
@@ -128,6 +138,25 @@ def differentiable(capture: Capture) -> Iterator[None]:
         stack.enter_context(preserved(capture.network.model, capture.input.device))
         stack.enter_context(capture.autocast())
         yield
+
+
+def refuse_compiled(capture: Capture, method: str, what: str) -> None:
+    """Refuses a network of which torch.jit has compiled a part, whose functions nothing in Python sees.
+
+    Args:
+        capture: of the network.
+        method: that has to see them.
+        what: it looks for.
+
+    Raises:
+        MethodError: it is such a network.
+    """
+    for name, module in capture.network.model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise MethodError(
+                f"{method} cannot see the {what} in {name!r}, which torch.jit has compiled: give the Python module that"
+                " it was made from"
+            )
 
 
 def scores_of(capture: Capture, x: Tensor, images: Tensor | None, method: str) -> Tensor:

@@ -14,10 +14,20 @@ from cfcam.capture import Capture
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method
 from cfcam.methods.gradient.gradient_products import HiResCAM
+from cfcam.methods.pixel.input_gradients import refuse_compiled
 from cfcam.methods.wrapping import Wrapper
 
-_GATED = (F.gelu, F.silu, F.mish, F.hardswish)
-_SOFTMAX = (torch.softmax, F.softmax, Tensor.softmax)
+_aten = torch.ops.aten  # exported programs call these
+_GATED = {f: f for f in (F.gelu, F.silu, F.mish, F.hardswish)} | {
+    getattr(_aten, name).default: getattr(_aten, name.strip("_")).default
+    for name in ("gelu", "gelu_", "silu", "silu_", "mish", "mish_", "hardswish", "hardswish_")
+}  # -> the one that changes nothing in place
+_CHANGING = (_aten.gelu_.default, _aten.silu_.default, _aten.mish_.default, _aten.hardswish_.default)
+_SOFTMAX = (torch.softmax, F.softmax, Tensor.softmax, _aten.softmax.int, _aten._softmax.default)
+_ATTENTION = (
+    *(F.scaled_dot_product_attention, F.multi_head_attention_forward),
+    _aten.scaled_dot_product_attention.default,
+)
 
 
 @dataclass(frozen=True)
@@ -57,6 +67,7 @@ class LibraGrad(Wrapper):
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns the wrapped method's maps (N, K, *layer_spatial) of the balanced gradients."""
+        refuse_compiled(capture, self.label, "norms and gates")
         with Balanced():
             return self.base_maps(capture.again(capture.input))
 
@@ -67,20 +78,27 @@ class Balanced(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Runs a function of torch; what it returns is what it would return, up to rounding."""
         kwargs = kwargs or {}
-        if func in (F.scaled_dot_product_attention, F.multi_head_attention_forward):
+        if func in _ATTENTION:
             return func(*_held(args, kwargs, ("query", "key")), **kwargs)
-        if func in (F.layer_norm, torch.layer_norm):
+        if func in (F.layer_norm, torch.layer_norm, _aten.layer_norm.default):
             return _layer_norm(*args, **kwargs)
-        if func in (F.rms_norm, torch.rms_norm):
+        if func in (F.rms_norm, torch.rms_norm, _aten.rms_norm.default):
             return _rms_norm(*args, **kwargs)
+        if func in _GATED:
+            return _gated(func, args, kwargs)
         result = func(*args, **kwargs)
         if func in _SOFTMAX and result.ndim >= 3:
             over = kwargs.get("dim", args[1] if len(args) > 1 else None)
             return result.detach() if over in (-1, result.ndim - 1) else result
-        if func in _GATED and not kwargs.get("inplace", False):
-            x = args[0] if args else kwargs["input"]
-            return x * torch.where(x == 0, 0.5, result / x).detach()
         return result
+
+
+def _gated(func: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:
+    x = args[0] if args else kwargs["input"]
+    switch = kwargs.pop("inplace", False) or (func is not F.gelu and len(args) > 1 and args[1] is True)
+    result = _GATED[func](*(args[:1] if switch else args), **kwargs)
+    held = x * torch.where(x == 0, 0.5, result / x).detach()
+    return x.copy_(held) if switch or func in _CHANGING else held
 
 
 def _held(args: Any, kwargs: dict[str, Any], names: tuple[str, ...]) -> tuple[Any, ...]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from cfcam.capture import Capture, Network, automatic_layer, find_layer
+from cfcam.capture import Capture, Network, automatic_layer
 from cfcam.methods.base import Method
 from cfcam.metrics.functional import sanity
 from cfcam.metrics.scorecard.catalogue import MetricError
@@ -49,7 +49,7 @@ class Subject:
         self.classes = classes
         self.networks = dict(networks or {})
         self.costs: dict[str, dict[str, float]] | None = None
-        self._layer = None if layer is None else find_layer(network.model, layer)[0]
+        self._layer = None if layer is None else network.find(layer)[0]
         self._others: dict[str, tuple[Network, str]] = {}
         self._randomised: list[Network] | None = None
 

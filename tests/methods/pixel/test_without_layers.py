@@ -1,0 +1,84 @@
+"""Networks without a layer that has places: methods of the input's own places explain them, at the layer "input"."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import cfcam
+from cfcam import Explainer
+from cfcam.errors import LayerError
+from cfcam.methods import HiResCAM, ReciproCAM, SmoothGrad
+
+
+def flat(*shape: int) -> nn.Module:
+    torch.manual_seed(0)
+    size = int(torch.tensor(shape).prod())
+    return nn.Sequential(nn.Flatten(), nn.Linear(size, 6), nn.ReLU(), nn.Linear(6, 3)).eval()
+
+
+def seeded(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(2))
+
+
+def slopes(network: nn.Module, x: Tensor, k: int) -> Tensor:
+    leaf = x.clone().requires_grad_()
+    return torch.autograd.grad(network(leaf)[:, k].sum(), leaf)[0]
+
+
+@pytest.mark.parametrize("shape", [(2, 11), (1, 7, 9), (1, 4, 5, 6)])
+def test_the_gradient_of_the_inputs_own_places(shape: tuple[int, ...]) -> None:
+    network, x = flat(*shape), seeded(3, *shape)
+    found = cfcam.explain(network, x, SmoothGrad(samples=1, noise=0), targets=[0, 2])
+    for k, target in enumerate((0, 2)):
+        torch.testing.assert_close(found.maps["smooth-grad"][:, k], slopes(network, x, target).abs().sum(1))
+    assert found.layer == "input"
+    assert found.heatmaps("smooth-grad").shape == (3, 2, *shape[1:])
+
+
+@pytest.mark.parametrize("method", ["integrated-gradients", "full-grad", "guided-backprop"])
+def test_image_by_image_and_class_by_class(method: str) -> None:
+    network, x = flat(1, 7, 9), seeded(3, 1, 7, 9)
+    together = cfcam.explain(network, x, method, targets=[0, 2]).maps[method]
+    alone = cfcam.explain(network, x[1:2], method, targets=2).maps[method]
+    torch.testing.assert_close(alone, together[1:2, 1:])
+
+
+def test_methods_of_layers_are_refused_with_what_to_take_instead() -> None:
+    network, x = flat(1, 7, 9), seeded(3, 1, 7, 9)
+    explainer = Explainer(network, "smooth-grad")
+    assert [explainer(x).layer, explainer(x).layer] == ["input", "input"]
+    for methods in ("grad-cam", "guided-grad-cam", ["smooth-grad", "occlusion"]):
+        with pytest.raises(LayerError, match=r"take a method that needs none \(smooth-grad, integrated-gradients"):
+            explainer.but(methods)(x)  # what is known of the network does not make the input a layer of theirs
+
+
+def test_a_layer_is_still_named_where_there_is_one() -> None:
+    network = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(2 * 35, 3)).eval()
+    assert cfcam.explain(network, seeded(2, 1, 7, 9), "smooth-grad").layer == "1"
+
+
+def test_the_input_can_be_named_as_a_layer() -> None:
+    """HiResCAM there is gradient times input; Recipro-CAM asks what the network says of one pixel."""
+    network, x = flat(2, 3, 4), seeded(2, 2, 3, 4)
+    found = cfcam.explain(network, x, [HiResCAM(), ReciproCAM(score="logit", zero=None)], targets=[1], layer="input")
+    torch.testing.assert_close(found.maps["hires-cam"][:, 0], (slopes(network, x, 1) * x).sum(1))
+    pixel = torch.zeros_like(x)
+    pixel[:, :, 1, 2] = x[:, :, 1, 2]
+    torch.testing.assert_close(found.maps["recipro-cam"][:, 0, 1, 2], network(pixel)[:, 1].detach())
+
+
+def test_a_module_that_is_called_input_is_meant_by_its_name() -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.input, self.head = nn.Conv2d(1, 2, 3), nn.Linear(2, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.input(x).mean((2, 3)))
+
+    assert cfcam.explain(Named().eval(), seeded(2, 1, 7, 9), "grad-cam", layer="input").maps["grad-cam"].shape[2:] == (
+        5,
+        7,
+    )
