@@ -18,6 +18,7 @@ from cfcam.cli.options.network import Model
 from cfcam.cli.options.preparation import Resizing
 from cfcam.cli.options.question import OneMethod
 from cfcam.cli.options.run import LongRun
+from cfcam.cli.output.ahead import Lines, beating
 from cfcam.cli.output.console import EXIT_FAILED, err, error, hint, out, plain, print_json, warn
 from cfcam.cli.output.help import folding
 from cfcam.cli.output.panels import Panel
@@ -299,8 +300,18 @@ add(evidence, Verify)
 @contextmanager
 def _bar(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
     console = err()
-    if quiet or not console.is_terminal:
+    if quiet:
         yield lambda done, total: None
+        return
+    if not console.is_terminal:
+        lines, earlier = Lines("checks and retests", "cases"), list[int]()
+
+        def tell(done: int, total: int) -> None:
+            earlier.append(done)  # first what an earlier run has done
+            lines(done, total, earlier=earlier[0])
+
+        with beating(lines.beat):
+            yield tell
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 

@@ -208,7 +208,7 @@ class Layers(Run, Modalities, VolumePreparation, Network):
         Raises:
             InputError: none of the pictures can be read.
         """
-        from cfcam.cli.output.ahead import Lines
+        from cfcam.cli.output.ahead import Lines, beating
         from cfcam.metrics import measure_layers
 
         method = self.method or "grad-cam"
@@ -232,7 +232,8 @@ class Layers(Run, Modalities, VolumePreparation, Network):
             else:
                 lines.foretold(total, seconds * len(x) * total)
 
-        scores = measure(x, progress=tell)
+        with beating(lines.beat):
+            scores = measure(x, progress=tell)
         if self.picture is not None:
             said.draw(
                 loaded,

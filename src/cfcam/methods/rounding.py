@@ -49,7 +49,8 @@ def beyond_rounding(capture: Capture, changes: Tensor, scores: Tensor) -> Tensor
     """Returns changes of scores (N, K, ...); 0 for an image and target of which none is more than rounding.
 
     Passes of different batch sizes give the same score with other last digits. Where a score depends on nothing that
-    was changed, these digits alone are left.
+    was changed, these digits alone are left. In half precision real changes are often smaller than a step of the score,
+    and still show what they should: there, too, only what is nothing in float32 is taken for nothing.
 
     Args:
         capture: whose scores they are.
@@ -58,11 +59,11 @@ def beyond_rounding(capture: Capture, changes: Tensor, scores: Tensor) -> Tensor
     """
     if changes[0, 0].numel() == 0:
         return changes
-    step, logits = _step(capture), capture.logits
-    steps = 1 if step > torch.finfo(torch.float32).eps else _OF_SCORES
+    logits = capture.logits
+    step = torch.finfo(torch.promote_types(logits.dtype, torch.float32)).eps
     # the rounding of a logit is a factor of its probability
     largest = logits.abs().amax(1).clamp(min=1)[:, None] if logits.ndim == 2 and logits.shape[1] else 1
-    least = (steps * step * scores.abs() * largest).to(changes.dtype)
+    least = (_OF_SCORES * step * scores.abs() * largest).to(changes.dtype)
     nothing = changes.flatten(2).abs().amax(2) <= least
     return changes.masked_fill(nothing.reshape(*nothing.shape, *[1] * (changes.ndim - 2)), 0)
 

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cfcam import json_text
-from cfcam.cli.output.ahead import QUIET_SECONDS, Lines
+from cfcam.cli.output.ahead import QUIET_SECONDS, Lines, beating
 from cfcam.cli.output.console import err, failure, hint, out, plain
 from cfcam.cli.output.run import log_failure
 
@@ -43,7 +43,7 @@ def follow_share(run: EvaluationRun, *, quiet: bool = False, log: Log | None = N
 @contextmanager
 def _followed(run: EvaluationRun, *, quiet: bool, log: Log | None) -> Iterator[Callable[[Progress], None]]:
     quiet = quiet or log is not None
-    with _logged(log, len(run)) if log else _progress(len(run), quiet=quiet) as tell:
+    with _logged(log, len(run)) if log else _progress(run, quiet=quiet) as tell:
         said = False
 
         def heard(progress: Progress) -> None:
@@ -57,16 +57,17 @@ def _followed(run: EvaluationRun, *, quiet: bool, log: Log | None) -> Iterator[C
 
 
 @contextmanager
-def _progress(total: int, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+def _progress(run: EvaluationRun, *, quiet: bool) -> Iterator[Callable[[Progress], None]]:
     console = err()
     if quiet:
         yield lambda progress: None
     elif console.is_terminal:
-        with _bar(console, total) as tell:
+        with _bar(console, len(run)) as tell:
             yield tell
     else:
-        lines = Lines("evaluating", "images")
-        yield lambda p: lines(p.done, p.total, earlier=p.earlier, failed=p.failed)
+        lines = Lines("evaluating", "volumes" if run.kind == "volume" else "images")
+        with beating(lines.beat):
+            yield lambda p: lines(p.done, p.total, earlier=p.earlier, failed=p.failed)
 
 
 @contextmanager
@@ -96,24 +97,30 @@ def _bar(console: Any, total: int) -> Iterator[Callable[[Progress], None]]:
 @contextmanager
 def _logged(log: Log, total: int) -> Iterator[Callable[[Progress], None]]:
     """Logs how far a run is: its beginning, now and then, its end, in numbers; and each failure."""
-    started = told = time.perf_counter()
+    started = told = heard = time.perf_counter()
     last: dict[str, Any] = {}
     log.info("begun", task="evaluating", inputs=total)
 
+    def beat() -> None:
+        nonlocal told
+        now = time.perf_counter()
+        if last and now - told >= QUIET_SECONDS:
+            told, left = now, last["seconds_left"]
+            left = None if left is None else round(max(left - (now - heard), 0.0), 1)
+            log.info("progress", **{**last, "seconds_left": left})
+
     def tell(progress: Progress) -> None:
-        nonlocal told, last
+        nonlocal last, heard
         for name, reason in progress.failures.items():
             log_failure(log, "evaluating", name, reason)
-        now = time.perf_counter()
+        heard = now = time.perf_counter()
         rate = (progress.done - progress.earlier) / max(now - started, 1e-6)
         left = round((progress.total - progress.done) / rate, 1) if rate > 0 else None
         last = {"task": "evaluating", **progress.numbers(), "per_second": round(rate, 3), "seconds_left": left}
-        if now - told >= QUIET_SECONDS:
-            told = now
-            log.info("progress", **last)
 
     try:
-        yield tell
+        with beating(beat):
+            yield tell
     except BaseException:
         log.warn("stopped", **last)
         raise

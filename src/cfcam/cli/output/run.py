@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cfcam.cli.arguments.words import PICTURE_FORMATS
-from cfcam.cli.output.ahead import duration
+from cfcam.cli.output.ahead import beating, duration
 from cfcam.cli.output.console import err, failure, hint, out, plain
 from cfcam.cli.output.tally import FAILURES_SHOWN, ROWS_SHOWN, Tally
 from cfcam.memory import settled
@@ -81,7 +81,9 @@ def _progress(total: int, *, quiet: bool, task: str) -> Iterator[Step]:
         with _bar(console, total, task) as step:
             yield step
     else:
-        yield _Lines(total, task)
+        lines = _Lines(total, task)
+        with beating(lines.beat):
+            yield lines
 
 
 @contextmanager
@@ -119,6 +121,10 @@ class _Lines:
 
     def __call__(self, outcome: Outcome) -> None:
         self._counts[outcome.status] += 1
+        self.beat()
+
+    def beat(self) -> None:
+        """Says how far it is, if nothing was said of late."""
         now = time.perf_counter()
         if now - self._said < _QUIET_SECONDS:
             return
@@ -128,6 +134,8 @@ class _Lines:
         line = f"{self._task}: {finished} of {self._total}"
         if done:
             line += f", {speed(rate)}, {duration((self._total - finished) / rate)} left"
+        elif not finished:
+            line += f", {duration(now - self._started)} so far"
         if self._counts["failed"]:
             line += f", {self._counts['failed']} failed"
         err().print(Text(line), soft_wrap=True)
@@ -147,18 +155,22 @@ def logged(log: Log, task: str, total: int) -> Iterator[Step]:
         left = round((total - settled) / rate, 1) if rate > 0 else None
         return {**found, "seconds": round(elapsed, 1), "per_second": round(rate, 3), "seconds_left": left}
 
-    def step(outcome: Outcome) -> None:
+    def beat() -> None:
         nonlocal told
-        counts[outcome.status] += 1
-        if outcome.status == "failed":
-            log_failure(log, task, str(outcome.path), outcome.error or "")
         now = time.perf_counter()
         if now - told >= _QUIET_SECONDS:
             told = now
             log.info("progress", **numbers(now))
 
+    def step(outcome: Outcome) -> None:
+        counts[outcome.status] += 1
+        if outcome.status == "failed":
+            log_failure(log, task, str(outcome.path), outcome.error or "")
+        beat()
+
     try:
-        yield step
+        with beating(beat):
+            yield step
     except BaseException:
         log.warn("stopped", **numbers(time.perf_counter()))
         raise
