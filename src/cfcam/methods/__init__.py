@@ -92,7 +92,7 @@ _FOR: dict[str, str] = {
     "grad-cam++": "several instances of one class",
     "score-cam": "no gradients, at any price",
     "cf-cam": "one pass, channels that agree weighed together",
-    "cf-cam-best": "faithfulness, for 63 passes at most",
+    "cf-cam-best": "faithfulness, for 73 passes at most",
     "cf-cam-steady": "a map that holds still: five passes over small motions of the input",
     "cf-cam-hierarchical": "research: important channels apart from clusters",
     "cf-cam-bilateral": "reproducing a published setting",
