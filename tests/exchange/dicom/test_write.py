@@ -310,6 +310,46 @@ def test_pixels_that_are_not_square_stay_so_in_every_object(tmp_path):
     assert state.DisplayedAreaSelectionSequence[0].PresentationPixelAspectRatio == [8, 7]  # 0.8 mm by 0.7 mm
 
 
+def frame_by_frame(source, *keys):
+    """The same enhanced object, with what all frames share said in each of them, as some scanners write it."""
+    found = deepcopy(source)
+    for key in keys:
+        said = found.SharedFunctionalGroupsSequence[0][key].value
+        for frame in found.PerFrameFunctionalGroupsSequence:
+            setattr(frame, key, deepcopy(said))
+        del found.SharedFunctionalGroupsSequence[0][key]
+    return found
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        ["PlaneOrientationSequence"],
+        ["PixelMeasuresSequence"],
+        ["PlaneOrientationSequence", "PixelMeasuresSequence", "FrameVOILUTSequence"],
+    ],
+)
+def test_what_is_said_frame_by_frame_makes_the_objects_of_what_is_said_once(tmp_path, keys):
+    once = dicoms.enhanced(dicoms.phantom(SHAPE), AXES)
+    for key in ("PatientSex", "AccessionNumber", "StudyID", "StudyTime", "ReferringPhysicianName"):
+        setattr(once, key, "")
+    each = frame_by_frame(once, *keys)
+    before = deepcopy(each)
+    result = dataclasses.replace(RESULT, created=datetime(2026, 1, 2, 3, 4, 5))
+    first, second = (write(tmp_path / n, ALL, [one], result=result) for n, one in (("once", once), ("each", each)))
+    assert [path.name for path in first] == [path.name for path in second]
+    assert len(first) == 6
+    for one, other in zip(first, second, strict=True):
+        assert one.read_bytes() == other.read_bytes(), one.name
+    assert each == before  # the source stays as it is
+
+
+def test_frames_that_are_rescaled_differently_get_no_state_for_all(tmp_path):
+    source = dicoms.enhanced(dicoms.phantom(SHAPE), AXES, slopes=[1, 2, 1, 1, 1])
+    with pytest.raises(InputError, match="rescaled frame by frame"):
+        write(tmp_path, {"gsps"}, [source])
+
+
 def test_a_picture_in_the_colours_of_a_palette_gets_no_state_for_grey_ones(tmp_path):
     source = radiograph()
     source.PhotometricInterpretation = "PALETTE COLOR"

@@ -49,7 +49,7 @@ def why_no_state(source: Dataset) -> str | None:
     if int(source.get("SamplesPerPixel", 1)) != 1 or photometric(source) == "PALETTE COLOR":
         return "the source is in colour, this presentation state is for grey pictures"
     frames = source.get("PerFrameFunctionalGroupsSequence") or ()
-    if any("PixelValueTransformationSequence" in frame for frame in frames):
+    if len({str(frame.get("PixelValueTransformationSequence") or "") for frame in frames}) > 1:
         return "the source is rescaled frame by frame, which this object cannot say"
     return None
 

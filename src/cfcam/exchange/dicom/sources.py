@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from copy import deepcopy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,10 @@ _PLACE = (
     ("PlanePositionSequence", "ImagePositionPatient", 3),
     ("PixelMeasuresSequence", "PixelSpacing", 2),
 )
+_SHARED, _EACH = "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"
+_EITHER_PLACE = (
+    "PlaneOrientationSequence", "PixelMeasuresSequence", "FrameVOILUTSequence", "PixelValueTransformationSequence",
+)  # fmt: skip
 _UNEVEN = 0.02  # by which part distances of planes may differ and be one
 _PSEUDONYM = re.compile(r"P-[A-Z2-7]{16}")
 PIXELS = (0x7FE00001, 0x7FE00002, 0x7FE00008, 0x7FE00009, 0x7FE00010)
@@ -218,11 +223,31 @@ def without_pixels(source: Dataset) -> Dataset:
     return NewDataset({tag: source[tag] for tag in source.keys() if tag not in PIXELS})  # noqa: SIM118
 
 
+def _say_once(header: Dataset) -> None:
+    """Puts what all frames say alike where it is said for all of them: highdicom 0.28 looks for it there alone.
+
+    Either place is right (PS3.3 C.7.6.16), and there are scanners that write everything frame by frame.
+    """
+    from pydicom import Dataset as NewDataset
+
+    frames = list(header.get(_EACH) or ())
+    if not frames:
+        return
+    alike = {key for key in _EITHER_PLACE if key in frames[0] and all(f.get(key) == frames[0].get(key) for f in frames)}
+    said = [element for group in header.get(_SHARED) or () for element in group] + [frames[0][key] for key in alike]
+    shared = deepcopy(NewDataset({element.tag: element for element in said}))  # to which highdicom adds a distance
+    rest = [NewDataset({e.tag: e for e in frame if e.keyword not in alike}) for frame in frames]
+    for key, groups in ((_SHARED, [shared]), (_EACH, rest)):
+        header.pop(key, None)  # it is the source's element: another value for it would be the source's too
+        setattr(header, key, groups)
+
+
 def _header(source: Dataset, placed: bool) -> Dataset:
     from pydicom.dataset import FileMetaDataset
     from pydicom.uid import ExplicitVRLittleEndian
 
     header = without_pixels(source)
+    _say_once(header)
     for tag in [element.tag for element in header if element.is_empty and element.VR != "SQ"]:
         del header[tag]  # it says as much as one that is absent, and highdicom takes it for a value
     if not placed:  # half a place is none, and highdicom takes it for a whole one
