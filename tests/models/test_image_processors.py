@@ -127,6 +127,7 @@ def test_colours_that_are_turned_round_at_the_end():
         {"size": {"shortest_edge": 256}, "do_center_crop": True, "crop_size": {"height": 224, "width": 192}},
         {"do_resize": False, "do_center_crop": True, "crop_size": 256},
         {"size": {"shortest_edge": 640}, "size_divisor": 32},
+        {"size": 800, "max_size": 1333, "feature_extractor_type": "DetrFeatureExtractor"},
     ],
 )
 def test_what_cfcam_does_not_have_is_not_taken_for_something_else(config):

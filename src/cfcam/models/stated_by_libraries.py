@@ -155,11 +155,12 @@ def _sizes(config: Mapping[str, Any], kind: str) -> dict[str, object]:
     crop = sides(config.get("crop_size")) if config.get("do_center_crop") else None
     fraction = config.get("crop_pct")  # ConvNeXt: below 384 pixels resize to edge / crop_pct, then crop to edge
     edge = size.get("shortest_edge") if isinstance(size, Mapping) else None
-    if isinstance(size, int) and not config.get("default_to_square", not (crop or fraction)):
+    longest = "max_size" in config or (isinstance(size, Mapping) and "longest_edge" in size)
+    if isinstance(size, int) and (longest or not config.get("default_to_square", not (crop or fraction))):
         edge = size
     if kind == "PPLCNet":
         edge = config.get("resize_short")
-    if isinstance(edge, int) and not crop and isinstance(size, Mapping) and "longest_edge" in size:
+    if isinstance(edge, int) and not crop and longest:
         return {"size": edge}  # a detector's: it keeps the picture whole, each in a shape of its own
     if config.get("size_divisor", 1) != 1:
         return {}  # each picture in a shape of its own
