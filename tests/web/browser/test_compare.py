@@ -91,6 +91,8 @@ def test_the_prior_stands_beside_on_this_studys_grid(browser: Any, viewer: Any, 
         assert "Beyond repeatability: probability" in page.get_by_test_id("compare-verdict").inner_text()
         said = page.get_by_test_id("compare-statement").inner_text()
         assert said == "A change of the map is not a change of disease."
+        # its colours have another meaning than those beside it, whichever pane the colour bar is of
+        assert page.get_by_test_id("caption-2").inner_text().startswith("difference · purple − · orange +")
         # the originals, while held: the prior's lies where the current one does, without the nodule
         coloured = [pixels(page, n) for n in PANES]
         walker.hold_original()

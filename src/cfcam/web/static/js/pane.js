@@ -12,7 +12,8 @@
   function partsOf(map) {
     const number = map.margin !== null && map.margin !== undefined
       ? `margin ${map.margin.toFixed(2)}` : percent(map.probability);
-    return [KINDS[map.kind], map.method, map.class_name, number].filter(Boolean);
+    const colours = map.kind === "difference" ? ["purple −", "orange +"] : []; // the colour bar may be that of another pane
+    return [KINDS[map.kind], ...colours, map.method, map.class_name, number].filter(Boolean);
   }
 
   const captionOf = (map) => partsOf(map).join(" · ");
