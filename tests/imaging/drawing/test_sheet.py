@@ -12,6 +12,7 @@ from cfcam.imaging import Panel, colorbar, contact_sheet, overlay
 from cfcam.imaging.drawing import parts as figure_parts
 from cfcam.imaging.drawing import text as figure_text
 from cfcam.imaging.drawing.palettes import table
+from cfcam.imaging.drawing.sheet import contact_page
 
 RNG = np.random.default_rng(5)
 PAPER = {"dark": (18, 18, 20), "light": (255, 255, 255)}
@@ -359,3 +360,10 @@ def test_colorbar_has_ticks_and_a_label():
 
 def test_matplotlib_is_there_to_compare_with():
     np.testing.assert_array_equal(table("inferno")[255], matplotlib.colormaps["inferno"](1.0, bytes=True)[:3])
+
+
+@pytest.mark.parametrize("label", ["effusion", "\ue000\ue001"])  # of private use: no font has them
+def test_what_stands_for_a_letter_that_no_font_has_is_told(label):
+    page = contact_page(picture(), [Panel(heat(), "grad-cam", label)])
+    told = [text.line for text in page.texts if "no font of this machine has" in text.line]
+    assert len(told) == (label != "effusion")

@@ -17,6 +17,7 @@ from cfcam.imaging.drawing.overlay import blended
 from cfcam.imaging.drawing.palettes import levels, table
 from cfcam.imaging.drawing.text import (
     HEAD_SIZE,
+    MISSING,
     SMALL_SIZE,
     TITLE_SIZE,
     TextLine,
@@ -170,6 +171,8 @@ def place_legend(
     shared = set(thresholds)
     mark = shared.pop() if len(shared) == 1 else None
     label = described_label(meaning, look, mark)
+    if any(MISSING in text.line for text in texts):
+        label += f"; {MISSING}: a letter that no font of this machine has"
     if look.blend == "contour":
         length, below, beside = 0, y, False
     else:

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 TITLE_SIZE, HEAD_SIZE, SMALL_SIZE = 18, 14, 12
 """Heights of letters, in pixels."""
 
+MISSING = "□"
+"""What stands for a character that no font here has."""
+
 _LEADING = 1.4
 _DPI = 100
 _DOTS_PER_POINT = _DPI / 72
@@ -173,7 +176,7 @@ def _fitting(text: str, size: int, width: float, bold: bool) -> int:
 def _drawable(text: str) -> str:
     """One line, in which characters that no font here has are "□" rather than a warning."""
     known: frozenset[int] = frozenset().union(*(_characters(path) for path in _font_files(False)))
-    return "".join(c if ord(c) in known else "□" for c in " ".join(text[:2000].split()))
+    return "".join(c if ord(c) in known else MISSING for c in " ".join(text[:2000].split()))
 
 
 @cache
