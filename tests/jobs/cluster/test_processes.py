@@ -36,6 +36,9 @@ from tests.jobs.world import draw, folder_of, lines
 from tests.waiting import until
 
 SOAK = bool(os.environ.get("CFCAM_SOAK"))
+SAID = (
+    "the last one ended by SIGKILL, and said: terminate called after throwing an instance of 'E' / what(): in white.png"
+)
 COUNT, KILLS, SPREAD = (1500, 10, 3.0) if SOAK else (24, 1, 0.1)
 
 
@@ -102,14 +105,16 @@ def here(tmp_path_factory, pictures):
 
 
 def test_each_input_is_done_once_with_the_bytes_of_one_process_whoever_is_killed(tmp_path, pictures, here):
-    """One picture ends each worker that looks at it."""
+    """One picture ends each worker that looks at it, which is told with what was said: by no library of Python's, which
+    may quote an input, and without folders."""
     out, further = tmp_path / "out", tmp_path / "in"
     further.mkdir()
     white(further / "white.png")
     going = run([pictures, further], out, Processes(2), network=SLOW)
     with Killer(KILLS, out):
         outcomes = {outcome.path.name: outcome for outcome in going}
-    assert [o.error for o in outcomes.values() if o.status == "failed"] == [BROKEN, LOST]
+    assert [o.error for o in outcomes.values() if o.status == "failed"] == [BROKEN, f"{LOST}; {SAID}"]
+    assert status(out).failures[LOST.partition(":")[0]] == 1
     assert [line["status"] for line in lines(out)].count("done") == COUNT
     assert data(out) == data(here)
     ours, theirs = ({line["name"]: line for line in told(place)} for place in (here, out))
@@ -242,9 +247,38 @@ def test_an_output_that_is_removed_ends_the_run_and_is_not_made_again(tmp_path, 
     assert not out.exists()
 
 
+@pytest.mark.parametrize("link", ["tar", ".cluster"])
+def test_a_link_that_is_laid_into_the_output_meanwhile_ends_the_run_and_nothing_is_written_behind_it(
+    tmp_path, monkeypatch, link
+):
+    """The worker is at a picture while the link is laid; what it writes next would lie behind it."""
+    monkeypatch.setenv("CFCAM_TESTS_GATE", str(tmp_path / "gate"))
+    out, behind = tmp_path / "out", tmp_path / "behind"
+    behind.mkdir()
+    dark, bright = draw(tmp_path / "a.png", grey=10), draw(tmp_path / "b.png", grey=250)
+    tar = packed(tmp_path / "tar.tar", [(f"{n}.png", bright.read_bytes()) for n in range(2)])
+    going = run([dark, tar], out, Processes(1), network="gated", batch_size=1)
+    outcomes = iter(going)
+    assert next(outcomes).status == "done"
+    until(lambda: len(list((out / ".cluster").glob("*.jsonl"))) == 2)  # of the first, and of that which it is at
+    if (out / link).exists():
+        (out / link).rename(tmp_path / "before")
+    (out / link).symlink_to(behind)
+    (tmp_path / "gate").touch()
+    with pytest.raises(DiskError, match=rf"{link} is a link that leads out of the output folder"):
+        list(outcomes)
+    assert not list(behind.iterdir())
+    assert (status(out).state, status(out).done) == ("stopped", 1 if link == "tar" else 2)
+    assert not workers_of(os.getpid())
+    (out / link).unlink()
+    list(run([dark, tar], out, network="gated", batch_size=1))
+    assert [line["status"] for line in lines(out)] == ["done"] * 3
+
+
 def test_workers_that_never_get_ready_end_the_run_with_one_line(tmp_path, pictures, monkeypatch):
-    monkeypatch.setattr(processes, "_START", "raise SystemExit(1)")
-    with pytest.raises(JobError, match="workers end before they are ready, 5 times in a row"):
+    monkeypatch.setattr(processes, "_START", "raise ImportError('/venv/lib/libc10.so: undefined symbol: f')")
+    said = r"5 times in a row: .*; the last one ended with exit code 1, and said: ImportError: libc10\.so: undefined"
+    with pytest.raises(JobError, match=rf"workers end before they are ready, {said} symbol: f$"):
         list(run(pictures, tmp_path / "out", Processes(2)))
     assert not workers_of(os.getpid())
 

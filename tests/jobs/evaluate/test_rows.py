@@ -44,6 +44,49 @@ def test_a_run_goes_on_from_the_whole_lines(tmp_path, torn):
     assert file.read("cc") == Part("cc")
 
 
+GOOD = json.loads(FIRST)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"key": ["aa"]},
+        {"rows": 5},
+        {"rows": [{"a": 1}]},
+        {"rows": [5]},
+        {"rows": [GOOD["rows"][0] | {"image": []}]},
+        {"rows": [GOOD["rows"][0] | {"probability": "x"}]},
+        {"rows": [GOOD["rows"][0] | {"values": {"adcc": "x"}}]},
+        {"failed": 5},
+        {"failed": [1, 2]},
+        {"failed": {"y": 5}},
+        {"notes": 5},
+        {"notes": {"y": 5}},
+        {"costs": 5},
+        {"costs": {"grad-cam": [1]}},
+        {"costs": {"grad-cam": {"milliseconds": "x"}}},
+    ],
+)
+def test_a_line_of_something_else_is_none(tmp_path, change):
+    """Whoever wrote it: a run goes on without it, and a status counts without it."""
+    stranger = json.dumps(change if "costs" in change else GOOD | change).encode() + b"\n"
+    (tmp_path / "rows.jsonl").write_bytes(HEADER + FIRST.replace(b"aa", b"bb") + COSTS + stranger)
+    file = RowsFile(tmp_path, SETUP)
+    assert ("aa" in file, "bb" in file) == (False, True)
+    assert file.costs == {"grad-cam": {"milliseconds": 2.0}}
+
+
+def test_what_a_line_tells_of_other_cases_says_nothing(tmp_path):
+    (tmp_path / "rows.jsonl").write_bytes(HEADER + FIRST)
+    file = RowsFile(tmp_path, SETUP)
+    assert file.known("aa", ["x", "y"]) == file.read("aa")
+    assert [file.known("aa", names) for names in (["x"], ["x", "y", "z"], ["x", "z"])] == [None] * 3
+    assert file.known("bb", ["x", "y"]) is None
+    (tmp_path / "rows.jsonl").write_bytes(HEADER + b" " * len(FIRST))
+    with pytest.raises(JobError, match="was changed meanwhile: give the same command again"):
+        file.read("aa")
+
+
 def test_a_header_that_was_torn_is_written_anew(tmp_path):
     (tmp_path / "rows.jsonl").write_bytes(HEADER[:50])
     assert RowsFile(tmp_path, SETUP).path.read_bytes() == HEADER
@@ -61,4 +104,7 @@ def test_another_set_up_is_told_by_what_differs(tmp_path):
     RowsFile(tmp_path, SETUP)
     with pytest.raises(JobError, match=r"\(other: layer\)"):
         RowsFile(tmp_path, SETUP | {"layer": "layer3"})
+    (tmp_path / "rows.jsonl").write_bytes(b'{"fingerprint":"f","setup":[1]}\n')
+    with pytest.raises(JobError, match=r"\(other: cfcam, layer, classes\)"):
+        RowsFile(tmp_path, SETUP)
     assert json.loads(RowsFile(tmp_path, {}, overwrite=True).path.read_bytes())["setup"] == {}

@@ -8,6 +8,7 @@ import pytest
 
 from cfcam.cli.runs.status import told
 from cfcam.errors import InputError
+from cfcam.jobs.cluster.workers import LOST
 from cfcam.jobs.inputs.shard import Shard
 from cfcam.jobs.runs.status import RunState, _kind, status
 from cfcam.locks import alone_in
@@ -140,6 +141,52 @@ def test_a_folder_without_a_run_and_torn_files_are_told(source, tmp_path):
         status(out)
 
 
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"stages": [1]},
+        {"stages": {"forward": "x", "draw": {}}},
+        {"stages": {"forward": float("nan"), "draw": float("inf"), "maps": -1}},
+        {"stages": {}, "slowest": "draw"},
+        {"stages": {"draw": 0.0}, "slowest": "draw"},
+        {"slowest": "\x1b[31mred"},
+        {"gone": {"a": 1}},
+        {"started": 5, "finished": [], "earlier": "x"},
+        {"started": "0001-01-01T00:00:00", "finished": "9999-12-31T23:59:59"},
+    ],
+)
+def test_values_in_a_run_file_that_are_none_are_passed_over(source, tmp_path, entry):
+    list(run(source, tmp_path / "out"))
+    file = tmp_path / "out" / "run.json"
+    values = json.loads(file.read_text())
+    next(iter(values["runs"].values())).update(entry)
+    file.write_text(json.dumps(values))
+    found = status(tmp_path / "out")
+    assert told(found)[0].startswith("explain, finished: 8 of 8 (100 %), 2 failed")
+    assert json.loads(json.dumps(found.plain(), allow_nan=False))["done"] == 6
+    assert found.slowest in ("", max(found.stages, key=found.stages.get, default=""))
+
+
+@pytest.mark.parametrize("count", ["9" * 5000, -5, 1e300, [], True])
+def test_a_count_that_is_none_is_not_known(source, tmp_path, count):
+    list(run(source, tmp_path / "out"))
+    file = tmp_path / "out" / "run.json"
+    values = json.loads(file.read_text())
+    next(iter(values["runs"].values()))["inputs"] = count
+    file.write_text(json.dumps(values))
+    assert told(status(tmp_path / "out"))[0].startswith("explain, finished: 8 of 0, 2 failed")
+
+
+def test_the_rate_of_a_run_that_ended_is_that_which_it_had_also_of_a_copy(source, tmp_path):
+    list(run(source, tmp_path / "out"))
+    file = tmp_path / "out" / "run.json"
+    values = json.loads(file.read_text())
+    next(iter(values["runs"].values())).update(started="2026-01-01T00:00:00Z", finished="2026-01-01T00:00:04Z")
+    file.write_text(json.dumps(values))
+    os.utime(tmp_path / "out" / "manifest.jsonl")
+    assert status(tmp_path / "out").rate == 2.0  # 8 in 4 s
+
+
 def test_words_of_a_status(source, tmp_path):
     list(run(source, tmp_path / "out", shard=Shard(1, 1)))
     first, failures, shard, slowest = told(status(tmp_path / "out"))
@@ -157,6 +204,7 @@ def test_words_of_a_status(source, tmp_path):
         ("a_mask.png: is empty (0 bytes)", "is empty"),
         ("line 12: label 'cat' is not one of the classes", "label is not one of the classes"),
         ("cannot be read (OSError: x/y.png: gone)", "cannot be read"),
+        (f"{LOST}; the last one ended by SIGABRT, and said: x.py: 5", LOST.partition(":")[0]),
         ("", "no reason was entered"),
     ],
 )

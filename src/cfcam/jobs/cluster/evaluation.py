@@ -13,7 +13,7 @@ from cfcam.jobs.cluster.part import Answer, Ended, Item, id_of
 from cfcam.jobs.cluster.part import Part as Due
 from cfcam.jobs.cluster.sharing import Share, Sharing
 from cfcam.jobs.cluster.worker import Place
-from cfcam.jobs.cluster.workers import LOST, Lost, Workers
+from cfcam.jobs.cluster.workers import Lost, Workers
 from cfcam.jobs.evaluate.cases import Loadable
 from cfcam.jobs.evaluate.rows import Part
 from cfcam.jobs.evaluate.run import EvaluationRun, Measure
@@ -124,7 +124,8 @@ class _Evaluation(Sharing[_Share]):
         self._costs_due = False
         share.part.items = share.as_a_batch()
         if not share.costs:
-            share.done = part_of(self._left.get(share.part.id, ""))
+            left = part_of(self._left.get(share.part.id, ""))
+            share.done = left if left is not None and left.tells_of(share.cases) else None
         return share
 
     def answered(self, share: _Share, answer: Answer) -> None:
@@ -140,7 +141,7 @@ class _Evaluation(Sharing[_Share]):
             self._enter(share, Ended(name, line))
         for name in lost.blame(share.part, told.open):
             if name != _WHOLE:
-                share.failed[name.removeprefix(_CASE)] = LOST
+                share.failed[name.removeprefix(_CASE)] = lost.reason
             elif share.alone:
                 share.done = share.of_each()
             else:

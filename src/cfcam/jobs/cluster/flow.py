@@ -16,7 +16,7 @@ from cfcam.jobs.cluster.journal import journals
 from cfcam.jobs.cluster.part import Answer, Item, Part, id_of, size_of_parts
 from cfcam.jobs.cluster.sharing import Share, Sharing
 from cfcam.jobs.cluster.worker import Place
-from cfcam.jobs.cluster.workers import LOST, Lost, Workers
+from cfcam.jobs.cluster.workers import Lost, Workers
 from cfcam.jobs.runs.flow import Known, MakeFlow
 from cfcam.jobs.runs.manifest import Record, State
 from cfcam.jobs.runs.settings import Settings
@@ -132,7 +132,7 @@ class ClusterFlow(Sharing[_Share]):
         given_up = lost.blame(part, told.open if part.alone else [_WHOLE])
         for item in part.items:
             if item.name in given_up:
-                share.ended[item.name] = self._given_up(item.what.task)
+                share.ended[item.name] = self._given_up(item.what.task, lost)
         part.alone = part.alone or bool(given_up)
         left = [item for item in part.items if item.name not in share.ended]
         part.items = tuple(left if part.alone or not left else part.items[self._begin(share, left[0]) :])
@@ -165,12 +165,12 @@ class ClusterFlow(Sharing[_Share]):
                 if end is not None and isinstance(end.entry, Record) and verified(end.entry, self._settings.output):
                     share.ended[name] = end
 
-    def _given_up(self, task: Task) -> End:
+    def _given_up(self, task: Task, lost: Lost) -> End:
         record = Record(
             input=task.input.key,
             sha256=None,
             status=State.FAILED,
-            error=LOST,
+            error=lost.reason,
             name=task.name,
             layer=self._work.layer,
             targets=(),

@@ -68,7 +68,4 @@ def line_of(part: Part) -> str:
 
 def part_of(line: str) -> Part | None:
     """Returns what `line_of` was made of; None of a line that is none."""
-    try:
-        return Part.parse(parse_line(line.encode()) or {})
-    except (KeyError, TypeError):
-        return None
+    return Part.parse(parse_line(line.encode()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import secrets
 import signal
 import sys
@@ -21,6 +22,7 @@ from cfcam.jobs.cluster.worker import Place, Worker
 from cfcam.jobs.cluster.workers import Lost, Pool
 
 _NODE = "its node has died"  # so Ray says why a worker did
+_PROCESS = re.compile(r"^\tpid: (\d+)$.*^\tip: (\S+)$", re.MULTILINE | re.DOTALL)  # and which it was
 _LEAST_STORE = 80 << 20  # bytes; Ray takes no less
 _PATIENCE = 600.0  # seconds for which a cluster may have no worker that works
 _STARTS = 3  # of a cluster: Ray gives its own processes 30 seconds, which a busy machine may exceed
@@ -164,7 +166,7 @@ class RayPool:
             answer: Answer = self._ray.get(reference)
         except errors.ActorDiedError as error:
             self._ask()
-            return part, Lost(with_node=_NODE in str(error))
+            return part, Lost(with_node=_NODE in str(error), how=_where_told(str(error)))
         except errors.OutOfMemoryError:  # Ray ended it, before the system ends what it likes
             self._ask()
             return part, Lost(with_node=False)
@@ -266,6 +268,12 @@ def guard() -> None:
     os.environ.setdefault("RAY_AUTH_MODE", "token")
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+
+def _where_told(died: str) -> str:
+    """Returns where Ray keeps what a worker said last, from what it says of its end; "" where it does not say."""
+    found = _PROCESS.search(died)
+    return "" if found is None else f"Ray's log worker-*-{found[1]}.err on {found[2]} has the last words"
 
 
 @contextmanager

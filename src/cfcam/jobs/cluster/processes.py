@@ -13,12 +13,13 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import IO, Any, ClassVar
 
 from cfcam.errors import JobError
+from cfcam.jobs.cluster.ending import Hearing, ending
 from cfcam.jobs.cluster.part import Answer, Part
 from cfcam.jobs.cluster.worker import Place, Worker
 from cfcam.jobs.cluster.workers import Lost, Pool
@@ -29,6 +30,7 @@ _FALLS = 5  # of workers in a row, before one of them was ready
 _START = (
     "import gc, sys; gc.disable(); sys.path[:] = sys.argv[1:]; from cfcam.jobs.cluster.processes import serve; serve()"
 )
+_A_MOMENT = 2.0  # seconds
 _LITTLE_MEMORY = "often they have too little memory"
 
 
@@ -75,11 +77,13 @@ class _Process:
 
     Attributes:
         popen: the process.
+        hearing: of its stderr; None of one that was given nothing.
         ready: it has said that it can work.
         part: what it is at.
     """
 
     popen: subprocess.Popen[bytes]
+    hearing: Hearing | None = None
     ready: bool = False
     part: Part | None = None
 
@@ -89,6 +93,14 @@ class _Process:
             with suppress(OSError):  # whoever listens to it hears that it is gone
                 pickle.dump(what, self.popen.stdin, protocol=pickle.HIGHEST_PROTOCOL)
                 self.popen.stdin.flush()
+
+    def ended(self) -> str:
+        """Returns how it ended, of one that is gone; see `ending`."""
+        with suppress(subprocess.TimeoutExpired):  # it is at its end: what it says is nobody's to read any more
+            self.popen.wait(_A_MOMENT)
+        code = self.popen.poll()
+        self.end()
+        return ending(code, "" if self.hearing is None else self.hearing.last())
 
     def end(self) -> None:
         """Ends it at once."""
@@ -104,7 +116,7 @@ def _started() -> subprocess.Popen[bytes]:
         [sys.executable, "-c", _START, *sys.path],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
 
 
@@ -112,8 +124,9 @@ def _end(begun: list[subprocess.Popen[bytes]]) -> None:
     """Ends processes that were given nothing."""
     while begun:
         (worker := _Process(begun.pop())).end()
-        if worker.popen.stdout is not None:
-            worker.popen.stdout.close()
+        for stream in (worker.popen.stdout, worker.popen.stderr):
+            if stream is not None:
+                stream.close()
 
 
 class ProcessPool:
@@ -160,6 +173,8 @@ class ProcessPool:
         """Gives a part to a worker that is free."""
         worker = next(worker for worker in self._workers if worker.ready and worker.part is None)
         worker.part = part
+        if worker.hearing is not None:
+            worker.hearing.forget()
         worker.send(part)
 
     def answers(self, seconds: float = 1.0) -> Iterator[tuple[Part, Answer | Lost]]:
@@ -173,9 +188,9 @@ class ProcessPool:
             return
         part, worker.part = worker.part, None
         if said is None:
-            self._gone(worker)
+            how = self._gone(worker)
             if part is not None:
-                yield part, Lost(with_node=False)
+                yield part, Lost(with_node=False, how=how)
         elif part is not None:
             yield part, said
         elif said:  # why it cannot work, as all others then
@@ -197,23 +212,25 @@ class ProcessPool:
             return next((one for one in self._workers if one.popen.poll() is not None), None), None
 
     def _ask(self) -> None:
-        worker = _Process(self._begun.pop() if self._begun else _started())
+        popen = self._begun.pop() if self._begun else _started()
+        worker = _Process(popen, None if popen.stderr is None else Hearing(popen.stderr))
         self._workers.append(worker)
         threading.Thread(target=_listen, args=(worker, self._said), daemon=True).start()
         worker.send(self._sent)
 
-    def _gone(self, worker: _Process) -> None:
-        """Has another one take the place of a worker that is lost."""
-        worker.end()
+    def _gone(self, worker: _Process) -> str:
+        """Has another one take the place of a worker that is lost; returns how it ended."""
+        how = worker.ended()
         self._workers.remove(worker)
         if not worker.ready:
             self._falls += 1
             if self._falls >= _FALLS:
                 raise JobError(
                     f"workers end before they are ready, {self._falls} times in a row: {_LITTLE_MEMORY} for the"
-                    " network: give fewer --workers"
+                    f" network: give fewer --workers{how and '; '}{how}"
                 )
         self._ask()
+        return how
 
 
 def _listen(worker: _Process, said: SimpleQueue[tuple[_Process, Any]]) -> None:
@@ -232,9 +249,9 @@ def serve() -> None:
     """Does the parts that a `ProcessPool` sends, until that is gone; the whole of its process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the run ends what it has begun
     asked, answers = (os.fdopen(os.dup(n), mode) for n, mode in ((0, "rb"), (1, "wb")))
-    with open(os.devnull) as nothing:  # noqa: PTH123 (whatever a network reads or prints is no part and no answer)
-        os.dup2(nothing.fileno(), 0)
-    os.dup2(2, 1)
+    nothing = open(os.devnull, "r+")  # noqa: PTH123, SIM115 (whatever a network reads or prints is no part, no answer)
+    for number in (0, 1):
+        os.dup2(nothing.fileno(), number)
     waiting: SimpleQueue[Any] = SimpleQueue()
     threading.Thread(target=_hear, args=(asked, waiting), daemon=True).start()
     worker = Worker()
@@ -242,7 +259,8 @@ def serve() -> None:
         import cfcam.jobs.cluster.explaining  # noqa: F401 (meanwhile the run looks for its inputs)
     said: Any = worker.start(*waiting.get())
     gc.enable()
-    with settled(seldom=worker.light):
+    # What Python's libraries say may quote an input, and ends no process: what ends one is said below Python.
+    with redirect_stderr(nothing), settled(seldom=worker.light):
         while True:
             pickle.dump(said, answers, protocol=pickle.HIGHEST_PROTOCOL)
             answers.flush()

@@ -140,4 +140,5 @@ class Sharing(ABC, Generic[S]):
         told = self.place.journal(share.part).read()
         share.part.idle = 0 if told.ended or told.open or lost.with_node else share.part.idle + 1
         if share.part.idle >= _IDLE:
-            raise JobError(f"{_IDLE} workers in a row were lost before they did anything of the same part: {why}")
+            said = "; ".join(filter(None, (why, lost.how)))
+            raise JobError(f"{_IDLE} workers in a row were lost before they did anything of the same part: {said}")

@@ -22,9 +22,16 @@ class Lost:
 
     Attributes:
         with_node: its machine is lost too, or out of reach, which is hardly the fault of an input.
+        how: it ended, in words, as far as that is known.
     """
 
     with_node: bool
+    how: str = ""
+
+    @property
+    def reason(self) -> str:
+        """Why an input is given up at which this worker was the last."""
+        return "; ".join(filter(None, (LOST, self.how)))
 
     def blame(self, part: Part, names: Sequence[str]) -> list[str]:
         """Counts the loss against what the worker was at alone; returns what is not to be tried again.

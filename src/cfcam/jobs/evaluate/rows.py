@@ -35,9 +35,20 @@ class Part:
     notes: dict[str, list[str]] = field(default_factory=dict)
 
     @classmethod
-    def parse(cls, values: Mapping[str, Any]) -> Part:
-        """Returns the part in the values of a line."""
-        return cls(values["key"], [Row(**row) for row in values["rows"]], values["failed"], values["notes"])
+    def parse(cls, values: Mapping[str, Any] | None) -> Part | None:
+        """Returns the part in the values of a line; None of a line that is torn, or none of ours."""
+        try:
+            assert values is not None  # noqa: S101 (a torn line)
+            key, failed, notes = values["key"], dict(values["failed"]), dict(values["notes"])
+            part = cls(key, [Row(**row) for row in values["rows"]], failed, notes)
+        except (AssertionError, KeyError, TypeError, ValueError):
+            return None
+        told = [key, *failed, *failed.values(), *notes, *(line for lines in notes.values() for line in _list(lines))]
+        return part if all(isinstance(one, str) for one in told) and all(map(_is_ours, part.rows)) else None
+
+    def tells_of(self, names: Iterable[str]) -> bool:
+        """Tells whether it says what became of each of these cases, and of no other."""
+        return {row.image for row in self.rows} | self.failed.keys() == set(names) >= self.notes.keys()
 
     def as_values(self) -> dict[str, Any]:
         """Returns what `parse` takes."""
@@ -46,6 +57,29 @@ class Part:
             if not row["notes"]:  # most have none, and an earlier cfcam reads them without
                 del row["notes"]
         return {"key": self.key, "rows": rows, "failed": self.failed, "notes": self.notes}
+
+
+_TEXT, _NUMBER, _PERHAPS = (str,), (int, float), type(None)
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("image", "method", "target_name", "status"), _TEXT),
+    **dict.fromkeys(("patient", "group"), (str, _PERHAPS)),
+    **dict.fromkeys(("values", "extra"), (dict,)),
+    "target": (int,),
+    "probability": _NUMBER,
+    "correct": (bool, _PERHAPS),
+    "notes": (list,),
+}
+
+
+def _is_ours(row: Row) -> bool:
+    """Tells whether a row that was read holds what rows hold."""
+    return all(isinstance(getattr(row, name), kinds) for name, kinds in _KINDS.items()) and all(
+        isinstance(value, _NUMBER) for value in row.values.values()
+    )
+
+
+def _list(value: Any) -> Iterable[Any]:
+    return value if isinstance(value, list) else [None]
 
 
 class RowsFile:
@@ -114,8 +148,24 @@ class RowsFile:
         append_line(self.path, {"costs": costs})
 
     def read(self, key: str) -> Part:
-        """Returns a part that is in the file."""
-        return Part.parse(parse_line(self._line(key)) or {})
+        """Returns a part that is in the file.
+
+        Raises:
+            JobError: somebody else has changed the file since.
+        """
+        if (part := Part.parse(parse_line(self._line(key)))) is None:
+            raise JobError(f"{self.path}: was changed meanwhile: give the same command again")
+        return part
+
+    def known(self, key: str, names: Iterable[str]) -> Part | None:
+        """Returns what became of these cases; None where that is not known: a stranger's line under their key is none.
+
+        Args:
+            key: of their batch.
+            names: of all of them.
+        """
+        part = self.read(key) if key in self else None
+        return part if part is not None and part.tells_of(names) else None
 
     def join(self, keys: Iterable[str]) -> None:
         """Takes in what shards have written: the file is then the one that a single run would have written.
@@ -166,7 +216,8 @@ class RowsFile:
             if header is None or "fingerprint" not in header:
                 raise JobError(f"{path}: is not written by cfcam evaluate: choose another --output folder")
             if header["fingerprint"] != self.fingerprint:
-                raise JobError(self._other_setup(header.get("setup", {})))
+                there = header.get("setup")
+                raise JobError(self._other_setup(there if isinstance(there, dict) else {}))
             end = first.length
         for line in lines:
             end = line.start + line.length
@@ -177,10 +228,10 @@ class RowsFile:
 
     def _note(self, path: Path, line: Line) -> None:
         values = line.values or {}
-        if "costs" in values:
-            self.costs = values["costs"]
-        elif {"key", "rows", "failed", "notes"} <= values.keys():
-            self._places[values["key"]] = (path, line.start, line.length)
+        if (costs := values.get("costs")) is not None:
+            self.costs = costs if _are_costs(costs) else self.costs
+        elif (part := Part.parse(values)) is not None:
+            self._places[part.key] = (path, line.start, line.length)
 
     def _other_setup(self, there: Mapping[str, Any]) -> str:
         keys = [key for key in self._setup | dict(there) if self._setup.get(key) != there.get(key)]
@@ -189,3 +240,8 @@ class RowsFile:
             f"{self.path.parent}: holds an evaluation with another set-up (other: {shown}): choose another --output"
             " folder, or give --overwrite to begin anew"
         )
+
+
+def _are_costs(values: Any) -> bool:
+    known = values.values() if isinstance(values, dict) else [None]
+    return all(isinstance(one, dict) and all(isinstance(cost, _NUMBER) for cost in one.values()) for one in known)

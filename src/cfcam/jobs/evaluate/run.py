@@ -168,9 +168,9 @@ class EvaluationRun(EvaluationWork):
         batches = [(key, batch) for key, batch in self._batches() if self._takes(key)]
         total = sum(len(batch) for _, batch in batches)
         for key, batch in batches:
-            if key in self._file:
+            if (there := self._file.known(key, (case.name for case in batch))) is not None:
                 earlier += len(batch)
-                failed += len(self._file.read(key).failed)
+                failed += len(there.failed)
             else:
                 todo.append((key, batch))
         done, self._succeeded = earlier, earlier > failed

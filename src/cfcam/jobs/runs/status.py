@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Container, Mapping
@@ -14,12 +15,14 @@ from typing import Any
 from cfcam.errors import InputError
 from cfcam.files import lines_of
 from cfcam.jobs.evaluate.rows import FILE_NAME as ROWS
+from cfcam.jobs.evaluate.rows import Part
 from cfcam.jobs.inputs.run_file import NAME, entered_in, newest
 from cfcam.jobs.inputs.shard import all_of
 from cfcam.jobs.runs.manifest import FILE_NAME as MANIFEST
 from cfcam.locks import at_work
 
 _KINDS_SHOWN = 20
+_DIGITS = 18  # of a count
 _PLACE = re.compile(
     r"[/\\]|\.\w{1,8}$|^(line|entry) \d+$"
 )  # such as a mask's path: what is wrong there stands behind it
@@ -121,6 +124,8 @@ def status(output: Path) -> Status:
     rate = sum(share.rate for share in running or shares)
     last = max((entry for _, entry in runs), key=lambda entry: str(entry.get("finished", "")))
     kinds = Counter(map(_kind, failed.values()))
+    stages = _seconds(last.get("stages"))
+    slowest = str(last.get("slowest", ""))
     return Status(
         "evaluate" if lines == ROWS else "explain",
         state,
@@ -131,8 +136,8 @@ def status(output: Path) -> Status:
         round((inputs - len(settled)) / rate, 1) if running and rate > 0 else None,
         dict(kinds.most_common(_KINDS_SHOWN)),
         tuple(sorted(shares, key=lambda share: _int(share.shard.partition("/")[0] or 0))),
-        str(last.get("slowest", "")),
-        {str(name): float(spent) for name, spent in dict(last.get("stages", {})).items()},
+        slowest if stages.get(slowest) else "",
+        stages,
     )
 
 
@@ -148,11 +153,10 @@ def _count(path: Path, lines: str, key: str, settled: dict[str, str | None], gon
             reason = values.get("error") if values.get("status") == "failed" else None
             settled[source] = reason if reason is None else str(reason)
             inputs += 1
-        elif lines == ROWS and "key" in values:
-            names = {str(row.get("image")) for row in values.get("rows", ()) if isinstance(row, dict)}
-            failed = {str(name): str(reason) for name, reason in dict(values.get("failed", {})).items()}
-            settled.update(dict.fromkeys(names) | failed)
-            inputs, count = inputs + len(names | failed.keys()), count + 1
+        elif lines == ROWS and (part := Part.parse(values)) is not None:
+            names = {row.image for row in part.rows}
+            settled.update(dict.fromkeys(names) | part.failed)
+            inputs, count = inputs + len(names | part.failed.keys()), count + 1
     return inputs, count
 
 
@@ -164,18 +168,30 @@ def _share(entry: Mapping[str, Any], shard: str, running: bool, counted: tuple[i
         state, until = RunState.RUNNING, datetime.now(UTC).timestamp()
     else:
         state = RunState.FINISHED if entry.get("complete") else RunState.STOPPED
-        until = file.stat().st_mtime if file.exists() else 0.0
+        until = _moment(entry.get("finished")) or (file.stat().st_mtime if file.exists() else 0.0)  # of a killed one
     started = str(entry.get("started", ""))
-    try:
-        elapsed = until - datetime.fromisoformat(started).timestamp()
-    except ValueError:
-        elapsed = 0.0
+    elapsed = until - (_moment(started) or until)
     new = settled * (1 - min(1.0, _int(entry.get("earlier")) / lines)) if lines else 0.0
     return Share(shard, state, inputs, settled, round(new / elapsed, 3) if elapsed > 0 else 0.0, started)
 
 
 def _int(value: Any) -> int:
-    return int(value) if isinstance(value, (int, str)) and str(value).isascii() and str(value).isdigit() else 0
+    text = str(value) if isinstance(value, (int, str)) else ""
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _DIGITS else 0
+
+
+def _moment(value: Any) -> float | None:
+    """Seconds since 1970; None where an entry does not say it."""
+    try:
+        return datetime.fromisoformat(str(value)).timestamp()
+    except (ValueError, OverflowError):
+        return None
+
+
+def _seconds(stages: Any) -> dict[str, float]:
+    """What an entry says of its stages."""
+    told = stages.items() if isinstance(stages, dict) else ()
+    return {name: float(spent) for name, spent in told if isinstance(spent, (int, float)) and 0 <= spent < math.inf}
 
 
 def _list(value: Any) -> list[Any]:
