@@ -76,9 +76,13 @@ class LinkError(DiskError):
 
     Args:
         name: of the link, as the message calls it.
+
+    Attributes:
+        name: as given.
     """
 
     def __init__(self, name: str) -> None:
+        self.name = name
         self.reason = f"{one_line(name)} is a link that leads out of the output folder"
         JobError.__init__(self, f"{self.reason}: nothing is written there; remove the link, or choose another output")
 

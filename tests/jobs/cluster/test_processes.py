@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -21,13 +22,17 @@ import pandas as pd
 import pytest
 import zarr
 
-from cfcam.errors import DiskError, JobError
+from cfcam.errors import DiskError, JobError, LinkError
+from cfcam.jobs import StudySettings
 from cfcam.jobs.cases.case import Case
 from cfcam.jobs.cluster import processes
 from cfcam.jobs.cluster.processes import Processes
-from cfcam.jobs.cluster.workers import LOST
+from cfcam.jobs.cluster.workers import LOST, Lost
 from cfcam.jobs.inputs.shard import Shard
+from cfcam.jobs.runs.manifest import Manifest
 from cfcam.jobs.runs.status import status
+from cfcam.jobs.runs.task import tasks_of
+from tests.imaging import dicoms
 from tests.jobs.cluster.networks import NETWORKS, white
 from tests.jobs.cluster.test_evaluation import run as evaluated
 from tests.jobs.cluster.test_flow import BROKEN, SLOW, data, run, told, written_down
@@ -247,6 +252,21 @@ def test_an_output_that_is_removed_ends_the_run_and_is_not_made_again(tmp_path, 
     assert not out.exists()
 
 
+def test_a_study_at_which_workers_end_is_in_the_audit_and_its_patient_in_no_line(tmp_path):
+    source, out = tmp_path / "in" / "DOE^JANE.dcm", tmp_path / "out"
+    dicoms.save(dicoms.radiograph(np.arange(600).reshape(20, 30)), source)
+    going = run(source.parent, out, Processes(1), study=StudySettings(record=str(tmp_path / "audit.sqlite")))
+    way = going._flow(going._work, going.settings, lambda _: None)
+    (task,) = tasks_of(going._plan, going._plan.names(Manifest(out)))
+    entry = way._given_up(task, Lost(with_node=False, how="it said: no room for DOE^JANE.dcm")).entry
+    way.close()
+    assert entry.error == f"{LOST}; it said: no room for {task.input.label} (input 1 of 1)"
+    assert "DOE" not in entry.line().decode()
+    with sqlite3.connect(tmp_path / "audit.sqlite") as connection:
+        (kept,) = connection.execute("SELECT * FROM audit_record").fetchall()
+    assert "serious-failure" in str(kept)
+
+
 @pytest.mark.parametrize("link", ["tar", ".cluster"])
 def test_a_link_that_is_laid_into_the_output_meanwhile_ends_the_run_and_nothing_is_written_behind_it(
     tmp_path, monkeypatch, link
@@ -265,7 +285,7 @@ def test_a_link_that_is_laid_into_the_output_meanwhile_ends_the_run_and_nothing_
         (out / link).rename(tmp_path / "before")
     (out / link).symlink_to(behind)
     (tmp_path / "gate").touch()
-    with pytest.raises(DiskError, match=rf"{link} is a link that leads out of the output folder"):
+    with pytest.raises(LinkError, match=rf"^{link} is a link that leads out of the output folder: .* remove the link"):
         list(outcomes)
     assert not list(behind.iterdir())
     assert (status(out).state, status(out).done) == ("stopped", 1 if link == "tar" else 2)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain, islice
 
-from cfcam._version import __version__
 from cfcam.errors import JobError
 from cfcam.files import sweep
 from cfcam.jobs.cluster.explaining import End, Explaining, Parcel, Todo, end_of, ends_of
@@ -21,7 +20,7 @@ from cfcam.jobs.runs.flow import Known, MakeFlow
 from cfcam.jobs.runs.manifest import Record, State
 from cfcam.jobs.runs.settings import Settings
 from cfcam.jobs.runs.standing import verified
-from cfcam.jobs.runs.task import Outcome, Task
+from cfcam.jobs.runs.task import Task
 from cfcam.jobs.runs.work import Work
 
 _WHOLE = ""  # what the losses of a part are counted under that is not done input by input
@@ -166,20 +165,9 @@ class ClusterFlow(Sharing[_Share]):
                     share.ended[name] = end
 
     def _given_up(self, task: Task, lost: Lost) -> End:
-        record = Record(
-            input=task.input.key,
-            sha256=None,
-            status=State.FAILED,
-            error=lost.reason,
-            name=task.name,
-            layer=self._work.layer,
-            targets=(),
-            files={},
-            seconds=0.0,
-            settings=self._work.sha256,
-            cfcam=__version__,
-        )
-        return End(Outcome.entered(record, task.input, self._settings.output, State.FAILED), record)
+        self._work.fail(task, lost.reason, JobError(lost.reason))
+        assert task.outcome is not None  # noqa: S101 (it is settled)
+        return End(task.outcome, task.record)
 
     def _settled(self, share: _Share) -> Iterator[Task]:
         """Yields the tasks of a share; those that came to their end with their outcomes, and records to be entered."""

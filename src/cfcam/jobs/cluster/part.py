@@ -70,6 +70,7 @@ class Answer:
         notes: what a user should know, that was not known before.
         error: why nothing can be done, one line; "" if it can.
         disk: why nothing more can be written, one line, likewise.
+        link: name of the link that leads out of the output folder, where that is why.
         stages: seconds that its threads spent, by stage.
     """
 
@@ -77,6 +78,7 @@ class Answer:
     notes: tuple[str, ...] = ()
     error: str = ""
     disk: str = ""
+    link: str = ""
     stages: dict[str, float] = field(default_factory=dict)
 
 

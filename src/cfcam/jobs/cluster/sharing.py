@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from cfcam.errors import DiskError, JobError
+from cfcam.errors import DiskError, JobError, LinkError
 from cfcam.jobs.cluster.part import Answer, Part
 from cfcam.jobs.cluster.worker import Place
 from cfcam.jobs.cluster.workers import Lost, Pool
@@ -120,6 +120,8 @@ class Sharing(ABC, Generic[S]):
         return share
 
     def _take(self, share: S, answer: Answer) -> None:
+        if answer.link:
+            raise LinkError(answer.link)
         if answer.disk:
             raise DiskError(self.place.output, answer.disk)
         self.stages.add(answer.stages)

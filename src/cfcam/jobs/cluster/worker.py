@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from cfcam.errors import CfcamError, DiskError, JobError, describe_first
+from cfcam.errors import CfcamError, DiskError, JobError, LinkError, describe_first
 from cfcam.files import make_folder, output_of
 from cfcam.jobs.cluster.journal import FOLDER, Journal
 from cfcam.jobs.cluster.part import Answer, Ended, Part
@@ -159,6 +159,8 @@ class Worker:
                     if one.name:
                         journal.end(one.name, one.line)
                     ended.append(one)
+        except LinkError as error:
+            return Answer(link=error.name)
         except DiskError as error:
             return Answer(disk=error.reason)
         except CfcamError as error:

@@ -221,7 +221,7 @@ class Work:
         with stage(DRAW) if self._settings.store else nullcontext():
             for task, one in zip(ready, ones, strict=True):
                 if isinstance(one, str):
-                    self._fail(task, one)
+                    self.fail(task, one)
                     continue
                 task.explained, task.notices = one, (*task.notices, *one.said)
                 if self._settings.store:
@@ -236,7 +236,7 @@ class Work:
             return
         image = self._loaded(task.input)
         if image.sha256 != task.sha256:
-            self._fail(task, "the picture changed while it was explained: run again")
+            self.fail(task, "the picture changed while it was explained: run again")
         else:
             task.image = image
             give_back()  # what its decoder has freed stays with this process otherwise, as much as the picture itself
@@ -339,12 +339,12 @@ class Work:
         if step is Step.DRAW:
             self._stop_if_of_the_disk(error.__cause__ if isinstance(error, CfcamError) else error)
         if isinstance(error, CfcamError):
-            self._fail(task, str(error), error)
+            self.fail(task, str(error), error)
         elif isinstance(error, MemoryError):
-            self._fail(task, f"not enough memory to {step} the picture: make it smaller", error)
+            self.fail(task, f"not enough memory to {step} the picture: make it smaller", error)
         else:  # a decoder may raise anything
             done = "read" if step is Step.READ else "drawn"
-            self._fail(task, f"cannot be {done} ({_told(error, task.input)})", error)
+            self.fail(task, f"cannot be {done} ({_told(error, task.input)})", error)
 
     def _stop_if_of_the_disk(self, error: BaseException | None) -> None:
         """A disk that is full, or a folder that is gone, is none of the picture's: all others would meet it too."""
@@ -355,7 +355,8 @@ class Work:
         if is_full(error) or named or not output.is_dir():  # else it may be the input, which studies read once more
             raise DiskError(output, error) from error
 
-    def _fail(self, task: Task, error: str, cause: BaseException | None = None) -> None:
+    def fail(self, task: Task, error: str, cause: BaseException | None = None) -> None:
+        """Settles an input as failed: one line says why, without the path of one that has a label."""
         line = without_name(" ".join(error.split()), task.input.path)
         line = without_paths(line, task.input, task.number, task.count)
         task.image = task.tensor = task.explained = None
@@ -388,7 +389,7 @@ class Work:
 
 
 def _spent(task: Task) -> float:
-    return time.perf_counter() - task.started
+    return time.perf_counter() - task.started if task.started else 0.0  # read by nobody here
 
 
 def _told(error: BaseException, source: Input) -> str:
