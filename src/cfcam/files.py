@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
-from cfcam.errors import CfcamError, DiskError, InputError, JobError, LinkError, one_line
+from cfcam.errors import CfcamError, DiskError, InputError, JobError, LinkError, is_full, one_line
 from cfcam.json_text import parse_line
 from cfcam.locks import alone_in, is_lock
 from cfcam.stages import WRITE, stage
@@ -244,6 +244,9 @@ def own_output(
     What killed runs left there half written goes; of parts only once it is an hour old, as others may be at work. A
     folder that was made here goes again where nothing was written before an error. In another output of this process it
     is no link that leads out of that one.
+
+    Raises:
+        CfcamError: it cannot be written into; of the kind `DiskError` where it fills, or goes away, in the context.
     """
     check_inside(folder, error)
     with ExitStack() as stack:
@@ -261,7 +264,12 @@ def own_output(
             raise error(
                 f"{shown or folder}: cannot be written into ({cause.strerror}): choose another {option}"
             ) from cause
-        yield
+        try:
+            yield
+        except OSError as cause:
+            if is_full(cause) or not folder.is_dir():  # else it may be of what is read
+                raise DiskError(shown or folder, cause) from cause
+            raise
 
 
 def _gone(folder: Path) -> None:

@@ -13,6 +13,7 @@ from PIL import Image as PILImage
 pytest.importorskip("highdicom")
 pytest.importorskip("sqlalchemy")
 
+from cfcam.cli.explain import Explain
 from cfcam.cli.options import complete
 from cfcam.cli.options import study as study_options
 from cfcam.clinical.audit.audit import Audit
@@ -252,3 +253,9 @@ def test_a_label_map_behind_regions_which_takes_no_file_is_not_explained_as_a_sc
     assert line.endswith("give --by-region seg.png in its place")
     result = cfcam(*asked, tmp_path / "other.png")
     assert result.exit_code == 0, result.output
+
+
+def test_ways_of_uncertainty_may_have_commas_between(tmp_path):
+    (tmp_path / "a.pt").touch()
+    given = {"uncertainty": ["augmentation,methods", "ensemble"], "samples": 3, "ensemble": [tmp_path / "a.pt"]}
+    assert Explain(**given).study().uncertainty == ("augmentation", "methods", "ensemble")

@@ -23,7 +23,7 @@ from cfcam.cli.app import app
 from cfcam.errors import CfcamError, DiskError
 from cfcam.exchange.deidentify.deidentifier import Deidentifier
 from cfcam.exchange.deidentify.folder import deidentify_folder
-from cfcam.files import append_line, sha256_of, stays_inside
+from cfcam.files import append_line, own_output, sha256_of, stays_inside
 from cfcam.jobs.compare.pairs import make_pair, read_pairs
 from cfcam.jobs.compare.run import ComparePairs
 from cfcam.jobs.compare.settings import CompareSettings
@@ -207,6 +207,19 @@ def test_lines_that_cannot_be_written_are_told_with_their_folder(tmp_path):
         pytest.raises(DiskError, match=rf"^{tmp_path}: cannot be written into any more \(File too large"),
     ):
         append_line(tmp_path / "rows.jsonl", {"n": "0" * 100})
+
+
+def test_a_scorecard_for_which_there_is_no_room_is_told_with_its_folder(tmp_path):
+    folder_of(tmp_path / "in", 2)
+    out = tmp_path / "scores"
+    card = evaluation(tmp_path / "in", out)()
+    with files_of(2500), pytest.raises(DiskError, match=rf"^{out}: cannot be written into any more \(.+\): check the"):
+        write_report(card, out)
+    assert write_report(card, out)[1][0].is_file()
+    with pytest.raises(FileNotFoundError, match="nowhere"), own_output(out):  # what is read is no disk that is full
+        (tmp_path / "nowhere").read_bytes()
+    with pytest.raises(DiskError, match=rf"^{out}: cannot be written into any more"), own_output(out):
+        (out / f"{shutil.rmtree(out)}").touch()
 
 
 def _command(source, output):

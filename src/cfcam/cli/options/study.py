@@ -93,7 +93,7 @@ class Study(Command):
         typer.Option(
             metavar="WAY",
             help=f"How much the first map varies: {', '.join(WAYS)}; repeatable.",
-            autocompletion=complete.of(*WAYS),
+            autocompletion=complete.several(complete.of(*WAYS)),
         ),
         Checked(_ways),
     ] = None
@@ -172,11 +172,11 @@ class Study(Command):
             raise InputError("--limits is for checks: give --organ, --artefacts or --findings")
         if not self._is_asked_for():
             return None
-        self._check_uncertainty()
+        ways = check_words("--uncertainty", ",".join(self.uncertainty or ()) or None, WAYS)
+        self._check_uncertainty(ways)
         place = self.record or os.environ.get(AUDIT_VARIABLE) or None
         if place is not None and self.record is None:  # --record itself is checked with the other arguments
             places.audit(place)
-        ways = check_words("--uncertainty", ",".join(self.uncertainty or ()) or None, WAYS)
         from cfcam.clinical.checks.results import Limits
         from cfcam.jobs.study.settings import StudySettings
 
@@ -212,12 +212,12 @@ class Study(Command):
             )
         return False
 
-    def _check_uncertainty(self) -> None:
-        if bool(self.ensemble) != ("ensemble" in (self.uncertainty or ())):
+    def _check_uncertainty(self, ways: tuple[str, ...]) -> None:
+        if bool(self.ensemble) != ("ensemble" in ways):
             raise InputError("an ensemble needs checkpoints: give --uncertainty ensemble and --ensemble FILE together")
-        if self.samples is not None and not self.uncertainty:
+        if self.samples is not None and not ways:
             raise InputError("--samples is for --uncertainty: give --uncertainty mc-dropout")
-        if self.samples is not None and not {"mc-dropout", "augmentation"} & set(self.uncertainty or ()):
+        if self.samples is not None and not {"mc-dropout", "augmentation"} & set(ways):
             raise InputError("--samples is for mc-dropout and augmentation: give one of them with --uncertainty")
 
 
