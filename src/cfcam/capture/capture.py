@@ -297,7 +297,7 @@ class Capture:
         Raises:
             LayerError: see `Capture`.
         """
-        found = [self.network.find(layer) for layer in layers]
+        found = self.network.find_each(layers)
 
         def recorded() -> list[tuple[Recording, Rescorer, dict[Any, Any]]]:
             together = Recording.of_layers(self._recording, found, self._scored)

@@ -31,7 +31,7 @@ from cfcam.capture.state.checkpoints import without_checkpoints
 from cfcam.capture.state.guarantee import preserved
 from cfcam.capture.state.keeping import Keeper
 from cfcam.capture.targets.classes import check_targets, wanted_of
-from cfcam.errors import InputError, LayerError, OutputError
+from cfcam.errors import InputError, LayerError, OutputError, few
 
 
 class Network:
@@ -134,6 +134,20 @@ class Network:
         if isinstance(layer, str) and layer == INPUT and INPUT not in self.model._modules:
             return INPUT, self.entrance
         return find_layer(self.model, layer)
+
+    def find_each(self, layers: Sequence[str | nn.Module]) -> list[tuple[str, nn.Module]]:
+        """Returns names and modules of different layers, see `find`.
+
+        Raises:
+            LayerError: see `find_layer`, or one is named twice, which would count double.
+        """
+        found = [self.find(layer) for layer in layers]
+        names = [name for name, _ in found]
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise LayerError(
+                f"layer {twice[0]!r} is named twice among {few(names, 5)}, and would count double: name it once"
+            )
+        return found
 
     def prepare(self, x: Tensor) -> Tensor:
         """Checks an input and brings it to the device and floating type of the network's parameters.

@@ -68,7 +68,7 @@ def of_views(
     images = torch.arange(count, device=capture.input.device).repeat(len(targets))
     kept = targets[0]
     scores_of = ViewScores(kept.indices.repeat(len(targets), 1), kept.functions, kept.probability, tuple(targets))
-    found = [capture.network.find(layer) for layer in layers]
+    found = capture.network.find_each(layers)
 
     def scored(recording: Recording) -> Tensor:
         with torch.enable_grad():

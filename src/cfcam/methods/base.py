@@ -39,10 +39,6 @@ class Method(ABC):
     """Whether it pools activations and gradients, and uses nothing else: frames of a clip are then pooled one by one,
     because a network may look at some of them only."""
 
-    needs_layer: ClassVar[bool] = True
-    """Whether it maps the output of a layer, so that one has to be chosen; else a network without layers that have
-    places is explained, too, at its input."""
-
     @abstractmethod
     def __call__(self, capture: Capture) -> Tensor:
         """Returns the raw, unnormalised maps (N, K, *layer_spatial) of the capture's N images and K targets."""
@@ -85,6 +81,11 @@ class Method(ABC):
     def needs_gradients(self) -> bool:
         """Whether it takes gradients, of whatever; if not, it explains quantised networks, too."""
         return self.uses_gradients
+
+    @property
+    def needs_layer(self) -> bool:
+        """Whether it maps the output of a layer; if not, it explains networks without a layer that has places, too."""
+        return True
 
     @property
     def takes_parts(self) -> bool:

@@ -36,6 +36,11 @@ class Wrapper(Method):
         """Whether the wrapped method takes gradients."""
         return self.base.needs_gradients
 
+    @property
+    def needs_layer(self) -> bool:
+        """Whether the wrapped method maps a layer."""
+        return self.base.needs_layer
+
     def parameters(self) -> dict[str, Any]:
         """Returns the hyper-parameters as plain values, those of the wrapped method among them."""
         plain = {name: list(v) if isinstance(v, tuple) else v for name, v in super().parameters().items()}

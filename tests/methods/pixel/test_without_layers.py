@@ -9,7 +9,9 @@ from torch import Tensor, nn
 import cfcam
 from cfcam import Explainer
 from cfcam.errors import LayerError
-from cfcam.methods import HiResCAM, ReciproCAM, SmoothGrad
+from cfcam.methods import Augmented, Fusion, HiResCAM, ReciproCAM, SmoothGrad
+from cfcam.metrics.scorecard.evaluator import Evaluator
+from cfcam.metrics.scorecard.samples import Sample
 
 
 def flat(*shape: int) -> nn.Module:
@@ -52,6 +54,27 @@ def test_methods_of_layers_are_refused_with_what_to_take_instead() -> None:
     for methods in ("grad-cam", "guided-grad-cam", ["smooth-grad", "occlusion"]):
         with pytest.raises(LayerError, match=r"take a method that needs none \(smooth-grad, integrated-gradients"):
             explainer.but(methods)(x)  # what is known of the network does not make the input a layer of theirs
+
+
+def test_what_goes_around_such_a_method_needs_no_layer_either_but_for_a_fusion_of_layers() -> None:
+    network, x, plain = flat(1, 7, 9), seeded(3, 1, 7, 9), SmoothGrad(samples=1, noise=0)
+    found = cfcam.explain(network, x, Augmented(plain, flips=(), scales=()), targets=[0, 2])
+    torch.testing.assert_close(
+        found.maps["smooth-grad-augmented"], cfcam.explain(network, x, plain, targets=[0, 2]).maps["smooth-grad"]
+    )
+    with pytest.raises(LayerError, match="take a method that needs none"):
+        cfcam.explain(network, x, Fusion(base=plain))
+
+
+def test_such_maps_are_measured_where_no_control_needs_a_layer() -> None:
+    samples = [Sample(image, name=str(n)) for n, image in enumerate(seeded(2, 1, 7, 9))]
+    rows = Evaluator(flat(1, 7, 9), "smooth-grad", "adcc", controls=False)(samples)
+    assert [(row.image, row.method, "adcc" in row.values) for row in rows] == [
+        ("0", "smooth-grad", True),
+        ("1", "smooth-grad", True),
+    ]
+    with pytest.raises(LayerError, match="take a method that needs none"):
+        Evaluator(flat(1, 7, 9), "smooth-grad", "adcc")(samples)
 
 
 def test_a_layer_is_still_named_where_there_is_one() -> None:

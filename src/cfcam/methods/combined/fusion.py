@@ -52,6 +52,11 @@ class Fusion(Wrapper):
             raise MethodError(f"{type(self).__name__}(mode={self.mode!r}): 'mean', 'max' or 'product'")
         check_whole_numbers(self, "grids")
 
+    @property
+    def needs_layer(self) -> bool:
+        """It fuses layers."""
+        return True
+
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *finest_layer_spatial) in [0, 1]."""
         layers = self.layers or grid_layers(capture, self.grids)

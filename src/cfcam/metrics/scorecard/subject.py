@@ -9,6 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from cfcam.capture import Capture, Network, automatic_layer
+from cfcam.capture.layers.finding import INPUT
+from cfcam.errors import LayerError
 from cfcam.methods.base import Method
 from cfcam.metrics.functional import sanity
 from cfcam.metrics.scorecard.catalogue import MetricError
@@ -61,7 +63,12 @@ class Subject:
     def layer(self, x: Tensor) -> str:
         """Returns the name of the target layer, chosen on the first batch (N, C, *spatial) if none was named."""
         if self._layer is None:
-            self._layer = automatic_layer(self.network, x, classes=self.classes)
+            try:
+                self._layer = automatic_layer(self.network, x, classes=self.classes)
+            except LayerError:
+                if any(method.needs_layer for method in self.methods.values()):
+                    raise
+                self._layer = INPUT
         return self._layer
 
     def capture(self, x: Tensor, targets: Any, network: Network | None = None, layer: str | None = None) -> Capture:
