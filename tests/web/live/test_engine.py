@@ -9,12 +9,14 @@ import torch
 
 from cfcam.errors import CfcamError, ImageError, InputError, LayerError, MethodError, ModelError, TargetError
 from cfcam.explanation import Explanation
-from cfcam.imaging import Image, VolumePreprocess, read_image, read_volume
+from cfcam.imaging import Image, Volume, VolumePreprocess, read_image, read_volume
 from cfcam.jobs import VolumeSettings, Windows, explain_study
 from cfcam.jobs.study.explained import way_back
 from cfcam.models import load
 from cfcam.web.live.engine import LiveEngine, content_of
+from cfcam.web.live.maps import study_map
 from cfcam.web.live.network import Abandoned, Ticket
+from tests import nnunet
 from tests.jobs.studies import THREE_D, marked_voxels, nodule_phantom
 from tests.jobs.world import NETWORKS, draw, run
 
@@ -161,6 +163,18 @@ def test_a_network_of_several_files_is_told_what_to_do_and_takes_one_file_of_all
     assert "start cfcam view with the files of all (--channels A,B)" in str(told.value)
     (found,) = engine.maps(read_volume(tmp_path / "both.nii.gz", channel="all"), ["grad-cam"], ["predicted"])
     assert found.label(0, 0) == "bright"
+
+
+def test_maps_of_nnunets_networks_lie_on_the_volume_though_their_way_back_goes_by_its_voxels(tmp_path):
+    values = np.zeros((2, 30, 28, 12), np.float32)
+    values[:, 4:26, 5:24, 2:10] = np.random.default_rng(0).normal(100, 20, (2, 22, 19, 8))  # it is cut to this
+    volume = Volume(values, np.diag([1.0, 1, 3, 1]))
+    engine = LiveEngine(load(f"nnunet:{nnunet.folder(tmp_path / 'net')}"))
+    (found,) = engine.maps(volume, ["grad-cam"], ["predicted"])
+    heat = study_map(engine, volume, found, seconds=0).heat()
+    assert heat.shape == (30, 28, 12)
+    assert not heat[:4].any()
+    assert heat[4:26, 5:24, 2:10].any() == (found.status["grad-cam"][0, 0] == "ok")
 
 
 def test_more_maps_than_anybody_looks_at_are_refused(demo, monkeypatch):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -312,7 +312,8 @@ def _onto(size: tuple[int, ...], study: Study, preprocess: Mapping[str, Any] | N
         whole = prepared_by(preprocess or {"orientation": None, "size": size})
 
         def back(heat: Any) -> Any:
-            return whole.to_original(heat, study.grid())
+            image = study.image() if whole.by else study.grid()  # nnU-Net's and a bundle's ways go by the voxels
+            return whole.to_original(heat, cast(Volume, image))
 
         return back
     from cfcam.imaging.preprocess import Preprocess

@@ -13,7 +13,6 @@ from cfcam.clinical.uncertainty import Augmentations, Samples, augmentation, pai
 from cfcam.errors import InputError
 from cfcam.imaging import Image, Volume
 from cfcam.jobs.engine.batch import by_image
-from cfcam.jobs.study.explained import way_back
 from cfcam.jobs.study.uncertainty import runner
 from cfcam.maps import Status
 from cfcam.metrics.functional.sanity import randomised
@@ -21,7 +20,7 @@ from cfcam.web.library.about import About
 from cfcam.web.library.maps import Heat, StudyMap
 from cfcam.web.live.engine import LiveEngine, content_of
 from cfcam.web.live.maker import maker_of
-from cfcam.web.live.maps import RULE, cut_and_peak, map_id, map_of, without_values
+from cfcam.web.live.maps import RULE, cut_and_peak, map_id, map_of, way_home
 from cfcam.web.live.network import Ticket
 
 SEED = 0
@@ -58,7 +57,7 @@ def uncertainty(engine: LiveEngine, image: Image | Volume, of: StudyMap, ticket:
         parts = augmentation(explainer, x, of.method, [of.class_index], seed=SEED, run=runner(own))
         steps = len(Augmentations().of(x, SEED))
         summary = summarise(_told(parts, steps, ticket), of.threshold or _THRESHOLD)
-    sd, back = summary.sd[0, 0].cpu(), way_back(engine.preprocess(image), without_values(image))
+    sd, back = summary.sd[0, 0].cpu(), way_home(engine.preprocess(image), image)
 
     def deviation() -> Heat:
         found: Heat = back(sd[None])[0].numpy()
@@ -127,7 +126,7 @@ def control(engine: LiveEngine, image: Image | Volume, of: StudyMap, ticket: Tic
         if isinstance(explanation, str):
             raise InputError(f"the network with random weights gives no map: {explanation}")
         ticket.tell(0.9)
-    back = way_back(engine.preprocess(image), without_values(image))
+    back = way_home(engine.preprocess(image), image)
 
     def heat() -> Heat:
         found: Heat = back(explanation.heatmaps(of.method)[0, 0]).numpy()

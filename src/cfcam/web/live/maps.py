@@ -15,7 +15,7 @@ from cfcam.clinical.regions import threshold_value
 from cfcam.exchange.dicom.origin import placed
 from cfcam.explanation import Explanation
 from cfcam.imaging import Image, Volume
-from cfcam.jobs.study.explained import way_back
+from cfcam.jobs.study.explained import WayBack, way_back
 from cfcam.maps import Status
 from cfcam.web.library import facts
 from cfcam.web.library.maps import Heat, StudyMap
@@ -42,7 +42,7 @@ def study_map(
         seconds: that it took.
     """
     preprocess = engine.preprocess(image)
-    back = way_back(preprocess, without_values(image))
+    back = way_home(preprocess, image)
 
     def heat() -> Heat:
         found: Heat = back(explanation.heatmaps(explanation.methods[0])[0, 0]).numpy()
@@ -179,6 +179,14 @@ def map_id(*parts: Any) -> str:
 
 def _plain(value: Any) -> Any:
     return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+def way_home(preprocess: Any, image: Image | Volume) -> WayBack:
+    """Returns the `way_back` of a map, which is kept with it: without the voxels, unless the way itself needs them.
+
+    nnU-Net cuts a volume to what is not 0, and a bundle's transforms may do anything with values.
+    """
+    return way_back(preprocess, image if getattr(preprocess, "by", "") else without_values(image))
 
 
 def without_values(image: Image | Volume) -> Image | Volume:
