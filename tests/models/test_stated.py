@@ -173,6 +173,26 @@ def test_what_the_network_states_gives_way_to_what_lies_beside_the_weights(file,
     assert found.sources["size"] == "assumed: as for file's own weights, not stated by these"
 
 
+@pytest.mark.parametrize(
+    ("said", "resize"),
+    [
+        ({"resize_mode": "shortest", "fill_color": 0}, {"resize": "shorter-side+crop", "crop_ratio": 1.0}),
+        ({"resize_mode": "squash", "fill_color": 0}, {"resize": "stretch"}),
+        ({"resize_mode": "longest", "fill_color": 0}, {"resize": "pad"}),
+        ({"resize_mode": "longest", "fill_color": 127}, {}),
+    ],
+)
+def test_what_open_clip_says_of_its_pictures(said, resize):
+    """As its image_transform does it: the shorter side and a cut, both sides, or the longer side and a border."""
+    net = Net()
+    values = {"mean": (0.5, 0.4, 0.3), "std": (0.2,) * 3, "interpolation": "bicubic"}
+    net.preprocess_cfg = {"size": (224, 224), "mode": "RGB", **values, **said}
+    found = of_module(net)
+    assert found.values == {"size": 224, **values, **resize}
+    if not resize:
+        assert found.sources["resize"] == "assumed: the network states longest with the colour 127"
+
+
 def fake(name, **attributes):
     return type(name, (), attributes)()
 

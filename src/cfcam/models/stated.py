@@ -14,7 +14,7 @@ from typing import Final
 from cfcam import json_text
 from cfcam.errors import ModelError, few, one_line
 from cfcam.models.spec import is_file
-from cfcam.models.stated_by_libraries import processor_settings, timm_settings
+from cfcam.models.stated_by_libraries import open_clip_settings, processor_settings, timm_settings
 
 PICTURE_FIELDS: Final = ("size", "resize", "crop_ratio", "mean", "std", "interpolation", "order")
 VOLUME_FIELDS: Final = ("orientation", "spacing", "size", "window", "intensity", "mean", "std")
@@ -65,7 +65,7 @@ class Stated:
 
 
 def understood(content: object, source: str, where: str, *, strict: bool = False) -> Stated | None:
-    """Reads what a mapping says, in cfcam's words, in timm's or in transformers'.
+    """Reads what a mapping says, in cfcam's words, in timm's, OpenCLIP's or transformers'.
 
     Args:
         content: such as what a JSON file holds; nested under one of `preprocess`, `preprocessing`, `normalization`,
@@ -93,6 +93,8 @@ def understood(content: object, source: str, where: str, *, strict: bool = False
         return Stated.by(source, *processor_settings(content, where))
     if keys & _TIMM:
         return Stated.by(source, *timm_settings(content))
+    if "resize_mode" in keys:
+        return Stated.by(source, *open_clip_settings(content))
     known = {str(name): value for name, value in content.items() if name in _FIELDS}
     if not strict and not (_are_numbers(content.get("mean")) and _are_numbers(content.get("std"))):
         return None

@@ -12,6 +12,7 @@ from cfcam.errors import ModelError, describe, one_line
 _INTERPOLATIONS: Final = ("nearest", "bilinear", "bicubic")
 _PILLOW: Final = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 _CROP_MODES: Final = {"center": "shorter-side+crop", "squash": "stretch+crop"}
+_RESIZE_MODES: Final = {"shortest": "shorter-side+crop", "squash": "stretch", "longest": "pad"}
 _CROP_PCT: Final = 0.875  # timm's, where a configuration has none
 _PROCESSOR: Final = re.compile(r"(\w+?)(ImageProcessor|FeatureExtractor)(Fast|Pil)?")
 _ROUNDED: Final = 0.01  # by which parts of two sides may differ and be one
@@ -53,6 +54,22 @@ def timm_settings(config: Mapping[str, Any]) -> tuple[dict[str, object], dict[st
         known |= cut(_CROP_MODES[mode], size, whole) if mode in _CROP_MODES else {"size": size}
         if mode not in _CROP_MODES:  # "border" fills up with the mean's colour
             lacking["resize"] = f"the network states {one_line(mode, 20)}, which cfcam does not have"
+    return known | interpolation(config.get("interpolation"), lacking), lacking
+
+
+def open_clip_settings(config: Mapping[str, Any]) -> tuple[dict[str, object], dict[str, str]]:
+    """Reads OpenCLIP's ``preprocess_cfg``: the values, and why some that it states cannot be had."""
+    known = mean_and_std(config.get("mean"), config.get("std"))
+    lacking: dict[str, str] = {}
+    size = config.get("size")
+    if whole := square([size] if isinstance(size, int) else size):
+        known["size"] = whole
+    mode, fill = config.get("resize_mode") or "shortest", config.get("fill_color") or 0
+    if mode not in _RESIZE_MODES or (mode == "longest" and fill):
+        lacking["resize"] = f"the network states {one_line(mode, 20)} with the colour {one_line(fill, 20)}"
+    else:
+        known["resize"] = _RESIZE_MODES[mode]
+        known |= {"crop_ratio": 1.0} if mode == "shortest" else {}
     return known | interpolation(config.get("interpolation"), lacking), lacking
 
 
