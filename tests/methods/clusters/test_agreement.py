@@ -72,6 +72,14 @@ def test_a_cluster_shares_what_channels_differ_from_themselves_as_much_as_from_e
     assert pooling(weights[[0, 0]], ALL[:2], labels).flatten().tolist() == [0, 0, 0]  # as behind pooling
 
 
+def test_last_digits_of_a_weight_are_no_error_of_it() -> None:
+    """A cluster of one channel varies by nothing beyond: its last digits alone would give it all of its share."""
+    weights = torch.tensor([[1.0, 5.0, 9.0], [1 + 2**-22, 5.0, 9 - 2**-20]])[:, None, None]
+    assert pooling(weights, ALL[:2], torch.tensor([[0, 1, 2]])).flatten().tolist() == [0, 0, 0]
+    moved = torch.tensor([[1.0, 5.0, 9.0], [1.1, 5.0, 9.0]])[:, None, None]
+    assert pooling(moved, ALL[:2], torch.tensor([[0, 1, 2]])).flatten().tolist() == [1, 0, 0]
+
+
 def test_one_view_leaves_all_trust() -> None:
     kept = torch.tensor([[True], [False]])
     assert trust(maps((1, 2), (0, 0)), kept, torch.ones(2, 2, dtype=torch.bool), torch.tensor([[0]])).item() == 1

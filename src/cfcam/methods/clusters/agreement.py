@@ -12,7 +12,7 @@ from cfcam.methods.clustering import one_hot
 
 LIMITS = 1.96
 """Of agreement: so many root mean squares of what repeated measurements differ by hold 95 % of the differences."""
-_ROUNDING = 1e-4  # of the answers' own size: differences that arithmetic alone makes
+_ROUNDING = 1e-4  # of the answers' and weights' own size: differences that arithmetic alone makes
 
 
 def beyond_retest(own: Tensor, answers: Tensor, retests: list[bool], *, centred: bool) -> Tensor:
@@ -137,6 +137,9 @@ def pooling(weights: Tensor, kept: Tensor, labels: Tensor) -> Tensor:
     centre = mean @ membership / of_all
     squares = (mean.square() @ membership - of_all * centre.square()).clamp(min=0) / (size - 1).clamp(min=1)
     error = error @ membership / of_all
+    # of a cluster of one channel b is 0, and what views differ by in the last digits would decide alone
+    rounding = _ROUNDING**2 * (mean.square() @ membership / of_all)
+    error = torch.where(error <= rounding, 0.0, error)
     total = error + (squares - error).clamp(min=0)
     share = torch.where(total > 0, error / total, 0.0)
     return (share @ membership.mT).masked_fill(mean.isnan(), torch.nan)
