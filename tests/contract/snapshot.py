@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 from collections import deque
 from typing import Any
@@ -70,5 +71,6 @@ def snapshot(model: nn.Module) -> dict[str, Any]:
             torch.backends.cudnn.benchmark,
             torch.backends.cudnn.deterministic,
         ),
+        "folder": os.getcwd(),  # noqa: PTH109
         "precision": torch.get_float32_matmul_precision(),
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import os
 import random
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -100,6 +101,7 @@ def _settings(m: Hub, x: Tensor) -> None:
     torch.set_grad_enabled(not torch.is_grad_enabled())
     torch.backends.cudnn.benchmark = not torch.backends.cudnn.benchmark
     torch.set_float32_matmul_precision("medium")
+    os.chdir("/")
 
 
 @torch.no_grad()

@@ -209,6 +209,11 @@ def test_lines_that_cannot_be_written_are_told_with_their_folder(tmp_path):
         append_line(tmp_path / "rows.jsonl", {"n": "0" * 100})
 
 
+def _removed(folder):
+    shutil.rmtree(folder)
+    return folder / "page"
+
+
 def test_a_scorecard_for_which_there_is_no_room_is_told_with_its_folder(tmp_path):
     folder_of(tmp_path / "in", 2)
     out = tmp_path / "scores"
@@ -219,7 +224,7 @@ def test_a_scorecard_for_which_there_is_no_room_is_told_with_its_folder(tmp_path
     with pytest.raises(FileNotFoundError, match="nowhere"), own_output(out):  # what is read is no disk that is full
         (tmp_path / "nowhere").read_bytes()
     with pytest.raises(DiskError, match=rf"^{out}: cannot be written into any more"), own_output(out):
-        (out / f"{shutil.rmtree(out)}").touch()
+        _removed(out).touch()
 
 
 def _command(source, output):

@@ -195,9 +195,12 @@ def test_a_factory_gives_the_network(call, classes, file):
 
 def test_the_process_is_as_before(file):
     path, modules, random = list(sys.path), set(sys.modules), torch.random.get_rng_state()
+    folder = Path.cwd()
+    file.write_text(f"import os\nos.chdir('/')\n{NETWORK}")
     with torch.inference_mode():
         module = load(f"{file}:make", num_classes=2).module
     assert sys.path == path
+    assert Path.cwd() == folder
     assert torch.equal(torch.random.get_rng_state(), random)
     assert [name for name in sys.modules if name not in modules and not name.startswith("_cfcam_")] == []
     assert sys.modules[type(module).__module__].Net is type(module)

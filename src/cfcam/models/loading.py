@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from cfcam.capture import Detector
+from cfcam.capture.state.process import same_folder
 from cfcam.errors import ModelError, describe, one_line
 from cfcam.models.built import Built, Preparation, Probability
 from cfcam.models.classes import read_classes
@@ -67,7 +68,8 @@ def load(
     """Load a network.
 
     Only a ``FILE.py:FACTORY`` runs code of the user's, and a bundle that is trusted; of every other spec, of weights
-    and of class names nothing is executed. The random numbers of the process are as before.
+    and of class names nothing is executed. The random numbers and the working folder of the process are as
+    before.
 
     Args:
         spec: The network; `available_forms` lists what can be written.
@@ -96,7 +98,7 @@ def load(
             " or a checkpoint can be named: nnunet:FOLDER/fold_1)"
         )
     state, notes, in_file = (None, (), None) if weights is None else read_checkpoint(weights)
-    with torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False), torch.enable_grad():
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(mode=False), torch.enable_grad(), same_folder():
         built = _build(parsed, trust=trust_bundle)
         if state is None and parsed.source is Source.FILE:
             built = replace(built, untrained=untrained_note(parsed, built.module))

@@ -24,6 +24,7 @@ TRACE = b"""Traceback (most recent call last):
     import torch
 ImportError: /venv/lib/libc10.so: undefined symbol: f
 """
+TWICE = " / ".join(["ImportError: libc10.so: undefined symbol: f"] * 2)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +36,7 @@ ImportError: /venv/lib/libc10.so: undefined symbol: f
         (b"one\ntwo\nthree", "two / three"),
         (b"terminate called\n  what():  std::bad_alloc\n", "terminate called / what(): std::bad_alloc"),
         (C10, SAID_BY_C10),
+        (TRACE + b"\nDuring handling of the above exception, another exception occurred:\n\n" + TRACE, TWICE),
         (TRACE, "ImportError: libc10.so: undefined symbol: f"),
         (b"cannot open /data/Jane Doe/x/scan 1.dcm: not found", "cannot open scan 1.dcm: not found"),
         (b"no such file: 'Jane Doe/scan.dcm'", "no such file: 'scan.dcm'"),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -20,6 +21,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 import zarr
 
 from cfcam.errors import DiskError, JobError, LinkError
@@ -27,6 +29,7 @@ from cfcam.jobs import StudySettings
 from cfcam.jobs.cases.case import Case
 from cfcam.jobs.cluster import processes
 from cfcam.jobs.cluster.processes import Processes
+from cfcam.jobs.cluster.worker import Place, Worker
 from cfcam.jobs.cluster.workers import LOST, Lost
 from cfcam.jobs.inputs.shard import Shard
 from cfcam.jobs.runs.manifest import Manifest
@@ -301,6 +304,30 @@ def test_workers_that_never_get_ready_end_the_run_with_one_line(tmp_path, pictur
     with pytest.raises(JobError, match=rf"workers end before they are ready, {said} symbol: f$"):
         list(run(pictures, tmp_path / "out", Processes(2)))
     assert not workers_of(os.getpid())
+
+
+class Moving:
+    """What goes elsewhere where it is unpacked, as a network's module may."""
+
+    light, notes = False, ()
+
+    def __reduce__(self):
+        return _moved, ()
+
+
+def _moved():
+    os.chdir("/")
+    return Moving()
+
+
+def test_relative_paths_begin_where_they_did_whatever_a_network_does_where_it_arrives(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = torch.get_num_threads()
+    try:
+        assert Worker().start(pickle.dumps(Moving()), Place.made(Path("out"), 1)) == ""
+    finally:
+        torch.set_num_threads(before)
+    assert Path.cwd() == tmp_path
 
 
 def test_a_shard_is_none_of_theirs(tmp_path, pictures):

@@ -1,8 +1,10 @@
-"""What a pass may change of the process around it: random state, and torch's own settings."""
+"""What a pass may change of the process around it: random state, torch's own settings, the working folder."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
@@ -11,7 +13,21 @@ from torch.backends import cudnn, mkldnn
 
 from cfcam.capture.state.randomness import Setting, generators_around, same_state
 
+
+def _folder() -> str:
+    try:
+        return os.getcwd()  # noqa: PTH109 (asked for around each pass)
+    except OSError:  # it is gone
+        return ""
+
+
+def _work_in(folder: str) -> None:
+    with suppress(OSError):
+        os.chdir(folder)
+
+
 _SETTINGS: tuple[Setting, ...] = (
+    (_folder, _work_in),
     (torch.is_grad_enabled, torch._C._set_grad_enabled),
     (torch.get_default_dtype, torch.set_default_dtype),
     (torch.get_num_threads, torch.set_num_threads),
@@ -52,6 +68,16 @@ class Process:
                 put(state)
                 drew = True
         return drew
+
+
+@contextmanager
+def same_folder() -> Iterator[None]:
+    """Has relative paths begin where they did, whatever somebody else's code does in the context."""
+    before = _folder()
+    try:
+        yield
+    finally:
+        _work_in(before)
 
 
 def _autocast(kind: str) -> tuple[Setting, Setting]:

@@ -12,7 +12,9 @@ from cfcam.errors import one_line
 _KEPT = 1 << 12  # bytes of what is said; all before is forgotten
 _LINES = 2
 _PATIENCE = 1.0  # seconds; what a network has forked may hold the stream of a worker that is gone
-_WHERE = re.compile(r"\s+(?!\s|what\(\))|frame #|Traceback ")  # lines that tell where it was, and not what
+_WHERE = re.compile(
+    r"\s+(?!\s|what\(\))|frame #|Traceback |During handling |The above exception "
+)  # lines that tell where it was, and not what
 _FOLDERS = re.compile(r"(?<=['\"])[^'\"]*/|\S*/(?:.*/)?")  # their names may hold spaces
 
 

@@ -137,11 +137,14 @@ class Worker:
         try:
             import torch
 
+            from cfcam.capture.state.process import same_folder
+
             torch.set_num_threads(place.cores)
             place.enter()
             self._held.enter_context(output_of(place.output))
             self._place = place
-            self._job: Job = pickle.loads(job)  # noqa: S301 (from the run that asked for this worker)
+            with same_folder():  # which relative paths of the run begin in
+                self._job: Job = pickle.loads(job)  # noqa: S301 (from the run that asked for this worker)
         except CfcamError as error:
             return str(error)
         except Exception as error:  # noqa: BLE001 (a library of this machine may raise anything)
