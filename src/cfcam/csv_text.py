@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from cfcam.bounded import read_bounded
 from cfcam.errors import CfcamError, InputError, one_line
+from cfcam.shown import writable
 
 LARGEST: Final = 64 * 2**20
 """Bytes of a table."""
@@ -137,6 +138,7 @@ def table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
 
 def cell(value: Any) -> Any:
     """Returns a value as it is written: a text that a program would take for a formula with an apostrophe before it."""
+    value = writable(value) if isinstance(value, str) else value
     if isinstance(value, str) and _FORMULA.match(value) and not _NUMBER.fullmatch(value):
         return f"'{value}"
     return value

@@ -71,6 +71,22 @@ def counted(count: int, what: str, several: str = "") -> str:
     return f"{count} {what if count == 1 else several or what + 's'}"
 
 
+def writable(text: str) -> str:
+    r"""Returns a text that UTF-8 can hold: halves of surrogate pairs as they are in Python's source.
+
+    So Python gives names of files whose bytes are not in UTF-8.
+
+    Example:
+        >>> writable("scan.png"), writable("scan\udcff.png")
+        ('scan.png', 'scan\\udcff.png')
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "backslashreplace").decode()
+    return text
+
+
 def absence(path: str | os.PathLike[str], what: str = "file") -> str:
     """Returns what is said of a path that leads to nothing.
 

@@ -24,6 +24,7 @@ from cfcam.errors import CfcamError, DiskError
 from cfcam.exchange.deidentify.deidentifier import Deidentifier
 from cfcam.exchange.deidentify.folder import deidentify_folder
 from cfcam.files import append_line, own_output, sha256_of, stays_inside
+from cfcam.imaging.drawing.look import Look
 from cfcam.jobs.compare.pairs import make_pair, read_pairs
 from cfcam.jobs.compare.run import ComparePairs
 from cfcam.jobs.compare.settings import CompareSettings
@@ -35,6 +36,7 @@ from cfcam.jobs.runs.status import status
 from cfcam.locks import alone_in, at_work
 from cfcam.models import load
 from cfcam.models.classes import read_classes
+from cfcam.web.offline import OfflinePages
 from tests.jobs.evaluate.test_run import bright as evaluation
 from tests.jobs.evaluate.test_run import phantoms
 from tests.jobs.studies import phantom_radiograph
@@ -401,3 +403,21 @@ def test_a_full_disk_ends_de_identification_too(tmp_path):
     with files_of(200), pytest.raises(DiskError, match="the output: cannot be written into any more"):
         _deidentify(tmp_path / "in", tmp_path / "out")
     assert written(tmp_path / "out") == []
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems take names in UTF-8 alone")
+@pytest.mark.parametrize("way", ["files", "store", "evaluation"])
+def test_a_name_that_is_not_in_utf_8_ends_no_run(tmp_path, way):
+    """A store, whose tables are in UTF-8, leaves that picture out and says so; all else names it as Python does."""
+    good, odd = folder_of(tmp_path / "in", 2)
+    odd = odd.rename(os.fsdecode(os.fsencode(odd.parent) + b"/\xff.png"))
+    if way == "evaluation":
+        card = evaluation(tmp_path / "in", tmp_path / "out")()
+        write_report(card, tmp_path / "out")
+        assert {row.image for row in card.rows} == {good.name, odd.name}
+        assert "\\udcff.png" in (tmp_path / "out" / "per_image.csv").read_text(encoding="utf-8")
+        return
+    pages = {"further": OfflinePages("net", Look("ember", 0.5, "value"))} if way == "files" else {"store": True}
+    outcomes = {o.path.name: o.error for o in run(tmp_path / "in", tmp_path / "out", **pages)}
+    refused = "its name, or a folder's, is not in UTF-8, which the tables of a store are: rename it"
+    assert outcomes == {good.name: None, odd.name: None if way == "files" else refused}

@@ -176,7 +176,7 @@ def page_of(study: Study, told: Info, *, preparation: dict[str, Any] | None = No
     }
     head, foot = _front()
     text = json.dumps(held, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
-    blocks = [f'<script type="application/json" id="cfcam-held">{text}</script>\n'.encode()]
+    blocks = [f'<script type="application/json" id="cfcam-held">{text}</script>\n'.encode("utf-8", "backslashreplace")]
     size = len(head) + len(foot) + len(blocks[0])
     files = [f"/studies/{study.id}/original.nii", *(f"/studies/{study.id}/maps/{one.id}.nii" for one in detail.maps)]
     for number, (path, file) in enumerate(zip(files, _files(study), strict=True), start=1):

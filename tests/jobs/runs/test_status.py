@@ -205,6 +205,7 @@ def test_words_of_a_status(source, tmp_path):
         ("line 12: label 'cat' is not one of the classes", "label is not one of the classes"),
         ("cannot be read (OSError: x/y.png: gone)", "cannot be read"),
         (f"{LOST}; the last one ended by SIGABRT, and said: x.py: 5", LOST.partition(":")[0]),
+        ("it is cut off (truncated (0 bytes)); copy it", "it is cut off; copy it"),
         ("", "no reason was entered"),
     ],
 )

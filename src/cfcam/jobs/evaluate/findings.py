@@ -139,7 +139,7 @@ def write_tables(findings: Findings, folder: Path) -> list[Path]:
     else:
         (folder / CURVES_FILE).unlink(missing_ok=True)
     for name, text in written.items():
-        write_whole(folder / name, text.encode("utf-8"))
+        write_whole(folder / name, text.encode("utf-8", "backslashreplace"))
     return [rows, *(folder / name for name in written)]
 
 

@@ -87,7 +87,7 @@ def _written(findings: Findings, folder: Path, examples: Sequence[Example]) -> l
     }
     files = write_tables(findings, folder) + write_figures(figures, folder / "figures")
     page = folder / PAGE
-    write_whole(page, render(findings, figures, [e.name for e in examples]).encode("utf-8"))
+    write_whole(page, render(findings, figures, [e.name for e in examples]).encode("utf-8", "backslashreplace"))
     return [page, *files]
 
 

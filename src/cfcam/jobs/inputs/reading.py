@@ -13,6 +13,7 @@ from cfcam.jobs.inputs.burned_in import check_burned_in
 from cfcam.jobs.inputs.find import Input, Kind
 from cfcam.jobs.inputs.preparing import VolumeSettings
 from cfcam.jobs.inputs.privacy import comes_from_dicom
+from cfcam.shown import writable
 
 
 def load_picture(
@@ -56,6 +57,19 @@ def read_volume_of(path: Path, how: VolumeSettings) -> Volume:
         series=how.series,
         irregular=how.irregular,
     )
+
+
+def check_storable(key: str) -> None:
+    """Refuses an input that a store's tables cannot name.
+
+    Args:
+        key: how the manifest knows it.
+
+    Raises:
+        ImageError: its name is not in UTF-8.
+    """
+    if writable(key) != key:
+        raise ImageError("its name, or a folder's, is not in UTF-8, which the tables of a store are: rename it")
 
 
 def check_showable(image: Image | Volume, given: Input, *, allow_burned_in: bool) -> None:

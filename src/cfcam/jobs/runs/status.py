@@ -200,7 +200,7 @@ def _list(value: Any) -> list[Any]:
 
 def _kind(reason: str) -> str:
     """A failure without what is this input's own: a place in front, brackets, quotes, what follows a colon, numbers."""
-    plain = re.sub(r"\s*\([^)]*\)|'[^']*'|\"[^\"]*\"", "", reason)
+    plain = re.sub(r"\s*\((?:[^()]|\([^()]*\))*\)|'[^']*'|\"[^\"]*\"", "", reason)
     first, colon, rest = plain.partition(": ")
     if colon and _PLACE.search(first):
         first = rest.partition(": ")[0]

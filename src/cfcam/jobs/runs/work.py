@@ -25,7 +25,7 @@ from cfcam.jobs.inputs.aside import Found
 from cfcam.jobs.inputs.find import Input
 from cfcam.jobs.inputs.preparing import assumption_notes
 from cfcam.jobs.inputs.privacy import labelled, renamed, without_paths
-from cfcam.jobs.inputs.reading import check_showable
+from cfcam.jobs.inputs.reading import check_showable, check_storable
 from cfcam.jobs.runs import boxes
 from cfcam.jobs.runs.drawing import explained
 from cfcam.jobs.runs.further import Seen
@@ -289,6 +289,7 @@ class Work:
     @failing(Step.DRAW)
     def _keep(self, task: Task, one: One) -> None:
         """What a store takes of an input, in place of files; the probabilities of all classes are among its scores."""
+        check_storable(task.key)
         if self._keeping is None or self._keeping.batch is not one.batch:
             self._keeping = Keeping(one.batch)
         targets = explained(one.batch, one.number, self.kind.preprocess, task.size)
