@@ -166,6 +166,18 @@ def test_comparison_is_paired_by_image_and_by_patient() -> None:
     assert found.verdict == "better"
 
 
+def test_images_of_one_name_are_not_one_image(net: GapNet) -> None:
+    """They were counted as one, drawn together, and each was compared with the last one's map of the reference."""
+    unnamed = [replace(sample, name="", patient=None) for sample in samples(4)]
+    card = evaluate(net, unnamed, ["grad-cam", "cam"], ["hit-rate"], controls=False, layer="features")
+    assert list(dict.fromkeys(row.image for row in card.rows)) == ["0", "1", "2", "3"]
+    with pytest.raises(InputError, match="element 1 of the data set is called 'scan', as one before it"):
+        evaluate(net, [replace(sample, name="scan") for sample in unnamed], ["grad-cam"], ["hit-rate"])
+    both = replace(card, rows=[*card.rows, *card.rows])  # two cards whose images are called by their numbers
+    with pytest.raises(MetricError, match="several rows of one method are of an image called '0'"):
+        both.compare()
+
+
 def test_one_image_has_a_mean_and_no_interval() -> None:
     (line,) = Scorecard([row("i", "grad-cam", 0.5)], ("adcc",)).summary()
     assert line.mean == 0.5

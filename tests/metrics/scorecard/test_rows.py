@@ -34,6 +34,12 @@ def test_rows_come_back_as_they_were_given() -> None:
         rows[3]
 
 
+def test_values_are_in_the_order_in_which_they_came() -> None:
+    names = [f"metric {n}" for n in range(20)]  # of a set, they would be in another order in each process
+    rows = Rows([Row("a", "cam", 0, "dog", 0.5, "ok", dict.fromkeys(names, 1.0))])
+    assert list(rows[0].values) == names
+
+
 def test_columns_are_those_of_the_rows() -> None:
     rows = Rows(THREE)
     assert (rows.texts("method"), rows.texts("image"), rows.texts("group")) == (

@@ -166,9 +166,16 @@ class Scorecard:
 
         Raises:
             KeyError: there is no such method in the table.
+            MetricError: images share a name, so that nothing says which are pairs.
         """
         rows = self.by_column
         images, patients, there = rows.codes("image"), rows.patients, self.methods
+        _, first, times = np.unique(
+            images * np.int64(len(rows)) + rows.codes("method"), return_index=True, return_counts=True
+        )
+        if (times > 1).any():
+            name = rows[int(first[times > 1][0])].image
+            raise MetricError(f"several rows of one method are of an image called {name!r}: give each its own name")
         if reference not in there:
             raise KeyError(reference)
         base = rows.where("method", reference)

@@ -78,7 +78,7 @@ class Rows(Sequence[Row]):
             self._probabilities.append(row.probability)
             for name, values in self._values.items():
                 values.append(row.values.get(name, math.nan))
-            for name in row.values.keys() - self._values.keys():
+            for name in [name for name in row.values if name not in self._values]:  # in the row's order, not a set's
                 self._values[name] = array("d", [math.nan]) * number + array("d", [row.values[name]])
             if row.extra:
                 self._extra[number] = {key: _small(value) for key, value in row.extra.items()}

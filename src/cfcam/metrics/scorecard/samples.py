@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -37,7 +38,7 @@ class Sample:
         image: (C, *spatial) as the network takes it.
         label: true class index; None if unknown.
         ground_truth: (*spatial) bool, where the finding is; None if unknown.
-        name: what to call it in the tables.
+        name: what to call it in the tables, which no other image is called; empty: its number.
         patient: images of one patient are resampled together; None: the image stands for itself.
         group: any grouping of your own, such as the hospital.
         parts: that can be taken away one at a time, for "part-removal".
@@ -105,25 +106,36 @@ def as_samples(dataset: Iterable[Any]) -> Iterator[Sample]:
     """Yields samples of anything that holds images.
 
     Args:
-        dataset: of `Sample`s, tensors (C, *spatial), or (image, label) and (image, label, ground truth) tuples.
+        dataset: of `Sample`s, tensors (C, *spatial), or (image, label) and (image, label, ground truth) tuples; what
+            has no name is called by its number.
 
     Raises:
-        InputError: an element is none of these.
+        InputError: an element is none of these, or is called like one before it.
     """
-    for number, element in enumerate(dataset):
-        if isinstance(element, Sample):
-            yield element
-        elif isinstance(element, Tensor):
-            yield Sample(element, name=str(number))
-        elif isinstance(element, (tuple, list)) and 1 <= len(element) <= 3 and isinstance(element[0], Tensor):
-            label = None if len(element) < 2 or element[1] is None else int(element[1])
-            truth = element[2] if len(element) == 3 else None
-            yield Sample(element[0], label, None if truth is None else torch.as_tensor(truth).bool(), str(number))
-        else:
+    known = set[str]()
+    for number, sample in enumerate(map(_as_sample, count(), dataset)):
+        if sample.name in known:
             raise InputError(
-                f"element {number} of the data set is a {type(element).__name__}: give Samples, images (C, *spatial) or"
-                " (image, label) and (image, label, ground truth) tuples"
+                f"element {number} of the data set is called {sample.name!r}, as one before it: give each image a name"
+                " of its own, and `patient` to those that belong together"
             )
+        known.add(sample.name)
+        yield sample
+
+
+def _as_sample(number: int, element: Any) -> Sample:
+    if isinstance(element, Sample):
+        return element if element.name else replace(element, name=str(number))
+    if isinstance(element, Tensor):
+        return Sample(element, name=str(number))
+    if isinstance(element, (tuple, list)) and 1 <= len(element) <= 3 and isinstance(element[0], Tensor):
+        label = None if len(element) < 2 or element[1] is None else int(element[1])
+        truth = element[2] if len(element) == 3 else None
+        return Sample(element[0], label, None if truth is None else torch.as_tensor(truth).bool(), str(number))
+    raise InputError(
+        f"element {number} of the data set is a {type(element).__name__}: give Samples, images (C, *spatial) or"
+        " (image, label) and (image, label, ground truth) tuples"
+    )
 
 
 def batches(samples: Iterable[Sample], size: int) -> Iterator[list[Sample]]:
