@@ -193,6 +193,23 @@ def test_what_open_clip_says_of_its_pictures(said, resize):
         assert found.sources["resize"] == "assumed: the network states longest with the colour 127"
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"crop_pct": "all", "input_size": [3, 9, 9]},
+        {"input_size": 224, "crop_pct": 0.9},
+        {"crop_mode": ["squash"], "input_size": [3, 9, 9]},
+        {"crop_pct": 0.9, "mean": [None] * 3, "std": [1.0] * 3},
+        {"resize_mode": ["squash"]},
+        {"resize_mode": "squash", "mean": "grey", "std": "grey"},
+        {"image_mean": 0.5, "image_std": {"a": 1}},
+    ],
+)
+def test_what_a_library_would_not_write_is_named_with_its_file(content):
+    with pytest.raises(ModelError, match=r"^best\.json cannot be understood .* repair it or take it away$"):
+        understood({"pretrained_cfg": content}, "stated", "best.json")
+
+
 def fake(name, **attributes):
     return type(name, (), attributes)()
 

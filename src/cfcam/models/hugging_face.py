@@ -200,7 +200,7 @@ def _stated(config: Any, processor: Mapping[str, Any], name: str) -> Stated:
     if size is not None:
         said = Stated.by(source, {"size": size})
     if isinstance(timms := getattr(config, "pretrained_cfg", None), Mapping):  # of a network of timm's, wrapped
-        said |= Stated.by(source, *timm_settings(timms))
+        said |= Stated.by(source, *timm_settings(timms, "its config.json"))
     if not processor:
         return said
     return said | Stated.by(f"stated by the network (its {name})", *processor_settings(processor, f"its {name}"))

@@ -92,9 +92,9 @@ def understood(content: object, source: str, where: str, *, strict: bool = False
     if keys & _TRANSFORMERS:
         return Stated.by(source, *processor_settings(content, where))
     if keys & _TIMM:
-        return Stated.by(source, *timm_settings(content))
+        return Stated.by(source, *timm_settings(content, where))
     if "resize_mode" in keys:
-        return Stated.by(source, *open_clip_settings(content))
+        return Stated.by(source, *open_clip_settings(content, where))
     known = {str(name): value for name, value in content.items() if name in _FIELDS}
     if not strict and not (_are_numbers(content.get("mean")) and _are_numbers(content.get("std"))):
         return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from cfcam.errors import ModelError, describe, one_line
@@ -43,8 +44,23 @@ PROCESSORS: Final[Mapping[str, Mapping[str, Any]]] = {
 """What image processors of transformers do where their file does not say it, by the name of their class."""
 
 
-def timm_settings(config: Mapping[str, Any]) -> tuple[dict[str, object], dict[str, str]]:
+@contextmanager
+def _understood(where: str) -> Iterator[None]:
+    try:
+        yield
+    except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise ModelError(f"{where} cannot be understood ({describe(error, 100)}): repair it or take it away") from error
+
+
+def timm_settings(
+    config: Mapping[str, Any], where: str = "timm's pretrained_cfg"
+) -> tuple[dict[str, object], dict[str, str]]:
     """Reads timm's ``pretrained_cfg``: the values, and why some that it states cannot be had."""
+    with _understood(where):
+        return _timm_settings(config)
+
+
+def _timm_settings(config: Mapping[str, Any]) -> tuple[dict[str, object], dict[str, str]]:
     known = mean_and_std(config.get("mean"), config.get("std"))
     lacking: dict[str, str] = {}
     if size := square(tuple(config.get("input_size") or ())[1:]):
@@ -57,8 +73,13 @@ def timm_settings(config: Mapping[str, Any]) -> tuple[dict[str, object], dict[st
     return known | interpolation(config.get("interpolation"), lacking), lacking
 
 
-def open_clip_settings(config: Mapping[str, Any]) -> tuple[dict[str, object], dict[str, str]]:
+def open_clip_settings(config: Mapping[str, Any], where: str) -> tuple[dict[str, object], dict[str, str]]:
     """Reads OpenCLIP's ``preprocess_cfg``: the values, and why some that it states cannot be had."""
+    with _understood(where):
+        return _open_clip_settings(config)
+
+
+def _open_clip_settings(config: Mapping[str, Any]) -> tuple[dict[str, object], dict[str, str]]:
     known = mean_and_std(config.get("mean"), config.get("std"))
     lacking: dict[str, str] = {}
     size = config.get("size")
@@ -122,7 +143,7 @@ def processor_settings(config: Mapping[str, Any], where: str) -> tuple[dict[str,
     """
     known: dict[str, object] = {}
     lacking: dict[str, str] = {}
-    try:
+    with _understood(where):
         kind = _kind(config)
         config = {**PROCESSORS.get(kind, {}), **config}
         rescaled = config.get("do_rescale", True)
@@ -152,8 +173,6 @@ def processor_settings(config: Mapping[str, Any], where: str) -> tuple[dict[str,
             known["order"] = "bgr"
         if config.get("do_pad") or config.get("do_thumbnail"):
             lacking["resize"] = f"{where} pads, in a way that cfcam does not have"
-    except (TypeError, ValueError, ZeroDivisionError, AttributeError) as error:
-        raise ModelError(f"{where} cannot be understood ({describe(error, 100)}): repair it or take it away") from error
     resample = config.get("resample")
     known |= interpolation(_PILLOW.get(resample, resample) if isinstance(resample, int) else None, lacking)
     return known, lacking
