@@ -19,7 +19,6 @@ from cfcam.capture import Capture, Network, automatic_layer, probabilities
 from cfcam.capture.alone import TOGETHER, mixed, one_by_one
 from cfcam.capture.answers.probabilities import Probability
 from cfcam.capture.inputs import check_type
-from cfcam.capture.layers.finding import INPUT
 from cfcam.capture.mixing import runs_alone
 from cfcam.capture.targets.classes import class_names, wanted_of
 from cfcam.capture.targets.scores import boxes_of, function_name
@@ -97,7 +96,7 @@ class Explainer:
             return self._layer
         size, needed = tuple(x.shape[1:]), any(method.needs_layer for method in self.methods.values())
         if size in self._layerless and not needed:
-            return INPUT
+            return self._network.input_layer
         if size not in self._automatic:
             try:
                 self._automatic[size] = (
@@ -109,7 +108,7 @@ class Explainer:
                 if needed:
                     raise
                 self._layerless.add(size)
-                return INPUT
+                return self._network.input_layer
         return self._automatic[size]
 
     def but(self, methods: Methods, layer: str | None = None) -> Explainer:

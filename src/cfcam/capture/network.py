@@ -125,14 +125,19 @@ class Network:
             self.placements[place] = {tuple(grid.grid): placement}
         return place in self.grids
 
+    @property
+    def input_layer(self) -> str:
+        """What the layer `INPUT` is called, of a network whose own layer has that name, too."""
+        return f"({INPUT})" if INPUT in self.model._modules else INPUT
+
     def find(self, layer: Any) -> tuple[str, nn.Module]:
         """Returns a layer's name and module, see `find_layer`; of `INPUT` what the input goes through first.
 
         Raises:
             LayerError: see `find_layer`.
         """
-        if isinstance(layer, str) and layer == INPUT and INPUT not in self.model._modules:
-            return INPUT, self.entrance
+        if isinstance(layer, str) and layer == self.input_layer:
+            return layer, self.entrance
         return find_layer(self.model, layer)
 
     def find_each(self, layers: Sequence[str | nn.Module]) -> list[tuple[str, nn.Module]]:

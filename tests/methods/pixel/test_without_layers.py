@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -105,3 +107,18 @@ def test_a_module_that_is_called_input_is_meant_by_its_name() -> None:
         5,
         7,
     )
+
+
+def test_a_flat_network_whose_first_layer_is_called_input_is_explained_at_its_own_input() -> None:
+    """The name was taken for that layer, which has no places: the network was refused."""
+    network = flat(1, 7, 9)
+    named = nn.Sequential(OrderedDict(flat=network[0], input=network[1], act=network[2], head=network[3]))
+    x = seeded(2, 1, 7, 9)
+    for method in ("smooth-grad", "full-grad"):
+        found, same = (cfcam.explain(net, x, method, targets=1) for net in (named, network))
+        torch.testing.assert_close(found.maps[method], same.maps[method])
+        assert (found.layer, same.layer) == ("(input)", "input")
+    at_input = cfcam.explain(named, x, HiResCAM(), targets=1, layer="(input)").maps["hires-cam"]
+    torch.testing.assert_close(at_input[:, 0], (slopes(network, x, 1) * x).sum(1))
+    card = cfcam.evaluate(named, x, ["smooth-grad"], ["complexity"], controls=False)
+    assert card.info["layer"] == "(input)"

@@ -13,7 +13,7 @@ from cfcam.capture.layers.calls import split_call
 from cfcam.errors import LayerError
 
 INPUT = "input"
-"""Names the network's own input where a layer is asked for, unless a module of the network is called so."""
+"""Names the network's own input where a layer is asked for; `(input)`, if a module of the network is called so."""
 
 
 def find_layer(model: nn.Module, layer: Any) -> tuple[str, nn.Module]:

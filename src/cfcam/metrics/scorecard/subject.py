@@ -9,7 +9,6 @@ from typing import Any
 from torch import Tensor, nn
 
 from cfcam.capture import Capture, Network, automatic_layer
-from cfcam.capture.layers.finding import INPUT
 from cfcam.errors import LayerError
 from cfcam.methods.base import Method
 from cfcam.metrics.functional import sanity
@@ -68,7 +67,7 @@ class Subject:
             except LayerError:
                 if any(method.needs_layer for method in self.methods.values()):
                     raise
-                self._layer = INPUT
+                self._layer = self.network.input_layer
         return self._layer
 
     def capture(self, x: Tensor, targets: Any, network: Network | None = None, layer: str | None = None) -> Capture:
