@@ -170,11 +170,7 @@ class Scorecard:
         """
         rows = self.by_column
         images, patients, there = rows.codes("image"), rows.patients, self.methods
-        _, first, times = np.unique(
-            images * np.int64(len(rows)) + rows.codes("method"), return_index=True, return_counts=True
-        )
-        if (times > 1).any():
-            name = rows[int(first[times > 1][0])].image
+        if (name := rows.repeated) is not None:
             raise MetricError(f"several rows of one method are of an image called {name!r}: give each its own name")
         if reference not in there:
             raise KeyError(reference)

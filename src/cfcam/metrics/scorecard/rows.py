@@ -178,6 +178,13 @@ class Rows(Sequence[Row]):
         return {name for name in self._values if not np.isnan(self.values(name)).all()}
 
     @property
+    def repeated(self) -> str | None:
+        """The name of an image that has several rows of one method; None: there is none."""
+        pairs = self.codes("image") * np.int64(len(self)) + self.codes("method")
+        _, first, times = np.unique(pairs, return_index=True, return_counts=True)
+        return self[int(first[times > 1][0])].image if (times > 1).any() else None
+
+    @property
     def notes(self) -> Iterator[str]:
         """All lines that rows have."""
         return (line for lines in self._notes.values() for line in lines)
