@@ -7,7 +7,8 @@ import pytest
 
 from cfcam.errors import InputError
 from cfcam.imaging.drawing.page import Page, shrunk
-from cfcam.imaging.drawing.parts import ink_of
+from cfcam.imaging.drawing.look import Look
+from cfcam.imaging.drawing.parts import ink_of, place_legend
 from cfcam.imaging.drawing.text import TextLine
 
 
@@ -50,3 +51,16 @@ def test_a_page_is_shown_no_larger_than_it_may_be_and_a_small_one_as_it_is():
     assert page.within(100).drawn().shape == (25, 100, 3)
     assert page.within(200) is page
     assert page.within(None) is page
+
+
+@pytest.mark.parametrize(
+    ("thresholds", "told"),
+    [
+        ((0.66, 0.66 + 1e-7), "outline from 0.66 on"),  # the last digits hang on what shared a batch
+        ((0.66, 0.67), "outline from each map's own threshold on"),
+    ],
+)
+def test_thresholds_that_print_alike_are_one(thresholds, told):
+    texts = []
+    place_legend(texts, [], 0, 0, 2000, Look(), ink_of("light"), thresholds)
+    assert told in " ".join(text.line for text in texts)

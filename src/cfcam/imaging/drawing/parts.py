@@ -168,8 +168,8 @@ def place_legend(
     Returns:
         The next free height, in pixels.
     """
-    shared = set(thresholds)
-    mark = shared.pop() if len(shared) == 1 else None
+    shared = {f"{one:.2g}" for one in thresholds}  # as it is told: the last digits hang on what shared a batch
+    mark = min(thresholds) if len(shared) == 1 else None
     label = described_label(meaning, look, mark)
     if any(MISSING in text.line for text in texts):
         label += f"; {MISSING}: a letter that no font of this machine has"
