@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from cfcam.errors import InputError
-from cfcam.imaging.drawing.page import Page, shrunk
 from cfcam.imaging.drawing.look import Look
+from cfcam.imaging.drawing.page import Page, shrunk
 from cfcam.imaging.drawing.parts import ink_of, place_legend
 from cfcam.imaging.drawing.text import TextLine
 
