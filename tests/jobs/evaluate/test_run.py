@@ -699,3 +699,17 @@ def test_axe_finds_no_violation_in_the_page_and_the_line_of_the_truth_is_no_othe
         assert "the light blue line is each map's own threshold" in page.locator("#examples").inner_text()
         found = axe.run(page)
         assert found.violations_count == 0, found.generate_report()
+
+
+def test_a_path_in_a_note_takes_no_room_from_a_telephone(tmp_path):
+    """Names of inputs are paths; in its notes one went beyond the edge, and the page was wider than the screen."""
+    pytest.importorskip("playwright")
+    notes = {"/data/" + "a_long_name_" * 9 + ".png": ["it is grey"]}
+    card = card_of({"cam": {"adcc": [0.1, 0.2]}, "random": {"adcc": [0.1, 0.3]}}, info={"case_notes": notes})
+    file = tmp_path / "index.html"
+    file.write_text(page_of(card), encoding="utf-8")
+    with launched() as browser:
+        page = browser.new_page(viewport={"width": 320, "height": 740})
+        page.goto(file.as_uri())
+        assert "a_long_name_" in page.locator("main").inner_text()
+        assert page.evaluate("document.documentElement.scrollWidth") == 320
