@@ -139,3 +139,13 @@ def test_echoes_at_one_place_are_refused_with_figures(tmp_path):
     ct_series(tmp_path, phantom((12, 4, 5)), OBLIQUE, where=where)
     with pytest.raises(ImageError, match="12 slices lie at 6 places, up to 2 at one"):
         read_volume(tmp_path)
+
+
+def test_a_stack_is_picked_by_its_number_alone(tmp_path):
+
+    stored = phantom((4, 5, 6))
+    file = save(localizer(stored), tmp_path / "loc.dcm")
+    for number, half in ((1, stored[:2]), (np.int64(2), stored[2:])):
+        assert np.array_equal(read_volume(file, series=number).voxels, half - 1024)
+    with pytest.raises(InputError, match="there is no series '1': give 1 to 2"):
+        read_volume(file, series="1")

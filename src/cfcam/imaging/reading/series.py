@@ -178,9 +178,9 @@ def choose_series(found: Scan, number: int | None, where: str) -> Series:
         raise ImageError(
             f"{where}: holds {len(found.series)} series ({listed}{more}); say which with series=N (--series N)"
         )
-    if number is not None and not 1 <= number <= len(found.series):
-        raise InputError(f"{where}: there is no series {number}: give 1 to {len(found.series)}")
-    return found.series[(number or 1) - 1]
+    if number is not None and number not in range(1, len(found.series) + 1):
+        raise InputError(f"{where}: there is no series {number!r}: give 1 to {len(found.series)}")
+    return found.series[int(number or 1) - 1]
 
 
 def _may_be_dicom(path: Path) -> bool:
