@@ -29,6 +29,7 @@ def test_rows_come_back_as_they_were_given() -> None:
     assert rows[:2] == THREE[:2]
     assert rows != THREE[:2]
     assert rows != "rows"
+    assert Rows() != ""
     assert Rows.of(rows) is rows
     with pytest.raises(IndexError):
         rows[3]
