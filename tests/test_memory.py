@@ -36,6 +36,41 @@ assert before - resident() > 100_000, (before, resident())
     subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
 
 
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_info"), reason="no glibc")
+@pytest.mark.parametrize("one", [True, False])
+def test_threads_take_their_memory_from_one_heap_if_they_are_told_to(one: bool) -> None:
+    code = f"""
+import ctypes, sys, tempfile, threading
+from cfcam.memory import one_heap
+
+if {one}:
+    one_heap()
+c = ctypes.CDLL(None)
+c.malloc.restype, c.fdopen.restype = ctypes.c_void_p, ctypes.c_void_p
+together = threading.Barrier(8)
+
+def allocate():
+    together.wait()
+    for _ in range(100):
+        c.malloc(1000)
+    together.wait()
+
+threads = [threading.Thread(target=allocate) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+with tempfile.TemporaryFile() as file:
+    stream = ctypes.c_void_p(c.fdopen(file.fileno(), b"w"))
+    c.malloc_info(0, stream)
+    c.fflush(stream)
+    file.seek(0)
+    print(file.read().count(b"<heap nr="))
+"""
+    found = subprocess.run([sys.executable, "-c", code], check=True, timeout=300, capture_output=True, text=True)
+    assert (int(found.stdout) == 1) == one
+
+
 def test_what_is_there_is_passed_over_while_a_run_is_followed_and_not_afterwards():
     before = gc.get_freeze_count()
     with settled():

@@ -94,7 +94,9 @@ class Spread(ManyInputs):
             return None
         if self.engine == PROCESSES:
             from cfcam.jobs.cluster.processes import Processes
+            from cfcam.memory import one_heap
 
+            one_heap()  # this process does nothing but hand out and enter
             processes = until.enter_context(closing(Processes(self.workers)))
             if self.workers is not None and self.workers > processes.cpus and not self.silent:
                 hint(f"--workers {self.workers}: more than the {processes.cpus} CPUs there are, which is hardly faster")

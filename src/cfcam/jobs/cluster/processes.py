@@ -23,7 +23,7 @@ from cfcam.jobs.cluster.ending import Hearing, ending
 from cfcam.jobs.cluster.part import Answer, Part
 from cfcam.jobs.cluster.worker import Place, Worker
 from cfcam.jobs.cluster.workers import Lost, Pool
-from cfcam.memory import settled
+from cfcam.memory import one_heap, settled
 
 _FALLS = 5  # of workers in a row, before one of them was ready
 # What is imported stays: looking through it for garbage, again and again, takes a tenth of the time.
@@ -248,6 +248,7 @@ def _listen(worker: _Process, said: SimpleQueue[tuple[_Process, Any]]) -> None:
 def serve() -> None:
     """Does the parts that a `ProcessPool` sends, until that is gone; the whole of its process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the run ends what it has begun
+    one_heap()
     asked, answers = (os.fdopen(os.dup(n), mode) for n, mode in ((0, "rb"), (1, "wb")))
     nothing = open(os.devnull, "r+")  # noqa: PTH123, SIM115 (whatever a network reads or prints is no part, no answer)
     for number in (0, 1):
