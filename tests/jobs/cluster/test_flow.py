@@ -112,8 +112,8 @@ def test_each_input_is_done_once_with_the_bytes_of_one_machine_whoever_is_lost(t
     assert len(killed) >= KILLS
     broken, lost = [o.error for o in outcomes.values() if o.status == "failed"]
     assert broken == BROKEN
-    told = lost.removeprefix(LOST)
-    assert re.fullmatch(r"; Ray's log worker-\*-\d+\.err on \S+ has the last words", told) or (SOAK and not told)
+    how = lost.removeprefix(LOST)
+    assert re.fullmatch(r"; Ray's log worker-\*-\d+\.err on \S+ has the last words", how) or (SOAK and not how)
     assert [line["status"] for line in lines(out)].count("done") == COUNT
     assert data(out) == data(here)
     ours, theirs = ({line["name"]: line for line in told(place)} for place in (here, out))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -22,8 +23,10 @@ def _folder() -> str:
 
 
 def _work_in(folder: str) -> None:
-    with suppress(OSError):
-        os.chdir(folder)
+    """Works in a folder again; of a pass in a thread it may be another one that has moved on since."""
+    if threading.current_thread() is threading.main_thread():
+        with suppress(OSError):
+            os.chdir(folder)
 
 
 _SETTINGS: tuple[Setting, ...] = (
