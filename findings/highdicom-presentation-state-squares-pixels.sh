@@ -8,7 +8,7 @@
 # Seen: the state of each of five pictures, all with pixels of 2 to 1, says Presentation Pixel Aspect Ratio 1\1, the same as of a
 # picture whose pixels are square; no argument changes it, and the ones for rescaling and window are taken over. DCMTK's dcmpsmk
 # writes the spacing of the picture there.
-# Why the guess was wrong: the displayed area is built as "the simplest case", with a ratio that is a constant; and the ratio is no
+# Why the guess was wrong: the displayed area is made in one form for all pictures, with a ratio that is a constant; and the ratio is no
 # hint: where a presentation state is applied it is what counts (C.10.4, "Presentation Pixel Aspect Ratio"), and one that is required,
 # so it cannot be left to the image.
 set -euo pipefail

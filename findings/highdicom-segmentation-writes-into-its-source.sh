@@ -9,7 +9,7 @@
 # are 2.5 mm apart and it says 5, and get_volume() of it raises "Frame positions do not form a regularly-spaced volume", as it
 # does of the CT, where each of the two alone is a regular volume. Of a series of single-frame pictures nothing is written.
 # Why the guess was wrong: for a multi-frame source the Pixel Measures are no copy but the picture's own sequence, and the constructor
-# completes it with a distance "to give the receiver more information". Give copies: copy.deepcopy(source).
+# adds a distance for whoever will read the segmentation. Give copies: copy.deepcopy(source).
 set -euo pipefail
 here="$(mktemp -d)"; trap 'rm -rf "$here"' EXIT
 python3 -m venv "$here/venv"
