@@ -68,8 +68,8 @@ def load(
     """Load a network.
 
     Only a ``FILE.py:FACTORY`` runs code of the user's, and a bundle that is trusted; of every other spec, of weights
-    and of class names nothing is executed. The random numbers and the working folder of the process are as
-    before.
+    and of class names nothing is executed. The random numbers of the process are as before, and so is, in its main
+    thread, the working folder.
 
     Args:
         spec: The network; `available_forms` lists what can be written.

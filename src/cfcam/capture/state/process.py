@@ -75,7 +75,7 @@ class Process:
 
 @contextmanager
 def same_folder() -> Iterator[None]:
-    """Has relative paths begin where they did, whatever somebody else's code does in the context."""
+    """Has relative paths begin where they did, whatever somebody else's code does in the context; see `_work_in`."""
     before = _folder()
     try:
         yield
