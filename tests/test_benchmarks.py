@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Iterator
 from importlib import import_module
 from importlib.util import find_spec
@@ -17,6 +19,7 @@ from benchmarks.__main__ import main
 from benchmarks.cases import DIFFERENCES, OURS
 from benchmarks.gpu import agreement
 from benchmarks.libraries import pearson, reason_to_skip
+from benchmarks.many import Watch
 from benchmarks.memory import peak_of
 from benchmarks.scaling import exponent
 from benchmarks.timing import interleaved
@@ -172,3 +175,17 @@ def test_an_early_stop_is_held_against_all_masks(tmp_path: Path) -> None:
     none, some = torch.zeros(1, 1, 2, 2), torch.tensor([[[[0.0, 1.0], [2.0, 3.0]]]])
     assert [agreement(none, none), agreement(none, some), agreement(some, none)] == [1, 0, 0]
     assert agreement(some, 2 * some + 1) == pytest.approx(1)
+
+
+def test_the_memory_of_a_run_is_seen_from_outside(tmp_path):
+    """A process that takes 80 MB, gives it back, and enters lines; what looks on sees it at its end still."""
+    code = "import sys; b = b'x' * 80_000_000; del b; open(sys.argv[1], 'w').write('x\\n' * 6000); print(); input()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "lines")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    watch = Watch(process.pid, tmp_path / "lines")
+    process.stdout.readline()
+    found = watch.found()
+    process.communicate("\n")
+    assert found["own_peak"] == found["peak"] > 80_000_000
+    assert found["at_few"] <= found["most_later"] < 80_000_000
