@@ -61,6 +61,40 @@ def with_vision_tower(name: str, **settings: Any) -> Callable[[], nn.Module]:
     return build
 
 
+class Clips(nn.Module):
+    """A network of transformers' clips (N, frames, C, H, W), for clips (N, C, frames, H, W)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.model(x.transpose(1, 2)).logits
+
+
+def wrapped(wrap: Callable[[nn.Module], nn.Module], build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
+    def both() -> nn.Module:
+        return wrap(build())
+
+    return both
+
+
+def masks(model: nn.Module) -> nn.Module:
+    from cfcam.capture import Segmenter
+
+    return Segmenter(model)
+
+
+def on_convnext(name: str, kind: str, **settings: Any) -> Callable[[], nn.Module]:
+    def build() -> nn.Module:
+        import transformers
+
+        backbone = transformers.ConvNextConfig(out_features=["stage1", "stage2", "stage3", "stage4"], **STAGES)
+        return hugging_face(name, kind, backbone_config=backbone, **settings)()
+
+    return build
+
+
 def monai(name: str, *args: Any, **settings: Any) -> Callable[[], nn.Module]:
     def build() -> nn.Module:
         from monai.networks import nets
@@ -292,6 +326,162 @@ TRANSFORMERS = [
         WIDE,
         "hiera.encoder.stages.3",
         (2, 3),
+    ),
+    Architecture(
+        "metaclip_2",
+        with_vision_tower("MetaClip2", image_size=64, **VIT),
+        SQUARE,
+        "vision_model.encoder.layers.2",
+        (8, 8),
+        1,
+    ),
+    Architecture("textnet", hugging_face("TextNet"), WIDE, "textnet.encoder.stages.3", (2, 3)),
+    # segmentation
+    Architecture(
+        "segformer, segmentation",
+        hugging_face("Segformer", "ForSemanticSegmentation", depths=[1, 1, 1, 1], decoder_hidden_size=16, **PYRAMID),
+        WIDE,
+        "decode_head.activation",
+        (16, 24),
+    ),
+    Architecture(
+        "upernet, segmentation",
+        on_convnext("UperNet", "ForSemanticSegmentation", hidden_size=16, use_auxiliary_head=False),
+        WIDE,
+        "decode_head.fpn_bottleneck",
+        (16, 24),
+    ),
+    Architecture(
+        "dpt, segmentation",
+        hugging_face(
+            "DPT",
+            "ForSemanticSegmentation",
+            image_size=64,
+            backbone_out_indices=[0, 1, 2, 3],
+            neck_hidden_sizes=[8, 8, 8, 8],
+            fusion_hidden_size=8,
+            reassemble_factors=[4, 2, 1, 0.5],
+            use_auxiliary_head=False,
+            **VIT | {"num_hidden_layers": 4},
+        ),
+        SQUARE,
+        "head.head.2",
+        (64, 64),
+    ),
+    Architecture(
+        "beit, segmentation",
+        hugging_face(
+            "Beit",
+            "ForSemanticSegmentation",
+            image_size=64,
+            out_indices=[0, 1, 2, 3],
+            pool_scales=[1, 2],
+            use_auxiliary_head=False,
+            **VIT,
+        ),
+        SQUARE,
+        "decode_head.fpn_bottleneck",
+        (32, 32),
+    ),
+    Architecture(
+        "mobilenet_v2, segmentation",
+        hugging_face("MobileNetV2", "ForSemanticSegmentation", depth_multiplier=0.25, output_stride=16),
+        WIDE,
+        "segmentation_head.conv_projection",
+        (4, 6),
+    ),
+    Architecture(
+        "eomt, segmentation",
+        wrapped(
+            masks,
+            hugging_face("Eomt", "ForUniversalSegmentation", image_size=64, num_queries=5, num_blocks=1, **VIT),
+        ),
+        SQUARE,
+        "model.layers.2",
+        (8, 8),
+        10,
+    ),
+    # clips
+    Architecture(
+        "videomae",
+        wrapped(
+            Clips,
+            hugging_face("VideoMAE", "ForVideoClassification", image_size=64, num_frames=4, tubelet_size=2, **VIT),
+        ),
+        (4, 64, 64),
+        "model.videomae.encoder.layer.2",
+        (2, 8, 8),
+    ),
+    Architecture(
+        "vivit",
+        wrapped(
+            Clips,
+            hugging_face(
+                "Vivit",
+                "ForVideoClassification",
+                image_size=64,
+                num_frames=4,
+                tubelet_size=[2, 8, 8],
+                **{key: value for key, value in VIT.items() if key != "patch_size"},
+            ),
+        ),
+        (4, 64, 64),
+        "model.vivit.layers.2.layernorm_before",
+        (2, 8, 8),
+        1,
+    ),
+    Architecture(
+        "vjepa2",
+        wrapped(
+            Clips,
+            hugging_face(
+                "VJEPA2",
+                "ForVideoClassification",
+                crop_size=64,
+                frames_per_clip=4,
+                patch_size=8,
+                hidden_size=24,
+                num_attention_heads=2,
+                num_hidden_layers=2,
+                mlp_ratio=2,
+                pred_hidden_size=24,
+                pred_num_attention_heads=2,
+                pred_num_hidden_layers=2,
+                num_pooler_layers=1,
+            ),
+        ),
+        (4, 64, 64),
+        "model.pooler.cross_attention_layer.layer_norm1",
+        (2, 8, 8),
+    ),
+    # places and frames take turns in its tokens
+    Architecture(
+        "timesformer",
+        wrapped(Clips, hugging_face("Timesformer", "ForVideoClassification", image_size=64, num_frames=4, **VIT)),
+        (4, 64, 64),
+        None,
+    ),
+    # its pixel decoder works on the tokens of three grids at once
+    Architecture(
+        "mask2former, segmentation",
+        wrapped(
+            masks,
+            on_convnext(
+                "Mask2Former",
+                "ForUniversalSegmentation",
+                hidden_dim=32,
+                feature_size=32,
+                mask_feature_size=32,
+                num_queries=5,
+                encoder_layers=1,
+                decoder_layers=2,
+                num_attention_heads=2,
+                dim_feedforward=32,
+                encoder_feedforward_dim=32,
+            ),
+        ),
+        SQUARE,
+        None,
     ),
     # no grid behind its cross-attention to latent vectors
     Architecture(
@@ -544,6 +734,12 @@ def by_name(library: str) -> list[Architecture]:
     return found
 
 
+def organ(output: Any) -> torch.Tensor:
+    """The mean score of a class over the picture."""
+    scores = output if isinstance(output, torch.Tensor) else output.logits
+    return scores[:, 1].flatten(1).mean(1)
+
+
 def survey(a: Architecture) -> dict[str, Any]:
     """What the automatic choice does with an architecture, and whether the methods run at it."""
     import cfcam
@@ -557,7 +753,7 @@ def survey(a: Architecture) -> dict[str, Any]:
         layer = automatic_layer(network, x)
     except cfcam.errors.LayerError as error:
         return found | {"layer": None, "status": str(error)}
-    targets = None if network(x)[1].ndim == 2 else lambda output: output[:, 0].flatten(1).mean(1)
+    targets = None if network(x)[1].ndim == 2 else organ
     capture = Capture(network, x, layer=layer, targets=targets)
     e = cfcam.explain(model, x, ["grad-cam", "cf-cam"], layer=layer, targets=targets)
     usable = all(maps.isfinite().all() for maps in e.maps.values())

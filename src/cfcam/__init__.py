@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         PerImage,
         Regression,
         Segmentation,
+        Segmenter,
         Similarity,
         Target,
         Token,
@@ -75,6 +76,7 @@ __all__ = [
     "Regression",
     "Scorecard",
     "Segmentation",
+    "Segmenter",
     "Similarity",
     "Status",
     "Target",
@@ -97,7 +99,7 @@ _named = lazy(
     {
         "cfcam.capture": (
             "AllClasses Answer Box ClassTarget Contrast Detections Detector EachToken EachWord ImageTower MissingBox"
-            " PerImage Regression Segmentation Similarity Target Token TopBoxes TopK"
+            " PerImage Regression Segmentation Segmenter Similarity Target Token TopBoxes TopK"
         ),
         "cfcam.diagnosis.findings": "Diagnosis",
         "cfcam.diagnosis.run": "diagnose",

@@ -437,6 +437,46 @@ def test_a_folder_whose_classifier_is_missing_says_so(hf):
     assert "lack classifier.1.bias, classifier.1.weight: these are randomly initialised" in note
 
 
+def test_hugging_face_folders_that_segment(tmp_path):
+    """By the class that the configuration names: scores for each place, or masks of queries, with their class names."""
+    transformers = pytest.importorskip("transformers")
+    from cfcam.capture import Segmenter
+
+    names = {"id2label": {0: "wall", 1: "sky"}, "label2id": {"wall": 0, "sky": 1}}
+    small = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 32, "patch_size": 8}
+    former = transformers.SegformerForSemanticSegmentation(
+        transformers.SegformerConfig(
+            hidden_sizes=[8] * 4, depths=[1] * 4, num_attention_heads=[1] * 4, decoder_hidden_size=8, **names
+        )
+    )
+    eomt = transformers.EomtForUniversalSegmentation(
+        transformers.EomtConfig(num_queries=3, num_blocks=1, **small, **names)
+    )
+    x = torch.rand(1, 3, 32, 32)
+    for module in (former.eval(), eomt.eval()):
+        module.save_pretrained(tmp_path / "net")
+        loaded = load(f"hf:{tmp_path / 'net'}")
+        assert loaded.classes == ("wall", "sky")
+        assert loaded.notes == ()
+        expected = module(x).logits if module is former else Segmenter(module)(x)
+        found = loaded.module(x)
+        torch.testing.assert_close(found.logits if module is former else found, expected)
+    again = load(f"hf:{tmp_path / 'net'}", weights=tmp_path / "net" / "model.safetensors")
+    assert same_weights(again.module.model, eomt)
+
+
+def test_hugging_face_folders_of_other_tasks_are_called_what_they_are(tmp_path):
+    transformers = pytest.importorskip("transformers")
+    transformers.GLPNForDepthEstimation(
+        transformers.GLPNConfig(
+            hidden_sizes=[8] * 4, depths=[1] * 4, num_attention_heads=[1] * 4, decoder_hidden_size=8
+        )
+    ).save_pretrained(tmp_path)
+    message = refused(f"hf:{tmp_path}")
+    assert "(it is a GLPNForDepthEstimation): give a folder" in message
+    assert "classifies images, finds objects or segments" in message
+
+
 class Evil:
     def __init__(self, path):
         self.path = path

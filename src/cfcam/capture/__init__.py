@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from cfcam.capture.detectors.detections import Detections, Found
     from cfcam.capture.detectors.detector import Detector
     from cfcam.capture.detectors.reading import read_torchvision, read_transformers, read_ultralytics
+    from cfcam.capture.detectors.segmenter import Segmenter
     from cfcam.capture.layers.choosing import choose_layer
     from cfcam.capture.layers.finding import find_layer
     from cfcam.capture.layers.probing import LayerInfo
@@ -50,6 +51,7 @@ __all__ = [
     "ScoreTarget",
     "Scores",
     "Segmentation",
+    "Segmenter",
     "Similarity",
     "Target",
     "TextOutput",
@@ -75,6 +77,7 @@ __getattr__ = lazy(
         "cfcam.capture.capture": "Capture",
         "cfcam.capture.detectors.detections": "Detections Found",
         "cfcam.capture.detectors.detector": "Detector",
+        "cfcam.capture.detectors.segmenter": "Segmenter",
         "cfcam.capture.detectors.reading": "read_torchvision read_transformers read_ultralytics",
         "cfcam.capture.layers.choosing": "choose_layer",
         "cfcam.capture.layers.finding": "find_layer",

@@ -8,7 +8,7 @@ from pickle import UnpicklingError
 from typing import Any, Final
 
 from cfcam import json_text
-from cfcam.capture import Detector
+from cfcam.capture import Detector, Segmenter
 from cfcam.errors import ModelError, describe, few
 from cfcam.models.built import RANDOM, Built, Probability, hub_answers, import_library
 from cfcam.models.spec import Spec, check_place, is_folder
@@ -23,12 +23,20 @@ _WEIGHTS: Final = (
 )
 _OTHER_WEIGHTS: Final = frozenset({".safetensors", ".bin", ".pt", ".pth", ".ckpt", ".h5", ".msgpack"})
 _PREPROCESSORS: Final = ("preprocessor_config.json", "processor_config.json")
-_DETECTION: Final = "ObjectDetection"
+_TASKS: Final = {
+    "ForObjectDetection": "ObjectDetection",
+    "ForSemanticSegmentation": "SemanticSegmentation",
+    "ForUniversalSegmentation": "UniversalSegmentation",
+    "ForInstanceSegmentation": "UniversalSegmentation",
+    "ForSegmentation": "UniversalSegmentation",
+}
+"""From the end of a class's name to the name of the class of transformers that loads it; all else classifies images."""
+_WRAPPED: Final = {"ObjectDetection": Detector, "UniversalSegmentation": Segmenter}
 _NO_NAME: Final = re.compile(r"LABEL_\d+")
 
 
 def from_hugging_face(spec: Spec) -> Built:
-    """Build ``hf:FOLDER_OR_NAME`` as an image classifier, or as a detector if its configuration says that it is one.
+    """Build ``hf:FOLDER_OR_NAME`` as what its configuration says that it is: it finds objects, segments, or classifies.
 
     Raises:
         ModelError: If the folder is not one of transformers', the name cannot be fetched, or the weights do
@@ -47,16 +55,17 @@ def from_hugging_face(spec: Spec) -> Built:
             "be reached: fetch it where there is a network and give its folder, e.g. hf:path/to/folder"
         )
     cached = local or _is_cached(source)
-    kind = _kind(source, local=local, cached=cached)
+    named = _architecture(source, local=local, cached=cached)
+    kind = next((task for end, task in _TASKS.items() if named.endswith(end)), "ImageClassification")
     with quiet(transformers):
         made = getattr(transformers, f"AutoModelFor{kind}")
         if local and not any((folder / name).is_file() for name in _WEIGHTS):
-            module, untrained, notes = _from_config(transformers, made, folder)
+            module, untrained, notes = _from_config(transformers, made, folder, named)
         else:
-            module, untrained, notes = _from_weights(made, source, local_only=cached)
+            module, untrained, notes = _from_weights(made, source, named, local_only=cached)
     config = module.config
     return Built(
-        Detector(module.float()) if kind == _DETECTION else module.float(),
+        _WRAPPED.get(kind, _as_it_is)(module.float()),
         _class_names(config),
         _stated(config, *_preprocessor_config(source, local=local, cached=cached)),
         _probability(config),
@@ -65,21 +74,24 @@ def from_hugging_face(spec: Spec) -> Built:
     )
 
 
-def _kind(source: str, *, local: bool, cached: bool) -> str:
-    """Which task the configuration says that the network was made for: to classify images, unless it finds objects."""
+def _architecture(source: str, *, local: bool, cached: bool) -> str:
+    """The class of which the network was saved, "" where its configuration does not tell."""
     file = _file(source, "config.json", local=local, cached=cached)
     content = {} if file is None else json_text.read(file, ModelError, shown=str(file), then="repair it")
     names = content.get("architectures") if isinstance(content, Mapping) else None
-    found = isinstance(names, list) and any(str(name).endswith(f"For{_DETECTION}") for name in names)
-    return _DETECTION if found else "ImageClassification"
+    return str(names[0]) if isinstance(names, list) and names else ""
 
 
-def _from_config(transformers: Any, made: Any, folder: Path) -> tuple[Any, str | None, tuple[str, ...]]:
+def _as_it_is(module: Any) -> Any:
+    return module
+
+
+def _from_config(transformers: Any, made: Any, folder: Path, named: str) -> tuple[Any, str | None, tuple[str, ...]]:
     try:
         config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         module = made.from_config(config, trust_remote_code=False)
     except Exception as error:
-        raise ModelError(_failure(str(folder), error)) from error
+        raise ModelError(_failure(str(folder), named, error)) from error
     others = sorted(file.name for file in folder.iterdir() if file.suffix in _OTHER_WEIGHTS)
     notes = (
         (f"{folder} holds {few(others)}, which transformers does not read: give it as the weights",) if others else ()
@@ -90,6 +102,7 @@ def _from_config(transformers: Any, made: Any, folder: Path) -> tuple[Any, str |
 def _from_weights(
     made: Any,
     source: str,
+    named: str,
     *,
     local_only: bool,
 ) -> tuple[Any, str | None, tuple[str, ...]]:
@@ -102,7 +115,7 @@ def _from_weights(
             output_loading_info=True,
         )
     except Exception as error:
-        raise ModelError(_failure(source, error)) from error
+        raise ModelError(_failure(source, named, error)) from error
     missing = sorted(report.get("missing_keys", ()))
     untrained = (
         f"the weights of {source} lack {few(missing)}: these are randomly initialised, the maps mean nothing"
@@ -112,7 +125,7 @@ def _from_weights(
     return module, untrained, ()
 
 
-def _failure(source: str, error: BaseException) -> str:
+def _failure(source: str, named: str, error: BaseException) -> str:
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, UnpicklingError):
@@ -121,9 +134,12 @@ def _failure(source: str, error: BaseException) -> str:
                 "them once where you trust them and save with save_pretrained(safe_serialization=True)"
             )
         cause = cause.__cause__ or cause.__context__
+    known = not named or named.endswith(("ForImageClassification", *_TASKS))
+    why = describe(error) if known else f"it is a {named}"
     return (
-        f"transformers cannot load {source} as an image classifier ({describe(error)}): "
-        "give a folder written by save_pretrained of a ...ForImageClassification or ...ForObjectDetection model"
+        f"transformers cannot load {source} as an image classifier ({why}): give a folder written by save_pretrained"
+        " of a network that classifies images, finds objects or segments; in Python any other, with a number of its"
+        " output as the target"
     )
 
 

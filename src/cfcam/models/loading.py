@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from cfcam.capture import Detector
+from cfcam.capture import Detector, Segmenter
 from cfcam.capture.state.process import same_folder
 from cfcam.errors import ModelError, describe, one_line
 from cfcam.models.built import Built, Preparation, Probability
@@ -104,7 +104,9 @@ def load(
             built = replace(built, untrained=untrained_note(parsed, built.module))
         changed = num_classes is not None and _set_classes(built.module, num_classes)
         if state is not None:
-            own = built.module.model if isinstance(built.module, Detector) else built.module  # what was saved
+            own = (
+                built.module.model if isinstance(built.module, (Detector, Segmenter)) else built.module
+            )  # what was saved
             notes += fit_weights(own, state, source=str(weights), network=one_line(parsed.text, 80))
         try:
             module = built.module.to(place).eval()

@@ -304,3 +304,21 @@ def test_squeezed_classes_of_one_image(x: Tensor) -> None:
 def test_classes_instead_of_logits(x: Tensor) -> None:
     with pytest.raises(OutputError, match=r"returns torch.int64 \(1,\) for class scores"):
         cfcam.explain(Several(lambda z, A: z.argmax(1)).eval(), x, "grad-cam")
+
+
+def test_numbers_at_places_are_no_class_scores() -> None:
+    """A depth of each place, of the input's size, is not one class's score there."""
+
+    class Depth(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.c = nn.Conv2d(3, 1, 1)
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"predicted_depth": self.c(x)[:, 0]}
+
+    x = torch.rand(1, 3, 8, 8)
+    with pytest.raises(OutputError, match=r"'predicted_depth' \(1, 8, 8\), a depth for each place and no class scores"):
+        cfcam.explain(Depth(), x, "hires-cam", layer="c")
+    e = cfcam.explain(Depth(), x, "hires-cam", layer="c", targets=lambda out: out["predicted_depth"].flatten(1).mean(1))
+    assert e.maps["hires-cam"].shape == (1, 1, 8, 8)

@@ -13,6 +13,9 @@ from torch import Tensor, nn
 import cfcam
 from cfcam import Explanation, Segmentation
 from cfcam.capture import Adapter, Capture, Network, automatic_layer
+from cfcam.capture.answers.probabilities import Kind
+from cfcam.capture.targets.dense import background_of
+from cfcam.capture.targets.scores import FirstPass
 from cfcam.errors import TargetError
 from cfcam.methods import ScoreCAM
 from tests.networks import CONV
@@ -138,6 +141,49 @@ def test_the_predicted_class_is_the_largest_region(net: nn.Sequential, x: Tensor
         assert_equals_oracle(e, 0, net, x, largest, own)
     every = cfcam.explain(net, x, "grad-cam", targets=Segmentation(background=None), layer="0")
     assert every.targets[:, 0].tolist() == areas.argmax(1).tolist()
+
+
+NAMED: list[tuple[tuple[str, ...] | None, str, int | None]] = [
+    (None, "softmax", 0),
+    (None, "sigmoid", None),  # labels that may overlap
+    (("background", "liver", "spleen"), "softmax", 0),
+    (("liver", "spleen", "Background"), "softmax", 2),
+    (("__background__", "liver", "spleen"), "sigmoid", 0),
+    (("unlabelled", "road", "car"), "softmax", 0),
+    (("wall", "sky", "person"), "softmax", None),
+    (("other", "road", "car"), "softmax", 0),
+    (("other vehicle", "road", "car"), "softmax", None),
+    (("no lesion", "cyst", "tumour"), "softmax", 0),
+    (("nose", "eye", "ear"), "softmax", None),
+]
+
+
+@pytest.mark.parametrize(("names", "probability", "expected"), NAMED)
+def test_what_is_background_is_read_from_the_names(
+    names: tuple[str, ...] | None, probability: Kind, expected: int | None
+) -> None:
+    """What is called so is not chosen by its area; where nothing is, the largest class is, whatever its number."""
+    largest, next_ = expected or 0, 1
+    logits = torch.full((1, 3, 4, 4), -1.0)
+    logits[0, largest, :3], logits[0, next_, 3] = 1.0, 1.0  # three rows of the largest class, one of another
+    first = FirstPass(logits, logits, names, probability, (4, 4))
+    assert background_of(first) == expected
+    same = nn.Conv2d(3, 3, 1, bias=False)
+    same.weight.data = torch.eye(3).reshape(3, 3, 1, 1)
+    for target in (None, "top-1", Segmentation()):
+        explainer = cfcam.Explainer(nn.Sequential(same), "grad-cam", layer="0", classes=names, probability=probability)
+        assert explainer(logits, target).targets.tolist() == [[largest if expected is None else next_]]
+
+
+def test_of_two_classes_and_of_one_channel_the_first_is_background() -> None:
+    for channels, names in ((2, ("wall", "sky")), (2, None), (1, ("left", "right"))):
+        logits = torch.zeros(1, channels, 4, 4)
+        assert background_of(FirstPass(logits, logits, names, "softmax", (4, 4))) == 0
+
+
+def test_a_class_said_to_be_background_is_a_number() -> None:
+    with pytest.raises(TargetError, match="background"):
+        Segmentation(background="wall")  # type: ignore[arg-type]
 
 
 def test_several_classes_by_area_and_all(net: nn.Sequential, x: Tensor) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from cfcam.capture.answers.outputs import LOGIT_KEYS
+from cfcam.capture.answers.outputs import LOGIT_KEYS, NUMBERS, of_queries
 from cfcam.errors import OutputError, shown
 from cfcam.shown import counted
 
@@ -151,6 +151,9 @@ def class_scores(output: Any, batch: int, spatial: Sequence[int] | None, want: W
     """
     if isinstance(output, Tensor):
         return Leaf("", "", output)
+    if of_queries(output) is not None:
+        boxes = ", or cfcam.Detector(model) for its boxes" if "pred_boxes" in output else ""
+        raise OutputError(f"answers with masks and a class for each: give cfcam.Segmenter(model){boxes}")
     found = list(leaves(output))
     rows = [] if _one_each(output, batch) else [leaf for leaf in found if _has_rows(leaf.tensor, batch)]
     if not rows and batch == 1:  # a single score of a single image, squeezed
@@ -163,6 +166,12 @@ def class_scores(output: Any, batch: int, spatial: Sequence[int] | None, want: W
             f"returned {_kind(output)}{each} without a tensor of class scores (N, classes){shown}: wrap it in a module"
             " whose forward returns logits (N, classes), or give a callable from the output to one number per image as"
             " the target"
+        )
+    other = [leaf for leaf in rows if leaf.key in NUMBERS]
+    if other and len(other) == len(rows):
+        raise OutputError(
+            f"returns {_listed(other)}, {NUMBERS[other[0].key]} for each place and no class scores: ask for a number of"
+            f" it, e.g. targets=lambda out: out.{other[0].path}.flatten(1).mean(1)"
         )
     fitting = [leaf for leaf in rows if want.fits(leaf.tensor)]
     if want.dense:

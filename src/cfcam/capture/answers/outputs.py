@@ -9,6 +9,25 @@ from typing import Any
 from torch import Tensor
 
 LOGIT_KEYS = ("logits", "out", "output", "pred", "predictions")
+QUERIES = (("class_queries_logits", "masks_queries_logits"), ("logits", "pred_masks"))
+"""What transformers calls the classes and masks of queries: of MaskFormer and its relatives, and of DETR."""
+NUMBERS = {
+    "predicted_depth": "a depth",
+    "normals": "a direction",
+    "alphas": "an opacity",
+    "reconstruction": "a colour",
+    "heatmaps": "a likeness to each point",
+}
+"""What transformers calls tensors that have something else than class scores at each place, and what that is."""
+
+
+def of_queries(output: Any) -> tuple[Tensor, Tensor] | None:
+    """Returns the classes (N, Q, classes + 1) and masks (N, Q, *grid) of an output that holds queries; else None."""
+    for names in QUERIES:
+        classes, masks = (output.get(name) if isinstance(output, Mapping) else None for name in names)
+        if isinstance(classes, Tensor) and isinstance(masks, Tensor) and masks.shape[:2] == classes.shape[:2]:
+            return classes, masks
+    return None
 
 
 def find_tensor(output: Any, preferred: tuple[str, ...] = ()) -> Tensor | None:

@@ -163,10 +163,12 @@ def choose_layer(
     if unclear := next((i for i in reversed(layers[start:]) if i in eligible and len(i.readings) > 1), None):
         one_reading(unclear.readings, unclear.name, unclear.shape or (), input_shape)
     if len(input_shape) > 3 and (unread := _unread(layers, start, input_shape[0])):
+        axes = len(input_shape)
+        placed = [i for i in layers if i.plain and i.readings and i.calls == 1 and len(i.shape or ()) == axes]
         raise LayerError(
             f"this network works on tokens {unread.shape} at {unread.name!r}, which are no grid, behind"
-            f" {chosen.name!r}, its last layer with one, whose map might mislead: name one with layer=... Layers:"
-            f" {_listing(layers)}"
+            f" {chosen.name!r}, its last layer with one, whose map might mislead: name one with layer=... Layers"
+            f" with a grid: {_listing(placed or fitting)}"
         )
     return chosen
 

@@ -15,7 +15,7 @@ from cfcam.capture.answers.heads import Wanted
 from cfcam.capture.answers.probabilities import Kind, signed_logits
 from cfcam.capture.targets.asked_boxes import AskedBoxes
 from cfcam.capture.targets.box_words import read_box
-from cfcam.capture.targets.dense import Segmentation, dense_columns, ranked
+from cfcam.capture.targets.dense import Segmentation, background_of, dense_columns, ranked
 from cfcam.capture.targets.numbers import Contrast, Regression
 from cfcam.capture.targets.scores import (
     FirstPass,
@@ -63,7 +63,7 @@ class ClassTarget(Target):
 class TopK(Target):
     """The k classes with the highest logits, image by image; ``TopK(1)`` is the predicted class.
 
-    Of a segmentation the k classes with the largest predicted areas, class 0 (the background) last.
+    Of a segmentation the k classes with the largest predicted areas, its background last: see `Segmentation`.
     """
 
     k: int = 1
@@ -309,7 +309,9 @@ def _classes(rule: Target | Tensor, values: Tensor, first: FirstPass) -> Tensor:
         check_range(rule, values.shape[1])
         _check_indices(rule, values.shape[1])
         return rule.to(values.device)
-    return rule.indices(ranked(values) if first.dense and isinstance(rule, TopK) else values, first.classes)
+    if first.dense and isinstance(rule, TopK):
+        values = ranked(values, background_of(first))
+    return rule.indices(values, first.classes)
 
 
 def _check_indices(rule: Tensor, classes: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal
@@ -22,7 +23,7 @@ from cfcam.capture.targets.scores import (
     class_words,
     known_class,
 )
-from cfcam.errors import TargetError
+from cfcam.errors import TargetError, whole_number
 
 Reduction = Literal["sum", "mean"]
 _LINEAR = {1: "linear", 2: "bilinear", 3: "trilinear"}
@@ -41,7 +42,8 @@ class Segmentation(ScoreTarget):
             output's. On another grid than the output's it is averaged to that grid. None: where the network predicts
             the class (highest logit; above probability 0.5 for a single channel and with ``probability="sigmoid"``).
         reduction: "sum" over the mask, or the "mean": the same map up to a factor, and scores that compare.
-        background: class that is not chosen if ``label`` is None, where there are others; None: each may be.
+        background: class that is not chosen if ``label`` is None, where there are others; None: each may be; "auto":
+            see `background_of`.
 
     Source: the sum over pixels, Vinogradova et al. 2020, "Towards interpretable semantic segmentation via gradient-
     weighted class activation mapping", arXiv 2002.11434, eq. 2.
@@ -50,11 +52,13 @@ class Segmentation(ScoreTarget):
     label: int | str | None = None
     mask: Any = None
     reduction: Reduction = "sum"
-    background: int | None = 0
+    background: int | Literal["auto"] | None = "auto"
 
     def __post_init__(self) -> None:
         if self.reduction not in ("sum", "mean"):
             raise TargetError(f"Segmentation(reduction={self.reduction!r}): 'sum' or 'mean'")
+        if self.background not in (None, "auto"):
+            whole_number(self.background, "Segmentation: background", error=TargetError)
         if self.mask is not None:
             object.__setattr__(self, "mask", _checked_mask(self.mask))
 
@@ -75,7 +79,7 @@ class Segmentation(ScoreTarget):
         predicted = predicted_places(first)
         mask = None if self.mask is None else self._on_output(first)
         areas = _areas(predicted if mask is None else predicted * mask[:, None])
-        indices = self._classes(areas, first.classes)
+        indices = self._classes(areas, first)
         if mask is None:
             mask = own_mask(predicted, indices, first.classes)
         where = "where predicted" if self.mask is None else "in the mask"
@@ -97,12 +101,13 @@ class Segmentation(ScoreTarget):
             raise TargetError(f"the mask of {_image(empty, mask)} is empty: there is no place whose score it asks for")
         return mask
 
-    def _classes(self, areas: Tensor, classes: Sequence[str] | None) -> Tensor:
+    def _classes(self, areas: Tensor, first: FirstPass) -> Tensor:
         """Returns the class of each image (N,)."""
         if self.label is not None:
-            index = known_class(self.label, areas.shape[1], classes)
+            index = known_class(self.label, areas.shape[1], first.classes)
             return torch.full((len(areas),), index, device=areas.device)
-        return ranked(areas, self.background, "" if self.mask is None else " inside of its mask").argmax(1)
+        background = background_of(first) if self.background == "auto" else self.background
+        return ranked(areas, background, "" if self.mask is None else " inside of its mask").argmax(1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,32 +220,49 @@ def dense_columns(first: FirstPass, choose: Callable[[Tensor], Tensor]) -> list[
     ]
 
 
-def without_background(areas: Tensor, background: int | None = 0) -> Tensor:
-    """Returns areas (N, classes) in which the background, where there are other classes, comes last."""
-    if background is None or areas.shape[1] < 2:
-        return areas
-    check_range(torch.tensor([background]), areas.shape[1])
-    areas = areas.clone()
-    areas[:, background] = -1
-    return areas
+_BACKGROUND = re.compile(r"[\W_]*(back[ _-]?ground|bg|void|un-?labell?ed)[\W_]*", re.IGNORECASE)
+_NOTHING = re.compile(
+    r"others?|rest|outside|empty|none|null|negative|ignored?|((normal|healthy|no)\b.*)", re.IGNORECASE
+)
 
 
-def ranked(areas: Tensor, background: int | None = 0, place: str = "") -> Tensor:
-    """Returns areas (N, classes) to choose the largest from, see `without_background`.
+def background_of(first: FirstPass) -> int | None:
+    """Returns the class of a segmentation that is the background, as its names tell; None: there is none.
+
+    That is the class that is called so. Where none is, it is class 0: of two classes, of classes without names that
+    exclude each other, and where its name says that there is nothing (normal, other, no lesion). So there is none among
+    labels that may overlap, of which each has a sigmoid of its own, nor in scenes whose class 0 is a wall.
+    """
+    channels = first.logits.shape[1]
+    if channels > 1 and first.classes is not None:
+        for index, name in enumerate(first.classes):
+            if _BACKGROUND.fullmatch(name):
+                return index
+        if channels > 2 and not _NOTHING.fullmatch(first.classes[0].strip()):
+            return None
+    return None if channels > 1 and first.probability == "sigmoid" else 0
+
+
+def ranked(areas: Tensor, background: int | None, place: str = "") -> Tensor:
+    """Returns areas (N, classes) to choose the largest from: the background, where there are other classes, is last.
 
     Args:
         areas: in places of the output.
-        background: class that comes last.
+        background: which class that is; None: none.
         place: where they were counted, in words, for the message.
 
     Raises:
         NotPredictedError: there is nothing else in an image.
     """
-    areas = without_background(areas, background)
+    if background is not None and areas.shape[1] > 1:
+        check_range(torch.tensor([background]), areas.shape[1])
+        areas = areas.clone()
+        areas[:, background] = -1
     if len(none := (areas.amax(1) <= 0).nonzero()):
+        what, which = ("nothing", "") if background is None else ("nothing but background", f" (class {background})")
         raise NotPredictedError(
-            f"nothing but background is predicted in {_image(none, areas)}{place}: name a class, and a mask to ask"
-            " where it would be, e.g. cfcam.Segmentation(1, mask)"
+            f"{what} is predicted in {_image(none, areas)}{place}{which}: name a class, and a mask to ask where it"
+            " would be, e.g. cfcam.Segmentation(1, mask)"
         )
     return areas
 
