@@ -9,11 +9,11 @@ from cfcam._lazy import lazy
 if TYPE_CHECKING:
     from cfcam.capture.adapter import Adapter
     from cfcam.capture.answers.probabilities import probabilities
+    from cfcam.capture.answers.segmenter import Segmenter
     from cfcam.capture.capture import Capture
     from cfcam.capture.detectors.detections import Detections, Found
     from cfcam.capture.detectors.detector import Detector
     from cfcam.capture.detectors.reading import read_torchvision, read_transformers, read_ultralytics
-    from cfcam.capture.detectors.segmenter import Segmenter
     from cfcam.capture.layers.choosing import choose_layer
     from cfcam.capture.layers.finding import find_layer
     from cfcam.capture.layers.probing import LayerInfo
@@ -77,7 +77,7 @@ __getattr__ = lazy(
         "cfcam.capture.capture": "Capture",
         "cfcam.capture.detectors.detections": "Detections Found",
         "cfcam.capture.detectors.detector": "Detector",
-        "cfcam.capture.detectors.segmenter": "Segmenter",
+        "cfcam.capture.answers.segmenter": "Segmenter",
         "cfcam.capture.detectors.reading": "read_torchvision read_transformers read_ultralytics",
         "cfcam.capture.layers.choosing": "choose_layer",
         "cfcam.capture.layers.finding": "find_layer",
