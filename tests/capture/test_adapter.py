@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 import cfcam
 from cfcam.capture import Adapter
-from cfcam.errors import InputError, LayerError
+from cfcam.errors import CfcamError, InputError, LayerError
 from tests.contract.snapshot import snapshot
 from tests.networks import GapNet, redundant, rescale
 from tests.token_networks import TokenNet
@@ -114,6 +115,38 @@ def test_an_exported_program_names_what_to_do(net: GapNet, x: Tensor) -> None:
         cfcam.explain(program, x)
     with pytest.raises(LayerError, match=r"no module of this network was seen at work .* torch.export.unflatten"):
         cfcam.explain(program.module(), x)
+
+
+class Opaque(nn.Module):
+    """A network that PyTorch does not see at work, as one that ONNX Runtime runs, and a grid beside it."""
+
+    def __init__(self, net: nn.Module, grid: nn.Module | None) -> None:
+        super().__init__()
+        self.run, self.grid = [net], grid  # in a list: no module of this one
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.grid is not None:
+            self.grid(x)
+        with torch.no_grad():
+            return torch.from_numpy(self.run[0](x.clone()).numpy(force=True))
+
+
+def test_a_network_that_another_runtime_runs(net: GapNet, x: Tensor) -> None:
+    """Occlusion asks for no more than scores: one window for each cell of a pooling that nobody uses."""
+    occlusion = cfcam.methods.Occlusion(window=1.0)
+    found = cfcam.explain(Opaque(net, nn.AvgPool2d(2)), x, occlusion, layer="grid", targets=1).maps["occlusion"][:, 0]
+    with torch.no_grad():
+        for row, column in np.ndindex(*found.shape[1:]):
+            covered = x.clone()
+            covered[..., 2 * row : 2 * row + 2, 2 * column : 2 * column + 2] = 0
+            fall = net(x).softmax(1)[:, 1] - net(covered).softmax(1)[:, 1]
+            torch.testing.assert_close(found[:, row, column], fall, atol=1e-6, rtol=1e-5)
+    opaque = Opaque(net, None)
+    with pytest.raises(LayerError, match=r"no module .* where it has no gradients, layer='input' and occlusion"):
+        cfcam.explain(opaque, x, "occlusion")
+    with pytest.raises(CfcamError, match=r"records none on the way .* use occlusion or score-cam"):
+        cfcam.explain(opaque, x, "smooth-grad")
+    assert cfcam.explain(opaque, x, "score-cam", layer="input").maps["score-cam"].shape[2:] == x.shape[2:]
 
 
 def test_a_scripted_module_names_what_to_do(net: GapNet, x: Tensor) -> None:

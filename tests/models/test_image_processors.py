@@ -152,7 +152,10 @@ def test_timm_rounds_down_and_stretches_before_a_cut():
     assert squashed["resize"] == "stretch+crop"
     assert [axis.resized for axis in Preprocess(**squashed)._axes((500, 700))] == [248, 248]
     whole, _ = timm_settings(config | {"crop_mode": "squash", "crop_pct": 1.0})
-    assert whole == {"size": 224, "resize": "stretch"}
+    assert whole == {"size": 224, "resize": "stretch", "interpolation": "bicubic"}  # timm's, if none is stated
+    oblong = Preprocess(**timm_settings({"input_size": (3, 96, 64), "crop_pct": 1.0})[0])
+    assert [axis.resized for axis in oblong._axes((101, 150))] == [96, 143]  # 150 / (101 / 96) is 142.6
+    assert [axis.resized for axis in oblong._axes((400, 100))] == [256, 64]
 
 
 def test_a_wrapped_network_of_timms_says_in_its_config_what_timm_does():

@@ -124,6 +124,7 @@ def test_what_looks_like_something_else_is_told_so(tmp_path):
     assert "it defines alpha, Beta" in refused(str(tmp_path / "net.py"))
     assert "it defines alpha, Beta" in refused(f"{tmp_path / 'net.py'}:")
     assert "file of weights" in refused("best.pt")
+    assert "name the PyTorch network that it was made from" in refused("best.onnx")
     assert f"give hf:{tmp_path}" in refused(str(tmp_path))
     assert "text, not int" in refused(3)
 
@@ -414,9 +415,34 @@ def test_a_hugging_face_folder_with_other_weights_and_classes(hf, tmp_path):
 def test_half_precision_in_a_hugging_face_folder(hf, tmp_path):
     _, module = hf(num_labels=2)
     module.half().save_pretrained(tmp_path)
-    loaded = load(f"hf:{tmp_path}").module
-    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
-    assert same_weights(loaded, module.float())
+    loaded = load(f"hf:{tmp_path}")
+    assert {parameter.dtype for parameter in loaded.module.parameters()} == {torch.float32}
+    assert same_weights(loaded.module, module.float())
+    said = f"{tmp_path} stores its weights in float16, the network runs in float32: the values are the same"
+    assert loaded.notes == (said,)
+
+
+def test_tables_of_a_network_in_half_precision_are_worked_out_in_full(hf, tmp_path):
+    """Built in bfloat16 and cast afterwards, its relative positions would be wrong by up to 0.002."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.Swinv2Config(
+        image_size=16, patch_size=2, embed_dim=4, depths=[1], num_heads=[1], window_size=4
+    )
+    whole = transformers.Swinv2ForImageClassification(config)
+    tables = {name: value.clone() for name, value in whole.named_buffers() if name.endswith("relative_coords_table")}
+    whole.bfloat16().save_pretrained(tmp_path)
+    found = dict(load(f"hf:{tmp_path}").module.named_buffers())
+    assert tables
+    assert all(torch.equal(found[name], table) for name, table in tables.items())
+
+
+@pytest.mark.parametrize("quantised", [{"quant_method": "fp8"}, {"quant_method": "nonsense"}, {"bits": 4}])
+def test_a_quantised_hugging_face_folder_is_refused(quantised, hf):
+    """transformers casts some to bfloat16 where it cannot run them, and passes over what it does not know."""
+    folder, _ = hf(num_labels=2)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": quantised}))
+    assert f"{folder} is quantised ({quantised.get('quant_method', 'quantization_config')}" in refused(f"hf:{folder}")
 
 
 def test_a_folder_without_weights_is_random_and_says_so(hf, tmp_path):

@@ -193,6 +193,58 @@ def test_what_open_clip_says_of_its_pictures(said, resize):
         assert found.sources["resize"] == "assumed: the network states longest with the colour 127"
 
 
+OPENAI = {"mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711)}
+SIGLIP = {"mean": (0.5,) * 3, "std": (0.5,) * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+
+
+@pytest.mark.parametrize(
+    ("said", "vision", "values"),
+    [
+        # what a file does not say is OpenCLIP's own: OpenAI's mean and SD, bicubic, the shorter side, 224
+        (
+            {},
+            {"layers": 12},
+            {"size": 224, "resize": "shorter-side+crop", "crop_ratio": 1.0, "interpolation": "bicubic"},
+        ),
+        (None, {"image_size": 336}, {"size": 336, "resize": "shorter-side+crop", "crop_ratio": 1.0}),
+        # the size that the network is built for decides, whatever the other part says
+        ({"size": 224, **SIGLIP}, {"image_size": 384}, {"size": 384, "resize": "stretch", "mean": (0.5,) * 3}),
+        ({"mean": 0.5, "std": 0.25}, {}, {"mean": (0.5,) * 3, "std": (0.25,) * 3}),
+        # "random" is for training, bicubic else; and two sides that differ are resized bicubic whatever is said
+        ({"interpolation": "random"}, {}, {"interpolation": "bicubic"}),
+        ({"interpolation": "bilinear"}, {}, {"interpolation": "bilinear"}),
+        ({"interpolation": "bilinear"}, {"image_size": [96, 64]}, {"size": (96, 64), "interpolation": "bicubic"}),
+        (
+            {"interpolation": "bilinear", "resize_mode": "squash"},
+            {"image_size": [96, 64]},
+            {"interpolation": "bilinear"},
+        ),
+    ],
+)
+def test_the_file_that_open_clip_writes_beside_its_weights(said, vision, values, file, weights):
+    open_clip = weights.rename(weights.with_name("open_clip_pytorch_model.bin"))
+    content = {"model_cfg": {"embed_dim": 512, "vision_cfg": vision, "text_cfg": {}}}
+    content |= {} if said is None else {"preprocess_cfg": said}
+    (weights.parent / "open_clip_config.json").write_text(json.dumps(content))
+    found = loaded(file, open_clip)
+    assert found.preprocess == {**OPENAI, **found.preprocess, **values}
+    if said == {}:
+        assert found.preprocess == {**OPENAI, **values}
+        assert set(found.sources.values()) == {"stated beside the weights (open_clip_config.json)"}
+
+
+def test_weights_of_two_libraries_in_one_folder_have_each_its_own_file(file, weights):
+    """As in the folders of timm's CLIP towers: timm cuts 0.9 of the shorter side, OpenCLIP all of it."""
+    (weights.parent / "open_clip_config.json").write_text(json.dumps({"model_cfg": {"vision_cfg": {}}}))
+    timm = {"input_size": [3, 224, 224], "crop_pct": 0.9, "mean": [0.1] * 3, "std": [0.2] * 3}
+    (weights.parent / "config.json").write_text(json.dumps({"architecture": "vit", "pretrained_cfg": timm}))
+    of_timm = loaded(file, weights)
+    of_open_clip = loaded(file, weights.rename(weights.with_name("open_clip_model.bin")))
+    assert (of_timm.preprocess["crop_ratio"], of_open_clip.preprocess["crop_ratio"]) == (224 / 248, 1.0)
+    assert (of_timm.preprocess["mean"], of_open_clip.preprocess["mean"]) == ((0.1,) * 3, OPENAI["mean"])
+    assert of_timm.preprocess["interpolation"] == "bicubic"  # timm's, where its file names none
+
+
 @pytest.mark.parametrize(
     "content",
     [
@@ -203,6 +255,8 @@ def test_what_open_clip_says_of_its_pictures(said, resize):
         {"resize_mode": ["squash"]},
         {"resize_mode": "squash", "mean": "grey", "std": "grey"},
         {"image_mean": 0.5, "image_std": {"a": 1}},
+        {"model_cfg": {"vision_cfg": 3}},
+        {"model_cfg": {"vision_cfg": {}}, "preprocess_cfg": ["RGB"]},
     ],
 )
 def test_what_a_library_would_not_write_is_named_with_its_file(content):

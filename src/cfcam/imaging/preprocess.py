@@ -317,8 +317,10 @@ class Preprocess:
             fitted = max(1, min(h, round(H * scale))), max(1, min(w, round(W * scale)))
             return _Axis(H, fitted[0], h, -((h - fitted[0]) // 2)), _Axis(W, fitted[1], w, -((w - fitted[1]) // 2))
         tall, wide = round(h / self.crop_ratio), round(w / self.crop_ratio)
-        # the longer side is rounded down and the crop's corner to the nearest even, as torchvision does
-        longer = (tall, tall * W // H) if tall * W >= wide * H else (wide * H // W, wide)
+        # the longer side is rounded down and the crop's corner to the nearest even, as torchvision does; of two sides
+        # that differ, which its Resize does not have, to the nearest, as timm and OpenCLIP do
+        down = math.floor if tall == wide else round
+        longer = (tall, down(tall * W / H)) if tall * W >= wide * H else (down(wide * H / W), wide)
         resized = (tall, wide) if self.resize == "stretch+crop" else longer
         if resized[0] * resized[1] > _MOST_PIXELS:
             raise InputError(f"a picture of {H} x {W} pixels is too elongated to crop: use resize='pad' or 'stretch'")

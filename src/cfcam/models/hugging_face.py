@@ -7,9 +7,11 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, Final
 
+import torch
+
 from cfcam import json_text
 from cfcam.capture import Detector, Segmenter
-from cfcam.errors import ModelError, describe, few
+from cfcam.errors import ModelError, describe, few, one_line
 from cfcam.models.built import RANDOM, Built, Probability, hub_answers, import_library
 from cfcam.models.spec import Spec, check_place, is_folder
 from cfcam.models.stated import Stated
@@ -55,14 +57,18 @@ def from_hugging_face(spec: Spec) -> Built:
             "be reached: fetch it where there is a network and give its folder, e.g. hf:path/to/folder"
         )
     cached = local or _is_cached(source)
-    named = _architecture(source, local=local, cached=cached)
+    said = _configuration(source, local=local, cached=cached)
+    if quantised := said.get("quantization_config"):
+        raise ModelError(_quantised(source, quantised))
+    named = _architecture(said)
     kind = next((task for end, task in _TASKS.items() if named.endswith(end)), "ImageClassification")
     with quiet(transformers):
         made = getattr(transformers, f"AutoModelFor{kind}")
         if local and not any((folder / name).is_file() for name in _WEIGHTS):
             module, untrained, notes = _from_config(transformers, made, folder, named)
         else:
-            module, untrained, notes = _from_weights(made, source, named, local_only=cached)
+            module, untrained, notes = _from_weights(transformers, made, source, named, local_only=cached)
+            notes += _widened(source, said)
     config = module.config
     return Built(
         _WRAPPED.get(kind, _as_it_is)(module.float()),
@@ -74,12 +80,41 @@ def from_hugging_face(spec: Spec) -> Built:
     )
 
 
-def _architecture(source: str, *, local: bool, cached: bool) -> str:
-    """The class of which the network was saved, "" where its configuration does not tell."""
+def _configuration(source: str, *, local: bool, cached: bool) -> Mapping[str, Any]:
     file = _file(source, "config.json", local=local, cached=cached)
     content = {} if file is None else json_text.read(file, ModelError, shown=str(file), then="repair it")
-    names = content.get("architectures") if isinstance(content, Mapping) else None
+    return content if isinstance(content, Mapping) else {}
+
+
+def _architecture(said: Mapping[str, Any]) -> str:
+    """The class of which the network was saved, "" where its configuration does not tell."""
+    names = said.get("architectures")
     return str(names[0]) if isinstance(names, list) and names else ""
+
+
+def in_float32(transformers: Any) -> dict[str, Any]:
+    """What makes transformers build a network in float32, whatever its weights are stored in; before 5 it always did.
+
+    Of one that is built in 16 bits, the tables that it works out by itself stay rounded, also when it is cast.
+    """
+    return {"dtype": torch.float32} if int(transformers.__version__.partition(".")[0]) >= 5 else {}
+
+
+def _quantised(source: str, said: object) -> str:
+    how = said.get("quant_method") if isinstance(said, Mapping) else None
+    return (
+        f"{source} is quantised ({one_line(how or 'quantization_config in its config.json', 40)}): give the network of"
+        " before it was quantised, or dequantise it with transformers and save_pretrained"
+    )
+
+
+def _widened(source: str, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """What is told of weights that are stored in another type than the one that they run in."""
+    stored = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
+    values = {"float16": "the same", "bfloat16": "the same", "float64": "rounded"}.get(stored)
+    if values is None:
+        return ()
+    return (f"{source} stores its weights in {stored}, the network runs in float32: the values are {values}",)
 
 
 def _as_it_is(module: Any) -> Any:
@@ -89,7 +124,7 @@ def _as_it_is(module: Any) -> Any:
 def _from_config(transformers: Any, made: Any, folder: Path, named: str) -> tuple[Any, str | None, tuple[str, ...]]:
     try:
         config = transformers.AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
-        module = made.from_config(config, trust_remote_code=False)
+        module = made.from_config(config, trust_remote_code=False, **in_float32(transformers))
     except Exception as error:
         raise ModelError(_failure(str(folder), named, error)) from error
     others = sorted(file.name for file in folder.iterdir() if file.suffix in _OTHER_WEIGHTS)
@@ -100,6 +135,7 @@ def _from_config(transformers: Any, made: Any, folder: Path, named: str) -> tupl
 
 
 def _from_weights(
+    transformers: Any,
     made: Any,
     source: str,
     named: str,
@@ -113,6 +149,7 @@ def _from_weights(
             trust_remote_code=False,
             weights_only=True,
             output_loading_info=True,
+            **in_float32(transformers),
         )
     except Exception as error:
         raise ModelError(_failure(source, named, error)) from error

@@ -318,6 +318,11 @@ def _not_a_form(spec: str) -> str:
             f"{shown!r} is a file of weights, which does not say what network they belong to: name "
             f"the network too, e.g. --model torchvision:resnet50 --weights {shown}"
         )
+    if path.suffix == ".onnx":
+        return (
+            f"{shown!r} is an exported network without its modules: name the PyTorch network that it was made from, or"
+            " a FILE.py:FACTORY that runs it (docs/how-to/your-model.md, ONNX)"
+        )
     if is_folder(path):
         return f"{shown!r} is a folder: for one {_written(path)}:{shown}"
     return f"{shown!r} is not a model spec: give one of {_examples()}"

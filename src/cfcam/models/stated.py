@@ -93,7 +93,8 @@ def understood(content: object, source: str, where: str, *, strict: bool = False
         return Stated.by(source, *processor_settings(content, where))
     if keys & _TIMM:
         return Stated.by(source, *timm_settings(content, where))
-    if "resize_mode" in keys:
+    towers = content.get("model_cfg")
+    if "resize_mode" in keys or (isinstance(towers, Mapping) and "vision_cfg" in towers):
         return Stated.by(source, *open_clip_settings(content, where))
     known = {str(name): value for name, value in content.items() if name in _FIELDS}
     if not strict and not (_are_numbers(content.get("mean")) and _are_numbers(content.get("std"))):
@@ -125,14 +126,17 @@ def beside(weights: Path) -> Stated | None:
 
     Of ``best.pt`` these are looked for in its folder, and the first that says something is taken:
     ``best.preprocess.json``, ``best.pt.json``, ``best.json``, ``preprocess.json``, ``preprocessor_config.json``,
-    ``processor_config.json``, ``config.json`` (timm's).
+    ``processor_config.json``, ``config.json`` (timm's), ``open_clip_config.json``; of ``open_clip_*.bin`` the last
+    stands before those of other libraries, which may say something else of their own weights in the same folder.
 
     Raises:
         ModelError: a file that is about preparation alone cannot be read or used.
     """
     stem, folder = weights.name.removesuffix(weights.suffix), weights.parent
     names = (f"{stem}.preprocess.json", f"{weights.name}.json", f"{stem}.json", "preprocess.json")
-    for name in dict.fromkeys((*names, "preprocessor_config.json", "processor_config.json", "config.json")):
+    libraries = ["preprocessor_config.json", "processor_config.json", "config.json"]
+    libraries.insert(0 if stem.startswith("open_clip") else len(libraries), "open_clip_config.json")
+    for name in dict.fromkeys((*names, *libraries)):
         if (found := from_json(folder / name, f"stated beside the weights ({name})")) is not None:
             return found
     return None

@@ -14,6 +14,11 @@ _INTERPOLATIONS: Final = ("nearest", "bilinear", "bicubic")
 _PILLOW: Final = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
 _CROP_MODES: Final = {"center": "shorter-side+crop", "squash": "stretch+crop"}
 _RESIZE_MODES: Final = {"shortest": "shorter-side+crop", "squash": "stretch", "longest": "pad"}
+_OPEN_CLIP: Final[Mapping[str, Any]] = {
+    "size": 224, "mean": (0.48145466, 0.4578275, 0.40821073), "std": (0.26862954, 0.26130258, 0.27577711),
+    "interpolation": "bicubic", "resize_mode": "shortest", "fill_color": 0,
+}  # fmt: skip
+"""What OpenCLIP does where a configuration does not say it."""
 _CROP_PCT: Final = 0.875  # timm's, where a configuration has none
 _PROCESSOR: Final = re.compile(r"(\w+?)(ImageProcessor|FeatureExtractor)(Fast|Pil)?")
 _ROUNDED: Final = 0.01  # by which parts of two sides may differ and be one
@@ -70,28 +75,40 @@ def _timm_settings(config: Mapping[str, Any]) -> tuple[dict[str, object], dict[s
         known |= cut(_CROP_MODES[mode], size, whole) if mode in _CROP_MODES else {"size": size}
         if mode not in _CROP_MODES:  # "border" fills up with the mean's colour
             lacking["resize"] = f"the network states {one_line(mode, 20)}, which cfcam does not have"
-    return known | interpolation(config.get("interpolation"), lacking), lacking
+    return known | interpolation(config.get("interpolation") or "bicubic", lacking), lacking  # timm's, if none is said
 
 
 def open_clip_settings(config: Mapping[str, Any], where: str) -> tuple[dict[str, object], dict[str, str]]:
-    """Reads OpenCLIP's ``preprocess_cfg``: the values, and why some that it states cannot be had."""
+    """Reads OpenCLIP's ``preprocess_cfg``, or a file that holds it: the values, and why some cannot be had."""
     with _understood(where):
         return _open_clip_settings(config)
 
 
 def _open_clip_settings(config: Mapping[str, Any]) -> tuple[dict[str, object], dict[str, str]]:
-    known = mean_and_std(config.get("mean"), config.get("std"))
+    given = (config.get("preprocess_cfg") or {}) if "model_cfg" in config else config
+    config = {**_OPEN_CLIP, **{name: value for name, value in given.items() if value is not None}, **_tower(config)}
+    mean, std = ([v] * 3 if isinstance(v, (int, float)) else v for v in (config["mean"], config["std"]))
+    known = mean_and_std(mean, std)
     lacking: dict[str, str] = {}
-    size = config.get("size")
-    if whole := square([size] if isinstance(size, int) else size):
+    size, mode, fill = config["size"], config["resize_mode"], config["fill_color"]
+    whole = square([size] if isinstance(size, int) else size)
+    if whole is not None:
         known["size"] = whole
-    mode, fill = config.get("resize_mode") or "shortest", config.get("fill_color") or 0
     if mode not in _RESIZE_MODES or (mode == "longest" and fill):
         lacking["resize"] = f"the network states {one_line(mode, 20)} with the colour {one_line(fill, 20)}"
     else:
         known["resize"] = _RESIZE_MODES[mode]
         known |= {"crop_ratio": 1.0} if mode == "shortest" else {}
-    return known | interpolation(config.get("interpolation"), lacking), lacking
+    way = config["interpolation"]
+    if way == "random" or (mode == "shortest" and isinstance(whole, tuple)):  # as OpenCLIP's image_transform does it
+        way = "bicubic"
+    return known | interpolation(way, lacking), lacking
+
+
+def _tower(config: Mapping[str, Any]) -> dict[str, object]:
+    """The size that OpenCLIP builds a network of pictures for, which decides, as far as its file says it."""
+    vision = (config.get("model_cfg") or {}).get("vision_cfg") or {}
+    return {"size": vision["image_size"]} if "image_size" in vision else {}
 
 
 def mean_and_std(mean: object, std: object) -> dict[str, object]:

@@ -9,7 +9,7 @@ import torch
 
 from cfcam.errors import ModelError, describe
 from cfcam.models.built import import_library
-from cfcam.models.hugging_face import quiet
+from cfcam.models.hugging_face import in_float32, quiet
 from cfcam.models.loading import usable_device
 from cfcam.models.spec import Source, Spec, check_place, check_writes, is_folder, parse_spec
 from cfcam.models.texts.text_model import TextModel
@@ -64,7 +64,8 @@ def _network(transformers: Any, source: str, safe: dict[str, Any]) -> Any:
         network = getattr(transformers, name, None)
         if network is None:
             raise ModelError(f"{source} names no network of transformers in its config.json (architectures: {name!r})")
-        return network.from_pretrained(source, local_files_only=True, weights_only=True).float().eval()
+        wide = in_float32(transformers)
+        return network.from_pretrained(source, local_files_only=True, weights_only=True, **wide).float().eval()
     except ModelError:
         raise
     except Exception as error:

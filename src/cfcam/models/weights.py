@@ -1,16 +1,9 @@
-"""Weights from a file, without running code that the file holds, and onto a network only if they fit.
-
-A file is read with safetensors or with ``torch.load(weights_only=True)``. Where that refuses, the file would
-have to be unpickled, which runs whatever its author wrote into it; cfcam never does.
-"""
+"""Weights out of a checkpoint, and onto a network only if they fit."""
 
 import re
-import tarfile
-import warnings
-import zipfile
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any, Final
 
 import torch
@@ -18,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from cfcam.errors import ModelError, describe, few, one_line
-from cfcam.models.claims import ClaimError, check_claims
 from cfcam.models.head import find_head
-from cfcam.models.spec import WEIGHT_SUFFIXES
 from cfcam.models.stated import Stated, in_checkpoint, in_safetensors
+from cfcam.models.weight_files import metadata, read_file
+from cfcam.shown import counted
 
 NESTS: Final = (
     "state_dict",
@@ -47,11 +40,11 @@ PREFIXES: Final = ("module.", "model.", "_orig_mod.", "net.", "network.", "backb
 _COMPILED: Final = "_orig_mod."
 _COUNTER: Final = "num_batches_tracked"
 _DEPTH: Final = 3
+_PART: Final = re.compile(r"-\d+-of-\d+\.\w+$")
+_SCALES: Final = re.compile(r"(^|[._])(zero_points?|qweight|qzeros|absmax|quant_map|SCB|weight_scale(_inv)?)$")
+"""What libraries that quantise keep beside their integers: PyTorch, GPTQ and AWQ, bitsandbytes, float8."""
+_UNQUANTISED: Final = "give those of before they were quantised, or dequantise them with the library that did it"
 _NUMBERS: Final = ("BoolDType", "Int32DType", "Int64DType", "Float16DType", "Float32DType", "Float64DType")
-_REFUSED: Final = (
-    "which cfcam refuses to run: load it once where you trust it and save the weights alone, "
-    "torch.save(model.state_dict(), 'weights.pt') or safetensors"
-)
 
 
 def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -61,7 +54,7 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...
     it are ignored.
 
     Args:
-        path: A ``.safetensors`` file, or one written by ``torch.save``.
+        path: A ``.safetensors`` file, one written by ``torch.save``, or the index of several (``….index.json``).
 
     Returns:
         The tensors by name, as stored, and notes on what was chosen.
@@ -76,8 +69,8 @@ def read_state_dict(path: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...
 def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...], Stated | None]:
     """As `read_state_dict`, with what the file says of how pictures are prepared; None if nothing."""
     file = Path(path).expanduser()
-    content = _read(file)
-    said = in_checkpoint(content) or in_safetensors(_metadata(file))
+    content = read_file(file)
+    said = in_checkpoint(content) or in_safetensors(metadata(file))
     notes: tuple[str, ...] = ()
     for _ in range(_DEPTH + 1):
         if not isinstance(content, Mapping):
@@ -103,8 +96,8 @@ def read_checkpoint(path: str | Path) -> tuple[dict[str, Tensor], tuple[str, ...
 def load_weights(module: nn.Module, path: str | Path, *, network: str = "the network") -> tuple[str, ...]:
     """Load a checkpoint into a network, in place, all of it or none.
 
-    Values are cast to the network's dtypes. Prefixes that wrappers leave on the names (`PREFIXES`) are taken
-    off where that makes the names fit.
+    Values are cast to the network's dtypes, and a note says so; what is no number as it is stored (quantised weights)
+    is refused. Prefixes that wrappers leave on the names (`PREFIXES`) are taken off where that makes the names fit.
 
     Args:
         module: The network.
@@ -126,6 +119,8 @@ def fit_weights(
 ) -> tuple[str, ...]:
     """Load weights that were read before; see `load_weights`. ``classes_of``: the file that alone names classes."""
     own = module.state_dict()
+    if packed := next((name for name in own if "_packed_params" in name), None):
+        raise ModelError(f"{network} is quantised ({packed}): let the factory that builds it load its weights")
     state, notes = _named_as(own.keys(), state)
     _require_finite(state, source)
     shapes = {
@@ -136,6 +131,7 @@ def fit_weights(
     missing = [name for name in own if name not in state and not name.endswith(_COUNTER)]
     unexpected = [name for name in state if name not in own]
     if not shapes:
+        notes += _stored(module, own, state, source)
         # Modules may translate the names of their older versions, so torch has the last word on what is
         # missing.
         try:
@@ -163,123 +159,10 @@ def read_nnunet_checkpoint(path: Path) -> Mapping[str, Any]:
     kinds = [getattr(dtypes, name) for name in _NUMBERS]
     # numpy 2 has moved the function; a checkpoint of before has its old place
     with torch.serialization.safe_globals([scalar, (scalar, "numpy.core.multiarray.scalar"), dtype, *kinds]):
-        content = _read(path)
+        content = read_file(path)
     if not isinstance(content, Mapping):
         raise ModelError(f"{path} holds one {type(content).__name__}: it is no checkpoint of nnU-Net v2")
     return content
-
-
-def _read(path: Path) -> object:
-    try:
-        size = path.stat().st_size
-        start = _first_bytes(path)
-    except FileNotFoundError as error:
-        raise ModelError(f"the weights file {path} does not exist: check the path") from error
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"cannot read the weights file {one_line(path)} ({describe(error, 60)}): give a readable file"
-        ) from error
-    if path.is_dir():
-        files = sorted(file.name for file in path.iterdir() if file.suffix in WEIGHT_SUFFIXES)
-        which = f"one of its files: {few(files)}" if files else "a file"
-        raise ModelError(f"the weights {path} are a folder: give {which}")
-    if size == 0:
-        raise ModelError(f"the weights file {path} is empty: copy or download it again")
-    if path.suffix == ".safetensors" or (start[8:9] == b"{" and int.from_bytes(start[:8], "little") < size):
-        return _read_safetensors(path)
-    _require_torch_file(path, start)
-    _require_room(path)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            content: object = torch.load(path, map_location="cpu", weights_only=True)
-    except UnpicklingError as error:
-        names = re.findall(r"GLOBAL ([\w.]+)", str(error))
-        what = f" ({few(names)})" if names else ""
-        raise ModelError(f"{path} holds arbitrary Python objects{what}, {_REFUSED}") from error
-    except Exception as error:
-        raise ModelError(
-            f"{path} is damaged or cut short ({describe(error, 90)}): copy or download it again"
-        ) from error
-    return content
-
-
-def _first_bytes(path: Path) -> bytes:
-    if path.is_dir():
-        return b""
-    with path.open("rb") as file:
-        return file.read(64)
-
-
-def _read_safetensors(path: Path) -> object:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path, device="cpu")
-    except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"{path} is not a valid safetensors file ({describe(error, 90)}): copy or download it again"
-        ) from error
-
-
-def _metadata(path: Path) -> Mapping[str, str] | None:
-    """What a safetensors file says beside its tensors."""
-    if path.suffix != ".safetensors":
-        return None
-    from safetensors import safe_open
-
-    with safe_open(path, framework="pt") as file:
-        metadata: Mapping[str, str] | None = file.metadata()
-    return metadata
-
-
-def _require_torch_file(path: Path, start: bytes) -> None:
-    """Refuse what ``torch.load`` should not even be asked to open, by the file's first bytes.
-
-    Up to torch 2.5 it passed TorchScript archives and tar files by the check of ``weights_only``
-    (CVE-2025-32434).
-    """
-    if start.startswith(b"PK"):
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = {name.partition("/")[2] for name in archive.namelist()}
-        except (zipfile.BadZipFile, OSError, ValueError) as error:
-            raise ModelError(
-                f"{path} is damaged or cut short ({one_line(error)}): copy or download it again"
-            ) from error
-        if "constants.pkl" in names:
-            raise ModelError(
-                f"{path} is a TorchScript archive, which holds code: load it where you trust it and save its "
-                "state_dict() for a network that you name"
-            )
-        if "data.pkl" not in names:
-            raise ModelError(f"{path} is a zip archive, but not one of PyTorch's: give the weights inside it")
-    elif start.startswith(b"version https://git-lfs"):
-        raise ModelError(f"{path} is a Git LFS pointer, not the weights themselves: run 'git lfs pull' for it")
-    elif start.startswith(b"\x89HDF"):
-        raise ModelError(f"{path} is an HDF5 file (Keras): convert it to a PyTorch state dict or safetensors")
-    elif tarfile.is_tarfile(path):
-        raise ModelError(f"{path} is a tar archive: unpack it, or save its weights anew with a present PyTorch")
-    elif not start.startswith(b"\x80"):
-        raise ModelError(
-            f"{path} is neither a PyTorch nor a safetensors file (it begins with {start[:12]!r}): "
-            "copy or download it again"
-        )
-
-
-def _require_room(path: Path) -> None:
-    """Refuse a file that claims more than it can hold, before ``torch.load`` asks for the memory."""
-    try:
-        check_claims(path)
-    except ClaimError as error:
-        raise ModelError(
-            f"{path} claims more than it can hold ({error}): copy or download it again, or save its weights anew"
-        ) from error
-    except Exception as error:  # as whatever torch.load makes of it
-        raise ModelError(
-            f"{path} is damaged or cut short ({describe(error, 90)}): copy or download it again"
-        ) from error
 
 
 def _holds_tensors(value: object, depth: int = _DEPTH) -> bool:
@@ -333,8 +216,40 @@ def _require_finite(state: Mapping[str, Tensor], source: str) -> None:
 def _not_finite(value: Tensor) -> int:
     if not (value.is_floating_point() or value.is_complex()) or value.layout != torch.strided:
         return 0
-    value = value.float() if value.is_floating_point() and value.element_size() == 1 else value
+    if value.is_floating_point() and value.element_size() == 1:
+        value = value.float() if value.dtype != torch.float4_e2m1fn_x2 else value.new_zeros(0, dtype=torch.float)
     return int(value.numel() - torch.isfinite(value).sum().item())
+
+
+def _stored(module: nn.Module, own: Mapping[str, Any], state: Mapping[str, Tensor], source: str) -> tuple[str, ...]:
+    """What a user should know of the types in which weights are stored; refuses those that hold no weights as such."""
+    trained = {name for name, _ in module.named_parameters(remove_duplicate=False)}
+    casts: Counter[tuple[torch.dtype, torch.dtype]] = Counter()
+    for name, value in state.items():
+        runs = own[name].dtype if name in own and isinstance(own[name], Tensor) else value.dtype
+        if value.dtype == runs:
+            continue
+        if value.is_quantized or (name in trained and value.is_floating_point() != runs.is_floating_point):
+            raise ModelError(
+                f"{source} stores {one_line(name, 80)} in {_type(value.dtype)} where the network has {_type(runs)}, as"
+                f" quantised weights are: {_UNQUANTISED}"
+            )
+        if value.is_floating_point() and runs.is_floating_point:
+            casts[value.dtype, runs] += 1
+            if runs.itemsize <= value.dtype.itemsize and _not_finite(value.to(runs)):
+                raise ModelError(
+                    f"{source}: {one_line(name, 80)} holds values beyond {_type(runs)}, in which the network runs:"
+                    f" build it in {_type(value.dtype)}"
+                )
+    return tuple(
+        f"{source} stores {counted(count, 'tensor')} in {_type(there)}, the network runs in {_type(runs)}: "
+        + ("the values are the same" if there.itemsize < runs.itemsize else "the values are rounded")
+        for (there, runs), count in casts.items()
+    )
+
+
+def _type(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _mismatch(
@@ -358,6 +273,10 @@ def _mismatch(
         )
         parts.append(f"{len(shapes)} of another shape ({_few_shapes(pairs, len(shapes))})")
     advice = _advice(module, size, missing, unexpected, shapes, classes_of)
+    if any(_SCALES.search(name) for name in unexpected):
+        advice = f"these are quantised weights: {_UNQUANTISED}"
+    elif _PART.search(source):
+        advice = "this is one of several files: give the index that lies beside them (….index.json)"
     return f"{source} does not fit {network}: {'; '.join(parts)}: {advice}"
 
 

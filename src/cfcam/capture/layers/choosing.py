@@ -193,7 +193,8 @@ def _why_none(layers: Sequence[LayerInfo], eligible: Sequence[LayerInfo], input_
     if all(i.shape is None for i in layers):
         return (
             "no module of this network was seen at work (a traced or exported graph?): give the Python module, or"
-            f" torch.export.unflatten(program), or {_NONE_NEEDED}"
+            f" torch.export.unflatten(program), or {_NONE_NEEDED}, or, where it has no gradients, layer='input' and"
+            " occlusion or score-cam"
         )
     repeated = [i for i in layers if i.calls > 1 and i.plain and not i.reducing and len(i.shape or ()) > 3]
     if repeated and not eligible:
