@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import copy
+import json
 import math
 import pickle
 import tracemalloc
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 
+from cfcam.errors import InputError
+from cfcam.metrics.scorecard.card import Scorecard
 from cfcam.metrics.scorecard.rows import Rows
 from cfcam.metrics.scorecard.samples import Row
 from cfcam.metrics.scorecard.statistics import bootstrap_interval
@@ -33,6 +38,30 @@ def test_rows_come_back_as_they_were_given() -> None:
     assert Rows.of(rows) is rows
     with pytest.raises(IndexError):
         rows[3]
+
+
+def test_what_is_written_into_a_row_is_refused_and_a_copy_takes_it() -> None:
+    """It would be lost: the next time the row is asked for it is made anew."""
+    rows = Rows([replace(THREE[1], notes=["a note"])])
+    attempts = [
+        lambda: rows[0].values.__setitem__("adcc", 0.0),
+        lambda: rows[0].values.update(adcc=0.0),
+        lambda: rows[0].values.pop("adcc"),
+        lambda: rows[0].extra.clear(),
+        lambda: rows[0].extra["curve-road"].append(0.3),
+        lambda: rows[0].notes.append("another"),
+    ]
+    for attempt in attempts:
+        with pytest.raises(InputError, match=r"would be lost: make a scorecard of rows of your own, dataclasses\.repl"):
+            attempt()
+    card = Scorecard(rows, ("adcc",))
+    changed = replace(card, rows=[replace(row, values=row.values | {"adcc": 0.0}) for row in card.rows])
+    assert (changed.rows[0].values, card.rows[0].values["adcc"]) == ({"adcc": 0.0, "road": -0.5}, 1.0)
+    for copied in (copy.deepcopy(rows[0]), pickle.loads(pickle.dumps(rows[0]))):  # noqa: S301 (our own)
+        assert copied == rows[0]
+        copied.values["adcc"] = 0.0
+        copied.extra["curve-road"].append(0.3)
+    assert json.loads(json.dumps(asdict(rows[0])))["extra"] == {"curve-road": [0.1, 0.2]}
 
 
 def test_values_are_in_the_order_in_which_they_came() -> None:

@@ -5,16 +5,43 @@ from __future__ import annotations
 import math
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, overload
+from typing import Any, NoReturn, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cfcam.errors import InputError
 from cfcam.metrics.scorecard.samples import Row
 
 _TEXTS = ("image", "method", "target_name", "status", "patient", "group")
 _UNKNOWN = -1
 _CORRECT = {None: _UNKNOWN, False: 0, True: 1}
+
+
+def _closed(self: Any, *_given: Any, **_named: Any) -> NoReturn:
+    raise InputError(
+        "a row of a scorecard is made when it is asked for, and what is written into it would be lost: make a scorecard"
+        " of rows of your own, dataclasses.replace(card, rows=[dataclasses.replace(row, values={...}), ...])"
+    )
+
+
+class _Values(dict[str, Any]):
+    """What a row holds under names, to be read; a copy of it is a plain one."""
+
+    __setitem__ = __delitem__ = __ior__ = clear = pop = popitem = setdefault = update = _closed
+
+    def __reduce__(self) -> Any:
+        return dict, (dict(self),)
+
+
+class _Lines(list[Any]):
+    """What a row holds one after the other, likewise."""
+
+    __setitem__ = __delitem__ = __iadd__ = __imul__ = append = clear = extend = insert = _closed
+    pop = remove = reverse = sort = _closed
+
+    def __reduce__(self) -> Any:
+        return list, (list(self),)
 
 
 class _Texts:
@@ -47,7 +74,7 @@ class _Texts:
 
 
 class Rows(Sequence[Row]):
-    """Rows that are made when they are asked for.
+    """Rows that are made when they are asked for, so that what they hold is there to be read.
 
     A value that is not a number counts as one that is missing.
 
@@ -83,7 +110,7 @@ class Rows(Sequence[Row]):
             if row.extra:
                 self._extra[number] = {key: _small(value) for key, value in row.extra.items()}
             if row.notes:
-                self._notes[number] = row.notes
+                self._notes[number] = list(row.notes)
             self._correct.append(_CORRECT[row.correct])
 
     def __len__(self) -> int:
@@ -104,10 +131,10 @@ class Rows(Sequence[Row]):
             **{name: column[number] for name, column in self._texts.items()},  # type: ignore[arg-type]
             target=self._targets[number],
             probability=self._probabilities[number],
-            values={name: value for name, value in values if not math.isnan(value)},
+            values=_Values((name, value) for name, value in values if not math.isnan(value)),
             correct=None if self._correct[number] == _UNKNOWN else bool(self._correct[number]),
-            extra={key: _large(value) for key, value in self._extra.get(number, {}).items()},
-            notes=list(self._notes.get(number, ())),
+            extra=_Values((key, _large(value)) for key, value in self._extra.get(number, {}).items()),
+            notes=_Lines(self._notes.get(number, ())),
         )
 
     def __iter__(self) -> Iterator[Row]:
@@ -215,4 +242,4 @@ def _small(value: Any) -> Any:
 
 
 def _large(value: Any) -> Any:
-    return value.tolist() if isinstance(value, array) else value
+    return _Lines(value) if isinstance(value, array) else value
