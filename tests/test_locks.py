@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from cfcam import locks
-from cfcam.errors import InputError, JobError
-from cfcam.files import own_output
+from cfcam.errors import DiskError, InputError, JobError
+from cfcam.files import append_line, check_inside, own_output, write_whole
 
 _HOLDS = """
 import sys
@@ -171,3 +171,27 @@ def test_where_there_are_no_locks_that_is_said_and_the_run_goes_on(tmp_path, mon
     monkeypatch.setattr(locks.fcntl, "flock", missing)
     with pytest.warns(RuntimeWarning, match=r"knows no locks: see to it that no other run"), own_output(tmp_path):
         Path(tmp_path, "a").touch()
+
+
+@pytest.mark.parametrize("part", ["", "1-of-2"])
+def test_a_run_whose_lock_was_removed_writes_nothing_more_and_leaves_the_next_one_its_own(tmp_path, holder, part):
+    """A lock that is removed by hand, or by a tidy script, lets a second run in."""
+    said = (
+        r"cannot be written into any more \(its lock \.cfcam-lock was removed, so that another run may be at work there"
+    )
+    with own_output(tmp_path, part=part):
+        (tmp_path / "a").mkdir()
+        write_whole(tmp_path / "a" / "first", b"1")
+        for lock in tmp_path.glob(f"{locks.NAME}*"):
+            lock.unlink()
+        other = holder(part)
+        for place in (tmp_path / "second", tmp_path / "a" / "second"):
+            with pytest.raises(DiskError, match=said):
+                write_whole(place, b"2")
+            assert not place.exists()
+        with pytest.raises(InputError, match=said):
+            check_inside(tmp_path / "second", InputError)
+        with pytest.raises(DiskError, match=said):
+            append_line(tmp_path / "lines", {})
+    assert [one.pid for one in locks.at_work(tmp_path)] == [other.pid]
+    assert not list(tmp_path.rglob("*.tmp"))

@@ -58,16 +58,17 @@ class DiskError(JobError):
     Args:
         folder: what it is called.
         cause: what the system says.
+        advice: what is to be done first.
 
     Attributes:
         reason: that, in words.
     """
 
-    def __init__(self, folder: object, cause: OSError | str) -> None:
+    def __init__(self, folder: object, cause: OSError | str, advice: str = "check the disk") -> None:
         self.reason = reason = cause if isinstance(cause, str) else cause.strerror or one_line(cause)
         super().__init__(
-            f"{folder}: cannot be written into any more ({reason}): check the disk, then give the same command again,"
-            " and it goes on where it stopped"
+            f"{folder}: cannot be written into any more ({reason}): {advice}, then give the same command again, and it"
+            " goes on where it stopped"
         )
 
 

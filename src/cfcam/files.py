@@ -12,16 +12,17 @@ import secrets
 import stat
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from cfcam.errors import CfcamError, DiskError, InputError, JobError, LinkError, is_full, one_line
 from cfcam.json_text import parse_line
-from cfcam.locks import alone_in, is_lock
+from cfcam.locks import NAME as LOCK
+from cfcam.locks import alone_in, is_lock, is_lost
 from cfcam.stages import WRITE, stage
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.tmp")  # what `_temporary` makes, and nothing of a user's
@@ -137,42 +138,50 @@ def holds(path: Path, data: bytes) -> bool:
     return path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data
 
 
-_outputs: Counter[str] = Counter()  # what this process writes into, absolute, and how often it was said
+_outputs: list[tuple[str, Callable[[], str]]] = []  # what this process writes into, absolute, and why it may no more
 _guard = threading.Lock()
 
 
-def _say_output(folder: Path, times: int) -> None:
-    name = os.path.abspath(folder)  # noqa: PTH100 (links stay as they are)
-    with _guard:
-        _outputs[name] += times
-        if not _outputs[name]:
-            del _outputs[name]
-
-
 @contextmanager
-def output_of(folder: Path) -> Iterator[None]:
-    """Says that a folder is an output of this process while the context lasts: see `check_inside`."""
-    _say_output(folder, 1)
+def output_of(folder: Path, lost: Callable[[], str] = str) -> Iterator[None]:
+    """Says that a folder is an output of this process while the context lasts: see `check_inside`.
+
+    Args:
+        folder: which.
+        lost: says why this process may not write there any more; "": it may.
+    """
+    output = os.path.abspath(folder), lost  # noqa: PTH100 (links stay as they are)
+    with _guard:
+        _outputs.append(output)
     try:
         yield
     finally:
-        _say_output(folder, -1)
+        with _guard:
+            _outputs.remove(output)
+
+
+def _lock_lost(folder: Path) -> str:
+    return f"its lock {LOCK} was removed, so that another run may be at work there" if is_lost(folder) else ""
 
 
 def check_inside(path: str | os.PathLike[str], error: type[CfcamError] | None = None) -> None:
-    """Raises an error where a link in an output of this process would lead what is written out of it.
+    """Raises an error where an output of this process is its own no longer, or a link would lead out of it.
 
     The output itself may be a link: that is where its user wants it. A link in it was laid by whoever may write there,
     and what is behind it is not the run's.
 
     Args:
         path: a folder or a file, which need not be there.
-        error: what is raised; None: a `LinkError`, which ends a run.
+        error: what is raised; None: a `DiskError`, which ends a run, of a link a `LinkError`.
     """
     name = os.path.abspath(path)  # noqa: PTH100 (as above)
     with _guard:
-        outputs = [output for output in _outputs if name.startswith(os.path.join(output, ""))]  # noqa: PTH118
-    for output in outputs:
+        outputs = [one for one in _outputs if f"{name}{os.sep}".startswith(os.path.join(one[0], ""))]  # noqa: PTH118
+    for output, lost in outputs:
+        if why := lost():
+            gone = DiskError(output, why, "see what cfcam status says of it")
+            raise gone if error is None else error(str(gone))
+    for output in dict.fromkeys(output for output, _ in outputs):
         real = os.path.realpath(output)
         place = Path(output)
         for part in Path(name).relative_to(output).parts:
@@ -192,7 +201,7 @@ def make_folder(folder: Path, mode: int = 0o777) -> None:
     check_inside(folder)
     place = Path(os.path.abspath(folder))  # noqa: PTH100 (as above)
     with _guard:
-        outputs = [Path(output) for output in _outputs]
+        outputs = [Path(output) for output, _ in _outputs]
     for output in outputs:
         if output in (place, *place.parents) and not output.is_dir():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(output))
@@ -258,7 +267,7 @@ def own_output(
             if made:  # before the lock, so that it comes after it
                 stack.push(lambda kind, _error, _trace: _gone(folder) if kind is not None else None)
             stack.enter_context(alone_in(folder, error, part=part, shown=shown, option=option))
-            stack.enter_context(output_of(folder))
+            stack.enter_context(output_of(folder, partial(_lock_lost, folder)))
             sweep(folder, older=_STALE_SECONDS if part else 0)
         except OSError as cause:
             raise error(

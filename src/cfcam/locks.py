@@ -67,6 +67,17 @@ def at_work(folder: Path) -> list[Holder]:
     return [_holder(folder / NAME)]
 
 
+def is_lost(folder: Path) -> bool:
+    """Tells whether this process holds a folder by a lock whose file was removed: another run may hold it, too.
+
+    Whoever keeps the file open keeps its lock, and a file that is made anew at its place has another.
+    """
+    real = os.path.realpath(folder)
+    with _guard:
+        held = [(Path(key), one.file) for key, one in _held.items() if one.file >= 0 and os.path.dirname(key) == real]  # noqa: PTH120
+        return any(not _Lock(path)._is(file) for path, file in held)
+
+
 @contextmanager
 def alone_in(
     folder: Path,

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -11,7 +15,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from cfcam.cli.command import Checked, Command, add, function_of
+from cfcam.cli.command import Checked, Command, add, function_of, terminable
 from cfcam.cli.output.panels import Panel
 from cfcam.errors import InputError
 
@@ -163,3 +167,43 @@ def test_what_goes_wrong_is_a_line_of_the_log_where_there_is_one(call, kind, lev
     values = json.loads(line)
     assert values["level"] == level
     assert values.items() >= said.items()
+
+
+_WAITS = """
+import sys, time
+from cfcam.cli.command import Terminated, terminable
+from cfcam.cli.output.console import say
+try:
+    with terminable():
+        print("ready", flush=True)
+        time.sleep(600)
+except Terminated as stop:
+    say("interrupted", "as told", "yellow")
+    print("and on stdout", flush=True)
+    open(sys.argv[1], "w").write(str(stop.code))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no terminal of this system goes away with a signal")
+def test_a_command_whose_terminal_goes_away_ends_cleanly_though_nobody_hears_it(tmp_path):
+    """It was ended at once, and workers that it had lived on for a moment."""
+    terminal, its = os.openpty()
+    command = [sys.executable, "-c", _WAITS, str(tmp_path / "code")]
+    process = subprocess.Popen(command, stdout=its, stderr=its, start_new_session=True)
+    os.close(its)
+    assert b"ready" in os.read(terminal, 100)
+    os.close(terminal)
+    process.send_signal(signal.SIGHUP)
+    assert process.wait() == 0
+    assert (tmp_path / "code").read_text() == "129"
+
+
+def test_a_command_that_was_told_to_stay_without_its_terminal_stays():
+    """As nohup(1) does."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with terminable():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)

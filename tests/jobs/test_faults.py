@@ -33,7 +33,7 @@ from cfcam.jobs.evaluate.rows import RowsFile
 from cfcam.jobs.inputs.shard import Shard
 from cfcam.jobs.runs.manifest import Manifest
 from cfcam.jobs.runs.status import status
-from cfcam.locks import alone_in, at_work
+from cfcam.locks import NAME, alone_in, at_work
 from cfcam.models import load
 from cfcam.models.classes import read_classes
 from cfcam.web.offline import OfflinePages
@@ -421,3 +421,20 @@ def test_a_name_that_is_not_in_utf_8_ends_no_run(tmp_path, way):
     outcomes = {o.path.name: o.error for o in run(tmp_path / "in", tmp_path / "out", **pages)}
     refused = "its name, or a folder's, is not in UTF-8, which the tables of a store are: rename it"
     assert outcomes == {good.name: None, odd.name: None if way == "files" else refused}
+
+
+def test_a_run_whose_lock_is_removed_stops_and_another_goes_on(tmp_path):
+    """Whoever removes it lets another run in, with which this one would write the same files and lines."""
+    out = tmp_path / "out"
+    folder_of(tmp_path / "in", 8)
+    outcomes = iter(run(tmp_path / "in", out, batch_size=1))
+    next(outcomes)
+    (out / NAME).unlink()
+    said = rf"^{out}: cannot be written into any more \(its lock {NAME} was removed.*see what cfcam status says"
+    with pytest.raises(DiskError, match=said):
+        list(outcomes)
+    before = lines(out)
+    assert 1 <= len(before) < 8
+    list(run(tmp_path / "in", out, batch_size=1))
+    assert lines(out)[: len(before)] == before
+    _each_once(out, 8)

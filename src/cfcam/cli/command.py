@@ -29,7 +29,7 @@ import threading
 import typing
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import MISSING, Field, dataclass, fields
 from typing import Annotated, Any, ClassVar
@@ -37,7 +37,7 @@ from typing import Annotated, Any, ClassVar
 import typer
 from typer.models import ArgumentInfo, OptionInfo
 
-from cfcam.cli.output.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_TERMINATED, EXIT_USAGE, error, say
+from cfcam.cli.output.console import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, error, say
 from cfcam.cli.output.help import folding
 from cfcam.cli.output.panels import Panel
 from cfcam.errors import CfcamError, DiskError, describe_first, is_full
@@ -164,32 +164,47 @@ def _parameter(command: type[Command], field: Field[Any], panel: Panel | None) -
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
 
 
+_ENDS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+
 class Terminated(SystemExit):
-    """The process was asked to end (SIGTERM): by a scheduler, a service manager, or a machine that goes down."""
+    """The process was asked to end: by a scheduler, a service manager, a machine or a terminal that goes away."""
 
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """Raises `Terminated` where SIGTERM comes, as Ctrl-C raises KeyboardInterrupt: what is under way ends cleanly.
+    """Raises `Terminated` where SIGTERM or SIGHUP comes, as Ctrl-C raises KeyboardInterrupt: all ends cleanly.
 
-    Only once; what comes while that goes on is passed over. A handler of another's, and of a thread, stays.
+    Only once; what comes while that goes on is passed over. A handler of another's, and of a thread, stays; so does
+    that SIGHUP is passed over, under nohup(1).
     """
-    if (
-        threading.current_thread() is not threading.main_thread()
-        or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL
-    ):
-        yield
-        return
+    free = [number for number in _ENDS if signal.getsignal(number) is signal.SIG_DFL]
+    if threading.current_thread() is not threading.main_thread():
+        free = []
 
     def stop(number: int, frame: object) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Terminated(EXIT_TERMINATED)
+        for one in free:
+            signal.signal(one, signal.SIG_IGN)
+        _leave_dead_terminal()
+        raise Terminated(128 + number)  # as shells call it
 
-    signal.signal(signal.SIGTERM, stop)
+    for one in free:
+        signal.signal(one, stop)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        for one in free:
+            signal.signal(one, signal.SIG_DFL)
+
+
+def _leave_dead_terminal() -> None:
+    """Has nobody hear what nobody can: what is written to a terminal that is gone would be an error of its own."""
+    for stream in (1, 2):
+        try:
+            os.write(stream, b"")
+        except OSError:
+            with suppress(OSError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
 
 
 @contextmanager
@@ -207,7 +222,7 @@ def _told_in_one_line(command: type[Command], *, debug: bool, log: Log | None) -
             say("interrupted", then, "yellow")
         else:
             log.warn("interrupted", then=then)
-        raise typer.Exit(EXIT_TERMINATED if isinstance(stop, Terminated) else EXIT_INTERRUPTED) from None
+        raise typer.Exit(stop.code if isinstance(stop, Terminated) else EXIT_INTERRUPTED) from None  # type: ignore[arg-type]
     except BrokenPipeError:
         # The reader of a pipe has seen enough; without this Python complains when it closes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -161,7 +161,11 @@ def test_a_run_that_is_killed_takes_its_workers_along_and_goes_on_with_what_they
     assert data(out) == data(here)
 
 
-def test_ctrl_c_ends_run_and_workers_and_the_next_one_goes_on(tmp_path, pictures, here):
+@pytest.mark.parametrize(("number", "all_of_them", "code"), [(signal.SIGINT, True, 130), (signal.SIGHUP, False, 129)])
+def test_a_run_that_is_asked_to_end_ends_its_workers_and_the_next_one_goes_on(
+    tmp_path, pictures, number, all_of_them, code
+):
+    """By Ctrl-C, which a terminal gives to all of them, or as a terminal goes away."""
     out = tmp_path / "out"
     command = [sys.executable, "-m", "cfcam.cli", "explain", str(pictures), "-o", str(out), "--no-index"]
     network = ["-m", f"{NETWORKS}:slow", "--size", "32", "--mean", "0", "--std", "1", "--method", "grad-cam"]
@@ -171,9 +175,9 @@ def test_ctrl_c_ends_run_and_workers_and_the_next_one_goes_on(tmp_path, pictures
     )
     until(lambda: written_down(out) or process.poll() is not None)
     workers = workers_of(process.pid)
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all of them
+    (os.killpg if all_of_them else os.kill)(process.pid, number)
     process.communicate()
-    assert process.returncode == 130
+    assert process.returncode == code
     assert workers
     assert not any(map(alive, workers))
     entered = [line["name"] for line in lines(out)]
@@ -306,6 +310,39 @@ def test_workers_that_never_get_ready_end_the_run_with_one_line(tmp_path, pictur
     with pytest.raises(JobError, match=rf"workers end before they are ready, {said} symbol: f$"):
         list(run(pictures, tmp_path / "out", Processes(2)))
     assert not workers_of(os.getpid())
+
+
+ORPHAN = """
+import os, sys, time
+from functools import partial
+from pathlib import Path
+from cfcam.errors import DiskError
+from cfcam.files import output_of, write_whole
+from cfcam.jobs.cluster.worker import _orphaned
+out, parent = Path(sys.argv[1]), os.getppid()
+with output_of(out, partial(_orphaned, parent)):
+    write_whole(out / "before", b"1")
+    while os.getppid() == parent:
+        time.sleep(0.01)
+    try:
+        write_whole(out / "after", b"2")
+    except DiskError as error:
+        Path(sys.argv[2]).write_text(str(error))
+"""
+
+
+def test_a_worker_whose_run_is_gone_writes_nothing_more(tmp_path):
+    """It ends as it hears nothing any more; of what it is just about to write nothing comes before."""
+    out, said = tmp_path / "out", tmp_path / "said"
+    out.mkdir()
+    starts = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', *sys.argv[1:]]); time.sleep(600)"
+    run = subprocess.Popen([sys.executable, "-c", starts, ORPHAN, str(out), str(said)])
+    until((out / "before").exists)
+    run.kill()
+    run.wait()
+    until(lambda: said.exists() and said.read_text())
+    assert "cannot be written into any more (the process that this worker works for has ended)" in said.read_text()
+    assert [path.name for path in out.iterdir()] == ["before"]
 
 
 class Moving:

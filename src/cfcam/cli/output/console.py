@@ -16,7 +16,6 @@ from cfcam.errors import without_name
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
 
 _FILE_WIDTH = 140  # of tables that go to a file or a pipe
 
