@@ -73,6 +73,7 @@ class Keeper:
     Attributes:
         changed: names of what the last pass had changed, before it was put back.
         drew: whether the last pass drew random numbers.
+        sets: whether it changed settings of torch, or the working folder.
         late: whether the last pass changed, in place, what was not expected to change: a graph of it is void.
     """
 
@@ -81,7 +82,7 @@ class Keeper:
         self._record = _RECORDS.setdefault(model, _Record())
         self._holdings: Holdings | None = None
         self.changed: list[str] = []
-        self.drew = False
+        self.drew = self.sets = False
         self.late = False
 
     def __getstate__(self) -> dict[str, Any]:
@@ -120,7 +121,7 @@ class Keeper:
         lost: list[str] = []
         placed: list[Any] = []
         twins: list[tuple[Tensor, Tensor, Tensor]] = []
-        self.changed, self.late, self.drew = [], False, False
+        self.changed, self.late, self.drew, self.sets = [], False, False, False
         try:
             if watch is not None and watch.stand_ins:
                 placed = holdings.put(watch.stand_ins)
@@ -148,7 +149,7 @@ class Keeper:
                 settled.pop(several, None)
                 if watch.settled():
                     settled[several] = (holdings.ids, holdings.marks())
-            self.drew = process.restore()
+            self.drew, self.sets = process.restore(), process.sets
             for get, put, state in generators:
                 if not same_state(get(), state):
                     put(state)

@@ -23,21 +23,29 @@ def _folder() -> str:
 
 
 def _work_in(folder: str) -> None:
-    """Works in a folder again; of a pass in a thread it may be another one that has moved on since."""
-    if threading.current_thread() is threading.main_thread():
-        with suppress(OSError):
-            os.chdir(folder)
+    with suppress(OSError):
+        os.chdir(folder)
 
 
-_SETTINGS: tuple[Setting, ...] = (
-    (_folder, _work_in),
+def _alone() -> bool:
+    """Tells whether what is set for the whole process is this thread's to put back.
+
+    Of a pass in another thread, as of a viewer, it may well be the main thread that has set it since.
+    """
+    return threading.current_thread() is threading.main_thread()
+
+
+_OF_THREAD: tuple[Setting, ...] = (
     (torch.is_grad_enabled, torch._C._set_grad_enabled),
-    (torch.get_default_dtype, torch.set_default_dtype),
     (torch.get_num_threads, torch.set_num_threads),
+    (torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled),
+)
+_OF_PROCESS: tuple[Setting, ...] = (
+    (_folder, _work_in),
+    (torch.get_default_dtype, torch.set_default_dtype),
     (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
     (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
     (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
-    (torch.is_autocast_cache_enabled, torch.set_autocast_cache_enabled),
     *(
         (partial(getattr, backend, name), partial(setattr, backend, name))
         for backend, names in ((cudnn, ("enabled", "benchmark", "deterministic", "allow_tf32")), (mkldnn, ("enabled",)))
@@ -47,14 +55,20 @@ _SETTINGS: tuple[Setting, ...] = (
 
 
 class Process:
-    """The random state and the settings at one moment.
+    """The random state and the settings at one moment; those of the whole process in its main thread alone.
 
     Args:
         device: whose random state and autocast are meant, besides the CPU's.
+
+    Attributes:
+        sets: whether a setting was another one at the end.
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._settings = [*_SETTINGS, *(one for kind in {"cpu", device.type} for one in _autocast(kind))]
+        self.sets = False
+        of_process = _OF_PROCESS if _alone() else ()
+        of_device = (one for kind in {"cpu", device.type} for one in _autocast(kind))
+        self._settings = [*of_process, *_OF_THREAD, *of_device]
         self._values = [get() for get, _ in self._settings]
         self._random: list[tuple[Callable[[], Any], Callable[[Any], Any], Any]] = [
             (get, put, get()) for get, put in generators_around(device)
@@ -65,6 +79,7 @@ class Process:
         for (get, put), value in zip(self._settings, self._values, strict=True):
             if get() != value:
                 put(value)
+                self.sets = True
         drew = False
         for get, put, state in self._random:
             if not same_state(get(), state):
@@ -75,12 +90,13 @@ class Process:
 
 @contextmanager
 def same_folder() -> Iterator[None]:
-    """Has relative paths begin where they did, whatever somebody else's code does in the context; see `_work_in`."""
+    """Has relative paths begin where they did, whatever somebody else's code does in the context; see `_alone`."""
     before = _folder()
     try:
         yield
     finally:
-        _work_in(before)
+        if _alone():
+            _work_in(before)
 
 
 def _autocast(kind: str) -> tuple[Setting, Setting]:

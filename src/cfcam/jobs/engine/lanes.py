@@ -148,7 +148,8 @@ def copies_of(network: Network, x: Tensor, layer: str, count: int) -> list[nn.Mo
     """Returns up to ``count`` further networks that may run beside this one; empty where that is not certain.
 
     A copy is used if it gives the same numbers on ``x`` and at the layer, and if the network draws no random numbers,
-    whose order would depend on which part is faster, and changes no tensor in place, which the copies share.
+    whose order would depend on which part is faster, changes no tensor in place, which the copies share, and no setting
+    of the process, which a thread does not put back.
 
     Args:
         network: the network.
@@ -174,7 +175,7 @@ def copies_of(network: Network, x: Tensor, layer: str, count: int) -> list[nn.Mo
 def _same(network: Network, other: Network, x: Tensor, layer: str) -> bool:
     with preserved(network.model, x.device), torch.inference_mode(False), torch.no_grad():
         network(x)
-    if network.keeper.drew or network.keeper.moves:
+    if network.keeper.drew or network.keeper.moves or network.keeper.sets:
         return False
     ours, theirs = (Capture(one, x, layer=layer) for one in (network, other))
     return torch.equal(ours.activations, theirs.activations) and torch.equal(ours.logits, theirs.logits)
