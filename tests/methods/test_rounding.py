@@ -12,11 +12,14 @@ from torch.nn.utils import parametrizations
 
 import cfcam
 from cfcam.methods import (
+    CFCAM,
     KPCACAM,
     SESS,
+    SSCAM,
     AblationCAM,
     ExpectedGradCAM,
     GradCAM,
+    GuidedFilter,
     Method,
     Occlusion,
     ReciproCAM,
@@ -24,6 +27,8 @@ from cfcam.methods import (
     ShapleyCAM,
     WinsorCAM,
 )
+from cfcam.metrics.functional.similarity import pearson
+from tests.networks import FlattenNet, rescale
 
 EMPTY = "no positive evidence"
 
@@ -56,6 +61,50 @@ def test_gradients_that_average_to_nothing_give_an_empty_map_and_that_is_said(me
     behind = cfcam.explain(normalised(axes), x, method, targets=[0, 2], layer="2")
     assert bool(behind.maps[method.name].flatten(2).any(2).all())
     assert "notes" not in behind.provenance
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        CFCAM(filter=None),
+        CFCAM(shrinkage=0.0),
+        CFCAM(filter=None, shrinkage=1.0, clustering="dbscan", outliers="keep"),
+        CFCAM(filter=GuidedFilter(regularization=0.0)),  # which leaves everything as it is
+        CFCAM(filter=None, views=2),
+        CFCAM(filter=None, layers=("0",)),
+        CFCAM(filter=None, evidence=True),
+    ],
+    ids=str,
+)
+def test_means_of_clusters_are_nothing_either(method: CFCAM) -> None:
+    """Whose filter changes no mean; that of a filter that does is a map, and the same in all precisions."""
+    x = seeded(2, 2, 9, 9)
+    found = cfcam.explain(normalised(2), x, {"it": method}, targets=[0, 2], layer="0")
+    assert not found.maps["it"].any()
+    assert any("layer '0' average to 0" in note for note in found.provenance["notes"])
+    filtered = [
+        cfcam.explain(normalised(2).to(dtype), x.to(dtype), CFCAM(), targets=[0, 2], layer="0")
+        for dtype in (torch.float32, torch.float64)
+    ]
+    single, double = (one.maps["cf-cam"].double() for one in filtered)
+    torch.testing.assert_close(single, double, atol=1e-5 * float(double.max()), rtol=1e-3)
+    assert single.any()
+
+
+@pytest.mark.parametrize("scale", [1.0, 100.0])
+def test_gradients_times_activations_add_up_to_nothing_before_a_norm_of_large_activations(scale: float) -> None:
+    """Its epsilon alone keeps the sums from 0. Beside activations a hundred times as large, it was all rounding."""
+    network, x = normalised(2), seeded(2, 2, 9, 9)
+    with torch.no_grad():
+        network[0].weight.mul_(scale)  # type: ignore[index]
+    found = cfcam.explain(network, x, "xgrad-cam", targets=[0, 2], layer="0")
+    double = cfcam.explain(network.double(), x.double(), "xgrad-cam", targets=[0, 2], layer="0").maps["xgrad-cam"]
+    if scale > 1:
+        assert not found.maps["xgrad-cam"].any()
+        assert any("layer '0' average to 0" in note for note in found.provenance["notes"])
+    else:
+        single = found.maps["xgrad-cam"].double()
+        torch.testing.assert_close(single, double, atol=0.01 * float(double.max()), rtol=0.01)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
@@ -118,13 +167,69 @@ class LastDigits(nn.Module):
 
 @pytest.mark.parametrize(
     "method",
-    [AblationCAM(), Occlusion(), Occlusion(score="logit"), ReciproCAM(), ReciproCAM(zero="masked"), ScoreCAM()],
+    [
+        AblationCAM(),
+        Occlusion(),
+        Occlusion(score="logit"),
+        ReciproCAM(),
+        ReciproCAM(zero="masked"),
+        ScoreCAM(),
+        SSCAM(samples=2),
+    ],
     ids=lambda m: m.name,
 )
 def test_last_digits_of_scores_are_no_map(method: Method) -> None:
     found = cfcam.explain(LastDigits().eval(), seeded(2, 1, 6, 6), method, targets=[0, 1, 2], layer="body")
     assert not found.maps[method.name].any()
     assert {status for row in found.status[method.name] for status in row} == {EMPTY}
+
+
+class HalfDigits(LastDigits):
+    """The same with steps of half precision: each second row is a step higher."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.to(dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        steps = 1 + torch.finfo(x.dtype).eps * (torch.arange(len(x))[:, None] % 2)
+        return (self.body(x).relu().mean((1, 2, 3))[:, None] * 0 + self.scores * steps.to(x.dtype)).to(x.dtype)
+
+
+COARSE = "scores change by no more than a few steps of half precision, "
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "method",
+    [AblationCAM(), Occlusion(), Occlusion(score="logit"), ReciproCAM(), ReciproCAM(zero="masked"), ScoreCAM()],
+    ids=lambda m: m.name,
+)
+def test_steps_of_half_precision_that_come_without_any_change_are_no_map(method: Method, dtype: torch.dtype) -> None:
+    x = seeded(2, 1, 6, 6).to(dtype)
+    found = cfcam.explain(HalfDigits(dtype).eval(), x, method, targets=[0, 1, 2], layer="body")
+    assert not found.maps[method.name].any()
+    if isinstance(method, (Occlusion, ScoreCAM)):  # rows of a layer that differ are taken for mixed: they run alone
+        assert any(note.startswith(f"{COARSE}and as much without any change") for note in found.provenance["notes"])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("method", [AblationCAM(), Occlusion(score="logit"), ReciproCAM("logit")], ids=lambda m: m.name)
+def test_a_few_steps_of_half_precision_that_follow_the_picture_are_a_map_and_that_it_is_coarse_is_said(
+    method: Method, dtype: torch.dtype
+) -> None:
+    """Against float32: a hundredth of the usual changes still goes with it, by a few steps of 1/256 in bfloat16."""
+    torch.manual_seed(1)
+    network = rescale(FlattenNet()).eval()
+    with torch.no_grad():
+        network.classifier.weight.mul_(0.01)
+    x = seeded(3, 3, 14, 10)
+    exact = cfcam.explain(network, x, method, targets=[0, 2], layer="features").maps[method.name].flatten(0, 1)
+    found = cfcam.explain(network.to(dtype), x.to(dtype), method, targets=[0, 2], layer="features")
+    alike = pearson(found.maps[method.name].flatten(0, 1).float(), exact)
+    assert alike.isnan().sum() <= 2  # of some maps no value is positive
+    assert alike.nan_to_num(1).min() > 0.4
+    assert any(note.startswith(f"{COARSE}so that the map is coarse") for note in found.provenance["notes"])
 
 
 def test_no_sign_hangs_on_the_last_digits_of_a_mean() -> None:

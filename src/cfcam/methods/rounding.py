@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from cfcam.capture import Capture
 from cfcam.methods.base import places, spatial_mean
 
-_OF_MEANS, _OF_SCORES = 1000, 16  # steps of the floating type
+_OF_MEANS, _OF_PRODUCTS, _OF_SCORES = 1000, 64, 16  # steps of the floating type
+_NEAR = 8  # steps of half precision: less than that may be what passes of other sizes differ by
 _COARSE = 1e-2  # of half precision, whose steps are that large: no more than this share of what is averaged
 
 
@@ -23,21 +26,58 @@ def mean_gradient(capture: Capture, gradients: Tensor | None = None) -> Tensor:
         capture: of these gradients; where they mean nothing, its notes say so.
         gradients: (N, K, C, *spatial); None: the capture's own.
     """
-    g = places(capture.gradients if gradients is None else gradients)
-    means = spatial_mean(g, 3)
-    if g.shape[-1] == 1:
-        return means
-    sizes = g.abs().mean(-1)
-    nothing = (means.abs() <= negligible(capture) * sizes).all(2) & (sizes > 0).any(2)
+    means, nothing = averages(capture, capture.gradients if gradients is None else gradients)
+    say_empty(capture, capture.layer, nothing)
+    return means
+
+
+def averages(capture: Capture, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the means over the places, (N, K, C), and (N, K) bool where all are nothing but rounding, and made 0.
+
+    Args:
+        capture: whose floating types say what rounding is.
+        values: (N, K, C, *spatial).
+    """
+    values = places(values)
+    means = spatial_mean(values, 3)
+    if values.shape[-1] == 1:
+        return means, torch.zeros_like(means[..., 0], dtype=torch.bool)
+    nothing = _cancel(means, values.abs().mean(-1), negligible(capture))
+    return (means.masked_fill(nothing[..., None], 0) if bool(nothing.any()) else means), nothing
+
+
+def products(capture: Capture, gradients: Tensor, activations: Tensor) -> Tensor:
+    """Returns ``sum_s(g A)``, (N, K, C); 0 for an image and target if all are only rounding.
+
+    They are 0 before a normalisation that takes each channel's mean and size away, but for its epsilon: of activations
+    that are large beside that, rounding is left.
+
+    Args:
+        capture: of these gradients; where they mean nothing, its notes say so.
+        gradients: (N, K, C, S).
+        activations: (N, C, S).
+    """
+    sums = torch.einsum("nkcs,ncs->nkc", gradients, activations)
+    sizes = torch.einsum("nkcs,ncs->nkc", gradients.abs(), activations.abs())
+    nothing = _cancel(sums, sizes, min(_OF_PRODUCTS * _step(capture), _COARSE))
+    say_empty(capture, capture.layer, nothing)
+    return sums.masked_fill(nothing[..., None], 0)
+
+
+def _cancel(sums: Tensor, sizes: Tensor, limit: float) -> Tensor:
+    """Returns (N, K) bool, whether all sums (N, K, C) are next to nothing beside the sizes of their terms."""
+    return (sums.abs() <= limit * sizes).all(2) & (sizes > 0).any(2)
+
+
+def say_empty(capture: Capture, layer: str, nothing: Tensor) -> None:
+    """Puts into a capture's notes which images, of (N, K) bool, have an empty map at a layer."""
     if bool(nothing.any()):
         said: dict[str, list[int]] = capture.memo("notes", dict)
         said[
-            f"the gradients at layer {capture.layer!r} average to 0 over the places of every channel, as before a"
+            f"the gradients at layer {layer!r} average to 0 over the places of every channel, as before a"
             " normalisation that takes means away: a map of such averages is empty; name the layer behind it, or use"
             " hires-cam"
         ] = nothing.any(1).nonzero().flatten().tolist()
-        means = means.masked_fill(nothing[..., None], 0)
-    return means
 
 
 def negligible(capture: Capture) -> float:
@@ -45,17 +85,22 @@ def negligible(capture: Capture) -> float:
     return min(_OF_MEANS * _step(capture), _COARSE)
 
 
-def beyond_rounding(capture: Capture, changes: Tensor, scores: Tensor) -> Tensor:
+def beyond_rounding(
+    capture: Capture, changes: Tensor, scores: Tensor, again: Callable[[Tensor], Tensor] | None = None
+) -> Tensor:
     """Returns changes of scores (N, K, ...); 0 for an image and target of which none is more than rounding.
 
     Passes of different batch sizes give the same score with other last digits. Where a score depends on nothing that
-    was changed, these digits alone are left. In half precision real changes are often smaller than a step of the score,
-    and still show what they should: there, too, only what is nothing in float32 is taken for nothing.
+    was changed, these digits alone are left. In half precision real changes are often of a few steps of the score, and
+    still show what they should. There it is tried out: what was not changed is scored once more, as many at once as
+    what was; changes of at most twice of what these scores differ by are nothing. The capture's notes say either.
 
     Args:
         capture: whose scores they are.
         changes: of them.
         scores: (N, K) what was changed.
+        again: gives what was not changed of an image, (1,) int64, scored several times in one pass, (M, K); None: it
+            went through no other pass.
     """
     if changes[0, 0].numel() == 0:
         return changes
@@ -63,8 +108,14 @@ def beyond_rounding(capture: Capture, changes: Tensor, scores: Tensor) -> Tensor
     step = torch.finfo(torch.promote_types(logits.dtype, torch.float32)).eps
     # the rounding of a logit is a factor of its probability
     largest = logits.abs().amax(1).clamp(min=1)[:, None] if logits.ndim == 2 and logits.shape[1] else 1
-    least = (_OF_SCORES * step * scores.abs() * largest).to(changes.dtype)
-    nothing = changes.flatten(2).abs().amax(2) <= least
+    size, most = scores.abs() * largest, changes.flatten(2).abs().amax(2)
+    nothing = most <= (_OF_SCORES * step * size).to(changes.dtype)
+    if again is not None and _step(capture) > step:
+        none, near = nothing.clone(), ~nothing & (most <= (_NEAR * _step(capture) * size).to(changes.dtype))
+        for image in near.any(1).nonzero():
+            differ = (again(image) - scores[image]).abs().amax(0)
+            nothing[image] |= near[image] & (most[image] <= 2 * differ)
+        _say_coarse(capture, none, near & nothing, near & ~nothing)
     return changes.masked_fill(nothing.reshape(*nothing.shape, *[1] * (changes.ndim - 2)), 0)
 
 
@@ -73,3 +124,15 @@ def _step(capture: Capture) -> float:
     kinds = [capture.input.dtype, capture.logits.dtype]
     kinds += [capture.autocast.dtype] if capture.autocast.enabled else []
     return max(torch.finfo(kind).eps for kind in kinds if kind.is_floating_point)
+
+
+def _say_coarse(capture: Capture, none: Tensor, nothing: Tensor, coarse: Tensor) -> None:
+    said: dict[str, list[int]] = capture.memo("notes", dict)
+    few = "scores change by no more than a few steps of half precision"
+    for some, what in (
+        (none, "scores do not change by a step of half precision: the map is empty"),
+        (nothing, f"{few}, and as much without any change: the map is empty"),
+        (coarse, f"{few}, so that the map is coarse"),
+    ):
+        if bool(some.any()):
+            said[f"{what}; explain the network in float32"] = some.any(1).nonzero().flatten().tolist()

@@ -12,13 +12,14 @@ from torch import Tensor
 
 from cfcam.capture import Capture
 from cfcam.errors import MethodError
-from cfcam.methods.base import Method, places, spatial_mean, weighted_sum
+from cfcam.methods.base import Method, places, weighted_sum
 from cfcam.methods.clustering import dbscan, k_means, one_hot, squared_distances, squared_radius
 from cfcam.methods.clusters.cluster_evidence import ROUND, updated
 from cfcam.methods.clusters.filters import FILTERS, Filter
 from cfcam.methods.clusters.over_views import over_views
 from cfcam.methods.clusters.views import View, series
 from cfcam.methods.numbers import check_count, check_numbers, check_whole_numbers
+from cfcam.methods.rounding import averages, say_empty
 from cfcam.methods.scored.score_cam import unit_range
 
 MAX_POSITIONS = 4096
@@ -234,32 +235,37 @@ class CFCAM(Method):
 
     def weights(self, capture: Capture) -> Tensor:
         """Returns the channel weights (N, K, C)."""
-        return self.weights_of(capture.gradients, self.clusters(capture))
+        weights, nothing = self.weights_of(capture, capture.gradients, self.clusters(capture))
+        say_empty(capture, capture.layer, nothing)
+        return weights
 
-    def weights_of(self, gradients: Tensor, clusters: Clusters, share: Tensor | None = None) -> Tensor:
-        """Returns the channel weights (N, K, C) of gradients (N, K, C, *spatial).
+    def weights_of(
+        self, capture: Capture, gradients: Tensor, clusters: Clusters, share: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns the channel weights (N, K, C) of gradients (N, K, C, *spatial), and where these average to 0.
 
         Args:
+            capture: whose floating types say what rounding is, see `cfcam.methods.rounding.averages`.
             gradients: of N images and K targets.
             clusters: of their channels.
             share: (N, K, C) that of the clusters; None: ``shrinkage``.
         """
-        own = spatial_mean(gradients, 3)
+        own, nothing = averages(capture, gradients)
         pooled = own.new_tensor(self.shrinkage or 0.0) if share is None else share
         important, labels = clusters.important[:, None], clusters.labels[:, None]
         alone = self.outliers == "keep" or self.clustering == "k-means"
         keep_own = important | (labels < 0) if alone else important
         weights = torch.where(keep_own, own, 0)
         if clusters.membership.shape[1]:
-            shared = self._cluster_weights(gradients, clusters.membership.to(own.dtype))
+            shared = self._cluster_weights(capture, gradients, clusters.membership.to(own.dtype))
             given = shared.gather(2, labels.clamp(min=0).expand_as(own))
             weights = torch.where(labels >= 0, torch.lerp(own, given, pooled), weights)
         if self.weighting == "linear":
-            return weights
+            return weights, nothing & ~weights.any(2)
         kept = keep_own | (labels >= 0)
-        return torch.where(kept, weights.masked_fill(~kept, -torch.inf).softmax(-1), 0)
+        return torch.where(kept, weights.masked_fill(~kept, -torch.inf).softmax(-1), 0), torch.zeros_like(nothing)
 
-    def _cluster_weights(self, gradients: Tensor, membership: Tensor) -> Tensor:
+    def _cluster_weights(self, capture: Capture, gradients: Tensor, membership: Tensor) -> Tensor:
         """Returns (N, K, L) the spatial mean of each cluster's filtered mean gradient."""
         size = membership.sum(-1).clamp(min=1)[:, None, :, None]
         filtering = self.filter if isinstance(self.filter, Filter) or self.filter is None else FILTERS[self.filter]
@@ -272,9 +278,9 @@ class CFCAM(Method):
         else:
             mean = membership[:, None] @ g / size  # (N, K, L, S)
         if filtering is None:
-            return mean.mean(-1)
+            return averages(capture, mean)[0]
         filtered = filtering(mean.flatten(0, 2).unflatten(1, spatial))
-        return spatial_mean(filtered, 1).unflatten(0, mean.shape[:3])
+        return averages(capture, filtered.unflatten(0, mean.shape[:3]))[0]
 
     def clusters(self, capture: Capture) -> Clusters:
         """Returns the clusters of the capture's channels, computed once per capture and clustering parameters."""

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from cfcam.capture import Capture
-from cfcam.methods.base import spatial_mean, weighted_sum
+from cfcam.methods.base import weighted_sum
 from cfcam.methods.clusters.agreement import layer_weights, pooling, precisions, trust
 from cfcam.methods.clusters.seen import Seen, last_layers, seen
 from cfcam.methods.clusters.views import View
 from cfcam.methods.combined.fusion import on_finest
+from cfcam.methods.rounding import averages, say_empty
 
 
 class Labelled(Protocol):
@@ -41,8 +42,13 @@ class Weighing(Protocol[C]):
     def clusters_of(self, activations: Tensor) -> C:
         """Returns clusters of the channels of activations (N, C, *cells)."""
 
-    def weights_of(self, gradients: Tensor, clusters: C, share: Tensor | None) -> Tensor:
-        """Returns weights (N, K, C) for gradients (N, K, C, *cells); ``share``: of clusters, None: ``shrinkage``."""
+    def weights_of(
+        self, capture: Capture, gradients: Tensor, clusters: C, share: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Returns weights (N, K, C) for gradients (N, K, C, *cells), and (N, K) bool where these average to 0.
+
+        ``share`` is that of the clusters; None: ``shrinkage``.
+        """
 
     @property
     def shrinkage(self) -> float | None:
@@ -100,12 +106,16 @@ def _mean_map(one: Seen, method: Weighing[C]) -> tuple[Tensor, Tensor, Seen]:
     which, gradients = zip(*one.gradients(), strict=True)
     pooled = None
     if method.shrinkage is None:
-        means = torch.stack([spatial_mean(g, 3) for g in gradients])
+        means = torch.stack([averages(one.capture, g)[0] for g in gradients])
         pooled = pooling(means, one.kept[list(which)], clusters.labels)
     maps, count = list[Tensor](), one.kept.sum(0)[:, None]
+    empty = torch.ones(gradients[0].shape[:2], dtype=torch.bool, device=A.device)
     for v, g in zip(which, gradients, strict=True):
         B = torch.lerp(even[v][..., None], A[v], trusted[..., None])
-        maps.append(weighted_sum(method.weights_of(g, clusters, pooled), B))
+        weights, nothing = method.weights_of(one.capture, g, clusters, pooled)
+        empty &= nothing | ~one.kept[v][:, None]
+        maps.append(weighted_sum(weights, B))
+    say_empty(one.capture, one.layer.layer, empty)
     shares = share[list(which)][:, :, None]  # (V', N, 1, S)
     stack = torch.stack(maps)
     mean = (stack * shares).sum(0)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from cfcam.capture import Capture
 from cfcam.methods.base import Method, places, sum_of_products, weighted_sum
+from cfcam.methods.rounding import products
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,6 @@ class XGradCAM(Method):
         """Returns maps (N, K, *layer_spatial), zero or positive."""
         A = capture.activations.flatten(2)
         g, total = places(capture.gradients), A.sum(-1)[:, None]
-        products = torch.einsum("nkcs,ncs->nkc", g, A) if g.shape[3] == A.shape[2] else g[..., 0] * total
-        weights = torch.where(total == 0, 0, products / total)
+        sums = products(capture, g, A) if g.shape[3] == A.shape[2] else g[..., 0] * total
+        weights = torch.where(total == 0, 0, sums / total)
         return weighted_sum(weights, capture.activations).relu_()

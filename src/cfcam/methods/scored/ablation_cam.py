@@ -70,4 +70,9 @@ class AblationCAM(Method):
                 ablated[torch.arange(len(channels), device=A.device), channels] = 0
                 scores = capture.rescore_activations(ablated, image.expand(len(channels)))
                 drops[image, channels] = reference[image] - scores
-        return beyond_rounding(capture, drops.transpose(1, 2).to(A.dtype), reference)
+
+        def again(image: Tensor) -> Tensor:
+            same = image.expand(min(self.batch_size or chunk_size(capture.input), A.shape[1]))
+            return capture.rescore_activations(A[same], same)
+
+        return beyond_rounding(capture, drops.transpose(1, 2).to(A.dtype), reference, again)

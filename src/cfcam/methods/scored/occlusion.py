@@ -72,7 +72,12 @@ class Occlusion(Method):
             covered = torch.where(_boxes(windows, cell).unsqueeze(1), cover[image], x[image])
             drops[image, cell] = reference[image] - capture.rescore(covered, image, probability=probability)
         found = drops.transpose(1, 2).unflatten(2, grid).to(capture.activations.dtype)
-        return beyond_rounding(capture, found, reference)
+
+        def again(image: Tensor) -> Tensor:
+            same = image.expand(min(self.batch_size or chunk_size(x), grid.numel()))
+            return capture.rescore(x[same], same, probability=probability)
+
+        return beyond_rounding(capture, found, reference, again)
 
     @staticmethod
     def _windows(size: int, cells: int, span: Span | None, extent: float) -> Tensor:

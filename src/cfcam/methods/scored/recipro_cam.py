@@ -72,16 +72,20 @@ class ReciproCAM(Method):
         masks = place_masks(grid, gaussian=self.spread == "gaussian").to(A)
         if self.zero == "masked":
             masks = torch.cat([masks, torch.zeros_like(masks[:1])])
-        found = pooled_scores(capture, masks, probability=probability)
-        scores = self._scores(capture, masks, probability=probability) if found is None else found
+        pooled = pooled_scores(capture, masks, probability=probability)
+        scores = self._scores(capture, masks, probability=probability) if pooled is None else pooled
         maps = scores[..., : grid.numel()].unflatten(2, grid)
-        if self.zero == "minimum":
-            least = maps.flatten(2).amin(2)
-            maps = beyond_rounding(capture, maps - least.reshape(*maps.shape[:2], *[1] * len(grid)), least)
-        elif self.zero == "masked":
-            nothing = scores[..., -1]
-            maps = beyond_rounding(capture, maps - nothing.reshape(*maps.shape[:2], *[1] * len(grid)), nothing)
-        return maps.to(A.dtype)
+        if self.zero is None:
+            return maps.to(A.dtype)
+        least = maps.flatten(2).amin(2) if self.zero == "minimum" else scores[..., -1]
+
+        def again(image: Tensor) -> Tensor:
+            same = image.expand(min(self.batch_size or tail_chunk(capture), len(masks)))
+            found = capture.rescore_activations(A[same] * masks[-1], same, probability=probability)
+            return found - scores[image, :, -1] + least[image]  # as if the least were what is scored again
+
+        changes = maps - least.reshape(*maps.shape[:2], *[1] * len(grid))
+        return beyond_rounding(capture, changes, least, again if pooled is None else None).to(A.dtype)
 
     def _scores(self, capture: Capture, masks: Tensor, *, probability: bool) -> Tensor:
         """Returns (N, K, masks) by passes of the tail."""
@@ -148,9 +152,9 @@ def pooled_scores(capture: Capture, masks: Tensor, *, probability: bool) -> Tens
     """
     if (weight := pooled_classifier(capture)) is None:
         return None
-    A = capture.activations
-    weight = weight.to(A)
-    bias = capture.logits.to(A) - spatial_mean(A, 2) @ weight.T
+    # One of many places moves a score by less than float32 can tell; what is left of A's own rounding is relative.
+    A, weight, masks = capture.activations.double(), weight.double(), masks.double()
+    bias = capture.logits.double() - spatial_mean(A, 2) @ weight.T
     pooled = A.flatten(2) @ masks.flatten(1).T / masks[0].numel()
     logits = pooled.mT @ weight.T + bias[:, None]
     images = torch.arange(len(A), device=A.device).repeat_interleave(len(masks))

@@ -82,7 +82,8 @@ class ScoreCAM(Method):
     def _alpha(self, capture: Capture, masks: Tensor, valid: Tensor) -> Tensor:
         """Returns (N, K, M) the rise of the scores by seeing the input through each of the masks (N, M, *spatial)."""
         x, images = capture.input, torch.arange(len(masks), device=masks.device)
-        reference = capture.rescore(uninformative(x, self.baseline), images, probability=self._probability)
+        blank = uninformative(x, self.baseline)
+        reference = capture.rescore(blank, images, probability=self._probability)
         alpha = reference.new_zeros(*masks.shape[:2], reference.shape[1])
         for place in valid.nonzero().split(self.batch_size or chunk_size(x)):
             if len(place) == 0:  # no channel carries a mask; splitting nothing yields one empty part
@@ -91,7 +92,12 @@ class ScoreCAM(Method):
             seen = capture.over_input(masks[image, mask].unsqueeze(1))
             scores = capture.rescore(x[image] * seen.to(x.dtype), image, probability=self._probability)
             alpha[image, mask] = scores - reference[image]
-        return beyond_rounding(capture, alpha.transpose(1, 2).to(masks.dtype), reference)
+
+        def again(image: Tensor) -> Tensor:
+            same = image.expand(min(self.batch_size or chunk_size(x), masks.shape[1]))
+            return capture.rescore(blank[same], same, probability=self._probability)
+
+        return beyond_rounding(capture, alpha.transpose(1, 2).to(masks.dtype), reference, again)
 
     @property
     def _probability(self) -> bool:

@@ -14,6 +14,7 @@ from cfcam.capture.draws import in_blocks
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method, joined, places, weighted_sum
 from cfcam.methods.numbers import check_draws, check_whole_numbers
+from cfcam.methods.rounding import beyond_rounding
 from cfcam.methods.scored.score_cam import ScoreCAM, chunk_size, uninformative
 
 
@@ -109,7 +110,8 @@ class SSCAM(ScoreCAM):
         total = masks.new_zeros(*masks.shape[:2], capture.scores.shape[1])
         for draw in noise_draws(self.samples, x.shape[2:], self.seed):
             noise = self.noise * draw.to(masks)
-            reference = capture.rescore(baseline + x * noise.to(x.dtype), images, probability=self._probability)
+            blank = baseline + x * noise.to(x.dtype)
+            reference = capture.rescore(blank, images, probability=self._probability)
             for place in valid.nonzero().split(self.batch_size or chunk_size(x)):
                 if len(place) == 0:  # as in `ScoreCAM`
                     continue
@@ -117,7 +119,12 @@ class SSCAM(ScoreCAM):
                 seen = capture.over_input(masks[image, mask].unsqueeze(1))
                 scores = capture.rescore(x[image] * (seen + noise).to(x.dtype), image, probability=self._probability)
                 total[image, mask] += (scores - reference[image]).to(total.dtype)
-        return (total / self.samples).transpose(1, 2)
+
+        def again(image: Tensor) -> Tensor:
+            same = image.expand(min(self.batch_size or chunk_size(x), masks.shape[1]))
+            return capture.rescore(blank[same], same, probability=self._probability)
+
+        return beyond_rounding(capture, (total / self.samples).transpose(1, 2), reference, again)
 
 
 @dataclass(frozen=True)
