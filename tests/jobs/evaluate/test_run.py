@@ -209,6 +209,14 @@ def test_several_images_of_one_class_are_warned_of(tmp_path):
     assert "One class only was explained" in page_of(card)
 
 
+def test_controls_that_need_a_layer_are_left_out_where_the_network_has_none_as_in_python(tmp_path):
+    """Grad-CAM was measured there as if the input were a layer; `cfcam.evaluate` refused."""
+    draw(tmp_path / "in" / "a.png")
+    card = bright(tmp_path / "in", tmp_path / "out", "flat", methods=("smooth-grad",))()
+    assert card.methods == ["smooth-grad", "random", "centre", "channel-mean"]
+    assert "without the controls grad-cam and blurred-grad-cam" in page_of(card)
+
+
 def test_without_controls_there_is_no_comparison_and_a_warning(tmp_path):
     card = run(phantoms(tmp_path / "in", 2), tmp_path / "out", controls=False)()
     assert card.methods == ["cam"]

@@ -68,15 +68,13 @@ def test_what_goes_around_such_a_method_needs_no_layer_either_but_for_a_fusion_o
         cfcam.explain(network, x, Fusion(base=plain))
 
 
-def test_such_maps_are_measured_where_no_control_needs_a_layer() -> None:
+def test_such_maps_are_measured() -> None:
     samples = [Sample(image, name=str(n)) for n, image in enumerate(seeded(2, 1, 7, 9))]
     rows = Evaluator(flat(1, 7, 9), "smooth-grad", "adcc", controls=False)(samples)
     assert [(row.image, row.method, "adcc" in row.values) for row in rows] == [
         ("0", "smooth-grad", True),
         ("1", "smooth-grad", True),
     ]
-    with pytest.raises(LayerError, match="take a method that needs none"):
-        Evaluator(flat(1, 7, 9), "smooth-grad", "adcc")(samples)
 
 
 def test_a_layer_is_still_named_where_there_is_one() -> None:
@@ -122,3 +120,20 @@ def test_a_flat_network_whose_first_layer_is_called_input_is_explained_at_its_ow
     torch.testing.assert_close(at_input[:, 0], (slopes(network, x, 1) * x).sum(1))
     card = cfcam.evaluate(named, x, ["smooth-grad"], ["complexity"], controls=False)
     assert card.info["layer"] == "(input)"
+
+
+def test_controls_that_map_a_layer_are_left_out_where_there_is_none_and_that_is_said() -> None:
+    """They were refused with all others in Python, and measured as if the input were a layer on the command line."""
+    network, x = flat(1, 7, 9), seeded(2, 1, 7, 9)
+    for layer in (None, "input"):  # chosen, or as the command line passes it on
+        card = cfcam.evaluate(network, list(x), ["smooth-grad"], ["complexity"], layer=layer)
+        assert card.methods == ["smooth-grad", "random", "centre", "channel-mean"]
+        assert card.controls == ("random", "centre", "channel-mean")
+        assert [
+            note for note in card.info["notes"] if note.startswith("without the controls grad-cam and blurred-grad")
+        ]
+        assert set(card.info["methods"]) == set(card.methods)
+    with pytest.raises(LayerError, match="take a method that needs none"):
+        cfcam.evaluate(network, list(x), ["smooth-grad", "grad-cam"], ["complexity"])
+    asked = cfcam.evaluate(network, list(x), ["grad-cam"], ["complexity"], layer="input")
+    assert asked.methods == ["grad-cam", "random", "centre", "channel-mean"]

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import cfcam
 from cfcam.errors import InputError, TargetError
@@ -223,3 +224,68 @@ def test_tables_hold_what_the_rows_do(net: GapNet, tmp_path: object) -> None:
     assert written["adcc"].tolist() == pytest.approx(frame["adcc"].tolist())
     assert card.costs["cf-cam"]["forward-passes"] == 1
     assert "NaN" not in card.to_json()
+
+
+def test_metrics_may_be_asked_for_once_by_an_iterator() -> None:
+    """It was used up by the first method: the second was compared in nothing, and nobody said so."""
+    rows = [
+        Row(f"{n}", method, 0, "", 0.5, "ok", {"adcc": n / 9, "road": n / 9})
+        for n in range(4)
+        for method in ("a", "b", "c")
+    ]
+    found = Scorecard(rows, ("adcc", "road")).compare("a", iter(["b", "c"]), iter(["adcc", "road"]))
+    assert [(one.method, one.metric) for one in found] == [(m, x) for m in "bc" for x in ("adcc", "road")]
+
+
+def test_maps_of_random_networks_are_compared_with_chance_on_the_same_cells(net: GapNet) -> None:
+    """Drawn on the input neighbours overlap, with 1/7 = 0.14 along an axis; on the layer's own cells chance is 0.1."""
+    weight = float(net.classifier.weight.detach().sum())
+
+    class Spot(CentredGaussian):
+        """One cell, of the first two images the same; that beside it where the network is another."""
+
+        name = "spot"
+
+        def __call__(self, capture: Any) -> Tensor:
+            maps = torch.zeros_like(super().__call__(capture))
+            step = int(float(capture.network.model.classifier.weight.detach().sum()) != weight)
+            for n, image in enumerate(capture.input):
+                maps[n, :, max(int(image.mean().round()) - 1, 0) * 2, 4 + step] = 1
+            return maps
+
+    images = [torch.full((3, 32, 32), float(n)) for n in range(5)]
+    card = evaluate(net, images, [Spot()], ["mprt", "mprt-passed"], controls=False, layer="features", stages=1)
+    of = {line.metric: line for line in card.summary()}
+    assert (of["mprt-passed"].mean, of["mprt-passed"].n) == (1.0, 5)
+    assert of["mprt"].mean > 0.1
+    assert [row.extra["mprt"] for row in card.rows] == [[0.0]] * 5
+
+
+def test_a_map_of_the_label_is_not_held_against_that_of_a_class_that_it_never_was() -> None:
+    """Noise makes the network answer 1 in place of 0. Of the label 1 that is the same map before and after."""
+
+    class Loudness(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.features = nn.Conv2d(1, 2, 1, bias=False)
+            with torch.no_grad():
+                self.features.weight[:, 0, 0, 0] = torch.tensor([1.0, -1.0])
+
+        def forward(self, x: Tensor) -> Tensor:
+            loud = self.features(x).relu().mean((1, 2, 3))
+            return torch.stack([0.1 * loud + 0.3, 12 * loud], dim=1)
+
+    quiet = torch.zeros(1, 16, 16)
+    quiet[0, 2, 3] = quiet[0, 9, 9] = 3.0
+    dataset = [(quiet, 0), (quiet.flip(1), 1)]
+    found = evaluate(
+        Loudness().eval(),
+        dataset,
+        ["hires-cam"],
+        ["responsiveness"],
+        controls=False,
+        layer="features",
+        explained="label",
+    )
+    assert [row.correct for row in found.rows] == [True, False]
+    assert ["responsiveness" in row.values for row in found.rows] == [True, False]

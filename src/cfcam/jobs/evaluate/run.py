@@ -246,5 +246,5 @@ class EvaluationRun(EvaluationWork):
             "device": self._provenance["device"],
             "command": list(map(without_folders, self.settings.command)),
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "notes": list(dict.fromkeys([*self.notes, *self.evaluator.network.record().get("notes", [])])),
+            "notes": list(dict.fromkeys([*self.notes, *self.evaluator.told()])),
         }

@@ -64,6 +64,7 @@ class EvaluationWork:
         self._classes = self._known_classes()
         leave_out = self.settings.leave_out
         self.evaluator = self._evaluator(self._applicable(engine.methods) if leave_out else engine.methods)
+        self.notes += self.evaluator.notes
         self._succeeded = False
         self._error: Exception | None = None
 

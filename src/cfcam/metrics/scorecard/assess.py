@@ -222,13 +222,16 @@ def _perturbed(batch: Batch) -> Any:
 
 
 def _stability(batch: Batch, name: str, changed: Tensor, undo: Any, flipped: dict[str, list[Tensor]]) -> None:
-    targets = batch.capture.targets.indices
+    targets, before = batch.capture.targets.indices, predicted(batch.capture.logits)
     capture = batch.subject.capture(batch.capture.as_given(changed), targets)
     now = predicted(capture.logits)
-    unchanged = now == predicted(batch.capture.logits)
+    unchanged = now == before
+    flips = ~unchanged & (
+        targets[:, 0] == before
+    )  # of a label that was not predicted, no map of the first class is here
     maps = batch.subject.maps(capture)
     new = None
-    if batch.settings.wants("responsiveness") and not bool(unchanged.all()):
+    if batch.settings.wants("responsiveness") and bool(flips.any()):
         new = batch.subject.maps(capture.again(targets=replace(capture.targets, indices=now[:, None])))
     for method in batch.methods:
         original, moved = batch.heatmaps[method], undo(batch.drawn(maps[method]))
@@ -236,7 +239,7 @@ def _stability(batch: Batch, name: str, changed: Tensor, undo: Any, flipped: dic
         if batch.settings.wants("responsiveness"):
             value = original.new_full((len(original),), torch.nan)
             if new is not None:
-                value = robustness.responsiveness(original, undo(batch.drawn(new[method])), ~unchanged)
+                value = robustness.responsiveness(original, undo(batch.drawn(new[method])), flips)
             flipped.setdefault(method, []).append(value)
 
 
@@ -300,14 +303,16 @@ def assess_sanity(batch: Batch) -> None:
     stages: dict[str, list[Tensor]] = {name: [] for name in batch.methods}
     for network in batch.subject.randomised(batch.capture.given):
         for method, maps in batch.again(batch.x, batch.methods, network)[1].items():
-            stages[method].append(batch.drawn(maps))
+            stages[method].append(maps[:, :1])
     for method, found in stages.items():
-        original = batch.heatmaps[method]
-        similarities = sanity.mprt(torch.stack(found), original, similarity="soft_iou")  # (S, N)
-        batch.add(method, "mprt", similarities[-1])
-        batch.add(method, "emprt", sanity.emprt(original, found[-1]))
+        original, cells = batch.heatmaps[method], batch.maps[method][:, 0]
+        drawn = torch.stack([batch.drawn(maps) for maps in found])
+        batch.add(method, "mprt", sanity.mprt(drawn, original, similarity="soft_iou")[-1])
+        batch.add(method, "emprt", sanity.emprt(original, drawn[-1]))
+        # On the layer's own cells, as the maps that are kept, with whose similarity it is compared.
+        similarities = sanity.mprt(torch.stack(found)[:, :, 0], cells, similarity="soft_iou")  # (S, N)
         batch.remember(method, "mprt", similarities.T.tolist())
-        batch.remember(method, "map", packed(batch.maps[method][:, 0]))
+        batch.remember(method, "map", packed(cells))
 
 
 def assess_trust(batch: Batch) -> None:

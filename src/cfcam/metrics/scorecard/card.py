@@ -177,15 +177,15 @@ class Scorecard:
         base = rows.where("method", reference)
         place = np.full(int(images.max(initial=-1)) + 1, -1)  # of an image's row of the reference
         place[images[base]] = base
-        found: list[tuple[str, str, Any]] = []
-        for method in methods or [m for m in self.methods if m not in self.controls]:
-            if method == reference:
-                continue
+        measured, found = tuple(metrics or self._columns), list[tuple[str, str, Any]]()
+        for method in methods or [m for m in there if m not in self.controls]:
             if method not in there:
                 raise KeyError(method)
+            if method == reference:
+                continue
             own = rows.where("method", method)
             own = own[place[images[own]] >= 0]
-            for metric in metrics or [m for m in self.metrics if not METRICS[m].dataset]:
+            for metric in measured:
                 values = rows.values(metric)
                 ours, theirs = values[own], values[place[images[own]]]
                 if np.isfinite(ours - theirs).any():
@@ -395,6 +395,6 @@ def scorecard(evaluator: Evaluator, rows: Sequence[Row], failed: dict[str, str] 
         "methods": {name: method.parameters() for name, method in evaluator.methods.items()},
         "layer": evaluator.layer_name,
         "torch": str(torch.__version__),
-        **({"notes": notes} if (notes := evaluator.network.record().get("notes")) else {}),
+        **({"notes": notes} if (notes := evaluator.told()) else {}),
     }
     return Scorecard(rows, evaluator.settings.metrics, evaluator.controls, evaluator.costs or {}, info, failed or {})

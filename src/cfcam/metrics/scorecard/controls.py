@@ -21,6 +21,7 @@ class RandomMap(Method):
     name: ClassVar[str] = "random"
     cost: ClassVar[str] = "0"
     uses_gradients: ClassVar[bool] = False
+    needs_layer: ClassVar[bool] = False
     seed: int = 0
 
     def __call__(self, capture: Capture) -> Tensor:
@@ -40,6 +41,7 @@ class CentredGaussian(Method):
     name: ClassVar[str] = "centre"
     cost: ClassVar[str] = "0"
     uses_gradients: ClassVar[bool] = False
+    needs_layer: ClassVar[bool] = False
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial) in (0, 1]."""
@@ -58,6 +60,7 @@ class ChannelMean(Method):
     name: ClassVar[str] = "channel-mean"
     cost: ClassVar[str] = "1"
     uses_gradients: ClassVar[bool] = False
+    needs_layer: ClassVar[bool] = False
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), signed."""

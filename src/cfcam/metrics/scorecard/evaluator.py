@@ -36,7 +36,7 @@ class Evaluator(Subject):
         methods: as for `cfcam.Explainer`.
         metrics: names of metrics or groups, "quick" or "all".
         controls: add the maps that know nothing or little (`metrics.scorecard.controls`): without them no number means
-            anything.
+            anything. Where a network has no layer with places, those that need one are left out, which the notes say.
         layer: name of the target layer; None: chosen on the first batch.
         classes: class names.
         probability: how the output is read; see `cfcam.Explainer`.
@@ -68,9 +68,8 @@ class Evaluator(Subject):
         network = Network(model, probability, output)
         network.pack()
         every = named_methods(methods)
-        if controls:
-            every |= {m.label: m for m in CONTROLS if m.label not in every}
-        self.controls = tuple(m.label for m in CONTROLS) if controls else ()
+        added = {m.label: m for m in CONTROLS if m.label not in every} if controls else {}
+        self._all_controls = tuple(m.label for m in CONTROLS) if controls else ()
         names = class_names(classes)
         named = "all" if metrics == "all" else None
         chosen = resolve_metrics(metrics)
@@ -87,7 +86,14 @@ class Evaluator(Subject):
             which = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
             raise MetricError(f"there is no setting {unknown[0]!r}: {which}")
         asked = Settings(tuple(name for name in chosen if name not in lacking), **settings)
-        super().__init__(network, every, asked, layer=layer, classes=names, networks=networks)
+        super().__init__(
+            network, every | added, asked, layer=layer, classes=names, networks=networks, controls=tuple(added)
+        )
+
+    @property
+    def controls(self) -> tuple[str, ...]:
+        """Names of the methods that are there for comparison."""
+        return tuple(name for name in self._all_controls if name in self.methods)
 
     def __call__(self, samples: Sequence[Sample]) -> list[Row]:
         """Returns a row per sample and method.

@@ -26,9 +26,12 @@ class Subject:
         layer: name of the target layer; None: chosen on the first batch.
         classes: class names.
         networks: metric -> the second network that it compares with, or None; of "repeatability" and "reproducibility".
+        controls: which of the methods are there for comparison alone. At the network's own input those that map the
+            output of a layer are left out.
 
     Attributes:
         costs: method -> what it costs by itself, in the units of the catalogue; None before it was measured.
+        notes: what the user should know.
 
     Raises:
         LayerError: there is no such layer.
@@ -43,6 +46,7 @@ class Subject:
         layer: str | None = None,
         classes: Sequence[str] | None = None,
         networks: Mapping[str, nn.Module | None] | None = None,
+        controls: Sequence[str] = (),
     ) -> None:
         self.network = network
         self.methods = dict(methods)
@@ -50,7 +54,11 @@ class Subject:
         self.classes = classes
         self.networks = dict(networks or {})
         self.costs: dict[str, dict[str, float]] | None = None
+        self.notes: list[str] = []
+        self._controls = tuple(controls)
         self._layer = None if layer is None else network.find(layer)[0]
+        if self._layer == network.input_layer:
+            self._leave_out_controls()
         self._others: dict[str, tuple[Network, str]] = {}
         self._randomised: list[Network] | None = None
 
@@ -65,10 +73,23 @@ class Subject:
             try:
                 self._layer = automatic_layer(self.network, x, classes=self.classes)
             except LayerError:
-                if any(method.needs_layer for method in self.methods.values()):
+                if any(method.needs_layer for name, method in self.methods.items() if name not in self._controls):
                     raise
                 self._layer = self.network.input_layer
+                self._leave_out_controls()
         return self._layer
+
+    def told(self) -> list[str]:
+        """Returns what the user should know of the network and of what is measured."""
+        return [*self.notes, *self.network.record().get("notes", [])]
+
+    def _leave_out_controls(self) -> None:
+        if lost := [name for name in self._controls if self.methods[name].needs_layer]:
+            self.methods = {name: method for name, method in self.methods.items() if name not in lost}
+            self.notes.append(
+                f"without the controls {' and '.join(lost)}: they map the output of a layer, and what is measured here"
+                " are maps of the input itself"
+            )
 
     def capture(self, x: Tensor, targets: Any, network: Network | None = None, layer: str | None = None) -> Capture:
         """Returns a capture of (N, C, *spatial) inputs, of this network, a changed copy of it, or another one."""
