@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +15,8 @@ from cfcam.errors import InputError, OutputError
 
 class Queries(nn.Module):
     """Two queries, whose masks are the first two channels; their classes are fixed: of two, and none."""
+
+    config: Any
 
     def __init__(self, names: tuple[str, str] = ("class_queries_logits", "masks_queries_logits")) -> None:
         super().__init__()
@@ -69,6 +72,16 @@ def test_without_it_such_a_network_is_told_of_it() -> None:
 
     with pytest.raises(OutputError, match=r"Segmenter\(model\), or cfcam\.Detector\(model\) for its boxes"):
         cfcam.explain(Boxes(("logits", "pred_masks")), x, "grad-cam", layer="same")
+
+
+def test_masks_without_no_object_are_refused() -> None:
+    """Of Conditional DETR and RF-DETR the last class is one like the others."""
+    net = Queries(("logits", "pred_masks"))
+    net.config = SimpleNamespace(num_labels=2)
+    assert cfcam.Segmenter(net)(torch.rand(1, 3, 4, 4)).shape == (1, 2, 4, 4)
+    net.config = SimpleNamespace(num_labels=3)
+    with pytest.raises(OutputError, match="3 classes for 3 names"):
+        cfcam.Segmenter(net)(torch.rand(1, 3, 4, 4))
 
 
 def test_what_holds_no_queries_is_refused() -> None:

@@ -38,7 +38,8 @@ class Segmenter(nn.Module):
         """Returns the class scores (N, classes, h, w) of images (N, C, H, W), on the masks' own grid, at least float32.
 
         Raises:
-            OutputError: the output holds no masks of queries.
+            OutputError: the output holds no masks of queries, or they have no class "no object" beside those that the
+                configuration names.
         """
         output = self.model(x)
         pair = of_queries(output)
@@ -47,6 +48,13 @@ class Segmenter(nn.Module):
                 f"{type(self.model).__name__} returns no masks of queries and their classes"
                 f" ({' and '.join(QUERIES[0])}): leave Segmenter out if it returns class scores for each place, or read"
                 " its output with cfcam.capture.Adapter(model, output=...)"
+            )
+        labels = getattr(getattr(self.model, "config", None), "num_labels", None)
+        if isinstance(labels, int) and pair[0].shape[-1] != labels + 1:
+            raise OutputError(
+                f"{type(self.model).__name__} gives each mask {pair[0].shape[-1]} classes for {labels} names, and not"
+                ' one more, "no object": how its masks add up to classes is not known; read its output with'
+                " cfcam.capture.Adapter(model, output=...)"
             )
         classes, masks = (at_least_float32(one) for one in pair)
         # Logarithms all the way: a place that no query wants has a score, and a gradient, too.
