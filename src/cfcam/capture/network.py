@@ -337,7 +337,7 @@ def automatic_layer(network: Network, x: Tensor, targets: Any = None, classes: S
     layers, output_shape = probe_layers(network, x, targets, classes)
     if network.detects:
         wide = [i for i in layers if i.plain and not i.reducing and i.shape is not None and len(i.shape) == x.ndim]
-        names = [i.name for i in wide if "backbone" in i.name]
+        names = [i.name for i in wide if "backbone" in i.name and "position" not in i.name]  # those see no picture
         such = f", such as {names[-1]!r}" if names else ", the last layer before its heads"
         raise LayerError(
             "no layer can be chosen for a detector, whose boxes may come from several scales: name the end of its"

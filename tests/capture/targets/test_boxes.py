@@ -265,6 +265,25 @@ def test_no_layer_is_chosen_for_a_detector_and_one_is_offered():
         cfcam.explain(detector, X, "grad-cam", targets="box-1")
 
 
+def test_what_is_offered_for_a_detector_has_seen_the_picture():
+    """DETR's backbone ends with codes of places, which are the same for every picture."""
+
+    class Backbone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body, self.position_embedding = Halves().features, nn.Conv2d(2, 2, 1)
+
+        def forward(self, x):
+            found = self.body(x)
+            return found + self.position_embedding(torch.ones_like(found))
+
+    both = nn.Sequential(OrderedDict(backbone=Backbone(), other=nn.Conv2d(2, 2, 1)))
+    both[0].register_forward_hook(lambda module, given, found: (found,))
+    both[1].register_forward_pre_hook(lambda module, given: given[0])
+    with pytest.raises(LayerError, match=r"such as 'model\.backbone\.body'$"):
+        cfcam.explain(Detector(both, _one_box), X, "grad-cam", targets="box-1")
+
+
 def _one_box(maps, size):
     return Detections(torch.tensor([[LEFT]]).expand(len(maps), 1, 4), maps.mean((2, 3))[:, None])
 
