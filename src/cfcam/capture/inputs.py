@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -41,16 +41,19 @@ def check_type(x: Any) -> None:
     raise InputError(f"the input is a {kind}, not a tensor (N, C, *spatial): {how}")
 
 
-def check_seen(module: nn.Module, seen: Any, input_shape: tuple[int, ...]) -> None:
-    """Raises `InputError` if a convolution got the whole input without a batch axis, or turned to channels first.
+def check_seen(
+    module: nn.Module, seen: Any, input_shape: tuple[int, ...], x: Callable[[], Tensor] | None = None
+) -> None:
+    """Raises `InputError` if a convolution got the whole input without a batch axis, or with its axes in another order.
 
     Torch takes a picture (C, H, W) without a batch axis; its channels would be mapped as images. A network that turns
-    (N, H, W, C) itself has its places on other axes than cfcam maps.
+    (N, H, W, C) itself, or clips (N, T, C, H, W), has its places on other axes than cfcam maps.
 
     Args:
         module: any module of the network that ran.
         seen: its first argument.
         input_shape: of the network's input.
+        x: gives the input, to tell frames from as many channels; None: not known.
     """
     if not isinstance(module, _ConvNd) or not isinstance(seen, Tensor):
         return
@@ -63,6 +66,17 @@ def check_seen(module: nn.Module, seen: Any, input_shape: tuple[int, ...]) -> No
             f"the network turns its input {input_shape} to channels first itself: give images {turned}, and"
             " cfcam.capture.Adapter(model, lambda x, images: x.movedim(1, -1)) as the model"
         )
+    clip = (input_shape[0], input_shape[2], input_shape[1], *input_shape[3:]) if len(input_shape) == 5 else None
+    if axes != 3 or shape != clip or (clip == input_shape and (x is None or not _exchanged(seen, x()))):
+        return
+    raise InputError(
+        f"the network exchanges frames and channels of its input {input_shape} itself: give clips (N, C, T, H, W),"
+        f" {clip}, and cfcam.capture.Adapter(model, lambda x, images: x.transpose(1, 2)) as the model"
+    )
+
+
+def _exchanged(seen: Tensor, x: Tensor) -> bool:
+    return torch.equal(seen, x.transpose(1, 2)) and not torch.equal(seen, x)
 
 
 def check_rows(rows: int, shape: torch.Size) -> None:

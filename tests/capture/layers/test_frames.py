@@ -383,3 +383,26 @@ def test_every_second_frame_is_refused_for_what_it_is():
     torch.manual_seed(0)
     with pytest.raises(LayerError, match="4 rows for 2 images"):
         cfcam.explain(Sampled().eval(), clip(2, 4, 3, 8, 8), "grad-cam", layer="trunk", targets=1)
+
+
+class Exchanged(nn.Module):
+    """Takes clips (N, T, C, H, W) and convolves (N, C, T, H, W), as networks of transformers do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv3d(3, 4, (1, 2, 2), stride=(1, 2, 2))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.patches(x.permute(0, 2, 1, 3, 4)).mean((2, 3, 4))
+
+
+@pytest.mark.parametrize("frames", [5, 3])  # as many as there are colours, too
+@pytest.mark.parametrize("layer", [None, "patches"])
+def test_frames_are_not_taken_for_channels(frames: int, layer: str | None) -> None:
+    net, x = Exchanged(), torch.rand(2, frames, 3, 8, 8)
+    with pytest.raises(InputError, match=r"exchanges frames and channels .* cfcam\.capture\.Adapter\(model") as error:
+        cfcam.explain(net, x, "occlusion", layer=layer)
+    assert f"(2, 3, {frames}, 8, 8)" in str(error.value)
+    adapted = Adapter(net, lambda x, images: x.transpose(1, 2))
+    e = cfcam.explain(adapted, x.transpose(1, 2), "hires-cam", layer=None if layer is None else f"model.{layer}")
+    assert e.heatmaps("hires-cam").shape == (2, 1, frames, 8, 8)

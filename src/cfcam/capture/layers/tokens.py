@@ -124,7 +124,7 @@ class Evidence:
         """
         with unheard():
             if args:
-                check_seen(module, args[0], self.input_shape)
+                check_seen(module, args[0], self.input_shape, self.x)
             self.note(module, args, output)
 
     def note(self, module: nn.Module, args: Any, output: Any) -> None:
