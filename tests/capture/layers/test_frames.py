@@ -402,7 +402,7 @@ def test_frames_are_not_taken_for_channels(frames: int, layer: str | None) -> No
     net, x = Exchanged(), torch.rand(2, frames, 3, 8, 8)
     with pytest.raises(InputError, match=r"exchanges frames and channels .* cfcam\.capture\.Adapter\(model") as error:
         cfcam.explain(net, x, "occlusion", layer=layer)
-    assert f"(2, 3, {frames}, 8, 8)" in str(error.value)
+    assert f", 3, {frames}, 8, 8), and" in str(error.value)
     adapted = Adapter(net, lambda x, images: x.transpose(1, 2))
     e = cfcam.explain(adapted, x.transpose(1, 2), "hires-cam", layer=None if layer is None else f"model.{layer}")
     assert e.heatmaps("hires-cam").shape == (2, 1, frames, 8, 8)
