@@ -430,6 +430,12 @@ def test_broken_data(tmp_path):
         (b"%PDF-1.7 \xff", "a PDF document"),
         (b"\x1f\x8b\x08\x00", "a gzip archive"),
         (b"\x00\x00\x00\x18ftypheic", "a HEIC picture"),
+        (b"NRRD0004\ntype: short", "an NRRD volume"),
+        (b"ObjectType = Image\nNDims = 3\n", "a MetaImage volume"),
+        (b"NDims = 3\n", "a MetaImage volume"),
+        (b"\x93NUMPY\x01\x00v\x00{'descr'", "a NumPy array"),
+        (b"PK\x03\x04" + bytes(26) + b"train_images.npy\x01", "a NumPy archive (.npz)"),
+        (b"PK\x03\x04" + bytes(26) + b"a/b.txt\x01", "a zip archive"),
         (b"\x00\xff\x12\x07" * 9, "no picture"),
     ],
 )

@@ -469,6 +469,25 @@ def test_samples_of_tars_have_their_labels_and_masks(tmp_path):
     assert one.identity() != before
 
 
+def test_a_sample_says_its_label_in_capitals_or_in_json(tmp_path):
+    """WebDataset takes endings in any case; what some keep in ``.json`` counts where no ``.cls`` says it."""
+    picture = grey(tmp_path / "a.png", np.zeros((6, 8))).read_bytes()
+    said = [
+        b'{"label": 2, "cls": 0}',
+        b'{"cls": "nodule"}',
+        b'{"label": true}',
+        b'{"caption": "a nodule"}',
+        b"[2]",
+        b"{",
+    ]
+    samples = [one for n, json in enumerate(said) for one in ((f"{n}.png", picture), (f"{n}.json", json))]
+    samples += [("6.PNG", picture), ("6.CLS", b"1"), ("6.json", b'{"label": 2}')]
+    found = find_cases(packed(tmp_path / "x.tar", samples), CLASSES)
+    assert [case.label for case in found] == ["2", "nodule", None, None, None, None, "1"]
+    assert [bool(case.problem) for case in found] == [False] * 5 + [True, False]
+    assert "its label cannot be read (5.json: is no JSON" in found[5].problem
+
+
 def test_a_table_names_members_and_tells_what_cannot_be_read_from(tmp_path):
     picture = grey(tmp_path / "a.png", np.zeros((6, 8))).read_bytes()
     packed(tmp_path / "x.tar", [("1.png", picture)])

@@ -260,6 +260,9 @@ def test_what_cannot_be_read_is_one_line_and_the_rest_is_done(tmp_path):
     assert "no NIfTI file" in outcomes["bad.nii.gz"].error
     assert "holds 3 volumes" in outcomes["four.nii.gz"].error
     assert "is a picture, and the network takes volumes" in outcomes["flat.png"].error
+    (tmp_path / "a.nrrd").write_bytes(b"NRRD0004\n")
+    (outcome,) = run(tmp_path / "a.nrrd", tmp_path / "out")
+    assert "is an NRRD volume, and the network takes volumes: give NIfTI or DICOM series" in outcome.error
     (outcome,) = run(tmp_path / "in" / "four.nii.gz", tmp_path / "out", volumes=VolumeSettings(time=1))
     assert outcome.status == "done"
 

@@ -71,7 +71,12 @@ _OTHERS: tuple[tuple[bytes, str], ...] = (
     (rb".{4}ftyp(heic|heix|mif1|msf1)", "a HEIC picture"),
     (rb".{4}ftypavi[fs]", "an AVIF picture"),
     (rb"(\0\0\0\x0cjP  |\xff\x4f\xff\x51)", "a JPEG 2000 picture"),
+    (rb"NRRD000", "an NRRD volume"),
+    (rb"(ObjectType|NDims) *=", "a MetaImage volume"),
+    (rb"\x93NUMPY", "a NumPy array"),
+    (rb"\x89HDF\r\n", "an HDF5 file"),
     (rb"\x1f\x8b", "a gzip archive"),
+    (rb"PK\x03\x04.{26}\w+\.npy", "a NumPy archive (.npz)"),
     (rb"PK\x03\x04", "a zip archive"),
 )
 
@@ -85,14 +90,25 @@ def recognise(data: bytes, where: str) -> tuple[str, Callable[[BytesIO], ImageFi
     for start, name, opener in FORMATS:
         if start.match(data):
             return name, opener
-    kind = next((name for start, name in _OTHERS if re.match(start, data, re.DOTALL)), None)
-    if kind is None:
-        kind = "a text file" if _is_text(data[:512]) else "no picture, or its beginning is damaged"
-    if where.lower().endswith((".nii.gz", ".nii")):
-        kind = "a NIfTI volume, and no picture"
     raise ImageError(
-        f"{where}: is {kind}; cfcam reads {', '.join(name for _, name, _ in FORMATS[:-1])} and {FORMATS[-1][1]}"
+        f"{where}: is {other_kind(data, where)}; cfcam reads {', '.join(name for _, name, _ in FORMATS[:-1])} and"
+        f" {FORMATS[-1][1]}"
     )
+
+
+def other_kind(data: bytes, where: str) -> str:
+    """Returns what a file is, "" if it is a picture.
+
+    Args:
+        data: its beginning.
+        where: its name.
+    """
+    if any(start.match(data) for start, _, _ in FORMATS):
+        return ""
+    if where.lower().endswith((".nii.gz", ".nii")):
+        return "a NIfTI volume, and no picture"
+    kind = next((name for start, name in _OTHERS if re.match(start, data, re.DOTALL)), None)
+    return kind or ("a text file" if _is_text(data[:512]) else "no picture, or its beginning is damaged")
 
 
 def _is_text(start: bytes) -> bool:

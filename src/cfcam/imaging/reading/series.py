@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.errors import ImageError, InputError
-from cfcam.imaging.reading.dicom_object import broken, extent, group, numbers, parsed, plane_axes
+from cfcam.imaging.reading.dicom_object import HEAD, broken, extent, group, numbers, parsed, plane_axes
 from cfcam.imaging.reading.files import DICOM_EXTENSIONS, shown_path
-from cfcam.imaging.reading.kinds import is_dicom_file
+from cfcam.imaging.reading.kinds import is_dicom_file, other_kind
 from cfcam.imaging.reading.listing import EXTENSIONS
 
 _MODALITIES = frozenset({"CT", "MR", "PT", "NM", "US", "XA", "CR", "DX", "MG", "OT", "SEG", "RTDOSE", "OPT"})
@@ -149,12 +149,21 @@ def has_several_planes(file: Path) -> bool:
 
 
 def no_volume(file: Path) -> ImageError:
-    """Why a file is no part of a volume: what is wrong with its header, if it is a slice, else that it is a picture."""
+    """Why a file is no part of a volume: what is wrong with its header, if it is a slice, else what it is."""
     found = scan_files([file]) if _may_be_dicom(file) else None
     if found is not None and found.faults:
         return found.faults[0]
     placeless = " (it says no position and orientation of its plane)" if found is not None and found.unplaced else ""
-    return ImageError(f"{file}: is a picture, and the network takes volumes: give NIfTI or DICOM series{placeless}")
+    kind = "a picture" if found is not None else _other_kind(file) or "a picture"
+    return ImageError(f"{file}: is {kind}, and the network takes volumes: give NIfTI or DICOM series{placeless}")
+
+
+def _other_kind(file: Path) -> str:
+    try:
+        with file.open("rb") as stream:
+            return other_kind(stream.read(HEAD), file.name)
+    except OSError:
+        return ""
 
 
 def choose_series(found: Scan, number: int | None, where: str) -> Series:

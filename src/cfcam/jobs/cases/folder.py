@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from cfcam import json_text
 from cfcam.errors import CfcamError, ImageError, JobError, one_line
 from cfcam.imaging import list_images
 from cfcam.imaging.reading.elsewhere import Elsewhere
@@ -72,12 +73,22 @@ def _of_sample(picture: Member, tar: Path, called: str) -> Case:
     """A sample of WebDataset's; a label that cannot be read is the case's problem."""
     name = f"{called}/{picture.relative_to(tar).as_posix()}"
     try:
-        said = beside(picture, ".cls")
-        label = None if said is None else said.content().decode("utf-8").strip()
+        label = _label(picture)
         masks = tuple(filter(None, (beside(picture, ending) for ending in _MASKS)))[:1]
     except (CfcamError, UnicodeDecodeError) as error:
         return Case(name, picture, problem=f"its label cannot be read ({one_line(error)})")
     return Case(name, picture, label or None, masks)
+
+
+def _label(picture: Member) -> str | None:
+    """What ``.cls`` says, or for want of it ``.json`` under "label" or "cls": a name or an index."""
+    if (said := beside(picture, ".cls")) is not None:
+        return said.content().decode("utf-8").strip()
+    if (file := beside(picture, ".json")) is None:
+        return None
+    content = json_text.parse(file.content(), file.name, JobError, finite=False)
+    found = [content[key] for key in ("label", "cls") if key in content] if isinstance(content, Mapping) else []
+    return str(found[0]) if found and type(found[0]) in (int, str) else None
 
 
 class CaseFolder:

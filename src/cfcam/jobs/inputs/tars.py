@@ -164,11 +164,12 @@ def pictures_in(tar: Path) -> list[Member]:
 
 
 def beside(picture: Member, ending: str) -> Member | None:
-    """Returns what a sample holds beside its picture, by its ending (``.cls``); None where it holds none."""
+    """Returns what a sample holds beside its picture, by its ending (``.cls``, ``.CLS``); None if it holds none."""
     tar, name = picture.parted
     folder, slash, own = name.rpartition("/")
-    other = f"{folder}{slash}{own.partition('.')[0]}{ending}"
-    return Member(tar, other) if other in _index(str(tar), stamp_of(tar)) else None
+    index = _index(str(tar), stamp_of(tar))
+    named = (f"{folder}{slash}{own.partition('.')[0]}{one}" for one in (ending, ending.upper()))
+    return next((Member(tar, other) for other in named if other in index), None)
 
 
 def missing(paths: Iterable[Path]) -> set[Path]:
