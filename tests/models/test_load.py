@@ -124,7 +124,9 @@ def test_what_looks_like_something_else_is_told_so(tmp_path):
     assert "it defines alpha, Beta" in refused(str(tmp_path / "net.py"))
     assert "it defines alpha, Beta" in refused(f"{tmp_path / 'net.py'}:")
     assert "file of weights" in refused("best.pt")
-    assert "name the PyTorch network that it was made from" in refused("best.onnx")
+    for name in ("best.onnx", "best.ts", "best.torchscript"):
+        assert "name the PyTorch network that it was made from" in refused(name)
+    assert "returns torch.export.unflatten(torch.export.load(...))" in refused("best.pt2")
     assert f"give hf:{tmp_path}" in refused(str(tmp_path))
     assert "text, not int" in refused(3)
 

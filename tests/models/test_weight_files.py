@@ -140,3 +140,5 @@ def test_weights_for_a_network_that_is_quantised_are_its_factorys_to_load(state,
 def test_an_exported_network_is_no_file_of_weights(tmp_path):
     (tmp_path / "net.onnx").write_bytes(b"\x08\t\x12\x07pytorch")
     assert refused(read_state_dict, tmp_path / "net.onnx").endswith("give the PyTorch weights that it was made from")
+    torch.export.save(torch.export.export(network(), (torch.zeros(2, 1, 8, 8),)), tmp_path / "net.pt2")
+    assert "net.pt2 is an exported program (torch.export)" in refused(read_state_dict, tmp_path / "net.pt2")

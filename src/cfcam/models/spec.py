@@ -38,6 +38,16 @@ _FORMS: Final = (
     ("FILE.py:FACTORY[(arguments)]", "path/to/networks.py:my_network(classes=3)"),
 )
 WEIGHT_SUFFIXES: Final = frozenset({".pt", ".pth", ".ckpt", ".bin", ".safetensors"})
+_SCRIPTED: Final = (
+    "a TorchScript program, whose modules cannot be looked at: name the PyTorch network that it was made from"
+)
+_EXPORTED: Final = {
+    ".onnx": "an exported network without its modules: name the PyTorch network that it was made from, or a"
+    " FILE.py:FACTORY that runs it (docs/how-to/your-model.md, ONNX)",
+    ".pt2": "an exported program: name a FILE.py:FACTORY that returns torch.export.unflatten(torch.export.load(...))",
+    ".ts": _SCRIPTED,
+    ".torchscript": _SCRIPTED,
+}
 HUB_NAME: Final = re.compile(r"\w[\w.\-]*(/\w[\w.\-]*)?")
 """What may be the name of a network on the Hugging Face Hub."""
 _LIBRARY_NAME: Final = re.compile(r"(?P<name>[A-Za-z0-9_.\-]+)(?:@(?P<variant>[A-Za-z0-9_.\-]+))?")
@@ -318,11 +328,8 @@ def _not_a_form(spec: str) -> str:
             f"{shown!r} is a file of weights, which does not say what network they belong to: name "
             f"the network too, e.g. --model torchvision:resnet50 --weights {shown}"
         )
-    if path.suffix == ".onnx":
-        return (
-            f"{shown!r} is an exported network without its modules: name the PyTorch network that it was made from, or"
-            " a FILE.py:FACTORY that runs it (docs/how-to/your-model.md, ONNX)"
-        )
+    if path.suffix in _EXPORTED:
+        return f"{shown!r} is {_EXPORTED[path.suffix]}"
     if is_folder(path):
         return f"{shown!r} is a folder: for one {_written(path)}:{shown}"
     return f"{shown!r} is not a model spec: give one of {_examples()}"

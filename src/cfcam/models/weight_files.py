@@ -141,6 +141,8 @@ def _require_torch_file(path: Path, start: bytes) -> None:
                 f"{path} is a TorchScript archive, which holds code: load it where you trust it and save its "
                 "state_dict() for a network that you name"
             )
+        if path.suffix == ".pt2" or "archive_format" in names:
+            raise ModelError(f"{path} is an exported program (torch.export): give it as the network, or a state_dict()")
         if "data.pkl" not in names:
             raise ModelError(f"{path} is a zip archive, but not one of PyTorch's: give the weights inside it")
     elif start.startswith(b"version https://git-lfs"):

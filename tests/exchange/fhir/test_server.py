@@ -81,11 +81,17 @@ def test_a_bundle_that_is_not_valid_is_refused_and_nothing_of_its_words_is_repea
 
 
 @contextmanager
-def answering(status, body, headers=()):
+def answering(status, body, headers=(), metadata=None):
     """A socket that answers everything with the same, to see what is made of it; it is no FHIR server."""
     seen = []
 
     class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(404 if metadata is None else 200)
+            self.send_header("Content-Length", str(len(metadata or b"")))
+            self.end_headers()
+            self.wfile.write(metadata or b"")
+
         def do_POST(self):
             self.rfile.read(int(self.headers["Content-Length"]))
             seen.append(self.headers)
@@ -188,3 +194,27 @@ def test_a_reader_is_told_by_the_name_that_was_typed_in():
         "Ána",
         AMENDED.reviewer,
     }
+
+
+TAKEN = b'{"type": "transaction-response", "entry": [{"response": {"status": "201"}}]}'
+
+
+@pytest.mark.parametrize("version", ["5.0.0", "3.0.2", "6.0.0-ballot2"])
+def test_a_server_of_another_version_gets_nothing(version):
+    """It may leave out what it does not have, such as R4's link from a report to its pictures, without a word."""
+    metadata = json.dumps({"resourceType": "CapabilityStatement", "fhirVersion": version}).encode()
+    with answering(200, TAKEN, metadata=metadata) as (base, seen):
+        with pytest.raises(
+            ServerError, match=f"speaks FHIR {version}, and the Bundle is R4: give the base URL of an R4"
+        ):
+            post(b"{}", base)
+        assert seen == []
+
+
+@pytest.mark.parametrize(
+    "metadata", [b'{"fhirVersion": "4.0.1"}', b'{"fhirVersion": "4.3.0"}', b"{}", b"[]", b"<x/>", None]
+)
+def test_a_server_of_r4_or_one_that_does_not_say_gets_the_bundle(metadata):
+    with answering(200, TAKEN, metadata=metadata) as (base, seen):
+        assert post(b"{}", base).created == 1
+        assert len(seen) == 1

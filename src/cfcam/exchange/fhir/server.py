@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, ProxyHandler, Request, build_opener
+from urllib.request import HTTPRedirectHandler, OpenerDirector, ProxyHandler, Request, build_opener
 
 from cfcam import json_text
 from cfcam.errors import CfcamError, InputError, one_line
@@ -22,6 +22,8 @@ TOKEN_VARIABLE = "CFCAM_FHIR_TOKEN"  # noqa: S105 (its name)
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _KIND = "application/fhir+json"
 _LARGEST = 64 * 2**20
+_R4 = ("4.0", "4.3")
+_VERSION_S = 10.0
 
 
 class ServerError(CfcamError, OSError):
@@ -110,17 +112,19 @@ def post(data: bytes, url: str, *, token: str | None = None, timeout_s: float = 
         timeout_s: seconds that the server may be silent.
 
     Raises:
-        ServerError: it cannot be reached, refuses, or answers with something else.
+        ServerError: it cannot be reached, speaks another version of FHIR, refuses, or answers with something else.
     """
     base = check_url(url)
     host = urlsplit(base).netloc
-    headers = {"Content-Type": f"{_KIND}; charset=utf-8", "Accept": _KIND}
+    headers = {"Accept": _KIND}
     if token:
         headers["Authorization"] = f"Bearer {token}"
-    request = Request(base, data, headers, method="POST")  # noqa: S310 (http and https alone)
     ways = [_NoRedirects(), *([ProxyHandler({})] if urlsplit(base).hostname in _LOOPBACK else [])]
+    opener = build_opener(*ways)
+    _require_r4(opener, base, headers, min(timeout_s, _VERSION_S))
+    request = Request(base, data, headers | {"Content-Type": f"{_KIND}; charset=utf-8"}, method="POST")  # noqa: S310 (http and https alone)
     try:
-        with build_opener(*ways).open(request, timeout=timeout_s) as answer:
+        with opener.open(request, timeout=timeout_s) as answer:
             body = answer.read(_LARGEST + 1)
     except HTTPError as error:
         told = f"{host}: refuses the Bundle with {error.code}{_said(error)}{_next(error.code)}"
@@ -131,6 +135,24 @@ def post(data: bytes, url: str, *, token: str | None = None, timeout_s: float = 
             f"{host}: cannot be reached ({one_line(reason, 80)}); check the URL, then post again", again=True
         ) from None
     return _read(body, host)
+
+
+def _require_r4(opener: OpenerDirector, base: str, headers: Mapping[str, str], timeout_s: float) -> None:
+    """Refuses a server that says that it speaks another version; one that says nothing is taken at its URL.
+
+    Servers may pass over what their version does not have: of R4's elements R5 lacks DiagnosticReport.imagingStudy and
+    DocumentReference.masterIdentifier, and what leads to the pictures would be gone without a word.
+    """
+    asked = Request(f"{base}/metadata?_summary=true", headers=dict(headers))  # noqa: S310 (http and https alone)
+    try:
+        with opener.open(asked, timeout=timeout_s) as answer:
+            said = json_text.parse(answer.read(_LARGEST + 1), "the answer", largest=_LARGEST)
+    except (ValueError, OSError, HTTPException):
+        return
+    version = said.get("fhirVersion") if isinstance(said, Mapping) else None
+    if isinstance(version, str) and not version.startswith(_R4):
+        told = f"speaks FHIR {one_line(version, 20)}, and the Bundle is R4: give the base URL of an R4 endpoint"
+        raise ServerError(f"{urlsplit(base).netloc}: {told}")
 
 
 def _read(body: bytes, host: str) -> Answer:
