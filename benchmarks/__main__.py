@@ -1,6 +1,6 @@
 """``python -m benchmarks COMMAND``: speed, libraries, scaling, folder, start, view-start, view-page, view-memory,
-view-live, profile, approximate, scorecard, search, layers, visibility, volume, peaks, page, store, many, study-memory,
-ray, gpu, evaluation, masked, early-stop, gateway-receive, gateway-latency, gateway-soak, training."""
+view-live, profile, approximate, scorecard, search, views, layers, visibility, volume, peaks, page, store, many,
+study-memory, ray, gpu, evaluation, masked, early-stop, gateway-receive, gateway-latency, gateway-soak, training."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ COMMANDS = {
     "third-round": "the scorecard's third round, by its protocol; goes on where it was (CFCAM_DATA)",
     "third-beside": "what that protocol promised beside its table: a ceiling, enrichment, views left out (CFCAM_DATA)",
     "search": "settings of CF-CAM that were tried, on the tuning parts (CFCAM_DATA)",
+    "views": "series of views for each kind of input, beside the standard one, on the tuning parts (CFCAM_DATA)",
     "layers": "the automatic layer beside the other last layers, on the tuning parts (CFCAM_DATA)",
     "peaks": "how often a map's peak moves under motions that a reader does not see (CFCAM_DATA)",
     "visibility": "whether more evidence always changes a picture more: palettes, greys, colour-blind eyes",
@@ -61,7 +62,7 @@ def main(words: Sequence[str] | None = None) -> None:
             command.add_argument("--no-memory", action="store_true", help="leave out the processes that measure memory")
         if name in ("evaluation", "masked"):
             command.add_argument("--rounds", type=int, default=5, metavar="N", help="of each call, in turn")
-        if name == "early-stop":
+        if name in ("early-stop", "views"):
             command.add_argument("--pictures", type=int, default=10, metavar="N", help="of each network")
         if name == "masked":
             command.add_argument("--former", type=Path, metavar="FOLDER", help="an earlier checkout of cfcam")
