@@ -64,6 +64,8 @@ def main(words: Sequence[str] | None = None) -> None:
             command.add_argument("--rounds", type=int, default=5, metavar="N", help="of each call, in turn")
         if name in ("early-stop", "views"):
             command.add_argument("--pictures", type=int, default=10, metavar="N", help="of each network")
+        if name == "views":
+            command.add_argument("--skip", type=int, default=0, metavar="N", help="the first pictures, seen before")
         if name == "masked":
             command.add_argument("--former", type=Path, metavar="FOLDER", help="an earlier checkout of cfcam")
         if name == "libraries":

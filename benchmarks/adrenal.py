@@ -18,25 +18,32 @@ from torch import Tensor, nn
 from cfcam.metrics import Sample
 
 EPOCHS, BATCH, RATE = 8, 32, 1e-3
-_WEIGHTS = Path(os.environ.get("CFCAM_CACHE", tempfile.gettempdir())) / "cfcam-adrenal-resnet10.safetensors"
+_KEPT = Path(os.environ.get("CFCAM_CACHE", tempfile.gettempdir()))
 
 
-def adrenal(file: Path, part: Literal["test", "tune"]) -> tuple[nn.Module, list[Sample]]:
+def adrenal(file: Path, part: Literal["test", "tune"], slices: int = 1) -> tuple[nn.Module, list[Sample]]:
     """Returns the network and the samples of a part, labels in turn; the ground truth is the gland itself.
 
     Args:
         file: adrenalmnist3d_64.npz.
         part: "test", or "tune": the validation part.
+        slices: so many along the first axis are averaged into one, for the network of such volumes too.
     """
     network = _network()
-    if _WEIGHTS.exists():
-        network.load_state_dict(load_file(_WEIGHTS))
+    weights = _KEPT / f"cfcam-adrenal-resnet10{'' if slices == 1 else f'-{slices}'}.safetensors"
+    if weights.exists():
+        network.load_state_dict(load_file(weights))
     else:
-        _train(network, file)
-        save_file(network.state_dict(), _WEIGHTS)
+        _train(network, file, slices)
+        save_file(network.state_dict(), weights)
     network.eval()
-    volumes, labels = _part(file, "test" if part == "test" else "val")
-    print(f"adrenal: accuracy {_accuracy(network, *_part(file, 'test')):.3f} on the test part", flush=True)
+    held = "test" if part == "test" else "val"
+    volumes, labels = _part(file, held)
+    volumes = _thick(volumes, slices)
+    known = (volumes, labels) if slices > 1 else _part(file, "test")
+    print(
+        f"adrenal: accuracy {_accuracy(network, *known):.3f} on the {held if slices > 1 else 'test'} part", flush=True
+    )
     order = np.random.default_rng(7).permutation(len(labels))
     return network, [
         Sample(_normalised(volumes[i]), int(labels[i]), volumes[i, 0] > 0.5, f"adrenal-{i}") for i in order
@@ -60,11 +67,15 @@ def _part(file: Path, part: str) -> tuple[Tensor, Tensor]:
     return nn.functional.avg_pool3d(volumes, 2), labels
 
 
+def _thick(volumes: Tensor, slices: int) -> Tensor:
+    return nn.functional.avg_pool3d(volumes, (slices, 1, 1))
+
+
 def _normalised(volumes: Tensor) -> Tensor:
     return (volumes - 0.1) / 0.3
 
 
-def _train(network: nn.Module, file: Path) -> None:
+def _train(network: nn.Module, file: Path, slices: int) -> None:
     volumes, labels = _part(file, "train")
     x, draw = _normalised(volumes), torch.Generator().manual_seed(0)
     weight = labels.bincount().float().reciprocal()
@@ -78,7 +89,8 @@ def _train(network: nn.Module, file: Path) -> None:
         for chosen in torch.randperm(len(labels), generator=draw)[: batches * BATCH].split(BATCH):
             shift = torch.randint(-2, 3, (3,), generator=draw).tolist()
             optimiser.zero_grad()
-            error = loss(network(x[chosen].roll(shift, dims=(2, 3, 4))), labels[chosen])
+            moved = _thick(x[chosen].roll(shift, dims=(2, 3, 4)), slices)
+            error = loss(network(moved), labels[chosen])
             error.backward()
             optimiser.step()
             schedule.step()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Literal
 
@@ -17,7 +17,8 @@ from cfcam.methods.clustering import dbscan, k_means, one_hot, squared_distances
 from cfcam.methods.clusters.cluster_evidence import ROUND, updated
 from cfcam.methods.clusters.filters import FILTERS, Filter
 from cfcam.methods.clusters.over_views import over_views
-from cfcam.methods.clusters.views import View, series
+from cfcam.methods.clusters.series import Kind, check_kind, series_of
+from cfcam.methods.clusters.views import View
 from cfcam.methods.numbers import check_count, check_numbers, check_whole_numbers
 from cfcam.methods.rounding import averages, say_empty
 from cfcam.methods.scored.score_cam import unit_range
@@ -102,6 +103,11 @@ class CFCAM(Method):
             wherever gradients are small; it is here to reproduce published figures.
         eps_diagonal: take the quantile over the whole matrix, its zero diagonal included.
         eps_minimum: eps is at least this.
+        kind: of the input, which no pixel tells: "photograph", "radiograph" (and whatever else has sides: ultrasound,
+            slices), "volume", "signal" or "unknown". It has its own standard series, and views named that would change
+            its meaning are refused.
+        spacing: mm between the places of each spatial axis, in any unit; None: unknown. The standard series does not
+            move along those of thick slices, see `cfcam.methods.clusters.series.THICK`.
 
     Source: arXiv 2504.00060.
     """
@@ -125,6 +131,8 @@ class CFCAM(Method):
     weighting: Literal["linear", "softmax"] = "linear"
     eps_diagonal: bool = False
     eps_minimum: float = 0.0
+    kind: Kind = "unknown"
+    spacing: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         for field, choices in _CHOICES.items():
@@ -145,6 +153,7 @@ class CFCAM(Method):
         check_count(self, "layers", "a number of layers, 1 or more, or a tuple of their names", of=str)
         views = "a number of views, 0 or more, or a tuple of View(...)"
         check_count(self, "views", views, of=View, least=0)
+        check_kind("CFCAM", self.kind, self.views, self.spacing)
         if self.shrinkage is None and not self.views:
             raise MethodError("CFCAM(shrinkage=None, views=0): how much is shared is measured over views: give some")
         if self.evidence and (self.views or self.layers != 1):
@@ -188,9 +197,14 @@ class CFCAM(Method):
         return cls(groups=30, evidence=True, doubt=5.0)
 
     @classmethod
-    def steady(cls) -> CFCAM:
-        """Over four steps of the input, by one pixel and by two, with all shares measured over them: five passes."""
-        return cls(views=4, shrinkage=None)
+    def steady(cls, kind: Kind = "unknown", spacing: tuple[float, ...] | None = None) -> CFCAM:
+        """Over four steps of the input, by one pixel and by two, with all shares measured over them: five passes.
+
+        Args:
+            kind: see `CFCAM`.
+            spacing: see `CFCAM`.
+        """
+        return cls(views=4, shrinkage=None, kind=kind, spacing=spacing)
 
     @property
     def cost(self) -> str:  # type: ignore[override]
@@ -211,7 +225,8 @@ class CFCAM(Method):
         """The method's name, with that of the preset that these parameters are, if they are one."""
         names = ("bilateral", "guided", "hierarchical", "reference", "best", "steady")
         presets = {getattr(CFCAM, name)(): name for name in names}
-        return f"{self.name}-{presets[self]}" if self in presets else self.name
+        itself = replace(self, kind="unknown", spacing=None)  # of whatever kind of input
+        return f"{self.name}-{presets[itself]}" if itself in presets else self.name
 
     @property
     def _several(self) -> bool:
@@ -224,7 +239,7 @@ class CFCAM(Method):
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive; of several layers on the finest of their grids."""
         if self._several:
-            views = series(self.views) if isinstance(self.views, int) else self.views
+            views = series_of(capture, self.views, self.kind, self.spacing, self.label)
             return over_views(capture, views, self.layers, self)
         maps = weighted_sum(self.weights(capture), capture.activations)
         if self.evidence:

@@ -77,7 +77,7 @@ class Seen:
 
     def _laid_back(self, maps: Tensor, v: int) -> tuple[Tensor, Tensor]:
         size = tuple(self.capture.input.shape[2:])
-        return self.views[v].laid_back(maps, size, self.layer.placement(), _still(self.capture))
+        return self.views[v].laid_back(maps, size, self.layer.placement(), still_axes(self.capture))
 
     def _or_zero(self, values: Tensor, v: int) -> Tensor:
         kept = self.kept[v]
@@ -99,7 +99,7 @@ def seen(capture: Capture, views: Sequence[View], layers: Sequence[str], name: s
         name: of the method, for the notes.
     """
     for view in views:
-        view.check(capture.input.shape[2:], _still(capture))
+        view.check(capture.input.shape[2:], still_axes(capture))
     views = _moving(capture, views, name)
     every = (View(), *views)
     key = every, tuple(layers)
@@ -113,7 +113,7 @@ def seen(capture: Capture, views: Sequence[View], layers: Sequence[str], name: s
 def _moving(capture: Capture, views: Sequence[View], name: str) -> Sequence[View]:
     """Returns the views; none, which is said, if inputs are so small that none of their test-retests is moved."""
     size, retests = capture.input.shape[2:], [view for view in views if view.is_retest]
-    if not retests or any(any(view.steps(size, _still(capture))) for view in retests):
+    if not retests or any(any(view.steps(size, still_axes(capture))) for view in retests):
         return views
     small = " x ".join(map(str, size))
     why = (
@@ -124,7 +124,7 @@ def _moving(capture: Capture, views: Sequence[View], name: str) -> Sequence[View
     return ()
 
 
-def _still(capture: Capture) -> int:
+def still_axes(capture: Capture) -> int:
     """How many of the input's first axes are no places: the frames of a clip."""
     return 1 if capture.framed or capture.frame_axis else 0
 
@@ -179,7 +179,7 @@ def _at_once(capture: Capture) -> int:
 
 def _captures(capture: Capture, views: Sequence[View], which: list[int], layers: tuple[str, ...]) -> list[Capture]:
     """Returns captures, one a layer, of some views in one pass."""
-    still, placed = _still(capture), any(isinstance(f, ImageScore) for f in capture.targets.functions.values())
+    still, placed = still_axes(capture), any(isinstance(f, ImageScore) for f in capture.targets.functions.values())
 
     def scores(view: View) -> Scores:
         return capture.targets.moved(lambda mask: view.moved(mask, still, empty=True)) if placed else capture.targets

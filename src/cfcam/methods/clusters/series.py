@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Literal, get_args
 
+from cfcam.capture import Capture
 from cfcam.errors import MethodError, shown
+from cfcam.methods.clusters.seen import still_axes
 from cfcam.methods.clusters.views import SHORT, View
 
 Kind = Literal["unknown", "photograph", "radiograph", "volume", "signal"]
@@ -70,11 +74,87 @@ def check_kind(owner: str, kind: object, views: int | tuple[View, ...], spacing:
     if spacing is None:
         return
     if not isinstance(spacing, tuple) or not spacing or not all(_is_distance(one) for one in spacing):
-        raise MethodError(f"{owner}(spacing={shown(spacing)}): a tuple of numbers above 0, one for each spatial axis")
+        raise MethodError(f"{owner}(spacing={_listed(spacing)}): a tuple of numbers above 0, one for each spatial axis")
     if kept.axes is not None and len(spacing) != kept.axes:
         raise MethodError(
-            f"{owner}(kind={kind!r}, spacing={shown(spacing)}): a {kind} has {kept.axes} spatial axes, and as many"
+            f"{owner}(kind={kind!r}, spacing={_listed(spacing)}): a {kind} has {_axes(kept.axes)}, and as many"
             " distances are due"
         )
     if isinstance(views, tuple):
-        raise MethodError(f"{owner}(views=(...), spacing=...): spacing chooses axes of the standard series: give views=4")
+        raise MethodError(
+            f"{owner}(views=(...), spacing=...): spacing chooses axes of the standard series: give views=4"
+        )
+
+
+def series_of(
+    capture: Capture, views: int | tuple[View, ...], kind: str, spacing: tuple[float, ...] | None, name: str
+) -> tuple[View, ...]:
+    """Returns the views of an input; what was chosen for its kind, or by its spacing, stands in the capture's notes.
+
+    Args:
+        capture: of the input.
+        views: how many, or which.
+        kind: one of `KINDS`.
+        spacing: see `series`.
+        name: of the method, for the notes.
+
+    Raises:
+        MethodError: the input is of another kind, or has another number of axes.
+    """
+    size = capture.input.shape[2 + still_axes(capture) :]
+    due = _KEPT[kind].axes
+    if due is not None and len(size) != due:
+        raise MethodError(f"{name}: a {kind} has {_axes(due)}, and the input {len(size)}: give the kind that it is")
+    if spacing is not None and len(spacing) != len(size):
+        raise MethodError(
+            f"{name}: spacing={_listed(spacing)} is of {_axes(len(spacing))}, and the input has {len(size)}: give a"
+            " distance for each"
+        )
+    chosen = series(views, kind, spacing, size) if isinstance(views, int) else views
+    if kind != "unknown" or spacing is not None:
+        of = "an input" if kind == "unknown" else f"a {kind}"
+        where = "" if spacing is None else f" with places {' x '.join(f'{mm:g}' for mm in spacing)} apart"
+        line = f"{name}: views of {of}{where}: {'; '.join(view.words for view in chosen)}"
+        said: dict[str, list[int]] = capture.memo("notes", dict)
+        said[line] = list(range(len(capture.input)))
+    return chosen
+
+
+def series(
+    count: int, kind: str = "unknown", spacing: tuple[float, ...] | None = None, size: Sequence[int] | None = None
+) -> tuple[View, ...]:
+    """Returns the first views of a kind's standard series: small motions, and then faint noise of either sign.
+
+    Nothing in it changes what an input of that kind means. What else would keep the meaning of a photograph, a flip,
+    makes no better maps than other views (``benchmarks/results/views.md``).
+
+    Args:
+        count: 0 or more.
+        kind: one of `KINDS`.
+        spacing: how far apart the places of each axis lie, in any unit: axes on which they lie more than `THICK` times
+            as far apart as on the finest that moves are not moved along. None: all are.
+        size: of these axes; None: unknown.
+    """
+    moved = (True,) if spacing is None else _fine(spacing, size)
+    ones, twos = ([View(shift=n if all(moved) else tuple(n * m for m in moved)) for n in (far, -far)] for far in (1, 2))
+    motions = [*ones, *twos]
+    noise = [View(noise=NOISE * (1 - 2 * (n % 2)), seed=n // 2) for n in range(count - len(motions))]
+    return (*motions[:count], *noise)
+
+
+def _fine(spacing: tuple[float, ...], size: Sequence[int] | None) -> tuple[bool, ...]:
+    """Returns which axes are moved along: of those that a `View` moves along at all, the fine ones."""
+    finest = min((mm for mm, n in zip(spacing, size or (), strict=False) if n >= SHORT), default=min(spacing))
+    return tuple(mm <= THICK * finest for mm in spacing)
+
+
+def _axes(count: int) -> str:
+    return f"{count} spatial {'axis' if count == 1 else 'axes'}"
+
+
+def _listed(spacing: object) -> str:
+    return f"({', '.join(map(shown, spacing))})" if isinstance(spacing, tuple) else shown(spacing)
+
+
+def _is_distance(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 < value < math.inf

@@ -15,7 +15,7 @@ from cfcam.errors import MethodError, shown, whole_number
 from cfcam.methods.numbers import check_numbers
 
 _MOST_DEGREES = 180
-_SHORT = 8  # an axis of fewer pixels is not moved: a pixel of it is no small motion
+SHORT = 8  # an axis of fewer pixels is not moved: a pixel of it is no small motion
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ class View:
         if len(given) > axes:
             raise MethodError(f"View(shift={self.shift}): the input has {axes} spatial axes")
         steps = [0] * (axes - len(given)) + list(given)
-        return [0 if n < still or size[n] < _SHORT else step for n, step in enumerate(steps)]
+        return [0 if n < still or size[n] < SHORT else step for n, step in enumerate(steps)]
 
     def of(self, x: Tensor, still: int = 0) -> Tensor:
         """Returns the view of inputs (N, C, *spatial); see `steps`."""
@@ -180,25 +180,6 @@ class View:
 
 def _several(shift: int | tuple[int, ...]) -> tuple[int, ...]:
     return shift if isinstance(shift, tuple) else (shift,)
-
-
-def series(count: int) -> tuple[View, ...]:
-    """Returns the first views of the standard series: steps of one and two pixels, and then faint noise of either sign.
-
-    Nothing in it changes what a picture means. Flips and turns do in some pictures (a chest has its heart on the left),
-    which no number in them tells: they are for those who know.
-
-    Args:
-        count: 0 or more.
-    """
-    steps = (View(shift=1), View(shift=-1), View(shift=2), View(shift=-2))
-    noise = [View(noise=NOISE * (1 - 2 * (n % 2)), seed=n // 2) for n in range(count - len(steps))]
-    return (*steps[:count], *noise)
-
-
-NOISE = 0.05
-"""Of the standard series, in standard deviations of the image: it moves a network's answers about as far as a step of
-one pixel does (MobileNetV2 on photographs and on ultrasound; twice as far on chest films)."""
 
 
 def _turned(rows: Tensor, columns: Tensor, size: Sequence[int], degrees: float) -> tuple[Tensor, Tensor]:
