@@ -1,7 +1,8 @@
 """``python -m benchmarks views``: series of four views for each kind of input, beside the standard one.
 
 Flips, turns and steps within the slices of a volume are compared with steps of one and two pixels along all axes, each
-with as many passes, on tuning parts. Nothing is corrected for the number of comparisons: the table chose a series, and proves nothing.
+with as many passes, on tuning parts. Nothing is corrected for the number of comparisons: the table chooses a series,
+and proves nothing.
 """
 
 from __future__ import annotations

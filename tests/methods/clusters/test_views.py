@@ -11,7 +11,7 @@ import cfcam
 from cfcam.capture.layers.placement import Placement, Span
 from cfcam.errors import MethodError
 from cfcam.methods import CFCAM
-from cfcam.methods.clusters.views import View, series
+from cfcam.methods.clusters.views import View
 from tests.networks import GapNet, rescale
 
 LINE = torch.arange(8.0).reshape(1, 1, 8)
@@ -78,13 +78,6 @@ def test_short_axes_and_those_of_frames_stay() -> None:
     assert View(shift=1).steps((7, 8, 9)) == [0, 1, 1]
     assert View(shift=1).steps((8, 8, 9), still=1) == [0, 1, 1]
     assert View(shift=(2, -1)).steps((8, 8, 9)) == [0, 2, -1]
-
-
-def test_the_standard_series_begins_with_retests_of_either_sign_and_ends_with_noise_in_pairs() -> None:
-    assert series(4) == (View(shift=1), View(shift=-1), View(shift=2), View(shift=-2))
-    assert series(7)[4:] == (View(noise=0.05), View(noise=-0.05), View(noise=0.05, seed=1))
-    assert [len(series(n)) for n in range(8)] == list(range(8))
-    assert [view.is_retest for view in series(5)] == [True, True, False, False, False]
 
 
 def explained(view: View, *size: int) -> cfcam.Explanation:
