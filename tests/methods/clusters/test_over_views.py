@@ -221,6 +221,26 @@ def test_a_view_on_which_the_network_fails_is_left_out_and_that_is_said(error: t
     assert_same(found.maps["map"], explained(net, x, CFCAM(views=STEPS)).maps["map"])
 
 
+class OnlyWhereItIs(GapNet):
+    """Fails on an input that was moved."""
+
+    corner = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.corner is not None and bool((x[:, 0, 0, 0] - self.corner).abs().gt(100).any()):
+            raise ValueError("moved")
+        return super().forward(x)
+
+
+def test_where_no_step_is_answered_nothing_else_counts_and_that_is_said() -> None:
+    net, x = network(kind=OnlyWhereItIs), torch.arange(3 * 14 * 10.0).reshape(1, 3, 14, 10).mul(10)
+    net.corner, x = float(x[0, 0, -1, -1]), x.flip(2, 3)
+    found = explained(net, x, CFCAM(views=(View(shift=-1), View(noise=0.01))))
+    why = "cf-cam: no step of one pixel has an answer that the view noise of 0.01 could be measured by, and it is"
+    assert found.said[0][1] == f"{why} left out"
+    assert_same(found.maps["map"], explained(net, x, CFCAM()).maps["map"])
+
+
 class OfItsBatch(GapNet):
     """Its answer, and its layer, depend on how large the batch is."""
 

@@ -59,8 +59,9 @@ def test_a_volume_of_thick_slices_is_seen_within_its_slices_and_that_is_said() -
     assert not torch.equal(found.maps["map"], explained(CFCAM.steady("volume"), 8, 12, 12).maps["map"])
     line = "cf-cam-steady: views of a volume with places 5 x 0.8 x 0.8 apart: moved by 0, 1, 1; moved by 0, -1, -1; "
     assert line + "moved by 0, 2, 2; moved by 0, -2, -2" in found.said[0]
-    assert found.provenance["methods"]["map"] | {"kind": "volume", "spacing": [5, 0.8, 0.8]} == (
-        found.provenance["methods"]["map"]
+    assert (
+        found.provenance["methods"]["map"] | {"kind": "volume", "spacing": [5, 0.8, 0.8]}
+        == (found.provenance["methods"]["map"])
     )
 
 

@@ -208,6 +208,8 @@ def _kept(
     answers[0] = own
     lost = beyond_retest(own, answers, [view.is_retest for view in views], centred=_is_softmax(capture))
     lost[0] = False
+    answered = answers.isfinite().all(2)
+    measured = torch.stack([answered[v] for v, view in enumerate(views) if view.is_retest] or [answered[0]]).any(0)
     said: dict[str, list[int]] = capture.memo("notes", dict)  # line -> images
     for v, view in enumerate(views):
         if v in failed:
@@ -215,9 +217,16 @@ def _kept(
             why = f"{name}: the network fails on the view {view.words}, which is left out ({failed[v]})"
             said[why] = lost[v].nonzero().flatten().tolist()
             continue
-        finite = answers[v].isfinite().all(1)
+        finite = answered[v]
         for some, why in (
-            (lost[v] & finite, f"the view {view.words} moves the network's answer beyond its test-retest, and is"),
+            (
+                lost[v] & finite & measured,
+                f"the view {view.words} moves the network's answer beyond its test-retest, and is",
+            ),
+            (
+                lost[v] & finite & ~measured,
+                f"no step of one pixel has an answer that the view {view.words} could be measured by, and it is",
+            ),
             (lost[v] & ~finite, f"the network's answer to the view {view.words} is not finite, and it is"),
         ):
             if bool(some.any()):
