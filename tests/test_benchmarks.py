@@ -177,6 +177,26 @@ def test_an_early_stop_is_held_against_all_masks(tmp_path: Path) -> None:
     assert agreement(some, 2 * some + 1) == pytest.approx(1)
 
 
+def test_series_of_views_are_held_against_the_standard_one(tmp_path: Path) -> None:
+    from benchmarks.views import KINDS, SERIES, STEPS
+
+    from cfcam.methods import CFCAM
+    from cfcam.methods.clusters.series import series
+
+    main(["views", "--quick", "--threads", "1", "--out", str(tmp_path)])
+    steps, flips = json.loads((tmp_path / "views.json").read_text())["rows"]
+    assert (steps["series"], steps["pictures"], steps["differences"]) == (STEPS, 1, {})
+    assert flips["series"] == "flips"
+    for metric, (difference, _, _) in flips["differences"].items():
+        assert difference == pytest.approx(flips["means"][metric] - steps["means"][metric])
+    assert 0 <= steps["left out"] <= 1
+    assert (*series(4), *SERIES[STEPS]) == SERIES[STEPS] * 2  # what is compared with is what is used
+    assert series(4, "volume", (4.0, 1.0, 1.0)) == SERIES["within slices"]
+    for kind in KINDS:  # as many passes each
+        assert {len(SERIES[name]) for name in kind.series} == {4}
+    assert CFCAM(views=SERIES["flips"], kind="photograph").views == SERIES["flips"]
+
+
 def test_the_memory_of_a_run_is_seen_from_outside(tmp_path):
     """A process that takes 80 MB, gives it back, and enters lines; what looks on sees it at its end still."""
     code = "import sys; b = b'x' * 80_000_000; del b; open(sys.argv[1], 'w').write('x\\n' * 6000); print(); input()"

@@ -183,6 +183,18 @@ def whole_number(value: Any, name: str, least: int | None = None, error: type[Cf
     raise error(f"{name}={shown(value)}: give a whole number" + ("" if least is None else f", {least} or more"))
 
 
+def seed_number(value: Any, error: type[CfcamError] = InputError) -> int:
+    """Return a seed as a whole number that torch's generators take, the next one too.
+
+    Raises:
+        CfcamError: of the kind ``error``: it is something else, or too large.
+    """
+    number = whole_number(value, "seed", error=error)
+    if not -(2**63) <= number < 2**63 - 1:
+        raise error(f"seed={shown(value)}: give a whole number of at most 18 digits")
+    return number
+
+
 def check_text(value: Any, name: str, error: type[CfcamError] = InputError, *, meant: str = "a text") -> None:
     """Raise ``error`` for an argument that is no text.
 

@@ -187,3 +187,15 @@ def test_arguments_that_do_not_fit_are_named() -> None:
         part_density(torch.rand(1, 5), parts)
     with pytest.raises(InputError, match="part 'a' has a mask"):
         Sample(torch.zeros(1, 8, 8), parts=(Part("a", torch.zeros(4, 4, dtype=torch.bool), torch.zeros(1, 8, 8)),))
+    with pytest.raises(InputError, match=r"a grid of \(2.5,\) cells for parts of \(4,\)"):
+        part_removal_ceiling(strips(2, 2), torch.rand(1, 2), [2.5])
+    with pytest.raises(InputError, match=r"of torch\.bool with falls"):
+        part_removal(torch.rand(1, 4), strips(2, 2), torch.ones(1, 2, dtype=torch.complex64))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.int64, torch.float64])
+def test_falls_have_their_order_in_any_precision(dtype: torch.dtype) -> None:
+    """In half precision the largest, in steps of a hundred-thousandth, would be infinite."""
+    falls = torch.tensor([[1, 2, 3, 4]]).to(dtype)
+    assert part_removal(torch.tensor([[1.0, 2, 3, 4]]), strips(1, 1, 1, 1), falls).tolist() == [1]
+    assert part_removal_ceiling(strips(1, 1, 1, 1), falls, [4]).tolist() == [1]

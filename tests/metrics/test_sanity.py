@@ -374,6 +374,12 @@ def test_class_agreement_by_hand() -> None:
     torch.testing.assert_close(share.compute(), torch.tensor(2 / 3))
 
 
+@pytest.mark.parametrize("above", [1.0, 2, -1.5, float("nan"), "0.9", True])
+def test_an_agreement_that_no_map_can_be_above_is_refused(above: object) -> None:
+    with pytest.raises(InputError, match="a number from -1 to below 1, or None"):
+        ClassAgreement(above=above)
+
+
 def test_a_map_that_knows_no_class_agrees_wholly_and_chance_not_at_all() -> None:
     net = GapNet(channels=8).eval()
     pictures = [torch.randn(3, 16, 16, generator=torch.Generator().manual_seed(n)) for n in range(12)]

@@ -6,7 +6,7 @@ import math
 from numbers import Real
 from typing import Any
 
-from cfcam.errors import MethodError, shown, whole_number
+from cfcam.errors import MethodError, seed_number, shown, whole_number
 
 
 def check_whole_numbers(owner: Any, *names: str, least: int | None = 1, optional: bool = False) -> None:
@@ -96,6 +96,7 @@ def check_draws(owner: Any) -> None:
     check_whole_numbers(owner, "samples")
     check_numbers(owner, "noise", least=0)
     check_whole_numbers(owner, "seed", least=None)
+    seed_number(owner.seed, MethodError)
 
 
 def check_baseline(owner: Any) -> None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from cfcam.metrics.base import MapMetric
 from cfcam.metrics.functional import robustness as functional
-from cfcam.metrics.functional.peaks import peak_shift
+from cfcam.metrics.functional.peaks import check_size, peak_shift
 from cfcam.metrics.functional.similarity import Similarity, comparison
 
 
@@ -97,6 +97,9 @@ class PeakShift(MapMetric):
     Args:
         size: of the network's input, in pixels along each axis.
 
+    Raises:
+        InputError: the size is none.
+
     Example:
         >>> import torch
         >>> metric = PeakShift([12])
@@ -110,7 +113,7 @@ class PeakShift(MapMetric):
 
     def __init__(self, size: Sequence[int], **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.size = tuple(size)
+        self.size = check_size(size)
 
     def update(self, original: Tensor, changed: Tensor, shifts: Tensor) -> None:
         """Adds raw maps (B, *cells), those under M changes (M, B, *cells), and by what each was shifted (M, axes)."""

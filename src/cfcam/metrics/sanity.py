@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from cfcam.errors import InputError, shown
 from cfcam.metrics.base import MapMetric
 from cfcam.metrics.functional import sanity as functional
 from cfcam.metrics.functional.similarity import Similarity, comparison
@@ -108,7 +110,7 @@ class ClassAgreement(MapMetric):
         similarity: "spearman", "soft_iou", "pearson", "ssim", or a function.
 
     Raises:
-        InputError: the similarity is unknown.
+        InputError: the similarity is unknown, or ``above`` no number that it can be above.
 
     Example:
         >>> import torch
@@ -124,6 +126,8 @@ class ClassAgreement(MapMetric):
 
     def __init__(self, above: float | None = None, similarity: Similarity = "spearman", **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if above is not None and not _is_agreement(above):
+            raise InputError(f"ClassAgreement(above={shown(above)}): a number from -1 to below 1, or None")
         self.above = above
         self.compare = comparison(similarity)
 
@@ -133,3 +137,7 @@ class ClassAgreement(MapMetric):
         if self.above is not None:
             values = (values > self.above).to(values).masked_fill(values.isnan(), torch.nan)
         self._add(values)
+
+
+def _is_agreement(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and -1 <= float(value) < 1

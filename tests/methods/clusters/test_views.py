@@ -95,6 +95,8 @@ def explained(view: View, *size: int) -> cfcam.Explanation:
             for s in (1.5, math.nan, math.inf, "a", (1, 0.5), [1])
         ),
         (lambda: View(seed="a"), "seed='a': give a whole number"),
+        (lambda: View(seed=2**63), "seed=9223372036854775808: give a whole number of at most 18 digits"),
+        (lambda: View(seed=-(2**63) - 1), "at most 18 digits"),
         (lambda: View(turn=1e9), "degrees from -180 to 180"),
         (lambda: View(turn="a"), r"View\(turn='a'\): a number"),
         (lambda: View(flip=-1), "a tuple of spatial axes"),

@@ -164,3 +164,14 @@ def test_arguments_that_do_not_fit_are_named() -> None:
         list(small_changes(images(1, 3, 4, 4), 1.0, 1.0))
     with pytest.raises(InputError, match=r"white has shape \(2,\) for images of 3 channels"):
         list(small_changes(images(1, 3, 4, 4), 0.0, torch.ones(2)))
+    with pytest.raises(InputError, match="black is not finite"):
+        list(small_changes(images(1, 3, 4, 4), float("nan"), 1.0))
+    with pytest.raises(InputError, match="white='a': give a number, or one for each channel"):
+        list(small_changes(images(1, 3, 4, 4), 0.0, "a"))  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="a shift is not finite"):
+        peak_shift(torch.rand(2, 3), torch.rand(1, 2, 3), torch.tensor([[float("nan")]]), [12])
+    for size in ([0], [-3], [2.5], ["a"], [True], [], 12, "12"):
+        with pytest.raises(InputError, match="size="):
+            peak_shift(torch.rand(2, 3), torch.rand(1, 2, 3), torch.zeros(1, 1), size)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match="size="):
+            PeakShift(size)  # type: ignore[arg-type]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import cfcam
-from cfcam.errors import MethodError, TargetError
+from cfcam.errors import InputError, LayerError, MethodError, TargetError
 
 
 class Stages(nn.Module):
@@ -81,3 +81,21 @@ def test_a_method_that_applies_to_one_layer_only_is_measured_there() -> None:
     torch.manual_seed(3)
     found = measure_layers(Stages().eval(), torch.randn(2, 3, 32, 32), method="cam", most=3)
     assert [s.name for s in found] == ["features.8"]
+
+
+def test_a_network_without_places_has_no_layer_to_rank_and_what_needs_none_is_named() -> None:
+    from cfcam.metrics import measure_layers
+
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(48, 3)).eval()
+    with pytest.raises(LayerError, match=r"there is none to compare; .* need none \(smooth-grad"):
+        measure_layers(flat, torch.rand(2, 3, 4, 4))
+
+
+def test_a_seed_that_no_generator_takes_is_refused_before_anything_runs() -> None:
+    from cfcam.metrics import Sample, evaluate, measure_layers
+
+    for seed in (2**64, "a", 0.5):
+        with pytest.raises(InputError, match=r"seed=.*give a whole number"):
+            measure_layers(Stages(), torch.rand(2, 3, 8, 8), seed=seed)
+        with pytest.raises(InputError, match=r"seed=.*give a whole number"):
+            evaluate(Stages(), [Sample(torch.rand(3, 8, 8))], "grad-cam", ["input-noise-soft-iou"], seed=seed)

@@ -153,7 +153,7 @@ class CFCAM(Method):
         check_count(self, "layers", "a number of layers, 1 or more, or a tuple of their names", of=str)
         views = "a number of views, 0 or more, or a tuple of View(...)"
         check_count(self, "views", views, of=View, least=0)
-        check_kind("CFCAM", self.kind, self.views, self.spacing)
+        check_kind(self)
         if self.shrinkage is None and not self.views:
             raise MethodError("CFCAM(shrinkage=None, views=0): how much is shared is measured over views: give some")
         if self.evidence and (self.views or self.layers != 1):

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from cfcam.capture import Capture
 from cfcam.errors import MethodError, shown
 from cfcam.methods.clusters.seen import still_axes
 from cfcam.methods.clusters.views import SHORT, View
+from cfcam.methods.numbers import check_each_number
 
 Kind = Literal["unknown", "photograph", "radiograph", "volume", "signal"]
 KINDS: tuple[str, ...] = get_args(Kind)
@@ -51,38 +50,35 @@ _KEPT = {
 }
 
 
-def check_kind(owner: str, kind: object, views: int | tuple[View, ...], spacing: object) -> None:
+def check_kind(owner: Any) -> None:
     """Refuses a kind that there is not, views that change its meaning, and distances that are none.
 
     Args:
-        owner: what was given them, as said to people.
-        kind: one of `KINDS`.
-        views: how many, or which.
-        spacing: see `series`.
+        owner: the frozen dataclass that has them, as ``kind``, ``views`` and ``spacing``; see `series_of`.
 
     Raises:
         MethodError: one of them does not fit.
     """
+    kind, views, spacing, name = owner.kind, owner.views, owner.spacing, type(owner).__name__
     if not isinstance(kind, str) or kind not in KINDS:
-        raise MethodError(f"{owner}(kind={shown(kind)}): one of {', '.join(map(repr, KINDS))}")
+        raise MethodError(f"{name}(kind={shown(kind)}): one of {', '.join(map(repr, KINDS))}")
     kept = _KEPT[kind]
     for view in views if isinstance(views, tuple) else ():
         if not set(view.flip) <= set(kept.flips) or (view.turn and not kept.turns):
-            raise MethodError(f"{owner}(kind={kind!r}): the view {view.words} changes what it means: {kept.said}")
+            raise MethodError(f"{name}(kind={kind!r}): the view {view.words} changes what it means: {kept.said}")
     if (kind != "unknown" or spacing is not None) and not views:
-        raise MethodError(f"{owner}(kind={kind!r}, views=0): kind and spacing choose views: give a number of them")
+        raise MethodError(f"{name}(kind={kind!r}, views=0): kind and spacing choose views: give a number of them")
     if spacing is None:
         return
-    if not isinstance(spacing, tuple) or not spacing or not all(_is_distance(one) for one in spacing):
-        raise MethodError(f"{owner}(spacing={_listed(spacing)}): a tuple of numbers above 0, one for each spatial axis")
+    check_each_number(owner, "spacing", above=0)
     if kept.axes is not None and len(spacing) != kept.axes:
         raise MethodError(
-            f"{owner}(kind={kind!r}, spacing={_listed(spacing)}): a {kind} has {_axes(kept.axes)}, and as many"
+            f"{name}(kind={kind!r}, spacing={_listed(spacing)}): a {kind} has {_axes(kept.axes)}, and as many"
             " distances are due"
         )
     if isinstance(views, tuple):
         raise MethodError(
-            f"{owner}(views=(...), spacing=...): spacing chooses axes of the standard series: give views=4"
+            f"{name}(views=(...), spacing=...): spacing chooses axes of the standard series: give views=4"
         )
 
 
@@ -152,9 +148,5 @@ def _axes(count: int) -> str:
     return f"{count} spatial {'axis' if count == 1 else 'axes'}"
 
 
-def _listed(spacing: object) -> str:
-    return f"({', '.join(map(shown, spacing))})" if isinstance(spacing, tuple) else shown(spacing)
-
-
-def _is_distance(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and 0 < value < math.inf
+def _listed(spacing: tuple[float, ...]) -> str:
+    return f"({', '.join(f'{mm:g}' for mm in spacing)})"

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from cfcam.capture.layers.placement import Placement, along
-from cfcam.errors import MethodError, shown, whole_number
+from cfcam.errors import MethodError, seed_number, shown, whole_number
 from cfcam.methods.numbers import check_numbers
 
 _MOST_DEGREES = 180
@@ -43,7 +43,7 @@ class View:
     def __post_init__(self) -> None:
         steps = [whole_number(n, "View: shift", error=MethodError) for n in _several(self.shift)]
         object.__setattr__(self, "shift", tuple(steps) if isinstance(self.shift, tuple) else steps[0])
-        object.__setattr__(self, "seed", whole_number(self.seed, "View: seed", error=MethodError))
+        object.__setattr__(self, "seed", seed_number(self.seed, MethodError))
         if not isinstance(self.flip, tuple) or any(type(axis) is not int for axis in self.flip):
             raise MethodError(f"View(flip={shown(self.flip)}): a tuple of spatial axes, as (-1,) for left-right")
         if len(set(self.flip)) != len(self.flip) or not all(-3 <= axis <= -1 for axis in self.flip):

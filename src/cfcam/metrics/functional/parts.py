@@ -79,7 +79,7 @@ def part_removal(maps: Tensor, parts: Tensor, falls: Tensor, placement: Placemen
         >>> part_removal(torch.tensor([[1.0, 5.0, 4.0]]), parts, torch.tensor([[0.1, 0.4, 2.0]]))
         tensor([0.5000])
     """
-    _check(parts, falls)
+    falls = _read(parts, falls)
     if maps.ndim != parts.ndim - 1 or len(maps) != len(parts) or not maps.is_floating_point():
         raise InputError(
             f"maps {tuple(maps.shape)} of {maps.dtype} with parts {tuple(parts.shape)}: give floats (B, *cells) and"
@@ -115,9 +115,10 @@ def part_removal_ceiling(
         >>> part_removal_ceiling(parts, falls, [4]), part_removal_ceiling(parts, falls, [2])
         (tensor([1.]), tensor([0.5000]))
     """
-    _check(parts, falls)
+    falls = _read(parts, falls)
     axes = parts.ndim - 2
-    if len(cells) != axes or any(not 0 < n <= size for n, size in zip(cells, parts.shape[2:], strict=False)):
+    whole = all(isinstance(n, int) and 0 < n <= size for n, size in zip(cells, parts.shape[2:], strict=False))
+    if len(cells) != axes or not whole:
         raise InputError(
             f"a grid of {tuple(cells)} cells for parts of {tuple(parts.shape[2:])}: give one number for each axis, at"
             " most its size"
@@ -151,11 +152,22 @@ def _without_rounding(values: Tensor) -> Tensor:
     return (values / values.abs().amax().clamp(min=torch.finfo(values.dtype).tiny) * _STEPS).round()
 
 
-def _check(parts: Tensor, falls: Tensor) -> None:
-    if parts.dtype is not torch.bool or parts.ndim - 2 not in _AVERAGED or falls.shape != parts.shape[:2]:
+def _read(parts: Tensor, falls: Tensor) -> Tensor:
+    """Returns the falls, at least in single precision: in half of it `_STEPS` have no place.
+
+    Raises:
+        InputError: they do not fit the parts, or are no finite real numbers.
+    """
+    if (
+        parts.dtype is not torch.bool
+        or parts.ndim - 2 not in _AVERAGED
+        or falls.shape != parts.shape[:2]
+        or falls.is_complex()
+    ):
         raise InputError(
             f"parts {tuple(parts.shape)} of {parts.dtype} with falls {tuple(falls.shape)}: give bool (B, P, *spatial)"
             " and one number for each part, (B, P)"
         )
     if bool(falls.isinf().any()):
         raise InputError("a score falls by an infinite number: check what the network answers without the part")
+    return falls if falls.dtype in (torch.float32, torch.float64) else falls.float()

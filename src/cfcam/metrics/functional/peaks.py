@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from cfcam.errors import InputError
+from cfcam.errors import InputError, shown, whole_number
 from cfcam.metrics.functional.robustness import jpeg, shift, through_jpeg
 
 FARTHEST = 2
@@ -192,7 +193,7 @@ def peak_shift(original: Tensor, changed: Tensor, shifts: Tensor, size: Sequence
         size: of the input's axes in pixels.
 
     Raises:
-        InputError: the shapes do not fit.
+        InputError: the shapes do not fit, a shift is not finite, or the size is none.
 
     Source: ours; see `small_changes` for the changes of the scorecard.
 
@@ -202,7 +203,7 @@ def peak_shift(original: Tensor, changed: Tensor, shifts: Tensor, size: Sequence
         >>> peak_shift(original, changed, torch.tensor([[1], [0]]), [12])
         tensor([0.5000])
     """
-    axes = len(size)
+    axes = len(check_size(size))
     if changed.ndim != original.ndim + 1 or changed.shape[1:] != original.shape or not len(changed):
         raise InputError(
             f"maps {tuple(original.shape)} and {tuple(changed.shape)} of changed images: give (B, *cells) and"
@@ -210,6 +211,8 @@ def peak_shift(original: Tensor, changed: Tensor, shifts: Tensor, size: Sequence
         )
     if shifts.shape != (len(changed), axes):
         raise InputError(f"shifts {tuple(shifts.shape)} for {len(changed)} changes: give (M, axes) in pixels")
+    if not bool(shifts.isfinite().all()):
+        raise InputError("a shift is not finite: give pixels of the input, 0 where it was not shifted")
     tried = ~changed.flatten(2).isnan().all(2)
     stays = torch.stack(
         [
@@ -221,6 +224,17 @@ def peak_shift(original: Tensor, changed: Tensor, shifts: Tensor, size: Sequence
     return torch.where(_alone(original) & tried.any(0), share, torch.nan).float()
 
 
+def check_size(size: Any) -> tuple[int, ...]:
+    """Returns the size of an input, in pixels along each axis.
+
+    Raises:
+        InputError: it is none.
+    """
+    if not isinstance(size, Sequence) or isinstance(size, str) or not size:
+        raise InputError(f"size={shown(size)}: give the pixels along each axis of the network's input, as [224, 224]")
+    return tuple(whole_number(n, "size", 1) for n in size)
+
+
 def _alone(maps: Tensor) -> Tensor:
     """Returns (B,) bool: one cell is hotter than all others, and above 0."""
     flat = maps.flatten(1)
@@ -230,7 +244,12 @@ def _alone(maps: Tensor) -> Tensor:
 
 
 def _level(value: float | Tensor, what: str, x: Tensor) -> Tensor:
-    level = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    try:
+        level = torch.as_tensor(value, dtype=x.dtype, device=x.device)
+    except (TypeError, ValueError, RuntimeError):
+        raise InputError(f"{what}={shown(value)}: give a number, or one for each channel") from None
+    if not bool(level.isfinite().all()):
+        raise InputError(f"{what} is not finite: give what such a pixel becomes in preprocessing")
     if level.ndim > 1 or level.numel() not in (1, x.shape[1]):
         raise InputError(
             f"{what} has shape {tuple(level.shape)} for images of {x.shape[1]} channels: give a number, or one for each"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from cfcam.capture import Capture, LayerInfo, Network, probe_layers
 from cfcam.capture.answers.probabilities import Probability
 from cfcam.capture.targets.dense import averaged
-from cfcam.errors import LayerError, MethodError
+from cfcam.errors import LayerError, MethodError, seed_number
 from cfcam.maps import heatmaps_of
 from cfcam.methods import get_method
 from cfcam.methods.base import Method
@@ -83,7 +83,10 @@ def candidate_layers(
     ]
     blocks = _blocks(found)
     if not blocks:
-        raise LayerError("no layer's output has a spatial extent: name one with layer=...")
+        raise LayerError(
+            "no layer's output has a spatial extent, so there is none to compare; methods of the input's own places"
+            " need none (smooth-grad, integrated-gradients, full-grad, guided-backprop)"
+        )
     return blocks[-most:]
 
 
@@ -149,7 +152,7 @@ def measure_layers(
         list(layers) if layers else [info.name for info in candidate_layers(network, images, most, targets, classes)]
     )
     chosen = get_method(method) if isinstance(method, str) else method
-    trial = _Trial(network, images, targets, classes, chosen, seed)
+    trial = _Trial(network, images, targets, classes, chosen, seed_number(seed))
     pairs = min(len(names), _FUSED) * (min(len(names), _FUSED) - 1) // 2 if fusions else 0
     total, tell = len(names) + 2 * pairs, progress or (lambda done, total: None)
     tell(0, total)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from cfcam.errors import seed_number
 from cfcam.metrics.scorecard.catalogue import METRICS
 
 ExplainedClass = Literal["predicted", "label"]
@@ -39,6 +40,9 @@ class Settings:
     draws: int = 4
     seed: int = 0
     passes_at_once: int = 16
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seed", seed_number(self.seed))
 
     def wants(self, *names: str) -> bool:
         """Whether one of these metrics is asked for."""
