@@ -104,10 +104,9 @@ class CFCAM(Method):
         eps_diagonal: take the quantile over the whole matrix, its zero diagonal included.
         eps_minimum: eps is at least this.
         kind: of the input, which no pixel tells: "photograph", "radiograph" (and whatever else has sides: ultrasound,
-            slices), "volume", "signal" or "unknown". It has its own standard series, and views named that would change
-            its meaning are refused.
-        spacing: mm between the places of each spatial axis, in any unit; None: unknown. The standard series does not
-            move along those of thick slices, see `cfcam.methods.clusters.series.THICK`.
+            slices), "volume", "signal" or "unknown". Views that would change its meaning are refused.
+        spacing: how far apart the places of each spatial axis lie, in any unit; None: unknown. The standard series does
+            not move along the axes of thick slices, see `cfcam.methods.clusters.series.THICK`.
 
     Source: arXiv 2504.00060.
     """
