@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -15,7 +16,7 @@ from cfcam.imaging.geometry import axis_codes, is_sheared, obliqueness, turned
 from cfcam.imaging.reading.stacking import digest_of_series
 from cfcam.imaging.reading.volumes import read_volume
 from cfcam.imaging.save_nifti import save_map_nifti
-from cfcam.imaging.volume import Volume
+from cfcam.imaging.volume import Source, Volume
 from tests.imaging.dicoms import (
     AXIAL,
     CORONAL,
@@ -188,6 +189,21 @@ def test_several_volumes_in_a_file_ask_for_a_choice(tmp_path):
     single = nifti(tmp_path / "b.nii", array[..., :1], affine_of("RAS"))
     np.testing.assert_array_equal(read_volume(single).voxels, array[..., 0])
     assert "one volume only" in complaint(read_volume, single, time=1)
+
+
+def test_a_channel_alone_says_which_it_is_and_has_no_other_files_window(tmp_path):
+    voxels = np.arange(24, dtype=np.float32).reshape(2, 2, 2, 3)
+    of_one_file = Volume(voxels, np.eye(4), window=(5.0, 10.0), window_function="LINEAR")
+    named = replace(of_one_file, source=Source(channels=(("T1", "a.nii"), ("1", "b.nii"))))
+    assert [volume.alone(1).window for volume in (of_one_file, named)] == [(5.0, 10.0), None]
+    assert (named.alone(0).window, named.alone(0).window_function) == ((5.0, 10.0), "LINEAR")
+    np.testing.assert_array_equal(named.alone(1).voxels, voxels[1])
+    notices = [named.alone(number).notices for number in (0, 1)]
+    assert notices == [("of its 2 channels T1 is shown",), ("of its 2 channels channel 1 is shown",)]
+    assert "give 0 to 1" in complaint(named.channel, 2)
+    single = replace(of_one_file, voxels=voxels[0])
+    assert single.alone(0) is single
+    np.testing.assert_array_equal(single.channel(), voxels[0])
 
 
 def test_times_and_channels_together(tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from cfcam.clinical.regions import measure
 from cfcam.web.offline import PageTooLargeError
@@ -63,6 +64,29 @@ def test_a_volume_is_held_on_its_own_grid(tmp_path: Path) -> None:
     assert detail["maps"][0]["peak"]["patient"] == [4.0, 3.0, 12.0]
     values = files(content)[f"/studies/{detail['id']}/original.nii"][352:]
     assert sorted(values) == list(range(60))  # whole numbers travel as bytes
+
+
+def test_every_channel_of_a_volume_is_held_or_the_page_says_that_it_has_one(tmp_path: Path) -> None:
+    one = volume_seen(tmp_path)
+    both = replace(one, image=replace(one.image, voxels=np.stack([one.image.voxels, one.image.voxels + 100])))
+    content = page(both)
+    (detail,) = held(content)["details"].values()
+    there = files(content)
+    assert [one["name"] for one in detail["channels"]] == ["channel 0", "channel 1"]
+    urls = [one["url"].removeprefix("/api") for one in detail["channels"]]
+    assert [sorted(there[url][352:]) for url in urls] == [list(range(60)), list(range(100, 160))]
+    noise = np.random.default_rng(0).normal(size=(2, 30, 40, 50)).astype(np.float32)  # which cannot be packed
+    heat = {"grad-cam": torch.nn.functional.pad(one.explanation.maps["grad-cam"], (0, 45, 0, 36, 0, 27))}
+    large = replace(one, explanation=replace(one.explanation, maps=heat, input_size=noise.shape[1:]))
+    large = replace(large, image=replace(one.image, voxels=noise))
+    short = page(large, most=len(page(large)) - 1)
+    (detail,) = held(short)["details"].values()
+    assert detail["channels"] == []
+    assert detail["notices"] == ["it has 2 channels, and this page holds the first: open it with cfcam view"]
+    assert list(files(short)) == [
+        f"/studies/{detail['id']}/original.nii",
+        detail["maps"][0]["url"].removeprefix("/api"),
+    ]
 
 
 def test_the_same_input_gives_the_same_bytes(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from cfcam.clinical.checks.peak_stability import PeakStability
 from cfcam.clinical.region_rule import read_rule
 from cfcam.errors import InputError
 from cfcam.imaging.geometry import cell_size, check_affine
+from cfcam.imaging.measured import Measured, measured_in
 from cfcam.metrics.functional.ground_truth import check_ground_truth
 from cfcam.metrics.functional.heatmaps import read_heatmaps
 from cfcam.metrics.functional.localization import otsu_threshold
@@ -90,6 +91,8 @@ class RegionTable:
         stability: of the map's peak under small motions (`cfcam.clinical.checks.peak_stability`); None: not measured.
         left_out: positions of which the source held no finite number: no region has them.
         left_out_energy: share of the map's sum that lies there, in [0, 1]; None if the map is 0 everywhere.
+        measured: where the millimetres of a radiograph are measured, such as "at the detector"; None: in the patient,
+            or nothing is known of it.
     """
 
     regions: tuple[Region, ...]
@@ -100,6 +103,7 @@ class RegionTable:
     stability: PeakStability | None = None
     left_out: int = 0
     left_out_energy: float | None = 0.0
+    measured: Measured | None = None
 
     def __iter__(self) -> Any:
         return iter(self.regions)
@@ -128,16 +132,17 @@ class RegionTable:
         """Returns one line for each region; the numbers of a position are separated by spaces, unknown is empty.
 
         ``peak_stayed`` of ``peak_motions`` small motions left the map's peak where it is; empty: not measured.
+        ``measured`` says where mm are measured, such as "at the detector".
         """
         file = io.StringIO()
         writer = csv_text.Writer(file)
         fields = [name for name in Region.__dataclass_fields__ if name != "unit"]
         steady = self.stability
-        writer.write([*fields, "unit", "threshold", "rule", "peak_stayed", "peak_motions"])
+        writer.write([*fields, "unit", "measured", "threshold", "rule", "peak_stayed", "peak_motions"])
         for region in self.regions:
             cells = [_cell(getattr(region, name)) for name in fields]
             counts = ("", "") if steady is None else (steady.stayed, steady.motions)
-            writer.write([*cells, region.unit, _cell(self.threshold), self.rule, *counts])
+            writer.write([*cells, region.unit, self.measured or "", _cell(self.threshold), self.rule, *counts])
         return file.getvalue()
 
     def to_text(self) -> str:
@@ -146,7 +151,7 @@ class RegionTable:
         widths = [max(len(row[column]) for row in rows) for column in range(len(_HEADINGS))]
         lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
         peak = "stability not measured" if self.stability is None else str(self.stability)
-        sizes = f"sizes in {self.unit}; threshold {_number(self.threshold)} ({self.rule})"
+        sizes = f"sizes in {measured_in(self.unit, self.measured)}; threshold {_number(self.threshold)} ({self.rule})"
         return "\n".join(
             [
                 *lines,
@@ -165,7 +170,9 @@ class RegionTable:
     def _where(self) -> str:
         if any(region.peak_patient for region in self.regions):
             return "in mm in the patient (RAS+)"
-        return "in pixels (no spacing known)" if self.spacing is None else "in mm from the first pixel"
+        if self.spacing is None:
+            return "in pixels (no spacing known)"
+        return f"in {measured_in('mm', self.measured)} from the first pixel"
 
 
 def measure(
@@ -176,6 +183,7 @@ def measure(
     *,
     affine: ArrayLike | None = None,
     missing: ArrayLike | None = None,
+    measured: Measured | None = None,
 ) -> RegionTable:
     """Measures what a map marks, and the regions of masks.
 
@@ -193,6 +201,7 @@ def measure(
             (row, column, 0, 1). Sizes follow from it, also where its axes are not at right angles.
         missing: (*spatial) bool, where the source held no finite number (`Volume.missing`): left out of all regions,
             of their numbers and of the threshold.
+        measured: where millimetres are measured, for what is told of them: that of the picture (`Image.measured`).
 
     Returns:
         The table; the thresholded region comes first, named "map". A map without positive evidence, or one that is not
@@ -235,7 +244,10 @@ def measure(
     regions = tuple(_region(name, mask, heat, steps, matrix, cell) for name, mask in given.items())
     left_out = 0 if out is None else int(out.sum())
     unit = _UNITS[axes, steps is not None]
-    return RegionTable(regions, str(threshold), level, unit, steps, left_out=left_out, left_out_energy=left_out_energy)
+    told = measured if steps is not None else None
+    return RegionTable(
+        regions, str(threshold), level, unit, steps, left_out=left_out, left_out_energy=left_out_energy, measured=told
+    )
 
 
 def threshold_value(heat: Tensor, threshold: str | float) -> float | None:

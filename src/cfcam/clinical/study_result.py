@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from cfcam.clinical.checks.results import CheckResult
 from cfcam.clinical.origin import Origin
 from cfcam.clinical.regions import RegionTable
+from cfcam.imaging.measured import Measured
 
 Heat = NDArray[np.float32]
 
@@ -132,6 +133,8 @@ class StudyResult:
             as ("L", "I") for a chest seen from the front; None if unknown.
         window_function: what ``window`` does with values: LINEAR, LINEAR_EXACT or SIGMOID.
         origin: what the file says of the study, so that a report can be matched with it; None if it says nothing.
+        measured: where the millimetres of a picture are measured, as of a radiograph at the detector; None: in the
+            patient, or nothing is known of it.
     """
 
     name: str
@@ -153,6 +156,7 @@ class StudyResult:
     edges: tuple[str, str] | None = None
     window_function: str = "LINEAR_EXACT"
     origin: Origin | None = None
+    measured: Measured | None = None
 
     @property
     def volumetric(self) -> bool:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from cfcam.errors import InputError
+from cfcam.imaging.measured import Measured
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -39,6 +40,8 @@ class Image:
         edges: where its right and its lower edge point in the patient, two of R, L, A, P, S, I, where the source says
             so; that of a slice is in its affine too.
         window: centre and width that were given in place of those of a DICOM file; None: it is shown as it says.
+        measured: where the millimetres of ``spacing`` are measured, as of a radiograph at the detector; None: they
+            are those of a slice, or nothing is known of them.
     """
 
     pixels: Pixels
@@ -50,6 +53,7 @@ class Image:
     bands: Pixels | None = None
     edges: tuple[str, str] | None = None
     window: tuple[float, float] | None = None
+    measured: Measured | None = None
 
     def __post_init__(self) -> None:
         shape, dtype = self.pixels.shape, self.pixels.dtype

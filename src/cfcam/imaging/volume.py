@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from cfcam.errors import ImageError, InputError
 from cfcam.imaging.geometry import axis_codes, cell_size, check_affine, spacing_of
+from cfcam.imaging.measured import Measured
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -182,6 +183,11 @@ class Volume:
         return () if self.source.nifti is None else self.source.nifti.assumed
 
     @property
+    def measured(self) -> Measured | None:
+        """Where millimetres are measured, as `Image.measured` says it: in the patient, which needs no word."""
+        return None
+
+    @property
     def path(self) -> Path | None:
         """The file or folder, if there is one."""
         return self.source.path
@@ -190,6 +196,39 @@ class Volume:
     def sha256(self) -> str:
         """Identity of what was read."""
         return self.source.sha256
+
+    def channel(self, number: int = 0) -> NDArray[np.float32]:
+        """Return the voxels `(D, H, W)` of a channel, counted from 0; a view of the volume's.
+
+        Raises:
+            InputError: there is no such channel.
+        """
+        if not 0 <= number < self.channels:
+            raise InputError(f"there is no channel {number}: give 0 to {self.channels - 1}")
+        return self.voxels if self.voxels.ndim == 3 else self.voxels[number]
+
+    def channel_name(self, number: int) -> str:
+        """Return what a channel is called: by its name, where the source has one, else by its number from 0."""
+        named = self.source.channels[number][0] if self.source.channels else ""
+        return f"channel {number}" if not named or named.isdecimal() else named
+
+    def alone(self, number: int) -> Volume:
+        """Return the volume of one channel alone, as it is drawn; of several a notice says which it is.
+
+        A window that the source says is that of all channels of one file; of several files it is the first one's.
+        """
+        voxels = self.channel(number)
+        if self.channels == 1:
+            return self
+        its_own = number == 0 or not self.source.channels
+        return replace(
+            self,
+            voxels=voxels,
+            source=replace(self.source, channels=()),
+            window=self.window if its_own else None,
+            window_function=self.window_function if its_own else "LINEAR_EXACT",
+            notices=(*self.notices, f"of its {self.channels} channels {self.channel_name(number)} is shown"),
+        )
 
     def place(self, index: ArrayLike) -> tuple[float, float, float]:
         """Return the place (x, y, z) of a voxel index (d, h, w) in mm, RAS+; fractions lie between voxels."""

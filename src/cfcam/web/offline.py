@@ -13,6 +13,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -32,7 +33,7 @@ from cfcam.jobs.runs.boxes import Corners, box_on
 from cfcam.jobs.runs.further import Seen, Written
 from cfcam.web.library.cache import Cache
 from cfcam.web.library.explained import RULE, maps_of
-from cfcam.web.library.maps import StudyMap
+from cfcam.web.library.maps import StudyMap, of_channel
 from cfcam.web.library.nifti import Nifti
 from cfcam.web.library.study import Said, Study
 from cfcam.web.routes.info import info
@@ -148,7 +149,8 @@ def table_of(study: Study, one: StudyMap) -> RegionTable:
     """Returns the numbers of what a map marks at its own threshold."""
     image = study.image()
     missing = image.missing if isinstance(image, Volume) else None
-    return measure(torch.from_numpy(one.heat()), image.spacing, RULE, affine=image.affine, missing=missing)
+    how: Any = {"affine": image.affine, "missing": missing, "measured": image.measured}
+    return measure(torch.from_numpy(one.heat()), image.spacing, RULE, **how)
 
 
 def page_of(study: Study, told: Info, *, preparation: dict[str, Any] | None = None, most: int = MOST_BYTES) -> bytes:
@@ -163,7 +165,19 @@ def page_of(study: Study, told: Info, *, preparation: dict[str, Any] | None = No
     Raises:
         PageTooLargeError: it would have more.
     """
+    several = len(study.facts().channels)
+    if several:
+        with suppress(PageTooLargeError):
+            return _page_of(study, told, preparation, most, several)
+    return _page_of(study, told, preparation, most, 1)
+
+
+def _page_of(study: Study, told: Info, preparation: dict[str, Any] | None, most: int, channels: int) -> bytes:
+    """The page with so many of the channels."""
     detail = study.detail()
+    if channels < len(detail.channels):
+        shown = f"it has {len(detail.channels)} channels, and this page holds the first: open it with cfcam view"
+        detail.channels, detail.notices = [], [*detail.notices, shown]
     held = {
         "info": told.model_dump(mode="json"),
         "studies": [study.brief().model_dump(mode="json")],
@@ -178,8 +192,11 @@ def page_of(study: Study, told: Info, *, preparation: dict[str, Any] | None = No
     text = json.dumps(held, ensure_ascii=False, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
     blocks = [f'<script type="application/json" id="cfcam-held">{text}</script>\n'.encode("utf-8", "backslashreplace")]
     size = len(head) + len(foot) + len(blocks[0])
-    files = [f"/studies/{study.id}/original.nii", *(f"/studies/{study.id}/maps/{one.id}.nii" for one in detail.maps)]
-    for number, (path, file) in enumerate(zip(files, _files(study), strict=True), start=1):
+    files = [
+        *(f"/studies/{study.id}/original.nii{of_channel(number)}" for number in range(channels)),
+        *(f"/studies/{study.id}/maps/{one.id}.nii" for one in detail.maps),
+    ]
+    for number, (path, file) in enumerate(zip(files, _files(study, channels), strict=True), start=1):
         block = f'<script type="text/plain" data-file="{path}">{_base64(_packed(file))}</script>\n'.encode()
         size += len(block)
         if size > most:
@@ -195,9 +212,10 @@ def _too_large(size: float, most: int) -> str:
     )
 
 
-def _files(study: Study) -> Iterator[Nifti]:
-    """The original and the maps, one at a time."""
-    yield study.original()
+def _files(study: Study, channels: int) -> Iterator[Nifti]:
+    """The original, channel by channel, and the maps, one at a time."""
+    for channel in range(channels):
+        yield study.original(channel)
     for one in study.maps.values():
         yield study.as_file(one.heat(), levels=True)
 

@@ -15,6 +15,7 @@ Whole = Annotated[int, Field(strict=True)]
 Real = Annotated[Number, Field(ge=-1e9, le=1e9, allow_inf_nan=False)]
 Share = Annotated[Number, Field(ge=0, le=1)]
 Pair = Annotated[tuple[Real, Real], Field(description="Two numbers.")]
+AChannel = Annotated[Whole, Field(ge=0, lt=2**15)]
 Blend = Literal["value", "uniform", "contour"]
 Kind = Literal["picture", "volume"]
 MapKind = Literal["evidence", "uncertainty", "control", "difference", "prior"]
@@ -46,11 +47,30 @@ class Window(BaseModel):
     source: str = Field(description="Who says so: the file, or what was taken for want of it.")
 
 
+class Values(BaseModel):
+    """The grey values of a study."""
+
+    min: float
+    max: float
+    unit: str | None = None
+
+
+class Channel(BaseModel):
+    """One of the channels of a volume, such as a sequence of MR: what the maps can lie on."""
+
+    name: str
+    file: str | None = Field(None, description="What the file is called that it was read from, where each has its own.")
+    url: str = Field(description="A NIfTI file of it.")
+    window: Window
+    values: Values
+
+
 class Under(BaseModel):
     """The picture or volume that a map is of, where that is another than the study that it is shown with."""
 
     url: str = Field(description="A NIfTI file on the study's grid.")
     window: Window
+    channels: list[Channel] = Field(default_factory=list, description="Of a volume with several, this one first.")
 
 
 class Map(BaseModel):
@@ -85,14 +105,6 @@ class Map(BaseModel):
     )
 
 
-class Values(BaseModel):
-    """The grey values of a study."""
-
-    min: float
-    max: float
-    unit: str | None = None
-
-
 class Known(BaseModel):
     """What is known of a study, read or not; what only reading tells is null until then."""
 
@@ -118,6 +130,9 @@ class Detail(Known):
     """A study that is shown."""
 
     spacing: list[float] | None = Field(None, description="Between centres in mm: rows, columns; of a volume d, h, w.")
+    measured: str | None = Field(
+        None, description='Of a picture, where its mm are measured, such as "at the detector"; null: nothing is known.'
+    )
     affine: list[list[float]] | None = Field(
         None, description="4 x 4, from an index of the array to mm in the patient, RAS+; null where it is not known."
     )
@@ -126,6 +141,9 @@ class Detail(Known):
     window: Window
     windows: dict[str, list[float]] = Field(default_factory=dict, description="Name: centre and width.")
     values: Values
+    channels: list[Channel] = Field(
+        default_factory=list, description="Of a volume with several; window and values above are those of the first."
+    )
     probabilities: dict[str, float] | None = None
     maps: list[Map] = Field(default_factory=list)
     priors: list[str] = Field(
@@ -248,6 +266,7 @@ class Seen(BaseModel):
     window: Pair | None = None
     scale: Literal["own", "common"] | None = None
     plane: Literal["axial", "coronal", "sagittal", "all", "mip", "3d"] | None = None
+    channel: AChannel | None = Field(default=None, description="Which channel of a volume lay under the map.")
     cursor: Annotated[list[Real], Field(min_length=2, max_length=3)] | None = None
     zoom: Real | None = None
     pan: Annotated[list[Real], Field(min_length=2, max_length=3)] | None = None
@@ -339,6 +358,7 @@ class Wanted(BaseModel):
     blend: Blend | None = None
     window: Pair | None = None
     scale: Literal["own", "common"] = "own"
+    channel: AChannel = Field(default=0, description="Which channel of a volume lies under the map.")
     cursor: Annotated[list[Real], Field(min_length=2, max_length=3)] | None = None
 
 

@@ -693,7 +693,7 @@ def test_the_numbers_are_those_of_the_study():
     assert [check["outcome"] for check in numbers["checks"]] == ["pass", "flag", "not assessed"]
     assert numbers["uncertainty"][0]["mutual_information"] == 0.0712
     assert numbers["source"] == {
-        "sha256": SHA[::-1], "shape": [HEIGHT, WIDTH], "spacing_mm": [0.5, 0.5], "affine_ras": None,
+        "sha256": SHA[::-1], "shape": [HEIGHT, WIDTH], "spacing_mm": [0.5, 0.5], "measured": None, "affine_ras": None,
     }  # fmt: skip
     assert numbers["model"]["weights_sha256"] == SHA
     assert numbers["record_id"] == "rec-000042"

@@ -9,6 +9,7 @@ from cfcam.imaging.drawing.difference import (
     picture_scene,
     volume_scenes,
 )
+from cfcam.imaging.drawing.sides import Scale
 from cfcam.imaging.drawing.signed import difference_picture
 
 NUMBERS = Table(("", "change"), [("hot area", "+3")], [True])
@@ -83,7 +84,7 @@ def test_both_images_say_where_left_is_and_how_long_a_millimetre():
         scene = picture_scene(grey(90, (100, 130)), grey(120, (100, 130)), (heat, heat), panel_size=260, **more)
         return comparison_figure([scene], NUMBERS, title="a", statement="b")
 
-    told = drawn(letters=("R", "L", "S", "I"), spacing=(2.0, 0.5))
+    told = drawn(letters=("R", "L", "S", "I"), scale=Scale(65.0))
     changed = np.nonzero((told != drawn()).any(axis=(0, 2)))[0]
     starts = [16 + n * 270 for n in range(5)]  # of the five panels, 260 wide
     counts = [((changed >= x) & (changed < x + 260)).sum() for x in starts]

@@ -13,6 +13,9 @@ from cfcam.imaging.drawing import parts as figure_parts
 from cfcam.imaging.drawing import text as figure_text
 from cfcam.imaging.drawing.palettes import table
 from cfcam.imaging.drawing.sheet import contact_page
+from cfcam.imaging.drawing.sides import Scale, scale_of
+from cfcam.imaging.image import Image
+from cfcam.imaging.measured import Measured
 
 RNG = np.random.default_rng(5)
 PAPER = {"dark": (18, 18, 20), "light": (255, 255, 255)}
@@ -96,6 +99,38 @@ def test_directions_are_written_into_every_panel_where_they_are_known():
         assert inside[:24, 140:200].any()
         assert inside[-24:, 140:200].any()
         assert not inside[40:-40, 40:-40].any()
+
+
+def test_every_panel_has_a_bar_as_long_as_its_label_and_says_where_millimetres_are(monkeypatch):
+    scale = Scale(160.0, "at the detector")  # 320 pixels wide: two a millimetre, and no more than a third of the width
+    bare, told = contact_sheet(picture(), panels(2)), contact_sheet(picture(), panels(2), scale=scale)
+    for top, left, height, width in blocks(bare, (90, 90, 90)) + blocks(bare, BLEND):
+        line = told[top + height - 8, left : left + width]
+        assert (line == 255).all(axis=1).sum() == 2 * 50
+        assert line[8:108].min() == 255
+        above = np.s_[top : top + height - 33, left : left + width]
+        np.testing.assert_array_equal(told[above], bare[above])
+    lines, _ = drawn_lines(monkeypatch, picture(), panels(2), scale=scale, footer="layer4")
+    assert lines.count("50 mm at the detector") == 3
+    assert "layer4 · mm at the detector" in lines
+    narrow, _ = drawn_lines(monkeypatch, picture(), panels(2), scale=scale, footer="", panel_size=150)
+    assert narrow.count("50 mm") == 3  # there is no room: the footer says it
+    assert "mm at the detector" in narrow
+    assert not any("mm" in line for line in drawn_lines(monkeypatch, picture(), panels(2))[0])
+
+
+@pytest.mark.parametrize(
+    ("spacing", "measured", "scale"),
+    [
+        (None, None, None),
+        ((0.2, 0.2), None, (160.0, "")),
+        ((0.2, 0.1), None, (80.0, "across")),  # shown as squares: a bar holds from left to right alone
+        ((0.2, 0.2), Measured.DETECTOR, (160.0, "at the detector")),
+        ((0.2, 0.1), Measured.FILM, (80.0, "across, on the film")),
+    ],
+)
+def test_how_large_a_picture_is_follows_from_its_width(spacing, measured, scale):
+    assert scale_of(Image(np.zeros((600, 800), np.uint8), None, "", spacing, measured=measured)) == scale
 
 
 @pytest.mark.parametrize("size", [(600, 400), (400, 600), (28, 28), (2000, 1000)])

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 from scipy import ndimage
@@ -15,9 +16,11 @@ from cfcam.clinical.comparison.comparable import ComparisonError
 from cfcam.clinical.comparison.result import SENTENCE
 from cfcam.errors import InputError
 from cfcam.imaging import Preprocess, VolumePreprocess
+from cfcam.imaging.drawing import difference
 from cfcam.jobs.compare.pairs import Pair, make_pair, read_pairs
 from cfcam.jobs.compare.run import ComparePairs
 from cfcam.jobs.compare.settings import CompareSettings
+from cfcam.jobs.compare.tables import registration_line, table_of
 from cfcam.models import load
 from cfcam.models.demo import make_phantom
 from tests.imaging import dicoms
@@ -202,10 +205,43 @@ def test_another_spacing_and_size_is_compared_in_mm(tmp_path, networks):
         tmp_path, "current.dcm", picture(14, scale=1.5), spacing=(0.8 / 1.5, 0.8 / 1.5), date="20210101"
     )
     found = ComparePairs(exact(networks), settings(tmp_path, retests=0)).compare(prior, current)
-    assert found["hot area"].unit == "mm²"
+    assert found["hot area"].unit == "mm² at the detector"
+    assert found["centroid shift"].unit == found.unit == "mm at the detector"
     assert found["hot area"].change == pytest.approx(np.pi * (14**2 - 10**2) * 0.8**2, rel=0.1)
     assert found["centroid shift"].change < 0.8
     assert not any("patient" in note and "checked" in note for note in found.notes)
+
+
+def test_of_radiographs_text_table_json_and_figure_say_where_millimetres_are(tmp_path, networks, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        "cfcam.jobs.compare.run.picture_scene", lambda *a, **b: drawn.append(b["scale"]) or scene(*a, **b)
+    )
+    scene = difference.picture_scene
+    paths = [radiograph(tmp_path, f"{name}.dcm", picture(10), spacing=(0.8, 0.8)) for name in ("prior", "current")]
+    run = ComparePairs(exact(networks), settings(tmp_path, retests=0))
+    (done,) = run.run([make_pair(*paths)])
+    assert "millimetres are those at the detector: in the patient distances are smaller" in done.document["notes"]
+    assert done.document["changes"][1]["unit"] == "mm² at the detector"
+    assert done.document["registration"]["unit"] == "mm at the detector"
+    assert "hot area [mm² at the detector]" in (tmp_path / "out" / "comparisons.csv").read_text()
+    assert "shift 0.0 mm at the detector" in registration_line(done.comparison)
+    assert table_of(done.comparison.changes).rows[1][0] == "hot area [mm² at the detector]"
+    assert drawn == [(pytest.approx(0.8 * picture(10).shape[1]), "at the detector")]
+
+
+def test_radiographs_whose_millimetres_are_measured_in_two_places_say_so(tmp_path, networks):
+    prior = radiograph(tmp_path, "prior.dcm", picture(10), spacing=(0.8, 0.8))
+    current = radiograph(tmp_path, "current.dcm", picture(10), spacing=(0.8, 0.8))
+    calibrated = pydicom.dcmread(current)
+    calibrated.PixelSpacing = [0.7, 0.7]
+    calibrated.save_as(current)
+    found = ComparePairs(exact(networks), settings(tmp_path, retests=0, registration="none")).compare(prior, current)
+    assert (
+        "mm of the prior study are at the detector, those of the current one calibrated: they are not one measure, and"
+        " sizes are in those of the prior"
+    ) in found.notes
+    assert found["hot area"].unit == "mm² at the detector"
 
 
 def test_another_patient_is_refused_and_no_output_says_who(tmp_path, networks, capsys):

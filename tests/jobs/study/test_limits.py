@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from cfcam.imaging import Image, Preprocess
+from cfcam.imaging.measured import Measured
 from cfcam.jobs.study.limits import limits_of, sentence
 from tests.exchange.dicom.test_write import content
 from tests.imaging import dicoms
@@ -34,6 +37,7 @@ def test_a_picture_of_unknown_spacing_is_measured_in_pixels_and_says_so(tmp_path
 
 SPACED = Image(np.zeros((4, 5), np.uint8), None, "0" * 64, spacing=(0.2, 0.1))
 PLACED = Image(np.zeros((4, 5), np.uint8), None, "0" * 64, (0.2, 0.1), tuple(map(tuple, np.eye(4).tolist())))
+AT_DETECTOR = replace(SPACED, measured=Measured.DETECTOR)
 DETECTOR = "Millimetres are those at the detector: in the patient distances are smaller."
 NOWHERE = "The place in the patient is not known: positions are counted from the first pixel."
 WINDOWS = "The volume was explained in windows: the model saw no more than one of them at a time."
@@ -46,8 +50,9 @@ NAMES = "The pixels of such pictures often show a name, and so would every pictu
     [
         (PLACED, {"modality": "CT"}, []),
         (SPACED, {"modality": "CT"}, [NOWHERE]),
-        (SPACED, {"modality": "DX"}, [DETECTOR, NOWHERE]),
-        (PLACED, {"modality": "DX"}, []),  # a place in the patient is one in the patient's millimetres
+        (AT_DETECTOR, {"modality": "DX"}, [DETECTOR, NOWHERE]),
+        (replace(SPACED, measured=Measured.CALIBRATED), {"modality": "DX"}, [Measured.CALIBRATED.sentence, NOWHERE]),
+        (replace(SPACED, measured=Measured.STATED), {"modality": "US", "burned_in": "NO"}, [NOWHERE]),
         (PLACED, {"modality": "US", "burned_in": "NO"}, []),
         (PLACED, {"modality": "US"}, [NAMES]),
         (PLACED, {"in_windows": True}, [WINDOWS]),

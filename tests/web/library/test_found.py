@@ -114,7 +114,7 @@ def two_channels(folder, *names):
     return [folder / name for name in names]
 
 
-def test_several_files_are_one_study_of_as_many_channels_and_it_says_which_is_shown(tmp_path):
+def test_several_files_are_one_study_of_as_many_channels_each_of_which_can_be_shown(tmp_path):
     files = two_channels(tmp_path / "patient", "flair.nii.gz", "t2.nii.gz")
     with client_of(settings_of(channels=tuple(files))) as client:
         study = only(client)
@@ -122,7 +122,13 @@ def test_several_files_are_one_study_of_as_many_channels_and_it_says_which_is_sh
         assert client.app.state.library.find(study).image().voxels[:, 0, 0, 0].tolist() == [1, 2]
         assert hottest(nifti_of(client, study)) == (0, 0, 0)
         assert (detail["name"], detail["kind"], detail["values"]["max"]) == ("flair.nii.gz", "volume", 1)
-    assert "it has 2 channels (0: flair.nii.gz, 1: t2.nii.gz): the first is shown" in detail["notices"]
+        shown = [client.get(one["url"]).content[-1] for one in detail["channels"]]
+        assert client.get(f"/api/studies/{study}/original.nii?channel=2").status_code == 404
+    assert [(one["name"], one["file"], one["values"]["max"]) for one in detail["channels"]] == [
+        ("flair", "flair.nii.gz", 1),
+        ("t2", "t2.nii.gz", 2),
+    ]
+    assert shown == [1, 2]  # the last voxel of each file
 
 
 def test_of_a_folder_the_files_that_end_as_channels_do_are_one_study_each(tmp_path):
@@ -131,8 +137,8 @@ def test_of_a_folder_the_files_that_end_as_channels_do_are_one_study_each(tmp_pa
     with client_of(how) as client:
         names = {one["name"]: one["id"] for one in client.get("/api/studies").json()["studies"]}
         assert sorted(names) == ["a_0000.nii.gz", "b_0000.nii.gz", "c.nii.gz"]
-        told = client.get(f"/api/studies/{names['a_0000.nii.gz']}").json()["notices"]
-        assert "it has 2 channels (CT: a_0000.nii.gz, PET: a_0001.nii.gz): the first is shown" in told
+        channels = client.get(f"/api/studies/{names['a_0000.nii.gz']}").json()["channels"]
+        assert [(one["name"], one["file"]) for one in channels] == [("CT", "a_0000.nii.gz"), ("PET", "a_0001.nii.gz")]
         lacking = client.get(f"/api/studies/{names['b_0000.nii.gz']}")
         assert client.get(f"/api/studies/{names['c.nii.gz']}").status_code == 200  # it can be looked at
     assert lacking.json()["error"] == (

@@ -150,7 +150,7 @@ def draw(
     from cfcam import Explainer
     from cfcam.explainer_windows import explain_windows
     from cfcam.imaging import Panel, Volume, contact_sheet, save_image, volume_sheet
-    from cfcam.imaging.drawing.sides import letters_of
+    from cfcam.imaging.drawing.sides import letters_of, scale_of
     from cfcam.models.spec import model_name
 
     panels, x, grid = [], preprocess(image)[None], image if isinstance(image, Volume) else image.size
@@ -172,4 +172,5 @@ def draw(
     if isinstance(image, Volume):
         save_image(volume_sheet(image, panels, **words), path)
     else:
-        save_image(contact_sheet(image.rgb(), panels, **words, letters=letters_of(image)), path)
+        sides: dict[str, Any] = {"letters": letters_of(image), "scale": scale_of(image)}
+        save_image(contact_sheet(image.rgb(), panels, **words, **sides), path)

@@ -224,6 +224,7 @@ VIEW: Mapping[str, Callable[[Any], bool]] = {
     "window": _numbers(2, 2),
     "scale": _one_of("own", "common"),
     "plane": _one_of("axial", "coronal", "sagittal", "all", "mip", "3d"),
+    "channel": _is_count,
     "cursor": _numbers(2, 3),
     "zoom": _is_number,
     "pan": _numbers(2, 3),

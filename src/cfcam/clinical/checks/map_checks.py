@@ -28,6 +28,7 @@ from cfcam.clinical.checks.results import (
     not_assessed,
 )
 from cfcam.errors import InputError
+from cfcam.imaging.measured import Measured, measured_in
 from cfcam.metrics.functional.components import lesion_coverage
 from cfcam.metrics.functional.heatmaps import nan_unless, read_pair
 from cfcam.metrics.functional.localization import energy_in_ground_truth, enrichment, hit_rate
@@ -48,6 +49,7 @@ def plausibility(
     organ: Tensor,
     *,
     spacing: Spacing | None = None,
+    measured: Measured | None = None,
     affine: ArrayLike | None = None,
     probability: float | None = None,
     limits: Limits = DEFAULT_LIMITS,
@@ -61,6 +63,7 @@ def plausibility(
         heatmap: (*spatial) in [0, 1], on the picture's grid.
         organ: (*spatial) bool.
         spacing: mm between positions; with it the organ is widened by ``limits.tolerance_mm``.
+        measured: where these mm are measured (`cfcam.imaging.Image.measured`).
         affine: (4, 4), index to mm, if known: distances are then right on sheared grids too.
         probability: of the explained class; below ``limits.min_probability`` nothing is assessed.
         limits: of the site.
@@ -72,7 +75,8 @@ def plausibility(
     if reason:
         return not_assessed(_ORGAN, reason)
     wide = organ if spacing is None else dilate(organ, limits.tolerance_mm, spacing, affine=affine)
-    how = "no tolerance: spacing unknown" if spacing is None else f"tolerance {limits.tolerance_mm:g} mm"
+    mm = measured_in("mm", measured)
+    how = "no tolerance: spacing unknown" if spacing is None else f"tolerance {limits.tolerance_mm:g} {mm}"
     heat, mask = heatmap[None], wide[None]
     area = float(wide.double().mean())
     values = [float(f(heat, mask)[0]) for f in (energy_in_ground_truth, enrichment, rank_accuracy)]

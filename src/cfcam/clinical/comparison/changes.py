@@ -24,12 +24,13 @@ from cfcam.clinical.comparison.registration import register
 from cfcam.clinical.comparison.result import BEYOND, NOT_ASSESSED, WITHIN, Change, Comparison
 from cfcam.clinical.regions import measure
 from cfcam.errors import InputError
+from cfcam.imaging.measured import measured_in
 
 THRESHOLD = 0.5
 HOT = "hot region"
 
 _THIN = 2**18  # positions on which the retests are measured
-_PICTURE, _VOLUME = 2, 3
+_PICTURE = 2  # axes
 _ROUNDING = 1e-6  # relative to the scale of a number
 
 
@@ -99,13 +100,13 @@ def compare(
         registration=found,
         scale=scale,
         threshold=threshold,
-        changes=tuple(_changes(states[0], states[1], repeated, prior.physical, len(grid.size))),
+        changes=tuple(_changes(states[0], states[1], repeated, _units(prior))),
         prior=heats[0],
         current=heats[1],
         difference=heats[1] - heats[0],
         picture=current.picture.sampled(grid, found.matrix),
         seen=seen,
-        unit="mm" if prior.physical else "pixels",
+        unit=measured_in("mm", prior.measured) if prior.physical else "pixels",
         model=prior.model,
         method=prior.method,
         class_index=prior.class_index,
@@ -182,12 +183,19 @@ def _repeated(
     return states(prior, None), states(current, matrix)
 
 
+def _units(study: StudyMaps) -> tuple[str, str, str]:
+    """What the size of a region is called, its unit, and that of a length."""
+    flat = len(study.grid.size) == _PICTURE
+    name, size, counted = ("hot area", "mm²", "pixels") if flat else ("hot volume", "mm³", "voxels")
+    if not study.physical:
+        return name, counted, counted
+    return name, measured_in(size, study.measured), measured_in("mm", study.measured)
+
+
 def _changes(
-    prior: _State, current: _State, repeated: tuple[list[_State], list[_State]], physical: bool, axes: int
+    prior: _State, current: _State, repeated: tuple[list[_State], list[_State]], units: tuple[str, str, str]
 ) -> list[Change]:
-    length = "mm" if physical else "pixels" if axes == _PICTURE else "voxels"
-    size = {(True, _PICTURE): "mm²", (True, _VOLUME): "mm³"}.get((physical, axes), length)
-    names = {"probability": "probability", "hot volume" if axes == _VOLUME else "hot area": size}
+    area, size, length = units
 
     # 1 - soft IoU of the pair is |a - b| over max(a, b). Retests are held to the pair's max(a, b): by their own, those
     # of a map that has all but vanished would be far apart.
@@ -203,10 +211,9 @@ def _changes(
         sd = within_subject_sd(repeated, distance)
         return _judged(name, unit, math.nan, math.nan, distance(prior, current), repeatability_coefficient(sd, freedom))
 
-    probability, area = names.items()
     found = [
-        number(*probability, lambda state: state.probability),
-        number(*area, lambda state: state.area),
+        number("probability", "probability", lambda state: state.probability),
+        number(area, size, lambda state: state.area),
         apart("centroid shift", length, lambda a, b: float(np.linalg.norm(a.centroid - b.centroid))),
         apart("map change", "1 - soft IoU", lambda a, b: _apart(a, b) / union if union > 0 else math.nan),
     ]

@@ -13,6 +13,7 @@ from cfcam.clinical.checks.repeatability import Retest
 from cfcam.clinical.comparison.placed import Grid, Placed
 from cfcam.clinical.study_result import ModelIdentity
 from cfcam.errors import CfcamError, InputError
+from cfcam.imaging.measured import Measured
 
 
 class ComparisonError(CfcamError, ValueError):
@@ -35,6 +36,7 @@ class StudyMaps:
         parameters: of the method.
         patient: anything that differs between patients, such as a hash of the id; it is shown nowhere. None: unknown.
         notes: what a user should know of how it was read.
+        measured: where the millimetres of a picture are measured (`cfcam.imaging.Image.measured`).
     """
 
     picture: Placed
@@ -48,6 +50,7 @@ class StudyMaps:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     patient: str | None = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+    measured: Measured | None = None
 
     def __post_init__(self) -> None:
         if not self.samples or len({sample.raw.shape for sample in self.samples} | {self.grid.size}) > 1:

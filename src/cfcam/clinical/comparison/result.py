@@ -25,7 +25,8 @@ class Change:
 
     Attributes:
         name: what it is of.
-        unit: of the change: "mm²", "mm³", "mm", "pixels", "voxels", "probability", "share of the scale", "distance".
+        unit: of the change: "mm²", "mm³", "mm", "pixels", "voxels", "probability", "share of the scale", "distance";
+            of a radiograph lengths say where they are measured: "mm² at the detector".
         prior: value in the prior study; None for a number of the pair.
         current: value in the current study.
         change: current less prior; for a place or a map how far they are apart, never negative. None: not assessed.
@@ -56,7 +57,7 @@ class Comparison:
         difference: current less prior, in [-1, 1]; 0 where one of the two studies saw nothing.
         picture: (*spatial) the current image, registered.
         seen: (*spatial) where both networks saw the patient; nothing else is compared.
-        unit: of lengths, "mm" or "pixels".
+        unit: of lengths, "mm" or "pixels"; of a radiograph such as "mm at the detector".
         model: the network and layer of both.
         method: of both.
         class_index: of both.

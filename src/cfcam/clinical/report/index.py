@@ -54,6 +54,7 @@ class IndexEntry:
         where: where the first map points, in words; "" without a map.
         peak: how steady that is.
         origin: date, body part and view of the study, as far as they are known.
+        measured: where the millimetres of a radiograph are measured; "" where nothing is to be said of them.
     """
 
     name: str
@@ -72,6 +73,7 @@ class IndexEntry:
     where: str = ""
     peak: str = ""
     origin: str = ""
+    measured: str = ""
 
     @classmethod
     def of(
@@ -117,12 +119,15 @@ class IndexEntry:
             where="" if region is None or first is None else where(study, first),
             peak="" if region is None or first is None else steadiness(study, first),
             origin=_origin(study),
+            measured="" if region is None or first is None else first.regions.measured or "",
         )
 
     @property
     def size_shown(self) -> str:
         """The size of the region with its unit."""
-        return words.NOT_KNOWN if self.region_size is None else words.size(self.region_size, self.unit)
+        if self.region_size is None:
+            return words.NOT_KNOWN
+        return " ".join(filter(None, (words.size(self.region_size, self.unit), self.measured)))
 
     @property
     def probability_shown(self) -> str:

@@ -45,6 +45,7 @@ def study_numbers(study: StudyResult) -> dict[str, Any]:
             "sha256": study.source_sha256,
             "shape": list(study.picture.shape),
             "spacing_mm": spacing,
+            "measured": study.measured,
             "affine_ras": None if affine is None else affine.tolist(),
         },
         "directions": directions_of(study),

@@ -19,6 +19,7 @@ from cfcam.imaging.drawing.palettes import EMBER
 from cfcam.imaging.drawing.planes import CONVENTION, OBLIQUE_DEGREES, sheared_note
 from cfcam.imaging.drawing.visibility import note
 from cfcam.imaging.geometry import is_sheared, obliqueness, skewness
+from cfcam.imaging.measured import measured_in
 
 _CHOICES = (0, 30, 40, 50, 100)  # percent
 
@@ -135,7 +136,8 @@ def _grid(study: StudyResult) -> str:
     size = " × ".join(map(str, shape)) + (" voxels" if is_volume(study) else " pixels")
     if study.spacing is None:
         return size
-    return f"{size}, {' × '.join(f'{mm:.3g}' for mm in study.spacing)} mm apart"
+    mm = measured_in("mm", study.measured)
+    return f"{size}, {' × '.join(f'{step:.3g}' for step in study.spacing)} {mm} apart"
 
 
 def _orientation(study: StudyResult) -> str:

@@ -60,7 +60,7 @@ class Picture:
         outline: SVG path around the region from the threshold on; "" where there is none.
         view: width and height of the outline's units.
         letters: directions at the left, right, top and bottom edge.
-        bar: millimetres of the scale bar and its share of the width.
+        bar: millimetres of the scale bar, its share of the width, and where they are measured.
         cross: where to mark a point, as shares of width and height.
         through: whether the mark runs through the whole picture, as where planes of a volume meet.
         share: of the column's width that the picture takes.
@@ -77,7 +77,7 @@ class Picture:
     outline: str = ""
     view: tuple[int, int] = (1, 1)
     letters: tuple[str, ...] = ()
-    bar: tuple[int, float] | None = None
+    bar: tuple[int, float, str] | None = None
     cross: tuple[float, float] | None = None
     through: bool = False
     share: float = 1.0

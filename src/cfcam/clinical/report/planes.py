@@ -45,7 +45,8 @@ class Slice:
         cut: takes a map on the study's grid, gives its values (rows, columns) in this plane, turned as shown.
         letters: directions at the left, right, top and bottom edge; of a volume "?" where they are not known, of a
             picture then empty.
-        bar: millimetres of the scale bar and its share of the width; None where the spacing is not known.
+        bar: millimetres of the scale bar, its share of the width, and where they are measured, if that is to be said;
+            None where the spacing is not known.
         cross: where the planes of a volume meet, as shares of width and height; None for a picture.
         share: of the width of its column, less than 1 only where it is very tall.
     """
@@ -54,7 +55,7 @@ class Slice:
     base: NDArray[np.uint8]
     cut: Callable[[Heat], Heat]
     letters: tuple[str, ...]
-    bar: tuple[int, float] | None
+    bar: tuple[int, float, str] | None
     cross: tuple[float, float] | None = None
     share: float = 1.0
 
@@ -90,7 +91,7 @@ def _picture(study: StudyResult) -> Slice:
     height, width = rgb.shape[:2]
     tall, wide = study.spacing or (1.0, 1.0)
     shown = _shown_size(height * tall, width * wide, max(height, width))
-    bar = None if study.spacing is None else _bar(width * wide)
+    bar = None if study.spacing is None else _bar(width * wide, study.measured or "")
     share = min(1.0, _TALLEST * shown[0] / shown[1])
     return Slice("", _resized(rgb, shown), lambda heat: heat, _picture_letters(study), bar, share=share)
 
@@ -117,9 +118,9 @@ def _picture_letters(study: StudyResult) -> tuple[str, ...]:
     return OPPOSITE[right], right, OPPOSITE[bottom], bottom
 
 
-def _bar(width_mm: float) -> tuple[int, float] | None:
+def _bar(width_mm: float, measured: str = "") -> tuple[int, float, str] | None:
     fitting = [mm for mm in BAR_LENGTHS_MM if mm <= width_mm / 3]
-    return (fitting[-1], fitting[-1] / width_mm) if fitting else None
+    return (fitting[-1], fitting[-1] / width_mm, measured) if fitting else None
 
 
 def _slices(study: StudyResult, heatmaps: Sequence[Heat]) -> tuple[Slice, ...]:

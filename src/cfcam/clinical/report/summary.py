@@ -37,7 +37,8 @@ def _maps(study: StudyResult) -> list[str]:
 def _where(study: StudyResult, one: MapResult) -> str:
     region = one.regions.regions[0]
     parts = counted(region.components, "part")
-    marked = f"marks {words.size(region.size, region.unit)} in {parts}" if region.count else "marks no region"
+    size = " ".join(filter(None, (words.size(region.size, region.unit), one.regions.measured)))
+    marked = f"marks {size} in {parts}" if region.count else "marks no region"
     what = "volume" if is_volume(study) else "picture"
     doubt = words.doubt(study, one)
     return (

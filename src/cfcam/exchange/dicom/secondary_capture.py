@@ -15,6 +15,7 @@ from cfcam.exchange.dicom.sources import PIXELS, is_projection
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+_CALIBRATION = ("ImagerPixelSpacing", "PixelSpacingCalibrationType", "PixelSpacingCalibrationDescription")
 _BURNED_IN_BY_HABIT = ("US", "SC", "OT", "XC", "ES", "IVUS")
 _PLACE = (
     ("PlanePositionSequence", "ImagePositionPatient"),
@@ -124,6 +125,9 @@ def _capture(job: Job, picture: NDArray[np.uint8]) -> Any:
         specific_character_set=source.get("SpecificCharacterSet"),
         **job.common("sc"),
     )
+    for keyword in _CALIBRATION:  # without them millimetres at the detector would look like those in the patient
+        if source.get(keyword):
+            setattr(capture, keyword, source[keyword].value)
     given = source.get("PatientOrientation")
     capture.PatientOrientation = list(given) if given and len(given) == 2 else None
     capture.BurnedInAnnotation = source.get("BurnedInAnnotation") or (

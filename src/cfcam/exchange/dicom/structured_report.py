@@ -10,12 +10,14 @@ from cfcam._version import __version__
 from cfcam.errors import InputError
 from cfcam.exchange.dicom.job import MANUFACTURER, RESEARCH, SCHEME, Job, class_code
 from cfcam.exchange.dicom.uids import derived_uid
+from cfcam.imaging.reading.dicom import measured_of
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
     from cfcam.clinical.checks.peak_stability import PeakStability
     from cfcam.clinical.regions import Region
+    from cfcam.imaging.measured import Measured
 
 
 class Quantity(NamedTuple):
@@ -134,7 +136,8 @@ def _measurements(job: Job, measurements: Mapping[str, float]) -> list[Any]:
     bad = [name for name, value in measurements.items() if not math.isfinite(value)]
     if bad:
         raise InputError(f"sr: the measurement {bad[0]} is {measurements[bad[0]]}: leave out what is not a number")
-    numbers = probability_of(job) + [_measurement(MEASUREMENTS[name], float(v)) for name, v in measurements.items()]
+    at = measured_of(job.sources[0])
+    numbers = probability_of(job) + [_measurement(MEASUREMENTS[name], float(v), at) for name, v in measurements.items()]
     if not numbers:
         raise InputError("sr: there is neither a probability nor a measurement to report; give one of them")
     return numbers
@@ -146,13 +149,17 @@ def probability_of(job: Job) -> list[Any]:
     return [] if known is None else [_measurement(PROBABILITY, known)]
 
 
-def _measurement(quantity: Quantity, value: float) -> Any:
+def _measurement(quantity: Quantity, value: float, measured: Measured | None = None) -> Any:
     from highdicom.sr import CodedConcept, Measurement
 
+    told = None
+    if measured is not None and quantity.unit in ("mm", "mm2"):  # of a radiograph mm are seldom those in the patient
+        told = CodedConcept(f"mm-{measured.name.lower()}", SCHEME, f"Millimetres {measured}")
     return Measurement(
         name=CodedConcept(quantity.value, quantity.scheme, quantity.meaning),
         value=float(f"{value:.9g}"),
         unit=CodedConcept(quantity.unit, "UCUM", _UNITS[quantity.unit]),
+        method=told,
     )
 
 

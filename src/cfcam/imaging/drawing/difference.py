@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -38,7 +39,7 @@ from cfcam.imaging.drawing.planes import (
     peak_voxel,
     view_notes,
 )
-from cfcam.imaging.drawing.sides import Letters
+from cfcam.imaging.drawing.sides import Letters, Scale
 from cfcam.imaging.drawing.signed import (
     DIFFERENCE_OPACITY,
     DIFFERENCE_PALETTE,
@@ -82,6 +83,7 @@ class Scene:
         name: such as "axial"; empty for a picture.
         texts: what is written into the two images without a map.
         scale: pixels in a millimetre, for their scale bar; None: it is not known.
+        words: what the bar says of them, such as "at the detector".
     """
 
     prior: NDArray[np.uint8]
@@ -93,6 +95,7 @@ class Scene:
     name: str = ""
     texts: tuple[TextLine, ...] = ()
     scale: float | None = None
+    words: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,7 +121,7 @@ def picture_scene(
     seen: NDArray[np.bool_] | None = None,
     panel_size: int = 260,
     letters: Letters | None = None,
-    spacing: tuple[float, float] | None = None,
+    scale: Scale | None = None,
 ) -> Scene:
     """Prepare two pictures of one grid and their maps for the page.
 
@@ -129,7 +132,7 @@ def picture_scene(
         seen: `(H, W)`, where both studies were compared; None: everywhere.
         panel_size: the longer side on the page, in pixels.
         letters: directions at the left, right, top and bottom edge; None where the prior's source does not state them.
-        spacing: of the rows and columns, in mm; None: it is not known.
+        scale: how large the prior is (`scale_of`); None where it is not known.
 
     Raises:
         InputError: sizes differ, or a value is out of its range.
@@ -147,9 +150,9 @@ def picture_scene(
     small, size = fitted_picture(prior, panel_size)
     here, there = (_resized(values, size) for values in maps)
     texts = () if letters is None else edge_texts(letters, small)
-    scale = None if spacing is None else size[1] / (prior.shape[1] * spacing[1])
     after = fitted_picture(current, panel_size)[0]
-    return Scene(small, after, here, there, there - here, _kept(seen, size), texts=texts, scale=scale)
+    bar: dict[str, Any] = {} if scale is None else {"scale": size[1] / scale.width, "words": scale.words}
+    return Scene(small, after, here, there, there - here, _kept(seen, size), texts=texts, **bar)
 
 
 def volume_scenes(
@@ -264,7 +267,7 @@ def comparison_figure(
             top = page.y + line_height(HEAD_SIZE) + 3
             if n < 2:
                 panel = panel.copy()  # the maps lie on the images without a bar
-                bar = () if scene.scale is None else draw_scale_bar(panel, scene.scale)
+                bar = () if scene.scale is None else draw_scale_bar(panel, scene.scale, scene.words)
                 page.texts += [text.moved(x, top) for text in (*scene.texts, *bar)]
             page.boxes.append((top, x, panel))
         page.y += line_height(HEAD_SIZE) + 3 + scene.prior.shape[0] + GAP

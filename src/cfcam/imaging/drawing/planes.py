@@ -18,7 +18,7 @@ from torch import Tensor
 
 from cfcam.errors import InputError
 from cfcam.imaging.drawing.palettes import check_unit_range
-from cfcam.imaging.drawing.text import HEAD_SIZE, SMALL_SIZE, TextLine
+from cfcam.imaging.drawing.text import HEAD_SIZE, SMALL_SIZE, TextLine, text_width
 from cfcam.imaging.geometry import axis_codes, cell_size, is_sheared, obliqueness, skewness, turned
 from cfcam.imaging.image import as_array
 from cfcam.imaging.volume import Volume
@@ -92,7 +92,7 @@ class VolumeView:
         """
         # without a place nothing is turned: the picture shows the axes as they are stored
         order, flips = turned(axis_codes(volume.affine) if volume.placed else "RAS", "RAS")
-        voxels = volume.voxels if volume.voxels.ndim == 3 else volume.voxels[0]
+        voxels = volume.channel()
         shown, function = shown_window(volume, window)
         r, a, s = (volume.spacing[axis] for axis in order)
         return cls(as_ras(voxels, order, flips), (r, a, s), shown, function, volume, order, flips)
@@ -221,7 +221,7 @@ def shown_window(volume: Volume, window: str | tuple[float, float] | None) -> tu
         return wanted, "LINEAR_EXACT"
     if volume.window is not None:
         return volume.window, volume.window_function
-    return usual_range(volume.voxels if volume.voxels.ndim == 3 else volume.voxels[0]), "LINEAR_EXACT"
+    return usual_range(volume.channel()), "LINEAR_EXACT"
 
 
 def usual_range(voxels: NDArray[np.float32]) -> tuple[float, float]:
@@ -273,12 +273,13 @@ def edge_texts(letters: tuple[str, str, str, str], picture: NDArray[np.uint8]) -
     )  # fmt: skip
 
 
-def draw_scale_bar(picture: NDArray[np.uint8], scale: float) -> tuple[TextLine, ...]:
+def draw_scale_bar(picture: NDArray[np.uint8], scale: float, words: str = "") -> tuple[TextLine, ...]:
     """Draws a bar of a round number of millimetres into the lower left corner.
 
     Args:
         picture: uint8 `(h, w, 3)`; it is changed.
         scale: pixels in a millimetre.
+        words: what is to be said of them, such as "at the detector"; left out where there is no room.
 
     Returns:
         The bar's label; nothing where the picture is too small for a bar.
@@ -288,9 +289,12 @@ def draw_scale_bar(picture: NDArray[np.uint8], scale: float) -> tuple[TextLine, 
     if not fitting or height < 60:
         return ()
     length = round(fitting[-1] * scale)
-    picture[height - 9 : height - 6, 7 : 9 + length] = 0
-    picture[height - 8 : height - 7, 8 : 8 + length] = 255
-    return (TextLine(8, height - 18, f"{fitting[-1]} mm", SMALL_SIZE, "#ffffff", box=_SHADE),)
+    picture[height - 9 : height - 5, 7 : 9 + length] = 0
+    picture[height - 8 : height - 6, 8 : 8 + length] = 255
+    label, whole = f"{fitting[-1]} mm", f"{fitting[-1]} mm {words}"
+    if words and text_width(whole, SMALL_SIZE) <= width / 2 - 10:  # a letter may stand at the middle of the edge
+        label = whole
+    return (TextLine(8, height - 21, label, SMALL_SIZE, "#ffffff", box=_SHADE),)
 
 
 def coordinate_text(place: Sequence[float], axis: int) -> str:

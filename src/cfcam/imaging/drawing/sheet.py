@@ -31,7 +31,8 @@ from cfcam.imaging.drawing.parts import (
     place_title,
     status_stamp,
 )
-from cfcam.imaging.drawing.planes import edge_texts
+from cfcam.imaging.drawing.planes import draw_scale_bar, edge_texts
+from cfcam.imaging.drawing.sides import Scale
 from cfcam.imaging.drawing.text import HEAD_SIZE, SMALL_SIZE, TextLine, line_height, text_width, wrapped_lines
 from cfcam.imaging.image import as_array
 from cfcam.shown import answer_text
@@ -92,6 +93,7 @@ def contact_sheet(
     panel_size: int = 320,
     theme: Theme = "dark",
     letters: tuple[str, str, str, str] | None = None,
+    scale: Scale | None = None,
 ) -> NDArray[np.uint8]:
     """Draw a picture and its maps side by side.
 
@@ -112,6 +114,7 @@ def contact_sheet(
         theme: "dark" (for the screen of a reading room) or "light" (for paper).
         letters: directions at the left, right, top and bottom edge of the picture, written into each panel; None where
             its source does not state them.
+        scale: how large the picture is (`scale_of`), for a scale bar in each panel; None where it is not known.
 
     Returns:
         uint8 RGB `(sheet height, sheet width, 3)`.
@@ -131,6 +134,7 @@ def contact_sheet(
         panel_size=panel_size,
         theme=theme,
         letters=letters,
+        scale=scale,
     ).drawn()
 
 
@@ -147,6 +151,7 @@ def contact_page(
     panel_size: int = 320,
     theme: Theme = "dark",
     letters: tuple[str, str, str, str] | None = None,
+    scale: Scale | None = None,
     meaning: str = COLORBAR_LABEL,
 ) -> Page:
     """Returns what `contact_sheet` draws before it is pixels, so that its letters can stay letters in a file.
@@ -186,6 +191,10 @@ def contact_page(
                 colour, middle = (ink.faint if n else ink.text), top + (n + 0.5) * line_height(HEAD_SIZE)
                 texts.append(TextLine(x, middle, name, HEAD_SIZE, colour, bold=n == 0))
             drawn = _drawn(picture, panel, image_rgb.shape[:2], look, thresholds)
+            if scale is not None:
+                drawn = drawn.copy()
+                bar = draw_scale_bar(drawn, size[1] / scale.width, scale.words)
+                texts += [text.moved(x, y + height + 3) for text in bar]
             boxes.append((y + height + 3, x, drawn))
             if letters is not None:
                 texts += [text.moved(x, y + height + 3) for text in edge_texts(letters, picture)]
@@ -193,7 +202,8 @@ def contact_page(
                 texts += status_stamp(panel.status, x, y + height + 3, size)
         y += height + 3 + size[0] + GAP + 4
     y = place_legend(texts, boxes, y, left, width, look, ink, thresholds, meaning)
-    for line in wrapped_lines(footer, SMALL_SIZE, width - 2 * MARGIN, most=5):
+    told = "" if scale is None or not scale.words else f"mm {scale.words}"
+    for line in wrapped_lines(" · ".join(filter(None, [footer, told])), SMALL_SIZE, width - 2 * MARGIN, most=5):
         texts.append(TextLine(left, y + line_height(SMALL_SIZE) / 2, line, SMALL_SIZE, ink.faint))
         y += line_height(SMALL_SIZE)
 

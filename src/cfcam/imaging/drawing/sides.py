@@ -1,6 +1,8 @@
-"""Left is left: the directions at the edges of a picture whose source states them, and of no other."""
+"""Left is left, and a millimetre is one: what is drawn on a picture whose source states directions and sizes."""
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,34 @@ from cfcam.imaging.image import Image
 
 Letters = tuple[str, str, str, str]
 """Directions at the left, right, top and bottom edge."""
+
+_SQUARE = 0.01  # share by which the sides of a pixel may differ
+
+
+class Scale(NamedTuple):
+    """How large a picture is, for its scale bar.
+
+    Attributes:
+        width: of the whole picture, in mm.
+        words: what is to be said of them, such as "at the detector"; "" for nothing.
+    """
+
+    width: float
+    words: str = ""
+
+
+def scale_of(image: Image) -> Scale | None:
+    """Returns how large a picture is; None where its source does not state it.
+
+    Where pixels are not square, which pictures show as squares, a bar holds from left to right alone, and says so.
+    """
+    if image.spacing is None:
+        return None
+    down, across = image.spacing
+    squares = abs(down - across) <= _SQUARE * max(down, across)
+    words = ", ".join(filter(None, ["" if squares else "across", image.measured or ""]))
+    return Scale(image.size[1] * across, words)
+
 
 _OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "S": "I", "I": "S"}
 _SMALLEST = 64  # on a picture with a shorter side letters would hide what they name

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from cfcam.errors import ImageError, InputError
 from cfcam.imaging.image import Image, Pixels
+from cfcam.imaging.measured import Measured
 from cfcam.imaging.reading.dicom_frames import check_size, decoded
 from cfcam.imaging.reading.dicom_object import (
     broken,
@@ -41,6 +42,8 @@ from cfcam.imaging.windows import Window, named_window, windowed
 _CENTIMETRES = 3  # PS3.3 C.8.5.5.1.15, physical units of an ultrasound region
 _WORDS = 1 << 16  # values that a word has
 _SQUARE = 0.01  # share by which the sides of a pixel may differ
+_SAME = 1e-3  # share by which two spacings that mean the same may differ: they are written as decimals
+_PROJECTIONS = frozenset({"CR", "DX", "MG", "RF", "XA", "PX", "IO"})
 _TWO_D = 1  # PS3.3 C.8.5.5.1.1, region spatial format
 
 
@@ -67,8 +70,8 @@ def read_dicom(
         max_pixels: refuse, before decoding, a picture with more pixels than this.
 
     Returns:
-        The picture with its spacing (mm; at the detector for projection radiographs) and, where the file has position
-        and orientation, its affine from (row, column, 0) to mm in RAS+; with where its edges point, if it says so. Its
+        The picture with its spacing in mm and where these are measured, and, where the file has position and
+        orientation, its affine from (row, column, 0) to mm in RAS+; with where its edges point, if it says so. Its
         notices say where tables, windows or spacings of the file were not what they should be, and that pixels are not
         square.
 
@@ -113,9 +116,12 @@ def decode_picture(
                 shown = _shown(stored, empty, dataset, frame, where, wanted, told.setdefault)
                 pixels = _with_palette(shown, stored, dataset, where, told.setdefault)
             spacing, affine, edges = _spacing(dataset, frame), _picture_affine(dataset, frame), picture_edges(dataset)
+            measured = measured_of(dataset, frame)
             _tell_of_pixels(dataset, frame, spacing, told.setdefault)
     sha256 = hashlib.sha256(data).hexdigest()
-    return Image(pixels, Path(path), sha256, spacing, affine, tuple(told), edges=edges, window=wanted)
+    return Image(
+        pixels, Path(path), sha256, spacing, affine, tuple(told), edges=edges, window=wanted, measured=measured
+    )
 
 
 def _shown(
@@ -264,6 +270,31 @@ def _spacing(dataset: Any, frame: int) -> tuple[float, float] | None:
         if len(found) == 2 and min(found) > 0:
             return found[0], found[1]
     return _ultrasound_spacing(dataset)
+
+
+def measured_of(dataset: Any, frame: int = 0) -> Measured | None:
+    """Return where the millimetres of a header are measured (PS3.3 10.7.1.3); None: in a slice, or there are none."""
+    if _spacing(dataset, frame) is None:
+        return None
+    pixel, imager, film = (
+        found if len(found) == 2 and min(found) > 0 else []
+        for found in (
+            numbers(group(dataset, frame, "PixelMeasuresSequence").get("PixelSpacing")),
+            numbers(dataset.get("ImagerPixelSpacing")),
+            numbers(dataset.get("NominalScannedPixelSpacing")),
+        )
+    )
+    projection = bool(imager or film) or str(dataset.get("Modality") or "").strip().upper() in _PROJECTIONS
+    if not pixel:
+        return Measured.DETECTOR if imager else Measured.FILM if film else Measured.STATED
+    if not projection:
+        return None if _picture_affine(dataset, frame) is not None else Measured.STATED
+    if str(dataset.get("PixelSpacingCalibrationType") or "").strip():
+        return Measured.CALIBRATED
+    if imager or film:
+        same = np.allclose(pixel, imager or film, rtol=_SAME, atol=0)
+        return (Measured.DETECTOR if imager else Measured.FILM) if same else Measured.CALIBRATED
+    return Measured.EITHER
 
 
 def _ultrasound_spacing(dataset: Any) -> tuple[float, float] | None:

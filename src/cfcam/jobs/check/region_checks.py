@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 from numpy.typing import ArrayLike
 from torch import Tensor
 
 from cfcam.clinical import checks
 from cfcam.clinical.checks.results import CheckResult, Limits
+from cfcam.imaging.measured import Measured
 from cfcam.jobs.inputs.masks import MarkedRegion, RegionKind
 
 
@@ -19,6 +21,7 @@ def region_checks(
     *,
     spacing: tuple[float, ...] | None,
     affine: ArrayLike | None = None,
+    measured: Measured | None = None,
     probability: float | None,
     limits: Limits,
 ) -> list[CheckResult]:
@@ -30,6 +33,7 @@ def region_checks(
         intervention: what becomes of the map without an artefact, given its mask on that grid.
         spacing: mm along the axes; None if unknown.
         affine: (4, 4), index to mm in the patient; None if unknown.
+        measured: where the mm of a picture are measured (`cfcam.imaging.Image.measured`).
         probability: of the explained class; None if the network gives none.
         limits: of the site.
     """
@@ -38,9 +42,8 @@ def region_checks(
         if region.reason:
             found += checks.without_mask(kind, region.reason)
         elif kind == "organ":
-            found += checks.plausibility(
-                heatmap, region.mask, spacing=spacing, affine=affine, probability=probability, limits=limits
-            )
+            where: dict[str, Any] = {"spacing": spacing, "affine": affine, "measured": measured}
+            found += checks.plausibility(heatmap, region.mask, **where, probability=probability, limits=limits)
         elif kind == "artefacts":
             found += checks.artefact_sensitivity(heatmap, region.mask, probability=probability, limits=limits)
             found += intervention(region.mask)

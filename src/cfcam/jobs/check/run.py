@@ -190,6 +190,7 @@ class CheckRun:
             ),
             spacing=image.spacing,
             affine=image.affine,
+            measured=image.measured,
             probability=probability,
             limits=limits,
         )

@@ -14,7 +14,7 @@ from cfcam.clinical.comparison.registration import register
 from cfcam.clinical.study_result import ModelIdentity
 from cfcam.explainer import Explainer
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess
-from cfcam.jobs.compare.studies import Study, check_sides, input_grid, read_notices, without_spacing
+from cfcam.jobs.compare.studies import Study, check_sides, input_grid, length_notes, read_notices, without_spacing
 
 _LEAST_DEGREES, _LEAST_ZOOM = 2.0, 0.02
 
@@ -79,7 +79,16 @@ class CompareImages:
         name = self.classes[target] if target < len(self.classes) else f"class {target}"
         parameters = self.explainer.provenance()["methods"][self.method]
         return StudyMaps(
-            study.placed, tuple(samples), grid, identity, self.method, target, name, study.physical, parameters
+            study.placed,
+            tuple(samples),
+            grid,
+            identity,
+            self.method,
+            target,
+            name,
+            study.physical,
+            parameters,
+            measured=study.image.measured,
         )
 
 
@@ -96,7 +105,7 @@ def matched(prior: Study, current: Study) -> tuple[tuple[Study, Study], list[str
     if prior.physical != current.physical:
         notes.append("the spacing of one image alone is known: lengths are in pixels of the prior")
         studies = [without_spacing(study) for study in studies]
-    notes += read_notices(*studies)
+    notes += [*length_notes(*studies), *read_notices(*studies)]
     check_sides(*studies)
     return (studies[0], studies[1]), notes
 

@@ -21,7 +21,7 @@ from cfcam.explainer import Explainer
 from cfcam.files import own_output, settings_hash, sha256_of, stays_inside, write_json, write_whole
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess, read_image, save_image, save_map_nifti
 from cfcam.imaging.drawing.difference import comparison_figure, picture_scene, volume_scenes
-from cfcam.imaging.drawing.sides import letters_of
+from cfcam.imaging.drawing.sides import letters_of, scale_of
 from cfcam.jobs.compare.images import CompareImages, matched, registered
 from cfcam.jobs.compare.pairs import Pair, PairResult, PairState, without_names
 from cfcam.jobs.compare.settings import CompareSettings
@@ -231,7 +231,7 @@ class ComparePairs:
                     heats,
                     seen=comparison.seen,
                     letters=letters_of(study.image),
-                    spacing=study.image.spacing,
+                    scale=scale_of(study.image),
                 )
             ]
         figure = comparison_figure(

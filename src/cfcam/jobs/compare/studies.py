@@ -37,8 +37,7 @@ class Study:
     def placed(self) -> Placed:
         """Its grey values."""
         if isinstance(self.image, Volume):
-            voxels = self.image.voxels if self.image.voxels.ndim == 3 else self.image.voxels[0]
-            return Placed(voxels, self.grid)
+            return Placed(self.image.channel(), self.grid)
         return Placed(self.image.planes().mean(0).numpy(), self.grid)
 
 
@@ -109,6 +108,18 @@ def read_notices(prior: Study, current: Study) -> list[str]:
     if len(both) == 2 and not any(both):
         lines.append("how the two volumes lie in the patient is unknown: they were laid on each other as stored")
     return lines
+
+
+def length_notes(prior: Study, current: Study) -> list[str]:
+    """Returns what is to be told of the millimetres of two pictures, which of radiographs are not in the patient."""
+    if not (prior.physical and current.physical):
+        return []
+    here, there = prior.image.measured, current.image.measured
+    if here != there:
+        told = [one or "in the patient, or their file does not say where" for one in (here, there)]
+        apart = f"mm of the prior study are {told[0]}, those of the current one {told[1]}"
+        return [f"{apart}: they are not one measure, and sizes are in those of the prior"]
+    return [here.sentence[0].lower() + here.sentence[1:].rstrip(".")] if here and here.sentence else []
 
 
 def check_patients(prior: Path, current: Path) -> list[str]:

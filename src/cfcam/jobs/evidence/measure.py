@@ -22,7 +22,7 @@ from cfcam.explainer import Explainer
 from cfcam.explanation import Explanation
 from cfcam.files import append_line, as_line, digest, lines_of, without_nan, write_whole
 from cfcam.imaging import Image, Panel, Preprocess, contact_sheet
-from cfcam.imaging.drawing.sides import letters_of
+from cfcam.imaging.drawing.sides import letters_of, scale_of
 from cfcam.jobs.check.region_checks import region_checks
 from cfcam.jobs.evidence.cases import EvidenceCase, Material
 from cfcam.jobs.evidence.files import EvidenceError
@@ -88,6 +88,7 @@ class Measuring:
             panel_size=_PANEL,
             theme="light",
             letters=letters_of(image),
+            scale=scale_of(image),
         )
         stream = BytesIO()
         PILImage.fromarray(sheet).save(stream, "JPEG", quality=88)
@@ -135,6 +136,7 @@ class Measuring:
             intervention,
             spacing=image.spacing,
             affine=image.affine,
+            measured=image.measured,
             probability=seen.probability(0, 0),
             limits=limits,
         )
@@ -154,6 +156,7 @@ def _described(material: Material) -> CaseRecord:
         "bits": 8 * image.pixels.itemsize,
         "colour": image.pixels.ndim == 3,
         "spacing": None if image.spacing is None else list(image.spacing),
+        "measured": image.measured,
         "finding_share": None if truth is None else float(truth.double().mean()),
     }
 

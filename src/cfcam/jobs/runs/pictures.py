@@ -21,7 +21,7 @@ from cfcam.imaging.drawing.outline import boxed
 from cfcam.imaging.drawing.overlay import Ink
 from cfcam.imaging.drawing.page import Page, shrunk
 from cfcam.imaging.drawing.sheet import contact_page
-from cfcam.imaging.drawing.sides import Letters, lettered, letters_of
+from cfcam.imaging.drawing.sides import Letters, lettered, letters_of, scale_of
 from cfcam.imaging.reading.elsewhere import Elsewhere
 from cfcam.jobs.index.glance import SIDE, Glance, packed, peak_of, reduced, save_original, save_thumb
 from cfcam.jobs.inputs.aside import Wanted, is_small
@@ -205,5 +205,6 @@ class PictureArtist(Artist):
                 title=(image.path.name if image.path else "") + which,
                 footer=self._footer(explanation),
                 letters=letters_of(image),
+                scale=scale_of(image),
                 **self.settings.look(),
             )

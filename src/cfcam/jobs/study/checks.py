@@ -13,6 +13,7 @@ from cfcam.clinical.checks.results import CheckResult
 from cfcam.clinical.study_result import MapResult
 from cfcam.errors import CfcamError, InputError
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess
+from cfcam.imaging.measured import Measured
 from cfcam.jobs.check.region_checks import region_checks
 from cfcam.jobs.engine.inference import Engine
 from cfcam.jobs.inputs.find import Input
@@ -55,6 +56,7 @@ def check_map(
     forth: Callable[[Tensor], Tensor],
     spacing: tuple[float, ...] | None,
     affine: ArrayLike | None = None,
+    measured: Measured | None = None,
 ) -> tuple[tuple[CheckResult, ...], tuple[str, ...]]:
     """Checks a map with the masks of its study, as ``cfcam check`` does.
 
@@ -67,6 +69,7 @@ def check_map(
         forth: brings a mask onto the grid of the network's input.
         spacing: mm along the axes of the map; None if unknown.
         affine: (4, 4), index to mm in the patient; None if unknown.
+        measured: where the mm of a picture are measured (`cfcam.imaging.Image.measured`).
 
     Returns:
         The results, and a sentence for each check that was not made.
@@ -87,6 +90,7 @@ def check_map(
         intervention,
         spacing=spacing,
         affine=affine,
+        measured=measured,
         probability=one.probability,
         limits=how.limits,
     )

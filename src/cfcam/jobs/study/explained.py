@@ -171,6 +171,7 @@ class Results:
             maps=maps,
             pseudonym=None if source is None else source.pseudonym,
             spacing=image.spacing,
+            measured=image.measured,
             affine=affine,
             modality=modality,
             edges=None if source is None else source.edges,
@@ -206,6 +207,7 @@ class Results:
                 masks,
                 affine=affine,
                 missing=image.missing if isinstance(image, Volume) else None,
+                measured=image.measured,
             ),
             parameters=explanation.provenance["methods"].get(method, {}),
             margin=explanation.margin(0, k),
@@ -216,7 +218,8 @@ class Results:
         if not regions:
             return replace(study, limits=(*study.limits, NO_CHECKS))
         forth = to_input(self.preprocess, image)
-        found, missing = check_map(self.how, self.engine, x, study.maps[0], regions, forth, image.spacing, image.affine)
+        where = image.spacing, image.affine, image.measured
+        found, missing = check_map(self.how, self.engine, x, study.maps[0], regions, forth, *where)
         notices = [sentence(notice) for region in regions.values() for notice in region.notices]
         return replace(study, checks=found, limits=(*study.limits, *missing, *notices))
 
@@ -297,5 +300,4 @@ def shown_as(
     if not isinstance(image, Volume):
         return image.rgb(), None, "LINEAR_EXACT"
     (centre, width), function = shown_window(image, window)
-    voxels = image.voxels if image.voxels.ndim == 3 else image.voxels[0]
-    return voxels, (centre - width / 2, centre + width / 2), function
+    return image.channel(), (centre - width / 2, centre + width / 2), function

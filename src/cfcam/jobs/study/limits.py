@@ -12,7 +12,6 @@ from cfcam.maps import Status
 
 NO_FILE = "What its file says of the study is not known: it was given without one."
 NO_CHECKS = "No checks of the map were made: no masks were given."
-_AT_DETECTOR = frozenset({"CR", "DX", "MG", "RF", "XA", "PX", "IO"})
 
 
 def limits_of(
@@ -43,8 +42,8 @@ def limits_of(
         said.append(warning)
     if image.spacing is None:
         said.append("The size of a pixel in mm is not known: sizes are counted in pixels.")
-    elif modality in _AT_DETECTOR and image.affine is None:
-        said.append("Millimetres are those at the detector: in the patient distances are smaller.")
+    elif image.measured is not None and image.measured.sentence:
+        said.append(image.measured.sentence)
     if placed(image) is None:
         said.append("The place in the patient is not known: positions are counted from the first pixel.")
     said += [sentence(line) for line in (volume.assumed if volume is not None else ())]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cfcam.imaging import Image, Volume
 from cfcam.imaging.drawing.png import png_bytes
 from cfcam.imaging.drawing.sheet import MAX_COLUMNS, Panel, contact_sheet
-from cfcam.imaging.drawing.sides import letters_of
+from cfcam.imaging.drawing.sides import letters_of, scale_of
 from cfcam.imaging.drawing.volume_sheet import slices_figure, volume_sheet
 
 MOST_PIXELS = 100_000_000
@@ -55,7 +55,7 @@ def drawn(
     size = max(_SMALLEST, int(longest * min(1.0, (MOST_PIXELS / (pixels * cells)) ** 0.5)))
     if size < longest:
         footer = f"{footer} · drawn at {size / longest:.0%} of its size"
-    words: dict[str, Any] = {"title": title, "footer": footer, "letters": letters_of(image)}
+    words: dict[str, Any] = {"title": title, "footer": footer, "letters": letters_of(image), "scale": scale_of(image)}
     sheet = contact_sheet(picture, panels, columns=columns, panel_size=size, **words, **look)
     return png_bytes(sheet)
 

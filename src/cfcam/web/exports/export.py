@@ -11,7 +11,7 @@ import numpy as np
 from cfcam.clinical.study_result import StudyResult
 from cfcam.imaging import Volume
 from cfcam.web.exports.files import Sent, together
-from cfcam.web.exports.result import neutral_name, source_of, study_result, windowed_as
+from cfcam.web.exports.result import channel_of, neutral_name, source_of, study_result, windowed_as
 from cfcam.web.library.about import about
 from cfcam.web.library.maps import StudyMap
 from cfcam.web.library.study import Study
@@ -42,6 +42,7 @@ class Look:
         window: from where to where grey values are shown; None: as the study says.
         scale: whether each map has its own scale or all have one.
         at: voxel of a volume that is shown; None: the peak.
+        channel: of a volume with several, which lies under the maps.
         seen: all that the page says of its view, for the provenance.
     """
 
@@ -52,6 +53,7 @@ class Look:
     window: tuple[float, float] | None = None
     scale: Literal["own", "common"] = "own"
     at: tuple[int, ...] | None = None
+    channel: int = 0
     seen: Mapping[str, Any] | None = None
 
     def drawing(self) -> dict[str, Any]:
@@ -97,7 +99,9 @@ def exported(
     source = source_of(study, whole=kind == "dicom")
     if kind == "dicom" and source is None:
         raise RefusedError(409, NO_DICOM)
-    result = study_result(study, maps, source, window=look.window, threshold=look.threshold, seen=look.seen)
+    channel = 0 if kind == "dicom" else look.channel  # DICOM objects refer to those of the first channel
+    how: Any = {"window": look.window, "threshold": look.threshold, "channel": channel, "seen": look.seen}
+    result = study_result(study, maps, source, **how)
     if kind == "json":
         from cfcam.clinical.report.numbers import as_json
 
@@ -134,7 +138,7 @@ def _png(study: Study, maps: Sequence[StudyMap], look: Look) -> bytes:
     from cfcam.imaging.drawing.sheet import Panel
     from cfcam.web.exports.drawing import drawn
 
-    image = study.image()
+    image = channel_of(study, look.channel)
     most = max((one.scale_max or 0.0) for one in maps)
     common = look.scale == "common" and most > 0
     panels = []

@@ -36,6 +36,7 @@ def study_result(
     *,
     window: Window | None = None,
     threshold: float | None = None,
+    channel: int = 0,
     seen: Mapping[str, Any] | None = None,
 ) -> StudyResult:
     """Returns a study with some of its maps.
@@ -46,12 +47,13 @@ def study_result(
         source: the DICOM objects behind it; None if it is no DICOM.
         window: from where to where grey values are shown; None: as the study says.
         threshold: of the regions; None: of each map the rule by which its threshold was chosen.
+        channel: of a volume with several, which is drawn.
         seen: how they were shown, for the provenance.
 
     Raises:
         CfcamError: the study cannot be read.
     """
-    image = study.image()
+    image = channel_of(study, channel)
     picture, shown, function = windowed_as(image, window)
     results = tuple(_result(image, one, threshold) for one in maps)
     known = about(maps[0])
@@ -82,6 +84,7 @@ def study_result(
         maps=results,
         pseudonym=None if source is None else source.pseudonym,
         spacing=image.spacing,
+        measured=image.measured,
         affine=affine,
         modality=modality,
         edges=study.said().edges if source is None else source.edges,
@@ -91,6 +94,17 @@ def study_result(
         limits=tuple(dict.fromkeys(said if study.given is not None else [NO_FILE, *said])),
         provenance={"cfcam": __version__, **known.provenance, "viewer": dict(seen or {})},
     )
+
+
+def channel_of(study: Study, channel: int) -> Image | Volume:
+    """Returns a picture, or a volume with the one channel that is drawn; of several it says which that is.
+
+    Raises:
+        ImageError: the study cannot be read.
+        InputError: there is no such channel.
+    """
+    image = study.image()
+    return image.alone(channel) if isinstance(image, Volume) else image
 
 
 def neutral_name(study: Study) -> str:
@@ -122,6 +136,7 @@ def _result(image: Image | Volume, one: StudyMap, threshold: float | None) -> Ma
         threshold or one.rule or "otsu",
         affine=placed(image),
         missing=image.missing if isinstance(image, Volume) else None,
+        measured=image.measured,
     )
     return MapResult(
         method=one.method,

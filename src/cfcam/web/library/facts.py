@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 
 from cfcam.imaging.geometry import Affine, axis_codes
 from cfcam.imaging.image import Image
+from cfcam.imaging.measured import Measured
+from cfcam.imaging.reading.files import NIFTI_EXTENSIONS
 from cfcam.imaging.volume import Volume
 from cfcam.imaging.windows import WINDOWS
 from cfcam.web.library import nifti
-from cfcam.web.schemas import Values, Window
+from cfcam.web.schemas import Channel, Values, Window
 
 _BLOCK = 2**18
 _SAMPLE = 2_000_000
@@ -39,6 +41,8 @@ class Facts:
         notices: of how it was read, a line each.
         bytes: of its values as they are sent.
         grid: of a volume where its voxels lie, and where they were missing; its own are all 0 and take no memory.
+        measured: where the millimetres of a picture are measured (`Image.measured`).
+        channels: of a volume with several; window and values above are those of the first.
     """
 
     sha256: str
@@ -52,16 +56,18 @@ class Facts:
     notices: tuple[str, ...]
     bytes: int
     grid: Volume | None = None
+    measured: Measured | None = None
+    channels: tuple[Channel, ...] = ()
 
 
-def sent(image: Image | Volume) -> nifti.Nifti:
-    """Returns a picture or volume as the file that the page asks for."""
+def sent(image: Image | Volume, channel: int = 0) -> nifti.Nifti:
+    """Returns a picture, or a channel of a volume, as the file that the page asks for."""
     if isinstance(image, Image):
         grey = image.pixels.ndim == 2
         high = float(np.iinfo(image.pixels.dtype).max) if grey else 255.0
         return nifti.of_picture(image.pixels if grey else image.rgb(), image.spacing, window=(0.0, high))
-    values, affine = in_file_order(first_channel(image), image)
-    window = window_of(image)
+    values, affine = in_file_order(image.channel(channel), image)
+    window = window_of(image, channel)
     return nifti.of_volume(compact(values), affine, window=(window.low, window.high))
 
 
@@ -73,11 +79,6 @@ def in_file_order(values: NDArray[Any], volume: Volume) -> tuple[NDArray[Any], A
     if volume.source.kind == "dicom":
         return values, volume.affine[:, [2, 1, 0, 3]]
     return values.transpose(2, 1, 0), volume.affine
-
-
-def first_channel(volume: Volume) -> NDArray[np.float32]:
-    """Returns the voxels `(D, H, W)` that are shown of a volume."""
-    return volume.voxels if volume.voxels.ndim == 3 else volume.voxels[0]
 
 
 def compact(values: NDArray[np.float32]) -> NDArray[Any]:
@@ -121,11 +122,14 @@ def facts_of(image: Image | Volume, size: int, *, modality: str | None = None, e
             values=Values(min=float(image.pixels.min()), max=float(image.pixels.max())),
             notices=image.notices,
             bytes=size,
+            measured=image.measured,
         )
-    voxels = first_channel(image)
-    called = ", ".join(name if name == file else f"{name}: {file}" for name, file in image.source.channels)
-    of = f" ({called})" if called else ""
-    channels = (f"it has {image.channels} channels{of}: the first is shown",) if image.channels > 1 else ()
+    unit = "HU" if modality == "CT" else None
+    channels = tuple(
+        Channel(**_called(image, number), url="", window=window_of(image, number), values=_values(image, number, unit))
+        for number in range(image.channels)
+    )
+    first = channels[0]
     return Facts(
         sha256=image.sha256,
         shape=image.size,
@@ -133,12 +137,28 @@ def facts_of(image: Image | Volume, size: int, *, modality: str | None = None, e
         affine=image.affine,
         placed=image.placed,
         edges=None,
-        window=window_of(image),
-        values=Values(min=float(voxels.min()), max=float(voxels.max()), unit="HU" if modality == "CT" else None),
-        notices=(*image.notices, *image.assumed, *channels),
+        window=first.window,
+        values=first.values,
+        notices=(*image.notices, *image.assumed),
         bytes=size,
         grid=replace(without_values(image), missing=image.missing),
+        channels=channels if len(channels) > 1 else (),
     )
+
+
+def _called(volume: Volume, number: int) -> dict[str, Any]:
+    """What a channel is called: by its name, else by the file that it was read from, else by its number."""
+    name = volume.channel_name(number)
+    if not volume.source.channels:
+        return {"name": name}
+    given, file = volume.source.channels[number]
+    stem = next((file[: -len(end)] for end in NIFTI_EXTENSIONS if file.lower().endswith(end)), "")
+    return {"name": stem if stem and name != given else name, "file": file if stem else None}
+
+
+def _values(volume: Volume, number: int, unit: str | None) -> Values:
+    voxels = volume.channel(number)
+    return Values(min=float(voxels.min()), max=float(voxels.max()), unit=unit)
 
 
 def without_values(volume: Volume) -> Volume:
@@ -146,13 +166,14 @@ def without_values(volume: Volume) -> Volume:
     return replace(volume, voxels=np.broadcast_to(np.zeros(1, np.float32), volume.size), missing=None)
 
 
-def window_of(volume: Volume) -> Window:
-    """Returns from where to where a volume is shown: as it says itself, else 99 % of its voxels."""
-    if volume.window is not None:
-        centre, width = volume.window
+def window_of(volume: Volume, channel: int = 0) -> Window:
+    """Returns from where to where a channel of a volume is shown: as it says itself, else 99 % of its voxels."""
+    own = volume.alone(channel)
+    if own.window is not None:
+        centre, width = own.window
         low, high = centre - width / 2, centre + width / 2
-        return Window(low=low, high=high, function=volume.window_function, source="the file")
-    values = first_channel(volume)
+        return Window(low=low, high=high, function=own.window_function, source="the file")
+    values = own.voxels
     step = max(1, int((values.size / _SAMPLE) ** (1 / 3)))
     low, high = (float(v) for v in np.percentile(values[::step, ::step, ::step], (0.5, 99.5)))
     return Window(low=low, high=high if high > low else low + 1, source="99 % of its voxels")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cfcam.web.library.nifti import Nifti
-from cfcam.web.schemas import Map, MapKind, Peak, Window
+from cfcam.web.schemas import Channel, Map, MapKind, Peak, Window
 from cfcam.web.schemas import Under as UnderMap
 
 Heat = NDArray[np.float32]
@@ -21,12 +21,30 @@ class Under:
     """The picture or volume that a map is of, where it is shown with another: it lies on the other's grid.
 
     Attributes:
-        make: returns it as a file.
+        make: returns a channel of it as a file; of what has one, channel 0.
         window: from where to where its values are shown.
+        channels: of a volume with several; ``window`` is that of the first.
     """
 
-    make: Callable[[], Nifti] = field(repr=False)
+    make: Callable[[int], Nifti] = field(repr=False)
     window: Window
+    channels: tuple[Channel, ...] = ()
+
+    def described(self, url: str) -> UnderMap:
+        """Returns what is sent of it.
+
+        Args:
+            url: at which its file is.
+        """
+        channels = [
+            one.model_copy(update={"url": url + of_channel(number)}) for number, one in enumerate(self.channels)
+        ]
+        return UnderMap(url=url, window=self.window, channels=channels)
+
+
+def of_channel(number: int) -> str:
+    """Returns what the address of a channel's file ends in; the first one's is that of the volume."""
+    return f"?channel={number}" if number else ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,7 +109,7 @@ class StudyMap:
             source=self.source,
             under=None
             if self.under is None
-            else UnderMap(url=f"/api/studies/{study}/maps/{self.id}/under.nii", window=self.under.window),
+            else self.under.described(f"/api/studies/{study}/maps/{self.id}/under.nii"),
             box=None if self.box is None else list(self.box),
         )
 

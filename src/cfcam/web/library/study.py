@@ -17,7 +17,7 @@ from cfcam.jobs.inputs.find import Input
 from cfcam.web.library import pictures
 from cfcam.web.library.cache import Cache
 from cfcam.web.library.facts import Facts, facts_of, in_file_order, sent, windows_for
-from cfcam.web.library.maps import Heat, StudyMap
+from cfcam.web.library.maps import Heat, StudyMap, of_channel
 from cfcam.web.library.nifti import Nifti, of_picture, of_volume
 from cfcam.web.problems import NotFoundError
 from cfcam.web.schemas import Brief, Detail, Kind, Known
@@ -131,17 +131,20 @@ class Study:
         assert self._facts is not None  # noqa: S101 (known as soon as the original is there)
         return self._facts
 
-    def original(self) -> Nifti:
-        """Returns the picture or volume as the file that a page asks for.
+    def original(self, channel: int = 0) -> Nifti:
+        """Returns the picture, or a channel of the volume, as the file that a page asks for.
 
         Raises:
+            NotFoundError: there is no such channel.
             ImageError: it cannot be read.
         """
-        return self._cache.get((self.id, _SENT), self._to_send, len)
+        if channel and channel >= len(self.facts().channels):
+            raise NotFoundError(f"{self.name} has no channel {channel}: see its channels")
+        return self._cache.get((self.id, _SENT, channel), lambda: self._to_send(channel), len)
 
-    def _to_send(self) -> Nifti:
+    def _to_send(self, channel: int) -> Nifti:
         image = self.image()
-        made = sent(image)
+        made = sent(image, channel)
         if self._facts is None:
             said = self.said()
             self._facts = facts_of(image, len(made), modality=said.modality, edges=said.edges)
@@ -178,7 +181,8 @@ class Study:
                 gone = next(iter(self._live))
                 del self._live[gone]
                 self._cache.drop((self.id, _LEVELS, gone))
-                self._cache.drop((self.id, _UNDER, gone))
+                for channel in range(max(1, len(self.facts().channels))):
+                    self._cache.drop((self.id, _UNDER, gone, channel))
 
     def map(self, map_id: str) -> StudyMap:
         """Returns a map.
@@ -202,16 +206,18 @@ class Study:
         with _whole_map:
             return self.as_file(found.heat(), levels=True)
 
-    def under(self, map_id: str) -> Nifti:
-        """Returns what a map lies on, as the file that a page asks for.
+    def under(self, map_id: str, channel: int = 0) -> Nifti:
+        """Returns what a map lies on, or a channel of it, as the file that a page asks for.
 
         Raises:
-            NotFoundError: there is no such map, or it lies on the study itself.
+            NotFoundError: there is no such map or channel, or it lies on the study itself.
         """
         found = self.map(map_id).under
         if found is None:
             raise NotFoundError(f"map {map_id} lies on {self.name} itself: ask for original.nii")
-        return self._cache.get((self.id, _UNDER, map_id), found.make, len)
+        if channel and channel >= len(found.channels):
+            raise NotFoundError(f"what map {map_id} lies on has no channel {channel}: see its channels")
+        return self._cache.get((self.id, _UNDER, map_id, channel), lambda: found.make(channel), len)
 
     def as_file(self, values: Heat, *, levels: bool = False) -> Nifti:
         """Returns values on the study's grid as a file.
@@ -278,12 +284,17 @@ class Study:
         return Detail(
             **self._known().model_dump(),
             spacing=None if facts.spacing is None else list(facts.spacing),
+            measured=facts.measured,
             affine=None if facts.affine is None else facts.affine.tolist(),
             edges=None if facts.edges is None else list(facts.edges),
             placed=facts.placed,
             window=facts.window,
             windows=windows_for(facts),
             values=facts.values,
+            channels=[
+                one.model_copy(update={"url": f"/api/studies/{self.id}/original.nii{of_channel(number)}"})
+                for number, one in enumerate(facts.channels)
+            ],
             probabilities=said.probabilities,
             maps=[one.described(self.id) for one in self.maps.values()],
             notices=[*facts.notices, *said.notices],

@@ -28,7 +28,7 @@ from cfcam.jobs.compare.tables import registration_line
 from cfcam.jobs.inputs.preparing import assumption_notes
 from cfcam.maps import Status
 from cfcam.web.library.about import About
-from cfcam.web.library.facts import Facts, compact, first_channel, in_file_order, window_of
+from cfcam.web.library.facts import Facts, compact, in_file_order, window_of
 from cfcam.web.library.maps import Heat, StudyMap, Under
 from cfcam.web.library.nifti import Nifti, of_picture, of_volume
 from cfcam.web.library.study import Study
@@ -37,7 +37,7 @@ from cfcam.web.live.maker import maker_of
 from cfcam.web.live.maps import RULE, Handed, cut_and_peak, map_id, peak_at, without_values
 from cfcam.web.live.network import Ticket
 from cfcam.web.live.schemas import Change, Compared
-from cfcam.web.schemas import Window
+from cfcam.web.schemas import Channel, Window
 
 NO_DIFFERENCE = "no difference"
 
@@ -251,14 +251,19 @@ def _under(laid: Beside, study: Study, prior: Study, image: Image | Volume, earl
         kind = np.dtype(np.uint8) if earlier.pixels.ndim == 3 else image.pixels.dtype
         high, spacing = float(np.iinfo(kind).max), image.spacing
         shown = Window(low=0, high=high, function="LINEAR_EXACT", source="as the file would be shown")
-        return Under(lambda: _picture(laid, prior.image(), kind, spacing), shown)
+        return Under(lambda _: _picture(laid, prior.image(), kind, spacing), shown)
     assert isinstance(image, Volume) and isinstance(earlier, Volume)  # noqa: S101, PT018 (told before)
     empty = without_values(image)
-    return Under(lambda: _volume(laid, prior.image(), empty), shared_window(study.facts(), prior.facts()))
+    here, there = study.facts(), prior.facts()
+    channels = tuple(
+        after.model_copy(update={"window": shared_window(before, after)})
+        for before, after in zip(here.channels, there.channels, strict=False)
+    )
+    return Under(lambda channel: _volume(laid, prior.image(), empty, channel), shared_window(here, there), channels)
 
 
-def shared_window(current: Facts, prior: Facts) -> Window:
-    """Returns the window that a prior volume is shown in beside the current one.
+def shared_window(current: Facts | Channel, prior: Facts | Channel) -> Window:
+    """Returns the window that a prior volume, or a channel of it, is shown in beside the current one.
 
     It is the current one's where grey values mean the same: in HU, or where most of both windows is common to them.
     Else, as of two MR of other gain, it is the prior's own.
@@ -276,12 +281,12 @@ def _picture(laid: Beside, earlier: Any, kind: np.dtype[Any], spacing: tuple[flo
     return of_picture(planes[0] if len(planes) == 1 else np.stack(planes, 2), spacing, window=(0.0, float(high)))
 
 
-def _volume(laid: Beside, earlier: Any, image: Any) -> Nifti:
+def _volume(laid: Beside, earlier: Any, image: Any, channel: int) -> Nifti:
     """Whole numbers stay whole: of CT half a HU is not seen, and it takes half the memory."""
-    values = first_channel(earlier)
+    values = earlier.channel(channel)
     found = laid.laid(values, outside=float(values.min()))
     if compact(values).dtype != np.float32:
         np.rint(found, out=found)
     turned, affine = in_file_order(found, image)
-    window = window_of(earlier)
+    window = window_of(earlier, channel)
     return of_volume(compact(turned), affine, window=(window.low, window.high))

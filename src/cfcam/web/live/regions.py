@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from cfcam.clinical.regions import RegionTable, measure
 from cfcam.errors import InputError, MissingExtraError
 from cfcam.imaging.geometry import axis_codes
+from cfcam.imaging.measured import Measured
 
 Plane = Literal["axial", "coronal", "sagittal"]
 Outline = list[tuple[float, float]]
@@ -39,12 +40,14 @@ class Field:
         spacing: mm along its axes; None: unknown.
         affine: 4 x 4, from an index to mm in the patient; None: unknown.
         missing: bool, where the source held no finite number; None: nowhere.
+        measured: where millimetres are measured (`Image.measured`).
     """
 
     heat: NDArray[np.float32]
     spacing: tuple[float, ...] | None = None
     affine: NDArray[np.float64] | None = None
     missing: NDArray[np.bool_] | None = None
+    measured: Measured | None = None
 
     def table(self, threshold: str | float, drawn: NDArray[np.bool_] | None = None) -> RegionTable:
         """Returns the numbers of what reaches a threshold, and of a region drawn by hand; see `measure`."""
@@ -56,6 +59,7 @@ class Field:
             masks,
             affine=self.affine,
             missing=self.missing,
+            measured=self.measured,
         )
 
     def slice_of(self, axis: int, index: int) -> Field:

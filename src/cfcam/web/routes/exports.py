@@ -55,6 +55,7 @@ def export(wanted: Export, library: TheLibrary, moments: TheMoments, turns: TheT
         window=view.window,
         scale=view.scale,
         at=None if view.cursor is None or len(view.cursor) != 3 else tuple(round(one) for one in view.cursor),
+        channel=view.channel if study.facts().channels else 0,
         seen=view.model_dump(exclude_none=True),
     )
     with turns.taken():

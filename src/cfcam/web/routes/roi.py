@@ -42,7 +42,7 @@ def measured(study: Study, asked: Region, cache: Cache) -> Measured:
         raise InputError("a difference has two signs and no region: its numbers are those of the comparison")
     missing = image.missing if isinstance(image, Volume) else None
     heat = cache.get((study.id, "heat", found.id), found.heat, lambda values: values.nbytes)
-    whole = field = Field(heat, image.spacing, placed(image), missing)
+    whole = field = Field(heat, image.spacing, placed(image), missing, image.measured)
     rule = asked.threshold if asked.threshold is not None else found.rule or "otsu"
     threshold = found.threshold if asked.threshold is None and found.threshold is not None else rule
     if isinstance(image, Volume) and asked.slice is not None:

@@ -13,6 +13,7 @@ from cfcam.web.schemas import Detail, Priors, Studies
 
 router = APIRouter(prefix="/api/studies", tags=["studies"])
 
+ChannelNumber = Annotated[int, Query(ge=0, lt=2**15, description="Of a volume with several, from 0.")]
 Answers = dict[int | str, dict[str, Any]]
 _NIFTI: Answers = {200: {"content": {"application/octet-stream": {}}, "description": "An uncompressed NIfTI-1 file."}}
 _PNG: Answers = {200: {"content": {"image/png": {}}, "description": "A PNG."}}
@@ -51,10 +52,10 @@ def priors(study: TheStudy, library: TheLibrary) -> Priors:
 
 
 @router.get("/{study_id}/original.nii", response_class=Response, responses=_NIFTI)
-def original(request: Request, study: TheStudy) -> Response:
-    """Sends the values of a study as NIfTI, in the source's units."""
-    mark = etag(study.facts().sha256, "original")
-    return unchanged(request, mark) or streamed(study.original(), mark, f"{study.id}.nii")
+def original(request: Request, study: TheStudy, channel: ChannelNumber = 0) -> Response:
+    """Sends the values of a study as NIfTI, in the source's units: of several channels the one that is asked for."""
+    mark = etag(study.facts().sha256, "original", str(channel))
+    return unchanged(request, mark) or streamed(study.original(channel), mark, f"{study.id}.nii")
 
 
 @router.get("/{study_id}/picture.png", response_class=Response, responses=_PNG)
@@ -83,11 +84,11 @@ def map_file(request: Request, study: TheStudy, map_id: MapId, raw: bool = False
 
 
 @router.get("/{study_id}/maps/{map_id}/under.nii", response_class=Response, responses=_NIFTI)
-def under_map(request: Request, study: TheStudy, map_id: MapId) -> Response:
+def under_map(request: Request, study: TheStudy, map_id: MapId, channel: ChannelNumber = 0) -> Response:
     """Sends what a map lies on where that is not the study itself, on the study's grid: a registered prior."""
     study.map(map_id)
-    mark = etag(study.facts().sha256, map_id, "under")
-    return unchanged(request, mark) or streamed(study.under(map_id), mark, f"{map_id}_under.nii")
+    mark = etag(study.facts().sha256, map_id, "under", str(channel))
+    return unchanged(request, mark) or streamed(study.under(map_id, channel), mark, f"{map_id}_under.nii")
 
 
 @router.get("/{study_id}/maps/{map_id}.npy", response_class=Response, responses=_NPY)

@@ -1,5 +1,5 @@
 "use strict";
-/** The panel "Display" and the keys of the view: palette, blending, window, planes, panes, zoom. */
+/** The panel "Display" and the keys of the view: palette, blending, channel, window, planes, panes, zoom. */
 (() => {
   const cfcam = (window.cfcam = window.cfcam || {});
   const { el } = cfcam.dom;
@@ -27,6 +27,20 @@
     const [name, window] = list[(at + 1) % list.length];
     set({ window });
     cfcam.notices.toast(`window: ${name}`);
+  }
+
+  /** The channels of the study, such as sequences of MR; none where there is but one. */
+  const channels = () => cfcam.viewer.study()?.channels || [];
+
+  /** Lays a channel under the maps, in its own window: another one's values have another scale. */
+  const channel = (number) => set({ channel: number, window: null });
+
+  function nextChannel() {
+    const all = channels();
+    if (!all.length) return cfcam.notices.toast("this study has one channel");
+    const number = (state().channel + 1) % all.length;
+    channel(number);
+    return cfcam.notices.toast(`channel: ${all[number].name}`);
   }
 
   function nextPlane() {
@@ -150,6 +164,7 @@
     add("Shift+c", "Previous class", "Map", turnBy("class_name", -1));
     add("g", "Go to the peak", "Map", peak);
     add("w", "Next window", "Picture", nextWindow);
+    add("Shift+w", "Next channel", "Picture", nextChannel);
     add("v", "Next plane, three planes, projection", "Picture", nextPlane);
     add("h", "Cross at the cursor", "Picture", () => set({ crosshair: !state().crosshair }));
     add("z", "Zoom in", "Picture", () => zoom(1.25));
@@ -186,6 +201,21 @@
         made.show(now);
         const info = (cfcam.info.palettes || []).find((one) => one.name === now.palette) || {};
         note.textContent = info.note || (info.passes === false ? "the change that is seen does not grow with the value on every grey" : "");
+      },
+    };
+  }
+
+  function channelChoice() {
+    const select = el("select", { data: { testid: "display-channel" }, on: { change: (event) => channel(Number(event.target.value)) } });
+    const row = el("label.row", {}, el("span", {}, "Channel"), select);
+    return {
+      row,
+      show: (now) => {
+        const names = channels().map(({ name, file }, number) => `${number}: ${name}${file && !file.startsWith(`${name}.`) ? ` (${file})` : ""}`);
+        row.hidden = !names.length;
+        if (select.dataset.names !== names.join("\n")) select.replaceChildren(...names.map((name, number) => el("option", { value: String(number) }, name)));
+        select.dataset.names = names.join("\n");
+        select.value = String(now.channel);
       },
     };
   }
@@ -229,7 +259,7 @@
         planes = choice("plane", "Planes", PLANES);
         parts = [
           paletteChoice(), choice("blend", "Colour", ["value", "uniform", "contour"]), choice("scale", "Scale", ["own", "common"]),
-          check("outline", "Outline at the threshold"), check("fade", "Fade below the threshold"), windowChoice(), planes,
+          check("outline", "Outline at the threshold"), check("fade", "Fade below the threshold"), channelChoice(), windowChoice(), planes,
           check("crosshair", "Cross at the cursor"), check("smooth", "Smooth pixels"),
         ];
         element.append(...parts.map((part) => part.row));

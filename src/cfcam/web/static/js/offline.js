@@ -41,7 +41,8 @@
   }
 
   function element(path) {
-    return document.querySelector(`[data-file="${CSS.escape(plain(path))}"]`);
+    const address = path.replace(/^\/?(api\/)?/, "/");
+    return document.querySelector(`[data-file="${CSS.escape(address)}"]`);
   }
 
   async function bytes(path) {

@@ -23,7 +23,7 @@
     parts.push(grid.picture ? `row ${index[0]}, column ${index[1]}` : `[${index.join(", ")}]`);
     const place = cfcam.grid.patient(grid, index);
     if (place) parts.push(patientText(place));
-    else if (grid.spacing) parts.push(`${index.map((at, axis) => (at * grid.spacing[axis]).toFixed(1)).join(", ")} mm`);
+    else if (grid.spacing) parts.push(`${index.map((at, axis) => (at * grid.spacing[axis]).toFixed(1)).join(", ")} mm${study.measured ? ` ${study.measured}` : ""}`);
     return parts.join(" · ");
   }
 

@@ -12,7 +12,8 @@
  * | fade | below the threshold the map fades as (v / t)² |
  * | outline | a line at the threshold |
  * | palette, blend | name; "value", "uniform" or "contour" |
- * | window | [low, high] in the source's units; null: the study's own |
+ * | channel | which channel of a volume lies under the maps, from 0 |
+ * | window | [low, high] in the source's units; null: the channel's own |
  * | scale | "own": each map over its maximum; "common": over the greatest maximum of those shown |
  * | plane | "axial", "coronal", "sagittal", "all" or "mip" |
  * | cursor | index of the source's array: [row, col] or [d, h, w]; null: the middle, or the peak |
@@ -30,7 +31,7 @@
 
   const defaults = {
     study: null, maps: [], active: 0, opacity: 0.4, threshold: null, fade: false, outline: true, palette: "inferno",
-    blend: "value", window: null, scale: "own", plane: "axial", cursor: null, zoom: 1, pan: [0, 0], smooth: true,
+    blend: "value", channel: 0, window: null, scale: "own", plane: "axial", cursor: null, zoom: 1, pan: [0, 0], smooth: true,
     crosshair: false, original: false, compare: null, registration: "rigid", tool: "none", panel: null, list: true,
   };
   const allowed = {
@@ -39,7 +40,7 @@
   };
   const always = ["study", "maps", "opacity", "palette", "blend"]; // said even when usual: usual things may change
   const never = ["original"]; // a held key
-  const limits = { opacity: [0, 1], threshold: [0, 1], zoom: [0.2, 64], active: [0, 5] };
+  const limits = { opacity: [0, 1], threshold: [0, 1], zoom: [0.2, 64], active: [0, 5], channel: [0, 32767] };
 
   let now = structuredClone(defaults);
   const listeners = [];

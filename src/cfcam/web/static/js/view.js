@@ -126,7 +126,7 @@
 
     /**
      * @param {object} frame address, file (null: not there yet, and nothing is drawn in its place), grid, cursor,
-     *     window, zoom, pan, smooth, mip, cross (drawn at the cursor), hover (index or null) and map: null or {address, file, key, table, signed, level: 0..255 of its line or null, box: that it explains, or null}
+     *     window, zoom, pan, smooth, mip, name (of the channel; "": it has one), measured (where mm are, such as "at the detector"), cross (drawn at the cursor), hover (index or null) and map: null or {address, file, key, table, signed, level: 0..255 of its line or null, box: that it explains, or null}
      */
     function draw(frame) {
       const view = frame.grid.views[plane];
@@ -162,7 +162,8 @@
       letters.forEach((letter, n) => { letter.textContent = view.edges ? view.edges[n] : ""; });
       const little = element.clientWidth < LITTLE;
       const projected = little ? "projection" : "projection of the greatest value";
-      where.textContent = frame.mip ? projected : view.n === null ? "" : little ? `${slice + 1} of ${view.slices}` : placeText(frame, view, slice);
+      const place = frame.mip ? projected : view.n === null ? "" : little ? `${slice + 1} of ${view.slices}` : placeText(frame, view, slice);
+      where.textContent = [place, frame.name].filter(Boolean).join(" · ");
       const known = frame.grid.spacing && frame.grid.spacing.every((mm) => mm > 0);
       bar.hidden = !known;
       if (!known) return;
@@ -170,6 +171,7 @@
       const length = BARS_MM.filter((mm) => mm * pixelsInMm <= Math.max(60, element.clientWidth / 6)).at(-1) || 1;
       bar.style.width = `${length * pixelsInMm}px`;
       bar.textContent = length >= 10 ? `${length / 10} cm` : `${length} mm`;
+      bar.dataset.measured = frame.measured || "";
     }
 
     return self;

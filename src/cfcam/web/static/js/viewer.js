@@ -11,7 +11,7 @@
   const palettes = new Map(); // name -> 768 bytes
   let signed = null; // 768 bytes of the palette of differences, whose middle is none
   let study = null; // what the server says of the open study
-  let original = null; // {address, file, grid}
+  let original = null; // {address, file, grid, window, name}: the channel that is shown
   let hover = null; // {pane, index}
   let leaving = new AbortController();
   let asked = 0;
@@ -23,6 +23,7 @@
     for (const palette of info.palettes || []) palettes.set(palette.name, cfcam.lut.decode(palette.colours));
     if (info.difference) signed = cfcam.lut.decode(info.difference.colours);
     cfcam.state.on(["maps", "compare"], () => { performance.mark("cfcam:switch-asked"); fetchMaps(); });
+    cfcam.state.on("channel", fetchChannel);
     cfcam.state.on(null, redraw);
     new ResizeObserver(redraw).observe(document.getElementById("panes"));
   }
@@ -67,27 +68,56 @@
     leaving.abort();
     leaving = new AbortController();
     const mine = ++asked;
-    const address = `/api/studies/${detail.id}/original.nii`;
-    const done = cfcam.store.now(address) ? null : cfcam.notices.busy("reading the picture");
-    let file;
-    try {
-      file = await cfcam.store.file(address, leaving.signal);
-    } finally {
-      if (done) done();
-    }
+    const channel = channelOf(detail);
+    const file = await fetched(channel.url);
     if (mine !== asked) return false;
     study = detail;
     hover = null;
     known.clear();
     note(mapList(detail));
-    original = { address, file, grid: cfcam.grid.of(detail, file) };
+    original = laid(channel, file);
     settle();
-    fetchMaps();
+    fetchChannel(); // another one may have been asked for meanwhile
     await drawn();
     performance.mark("cfcam:first-paint");
     document.documentElement.dataset.ready = "1";
     resolveReady(true);
     return true;
+  }
+
+  /** The channel that the state asks for of a study, or of what a map lies on; of what has one, that. */
+  function channelOf({ channels = [], url, id, window }) {
+    return channels[cfcam.state.get().channel] || channels[0] || { url: url || `/api/studies/${id}/original.nii`, window, name: "" };
+  }
+
+  const laid = ({ url, window, name }, file) => ({ address: url, file, grid: cfcam.grid.of(study, file), window, name });
+
+  /** A picture's file; who waits for it is told. */
+  async function fetched(address) {
+    const done = cfcam.store.now(address) ? null : cfcam.notices.busy("reading the picture");
+    try {
+      return await cfcam.store.file(address, leaving.signal);
+    } finally {
+      if (done) done();
+    }
+  }
+
+  /** Lays the channel that the state asks for under the maps; until it is there the other one stands, with its name. */
+  async function fetchChannel() {
+    if (!study || !original) return;
+    const [channel, mine] = [channelOf(study), asked];
+    if (channel.url !== original.address) {
+      try {
+        const file = await fetched(channel.url);
+        if (mine !== asked || channelOf(study).url !== channel.url) return;
+        original = laid(channel, file);
+      } catch (error) {
+        cfcam.notices.failed(error);
+        return;
+      }
+    }
+    fetchMaps();
+    redraw();
   }
 
   /** Puts what the state says within what this study has. */
@@ -98,6 +128,7 @@
     const patch = {};
     if (!fits && state.cursor) patch.cursor = null;
     if (picture && state.plane !== "axial") patch.plane = "axial";
+    if (state.channel >= Math.max(1, study.channels?.length || 0)) patch.channel = 0;
     cfcam.state.set(patch);
   }
 
@@ -117,7 +148,7 @@
     const mine = asked;
     const state = cfcam.state.get();
     const shown = state.maps.map((id) => known.get(id)).filter(Boolean);
-    const files = shown.flatMap((map) => [map.under && [map.under.url, "the prior"], [map.url, map.method]]).filter(Boolean);
+    const files = shown.flatMap((map) => [map.under && [channelOf(map.under).url, "the prior"], [map.url, map.method]]).filter(Boolean);
     cfcam.store.use([original.address, ...files.map(([address]) => address)]);
     await Promise.all(files.map(async ([address, name]) => {
       if (cfcam.store.now(address)) return;
@@ -155,7 +186,7 @@
 
   /** The window in use, in the source's units. */
   function windowNow() {
-    const own = study.window;
+    const own = original.window;
     const chosen = cfcam.state.get().window;
     if (!chosen) return { low: own.low, high: own.high, function: own.function };
     return { low: chosen[0], high: chosen[1], function: "LINEAR_EXACT" };
@@ -195,10 +226,10 @@
    */
   function ground(map) {
     if (!map || !map.under) return { ...original, window: windowNow() };
-    const { url, window } = map.under;
+    const { url, window, name } = channelOf(map.under);
     const file = cfcam.store.now(url);
     const grid = file ? { ...original.grid, strides: cfcam.grid.of(study, file).strides } : original.grid;
-    return { address: url, file, grid, window: cfcam.state.get().window ? windowNow() : window };
+    return { address: url, file, grid, window: cfcam.state.get().window ? windowNow() : window, name };
   }
 
   function frameOf(map, number) {
@@ -206,7 +237,7 @@
     const picture = original.grid.picture;
     const many = !picture && (state.plane === "all" || state.plane === "mip");
     return {
-      ...ground(map), cursor: cursor(), zoom: state.zoom, pan: state.pan, smooth: state.smooth,
+      ...ground(map), measured: study.measured, cursor: cursor(), zoom: state.zoom, pan: state.pan, smooth: state.smooth,
       mip: !picture && state.plane === "mip",
       planes: picture ? ["picture"] : many ? ["axial", "coronal", "sagittal"] : [state.plane],
       cross: state.crosshair || (!picture && state.plane === "all"),
@@ -251,7 +282,7 @@
   function told(shown) {
     const there = shown.filter((id) => {
       const map = id && known.get(id);
-      return map && cfcam.store.now(map.url) && (!map.under || cfcam.store.now(map.under.url));
+      return map && cfcam.store.now(map.url) && (!map.under || cfcam.store.now(channelOf(map.under).url));
     });
     const key = there.join(",");
     if (key && key !== last && there.length === shown.length) {
@@ -359,6 +390,6 @@
     ready, start, open, show, add, maps, mapList, redraw, drawn, pixelOf, indexAt, planeAt, svg, valueAt, png, cursor, palette, paletteOf,
     thresholdOf, factorOf, howOf, windowNow, setHover, focus, panes: shownPanes,
     paneAt: (n) => panes[n]?.element ?? null, map: (id) => known.get(id),
-    study: () => study, grid: () => original && original.grid, hover: () => hover, palettes: () => [...palettes.keys()],
+    study: () => study, original: () => original, grid: () => original && original.grid, hover: () => hover, palettes: () => [...palettes.keys()],
   };
 })();

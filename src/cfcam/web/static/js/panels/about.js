@@ -24,11 +24,13 @@
   function pictureRows() {
     const { study } = root;
     if (!study) return [];
-    const { low, high, source } = study.window || {};
+    const shown = root.viewer.original();
+    const { low, high, source } = shown?.window || {};
     return [
       ["Size", study.shape?.join(" × ")],
-      ["Spacing", study.spacing ? `${study.spacing.map((one) => number(one)).join(" × ")} mm` : "not stated"],
+      ["Spacing", study.spacing ? `${study.spacing.map((one) => number(one)).join(" × ")} mm${study.measured ? ` ${study.measured}` : ""}` : "not stated"],
       ["Sides", study.edges ? `right edge ${study.edges[0]}, lower edge ${study.edges[1]}` : study.affine && study.placed !== false ? "from the file" : "not stated: left and right are as stored"],
+      ["Channel", shown?.name ? `${shown.name}, of ${study.channels.length}` : null],
       ["Window", low === undefined ? null : `${number(low)} to ${number(high)}${study.values?.unit ? ` ${study.values.unit}` : ""}${source ? ` (${source})` : ""}`],
       ["Modality", study.modality],
     ];

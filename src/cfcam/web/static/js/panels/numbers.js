@@ -74,7 +74,7 @@
     const mm = region[`${what}_mm`];
     const index = region[what];
     if (patient) return { text: patient.map((one) => one.toFixed(1)).join(", "), all: patient, of: "mm in the patient, RAS+" };
-    if (mm) return { text: mm.map((one) => one.toFixed(1)).join(", "), all: mm, of: "mm from the first pixel" };
+    if (mm) return { text: mm.map((one) => one.toFixed(1)).join(", "), all: mm, of: `mm${answered.measured ? ` ${answered.measured}` : ""} from the first pixel` };
     if (index) return { text: index.map((one) => number(one)).join(", "), all: index, of: index.length === 2 ? "row, column" : "slice, row, column" };
     return { text: "–", all: [], of: "" };
   }
@@ -86,9 +86,10 @@
       fill(table);
       return;
     }
-    const { regions, unit } = found;
+    const { regions, unit, measured } = found;
+    const at = measured && unit.startsWith("mm") ? ` ${measured}` : "";
     const plain = (name) => (region) => ({ text: number(region[name]), all: [region[name] ?? ""] });
-    const sized = (name) => (region) => ({ text: `${number(region[name])} ${unit}`, all: [region[name]] });
+    const sized = (name) => (region) => ({ text: `${number(region[name])} ${unit}${at}`, all: [region[name]] });
     const rows = [
       ["Size", sized("size")],
       ["Largest part", sized("largest")],
@@ -118,9 +119,9 @@
   function asCsv() {
     const quote = (text) => (/[",\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
     const cell = (one) => quote(one === null || one === undefined ? "" : Array.isArray(one) ? one.join(" ") : String(one));
-    const { regions, unit, threshold, rule: by, stability } = answered;
-    const head = [...FIELDS, "unit", "threshold", "rule", "peak_stayed", "peak_motions"].join(",");
-    const lines = regions.map((region) => [...FIELDS.map((name) => cell(region[name])), unit, cell(threshold), cell(by), cell(stability?.stayed), cell(stability?.motions)].join(","));
+    const { regions, unit, measured, threshold, rule: by, stability } = answered;
+    const head = [...FIELDS, "unit", "measured", "threshold", "rule", "peak_stayed", "peak_motions"].join(",");
+    const lines = regions.map((region) => [...FIELDS.map((name) => cell(region[name])), unit, cell(measured), cell(threshold), cell(by), cell(stability?.stayed), cell(stability?.motions)].join(","));
     return `${[head, ...lines].join("\n")}\n`;
   }
 

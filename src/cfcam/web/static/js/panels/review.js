@@ -6,7 +6,7 @@
 
   const VERDICTS = [["accept", "Accept"], ["reject", "Reject"], ["amend", "Amend"]];
   // What a record takes of how the map was shown: cfcam.clinical.audit.fields.VIEW.
-  const SHOWN = ["opacity", "threshold", "fade", "outline", "palette", "blend", "window", "scale", "plane", "cursor", "zoom", "pan", "original", "compare", "maps"];
+  const SHOWN = ["opacity", "threshold", "fade", "outline", "palette", "blend", "channel", "window", "scale", "plane", "cursor", "zoom", "pan", "original", "compare", "maps"];
 
   let form, what, comment, reviewer, instead, other, drawn, line, save, history;
   let radios = [];

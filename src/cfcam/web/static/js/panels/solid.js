@@ -110,7 +110,7 @@
   async function draw() {
     const study = cfcam.viewer.study();
     const state = cfcam.state.get();
-    const scan = study && cfcam.store.now(`/api/studies/${study.id}/original.nii`);
+    const scan = study && cfcam.viewer.original().file;
     if (!scan || study.kind !== "volume" || scan.channels !== 1) {
       say("Only volumes can be turned: open a CT, an MR or a NIfTI volume.");
       return;
@@ -120,7 +120,7 @@
     const heat = own ? cfcam.store.now(map.url) : null;
     const { low, high } = cfcam.viewer.windowNow();
     const from = heat ? cfcam.viewer.thresholdOf(map) ?? 0.5 : null;
-    const key = [study.id, heat ? map.url : "", from, state.palette, low, high].join("|");
+    const key = [cfcam.viewer.original().address, heat ? map.url : "", from, state.palette, low, high].join("|");
     if (key === shown) return;
     say("drawing …");
     const nv = await ready();
