@@ -26,6 +26,7 @@ from cfcam.imaging.drawing.planes import (
 )
 from cfcam.imaging.geometry import Affine
 from cfcam.imaging.volume import Source
+from cfcam.jobs.evaluate.words import case_shown
 from cfcam.maps import Status, heatmaps_of, statuses_of
 from cfcam.metrics.scorecard.batch import explained_probability
 from cfcam.metrics.scorecard.evaluator import Evaluator
@@ -65,7 +66,7 @@ def example(evaluator: Evaluator, sample: Sample, preprocess: Preprocess) -> Exa
     sheet = contact_sheet(
         _as_seen(sample, preprocess),
         panels_of(evaluator, sample),
-        title=sample.name,
+        title=case_shown(sample.name),
         footer="",
         panel_size=224,
         theme="light",
@@ -148,7 +149,7 @@ def volume_example(evaluator: Evaluator, sample: Sample, affine: Affine, *, plac
     through = "the middle of the ground truth" if truth is not None else "the peak of the maps' mean"
     footer = "; ".join([f"slices ({', '.join(map(view.name, PLANES))}) through {through}", *view_notes(view)])
     sheet = contact_sheet(
-        picture, drawn, title=sample.name, footer=footer, panel_size=max(picture.shape[:2]), theme="light"
+        picture, drawn, title=case_shown(sample.name), footer=footer, panel_size=max(picture.shape[:2]), theme="light"
     )
     return as_example(sample.name, sheet)
 

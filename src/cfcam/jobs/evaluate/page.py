@@ -18,7 +18,7 @@ from cfcam.jobs.evaluate.curves import PREFIX, draw_curves, without_curves
 from cfcam.jobs.evaluate.examples import Example
 from cfcam.jobs.evaluate.figures import draw, radar_methods, rendered, write_figures
 from cfcam.jobs.evaluate.findings import REFERENCE, Findings, write_tables
-from cfcam.jobs.evaluate.words import CONTROL_WORDS, GROUP_QUESTIONS, meaning
+from cfcam.jobs.evaluate.words import CONTROL_WORDS, GROUP_QUESTIONS, case_shown, meaning
 from cfcam.metrics.scorecard.card import Comparison, Scorecard, Summary, format_number
 from cfcam.metrics.scorecard.catalogue import METRICS, MetricInfo
 from cfcam.metrics.scorecard.rows import Rows
@@ -87,7 +87,9 @@ def _written(findings: Findings, folder: Path, examples: Sequence[Example]) -> l
     }
     files = write_tables(findings, folder) + write_figures(figures, folder / "figures")
     page = folder / PAGE
-    write_whole(page, render(findings, figures, [e.name for e in examples]).encode("utf-8", "backslashreplace"))
+    write_whole(
+        page, render(findings, figures, [case_shown(e.name) for e in examples]).encode("utf-8", "backslashreplace")
+    )
     return [page, *files]
 
 
@@ -139,9 +141,11 @@ def render(findings: Findings, figures: Mapping[str, bytes], examples: Sequence[
         curves_kept=bool(findings.curves),
         without_curves=without_curves(findings),
         examples=examples,
-        failed=list(card.failed.items())[:_LISTED],
+        failed=[(case_shown(name), reason) for name, reason in list(card.failed.items())[:_LISTED]],
         more_failed=max(0, len(card.failed) - _LISTED),
-        case_notes=[(name, line) for name, lines in info.get("case_notes", {}).items() for line in lines][:_LISTED],
+        case_notes=[(case_shown(name), line) for name, lines in info.get("case_notes", {}).items() for line in lines][
+            :_LISTED
+        ],
         explains=info.get("settings", {}).get("explained", "predicted"),
         provenance=_provenance(info),
     )

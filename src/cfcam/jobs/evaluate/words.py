@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import PurePath
 
 from cfcam.metrics.scorecard.catalogue import METRICS, NAMED, PERTURBATIONS, SIMILARITIES
 
@@ -155,3 +156,14 @@ def in_words(method: str, reference: str, verdicts: Iterable[tuple[str, str]]) -
     if by[VERDICTS[2]]:
         parts.append(f"no difference shown in {len(by[VERDICTS[2]])}")
     return f"{method} beside {reference}, {total} measures: {', '.join(parts)}."
+
+
+def case_shown(name: str) -> str:
+    """Returns what a case is called on the page: of a whole path, which is of this machine alone, the file.
+
+    Example:
+        >>> case_shown("/home/me/scans/a.png"), case_shown("nodule/a.png")
+        ('a.png', 'nodule/a.png')
+    """
+    path = PurePath(name)
+    return path.name if path.is_absolute() else name
