@@ -19,8 +19,10 @@ from cfcam.cli.options import regions as options
 from cfcam.clinical.checks.interventions import remove_artefact
 from cfcam.errors import InputError
 from cfcam.explainer_windows import Windows, explain_windows
+from cfcam.imaging.drawing.charts.bars import region_page
 from cfcam.jobs import Input, Kind
 from cfcam.jobs.engine.inference import Engine, prepare_methods
+from cfcam.jobs.runs import drawing
 from cfcam.jobs.study.regions import SLIC, RegionSettings, by_region
 from tests.jobs.runs.test_volumes import MARKER, SHAPE, scan
 from tests.jobs.runs.test_volumes import NETWORKS as VOLUME_NETWORKS
@@ -90,7 +92,11 @@ def test_superpixels_have_shares_that_add_up(tmp_path):
     assert sum(row["share"] for row in rows) == pytest.approx(1)
 
 
-def test_the_organs_of_a_volume_are_measured_on_its_grid(tmp_path):
+def test_the_organs_of_a_volume_are_measured_on_its_grid(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(
+        drawing, "region_page", lambda *a, **b: drawn.append((a[0][0], b["title"])) or region_page(*a, **b)
+    )
     path = scan(tmp_path / "scan.nii.gz", codes="LPS")
     values = np.zeros(SHAPE, np.int16)
     values[tuple(slice(at - 1, at + 2) for at in MARKER)], values[:2] = 7, 1
@@ -105,6 +111,12 @@ def test_the_organs_of_a_volume_are_measured_on_its_grid(tmp_path):
     assert rows["region 7"]["enrichment"] > 2 > 1 > rows["region 1"]["enrichment"]
     assert rows["region 7"]["removal"] > 0
     assert (tmp_path / "out" / "scan_by_region.png").exists()
+    ((first, title),) = drawn
+    height, width = first.picture.shape[:2]
+    for row, column in ((height // 2, 12), (height // 2, width - 12), (12, width // 2), (height - 12, width // 2)):
+        around = first.picture[row - 8 : row + 9, column - 8 : column + 9]
+        assert (around.min(-1) > 230).sum() > 5  # a letter: left is left
+    assert title == "scan.nii.gz · slices through the peaks of the maps"
     for size in (9, 32):
         words = ["--by-region", tmp_path / "seg.nii.gz", "--json", "--sliding", size]
         windows = explain(path, "-o", tmp_path / str(size), *how, *words)

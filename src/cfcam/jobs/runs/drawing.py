@@ -20,7 +20,7 @@ from torch import Tensor
 from cfcam.clinical.regions import threshold_value
 from cfcam.explanation import Explanation, unique_columns
 from cfcam.files import make_folder, write_whole
-from cfcam.imaging import Panel, Preprocess, VolumePreprocess
+from cfcam.imaging import Panel, Preprocess, Volume, VolumePreprocess
 from cfcam.imaging.drawing.charts.bars import Measured, region_page
 from cfcam.imaging.drawing.formats import QUALITY, quality_under, write_picture
 from cfcam.imaging.drawing.page import Page
@@ -108,6 +108,7 @@ class Artist(ABC):
         ]
         more = len(found.shares) - len(shown)
         title = (image.path.name if image.path else "") + (f" (and {more} maps more, in the table)" if more else "")
+        title += " · slices through the peaks of the maps" if isinstance(image, Volume) else ""
         with FIGURE_LOCK:
             page = region_page(measured, title=title, footer=self._footer(explanation))
         return [self._written(page, stem, sheet=True), *(Path(f"{stem}{ending}") for ending in texts)]

@@ -131,7 +131,9 @@ class PictureArtist(Artist):
         """Returns a small picture with a map over it and the borders of regions; see `Artist.small`."""
         rgb = reduced(image.rgb(), _PANEL_SIDE)
         heat = self._heat(explanation, *which, rgb)
-        drawn = self._overlay(rgb, explanation, which, {} if heat is None else {which: self._level(heat)}, None)
+        drawn = self._overlay(
+            rgb, explanation, which, {} if heat is None else {which: self._level(heat)}, letters_of(image)
+        )
         size = (rgb.shape[0], rgb.shape[1])
         masks = {name: self.preprocess.to_original(mask.float(), size) > 0.5 for name, mask in regions.items()}
         return outlined(drawn, {name: mask.numpy() for name, mask in masks.items()})

@@ -29,6 +29,7 @@ from cfcam.imaging import (
     volume_sheet,
 )
 from cfcam.imaging.drawing.planes import NORMAL_AXIS, VolumeView, cut_plane, heat_picture, peak_voxel
+from cfcam.imaging.drawing.sides import lettered
 from cfcam.imaging.reading.stacking import digest_of_series
 from cfcam.imaging.volume import raw_range
 from cfcam.imaging.windows import named_window
@@ -158,7 +159,8 @@ class VolumeArtist(Artist):
         self, image: Volume, explanation: Explanation, which: tuple[str, int], regions: Mapping[str, Tensor]
     ) -> tuple[NDArray[np.uint8], Places]:
         """Returns a small slice with a map over it; see `Artist.small`."""
-        return self._axial(image, self._heat(explanation, *which, image)), {}
+        letters = VolumeView.of(image, self.settings.window).letters("axial")
+        return lettered(self._axial(image, self._heat(explanation, *which, image)), letters), {}
 
     def _axial(self, volume: Volume, heat: NDArray[np.float32] | None) -> NDArray[np.uint8]:
         """A small axial slice through the peak of a map, or through the middle where there is no map."""

@@ -23,10 +23,10 @@ def test_bars_are_as_long_as_shares_and_the_largest_comes_first() -> None:
     page = region_page([Measured(picture, table, "0.93", {"small": (0.5, 0.25)})], title="cat.png")
     written = [text.line for text in page.texts]
     assert "grad-cam · cat 0.93" in written
-    assert written.index("1 large") < written.index("2 small")
+    assert written.index("2 large") < written.index("1 small")
     assert "75% · x 1.5" in written
     assert not any("nowhere" in line for line in written)
-    (number,) = (text for text in page.texts if text.line == "2")  # where the second region lies in the picture
+    (number,) = (text for text in page.texts if text.line == "1")  # where the first region lies in the picture
     top, left, shown = page.boxes[0]
     assert (number.y - top) / len(shown) == pytest.approx(0.5)
     assert (number.x - left) / shown.shape[1] == pytest.approx(0.25)
@@ -36,6 +36,21 @@ def test_bars_are_as_long_as_shares_and_the_largest_comes_first() -> None:
     middle = np.flatnonzero((first[0] == TICK).all(1)).mean()  # chance is a half
     assert middle == pytest.approx(first.shape[1] / 2, abs=2)
     assert page.drawn().shape == (page.height, page.width, 3)
+
+
+def test_a_region_without_a_name_is_called_by_its_label_in_the_picture_too() -> None:
+    picture = np.full((40, 60, 3), 90, np.uint8)
+    rows = [
+        RegionShare(f"region {n}", 1, 0.5, share, None, 1.0, fall)
+        for n, share, fall in ((3, 0.2, -0.5), (7, 0.8, 0.25))
+    ]
+    table = RegionShares(tuple(rows), "grad-cam", "cat", 1.0, "ok", 0.0)
+    page = region_page([Measured(picture, table, places={"region 3": (0.5, 0.25), "region 7": (0.5, 0.75)})])
+    written = [text.line for text in page.texts]
+    assert [line for line in written if line.startswith("region")] == ["region 7", "region 3"]
+    assert {text.line: text.x < 200 for text in page.texts if text.line in ("3", "7")} == {"3": True, "7": False}
+    assert "80% · x 1.0 · falls by 0.25" in written
+    assert "20% · x 1.0 · rises by 0.50" in written
 
 
 def test_a_map_that_cannot_be_read_says_so_in_place_of_bars() -> None:

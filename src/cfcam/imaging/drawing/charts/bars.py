@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -104,17 +105,16 @@ def region_page(
         _write(texts, MARGIN, y, about, HEAD_SIZE, ink.text, width - 2 * MARGIN, bold=True)
         y += line_height(HEAD_SIZE) + 3
         boxes.append((y, MARGIN, picture))
-        for number, region in enumerate(one.shares.largest(_MOST), start=1):
+        marks = _marks(one.shares)
+        for region in one.shares.largest(_MOST):
             if (place := one.places.get(region.name)) is not None:
-                at = MARGIN + place[1] * size[1], y + place[0] * size[0]
-                texts.append(
-                    TextLine(*at, str(number), SMALL_SIZE, "#ffffff", bold=True, centred=True, box="#00000090")
-                )
+                at, mark = (MARGIN + place[1] * size[1], y + place[0] * size[0]), marks[region.name]
+                texts.append(TextLine(*at, mark, SMALL_SIZE, "#ffffff", bold=True, centred=True, box="#00000090"))
         below = _bars(texts, boxes, one.shares, beside, y, ink)
         y = max(y + size[0], below) + 2 * GAP
     for line in wrapped_lines(
         "bar: share of the map's positive evidence, 0 to 1; mark: share of the area (chance); x: enrichment;"
-        f" falls: of the explained score without the region; {footer}",
+        f" falls, rises: the explained score (of a class its logit, without a unit) without the region; {footer}",
         SMALL_SIZE,
         width - 2 * MARGIN,
         most=4,
@@ -124,11 +124,23 @@ def region_page(
     return Page(y + MARGIN - 4, width, ink, boxes, texts)
 
 
+def _marks(shares: RegionShares) -> dict[str, str]:
+    """Returns what stands for each region in the picture: its label where it has no name, else its place in the list.
+
+    It is not its place among the bars: "2" for region 3 would be read as region 2.
+    """
+    labels = [re.fullmatch(r"region (\d+)", region.name) for region in shares.regions]
+    if all(labels):
+        return {found[0]: found[1] for found in labels if found}
+    return {region.name: str(number) for number, region in enumerate(shares.regions, start=1)}
+
+
 def _bars(texts: list[TextLine], boxes: list[Box], shares: RegionShares, x: int, y: int, ink: Ink) -> int:
     """Adds the rows of one picture; returns the next free height."""
-    shown = shares.largest(_MOST)
-    for number, region in enumerate(shown, start=1):
-        _write(texts, x, y, f"{number} {region.name}", SMALL_SIZE, ink.text, _NAME - GAP, height=_ROW)
+    shown, marks = shares.largest(_MOST), _marks(shares)
+    for region in shown:
+        name = region.name if region.name.endswith(f" {marks[region.name]}") else f"{marks[region.name]} {region.name}"
+        _write(texts, x, y, name, SMALL_SIZE, ink.text, _NAME - GAP, height=_ROW)
         boxes.append((y + (_ROW - _THICK) // 2 - 2, x + _NAME, _bar(region, ink)))
         _write(texts, x + _NAME + _LENGTH + GAP, y, _numbers(region), SMALL_SIZE, ink.text, _NUMBERS - GAP, height=_ROW)
         y += _ROW
@@ -162,7 +174,7 @@ def _numbers(region: RegionShare) -> str:
     if region.contribution is not None:
         parts.append(f"signed {region.contribution:+.2f}")
     if region.removal is not None:
-        parts.append(f"falls {region.removal:+.2f}")
+        parts.append(f"{'rises' if region.removal < 0 else 'falls'} by {abs(region.removal):.2f}")
     return " · ".join(parts)
 
 
