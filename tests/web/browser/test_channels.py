@@ -20,7 +20,7 @@ from tests.web.browser.shown import blob, study_map  # noqa: E402
 from tests.web.server import Served, served, settings_of  # noqa: E402
 
 SHAPE = (20, 24, 10)
-BRIGHT = {"t1.nii": 5, "t2.nii": 10, "flair.nii": 15}
+BRIGHT = {"t1": 5, "t2": 10, "flair": 15}
 """The row (A) in which each sequence is bright; its grey values go up to 100 times that."""
 
 
@@ -34,8 +34,8 @@ def sequences(folder: Path) -> tuple[Path, ...]:
     for name, row in BRIGHT.items():
         values = np.zeros(SHAPE, np.int16)
         values[:, row] = 100 * row
-        nibabel.Nifti1Image(values, np.diag([1.0, 1.0, 2.0, 1.0])).to_filename(folder / name)
-    return tuple(folder / name for name in BRIGHT)
+        nibabel.Nifti1Image(values, np.diag([1.0, 1.0, 2.0, 1.0])).to_filename(folder / f"study_7_{name}.nii")
+    return tuple(folder / f"study_7_{name}.nii" for name in BRIGHT)
 
 
 @pytest.fixture
@@ -63,21 +63,23 @@ def said(page: Any) -> str:
 def test_a_sequence_is_chosen_in_the_panel_and_a_link_to_it_opens_it(browser: Any, viewer: Served) -> None:
     with opened(browser, viewer.address) as page:
         shown(page)
-        assert bright_row(page) == BRIGHT["t1.nii"]
+        assert bright_row(page) == BRIGHT["t1"]
         assert said(page).endswith(" · t1")
         page.get_by_test_id("panel-display").click()
         control = page.get_by_label("Channel")
         assert control.locator("option").all_inner_texts() == ["0: t1", "1: t2", "2: flair"]
+        window = page.get_by_test_id("display-window")
+        assert window.locator("option").first.inner_text() == "99 % of its voxels"  # the file says none
         control.select_option("2")
         until(page, lambda: said(page).endswith(" · flair"), True)
-        assert bright_row(page) == BRIGHT["flair.nii"]
+        assert bright_row(page) == BRIGHT["flair"]
         assert page.evaluate("cfcam.viewer.valueAt([0, 15, 5]).grey") == 1500
         until(page, lambda: "channel=2" in page.url, True)
         link = page.url
     with opened(browser, link.replace("/#", "/?token=t0ken-of-the-tests-0123#")) as page:
         shown(page)
         until(page, lambda: said(page).endswith(" · flair"), True)
-        assert bright_row(page) == BRIGHT["flair.nii"]
+        assert bright_row(page) == BRIGHT["flair"]
 
 
 def test_a_key_goes_to_the_next_sequence_which_has_a_window_of_its_own(browser: Any, viewer: Served) -> None:
@@ -88,7 +90,7 @@ def test_a_key_goes_to_the_next_sequence_which_has_a_window_of_its_own(browser: 
             page.keyboard.press("Shift+W")
             until(page, lambda name=name: said(page).endswith(f" · {name}"), True)
             assert (state(page)["channel"], state(page)["window"]) == (number, None)
-            assert page.evaluate("cfcam.viewer.windowNow().high") == 100 * BRIGHT[f"{name}.nii"]
+            assert page.evaluate("cfcam.viewer.windowNow().high") == 100 * BRIGHT[name]
         hands = Keyboard(page)
         hands.panel("display", "j")
         hands.choose("display-channel", "1")
@@ -116,7 +118,10 @@ def test_axe_finds_nothing_in_the_panel_with_channels_and_a_study_with_one_has_n
         assert page.get_by_label("Channel").is_visible()
         found = Axe().run(page)
         assert found.violations_count == 0, found.generate_report()
-    with served(settings_of(tmp_path / "t1.nii")) as alone, opened(browser, f"{alone.address}#channel=2") as page:
+    with (
+        served(settings_of(tmp_path / "study_7_t1.nii")) as alone,
+        opened(browser, f"{alone.address}#channel=2") as page,
+    ):
         page.get_by_test_id("panel-display").click()
         assert page.get_by_test_id("display-window").is_visible()
         assert not page.get_by_test_id("display-channel").is_visible()

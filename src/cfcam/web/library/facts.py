@@ -5,6 +5,8 @@ Voxels that are whole numbers, as those of CT are, are kept as such: half of wha
 
 from __future__ import annotations
 
+import os
+import re
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -126,8 +128,8 @@ def facts_of(image: Image | Volume, size: int, *, modality: str | None = None, e
         )
     unit = "HU" if modality == "CT" else None
     channels = tuple(
-        Channel(**_called(image, number), url="", window=window_of(image, number), values=_values(image, number, unit))
-        for number in range(image.channels)
+        Channel(**called, url="", window=window_of(image, number), values=_values(image, number, unit))
+        for number, called in enumerate(_called(image))
     )
     first = channels[0]
     return Facts(
@@ -146,14 +148,19 @@ def facts_of(image: Image | Volume, size: int, *, modality: str | None = None, e
     )
 
 
-def _called(volume: Volume, number: int) -> dict[str, Any]:
-    """What a channel is called: by its name, else by the file that it was read from, else by its number."""
-    name = volume.channel_name(number)
+def _called(volume: Volume) -> list[dict[str, Any]]:
+    """What each channel is called: by its name, else by what tells its file from the others', else by its number."""
+    names = [volume.channel_name(number) for number in range(volume.channels)]
     if not volume.source.channels:
-        return {"name": name}
-    given, file = volume.source.channels[number]
-    stem = next((file[: -len(end)] for end in NIFTI_EXTENSIONS if file.lower().endswith(end)), "")
-    return {"name": stem if stem and name != given else name, "file": file if stem else None}
+        return [{"name": name} for name in names]
+    files = [file for _, file in volume.source.channels]
+    stems = [next((file[: -len(end)] for end in NIFTI_EXTENSIONS if file.lower().endswith(end)), "") for file in files]
+    shared = re.match(r"(.*[_. -])?", os.path.commonprefix(stems))  # noqa: RUF071 (of names, not of paths)
+    begin = len(shared[0]) if shared else 0  # the study's own part, such as "patient_7_", up to a whole word
+    return [
+        {"name": stem[begin:] or name if name != given else name, "file": file if stem else None}
+        for name, stem, (given, file) in zip(names, stems, volume.source.channels, strict=True)
+    ]
 
 
 def _values(volume: Volume, number: int, unit: str | None) -> Values:

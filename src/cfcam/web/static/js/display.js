@@ -12,13 +12,15 @@
     value: "By value", uniform: "Uniform", contour: "Outline alone", own: "Each map's own", common: "Common",
   };
 
+  const OWN = { "99 % of its voxels": "99 % of its voxels" }; // what the study's own window is, where its file says none
+
   const next = (list, now) => list[(list.indexOf(now) + 1) % list.length];
 
   /** The windows on offer: null is the study's own. */
   function windows() {
     const study = cfcam.viewer.study();
     const named = study ? study.windows || {} : {};
-    return [["As the file says", null], ...Object.entries(named).map(([name, [centre, width]]) => [name, [centre - width / 2, centre + width / 2]])];
+    return [[OWN[cfcam.viewer.original()?.window.source] || "As the file says", null], ...Object.entries(named).map(([name, [centre, width]]) => [name, [centre - width / 2, centre + width / 2]])];
   }
 
   function nextWindow() {
@@ -39,8 +41,7 @@
     const all = channels();
     if (!all.length) return cfcam.notices.toast("this study has one channel");
     const number = (state().channel + 1) % all.length;
-    channel(number);
-    return cfcam.notices.toast(`channel: ${all[number].name}`);
+    return channel(number); // whose name stands on the picture
   }
 
   function nextPlane() {
@@ -211,7 +212,7 @@
     return {
       row,
       show: (now) => {
-        const names = channels().map(({ name, file }, number) => `${number}: ${name}${file && !file.startsWith(`${name}.`) ? ` (${file})` : ""}`);
+        const names = channels().map(({ name, file }, number) => `${number}: ${name}${file && !file.includes(name) ? ` (${file})` : ""}`);
         row.hidden = !names.length;
         if (select.dataset.names !== names.join("\n")) select.replaceChildren(...names.map((name, number) => el("option", { value: String(number) }, name)));
         select.dataset.names = names.join("\n");
