@@ -318,6 +318,12 @@ def test_max_sensitivity_equals_a_loop(size: tuple[int, ...]) -> None:
         assert float(value[n]) == pytest.approx(max(norms) / np.linalg.norm(original[n].numpy().ravel()), rel=1e-5)
 
 
+def test_max_sensitivity_of_a_volume_is_that_of_double_precision() -> None:
+    original, perturbed = torch.rand(2, 1, 128, 128, 128, generator=torch.Generator().manual_seed(0))
+    exact = (perturbed.double() - original.double()).norm() / original.double().norm()
+    assert float(max_sensitivity(original, perturbed[None])) == pytest.approx(float(exact), rel=1e-6)
+
+
 def test_max_sensitivity_of_maps_that_vanish_or_break() -> None:
     original = torch.tensor([[3.0, 4.0], [3.0, 4.0], [0.0, 0.0], [3.0, torch.nan], [-1.0, 0.0]])
     perturbed = torch.tensor([[0.0, 0.0], [torch.nan, 4.0], [1.0, 0.0], [3.0, 4.0], [1.0, 0.0]])[None]

@@ -241,3 +241,13 @@ def test_what_does_not_fit_is_refused_in_one_line(given, why):
     with pytest.raises(InputError, match=why) as caught:
         given()
     assert "\n" not in str(caught.value)
+
+
+def test_agreement_of_a_million_positions_is_that_of_double_precision():
+    """Sums that go one by one were off by 7e-6 here, and by 2e-4 for a volume."""
+    side = torch.linspace(-1, 1, 1000)
+    maps = torch.stack([torch.exp(-((side[:, None] - c) ** 2) - (side - c / 2) ** 2) for c in (0.0, 0.1, 0.3)])
+    maps = (maps / maps.flatten(1).amax(1)[:, None, None])[:, None]
+    found = uncertainty_samples.pairwise_agreement(maps, torch.ones(3, 1, dtype=torch.bool))
+    exact = uncertainty_samples.pairwise_agreement(maps.double(), torch.ones(3, 1, dtype=torch.bool))
+    assert float((found - exact).abs()) < 1e-7

@@ -205,8 +205,9 @@ def test_a_batch_takes_one_pass_for_all_maps_of_the_class_and_its_rival(net: Gap
 def test_mistakes_are_named(net: GapNet) -> None:
     with pytest.raises(MetricError, match="no metric is called 'adc'; nearest: adcc"):
         resolve_metrics("adc")
-    with pytest.raises(MetricError, match="repeatability compares two networks"):
-        Evaluator(net, metrics=["repeatability"])
+    for asked in (["repeatability"], "repeatability", iter(["energy", "repeatability"])):
+        with pytest.raises(MetricError, match="repeatability compares two networks"):
+            Evaluator(net, metrics=asked)
     with pytest.raises(InputError, match="has no label"):
         evaluate(net, [torch.randn(3, 32, 32)], metrics=["complexity"], explained="label", layer="features")
     with pytest.raises(TargetError, match="label 9 is out of range: the network has 4 classes, 0 to 3"):

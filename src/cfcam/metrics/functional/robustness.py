@@ -282,9 +282,14 @@ def max_sensitivity(original: Tensor, perturbed: Tensor) -> Tensor:
             " (R, B, *spatial), R at least 1"
         )
     flat = original.flatten(1).float()
-    change = (perturbed.flatten(2).float() - flat).norm(dim=2).amax(0) / flat.norm(dim=1)
+    change = (_length(perturbed.flatten(2).float() - flat).amax(0) / _length(flat)).float()
     assessed = flat.isfinite().all(1) & (flat > 0).any(1) & perturbed.flatten(2).isfinite().all(2).all(0)
     return torch.where(assessed, change, torch.nan)
+
+
+def _length(rows: Tensor) -> Tensor:
+    """Returns the Euclidean norms over the last axis, whose squares are added up one by one, in double precision."""
+    return torch.linalg.vector_norm(rows, dim=-1, dtype=torch.float64)
 
 
 def _normal(shape: Sequence[int], seeds: Sequence[int]) -> Tensor:

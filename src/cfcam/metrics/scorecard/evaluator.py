@@ -71,13 +71,13 @@ class Evaluator(Subject):
         added = {m.label: m for m in CONTROLS if m.label not in every} if controls else {}
         self._all_controls = tuple(m.label for m in CONTROLS) if controls else ()
         names = class_names(classes)
-        named = "all" if metrics == "all" else None
-        chosen = resolve_metrics(metrics)
+        asked_for = (metrics,) if isinstance(metrics, str) else tuple(metrics)
+        chosen = resolve_metrics(asked_for)
         networks = {"repeatability": retrained, "reproducibility": other}
         lacking = [name for name, second in networks.items() if second is None and name in chosen]
-        if lacking and named is None and not isinstance(metrics, str) and set(lacking) & set(metrics):
+        if missing := [name for name in lacking if name in asked_for]:
             raise MetricError(
-                f"{lacking[0]} compares two networks: give retrained=... (the same architecture, trained again) or"
+                f"{missing[0]} compares two networks: give retrained=... (the same architecture, trained again) or"
                 " other=... (another architecture)"
             )
         known = [f.name for f in fields(Settings) if f.name != "metrics"]
