@@ -25,6 +25,7 @@ from cfcam.metrics import (
     evaluate,
     resolve_metrics,
 )
+from cfcam.metrics.scorecard.samples import as_samples
 from tests.networks import GapNet, redundant, rescale
 
 COST = ("milliseconds", "forward-passes", "peak-memory")
@@ -225,6 +226,33 @@ def test_tables_hold_what_the_rows_do(net: GapNet, tmp_path: object) -> None:
     assert written["adcc"].tolist() == pytest.approx(frame["adcc"].tolist())
     assert card.costs["cf-cam"]["forward-passes"] == 1
     assert "NaN" not in card.to_json()
+
+
+@pytest.mark.parametrize("label", ["nodule", 1.5, torch.tensor([0.0, 1.0]), -1])
+def test_labels_that_are_no_class_are_refused_where_they_were_taken_for_mistakes_of_the_network(label: Any) -> None:
+    with pytest.raises(InputError, match=r"^sample '7': its label=.*: give a whole number, 0 or more"):
+        Sample(torch.randn(3, 8, 8), label, name="7")
+
+
+def test_a_label_that_the_network_has_not_is_refused_whatever_is_explained(net: GapNet) -> None:
+    with pytest.raises(TargetError, match="label 4 is out of range: the network has 4 classes, 0 to 3"):
+        evaluate(net, [(torch.randn(3, 32, 32), 4)], metrics=["complexity"], layer="features")
+    assert Sample(torch.randn(3, 8, 8), torch.tensor(2)).label == 2
+
+
+@pytest.mark.parametrize("truth", [torch.tensor([[0, 1], [2, 0]]), torch.tensor([[0.0, 0.3], [1.0, 0.0]])])
+def test_several_labels_and_fractions_are_no_ground_truth(truth: Tensor) -> None:
+    """Whatever was not 0 was taken for the finding: organs beside it, and the rim of a mask that was interpolated."""
+    image = torch.randn(3, 2, 2)
+    with pytest.raises(InputError, match=r"^sample '7': its ground truth is a mask with 3 different values"):
+        Sample(image, ground_truth=truth, name="7")
+    with pytest.raises(InputError, match="choose one label"):
+        list(as_samples([(image, None, truth)]))
+    with pytest.raises(InputError, match=r"^part 'lung' has a mask with 3 different values"):
+        Part("lung", truth, image)
+    (found,) = as_samples([(image, None, [[0, 255], [0, 0]])])
+    assert found.ground_truth is not None
+    assert found.ground_truth.tolist() == [[False, True], [False, False]]
 
 
 def test_metrics_may_be_asked_for_once_by_an_iterator() -> None:

@@ -102,13 +102,15 @@ class Evaluator(Subject):
             samples: images of one shape.
 
         Raises:
-            InputError: the label is to be explained and unknown, or out of range.
+            InputError: the label is to be explained and unknown.
+            TargetError: a label is out of range.
             CfcamError: the network cannot be explained on these images.
         """
         x = torch.stack([sample.image for sample in samples])
         capture = self.capture(x, self._rule(samples))
         if mixed(capture):
             return [row for sample in samples for row in self([sample])]
+        check_labels((sample.label for sample in samples), max(2, capture.logits.shape[1]))
         batch = Batch(self, samples, capture, self.maps(capture))
         for assessor in _assessors(self.settings):
             assessor(batch)
@@ -133,13 +135,15 @@ class _LabelAndRival(Target):
     def indices(self, logits: Tensor, classes: Sequence[str] | None) -> Tensor:
         """Returns (N, 2); raises `TargetError` for a label that the network does not have."""
         labels = torch.tensor(self.labels, device=logits.device)[:, None]
-        wrong = [label for label in self.labels if not 0 <= label < logits.shape[1]]
-        if wrong:
-            raise TargetError(
-                f"label {wrong[0]} is out of range: the network has {logits.shape[1]} classes, 0 to"
-                f" {logits.shape[1] - 1}"
-            )
+        check_labels(self.labels, logits.shape[1])
         return torch.cat([labels, logits.scatter(1, labels, -torch.inf).argmax(1, keepdim=True)], dim=1)
+
+
+def check_labels(labels: Iterable[int | None], classes: int) -> None:
+    """Raises `TargetError` for a label that the network does not have."""
+    for label in labels:
+        if label is not None and label >= classes:
+            raise TargetError(f"label {label} is out of range: the network has {classes} classes, 0 to {classes - 1}")
 
 
 def _assessors(settings: Settings) -> Iterator[Callable[[Batch], None]]:

@@ -17,7 +17,7 @@ from cfcam.methods.base import Methods
 from cfcam.metrics.functional import paper_protocol as paper
 from cfcam.metrics.scorecard.batch import explained_probability, predicted
 from cfcam.metrics.scorecard.catalogue import METRICS, PROTOCOL
-from cfcam.metrics.scorecard.evaluator import Evaluator
+from cfcam.metrics.scorecard.evaluator import Evaluator, check_labels
 from cfcam.metrics.scorecard.samples import Row, Sample
 
 NAME = "cfcam-paper"
@@ -55,6 +55,7 @@ class PaperEvaluator(Evaluator):
         capture = self.capture(torch.stack([sample.image for sample in samples]), None)
         if mixed(capture):
             return [row for sample in samples for row in self([sample])]
+        check_labels((sample.label for sample in samples), max(2, capture.logits.shape[1]))
         probability, answers = explained_probability(capture), predicted(capture.logits).tolist()
         background = _score(capture, paper.paper_background(capture.input))
         rows = []

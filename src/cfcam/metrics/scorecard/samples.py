@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cfcam.errors import InputError
+from cfcam.errors import InputError, whole_number
+from cfcam.metrics.functional.ground_truth import check_ground_truth
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,13 +22,24 @@ class Part:
 
     Attributes:
         name: what to call it.
-        mask: (*spatial) bool, where it is.
+        mask: (*spatial) bool, or 0 and one other value, where it is.
         without: (C, *spatial) the same image made without this part, as the network takes it.
     """
 
     name: str
     mask: Tensor
     without: Tensor
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mask", _marked(self.mask, f"part {self.name!r} has"))
+
+
+def _marked(mask: Tensor, whose: str) -> Tensor:
+    """Returns a mask as bool; raises `InputError` for one of several labels, or of fractions."""
+    try:
+        return check_ground_truth(torch.as_tensor(mask), mask.shape)
+    except InputError as error:
+        raise InputError(f"{whose} {error}") from None
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,7 +49,7 @@ class Sample:
     Attributes:
         image: (C, *spatial) as the network takes it.
         label: true class index; None if unknown.
-        ground_truth: (*spatial) bool, where the finding is; None if unknown.
+        ground_truth: (*spatial) bool, or 0 and one other value, where the finding is; None if unknown.
         name: what to call it in the tables, which no other image is called; empty: its number.
         patient: images of one patient are resampled together; None: the image stands for itself.
         group: any grouping of your own, such as the hospital.
@@ -55,11 +67,16 @@ class Sample:
     def __post_init__(self) -> None:
         if not isinstance(self.image, Tensor) or self.image.ndim < 2:
             raise InputError(f"sample {self.name!r}: its image is no tensor (C, *spatial)")
+        if self.label is not None:
+            object.__setattr__(self, "label", whole_number(self.label, f"sample {self.name!r}: its label", 0))
         if self.ground_truth is not None and self.ground_truth.shape != self.image.shape[1:]:
             raise InputError(
                 f"sample {self.name!r}: ground truth of shape {tuple(self.ground_truth.shape)} for an image of"
                 f" {tuple(self.image.shape[1:])}: bring both onto the network's input grid"
             )
+        if self.ground_truth is not None:
+            truth = _marked(self.ground_truth, f"sample {self.name!r}: its ground truth is")
+            object.__setattr__(self, "ground_truth", truth)
         for part in self.parts:
             if part.without.shape != self.image.shape or part.mask.shape != self.image.shape[1:]:
                 raise InputError(
@@ -129,9 +146,8 @@ def _as_sample(number: int, element: Any) -> Sample:
     if isinstance(element, Tensor):
         return Sample(element, name=str(number))
     if isinstance(element, (tuple, list)) and 1 <= len(element) <= 3 and isinstance(element[0], Tensor):
-        label = None if len(element) < 2 or element[1] is None else int(element[1])
-        truth = element[2] if len(element) == 3 else None
-        return Sample(element[0], label, None if truth is None else torch.as_tensor(truth).bool(), str(number))
+        label, truth = (*element[1:], None, None)[:2]
+        return Sample(element[0], label, None if truth is None else torch.as_tensor(truth), str(number))
     raise InputError(
         f"element {number} of the data set is a {type(element).__name__}: give Samples, images (C, *spatial) or"
         " (image, label) and (image, label, ground truth) tuples"
