@@ -318,9 +318,9 @@ from functools import partial
 from pathlib import Path
 from cfcam.errors import DiskError
 from cfcam.files import output_of, write_whole
-from cfcam.jobs.cluster.worker import _orphaned
+from cfcam.jobs.cluster.processes import orphaned
 out, parent = Path(sys.argv[1]), os.getppid()
-with output_of(out, partial(_orphaned, parent)):
+with output_of(out, partial(orphaned, parent)):
     write_whole(out / "before", b"1")
     while os.getppid() == parent:
         time.sleep(0.01)
@@ -341,7 +341,7 @@ def test_a_worker_whose_run_is_gone_writes_nothing_more(tmp_path):
     run.kill()
     run.wait()
     until(lambda: said.exists() and said.read_text())
-    assert "cannot be written into any more (the process that this worker works for has ended)" in said.read_text()
+    assert "cannot be written into any more (the run that this worker works for has ended)" in said.read_text()
     assert [path.name for path in out.iterdir()] == ["before"]
 
 

@@ -15,6 +15,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import redirect_stderr, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from queue import Empty, SimpleQueue
 from typing import IO, Any, ClassVar
 
@@ -248,6 +249,7 @@ def _listen(worker: _Process, said: SimpleQueue[tuple[_Process, Any]]) -> None:
 def serve() -> None:
     """Does the parts that a `ProcessPool` sends, until that is gone; the whole of its process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to all; the run ends what it has begun
+    lost = partial(orphaned, os.getppid())
     one_heap()
     asked, answers = (os.fdopen(os.dup(n), mode) for n, mode in ((0, "rb"), (1, "wb")))
     nothing = open(os.devnull, "r+")  # noqa: PTH123, SIM115 (whatever a network reads or prints is no part, no answer)
@@ -258,7 +260,7 @@ def serve() -> None:
     worker = Worker()
     with suppress(Exception):  # what is wrong here shows again, and is told, where it is needed
         import cfcam.jobs.cluster.explaining  # noqa: F401 (meanwhile the run looks for its inputs)
-    said: Any = worker.start(*waiting.get())
+    said: Any = worker.start(*waiting.get(), lost)
     gc.enable()
     # What Python's libraries say may quote an input, and ends no process: what ends one is said below Python.
     with redirect_stderr(nothing), settled(seldom=worker.light):
@@ -266,6 +268,11 @@ def serve() -> None:
             pickle.dump(said, answers, protocol=pickle.HIGHEST_PROTOCOL)
             answers.flush()
             said = worker.run(waiting.get())
+
+
+def orphaned(parent: int) -> str:
+    """Says why a worker writes nothing more: its run is gone, and another one may be at work there; "" if it is not."""
+    return "" if os.getppid() == parent else "the run that this worker works for has ended"
 
 
 def _hear(asked: IO[bytes], waiting: SimpleQueue[Any]) -> None:

@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -128,12 +127,13 @@ class Worker:
     def __init__(self) -> None:
         self._held = ExitStack()  # what holds as long as this process lives; what nobody keeps ends at once
 
-    def start(self, job: bytes, place: Place) -> str:
+    def start(self, job: bytes, place: Place, lost: Callable[[], str] = str) -> str:
         """Loads the network; returns why it cannot, one line, "" if it could.
 
         Args:
             job: a pickled `Job`.
             place: where it works.
+            lost: says why it may write there no more; "": it may.
         """
         try:
             import torch
@@ -142,7 +142,7 @@ class Worker:
 
             torch.set_num_threads(place.cores)
             place.enter()
-            self._held.enter_context(output_of(place.output, partial(_orphaned, os.getppid())))
+            self._held.enter_context(output_of(place.output, lost))
             self._place = place
             with same_folder():  # which relative paths of the run begin in
                 self._job: Job = pickle.loads(job)  # noqa: S301 (from the run that asked for this worker)
@@ -171,8 +171,3 @@ class Worker:
             return Answer(error=str(error))
         notes, self._told = tuple(self._job.notes[self._told :]), len(self._job.notes)
         return Answer(tuple(ended), notes, stages=stages.seconds)
-
-
-def _orphaned(parent: int) -> str:
-    """Why a worker writes nothing more: whoever started it is gone, and another run may have taken its place."""
-    return "" if os.getppid() == parent else "the process that this worker works for has ended"
