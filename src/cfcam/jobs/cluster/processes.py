@@ -260,7 +260,8 @@ def serve() -> None:
     worker = Worker()
     with suppress(Exception):  # what is wrong here shows again, and is told, where it is needed
         import cfcam.jobs.cluster.explaining  # noqa: F401 (meanwhile the run looks for its inputs)
-    said: Any = worker.start(*waiting.get(), lost)
+    job, place = waiting.get()
+    said: Any = worker.start(job, place, lost)
     gc.enable()
     # What Python's libraries say may quote an input, and ends no process: what ends one is said below Python.
     with redirect_stderr(nothing), settled(seldom=worker.light):
