@@ -156,6 +156,9 @@ def test_timm_rounds_down_and_stretches_before_a_cut():
     oblong = Preprocess(**timm_settings({"input_size": (3, 96, 64), "crop_pct": 1.0})[0])
     assert [axis.resized for axis in oblong._axes((101, 150))] == [96, 143]  # 150 / (101 / 96) is 142.6
     assert [axis.resized for axis in oblong._axes((400, 100))] == [256, 64]
+    for size, part, resized in (((64, 96), 0.875, [73, 109]), ((96, 64), 0.9, [106, 71]), ((64, 96), 0.95, [67, 101])):
+        known, _ = timm_settings({"input_size": (3, *size), "crop_pct": part, "crop_mode": "squash"})
+        assert [axis.resized for axis in Preprocess(**known)._axes((50, 70))] == resized  # each side rounded down
 
 
 def test_a_wrapped_network_of_timms_says_in_its_config_what_timm_does():

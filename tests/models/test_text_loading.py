@@ -52,6 +52,9 @@ def test_what_is_no_folder_of_a_network_that_writes_is_refused_in_one_line(tmp_p
     with pytest.raises(ModelError, match="names no network of transformers") as error:
         load_text_model(f"hf:{tmp_path}")
     assert "\n" not in str(error.value)
+    (tmp_path / "config.json").write_text(json.dumps({**config, "quantization_config": {"quant_method": "fp8"}}))
+    with pytest.raises(ModelError, match=r"is quantised \(fp8\): give the network of before it was quantised"):
+        load_text_model(f"hf:{tmp_path}")
 
 
 def test_a_classifier_of_torchvision_is_not_asked_to_write():

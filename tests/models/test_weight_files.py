@@ -142,3 +142,13 @@ def test_an_exported_network_is_no_file_of_weights(tmp_path):
     assert refused(read_state_dict, tmp_path / "net.onnx").endswith("give the PyTorch weights that it was made from")
     torch.export.save(torch.export.export(network(), (torch.zeros(2, 1, 8, 8),)), tmp_path / "net.pt2")
     assert "net.pt2 is an exported program (torch.export)" in refused(read_state_dict, tmp_path / "net.pt2")
+
+
+def test_a_distributed_checkpoint_is_told_how_it_becomes_a_file(state, tmp_path):
+    from torch.distributed.checkpoint import FileSystemWriter, save
+    from torch.distributed.checkpoint.format_utils import dcp_to_torch_save
+
+    save({"model": state}, storage_writer=FileSystemWriter(tmp_path / "dcp"), no_dist=True)
+    assert refused(read_state_dict, tmp_path / "dcp").endswith("format_utils.dcp_to_torch_save")
+    dcp_to_torch_save(tmp_path / "dcp", tmp_path / "w.pt")
+    assert all(torch.equal(value, state[name]) for name, value in read_state_dict(tmp_path / "w.pt")[0].items())

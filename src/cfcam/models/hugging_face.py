@@ -59,7 +59,7 @@ def from_hugging_face(spec: Spec) -> Built:
     cached = local or _is_cached(source)
     said = _configuration(source, local=local, cached=cached)
     if quantised := said.get("quantization_config"):
-        raise ModelError(_quantised(source, quantised))
+        raise ModelError(is_quantised(source, quantised))
     named = _architecture(said)
     kind = next((task for end, task in _TASKS.items() if named.endswith(end)), "ImageClassification")
     with quiet(transformers):
@@ -100,7 +100,8 @@ def in_float32(transformers: Any) -> dict[str, Any]:
     return {"dtype": torch.float32} if int(transformers.__version__.partition(".")[0]) >= 5 else {}
 
 
-def _quantised(source: str, said: object) -> str:
+def is_quantised(source: str, said: object) -> str:
+    """Returns why a network whose configuration says how it was quantised is refused."""
     how = said.get("quant_method") if isinstance(said, Mapping) else None
     return (
         f"{source} is quantised ({one_line(how or 'quantization_config in its config.json', 40)}): give the network of"

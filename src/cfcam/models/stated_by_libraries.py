@@ -21,7 +21,6 @@ _OPEN_CLIP: Final[Mapping[str, Any]] = {
 """What OpenCLIP does where a configuration does not say it."""
 _CROP_PCT: Final = 0.875  # timm's, where a configuration has none
 _PROCESSOR: Final = re.compile(r"(\w+?)(ImageProcessor|FeatureExtractor)(Fast|Pil)?")
-_ROUNDED: Final = 0.01  # by which parts of two sides may differ and be one
 _224: Final = {"height": 224, "width": 224}
 _CROPS: Final = {"do_center_crop": True, "crop_size": _224}
 PROCESSORS: Final[Mapping[str, Mapping[str, Any]]] = {
@@ -131,12 +130,15 @@ def cut(way: str, size: int | tuple[int, ...], resized: int | tuple[int, ...]) -
     As rounded as the library does it, so that the same pixels are cut.
     """
     inner, outer = ((one, one) if isinstance(one, int) else one for one in (size, resized))
-    parts = [part / whole for part, whole in zip(inner, outer, strict=True)]
-    if max(parts) > 1 or max(parts) - min(parts) > _ROUNDED:
+    pairs = tuple(zip(inner, outer, strict=True))
+    parts = [part / whole for part, whole in pairs]
+    least, most = max(part / (whole + 0.5) for part, whole in pairs), min(part / (whole - 0.5) for part, whole in pairs)
+    if max(parts) > 1 or least >= most:  # no single part makes both sides what they are to be, rounded
         return {"size": size}
     if way == "stretch+crop" and min(parts) == 1:
         return {"size": size, "resize": "stretch"}
-    return {"size": size, "resize": way, "crop_ratio": parts[0]}
+    ratio = parts[0] if least < parts[0] < most else min(1.0, (least + most) / 2)
+    return {"size": size, "resize": way, "crop_ratio": ratio}
 
 
 def interpolation(name: object, lacking: dict[str, str]) -> dict[str, object]:

@@ -9,7 +9,7 @@ import torch
 
 from cfcam.errors import ModelError, describe
 from cfcam.models.built import import_library
-from cfcam.models.hugging_face import in_float32, quiet
+from cfcam.models.hugging_face import in_float32, is_quantised, quiet
 from cfcam.models.loading import usable_device
 from cfcam.models.spec import Source, Spec, check_place, check_writes, is_folder, parse_spec
 from cfcam.models.texts.text_model import TextModel
@@ -60,6 +60,8 @@ def _from_folder(spec: Spec) -> TextModel:
 def _network(transformers: Any, source: str, safe: dict[str, Any]) -> Any:
     try:
         config = transformers.AutoConfig.from_pretrained(source, **safe)
+        if quantised := getattr(config, "quantization_config", None):
+            raise ModelError(is_quantised(source, quantised))
         name = (getattr(config, "architectures", None) or [""])[0]
         network = getattr(transformers, name, None)
         if network is None:

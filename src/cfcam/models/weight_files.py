@@ -46,6 +46,11 @@ def read_file(path: Path) -> object:
         ) from error
     if path.is_dir():
         names = sorted(file.name for file in path.iterdir())
+        if any(name.endswith(".distcp") for name in names):
+            raise ModelError(
+                f"the weights {path} are a distributed checkpoint: bring them into one file first, with"
+                " torch.distributed.checkpoint.format_utils.dcp_to_torch_save"
+            )
         files = [name for name in names if name.endswith(INDEX)]
         files += [name for name in names if Path(name).suffix in WEIGHT_SUFFIXES]
         which = f"one of its files: {few(files)}" if files else "a file"

@@ -484,6 +484,8 @@ def found(folder, **how):
         ("a.b.nii.gz", "a.b_mask.nii.gz"),
         ("images/a.nii.gz", "labels/a.nii.gz"),
         ("imagesTr/a.nii.gz", "labelsTr/a.nii.gz"),
+        ("imagesTs/a_0000.nii.gz", "labelsTs/a.nii.gz"),  # nnU-Net's: an image is called by its channel
+        ("imagesTr/amos_0000.nii.gz", "labelsTr/amos_0000.nii.gz"),  # a number, and no channel
         ("bright/a.nii.gz", "masks/bright/a.nii.gz"),
         ("bright/a.nii.gz", "bright/a_mask.nii"),
     ],

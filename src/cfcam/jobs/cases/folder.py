@@ -102,6 +102,7 @@ class CaseFolder:
     kind = "picture"
     mask_folders = frozenset({"mask", "masks"})
     picture_folders = frozenset({"image", "images", "img", "imgs"})
+    first_channel = ""  # what its name ends with, and that of its mask does not
 
     def __init__(self, root: Path, classes: Sequence[str] | None) -> None:
         self.root = root
@@ -153,7 +154,8 @@ class CaseFolder:
         stems = Counter(self.stem(picture) for picture in pictures)
         found = []
         for picture in pictures:
-            own = masks.get(self._key(picture), [])
+            key = self._key(picture)
+            own = masks.get(key) or masks.get(key.removesuffix(self.first_channel), [])
             if not own and stems[self.stem(picture)] == 1:
                 own = masks.get(self.stem(picture), [])
             name = "/".join([*self._folders(picture), picture.name]) if picture != self.root else picture.name

@@ -133,9 +133,9 @@ def find_volume_cases(
     """Finds the cases in a folder of volumes, in a CSV file, or of a single volume.
 
     In a folder, sub-folders called like classes give the labels, as for pictures; masks are found as ``masks/NAME.*``,
-    ``labels/NAME.*`` or ``NAME_mask.*``, and a folder of DICOM slices is a volume called like the folder. For a CSV
-    file see `jobs.cases.table.read_table`; its images may be folders of DICOM slices, its masks are NIfTI files or
-    DICOM Segmentations.
+    ``labels/NAME.*`` or ``NAME_mask.*``, in ``labelsTr`` and ``labelsTs`` as nnU-Net and the Decathlon have them; a
+    folder of DICOM slices is a volume called like the folder. For a CSV file see `jobs.cases.table.read_table`; its
+    images may be folders of DICOM slices, its masks are NIfTI files or DICOM Segmentations.
 
     Args:
         data: folder, CSV file, or volume.
@@ -169,8 +169,9 @@ class VolumeFolder(CaseFolder):
     """A folder of volumes: which are masks, and what the names of its sub-folders say."""
 
     kind = "volume"
-    mask_folders = frozenset({"mask", "masks", "labels", "labelstr"})
-    picture_folders = CaseFolder.picture_folders | {"imagestr", "volume", "volumes"}
+    mask_folders = frozenset({"mask", "masks", "labels", "labelstr", "labelsts"})
+    picture_folders = CaseFolder.picture_folders | {"imagestr", "imagests", "volume", "volumes"}
+    first_channel = "_0000"  # nnU-Net's, whose labels are called without
 
     def files(self, output: Path | None, notice: Notice) -> list[Path]:
         """Returns volumes and masks, apart from what lies in the output folder; tells of pictures among them."""
