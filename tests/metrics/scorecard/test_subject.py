@@ -6,9 +6,11 @@ import copy
 
 import pytest
 import torch
+from torch import nn
 
+import cfcam
 from cfcam.capture import Network
-from cfcam.errors import LayerError
+from cfcam.errors import LayerError, MethodError
 from cfcam.methods import named_methods
 from cfcam.metrics import Evaluator, MetricError
 from cfcam.metrics.scorecard.settings import Settings
@@ -81,3 +83,34 @@ def test_an_evaluator_is_a_subject_with_the_settings_that_were_asked_for(net: Ga
     assert isinstance(evaluator, Subject)
     assert (evaluator.settings, list(evaluator.methods)) == (Settings(("mprt",), stages=3), ["cam"])
     assert evaluator.costs is None
+
+
+class WithoutGradients(nn.Module):
+    """A network as another runtime gives it: scores, and nothing that leads back from them."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net, self.grid = net, nn.AvgPool2d(8)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.grid(x)
+        with torch.no_grad():
+            return self.net(x)
+
+
+def test_controls_that_need_gradients_are_left_out_where_there_are_none(net: GapNet) -> None:
+    """They were the only ones that needed any, and no map without gradients could be measured."""
+    x = torch.randn(2, 3, 32, 32)
+    quantised = torch.ao.quantization.quantize_dynamic(net, {nn.Linear})
+    for network, method, layer in ((WithoutGradients(net), "occlusion", "grid"), (quantised, "score-cam", "features")):
+        card = cfcam.evaluate(network, x, [method], ["complexity"], layer=layer)
+        assert card.methods == [method, "random", "centre", "channel-mean"]
+        (note,) = (note for note in card.info["notes"] if note.startswith("without the controls"))
+        assert note == (
+            "without the controls grad-cam and blurred-grad-cam: they need gradients, and there are none from the score"
+            f" to layer {layer!r}"
+        )
+        with pytest.raises((LayerError, MethodError)):
+            cfcam.evaluate(network, x, [method, "grad-cam"], ["complexity"], layer=layer)
+    whole = cfcam.evaluate(net, x, ["score-cam"], ["complexity"], layer="features")
+    assert set(whole.controls) == {"grad-cam", "random", "centre", "channel-mean", "blurred-grad-cam"}

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from cfcam.capture import Capture, Network, automatic_layer
-from cfcam.errors import LayerError
+from cfcam.errors import LayerError, MethodError
 from cfcam.methods.base import Method
 from cfcam.metrics.functional import sanity
 from cfcam.metrics.scorecard.catalogue import MetricError
@@ -56,6 +56,7 @@ class Subject:
         self.costs: dict[str, dict[str, float]] | None = None
         self.notes: list[str] = []
         self._controls = tuple(controls)
+        self._probed = any(method.uses_gradients for name, method in self.methods.items() if name not in self._controls)
         self._layer = None if layer is None else network.find(layer)[0]
         if self._layer == network.input_layer:
             self._leave_out_controls()
@@ -77,6 +78,9 @@ class Subject:
                     raise
                 self._layer = self.network.input_layer
                 self._leave_out_controls()
+        if not self._probed:
+            self._probed = True
+            self._leave_out_gradients(x, self._layer)
         return self._layer
 
     def told(self) -> list[str]:
@@ -89,6 +93,21 @@ class Subject:
             self.notes.append(
                 f"without the controls {' and '.join(lost)}: they map the output of a layer, and what is measured here"
                 " are maps of the input itself"
+            )
+
+    def _leave_out_gradients(self, x: Tensor, layer: str) -> None:
+        """Takes the controls away that need gradients, of a network that has none and that only others explain."""
+        lost = [name for name in self._controls if name in self.methods and self.methods[name].uses_gradients]
+        if not lost:
+            return
+        try:
+            with (capture := Capture(self.network, x, layer=layer, targets="predicted", classes=self.classes)).quiet():
+                self.methods[lost[0]].maps(capture)
+        except (LayerError, MethodError):
+            self.methods = {name: method for name, method in self.methods.items() if name not in lost}
+            self.notes.append(
+                f"without the controls {' and '.join(lost)}: they need gradients, and there are none from the score to"
+                f" layer {layer!r}"
             )
 
     def capture(self, x: Tensor, targets: Any, network: Network | None = None, layer: str | None = None) -> Capture:
