@@ -242,6 +242,23 @@ def test_a_mismatch_counts_and_names_the_first_three(trained, tmp_path):
     assert "conv.weight is 4x3x3x3 in the file, 4x1x3x3 here" in message
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state | {"extra": torch.zeros(1)},
+        lambda state: {name: value for name, value in state.items() if name != "fc.bias"},
+        lambda state: state | {"fc.weight": state["fc.weight"].to_sparse()},
+    ],
+    ids=["unexpected", "missing", "sparse"],
+)
+def test_weights_that_do_not_fit_leave_the_network_as_it_was(change, trained, tmp_path):
+    torch.save(change(trained.state_dict()), tmp_path / "w.pt")
+    net = network()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    assert "w.pt does not fit the network" in refused(load_weights, net, tmp_path / "w.pt")
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+
+
 def test_weights_of_another_network(tmp_path):
     torch.save({"blocks.0.w": torch.zeros(2), "blocks.1.w": torch.zeros(2)}, tmp_path / "w.pt")
     assert "the weights of another network" in refused(load_weights, network(), tmp_path / "w.pt")

@@ -1,5 +1,6 @@
 """Weights out of a checkpoint, and onto a network only if they fit."""
 
+import copy
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
@@ -133,13 +134,18 @@ def fit_weights(
     if not shapes:
         notes += _stored(module, own, state, source)
         # Modules may translate the names of their older versions, so torch has the last word on what is
-        # missing.
+        # missing; what it has loaded by then is taken back.
+        doubtful = missing or unexpected or any(value.layout != torch.strided for value in state.values())
+        before = copy.deepcopy(own) if doubtful and not any(map(is_lazy, own.values())) else {}
         try:
             result = module.load_state_dict(dict(state), strict=False)
         except (RuntimeError, ValueError, TypeError, KeyError) as error:
+            module.load_state_dict(before, strict=False)
             raise ModelError(f"{source} does not fit {network} ({describe(error)}): give its own weights") from error
         missing = [name for name in result.missing_keys if not name.endswith(_COUNTER)]
         unexpected = list(result.unexpected_keys)
+        if missing or unexpected:
+            module.load_state_dict(before, strict=False)
     if shapes or missing or unexpected:
         raise ModelError(_mismatch(module, len(own), missing, unexpected, shapes, source, network, classes_of))
     return notes
