@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from cfcam.jobs.gateway.settings import GatewaySettings
 
 WORDS = ("status", "retry")
+_STATES = {("tasks", "results"): "explained, and not all sent", ("results", "kept"): "kept here"}
+"""How a state is told to people, where its own name could be read as something else."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,8 +121,11 @@ Exit codes: 0 ended as asked · 1 failed · 2 wrong usage · 130 interrupted.
             print_json(found)
             return
         for name, shown in (("objects", "objects"), ("tasks", "studies"), ("results", "results")):
-            counts = ", ".join(f"{count} {state}" for state, count in sorted(found[name].items())) or "none"
+            states = sorted(found[name].items())
+            counts = ", ".join(f"{count} {_STATES.get((name, state), state)}" for state, count in states) or "none"
             out().print(f"{shown}: {counts}")
+        for one in found["held_up"]:
+            out().print(plain(f"    {one['results']} results wait: {one['reason']}"), soft_wrap=True)
         for one in found["put_aside"]:
             out().print(plain(f"    {one['study']} by {one['network']}: {one['reason']}"), soft_wrap=True)
 

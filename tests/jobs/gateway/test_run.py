@@ -23,7 +23,7 @@ pytest.importorskip("pynetdicom")
 
 from cfcam.jobs.gateway.header import key_of
 from cfcam.jobs.gateway.job import Answer, Job
-from cfcam.jobs.gateway.run import Gateway
+from cfcam.jobs.gateway.run import Gateway, status
 from cfcam.jobs.gateway.settings import read_settings
 from cfcam.jobs.gateway.work import Worker, answered, rehearsed
 from cfcam.log import Log
@@ -235,15 +235,24 @@ def test_names_that_no_machine_has_cost_no_study_and_the_log_names_them(tmp_path
     more = '[prior]\nplace = "dicom://ARCHIVE@prior.invalid:104"\n'
     more += '[poll]\nplace = "dicom://ARCHIVE@poll.invalid:104"\nmodalities = ["CR"]\n'
     more += '[send]\nplace = "dicom://ARCHIVE@send.invalid:104"\n'
-    settings = read_settings(config(tmp_path, None, port=free_port(), results='objects = ["sr"]', more=more))
+    path = config(tmp_path, None, port=free_port(), results='objects = ["sr"]', more=more)
+    settings = read_settings(path)
     (film,) = radiographs(tmp_path / "films", 1)
     known = "no machine has this name: check it"
+    why = f"dicom://ARCHIVE@send.invalid:104: {known}"
     with (tmp_path / "log").open("w") as log, Gateway(settings, Log(log, as_json=True)) as gateway:
         storescu(gateway.receiver.port, film)
         until(lambda: gateway.index.counts()["tasks"] == {"results": 1})
         until(lambda: "results do not get through" in (tmp_path / "log").read_text())
         until(lambda: "the archive that is asked does not answer" in (tmp_path / "log").read_text())
         assert not gateway.index.put_aside()
+        until(lambda: gateway.index.held_up())
+        assert f"results do not get through: {why}" in gateway.problems()
+        waiting = gateway.index.counts()["results"]["waiting"]
+        assert status(settings)["held_up"] == [{"results": waiting, "reason": why}]
+        shown = cfcam("gateway", "status", path).stdout.splitlines()
+        assert "studies: 1 explained, and not all sent" in shown
+        assert shown[-1] == f"    {waiting} results wait: {why}"
     told = (tmp_path / "log").read_text()
     assert f"a prior study cannot be asked for: dicom://ARCHIVE@prior.invalid:104: {known}" in told
     assert f'"why": "dicom://ARCHIVE@poll.invalid:104: {known}"' in told

@@ -297,6 +297,13 @@ class Index:
             for table in tables
         }
 
+    def held_up(self) -> list[tuple[int, str]]:
+        """Returns how many results wait since nobody took them, and why, the most first."""
+        return self._all(
+            "SELECT count(*), reason FROM results WHERE state = 'waiting' AND reason != '' GROUP BY reason"
+            " ORDER BY count(*) DESC, reason"
+        )
+
     def put_aside(self) -> list[Task]:
         """Returns the studies that were put aside."""
         return self._tasks("WHERE state = 'dead' ORDER BY changed")

@@ -135,9 +135,9 @@ class Gateway:
         if not self._warm.is_set():
             found.append("its networks are not loaded yet")
         if self.deliverer is not None and self.deliverer.down:
-            found.append("results do not get through")
+            found.append(f"results do not get through: {self.deliverer.why}")
         if self.poster is not None and self.poster.down:
-            found.append("Bundles do not get through")
+            found.append(f"Bundles do not get through: {self.poster.why}")
         return found
 
     def numbers(self) -> Iterator[Any]:
@@ -281,7 +281,8 @@ def status(settings: GatewaySettings) -> dict[str, Any]:
     index = Index(Path(settings.spool.folder) / INDEX, make=False)
     try:
         aside = [{"study": one.id, "network": one.network, "reason": one.reason} for one in index.put_aside()]
-        return {**index.counts(), "put_aside": aside}
+        held_up = [{"results": count, "reason": reason} for count, reason in index.held_up()]
+        return {**index.counts(), "held_up": held_up, "put_aside": aside}
     finally:
         index.close()
 

@@ -33,6 +33,7 @@ class Trying(ABC):
         self._index, self._log = index, log
         self._wake, self._closing = threading.Event(), threading.Event()
         self._vain, self._next = 0, 0.0  # by a clock that does not jump
+        self._why = "it is not known why"
         self.counts: Counter[str] = Counter()
         self._thread = threading.Thread(target=self._run, name=f"cfcam-{what}", daemon=True)
 
@@ -40,6 +41,11 @@ class Trying(ABC):
     def down(self) -> bool:
         """Whether the last try was in vain."""
         return self._vain > 0
+
+    @property
+    def why(self) -> str:
+        """Why the last try that was in vain was so."""
+        return self._why
 
     def start(self) -> None:
         """Begins to send."""
@@ -68,7 +74,8 @@ class Trying(ABC):
                 while not self._closing.is_set() and time.monotonic() >= self._next and self.once():
                     pass
             except Exception as error:  # noqa: BLE001 (the thread has to live on; what waits stays as it is)
-                self._log.error(f"{self._what} cannot be sent at the moment", error=type(error).__name__)
+                self._why = type(error).__name__
+                self._log.error(f"{self._what} cannot be sent at the moment", error=self._why)
                 self._put_off()
 
     def arrived(self, files: Sequence[str]) -> None:
@@ -87,7 +94,7 @@ class Trying(ABC):
                 self._log.info(f"{self._what} get through again")
             self._vain = 0
             return
-        reason = waiting[0][1]
+        reason = self._why = waiting[0][1]
         if not self._vain:
             self._log.warn(f"{self._what} do not get through, and are tried again", why=reason)
         self._put_off()
