@@ -10,6 +10,7 @@ import torch
 
 from cfcam.clinical.regions import measure
 from cfcam.errors import ImageError, InputError
+from cfcam.imaging.measured import Measured
 
 HEAT = torch.tensor([[0.0, 0.2, 0.0, 0.0], [0.0, 0.0, 0.6, 0.0], [0.8, 0.0, 0.0, 1.0]])
 
@@ -137,6 +138,16 @@ def test_text_json_and_csv_hold_the_same_numbers():
     text = table.to_text().splitlines()
     assert text[1].split()[:3] == ["map", "3", "2"]
     assert "sizes in mm²; threshold 0.5 (0.5)" in text[-1]
+
+
+def test_sizes_of_a_radiograph_say_where_their_millimetres_are():
+    table = measure(HEAT, (2.0, 0.5), 0.5, measured=Measured.DETECTOR)
+    assert "sizes in mm² at the detector; " in table.to_text()
+    assert "positions in mm at the detector from the first pixel" in table.to_text()
+    assert json.loads(table.to_json())["measured"] == "at the detector"
+    (row,) = csv.DictReader(io.StringIO(table.to_csv()))
+    assert (row["unit"], row["measured"]) == ("mm²", "at the detector")
+    assert measure(HEAT, threshold=0.5, measured=Measured.DETECTOR).measured is None  # counted in pixels
 
 
 def test_a_volume_is_measured_without_copies_of_it():

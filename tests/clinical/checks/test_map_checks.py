@@ -11,6 +11,7 @@ from cfcam.clinical.checks.masks import CtLungs, read_mask
 from cfcam.clinical.checks.results import Limits, Outcome, count_outcomes
 from cfcam.errors import InputError
 from cfcam.imaging import Image, Volume, read_image, save_map_nifti
+from cfcam.imaging.measured import Measured
 from cfcam.models.demo import CLASSES, load_demo_network, sample_phantom
 from cfcam.models.demo.network import preprocess
 
@@ -51,6 +52,8 @@ def test_the_tolerance_is_in_millimetres_along_each_axis():
     heat[6, 4] = 1
     assert checks.plausibility(heat, mask, spacing=(1.0, 2.0), limits=Limits(tolerance_mm=2))[0].value == 1
     assert checks.plausibility(heat, mask, spacing=(1.5, 2.0), limits=Limits(tolerance_mm=2))[0].value == 0
+    film = checks.plausibility(heat, mask, spacing=(1.0, 2.0), measured=Measured.FILM, limits=Limits(tolerance_mm=2))[0]
+    assert "tolerance 2 mm on the film" in film.detail
     unknown = checks.plausibility(heat, mask, limits=Limits(tolerance_mm=2))[0]
     assert unknown.value == 0
     assert "spacing unknown" in unknown.detail

@@ -15,6 +15,7 @@ from PIL import Image as PILImage
 from cfcam.clinical.checks.results import CheckResult, Outcome
 from cfcam.clinical.report import IndexEntry, write_index, write_report
 from cfcam.errors import InputError
+from cfcam.imaging.measured import Measured
 from tests.clinical.report.test_page import Page, empty_study, picture_study, volume_study
 
 
@@ -32,6 +33,10 @@ def test_an_entry_has_the_numbers_of_its_study(tmp_path):
     assert (entry.region_size, entry.unit) == (study.maps[0].regions["map"].size, "mm²")
     assert (entry.flags, entry.assessed) == (1, 2)
     assert entry.files == (tmp_path / "a.html",)
+    assert not entry.size_shown.endswith("detector")
+    first = replace(study.maps[0], regions=replace(study.maps[0].regions, measured=Measured.DETECTOR))
+    film = IndexEntry.of(replace(study, maps=(first,)), [])
+    assert film.size_shown == f"{entry.size_shown} at the detector"
 
 
 def test_an_entry_without_anything_knows_nothing():

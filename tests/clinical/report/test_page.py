@@ -28,6 +28,7 @@ from cfcam.clinical.study_result import MapResult, ModelIdentity, StudyResult, U
 from cfcam.errors import InputError
 from cfcam.imaging.drawing.overlay import overlay
 from cfcam.imaging.drawing.palettes import table
+from cfcam.imaging.measured import Measured
 
 HEIGHT, WIDTH = 240, 320
 SHA = "0123456789abcdef" * 4
@@ -683,6 +684,22 @@ def test_a_name_that_leads_elsewhere_is_refused(name, tmp_path):
 
 
 # --- numbers as JSON
+
+
+def test_lengths_of_a_radiograph_say_everywhere_that_they_are_at_the_detector():
+    study = picture_study()
+    maps = [replace(one, regions=replace(one.regions, measured=Measured.DETECTOR)) for one in study.maps]
+    html = render(replace(study, maps=tuple(maps), measured=Measured.DETECTOR))
+    for told in (
+        "50 mm at the detector</span>",  # the scale bar
+        "0.5 × 0.5 mm at the detector apart",
+        "mm at the detector from the first pixel",
+        "How large (mm at the detector), and",
+    ):
+        assert told in html, told
+    assert re.search(r"marks [\d.]+ mm²( \([\d.]+ cm²\))? at the detector in 1 part", html)
+    assert "at the detector" not in render(study)
+    assert study_numbers(replace(study, measured=Measured.DETECTOR))["source"]["measured"] == "at the detector"
 
 
 def test_the_numbers_are_those_of_the_study():

@@ -17,6 +17,7 @@ from cfcam.exchange.dicom import structured_report  # noqa: E402
 from cfcam.exchange.dicom.presentation_state import contours  # noqa: E402
 from cfcam.exchange.dicom.write import made_objects  # noqa: E402
 from cfcam.imaging import read_image  # noqa: E402
+from cfcam.imaging.measured import Measured  # noqa: E402
 from cfcam.imaging.reading.volumes import read_volume  # noqa: E402
 from tests.exchange.phantoms import (  # noqa: E402
     AXES,
@@ -280,6 +281,24 @@ def test_contour_and_peak_lie_on_the_slice_they_belong_to(tmp_path):
     assert 11 < line[:, 0].min() + 0.5 < 12
     assert 4 <= line[:, 1].min() + 0.5 < 5
     assert 17.5 < line[:, 0].max() + 0.5 <= 18.5
+
+
+def test_a_report_and_a_capture_of_a_radiograph_say_where_millimetres_are(tmp_path):
+    film = radiograph()
+    calibrated = deepcopy(film)
+    calibrated.PixelSpacing, calibrated.PixelSpacingCalibrationType = [0.15, 0.15], "FIDUCIAL"
+    for name, source, told in (("a", film, Measured.DETECTOR), ("b", calibrated, Measured.CALIBRATED)):
+        paths = write(
+            tmp_path / name, {"sc", "sr", "seg"}, [source], heatmap()[PEAK[0]], measurements={"area_mm2": 7.0}
+        )
+        (report,) = read(paths, "sr")
+        (area,) = content(report, "Area")
+        (method,) = content(area, "Measurement Method")
+        assert method.ConceptCodeSequence[0].CodeMeaning == f"Millimetres {told}"
+        (overlay,) = [path for path in paths if path.name.startswith("sc_")]
+        assert read_image(overlay).measured is told
+    (of_slices,) = read(write(tmp_path / "c", {"sr"}, measurements={"volume_mm3": 7.0}), "sr")
+    assert content(of_slices, "Measurement Method") == []
 
 
 def test_pixels_that_are_not_square_stay_so_in_every_object(tmp_path):

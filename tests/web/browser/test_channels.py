@@ -14,6 +14,7 @@ pytest.importorskip("fastapi")
 pytest.importorskip("playwright")
 Axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe
 
+from tests.imaging import dicoms  # noqa: E402
 from tests.web.browser.hands import Keyboard, pixels, shown, state  # noqa: E402
 from tests.web.browser.page import launched, opened, until  # noqa: E402
 from tests.web.browser.shown import blob, study_map  # noqa: E402
@@ -107,6 +108,23 @@ def test_what_leaves_shows_the_sequence_and_says_which(viewer: Served, browser: 
     report = viewer.client.post("/api/exports", json={**body, "format": "json", "view": {"channel": 1}}).json()
     assert "Of its 3 channels channel 1 is shown." in report["limits"]  # a file's name may be the patient's
     assert viewer.client.post("/api/exports", json={**body, "format": "png", "view": {"channel": 3}}).status_code == 422
+
+
+def test_a_radiograph_says_that_its_millimetres_are_at_the_detector(browser: Any, tmp_path: Path) -> None:
+    dicoms.save(dicoms.radiograph(np.full((200, 300), 900), spacing=(0.5, 0.5)), tmp_path / "film.dcm")
+    with served(settings_of(tmp_path)) as viewer:
+        (study,) = viewer.app.state.library.studies()
+        study.add(study_map("m-000000000000", "grad-cam", blob((200, 300), (100, 150), 20), rule="otsu"))
+        with opened(browser, viewer.address) as page:
+            shown(page)
+            assert page.get_by_test_id("scale-bar").get_attribute("data-measured") == "at the detector"
+            page.keyboard.press("q")
+            table = page.get_by_test_id("numbers-table")
+            assert table.locator("tr", has_text="Size").locator("td").inner_text().endswith(" mm² at the detector")
+            assert "mm at the detector from the first pixel" in page.get_by_test_id("body-numbers").inner_text()
+            page.keyboard.press("h")
+            readout = page.get_by_test_id("readout-0")
+            until(page, lambda: readout.inner_text().endswith("50.0, 75.0 mm at the detector"), True)
 
 
 def test_axe_finds_nothing_in_the_panel_with_channels_and_a_study_with_one_has_no_such_control(

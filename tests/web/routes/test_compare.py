@@ -304,6 +304,33 @@ def test_a_prior_volume_lies_where_its_affine_says(tmp_path):
     assert (difference[8:] == 0).all()
 
 
+def test_a_prior_of_several_channels_lies_under_its_map_by_the_one_that_is_asked_for(tmp_path):
+    import nibabel
+
+    values = np.random.default_rng(0).integers(0, 900, (10, 12, 8, 2)).astype(np.int16)
+    for name, shown in (("prior", values), ("current", values[::-1].copy())):
+        nibabel.Nifti1Image(shown, np.diag([1.0, 1.0, 2.0, 1.0])).to_filename(tmp_path / f"{name}.nii")
+    two = "\n\ndef two():\n    return Exact(lambda *_, **__: nn.Conv3d(2, 1, 1, bias=False))\n"
+    (tmp_path / "networks.py").write_text(NETWORKS + two)
+    network = load(f"{tmp_path / 'networks.py'}:two", classes=["finding", "nothing"])
+    how = VolumePreprocess(intensity="none", mean=(0.0, 0.0), std=(1.0, 1.0))
+    settings = settings_of(
+        tmp_path / "prior.nii", tmp_path / "current.nii", channel="all", load=lambda: network, prepare=lambda *_: how,
+        methods=("cam",), targets=("finding",),
+    )  # fmt: skip
+    with client_of(settings) as client:
+        body = {"study": ids(client)["current"], "methods": ["cam"], "targets": ["finding"]}
+        of = client.post("/api/explain", json=body).json()["maps"][0]["id"]
+        answer = ask(client, map=of, registration="none", retests=0)
+        assert answer.status_code == 200, answer.text
+        under = answer.json()["prior_maps"][0]["under"]
+        for number, channel in enumerate(under["channels"]):
+            laid = np.asarray(nibabel.Nifti1Image.from_bytes(client.get(channel["url"]).content).dataobj)
+            np.testing.assert_array_equal(laid, values[..., number])
+        assert [one["name"] for one in under["channels"]] == ["channel 0", "channel 1"]
+        assert client.get(f"{under['url']}?channel=2").status_code == 404
+
+
 @pytest.mark.parametrize(
     ("prior", "unit", "whose"),
     [
