@@ -150,6 +150,18 @@ def test_facts_are_told_in_whole_words_on_a_telephone_and_links_are_large_enough
     assert min(heights) >= 24  # WCAG 2.2, 2.5.8
 
 
+def test_tables_with_sentences_are_scrolled_on_a_telephone_and_not_squeezed(opened):
+    """A column of words was as wide as its longest word, and a row of the table higher than two screens."""
+    heights = "[...document.querySelectorAll('.places tbody tr, .studies tbody tr')].map(one => one.offsetHeight)"
+    for name in ("case-7_report", "index"):
+        page = opened(name)
+        page.set_viewport_size({"width": 380, "height": 800})
+        rows = page.evaluate(heights)
+        assert rows
+        assert max(rows) < 400, rows
+        assert page.evaluate("document.documentElement.scrollWidth") == 380
+
+
 def test_the_map_fades_by_mouse_and_keyboard_without_a_script(opened):
     page = opened("case-7_report")
     assert opacities(page, "#maps") == {"0.5"}
