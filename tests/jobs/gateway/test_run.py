@@ -21,6 +21,7 @@ import pytest
 
 pytest.importorskip("pynetdicom")
 
+from cfcam.errors import JobError
 from cfcam.jobs.gateway.header import key_of
 from cfcam.jobs.gateway.job import Answer, Job
 from cfcam.jobs.gateway.run import Gateway, status
@@ -360,6 +361,16 @@ def test_networks_are_rehearsed_apart_before_the_gateway_calls_itself_well(tmp_p
         until(lambda: "its networks are not loaded yet" not in gateway.problems())
         assert told in out.getvalue()
         gateway.worker = Worker(settings)
+
+
+def test_a_gateway_whose_lock_is_removed_ends_before_another_works_beside_it(tmp_path):
+    settings = read_settings(config(tmp_path, None, port=0))
+    with Gateway(settings, Log(io.StringIO())) as gateway:
+        assert not gateway.spool.is_lost()
+        (settings.spool.folder / "lock").unlink()
+        with pytest.raises(JobError, match="lock was removed, so that another gateway may work there: this one ends"):
+            gateway.wait()
+    Gateway(settings, Log(io.StringIO())).close()
 
 
 def test_each_file_of_the_results_is_flushed_before_they_stand_at_their_place(tmp_path, monkeypatch):

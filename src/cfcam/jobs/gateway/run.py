@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from cfcam.errors import JobError
 from cfcam.files import stays_inside
 from cfcam.jobs.gateway.access import exposed_secrets
 from cfcam.jobs.gateway.arrivals.intake import Intake
@@ -93,9 +94,17 @@ class Gateway:
         self._log.info("the gateway is ready", **at)
 
     def wait(self) -> None:
-        """Waits until it is to end."""
+        """Waits until it is to end.
+
+        Raises:
+            JobError: the lock of the spool was removed.
+        """
         while not self._closing.wait(1):
-            pass
+            if self.spool.is_lost():
+                raise JobError(
+                    "the file of the spool's lock was removed, so that another gateway may work there: this one ends;"
+                    " see that no other does, and start it again"
+                )
 
     def stop(self) -> None:
         """Asks it to end."""

@@ -88,6 +88,7 @@ class Spool:
             except OSError as error:
                 raise JobError(f"the spool cannot be written into ({error.strerror}): check [spool] folder") from error
             held.callback(os.close, lock)
+            self._lock = lock
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError:
@@ -95,6 +96,13 @@ class Spool:
             for left in self._new.iterdir():  # by a process that was killed: nobody was told that it arrived
                 left.unlink(missing_ok=True)
             self._held = held.pop_all()
+
+    def is_lost(self) -> bool:
+        """Tells whether the file of its lock was removed, so that another gateway may have it, too."""
+        try:
+            return not os.path.samestat(os.fstat(self._lock), (self.folder / "lock").lstat())
+        except FileNotFoundError:
+            return True
 
     def close(self) -> None:
         """Lets another gateway have it."""
