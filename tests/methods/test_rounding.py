@@ -28,7 +28,7 @@ from cfcam.methods import (
     WinsorCAM,
 )
 from cfcam.metrics.functional.similarity import pearson
-from tests.networks import FlattenNet, rescale
+from tests.networks import FlattenNet, GapNet, rescale
 
 EMPTY = "no positive evidence"
 
@@ -182,6 +182,34 @@ def test_last_digits_of_scores_are_no_map(method: Method) -> None:
     found = cfcam.explain(LastDigits().eval(), seeded(2, 1, 6, 6), method, targets=[0, 1, 2], layer="body")
     assert not found.maps[method.name].any()
     assert {status for row in found.status[method.name] for status in row} == {EMPTY}
+
+
+@pytest.mark.parametrize(
+    ("pooled", "method"),
+    [
+        (True, ReciproCAM("logit")),
+        (False, ReciproCAM("logit")),
+        (False, Occlusion(score="logit")),
+        (False, AblationCAM()),
+    ],
+    ids=str,
+)
+def test_small_changes_of_large_logits_are_a_map(method: Method, *, pooled: bool) -> None:
+    """One of 900 places moves a logit of 100 by a thousandth: what a logit is rounded by was taken times the logit."""
+    torch.manual_seed(0)
+    network = rescale(GapNet(channels=16) if pooled else FlattenNet(size=(60, 60))).eval()
+    with torch.no_grad():
+        network.classifier.weight.mul_(0.1)
+        network.classifier.bias.copy_(torch.tensor([100.0, 100.0, 50.0, 0.0]))
+    x = seeded(2, 3, 60, 60)
+    found, exact = (
+        cfcam.explain(network.to(dtype), x.to(dtype), method, targets=[0, 1], layer="features")
+        for dtype in (torch.float32, torch.float64)
+    )
+    assert (found.status[method.name] == exact.status[method.name]).all()
+    assert set(exact.status[method.name].flatten()) == {"ok"}
+    single, double = (one.maps[method.name].double().flatten(0, 1) for one in (found, exact))
+    assert pearson(single, double).min() > 0.99
 
 
 class HalfDigits(LastDigits):

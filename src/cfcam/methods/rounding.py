@@ -86,7 +86,12 @@ def negligible(capture: Capture) -> float:
 
 
 def beyond_rounding(
-    capture: Capture, changes: Tensor, scores: Tensor, again: Callable[[Tensor], Tensor] | None = None
+    capture: Capture,
+    changes: Tensor,
+    scores: Tensor,
+    again: Callable[[Tensor], Tensor] | None = None,
+    *,
+    probability: bool = False,
 ) -> Tensor:
     """Returns changes of scores (N, K, ...); 0 for an image and target of which none is more than rounding.
 
@@ -99,16 +104,14 @@ def beyond_rounding(
         capture: whose scores they are.
         changes: of them.
         scores: (N, K) what was changed.
-        again: gives what was not changed of an image, (1,) int64, scored several times in one pass, (M, K); None: it
-            went through no other pass.
+        again: gives what was not changed of an image, (1,) int64, scored several times in one pass, (M, K); None: no
+            pass was made, and they are computed in double precision.
+        probability: class scores are probabilities instead of logits.
     """
     if changes[0, 0].numel() == 0:
         return changes
-    logits = capture.logits
-    step = torch.finfo(torch.promote_types(logits.dtype, torch.float32)).eps
-    # the rounding of a logit is a factor of its probability
-    largest = logits.abs().amax(1).clamp(min=1)[:, None] if logits.ndim == 2 and logits.shape[1] else 1
-    size, most = scores.abs() * largest, changes.flatten(2).abs().amax(2)
+    step = torch.finfo(torch.float64 if again is None else torch.promote_types(capture.logits.dtype, torch.float32)).eps
+    size, most = _sizes(capture, scores, probability=probability), changes.flatten(2).abs().amax(2)
     nothing = most <= (_OF_SCORES * step * size).to(changes.dtype)
     if again is not None and _step(capture) > step:
         none, near = nothing.clone(), ~nothing & (most <= (_NEAR * _step(capture) * size).to(changes.dtype))
@@ -117,6 +120,21 @@ def beyond_rounding(
             nothing[image] |= near[image] & (most[image] <= 2 * differ)
         _say_coarse(capture, none, near & nothing, near & ~nothing)
     return changes.masked_fill(nothing.reshape(*nothing.shape, *[1] * (changes.ndim - 2)), 0)
+
+
+def _sizes(capture: Capture, scores: Tensor, *, probability: bool) -> Tensor:
+    """Returns (N, K) of how large a number the rounding of each score is a few steps.
+
+    That of a logit goes with the largest of them, from whose terms it may be what is left over. It is a factor of its
+    probability, as it may be of what a callable makes of the output.
+    """
+    logits = capture.logits
+    if logits.ndim != 2 or not logits.shape[1]:
+        return scores.abs()
+    largest = logits.abs().amax(1, keepdim=True).to(scores)
+    factors = scores.abs() * largest.clamp(min=1)
+    classes = torch.tensor([k not in capture.targets.functions for k in range(scores.shape[1])], device=scores.device)
+    return factors if probability else torch.where(classes, largest, factors)
 
 
 def _step(capture: Capture) -> float:

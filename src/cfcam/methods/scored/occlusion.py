@@ -77,7 +77,7 @@ class Occlusion(Method):
             same = image.expand(min(self.batch_size or chunk_size(x), grid.numel()))
             return capture.rescore(x[same], same, probability=probability)
 
-        return beyond_rounding(capture, found, reference, again)
+        return beyond_rounding(capture, found, reference, again, probability=probability)
 
     @staticmethod
     def _windows(size: int, cells: int, span: Span | None, extent: float) -> Tensor:

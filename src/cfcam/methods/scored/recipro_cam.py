@@ -85,7 +85,8 @@ class ReciproCAM(Method):
             return found - scores[image, :, -1] + least[image]  # as if the least were what is scored again
 
         changes = maps - least.reshape(*maps.shape[:2], *[1] * len(grid))
-        return beyond_rounding(capture, changes, least, again if pooled is None else None).to(A.dtype)
+        passes = again if pooled is None else None
+        return beyond_rounding(capture, changes, least, passes, probability=probability).to(A.dtype)
 
     def _scores(self, capture: Capture, masks: Tensor, *, probability: bool) -> Tensor:
         """Returns (N, K, masks) by passes of the tail."""

@@ -97,7 +97,8 @@ class ScoreCAM(Method):
             same = image.expand(min(self.batch_size or chunk_size(x), masks.shape[1]))
             return capture.rescore(blank[same], same, probability=self._probability)
 
-        return beyond_rounding(capture, alpha.transpose(1, 2).to(masks.dtype), reference, again)
+        found = alpha.transpose(1, 2).to(masks.dtype)
+        return beyond_rounding(capture, found, reference, again, probability=self._probability)
 
     @property
     def _probability(self) -> bool:

@@ -124,7 +124,8 @@ class SSCAM(ScoreCAM):
             same = image.expand(min(self.batch_size or chunk_size(x), masks.shape[1]))
             return capture.rescore(blank[same], same, probability=self._probability)
 
-        return beyond_rounding(capture, (total / self.samples).transpose(1, 2), reference, again)
+        found = (total / self.samples).transpose(1, 2)
+        return beyond_rounding(capture, found, reference, again, probability=self._probability)
 
 
 @dataclass(frozen=True)
