@@ -8,6 +8,9 @@ import os
 MARGIN_MEANING = "margin: logit of the first class less that of the second; above 0 the network prefers the first"
 """What the number beside a contrast of two classes is, wherever there is room to say so."""
 
+DEEPER = "recursive=True"
+"""How an error says that subfolders can be taken; a command says it with its option, or how to do without."""
+
 _MOST_DECIMALS = 4
 
 

@@ -17,9 +17,11 @@ from cfcam.cli.app import app
 from cfcam.cli.arguments.words import DEMO_CLASSES
 from cfcam.errors import ImageError
 from cfcam.imaging import list_images
+from cfcam.jobs import find_inputs
 from cfcam.jobs.engine.inference import DEFAULT_METHODS
 from cfcam.models.demo import CLASSES
 from cfcam.web import settings
+from tests.jobs.world import draw
 from tests.waiting import PATIENCE
 
 
@@ -100,6 +102,18 @@ def test_a_command_names_its_own_option_for_subfolders(tmp_path):
     assert "or take its subfolders too (--recursive)" in call(tmp_path).stderr
     with pytest.raises(ImageError, match=r"take its subfolders too \(recursive=True\)"):
         list_images(tmp_path)
+    with pytest.raises(ImageError, match=r"take its subfolders too \(recursive=True\)"):
+        find_inputs([tmp_path], output="")
+
+
+@pytest.mark.parametrize("words", [("layers", "demo", "--measure"), ("doctor", "--model", "demo")])
+def test_a_command_without_such_an_option_says_how_subfolders_are_named(tmp_path, words):
+    (tmp_path / "ward").mkdir()
+    said = CliRunner().invoke(app, [*words, str(tmp_path)]).stderr
+    assert "or take its subfolders too (name them: FOLDER/*)" in said
+    draw(tmp_path / "ward" / "a.png")
+    found = CliRunner().invoke(app, [*words, str(tmp_path / "*")])
+    assert found.exit_code != 2, found.stderr
 
 
 def test_without_the_libraries_of_the_server_it_says_what_to_install(monkeypatch, tmp_path):

@@ -42,6 +42,7 @@ from cfcam.cli.output.help import folding
 from cfcam.cli.output.panels import Panel
 from cfcam.errors import CfcamError, DiskError, describe_first, is_full
 from cfcam.log import Log
+from cfcam.shown import DEEPER
 
 _GOES_ON = "give the same command again, and it goes on where it stopped"
 
@@ -228,7 +229,7 @@ def _told_in_one_line(command: type[Command], *, debug: bool, log: Log | None) -
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(EXIT_FAILED) from None
     except CfcamError as problem:
-        _tell(problem, debug, str(problem), log)
+        _tell(problem, debug, _as_options(str(problem), command), log)
         raise typer.Exit(EXIT_FAILED if is_full(problem) else EXIT_USAGE) from problem
     except (typer.Exit, typer.Abort):
         raise
@@ -237,6 +238,12 @@ def _told_in_one_line(command: type[Command], *, debug: bool, log: Log | None) -
         full = str(DiskError("the disk", problem)) if isinstance(problem, OSError) and is_full(problem) else ""
         _tell(problem, debug, full or f"{describe_first(problem, 1000)}{again}", log)
         raise typer.Exit(EXIT_FAILED) from problem
+
+
+def _as_options(message: str, command: type[Command]) -> str:
+    """Returns an error of the library in words of a command, which may have no option for subfolders."""
+    own = any(one.name == "recursive" for one in fields(command))
+    return message.replace(f"({DEEPER})", "(--recursive)" if own else "(name them: FOLDER/*)")
 
 
 def _tell(problem: Exception, debug: bool, message: str, log: Log | None) -> None:

@@ -13,16 +13,13 @@ from cfcam.errors import CfcamError, ImageError
 from cfcam.imaging.reading.dicom_object import parsed
 from cfcam.imaging.reading.files import PathLike, error_text, shown_path
 from cfcam.imaging.reading.kinds import is_dicom_file
-from cfcam.shown import absence
+from cfcam.shown import DEEPER, absence
 
 EXTENSIONS: tuple[str, ...] = (
     ".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".tif", ".tiff", ".bmp", ".dib", ".webp", ".gif",
     ".dcm", ".dicom", ".ima",
 )  # fmt: skip
 """File name endings (lower case) that `list_images` takes for pictures inside a folder."""
-
-DEEPER = "recursive=True"
-"""How its error says that subfolders can be taken; a command says it with its option."""
 
 
 def list_images(paths: PathLike | Iterable[PathLike], *, recursive: bool = False) -> list[Path]:

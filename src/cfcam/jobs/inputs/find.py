@@ -14,7 +14,7 @@ from cfcam.errors import ImageError, without_name
 from cfcam.imaging.reading.channels import first_channel
 from cfcam.imaging.reading.elsewhere import Elsewhere
 from cfcam.imaging.reading.files import NIFTI_EXTENSIONS, is_nifti, shown_path
-from cfcam.imaging.reading.listing import DEEPER, listed
+from cfcam.imaging.reading.listing import listed
 from cfcam.imaging.reading.series import has_several_planes, scan_folder
 from cfcam.jobs.inputs.lists import entries_in, is_list
 from cfcam.jobs.inputs.objects import Address
@@ -220,9 +220,9 @@ def _pictures(path: Path, *, recursive: bool, alone: bool) -> list[tuple[Path, s
         return []
     try:
         return listed(path, recursive=recursive)
-    except ImageError as error:
+    except ImageError:
         if alone or (not path.exists() and not glob.has_magic(str(path))):
-            raise ImageError(str(error).replace(f"({DEEPER})", "(--recursive)")) from error
+            raise
         return []
 
 

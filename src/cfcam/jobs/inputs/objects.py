@@ -24,6 +24,7 @@ from cfcam.imaging.reading.elsewhere import LARGEST, Elsewhere
 from cfcam.imaging.reading.listing import EXTENSIONS
 from cfcam.jobs.inputs.marks import Lookup, hashes
 from cfcam.jobs.inputs.tars import ENDING, OF_TARS
+from cfcam.shown import DEEPER
 from cfcam.urls import shown_url
 
 EXTRA: Final = "object-store"
@@ -184,7 +185,7 @@ def objects_at(place: Address, *, recursive: bool, endings: Sequence[str] = EXTE
             continue
         found[inner] = info
     if not found:
-        deeper = "" if recursive else ", or take what lies deeper too (--recursive)"
+        deeper = "" if recursive else f", or take what lies deeper too ({DEEPER})"
         what = "the pattern matches no picture; check it" if pattern else f"no picture lies there{deeper}"
         raise ImageError(f"{place}: {what}")
     start._listing = Listing(found)
