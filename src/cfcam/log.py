@@ -8,6 +8,8 @@ import threading
 import time
 from typing import Any, TextIO
 
+from cfcam.files import without_nan
+
 
 class Log:
     """Writes lines; what stands in them are words of cfcam's own, hashes, numbers and configured names.
@@ -36,7 +38,8 @@ class Log:
     def _write(self, level: str, message: str, values: dict[str, Any]) -> None:
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self._json:
-            line = json.dumps({"time": moment, "level": level, "message": message, **values}, default=str)
+            entry = without_nan({"time": moment, "level": level, "message": message, **values})
+            line = json.dumps(entry, default=str, allow_nan=False)
         else:
             told = "".join(f" {name}={_shown(value)}" for name, value in values.items())
             line = f"{moment} {level}: {message}{told}"

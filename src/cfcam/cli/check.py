@@ -164,9 +164,10 @@ def _check_zones(given: list[str] | None, reported: str | None) -> None:
 def _write(path: Path, document: dict[str, Any]) -> None:
     import json
 
-    from cfcam.files import save
+    from cfcam.files import save, without_nan
 
-    save(path, json.dumps(document, indent=2, default=str).encode(), shown=f"--output {path}")
+    text = json.dumps(without_nan(document), indent=2, default=str, allow_nan=False)
+    save(path, text.encode(), shown=f"--output {path}")
 
 
 def _show(title: str, what: str, results: Sequence[CheckResult]) -> None:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import math
+import sys
+from dataclasses import asdict
+
 import torch
 
 from cfcam import explain
 from cfcam.cli.output import layers
+from cfcam.cli.output.console import print_json
 from cfcam.imaging import read_image
+from cfcam.log import Log
 from cfcam.metrics import LayerScore
 from cfcam.models import load
 from tests.jobs.world import NETWORKS, PLAIN, draw
@@ -44,3 +51,18 @@ def test_no_more_layers_are_drawn_than_can_be_looked_at(tmp_path, monkeypatch):
     image = read_image(draw(tmp_path / "a.png"))
     layers.draw(loaded, PLAIN, image, [score("features", n) for n in range(5)], tmp_path / "b.png", most=3)
     assert [panel.method for panel in panels] == [f"features: rank {n}.0" for n in range(3)]
+
+
+def test_what_no_picture_tells_is_a_dash_in_the_table_and_null_in_json(capsys):
+    unknown = LayerScore(("a",), None, (4, 4), 0.1, math.nan, math.inf, 1.0, 2)
+    layers.show_ranking([unknown], "grad-cam", "1 picture")
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("a "))
+    assert line.split() == ["a", "4", "x", "4", "1.0", "0.100", "–", "inf", "2"]
+    print_json({"layers": [asdict(unknown)]})
+    Log(sys.stdout, as_json=True).info("measured", adcc=unknown.adcc)
+    *told, line = capsys.readouterr().out.splitlines()
+    assert (
+        json.loads("".join(told), parse_constant=str)["layers"][0] | {"adcc": None, "stability": None}
+        == (json.loads("".join(told))["layers"][0])
+    )
+    assert json.loads(line, parse_constant=str)["adcc"] is None

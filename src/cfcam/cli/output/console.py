@@ -70,7 +70,9 @@ def prints_to_stderr(wanted: bool) -> Iterator[TextIO]:
 
 
 def print_json(values: Any, stdout: TextIO | None = None) -> None:
-    """Writes plain values to stdout as JSON."""
+    """Writes plain values to stdout as JSON, which has no numbers that are not finite: they are null."""
     import json
 
-    typer.echo(json.dumps(values, indent=2, default=str), file=stdout)
+    from cfcam.files import without_nan
+
+    typer.echo(json.dumps(without_nan(values), indent=2, default=str, allow_nan=False), file=stdout)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -111,7 +112,8 @@ def show_ranking(scores: list[LayerScore], method: str, inputs: str) -> None:
     for title in ("grid", "rank", "insertion - deletion", "ADCC", "stability", "empty maps"):
         table.add_column(title, justify="right")
     for score in scores:
-        numbers = (f"{v:.3f}" for v in (score.insertion_deletion, score.adcc, score.stability))
+        measured = (score.insertion_deletion, score.adcc, score.stability)
+        numbers = ("–" if math.isnan(value) else f"{value:.3f}" for value in measured)  # not assessed on any picture
         table.add_row(score.name, " x ".join(map(str, score.grid)), f"{score.rank:.1f}", *numbers, str(score.empty))
     out().print(table)
     best = scores[0]
