@@ -14,11 +14,22 @@ import pytest
 
 import cfcam.methods
 from cfcam.errors import MethodError
-from cfcam.methods import CFCAM, SESS, ExpectedGradCAM, IntegratedGradients, Method, ScoreCAM, View, WinsorCAM
+from cfcam.methods import (
+    CFCAM,
+    SESS,
+    EigenCAM,
+    ExpectedGradCAM,
+    Fusion,
+    IntegratedGradients,
+    Method,
+    ScoreCAM,
+    View,
+    WinsorCAM,
+)
 from cfcam.methods.clusters.filters import Filter
 
 NO_WHOLE_NUMBER = (1.5, True, "3", float("nan"), float("inf"), [3], (2.5,), (True,))
-NO_NUMBER = (float("nan"), float("inf"), -float("inf"), "90", True, [0.5], (float("nan"),), 10**400)
+NO_NUMBER = (float("nan"), float("inf"), -float("inf"), "90", True, [0.5], (float("nan"),), 10**400, 2**64)
 INFINITE = {(IntegratedGradients, "tolerance")}
 """What may be infinite."""
 
@@ -52,6 +63,33 @@ def test_what_is_no_number_of_its_kind_is_refused_in_words(kind: type, name: str
     with pytest.raises(MethodError, match=name) as refused:
         kind(**{name: value})
     assert "\n" not in str(refused.value)
+
+
+NO_FLAG = ("no", 1, 0, None, [])
+NO_NAMES = ("layer4", 3, None, (1,), ("a", 2), {"a": 1})
+WORDED = [
+    pytest.param(kind, field.name, value, id=f"{kind.__name__}-{field.name}-{value!r:.20}")
+    for kind in kinds()
+    for field in fields(kind)
+    for value in (NO_FLAG if field.type == "bool" else NO_NAMES if field.type == "tuple[str, ...]" else ())
+]
+
+
+@pytest.mark.parametrize(("kind", "name", "value"), WORDED)
+def test_what_is_neither_true_nor_false_or_holds_no_names_is_refused(kind: type, name: str, value: Any) -> None:
+    with pytest.raises(MethodError, match=rf"{kind.__name__}\({name}=.*(True or False|a tuple of names of layers)"):
+        kind(**{name: value})
+
+
+def test_all_methods_with_flags_or_layers_are_among_them() -> None:
+    assert {kind for kind, *_ in (case.values for case in WORDED)} >= {CFCAM, EigenCAM, Fusion, WinsorCAM}
+    assert Fusion(layers=["a", "b"]) == Fusion(layers=("a", "b"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("value", [[], {}, 3, "median"])
+def test_what_is_no_filter_is_refused(value: Any) -> None:
+    with pytest.raises(MethodError, match="one of bilateral, guided, published, a Filter or None"):
+        CFCAM(filter=value)
 
 
 def test_all_methods_with_numbers_are_among_them() -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 from cfcam.errors import MethodError, seed_number, shown, whole_number
 
+_TOO_LARGE = 2**63
+"""A whole number from here on is none that tensors hold."""
+
 
 def check_whole_numbers(owner: Any, *names: str, least: int | None = 1, optional: bool = False) -> None:
     """Refuse fields of a frozen dataclass that are no whole numbers, and keep them as such (2.0, numpy's and torch's).
@@ -87,6 +90,29 @@ def check_count(owner: Any, name: str, words: str, *, of: type, least: int = 1) 
         raise _refused(owner, name, value, words)
 
 
+def check_flags(owner: Any, *names: str) -> None:
+    """Refuse fields of a frozen dataclass that are neither True nor False: what else there is mostly counts as True.
+
+    Raises:
+        MethodError: a field is something else.
+    """
+    for name in names:
+        if not isinstance(getattr(owner, name), bool):
+            raise _refused(owner, name, getattr(owner, name), "True or False")
+
+
+def check_layers(owner: Any) -> None:
+    """Refuse a field ``layers`` of a frozen dataclass that holds no names, and keep a list of them as a tuple.
+
+    Raises:
+        MethodError: it is something else; a name alone would be read letter by letter.
+    """
+    value = owner.layers
+    if not isinstance(value, (tuple, list)) or not all(isinstance(one, str) for one in value):
+        raise _refused(owner, "layers", value, "a tuple of names of layers, as ('layer3', 'layer4')")
+    object.__setattr__(owner, "layers", tuple(value))
+
+
 def check_draws(owner: Any) -> None:
     """Refuse fields ``samples``, ``noise`` and ``seed`` that tell of no random draws.
 
@@ -126,11 +152,11 @@ def _is_number(
     *,
     infinite: bool = False,
 ) -> bool:
-    if isinstance(value, bool) or not isinstance(value, Real):
+    if isinstance(value, bool) or (isinstance(value, int) and abs(value) >= _TOO_LARGE) or not isinstance(value, Real):
         return False
     try:
         number = float(value)
-    except OverflowError:  # a whole number of hundreds of digits
+    except OverflowError:  # a fraction of hundreds of digits
         return False
     low = (least is None or number >= least) and (above is None or number > above)
     return low and (most is None or number <= most) and (math.isfinite(number) or (infinite and not math.isnan(number)))

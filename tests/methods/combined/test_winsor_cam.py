@@ -166,7 +166,7 @@ def test_a_convolution_beside_the_way_to_the_score_is_left_out_and_named_if_it_w
     [
         ({"percentile": 101.0}, "a number from 0 to 100"),
         ({"percentile": float("nan")}, "a number from 0 to 100"),
-        ({"layers": "layer4"}, r"a tuple of names, as \('layer4',\)"),
+        ({"layers": "layer4"}, "a tuple of names of layers"),
         ({"importance": "sum"}, "'mean' or 'max'"),
     ],
 )

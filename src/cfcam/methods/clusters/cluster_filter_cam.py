@@ -19,7 +19,7 @@ from cfcam.methods.clusters.filters import FILTERS, Filter
 from cfcam.methods.clusters.over_views import over_views
 from cfcam.methods.clusters.series import Kind, check_kind, series_of
 from cfcam.methods.clusters.views import View
-from cfcam.methods.numbers import check_count, check_numbers, check_whole_numbers
+from cfcam.methods.numbers import check_count, check_flags, check_numbers, check_whole_numbers
 from cfcam.methods.rounding import averages, say_empty
 from cfcam.methods.scored.score_cam import unit_range
 
@@ -138,6 +138,7 @@ class CFCAM(Method):
             if getattr(self, field) not in choices:
                 raise MethodError(f"CFCAM({field}={getattr(self, field)!r}): one of {', '.join(map(repr, choices))}")
         check_whole_numbers(self, "groups")
+        check_flags(self, "evidence", "eps_diagonal")
         check_numbers(self, "doubt", above=0)
         check_numbers(self, "tolerance", "eps_minimum", least=0)
         check_numbers(self, "eps_quantile", "min_samples_fraction", least=0, most=1)
@@ -145,7 +146,8 @@ class CFCAM(Method):
         if self.evidence and self.clustering != "k-means":
             raise MethodError("CFCAM(evidence=True, clustering='dbscan'): masks are made of the clusters of k-means")
         self._check_views()
-        if self.filter is not None and not isinstance(self.filter, Filter) and self.filter not in FILTERS:
+        named = isinstance(self.filter, str) and self.filter in FILTERS
+        if self.filter is not None and not isinstance(self.filter, Filter) and not named:
             raise MethodError(f"CFCAM(filter={self.filter!r}): one of {', '.join(FILTERS)}, a Filter or None")
 
     def _check_views(self) -> None:

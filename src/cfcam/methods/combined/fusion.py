@@ -18,7 +18,7 @@ from cfcam.capture.layers.placement import Placement, upsampled
 from cfcam.errors import MethodError, few
 from cfcam.methods.base import Method
 from cfcam.methods.gradient.grad_cam import GradCAM, GradCAMPlusPlus
-from cfcam.methods.numbers import check_whole_numbers
+from cfcam.methods.numbers import check_layers, check_whole_numbers
 from cfcam.methods.wrapping import Wrapper
 
 
@@ -51,6 +51,7 @@ class Fusion(Wrapper):
         if self.mode not in ("mean", "max", "product"):
             raise MethodError(f"{type(self).__name__}(mode={self.mode!r}): 'mean', 'max' or 'product'")
         check_whole_numbers(self, "grids")
+        check_layers(self)
 
     @property
     def needs_layer(self) -> bool:

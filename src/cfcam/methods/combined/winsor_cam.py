@@ -14,7 +14,7 @@ from cfcam.errors import LayerError, MethodError
 from cfcam.methods.base import Method
 from cfcam.methods.combined.fusion import on_finest
 from cfcam.methods.gradient.grad_cam import GradCAM
-from cfcam.methods.numbers import check_numbers
+from cfcam.methods.numbers import check_layers, check_numbers
 from cfcam.methods.rounding import mean_gradient, negligible
 
 
@@ -52,9 +52,7 @@ class WinsorCAM(Method):
 
     def __post_init__(self) -> None:
         check_numbers(self, "percentile", least=0, most=100)
-        given: Any = self.layers
-        if isinstance(given, str):
-            raise MethodError(f"WinsorCAM(layers={self.layers!r}): a tuple of names, as ({self.layers!r},)")
+        check_layers(self)
         if self.importance not in ("mean", "max"):
             raise MethodError(f"WinsorCAM(importance={self.importance!r}): 'mean' or 'max'")
 

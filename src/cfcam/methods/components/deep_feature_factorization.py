@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cfcam.capture import Capture
 from cfcam.methods.base import Method
-from cfcam.methods.numbers import check_whole_numbers
+from cfcam.methods.numbers import check_flags, check_whole_numbers
 
 _FLOOR = 1e-2
 """What a start of 0 is lifted to, as a share of the largest: products never leave 0."""
@@ -61,6 +61,7 @@ class DeepFeatureFactorization(Method):
 
     def __post_init__(self) -> None:
         check_whole_numbers(self, "concepts", "steps")
+        check_flags(self, "shared")
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), 0 or above."""

@@ -11,6 +11,7 @@ from torch import Tensor
 from cfcam.capture import Capture
 from cfcam.methods.base import Method, joined, places
 from cfcam.methods.components.lanczos import largest_component
+from cfcam.methods.numbers import check_flags
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,9 @@ class EigenCAM(Method):
     uses_gradients: ClassVar[bool] = False
     center: bool = False
 
+    def __post_init__(self) -> None:
+        check_flags(self, "center")
+
     def __call__(self, capture: Capture) -> Tensor:
         """Returns signed maps (N, K, *layer_spatial), alike for the K targets."""
         maps = first_component(capture.activations, center=self.center)
@@ -62,6 +66,9 @@ class EigenGradCAM(Method):
     name: ClassVar[str] = "eigen-grad-cam"
     parts_targets: ClassVar[bool] = True
     center: bool = True
+
+    def __post_init__(self) -> None:
+        check_flags(self, "center")
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns signed maps (N, K, *layer_spatial)."""

@@ -15,6 +15,7 @@ from cfcam.capture.half_precision import at_least_float32
 from cfcam.capture.targets.tokens import Passages
 from cfcam.errors import MethodError
 from cfcam.methods.base import Method
+from cfcam.methods.numbers import check_flags
 
 
 class Everywhere(Protocol):
@@ -61,6 +62,9 @@ class TAM(Method):
     selective: ClassVar[bool] = True
     interference: bool = True
     smooth: bool = True
+
+    def __post_init__(self) -> None:
+        check_flags(self, "interference", "smooth")
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns maps (N, K, *layer_spatial), zero or positive."""
