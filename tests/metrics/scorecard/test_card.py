@@ -318,3 +318,28 @@ def test_a_map_of_the_label_is_not_held_against_that_of_a_class_that_it_never_wa
     )
     assert [row.correct for row in found.rows] == [True, False]
     assert ["responsiveness" in row.values for row in found.rows] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((name, value) for name in ("steps", "stages", "draws", "passes_at_once") for value in (0, 1.5, None, True)),
+        *(("explained", value) for value in ("predict", None, 1, [])),
+        *((name, value) for name in ("threshold", "overlap") for value in ("x", True, math.nan, (1, 2))),
+        ("overlap", None),
+        *((name, value) for name in ("black", "white") for value in ("x", True, math.nan, [], (), ("x",))),
+        ("black", None),
+        *(("seed", value) for value in (2**63, "a", 0.5)),
+    ],
+)
+def test_a_setting_that_is_none_is_refused_in_one_line(net: GapNet, name: str, value: Any) -> None:
+    """Above all a misspelt "predicted", which was taken for the label."""
+    with pytest.raises(InputError, match=f"^{name}=") as refused:
+        Evaluator(net, "grad-cam", ["peak-shift"], **{name: value})
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("names", [None, 3, True, (1, "peak-shift"), [None]])
+def test_metrics_that_are_no_names_are_refused(names: Any) -> None:
+    with pytest.raises(MetricError, match="a metric is called"):
+        resolve_metrics(names)

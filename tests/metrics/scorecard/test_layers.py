@@ -91,11 +91,26 @@ def test_a_network_without_places_has_no_layer_to_rank_and_what_needs_none_is_na
         measure_layers(flat, torch.rand(2, 3, 4, 4))
 
 
-def test_a_seed_that_no_generator_takes_is_refused_before_anything_runs() -> None:
-    from cfcam.metrics import Sample, evaluate, measure_layers
+@pytest.mark.parametrize(
+    ("given", "error"),
+    [
+        *(({"seed": seed}, InputError) for seed in (2**64, "a", 0.5)),
+        *(({"most": most}, InputError) for most in (0, 1.5, None, "all")),
+        *(({"method": method}, MethodError) for method in (None, 3, ["grad-cam"], "nope")),
+        *(({"classes": classes}, TargetError) for classes in (3, True)),
+        ({"layers": "nowhere"}, LayerError),
+    ],
+)
+def test_what_is_none_of_its_kind_is_named_before_anything_is_measured(given: dict, error: type[Exception]) -> None:
+    from cfcam.metrics import measure_layers
 
-    for seed in (2**64, "a", 0.5):
-        with pytest.raises(InputError, match=r"seed=.*give a whole number"):
-            measure_layers(Stages(), torch.rand(2, 3, 8, 8), seed=seed)
-        with pytest.raises(InputError, match=r"seed=.*give a whole number"):
-            evaluate(Stages(), [Sample(torch.rand(3, 8, 8))], "grad-cam", ["input-noise-soft-iou"], seed=seed)
+    with pytest.raises(error, match=rf"{next(iter(given))}|no method|nowhere|classes"):
+        measure_layers(Stages(), torch.rand(2, 3, 8, 8), **given)
+
+
+def test_one_layer_may_be_named_alone() -> None:
+    from cfcam.metrics import measure_layers
+
+    assert [score.name for score in measure_layers(Stages().eval(), torch.rand(2, 3, 8, 8), layers="features.8")] == [
+        "features.8"
+    ]

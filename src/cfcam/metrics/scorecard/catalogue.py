@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from cfcam.errors import CfcamError
+from cfcam.errors import CfcamError, shown
 
 GROUPS = ("faithfulness", "localization", "robustness", "sanity", "trust", "cost")
 PROTOCOL = "protocol"
@@ -198,7 +198,10 @@ def resolve_metrics(names: str | Iterable[str] = "quick") -> tuple[str, ...]:
         MetricError: a name is unknown; the nearest are offered.
     """
     chosen: set[str] = set()
-    for name in [names] if isinstance(names, str) else names:
+    several = [names] if isinstance(names, str) or not isinstance(names, Iterable) else list(names)
+    if wrong := [name for name in several if not isinstance(name, str)]:
+        raise MetricError(f"a metric is called {shown(wrong[0])}: give names, as cfcam metrics lists them")
+    for name in several:
         if name == "all":
             chosen |= set(CATALOGUE) - NAMED
         elif name == "quick":

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from cfcam.capture import Capture, LayerInfo, Network, probe_layers
 from cfcam.capture.answers.probabilities import Probability
+from cfcam.capture.targets.classes import class_names
 from cfcam.capture.targets.dense import averaged
-from cfcam.errors import LayerError, MethodError, seed_number
+from cfcam.errors import LayerError, MethodError, seed_number, shown, whole_number
 from cfcam.maps import heatmaps_of
 from cfcam.methods import get_method
 from cfcam.methods.base import Method
@@ -145,14 +146,17 @@ def measure_layers(
 
     Raises:
         LayerError: none of the candidates can be mapped.
-        MethodError: the method's maps do not depend on the layer.
+        MethodError: the method's maps do not depend on the layer, or it is no method.
+        InputError: a number is none of its kind.
     """
-    network = Network(model, probability, output)
-    names = (
-        list(layers) if layers else [info.name for info in candidate_layers(network, images, most, targets, classes)]
-    )
+    seed, most, classes = seed_number(seed), whole_number(most, "most", 1), class_names(classes)
     chosen = get_method(method) if isinstance(method, str) else method
-    trial = _Trial(network, images, targets, classes, chosen, seed_number(seed))
+    if not isinstance(chosen, Method):
+        raise MethodError(f"method={shown(method)}: the name of a method, or an instance like GradCAM()")
+    network = Network(model, probability, output)
+    given = [layers] if isinstance(layers, str) else list(layers or ())
+    names = given or [info.name for info in candidate_layers(network, images, most, targets, classes)]
+    trial = _Trial(network, images, targets, classes, chosen, seed)
     pairs = min(len(names), _FUSED) * (min(len(names), _FUSED) - 1) // 2 if fusions else 0
     total, tell = len(names) + 2 * pairs, progress or (lambda done, total: None)
     tell(0, total)

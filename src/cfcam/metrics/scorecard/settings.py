@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import Literal
+from numbers import Real
+from typing import Any, Literal, get_args
 
-from cfcam.errors import seed_number
+from cfcam.errors import InputError, seed_number, shown, whole_number
 from cfcam.metrics.scorecard.catalogue import METRICS
 
 ExplainedClass = Literal["predicted", "label"]
@@ -43,6 +45,18 @@ class Settings:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "seed", seed_number(self.seed))
+        if self.explained not in get_args(ExplainedClass):
+            raise InputError(f"explained={shown(self.explained)}: 'predicted', or 'label'")
+        for name in ("steps", "stages", "draws", "passes_at_once"):
+            object.__setattr__(self, name, whole_number(getattr(self, name), name, 1))
+        for name in ("threshold", "overlap"):  # their ranges are the metrics' own
+            if not _is_number(getattr(self, name)) and not (name == "threshold" and self.threshold is None):
+                raise InputError(f"{name}={shown(getattr(self, name))}: give a share, from 0 to 1")
+        for name in ("black", "white"):
+            value = getattr(self, name)
+            several = value if isinstance(value, tuple) and value else (value,)
+            if not all(map(_is_number, several)) and not (name == "white" and value is None):
+                raise InputError(f"{name}={shown(value)}: give a number, or a tuple of one for each channel")
 
     def wants(self, *names: str) -> bool:
         """Whether one of these metrics is asked for."""
@@ -51,3 +65,7 @@ class Settings:
     def wants_group(self, group: str) -> bool:
         """Whether a metric of this group is asked for."""
         return any(METRICS[name].group == group for name in self.metrics)
+
+
+def _is_number(value: Any) -> bool:
+    return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)
