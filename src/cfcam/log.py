@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import threading
 import time
 from typing import Any, TextIO
-
-from cfcam.files import without_nan
 
 
 class Log:
@@ -38,8 +37,8 @@ class Log:
     def _write(self, level: str, message: str, values: dict[str, Any]) -> None:
         moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         if self._json:
-            entry = without_nan({"time": moment, "level": level, "message": message, **values})
-            line = json.dumps(entry, default=str, allow_nan=False)
+            known = {name: None if _is_none(value) else value for name, value in values.items()}
+            line = json.dumps({"time": moment, "level": level, "message": message, **known}, default=str)
         else:
             told = "".join(f" {name}={_shown(value)}" for name, value in values.items())
             line = f"{moment} {level}: {message}{told}"
@@ -49,6 +48,11 @@ class Log:
                 self._stream.flush()
             except (OSError, ValueError):  # nobody reads any more; the work goes on
                 return
+
+
+def _is_none(value: Any) -> bool:
+    """Whether it is a number that JSON has no word for."""
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _shown(value: Any) -> str:

@@ -114,3 +114,10 @@ def test_one_layer_may_be_named_alone() -> None:
     assert [score.name for score in measure_layers(Stages().eval(), torch.rand(2, 3, 8, 8), layers="features.8")] == [
         "features.8"
     ]
+
+
+def test_where_nothing_can_be_measured_no_layer_is_the_best() -> None:
+    """The first candidate was."""
+    nothing = torch.full((2, 3, 8, 8), float("nan"))
+    with pytest.raises(LayerError, match=r"nothing could be measured of .*features\.8: on none of these images"):
+        cfcam.explain(Stages().eval(), nothing, "grad-cam", layer="measured")

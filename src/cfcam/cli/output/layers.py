@@ -112,8 +112,7 @@ def show_ranking(scores: list[LayerScore], method: str, inputs: str) -> None:
     for title in ("grid", "rank", "insertion - deletion", "ADCC", "stability", "empty maps"):
         table.add_column(title, justify="right")
     for score in scores:
-        measured = (score.insertion_deletion, score.adcc, score.stability)
-        numbers = ("–" if math.isnan(value) else f"{value:.3f}" for value in measured)  # not assessed on any picture
+        numbers = ("–" if math.isnan(value) else f"{value:.3f}" for value in score.measured)
         table.add_row(score.name, " x ".join(map(str, score.grid)), f"{score.rank:.1f}", *numbers, str(score.empty))
     out().print(table)
     best = scores[0]

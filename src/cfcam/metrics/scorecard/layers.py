@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, product
@@ -50,6 +51,11 @@ class LayerScore:
     stability: float
     rank: float
     empty: int
+
+    @property
+    def measured(self) -> tuple[float, float, float]:
+        """What it is ranked by; NaN of which nothing could be measured."""
+        return self.insertion_deletion, self.adcc, self.stability
 
     @property
     def name(self) -> str:
@@ -145,7 +151,7 @@ def measure_layers(
         The candidates, best first.
 
     Raises:
-        LayerError: none of the candidates can be mapped.
+        LayerError: none of the candidates can be mapped, or measured on these images.
         MethodError: the method's maps do not depend on the layer, or it is no method.
         InputError: a number is none of its kind.
     """
@@ -172,6 +178,11 @@ def measure_layers(
     scores = _ranked(found)
     if not scores:
         raise LayerError(f"none of these layers can be mapped: {', '.join(names)}")
+    if all(math.isnan(value) for score in scores for value in score.measured):
+        raise LayerError(
+            f"nothing could be measured of {', '.join(names)}: on none of these images {chosen.label} has a map with"
+            " evidence; give other images or targets, or name a layer"
+        )
     if fusions:
         best = [score.layers[0] for score in scores[:_FUSED]]
         fused = []
