@@ -15,6 +15,7 @@ from cfcam.clinical.report import study_numbers
 from cfcam.errors import InputError
 from cfcam.exchange.dicom.uids import derived_uid
 from cfcam.exchange.fhir import as_bytes, bundle, problems
+from cfcam.imaging.measured import Measured
 from tests.clinical.report.test_page import AFFINE, SHA, empty_study, picture_study, volume_study
 from tests.exchange.fhir.studies import (
     ACCEPTED,
@@ -144,6 +145,14 @@ def test_every_number_is_an_observation_with_unit_place_device_and_map(made):
     assert area["method"] == {"text": "grad-cam"}
     assert {one["status"] for one in numbers} == {"preliminary"}
     assert {one["valueQuantity"]["system"] for one in numbers} == {"http://unitsofmeasure.org"}
+
+
+def test_an_area_of_a_radiograph_says_where_its_millimetres_are(made):
+    film = [replace(one, regions=replace(one.regions, measured=Measured.DETECTOR)) for one in STUDY.maps]
+    told = bundle(replace(STUDY, maps=tuple(film)), recorded=MOMENT)
+    areas = [[one for one in of_kind(found, "Observation") if code_of(one) == "42798000"] for found in (told, made)]
+    assert [{component(one, "measured") for one in each} for each in areas] == [{"at the detector"}, {None}]
+    assert all(component(one, "measured") is None for one in of_kind(told, "Observation") if one not in areas[0])
 
 
 def test_each_map_has_its_numbers_as_members_and_says_whether_it_can_be_read():

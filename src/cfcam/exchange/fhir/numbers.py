@@ -98,6 +98,8 @@ def _number(
         "class-name": ("Name of the explained class", one["class_name"]),
         "region": ("Region that was measured: the map's own, or a mask", region or None),
     }
+    if quantity.unit in ("mm", "mm2"):  # of a radiograph: files of earlier versions do not say it
+        told["measured"] = ("Where millimetres are measured", one["regions"].get("measured"))
     system = SNOMED if quantity.scheme == "SCT" else SYSTEM
     code = {"system": system, "code": quantity.value, "display": quantity.meaning}
     resource = {
