@@ -17,9 +17,11 @@ from PIL import Image
 
 from cfcam.errors import CfcamError, InputError
 from cfcam.imaging import Preprocess, Volume, VolumePreprocess, read_volume
+from cfcam.imaging.drawing.planes import PLANES, VolumeView
 from cfcam.jobs import JobError, VolumeSettings
 from cfcam.jobs.cases.case import Case
 from cfcam.jobs.cases.volumes import VolumeCase, are_volumes, find_picture_cases, find_volume_cases, holds_volumes
+from cfcam.jobs.evaluate import examples
 from cfcam.jobs.evaluate.page import write_report
 from cfcam.jobs.evaluate.settings import EvaluationSettings
 from cfcam.jobs.evaluate.volumes import VolumeEvaluationRun
@@ -577,6 +579,17 @@ def test_a_sheet_shows_the_ground_truth_in_slices_through_it(tmp_path):
     data.write_text(data.read_text().replace("0-truth.nii.gz", ""))
     (plain,) = run(data, tmp_path / "plain").examples()
     assert len(magenta(plain.jpeg)) == 0
+
+
+def test_the_slices_of_an_example_say_where_left_is():
+    view = VolumeView.of(Volume(np.zeros((20, 24, 16), np.float32), np.eye(4)), None)
+    column, top = examples._slices(view, None, (10, 12, 8)), 0
+    for plane in PLANES:
+        width, height = view.size(plane, view.scale(examples._SIDE))
+        left = (column.shape[1] - width) // 2
+        beside = column[top + height // 2 - 8 : top + height // 2 + 8, left : left + 20]
+        assert (beside.min(-1) > 200).sum() > 5, plane  # R, R, A
+        top += height
 
 
 def test_an_example_that_cannot_be_read_is_passed_over(tmp_path):

@@ -24,6 +24,7 @@ from cfcam.imaging.drawing.planes import (
     peak_voxel,
     view_notes,
 )
+from cfcam.imaging.drawing.sides import lettered
 from cfcam.imaging.geometry import Affine
 from cfcam.imaging.volume import Source
 from cfcam.jobs.evaluate.words import case_shown
@@ -166,8 +167,8 @@ def _place(view: VolumeView, truth: NDArray[np.float32] | None, heats: Sequence[
 def _slices(view: VolumeView, truth: NDArray[np.float32] | None, index: _Index) -> NDArray[np.uint8]:
     """Three slices, grey, uint8 (h, w, 3), the ground truth outlined."""
     scale = view.scale(_SIDE)
-    planes = [view.picture(plane, index[NORMAL_AXIS[plane]], scale) for plane in PLANES]
-    picture = _column(planes)
+    bare = [(view.picture(plane, index[NORMAL_AXIS[plane]], scale), view.letters(plane)) for plane in PLANES]
+    picture = _column([lettered(picture, letters) for picture, letters in bare])
     if truth is not None:
         picture[rim(torch.from_numpy(_stacked(view, truth, index) >= 0.5)).numpy()] = OUTLINE
     return picture
