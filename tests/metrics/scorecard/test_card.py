@@ -25,6 +25,7 @@ from cfcam.metrics import (
     evaluate,
     resolve_metrics,
 )
+from cfcam.metrics.scorecard.card import format_number
 from cfcam.metrics.scorecard.samples import as_samples
 from tests.networks import GapNet, redundant, rescale
 
@@ -343,3 +344,12 @@ def test_a_setting_that_is_none_is_refused_in_one_line(net: GapNet, name: str, v
 def test_metrics_that_are_no_names_are_refused(names: Any) -> None:
     with pytest.raises(MetricError, match="a metric is called"):
         resolve_metrics(names)
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(-0.0001, "0.000"), (0.12345, "0.123"), (-12.3456, "-12.3"), (1234.5, "1234"), (0.0, "0.00"),
+     (float("nan"), "–"), (float("inf"), "∞"), (-float("inf"), "−∞")],
+)  # fmt: skip
+def test_numbers_are_shown_with_three_figures_and_nothing_that_rounds_to_0_has_a_sign(value: float, shown: str) -> None:
+    assert format_number(value) == shown

@@ -305,10 +305,10 @@ def told(line: Summary) -> str:
 
 def format_number(value: float) -> str:
     """Returns three significant figures, without an exponent."""
-    if math.isnan(value):
-        return "–"
+    if not math.isfinite(value):
+        return "–" if math.isnan(value) else "∞" if value > 0 else "−∞"
     digits = 2 if value == 0 else max(0, 2 - math.floor(math.log10(abs(value))))
-    return f"{value:.{min(digits, 3)}f}"
+    return f"{value:z.{min(digits, 3)}f}"  # what rounds to 0 has no sign
 
 
 def _verdict(info: MetricInfo, difference: float, p: float) -> str:
