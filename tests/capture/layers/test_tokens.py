@@ -269,8 +269,6 @@ def test_detection_tokens_stand_behind_the_patches() -> None:
     """YOLOS puts a class token before its patches and detection tokens behind; as a prefix they would shift maps."""
     from transformers import YolosConfig, YolosForObjectDetection
 
-    import cfcam
-
     config = YolosConfig(
         hidden_size=16,
         num_hidden_layers=2,
@@ -296,3 +294,52 @@ def test_detection_tokens_stand_behind_the_patches() -> None:
         model(x)
     handle.remove()
     assert torch.allclose(found.activations, seen[0][:, 1:25].mT.unflatten(2, (4, 6)), atol=1e-6)
+
+
+class Asking(nn.Module):
+    """A trunk of 2 x 3 places, and queries that look at them; joined: they go on behind the queries."""
+
+    def __init__(self, count: int, *, joined: bool) -> None:
+        super().__init__()
+        self.trunk, self.queries = nn.Conv2d(3, 8, 4, stride=4), nn.Embedding(count, 8)
+        self.block, self.last, self.joined = nn.LayerNorm(8), nn.Linear(8, 2), joined
+
+    def forward(self, x: Tensor) -> Tensor:
+        seen = self.trunk(x).flatten(2).mT
+        asked = self.queries.weight.expand(len(x), -1, -1)
+        if self.joined:
+            return self.last(self.block(torch.cat([asked, self.block(seen)], 1))).mean(1)
+        return self.last(self.block(asked + seen.mean(1, keepdim=True))).mean(1)
+
+
+@pytest.mark.parametrize("count", [6, 7, 9])
+def test_queries_are_no_places_whatever_their_number(count: int) -> None:
+    """Of 9 queries (2 x 3 places "behind 3 other tokens") a map was drawn, and so of 6."""
+    net, x = Asking(count, joined=False), torch.randn(1, 3, 8, 12)
+    with pytest.raises(LayerError, match="no spatial extent to map"):
+        cfcam.explain(net, x, "grad-cam", targets=0, layer="block")
+    with pytest.raises(LayerError, match="which are no grid"):
+        cfcam.explain(net, x, "grad-cam", targets=0)
+
+
+@pytest.mark.parametrize("count", [4, 40])
+def test_places_go_on_behind_queries_however_many_these_are(count: int) -> None:
+    net, x = Asking(count, joined=True), torch.randn(2, 3, 8, 12)
+    found = Capture(Network(net), x, layer="block#1", targets=[0])
+    assert found.grid == TokenGrid((2, 3), count, -1)
+    with torch.no_grad():
+        places = net.block(net.block(net.trunk(x).flatten(2).mT))
+    torch.testing.assert_close(found.activations, places.mT.unflatten(2, (2, 3)))
+
+
+def test_the_layer_of_eomt_is_found_with_more_queries_than_a_prefix_holds() -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.EomtConfig(
+        num_labels=3, image_size=32, num_queries=30, num_blocks=1, hidden_size=24, num_hidden_layers=2,
+        num_attention_heads=2, patch_size=8,
+    )  # fmt: skip
+    net = cfcam.Segmenter(transformers.EomtForUniversalSegmentation(config).eval())
+    with cfcam.Explainer(net, "hires-cam", probability="softmax") as explainer:
+        e = explainer(torch.randn(1, 3, 32, 32))
+        assert e.maps["hires-cam"].shape == (1, 1, 4, 4)
+    assert e.layer == "model.model.layers.1" or e.layer.endswith("layers.1")

@@ -134,6 +134,7 @@ def probe(model: nn.Module, input_shape: Sequence[int], run: Callable[[], Any]) 
     """
     names = {module: name for module, name in observable(model).items() if name}
     recorder = _Recorder(names, ClipEvidence(tuple(input_shape)))
+    recorder.evidence.expect(model)
     handles = [module.register_forward_hook(recorder) for module in recorder.names]
     try:
         with torch.no_grad():

@@ -8,6 +8,7 @@ facts allow several readings, none is taken.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -32,6 +33,9 @@ MAX_PREFIX = 16
 
 _BEHIND = ("detection_tokens", "det_token")
 """Learned tokens of these names stand behind the patches: YOLOS, arXiv 2106.00666, section 3.1."""
+
+_QUERIES = re.compile(r"(^|[._])quer(y|ies)")
+"""Learned tokens of these names ask for objects (DETR, arXiv 2005.12872, section 3.2), and are no places."""
 
 _POOLING = (_AdaptiveAvgPoolNd, _AdaptiveMaxPoolNd, _AvgPoolNd, _MaxPoolNd)
 _CHANNELS_FIRST = (_ConvNd, _BatchNorm, _InstanceNorm, nn.GroupNorm, *_POOLING)
@@ -99,6 +103,8 @@ class Evidence:
         prefixes: how many tokens were before those of a convolution's grid; merging patches leaves them.
         ordered: the most tokens that lie in the order of the grid; None: any number does.
         behind: how many tokens the network puts behind those of the grid.
+        queries: learned tokens (Q, C) that ask for objects, whose rows are no places.
+        joined: how many of them the network has put before its other tokens (EoMT, arXiv 2503.19108, section 3.2).
         patches: how the network's convolutions cut the input into patches.
         x: gives the batch itself, to find it again where the network pads it; None: not known.
     """
@@ -110,6 +116,8 @@ class Evidence:
     prefixes: dict[int, None] = field(default_factory=lambda: {0: None})
     ordered: int | None = None
     behind: int = 0
+    queries: list[Tensor] = field(default_factory=list)
+    joined: int = 0
     x: Callable[[], Tensor] | None = None
     patches: Patches = field(init=False)
 
@@ -147,6 +155,7 @@ class Evidence:
         if alike and _is_convolution(module, shape):
             self.grids.setdefault(shape[2:])
         if axis == -1 and len(shape) == 3 and shape[0] == self.input_shape[0]:
+            self.joined = self.joined or self._joined(args)
             self.first_tokens = self.first_tokens or shape[1]
             self.prefixes.update((prefix, None) for _, prefix in self._direct(shape[1]))
 
@@ -169,6 +178,17 @@ class Evidence:
     def expect(self, model: nn.Module) -> None:
         """Takes note of what the model's parameters tell."""
         self.behind = sum(p.shape[1] for n, p in model.named_parameters() if n.endswith(_BEHIND) and p.ndim == 3)
+        tables = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
+        asking = [(n, p) for n, p in model.named_parameters() if _QUERIES.search(n)]
+        self.queries = [p if n in tables else p[0] for n, p in asking if n in tables or p.ndim == 3 and len(p) == 1]
+
+    def _joined(self, args: Any) -> int:
+        """Returns how many tokens that a module was given begin with are the network's queries."""
+        given = args[0] if args else None
+        if not isinstance(given, Tensor) or given.ndim != 3:
+            return 0
+        own = (q for q in self.queries if len(q) < given.shape[1] and q.shape[1] == given.shape[2])
+        return next((len(q) for q in own if torch.equal(given[0, : len(q)], q.to(given))), 0)
 
     def placement(self, grid: TokenGrid) -> Placement | None:
         """Returns where the cells of a layer's maps lie on the input; None: they share it evenly."""
@@ -208,8 +228,14 @@ class Evidence:
 
     def _direct(self, count: int) -> set[tuple[tuple[int, ...], int]]:
         """Returns grids of convolutions, and how many of ``count`` tokens come before their positions."""
+        if any(count == len(q) for q in self.queries):
+            return set()
         rest = {g: count - math.prod(g) - self.behind for g in self.grids if fitting(g, self.input_shape[2:])}
-        return {(g, p) for g, p in rest.items() if 0 <= p <= MAX_PREFIX and p < math.prod(g)}
+        return {
+            (g, p)
+            for g, p in rest.items()
+            if any(0 <= p - joined <= min(MAX_PREFIX, math.prod(g) - 1) for joined in {0, self.joined})
+        }
 
     def fits(self, reading: TokenGrid) -> bool:
         """Tells whether maps can be maps of the input: more than one position, and no axis finer than the input's."""
@@ -217,7 +243,7 @@ class Evidence:
 
     def _token_readings(self, count: int) -> list[TokenGrid]:
         """Returns the grids of which ``count`` tokens may be the positions, channels last."""
-        if self.ordered is not None and count > self.ordered:
+        if (self.ordered is not None and count > self.ordered) or any(count == len(q) for q in self.queries):
             return []
         spatial = self.input_shape[2:]
         found = self._direct(count)
