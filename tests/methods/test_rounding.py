@@ -107,6 +107,28 @@ def test_gradients_times_activations_add_up_to_nothing_before_a_norm_of_large_ac
         torch.testing.assert_close(single, double, atol=0.01 * float(double.max()), rtol=0.01)
 
 
+def test_gradients_times_activations_add_up_to_nothing_at_each_place_before_a_layer_norm() -> None:
+    """It takes their size away, so that no step along them changes a score: hires-cam drew the rounding."""
+
+    class Normalised(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.body, self.norm, self.head = nn.Conv2d(2, 6, 3), nn.LayerNorm(6), nn.Linear(6, 3)
+            nn.init.normal_(self.body.weight, std=30)  # beside the epsilon of the norm
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.norm(self.body(x).movedim(1, -1)).movedim(-1, 1).relu().mean((2, 3)))
+
+    network, x = Normalised().eval(), seeded(2, 2, 9, 9)
+    before = cfcam.explain(network, x, "hires-cam", targets=[0, 2], layer="body")
+    assert not before.maps["hires-cam"].any()
+    assert any("layer 'body' times its activations add up to 0" in note for note in before.provenance["notes"])
+    behind = cfcam.explain(network, x, "hires-cam", targets=[0, 2], layer="norm")
+    assert behind.maps["hires-cam"].abs().amax((2, 3)).min() > 0
+    assert not any("add up to 0" in note for note in behind.provenance.get("notes", ()))
+
+
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64])
 def test_the_same_holds_in_other_precisions(dtype: torch.dtype) -> None:
     network, x = normalised(2).to(dtype), seeded(2, 2, 9, 9).to(dtype)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from cfcam.capture import Capture
-from cfcam.methods.base import places, spatial_mean
+from cfcam.methods.base import places, spatial_mean, sum_of_products
 
 _OF_MEANS, _OF_PRODUCTS, _OF_SCORES = 1000, 64, 16  # steps of the floating type
 _NEAR = 8  # steps of half precision: less than that may be what passes of other sizes differ by
@@ -64,6 +64,34 @@ def products(capture: Capture, gradients: Tensor, activations: Tensor) -> Tensor
     return sums.masked_fill(nothing[..., None], 0)
 
 
+def products_by_place(capture: Capture, gradients: Tensor, activations: Tensor) -> Tensor:
+    """Returns ``sum_k g_k A_k``, (N, K, *spatial); 0 for an image and target if all are only rounding.
+
+    They are 0 before a layer norm, which takes the size of each place's channels away (Euler's theorem: no step along
+    A changes the score), but for its epsilon: of activations that are large beside that, rounding is left.
+
+    Args:
+        capture: of these gradients; where they mean nothing, its notes say so.
+        gradients: (N, K, C, S) or (N, K, C, 1).
+        activations: (N, C, *spatial).
+    """
+    found = sum_of_products(gradients, activations)
+    limit = min(_OF_PRODUCTS * _step(capture), _COARSE)
+    g, a = (torch.linalg.vector_norm(t.flatten(n), torch.inf, -1) for t, n in ((gradients, 2), (activations, 1)))
+    # The terms themselves are only looked at where the largest that they could be leave it open.
+    if bool((found.flatten(2).abs().amax(2) > limit * gradients.shape[2] * g * a[:, None]).all()):
+        return found
+    sizes = sum_of_products(gradients.abs(), activations.abs())
+    nothing = _cancel(found.flatten(2), sizes.flatten(2), limit)
+    _say(
+        capture,
+        f"the gradients at layer {capture.layer!r} times its activations add up to 0 at every place, as before a layer"
+        " norm, which takes their size away: a map of such sums is empty; name the layer behind it, or use grad-cam",
+        nothing,
+    )
+    return found.masked_fill(nothing.reshape(*nothing.shape, *[1] * (found.ndim - 2)), 0)
+
+
 def _cancel(sums: Tensor, sizes: Tensor, limit: float) -> Tensor:
     """Returns (N, K) bool, whether all sums (N, K, C) are next to nothing beside the sizes of their terms."""
     return (sums.abs() <= limit * sizes).all(2) & (sizes > 0).any(2)
@@ -71,13 +99,19 @@ def _cancel(sums: Tensor, sizes: Tensor, limit: float) -> Tensor:
 
 def say_empty(capture: Capture, layer: str, nothing: Tensor) -> None:
     """Puts into a capture's notes which images, of (N, K) bool, have an empty map at a layer."""
-    if bool(nothing.any()):
+    _say(
+        capture,
+        f"the gradients at layer {layer!r} average to 0 over the places of every channel, as before a"
+        " normalisation that takes means away: a map of such averages is empty; name the layer behind it, or use"
+        " hires-cam",
+        nothing,
+    )
+
+
+def _say(capture: Capture, words: str, some: Tensor) -> None:
+    if bool(some.any()):
         said: dict[str, list[int]] = capture.memo("notes", dict)
-        said[
-            f"the gradients at layer {layer!r} average to 0 over the places of every channel, as before a"
-            " normalisation that takes means away: a map of such averages is empty; name the layer behind it, or use"
-            " hires-cam"
-        ] = nothing.any(1).nonzero().flatten().tolist()
+        said[words] = some.any(1).nonzero().flatten().tolist()
 
 
 def negligible(capture: Capture) -> float:
@@ -145,12 +179,10 @@ def _step(capture: Capture) -> float:
 
 
 def _say_coarse(capture: Capture, none: Tensor, nothing: Tensor, coarse: Tensor) -> None:
-    said: dict[str, list[int]] = capture.memo("notes", dict)
     few = "scores change by no more than a few steps of half precision"
     for some, what in (
         (none, "scores do not change by a step of half precision: the map is empty"),
         (nothing, f"{few}, and as much without any change: the map is empty"),
         (coarse, f"{few}, so that the map is coarse"),
     ):
-        if bool(some.any()):
-            said[f"{what}; explain the network in float32"] = some.any(1).nonzero().flatten().tolist()
+        _say(capture, f"{what}; explain the network in float32", some)

@@ -155,6 +155,10 @@ NAMED: list[tuple[tuple[str, ...] | None, str, int | None]] = [
     (("other vehicle", "road", "car"), "softmax", None),
     (("no lesion", "cyst", "tumour"), "softmax", 0),
     (("nose", "eye", "ear"), "softmax", None),
+    (("No_finding", "cyst", "tumour"), "softmax", 0),
+    (("non-tumour", "oedema", "tumour"), "softmax", 0),
+    (("0", "1", "2"), "softmax", 0),  # numbers are no names
+    (("class 0", "class 1", "class 2"), "sigmoid", None),
 ]
 
 
@@ -179,6 +183,15 @@ def test_of_two_classes_and_of_one_channel_the_first_is_background() -> None:
     for channels, names in ((2, ("wall", "sky")), (2, None), (1, ("left", "right"))):
         logits = torch.zeros(1, channels, 4, 4)
         assert background_of(FirstPass(logits, logits, names, "softmax", (4, 4))) == 0
+
+
+def test_of_two_classes_the_one_whose_name_says_nothing_is_background() -> None:
+    """As class 0 the lesion was, and what was explained of each picture was the healthy tissue."""
+    logits = torch.zeros(1, 2, 4, 4)
+    for names in (("lesion", "normal"), ("nodule", "no nodule"), ("tumour", "None")):
+        assert background_of(FirstPass(logits, logits, names, "softmax", (4, 4))) == 1
+    assert background_of(FirstPass(logits, logits, ("normal", "other"), "softmax", (4, 4))) == 0
+    assert background_of(FirstPass(logits, logits, ("lesion", "normal"), "sigmoid", (4, 4))) is None
 
 
 def test_a_class_said_to_be_background_is_a_number() -> None:

@@ -220,27 +220,33 @@ def dense_columns(first: FirstPass, choose: Callable[[Tensor], Tensor]) -> list[
     ]
 
 
-_BACKGROUND = re.compile(r"[\W_]*(back[ _-]?ground|bg|void|un-?labell?ed)[\W_]*", re.IGNORECASE)
+_BACKGROUND = re.compile(r"[\W_]*(back[ _-]?ground|bc?kg|bg|void|un-?labell?ed)[\W_]*", re.IGNORECASE)
 _NOTHING = re.compile(
-    r"others?|rest|outside|empty|none|null|negative|ignored?|((normal|healthy|no)\b.*)", re.IGNORECASE
+    r"[\W_]*(others?|rest|outside|empty|none|null|nothing|negative|ignored?|(normal|healthy|no|non|not)([\W_].*)?)[\W_]*",
+    re.IGNORECASE,
 )
+_NUMBERED = re.compile(r"[\W_]*((class|label|output|channel)[\W_]*)?\d+[\W_]*", re.IGNORECASE)
 
 
 def background_of(first: FirstPass) -> int | None:
     """Returns the class of a segmentation that is the background, as its names tell; None: there is none.
 
-    That is the class that is called so. Where none is, it is class 0: of two classes, of classes without names that
-    exclude each other, and where its name says that there is nothing (normal, other, no lesion). So there is none among
-    labels that may overlap, of which each has a sigmoid of its own, nor in scenes whose class 0 is a wall.
+    That is the class that is called so. Where none is, it is the one of two classes whose name says that there is
+    nothing (normal, other, no lesion), else class 0: of two classes, of classes without names, or only numbered, that
+    exclude each other, and where its name says that there is nothing. So there is none among labels that may overlap,
+    of which each has a sigmoid of its own, nor in scenes whose class 0 is a wall.
     """
     channels = first.logits.shape[1]
-    if channels > 1 and first.classes is not None:
-        for index, name in enumerate(first.classes):
-            if _BACKGROUND.fullmatch(name):
-                return index
-        if channels > 2 and not _NOTHING.fullmatch(first.classes[0].strip()):
-            return None
-    return None if channels > 1 and first.probability == "sigmoid" else 0
+    names = () if channels == 1 or first.classes is None else first.classes
+    if called := [index for index, name in enumerate(names) if _BACKGROUND.fullmatch(name)]:
+        return called[0]
+    if channels > 1 and first.probability == "sigmoid":
+        return None
+    nothing = [index for index, name in enumerate(names) if _NOTHING.fullmatch(name)]
+    if channels == 2 and len(nothing) == 1:
+        return nothing[0]
+    named = not all(_NUMBERED.fullmatch(name) for name in names)
+    return None if channels > 2 and named and 0 not in nothing else 0
 
 
 def ranked(areas: Tensor, background: int | None, place: str = "") -> Tensor:

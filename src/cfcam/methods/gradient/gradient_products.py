@@ -10,7 +10,7 @@ from torch import Tensor
 
 from cfcam.capture import Capture
 from cfcam.methods.base import Method, places, sum_of_products, weighted_sum
-from cfcam.methods.rounding import products
+from cfcam.methods.rounding import products, products_by_place
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class HiResCAM(Method):
 
     def __call__(self, capture: Capture) -> Tensor:
         """Returns signed maps (N, K, *layer_spatial)."""
-        return sum_of_products(places(capture.gradients), capture.activations)
+        return products_by_place(capture, places(capture.gradients), capture.activations)
 
 
 @dataclass(frozen=True)
