@@ -180,7 +180,7 @@ class Evidence:
         self.behind = sum(p.shape[1] for n, p in model.named_parameters() if n.endswith(_BEHIND) and p.ndim == 3)
         tables = {f"{name}.weight" for name, module in model.named_modules() if isinstance(module, nn.Embedding)}
         asking = [(n, p) for n, p in model.named_parameters() if _QUERIES.search(n)]
-        self.queries = [p if n in tables else p[0] for n, p in asking if n in tables or p.ndim == 3 and len(p) == 1]
+        self.queries = [p if n in tables else p[0] for n, p in asking if n in tables or (p.ndim == 3 and len(p) == 1)]
 
     def _joined(self, args: Any) -> int:
         """Returns how many tokens that a module was given begin with are the network's queries."""
