@@ -12,7 +12,7 @@ import cfcam
 from cfcam.capture import Network
 from cfcam.errors import LayerError, MethodError
 from cfcam.methods import named_methods
-from cfcam.metrics import Evaluator, MetricError
+from cfcam.metrics import Evaluator, MetricError, Sample
 from cfcam.metrics.scorecard.settings import Settings
 from cfcam.metrics.scorecard.subject import Subject
 from tests.networks import GapNet, redundant, rescale
@@ -114,3 +114,19 @@ def test_controls_that_need_gradients_are_left_out_where_there_are_none(net: Gap
             cfcam.evaluate(network, x, [method, "grad-cam"], ["complexity"], layer=layer)
     whole = cfcam.evaluate(net, x, ["score-cam"], ["complexity"], layer="features")
     assert set(whole.controls) == {"grad-cam", "random", "centre", "channel-mean", "blurred-grad-cam"}
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_a_network_that_segments_is_told_that_the_scorecard_is_of_classes(both: bool) -> None:
+    """Its rival was looked for where a masked picture showed it, and a class that was nowhere ended the evaluation."""
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 3, 1)).eval()
+    nn.init.constant_(net[2].weight, 0.0)
+    image = torch.rand(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    if both:
+        net[0].weight.data, net[0].bias.data = torch.eye(4, 3)[..., None, None], torch.zeros(4)
+        net[2].weight.data[1, 0], net[2].weight.data[2, 1] = 1.0, 1.0
+    net[2].bias.data = torch.tensor([-9.0, 0.1, 0.0])
+    with pytest.raises(MetricError, match=r"the network segments.*cfcam\.capture\.Adapter"):
+        Evaluator(net, "grad-cam", layer="0")([Sample(image, name="a")])
+    mean = cfcam.capture.Adapter(net, lambda x, images: x, lambda output: output.mean((-2, -1)))
+    assert Evaluator(mean, "grad-cam", layer="0")([Sample(image, name="a")])[0].target in (0, 1, 2)

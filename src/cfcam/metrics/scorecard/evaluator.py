@@ -5,13 +5,13 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cfcam.capture import Network, Target, TopK
+from cfcam.capture import Capture, Network, NotPredictedError, Target, TopK
 from cfcam.capture.alone import mixed
 from cfcam.capture.answers.probabilities import Probability
 from cfcam.capture.targets.classes import class_names
@@ -104,10 +104,11 @@ class Evaluator(Subject):
         Raises:
             InputError: the label is to be explained and unknown.
             TargetError: a label is out of range.
+            MetricError: the network segments.
             CfcamError: the network cannot be explained on these images.
         """
         x = torch.stack([sample.image for sample in samples])
-        capture = self.capture(x, self._rule(samples))
+        capture = self._of_classes(x, self._rule(samples))
         if mixed(capture):
             return [row for sample in samples for row in self([sample])]
         check_labels((sample.label for sample in samples), max(2, capture.logits.shape[1]))
@@ -115,6 +116,16 @@ class Evaluator(Subject):
         for assessor in _assessors(self.settings):
             assessor(batch)
         return list(_rows(batch))
+
+    def _of_classes(self, x: Tensor, rule: Target) -> Capture:
+        """Returns a capture of the two classes of each image; raises `MetricError` for those of a segmentation."""
+        try:
+            capture = self.capture(x, rule)
+        except NotPredictedError as error:
+            raise MetricError(_SEGMENTS) from error
+        if capture.targets.functions:
+            raise MetricError(_SEGMENTS)
+        return capture
 
     def _rule(self, samples: Sequence[Sample]) -> Target:
         """Returns the rule that gives each image its explained class and the most probable other one."""
@@ -124,6 +135,13 @@ class Evaluator(Subject):
         if unknown:
             raise InputError(f"sample {unknown[0]!r} has no label: give one, or explain the predicted class")
         return _LabelAndRival(tuple(sample.label for sample in samples if sample.label is not None))
+
+
+_SEGMENTS: Final = (
+    "the network segments, and the scorecard measures maps of a class of the whole picture: look at its maps with cfcam"
+    " explain, or give a network that returns (N, classes), in Python cfcam.capture.Adapter(model, lambda x, images: x,"
+    " lambda output: output.mean((-2, -1)))"
+)
 
 
 @dataclass(frozen=True)
