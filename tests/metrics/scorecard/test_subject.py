@@ -129,4 +129,4 @@ def test_a_network_that_segments_is_told_that_the_scorecard_is_of_classes(both: 
     with pytest.raises(MetricError, match=r"the network segments.*cfcam\.capture\.Adapter"):
         Evaluator(net, "grad-cam", layer="0")([Sample(image, name="a")])
     mean = cfcam.capture.Adapter(net, lambda x, images: x, lambda output: output.mean((-2, -1)))
-    assert Evaluator(mean, "grad-cam", layer="0")([Sample(image, name="a")])[0].target in (0, 1, 2)
+    assert Evaluator(mean, "grad-cam", layer="model.0")([Sample(image, name="a")])[0].target in (0, 1, 2)
