@@ -227,3 +227,35 @@ def test_content_is_the_file_or_what_is_in_memory():
     bare, other = (Image(image.pixels + n, None, "") for n in (0, 1))
     assert content_of(bare) != content_of(other)
     assert len(content_of(bare)) == 64
+
+
+SEGMENTS = """
+import torch
+from torch import nn
+
+
+def net():
+    net = nn.Sequential(nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 3, 1))
+    for layer in (net[0], net[2]):
+        nn.init.zeros_(layer.weight), nn.init.zeros_(layer.bias)
+        layer.weight.data[1] = 1.0  # the second class where it is bright
+    net[2].bias.data = torch.tensor([0.5, 0.0, -9.0])  # the third nowhere
+    return net.eval()
+"""
+
+
+def test_classes_that_a_segmentation_has_nowhere_are_left_out_beside_others_and_told(tmp_path):
+    """As cfcam explain does; in the viewer "all" failed of a picture without one of the classes."""
+    (tmp_path / "nets.py").write_text(SEGMENTS)
+    engine = LiveEngine(load(f"{tmp_path / 'nets.py'}:net", classes=["background", "bright", "dark"]))
+    for targets, expected in (("all", [0, 1]), ("top-2", [1]), (2, None)):
+        if expected is None:
+            with pytest.raises(TargetError, match="dark is predicted nowhere"):
+                engine.maps(phantom(), ["hires-cam"], [targets])
+            continue
+        found = engine.maps(phantom(), ["hires-cam", "grad-cam"], [targets])
+        assert [int(one.targets[0, 0]) for one in found[::2]] == expected
+        assert engine.absent == ["dark is predicted nowhere in this image: there is no map of it"]
+    assert [int(one.targets[0, 0]) for one in engine.maps(phantom(), ["hires-cam"], [2, 1])] == [1]
+    engine.maps(phantom(), ["hires-cam"], [1])
+    assert engine.absent == []

@@ -29,9 +29,7 @@ def of_those_there(
         rest[error.rule : error.rule + 1] = error.there
         if not rest:
             break
-        is_are, them = ("is", "it") if len(error.absent) == 1 else ("are", "them")
-        none = f"{few(error.absent)} {is_are} predicted nowhere in this image: there is no map of {them}"
-        lines.append(none if error.absent else str(error))
+        lines.append(line_of(error))
         try:
             found = explain(rest)
         except NotPredictedError as another:
@@ -39,6 +37,14 @@ def of_those_there(
         else:
             return [one if isinstance(one, str) else _saying(one, lines) for one in found]
     return []
+
+
+def line_of(error: NotPredictedError) -> str:
+    """Returns what is said of targets that have no map, beside others that have one."""
+    if not error.absent:
+        return str(error)
+    is_are, them = ("is", "it") if len(error.absent) == 1 else ("are", "them")
+    return f"{few(error.absent)} {is_are} predicted nowhere in this image: there is no map of {them}"
 
 
 def _saying(one: One, lines: Sequence[str]) -> One:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from cfcam.capture import Capture
+from cfcam.capture import Capture, NotPredictedError
 from cfcam.capture.layers.choosing import candidates
 from cfcam.capture.network import probe_layers
 from cfcam.errors import CfcamError, ImageError, InputError, ModelError, describe_first
@@ -23,6 +23,7 @@ from cfcam.explainer import Explainer
 from cfcam.explainer_windows import Windows, explain_windows
 from cfcam.explanation import Explanation, unique_columns
 from cfcam.imaging import Image, Preprocess, Volume, VolumePreprocess
+from cfcam.jobs.engine.absent import line_of
 from cfcam.jobs.engine.batch import by_image
 from cfcam.jobs.engine.inference import DEFAULT_METHODS, Engine, is_out_of_memory
 from cfcam.jobs.inputs.preparing import (
@@ -64,6 +65,7 @@ class LiveEngine:
         classes: their names, if they are known.
         takes: what the network takes; None: nothing in it says.
         forward: seconds of the passes that were run, since it was set to 0.
+        absent: what was asked for last and the image has not, a line each.
     """
 
     def __init__(
@@ -76,6 +78,7 @@ class LiveEngine:
     ) -> None:
         self.model, self.name, self.classes = model, model_name(model.spec), tuple(model.classes or ())
         self.forward = 0.0
+        self.absent: list[str] = []
         self._layer, self._given = layer, prepare
         self._windows = VolumeSettings(windows=windows).of(model).windows
         self._engines: dict[Kind, Engine] = {}
@@ -155,7 +158,8 @@ class LiveEngine:
 
         Returns:
             For each class an explanation of it by each method, of this one image, raw and on the CPU. A class that
-            several targets stand for is explained once.
+            several targets stand for is explained once; classes that a segmentation has nowhere in this image are left
+            out beside others, and `absent` says so.
 
         Raises:
             Abandoned: nobody waits any more.
@@ -202,17 +206,36 @@ class LiveEngine:
         ticket: Ticket,
     ) -> list[Explanation]:
         found: dict[tuple[int, str], dict[str, Explanation]] = {}
-        steps = len(targets) * len(named)
+        steps, missing = len(targets) * len(named), list[NotPredictedError]()
         for number, target in enumerate(targets):
-            for step, part in enumerate(self._explained(image, named, target, layer), number * len(named)):
+            for step, part in enumerate(self._there(image, named, target, layer, missing), number * len(named)):
                 for k in unique_columns(part):
                     of_class = found.setdefault((int(part.targets[0, k]), part.label(0, k)), {})
                     for method in part.methods:
                         of_class.setdefault(method, part.select(targets=slice(k, k + 1), methods=[method]))
                 if len(found) * len(named) > MOST_MAPS:
                     raise InputError(f"more than {MOST_MAPS} maps in one request: ask for fewer classes or methods")
-                ticket.tell((step + 1) / steps)
+                ticket.tell(min(1.0, (step + 1) / steps))
+        if missing and not found:
+            raise missing[0]
+        self.absent = [*dict.fromkeys(map(line_of, missing))]
         return [one for of_class in found.values() for one in of_class.values()]
+
+    def _there(
+        self,
+        image: Image | Volume,
+        named: Mapping[str, Method],
+        target: int | str,
+        layer: str | None,
+        missing: list[NotPredictedError],
+    ) -> Iterator[Explanation]:
+        """Explanations of one target, or of those of its classes that the image has; else enters what is missing."""
+        try:
+            yield from self._explained(image, named, target, layer)
+        except NotPredictedError as error:
+            missing.append(error)
+            for index in error.there:
+                yield from self._explained(image, named, index, layer)
 
     def _explained(
         self, image: Image | Volume, named: Mapping[str, Method], target: int | str, layer: str | None

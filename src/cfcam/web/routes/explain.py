@@ -74,7 +74,7 @@ def explained(engine: LiveEngine, ticket: Ticket, study: Study, asked: Explain) 
         maps=[one.described(study.id) for one in maps],
         probabilities=probabilities or None,
         seconds=Seconds(queue=ticket.queued or 0.0, forward=engine.forward, total=perf_counter() - begun),
-        notices=[*dict.fromkeys((*engine.notes, *engine.preprocess(image).notices(image)))],
+        notices=[*dict.fromkeys((*engine.absent, *engine.notes, *engine.preprocess(image).notices(image)))],
     )
 
 
