@@ -19,10 +19,11 @@ from tests.orthanc import Orthanc
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 
-if (
-    signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-):  # of a suite in the background; what it starts would ignore it, too
+# Of a suite in the background, or under nohup; what it starts would ignore these, too.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 settings.register_profile("cfcam", deadline=None, derandomize=True)
 settings.load_profile("cfcam")

@@ -100,7 +100,8 @@ def check_kills_at_any_time(where, times=8):
         first = process.stdout.readline()
         time.sleep(generator.uniform(0, 0.1))
         process.kill()
-        rest, stderr = process.communicate(timeout=PATIENCE)
+        with process:  # communicate() would lose what was read ahead with the first line
+            rest, stderr = process.stdout.read(), process.stderr.read()
         assert process.returncode == -signal.SIGKILL, stderr
         acknowledged += [line.split() for line in (first + rest).splitlines() if line.count(" ") == 1]
     audit = Audit(where, create=False)
