@@ -6,6 +6,7 @@ find the same, the scores must be those of a first presentation, and all must be
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import itertools
 import os
@@ -13,6 +14,7 @@ import random
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -225,9 +227,10 @@ def first_presentation(net: nn.Module, x: Tensor) -> Tensor:
 
 def check(net: Doing, x: Tensor, methods: Any, layer: str | None = "f") -> None:
     fails_at, Doing.fails_at = Doing.fails_at, 0
-    right = first_presentation(net, x)
+    with contextlib.chdir("."):  # of this pass nobody puts anything back
+        right = first_presentation(net, x)
     Doing.fails_at = fails_at
-    before, given = snapshot(net), x.clone()
+    before, given, folder = snapshot(net), x.clone(), Path.cwd()
     if fails_at:
         with pytest.raises(RuntimeError, match="the user's own error"):
             cfcam.explain(net, x, methods, targets=1, layer=layer)
@@ -236,6 +239,7 @@ def check(net: Doing, x: Tensor, methods: Any, layer: str | None = "f") -> None:
         torch.testing.assert_close(e.scores[:, 0], right[:, 1])
     assert snapshot(net) == before
     assert torch.equal(x, given)
+    assert Path.cwd() == folder
     assert len(set(net.starts)) == 1
 
 
