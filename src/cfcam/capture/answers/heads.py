@@ -171,7 +171,7 @@ def class_scores(output: Any, batch: int, spatial: Sequence[int] | None, want: W
     if other and len(other) == len(rows):
         raise OutputError(
             f"returns {_listed(other)}, {NUMBERS[other[0].key]} for each place and no class scores: ask for a number of"
-            f" it, e.g. targets=lambda out: out.{other[0].path}.flatten(1).mean(1)"
+            f" it, e.g. targets=lambda out: out[{other[0].path!r}].flatten(1).mean(1)"
         )
     fitting = [leaf for leaf in rows if want.fits(leaf.tensor)]
     if want.dense:
